@@ -1,0 +1,189 @@
+//! Where the time of day comes from, and how it is written.
+//!
+//! The wall clock stamps records and nothing else. Whatever waits or expires (leases, pauses, time-outs) is
+//! measured with [`tokio::time::Instant`], which a jump of the wall clock does not touch and which a test can pause.
+
+use std::fmt::Debug;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
+
+/// Tells the time of day.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The present time of day.
+    fn now(&self) -> SystemTime;
+}
+
+/// The machine's clock, cut to whole milliseconds as every record is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        from_milliseconds(to_milliseconds(SystemTime::now()))
+    }
+}
+
+/// A clock for tests: it goes with tokio's time, so it stands still while that is paused, and it can jump.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// use std::time::Duration;
+/// use webhook_core::clock::{Clock, TestClock};
+/// let clock = TestClock::default();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60)).await;
+/// assert_eq!(clock.now(), before + Duration::from_secs(60));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TestClock {
+    started: tokio::time::Instant,
+    offset: Mutex<SystemTime>,
+}
+
+impl Default for TestClock {
+    /// Starts at 2026-01-01T00:00:00Z.
+    fn default() -> Self {
+        Self::starting_at(from_milliseconds(1_767_225_600_000))
+    }
+}
+
+impl TestClock {
+    /// Starts at this time of day.
+    #[must_use]
+    pub fn starting_at(start: SystemTime) -> Self {
+        Self { started: tokio::time::Instant::now(), offset: Mutex::new(start) }
+    }
+
+    /// Lets time pass: timers fire, and the time of day moves along. Needs a paused tokio runtime.
+    pub async fn advance(&self, by: Duration) {
+        tokio::time::sleep(by).await;
+    }
+
+    /// Sets the time of day forward or, as a mended clock may, back, without any time passing.
+    pub fn set(&self, now: SystemTime) {
+        let elapsed = self.started.elapsed();
+        *self.offset.lock().unwrap_or_else(PoisonError::into_inner) = now - elapsed;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        let offset = *self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        from_milliseconds(to_milliseconds(offset + self.started.elapsed()))
+    }
+}
+
+/// Whole milliseconds since the Unix epoch, negative before it.
+#[must_use]
+pub fn to_milliseconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_millis() as i64,
+        Err(before) => -(before.duration().as_millis() as i64),
+    }
+}
+
+/// The time this many milliseconds after the Unix epoch.
+#[must_use]
+pub fn from_milliseconds(milliseconds: i64) -> SystemTime {
+    let distance = Duration::from_millis(milliseconds.unsigned_abs());
+    if milliseconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+}
+
+const MILLISECONDS: EncodedConfig = Config::DEFAULT
+    .set_time_precision(TimePrecision::Second {
+        decimal_digits: Some(std::num::NonZero::<u8>::MIN.saturating_add(2)),
+    })
+    .encode();
+
+/// Writes a time as on the wire: RFC 3339 in UTC with milliseconds, such as `2026-01-31T08:30:00.000Z`.
+#[must_use]
+pub fn format_timestamp(time: SystemTime) -> String {
+    let nanoseconds = i128::from(to_milliseconds(time)) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
+        .ok()
+        .and_then(|moment| moment.format(&Iso8601::<MILLISECONDS>).ok())
+        .unwrap_or_else(|| "1970-01-01T00:00:00.000Z".to_owned())
+}
+
+/// Serializes times in stored records as milliseconds since the Unix epoch: `#[serde(with = "milliseconds")]`.
+pub mod milliseconds {
+    use std::time::SystemTime;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes the milliseconds.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(super::to_milliseconds(*time))
+    }
+
+    /// Reads the milliseconds.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        i64::deserialize(deserializer).map(super::from_milliseconds)
+    }
+
+    /// The same for a time that may be missing.
+    pub mod option {
+        use std::time::SystemTime;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        /// Writes the milliseconds or nothing.
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+            time.map(super::super::to_milliseconds).serialize(serializer)
+        }
+
+        /// Reads the milliseconds or nothing.
+        ///
+        /// # Errors
+        /// Those of the deserializer.
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<SystemTime>, D::Error> {
+            Ok(Option::<i64>::deserialize(deserializer)?.map(super::super::from_milliseconds))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_rfc_3339_with_milliseconds_in_utc() {
+        assert_eq!(format_timestamp(UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+        let time = from_milliseconds(1_767_225_600_007);
+        assert_eq!(format_timestamp(time), "2026-01-01T00:00:00.007Z");
+    }
+
+    #[test]
+    fn milliseconds_survive_the_round_trip_on_both_sides_of_the_epoch() {
+        for milliseconds in [-86_400_000, -1, 0, 1, 1_767_225_600_007] {
+            assert_eq!(to_milliseconds(from_milliseconds(milliseconds)), milliseconds);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_test_clock_jumps_without_time_passing() {
+        let clock = TestClock::default();
+        let timer = tokio::time::Instant::now();
+        clock.set(clock.now() - Duration::from_secs(3600));
+        assert_eq!(format_timestamp(clock.now()), "2025-12-31T23:00:00.000Z");
+        assert_eq!(timer.elapsed(), Duration::ZERO);
+        clock.advance(Duration::from_secs(1)).await;
+        assert_eq!(format_timestamp(clock.now()), "2025-12-31T23:00:01.000Z");
+    }
+}

@@ -1,0 +1,209 @@
+//! The conformance suite: every promise of a [store](crate::store) as a public function, for tests of stores.
+//!
+//! Each function takes a fresh, empty store and panics with a sentence that says which promise is broken.
+//! [`conformance_tests!`](crate::conformance_tests) makes one test of each, so a store's crate runs them all with
+//! one line in its tests:
+//!
+//! ```
+//! webhook_core::conformance_tests!(std::sync::Arc::new(webhook_core::memory::MemoryStore::new()));
+//! # fn main() {}
+//! ```
+//!
+//! The expression is evaluated inside each test, so it may await. It gives an `Arc` of a store, or a pair of one
+//! and of what must live as long, such as a temporary folder. The crate that uses it needs `tokio` with
+//! `rt-multi-thread`, `macros` and `time`, and `webhook-core` with the feature `conformance`.
+//!
+//! A promise is tried through the trait alone, by real concurrency and in real time, and most take milliseconds.
+//! What needs another process, a crash or a full disk is for the store's own tests.
+
+mod claiming;
+mod deliveries;
+mod dropping;
+mod enqueueing;
+mod events;
+mod listing;
+mod logs;
+mod model;
+mod overlap;
+mod pruning;
+mod scene;
+mod settling;
+mod waiting;
+mod webhooks;
+
+use std::sync::Arc;
+
+use crate::store::Store;
+
+/// What [`conformance_tests!`](crate::conformance_tests) takes: a store, or a store and what must live as long.
+pub trait IntoStore {
+    /// What must live as long as the store.
+    type Kept;
+
+    /// Takes it apart.
+    fn into_store(self) -> (Arc<dyn Store>, Self::Kept);
+}
+
+impl<S: Store> IntoStore for Arc<S> {
+    type Kept = ();
+
+    fn into_store(self) -> (Arc<dyn Store>, ()) {
+        (self, ())
+    }
+}
+
+impl IntoStore for Arc<dyn Store> {
+    type Kept = ();
+
+    fn into_store(self) -> (Arc<dyn Store>, ()) {
+        (self, ())
+    }
+}
+
+impl<S: IntoStore, K> IntoStore for (S, K) {
+    type Kept = (S::Kept, K);
+
+    fn into_store(self) -> (Arc<dyn Store>, Self::Kept) {
+        let (store, kept) = self.0.into_store();
+        (store, (kept, self.1))
+    }
+}
+
+/// Makes the one list of promises into public functions and into the macro that tests them. A promise that is not
+/// on the list is dead code, which the compiler tells.
+macro_rules! promises {
+    ($dollar:tt $($module:ident: $($promise:ident),+;)+) => {
+        $(pub use $module::{$($promise),+};)+
+
+        /// The names of all promises.
+        pub const PROMISES: &[&str] = &[$($(stringify!($promise)),+),+];
+
+        /// Makes a test of every promise in [`conformance`](crate::conformance), each with a store of its own.
+        ///
+        /// See [there](crate::conformance) for what it takes and needs.
+        #[macro_export]
+        macro_rules! conformance_tests {
+            ($dollar store:expr $dollar (,)?) => {
+                $($(
+                    #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                    async fn $promise() {
+                        let (store, _kept) = $dollar crate::conformance::IntoStore::into_store($dollar store);
+                        $dollar crate::conformance::$promise(store).await;
+                    }
+                )+)+
+            };
+        }
+    };
+}
+
+promises! { $
+    webhooks:
+        a_created_webhook_is_found_by_id_and_by_digest,
+        creating_what_exists_conflicts,
+        an_update_demands_the_expected_revision,
+        of_updates_at_once_one_wins,
+        an_update_cannot_take_anothers_digest,
+        a_replaced_token_finds_nothing,
+        an_update_leaves_the_last_use_alone,
+        uses_move_forward_only,
+        new_settings_hold_for_later_claims,
+        a_deleted_webhook_is_gone,
+        deleting_a_webhook_cancels_what_waits_and_keeps_what_was,
+        a_run_of_a_deleted_webhook_is_claimed_without_it,
+        webhooks_are_listed_newest_first_and_by_workflow,
+        listing_webhooks_is_stable_while_they_change;
+    enqueueing:
+        an_enqueued_run_is_there_at_once,
+        a_run_needs_its_webhook,
+        a_run_id_is_recorded_once,
+        a_key_finds_its_run_in_its_present_state,
+        a_key_with_another_request_is_a_mismatch,
+        each_webhook_has_its_own_keys,
+        enqueue_is_idempotent_under_one_key,
+        a_key_is_free_after_its_time,
+        a_webhooks_queue_limit_holds,
+        the_queue_limit_over_all_holds,
+        a_full_queue_neither_hides_nor_burns_keys,
+        large_parameters_and_outputs_survive;
+    overlap:
+        no_more_runs_than_the_bound_are_claimed,
+        claimers_at_once_keep_to_the_bound,
+        skip_records_a_run_that_is_never_executed,
+        replace_stops_the_running_and_ends_the_waiting_run,
+        coalesce_lets_the_newest_wait,
+        queue_lets_every_run_wait;
+    claiming:
+        each_run_goes_to_one_claimer,
+        runs_are_claimed_oldest_first,
+        a_claim_marks_the_run_as_running,
+        fences_grow_with_every_claim,
+        a_run_whose_lease_is_over_comes_back,
+        a_run_interrupted_too_often_gets_no_further_attempt,
+        a_stale_fence_changes_nothing,
+        only_the_exact_fence_holds,
+        a_renewed_claim_holds_on,
+        a_renewal_says_when_to_stop,
+        a_run_asked_to_stop_begins_no_further_attempt;
+    settling:
+        endings_are_recorded_as_given,
+        an_outcome_comes_with_its_deliveries,
+        settlements_are_answered_in_order,
+        a_retry_waits_for_its_due_time,
+        a_hand_back_counts_as_nothing,
+        a_queued_run_is_cancelled_at_once,
+        a_run_that_waits_for_its_retry_is_cancelled,
+        a_running_run_is_asked_to_stop,
+        cancelling_what_has_ended_changes_nothing,
+        health_counts_what_is_there;
+    listing:
+        runs_are_listed_by_every_combination,
+        a_run_is_listed_in_its_present_state_only,
+        pages_follow_each_other,
+        listing_is_stable_while_runs_change,
+        listing_is_stable_under_concurrent_writers;
+    pruning:
+        ended_runs_go_after_their_retention,
+        each_webhooks_own_retention_counts,
+        the_newest_ended_runs_of_each_webhook_are_kept,
+        a_prune_is_bounded,
+        a_live_run_is_never_pruned,
+        nothing_of_a_pruned_run_is_left,
+        a_run_with_a_pending_delivery_stays,
+        every_ending_is_pruned;
+    logs:
+        a_log_is_read_from_any_offset,
+        each_run_has_its_own_log,
+        the_newest_lines_of_a_long_log_are_kept,
+        a_line_longer_than_the_log_is_cut,
+        an_offset_inside_a_character_is_no_error;
+    waiting:
+        a_new_run_wakes_who_waits,
+        no_wake_up_is_lost_between_claim_and_wait,
+        due_times_leases_and_room_wake_who_waits,
+        new_settings_wake_who_waits,
+        deliveries_wake_who_waits_for_them,
+        waiting_is_no_busy_loop,
+        work_of_the_other_sort_wakes_nobody_for_long;
+    events:
+        the_present_cursor_is_answered_at_once,
+        every_change_of_state_is_an_event,
+        runs_that_never_execute_are_events_too,
+        progress_and_log_lines_are_events,
+        events_go_on_after_a_cursor,
+        a_foreign_cursor_is_a_gap,
+        who_falls_behind_misses_nothing_unknowingly;
+    deliveries:
+        each_delivery_goes_to_one_claimer,
+        deliveries_are_claimed_earliest_first,
+        deliveries_of_a_run_are_listed_oldest_first,
+        a_failed_try_is_repeated_after_its_pause,
+        a_settled_delivery_is_done,
+        a_delivery_whose_lease_is_over_is_given_out_again,
+        a_resent_delivery_is_due_at_once;
+    dropping:
+        reads_and_waits_may_be_dropped,
+        a_dropped_wait_loses_no_wake_up,
+        a_dropped_enqueue_can_be_repeated;
+    model:
+        agrees_with_a_simple_model;
+}

@@ -1,0 +1,161 @@
+//! Promises about the outbox.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::scene::*;
+use crate::id::DeliveryId;
+use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
+use crate::store::{Store, StoreError, Work};
+
+/// Of eight claimers at once over a hundred deliveries, each delivery goes to one.
+pub async fn each_delivery_goes_to_one_claimer(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut all = BTreeSet::new();
+    for _ in 0..10 {
+        all.extend(delivering(&*store, &webhook, 10).await.iter().map(|delivery| delivery.id));
+    }
+    let mut claimers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        claimers.spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let claimed = claim_deliveries(&*store, 7, LONG).await;
+                if claimed.is_empty() {
+                    return mine;
+                }
+                mine.extend(claimed.iter().map(|delivery| delivery.id));
+            }
+        });
+    }
+    let claimed = within("eight claimers", claimers.join_all()).await.concat();
+    assert_eq!(claimed.len(), 100, "a hundred deliveries must be claimed a hundred times in all");
+    assert_eq!(BTreeSet::from_iter(claimed), all, "each delivery must go to one claimer");
+}
+
+/// Deliveries are claimed as they were recorded, the earliest due first, and never more than asked for.
+pub async fn deliveries_are_claimed_earliest_first(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let first = delivering(&*store, &webhook, 1).await;
+    // Two that are due in the same millisecond may come in either order.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let second = delivering(&*store, &webhook, 1).await;
+    assert_eq!(claim_deliveries(&*store, 1, LONG).await, first);
+    assert_eq!(claim_deliveries(&*store, 10, LONG).await, second);
+    assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![]);
+    let listed = store.list_deliveries(first[0].run).await.must("list deliveries");
+    assert_eq!(listed, first, "a claim is no try: it must not change the delivery");
+}
+
+/// A run's deliveries are listed oldest first, and an unknown run has none.
+pub async fn deliveries_of_a_run_are_listed_oldest_first(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let deliveries = delivering(&*store, &webhook, 5).await;
+    delivering(&*store, &webhook, 2).await;
+    let listed = store.list_deliveries(deliveries[0].run).await.must("list deliveries");
+    assert_eq!(listed, deliveries);
+    let unknown = run_of(&webhook).id;
+    assert_eq!(store.list_deliveries(unknown).await.must("list deliveries"), vec![]);
+}
+
+/// A failed try is recorded and the delivery comes back after its pause, not earlier.
+pub async fn a_failed_try_is_repeated_after_its_pause(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let told = delivering(&*store, &webhook, 1).await.remove(0);
+    claim_deliveries(&*store, 1, LONG).await;
+    let (delay, start) = (Duration::from_millis(200), std::time::Instant::now());
+    let at = now() + delay;
+    let outcome = DeliveryOutcome::Retry { error: "server busy".to_owned(), delay, at };
+    store.settle_deliveries(vec![(told.id, outcome.clone())]).await.must("settle a delivery");
+    let expected = told.after(&outcome);
+    assert_eq!(of(&*store, &told).await, expected);
+    assert_eq!((expected.attempts, expected.next_at), (1, Some(at)));
+    let again = claim_when_due(&*store).await;
+    let waited = start.elapsed() + Duration::from_millis(5);
+    assert!(waited >= delay, "a delivery due after {delay:?} was given out after {waited:?}");
+    assert_eq!(again, expected);
+}
+
+/// A delivery that went out or was given up is done: it is not claimed, and a late outcome changes nothing.
+pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let deliveries = delivering(&*store, &webhook, 2).await;
+    claim_deliveries(&*store, 10, SHORT).await;
+    let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
+    let unknown = DeliveryId::generate(now());
+    let outcomes = vec![
+        (deliveries[0].id, DeliveryOutcome::Delivered),
+        (unknown, DeliveryOutcome::Delivered),
+        (deliveries[1].id, given_up.clone()),
+    ];
+    store.settle_deliveries(outcomes).await.must("settle deliveries");
+    let expected = vec![deliveries[0].after(&DeliveryOutcome::Delivered), deliveries[1].after(&given_up)];
+    let listed = || async { store.list_deliveries(deliveries[0].run).await.must("list deliveries") };
+    assert_eq!(listed().await, expected);
+    assert_eq!(expected[1].state, DeliveryState::GivenUp);
+
+    let late = DeliveryOutcome::Retry { error: "late".to_owned(), delay: Duration::ZERO, at: now() };
+    let outcomes = deliveries.iter().map(|delivery| (delivery.id, late.clone())).collect();
+    store.settle_deliveries(outcomes).await.must("pass over settled deliveries");
+    assert_eq!(listed().await, expected, "a settled delivery must not change");
+    // Only passing time can show that nothing happens at the end of the lease.
+    tokio::time::sleep(SHORT + Duration::from_millis(40)).await;
+    assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![], "a settled delivery must not be claimed");
+}
+
+/// A claimed delivery whose lease is over is given out again.
+pub async fn a_delivery_whose_lease_is_over_is_given_out_again(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let told = delivering(&*store, &webhook, 1).await.remove(0);
+    assert_eq!(claim_deliveries(&*store, 1, SHORT).await, vec![told.clone()]);
+    assert_eq!(claim_when_due(&*store).await, told);
+    store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await.must("settle a delivery");
+    assert_eq!(of(&*store, &told).await.attempts, 1);
+}
+
+/// A resent delivery is due at once with its tries counted anew; an unknown one is not found.
+pub async fn a_resent_delivery_is_due_at_once(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let told = delivering(&*store, &webhook, 1).await.remove(0);
+    for outcome in [
+        DeliveryOutcome::Delivered,
+        DeliveryOutcome::GivenUp { error: "no such address".to_owned() },
+        DeliveryOutcome::Retry { error: "busy".to_owned(), delay: LONG, at: now() + LONG },
+    ] {
+        store.settle_deliveries(vec![(told.id, outcome)]).await.must("settle a delivery");
+        let before = of(&*store, &told).await;
+        let at = now();
+        let resent = store.resend_delivery(told.id, at).await.must("resend a delivery");
+        assert_eq!(resent, before.resent(at));
+        assert_eq!((resent.state, resent.attempts), (DeliveryState::Pending, 0));
+        assert_eq!(of(&*store, &told).await, resent);
+        assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![resent]);
+    }
+    let unknown = store.resend_delivery(DeliveryId::generate(now()), now()).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound(_))), "an unknown delivery was resent: {unknown:?}");
+}
+
+async fn claim_deliveries(store: &dyn Store, limit: usize, lease: Duration) -> Vec<Delivery> {
+    let claimed = store.claim_deliveries(limit, lease).await.must("claim deliveries");
+    assert!(claimed.len() <= limit, "{} deliveries were claimed instead of {limit}", claimed.len());
+    claimed
+}
+
+async fn claim_when_due(store: &dyn Store) -> Delivery {
+    within("a delivery to come due", async {
+        loop {
+            if let Some(delivery) = claim_deliveries(store, 1, LONG).await.pop() {
+                return delivery;
+            }
+            store.wait_for_work(Work::Deliveries).await;
+        }
+    })
+    .await
+}
+
+async fn of(store: &dyn Store, delivery: &Delivery) -> Delivery {
+    let mut listed = store.list_deliveries(delivery.run).await.must("list deliveries");
+    listed.pop().must("keep a delivery")
+}

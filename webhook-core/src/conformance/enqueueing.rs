@@ -1,0 +1,218 @@
+//! Promises about recording runs: durability as seen from outside, idempotency keys and queue limits.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::scene::*;
+use crate::id::RunId;
+use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
+use crate::run::{Artifact, Ending, RunParameters, RunState};
+use crate::store::{Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Store, StoreError};
+
+/// A recorded run can be read, listed and claimed at once, exactly as it was given.
+pub async fn an_enqueued_run_is_there_at_once(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut run = run_of(&webhook);
+    run.caller.method = "POST".to_owned();
+    run.caller.address = Some(std::net::Ipv4Addr::LOCALHOST.into());
+    run.caller.user_agent = Some("curl/8 – ünïcode".to_owned());
+    run.retried_from = Some(RunId::generate(now()));
+    let created = created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a run"));
+    assert_eq!(*created, run, "a created run must be the one that was given");
+    assert_eq!(*get(&*store, run.id).await, run, "a run must be read back as it was given");
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![run.id]);
+    assert_eq!(claim_ids(&*store, 1).await, vec![run.id]);
+}
+
+/// A run of an unknown webhook is refused and not recorded.
+pub async fn a_run_needs_its_webhook(store: Arc<dyn Store>) {
+    let unknown = webhook_for("report/sales", Default::default());
+    let request = request(&unknown);
+    let id = request.run.id;
+    let result = store.enqueue(request).await;
+    assert!(matches!(result, Err(StoreError::NotFound(_))), "an unknown webhook took a run: {result:?}");
+    assert_eq!(store.get_run(id).await.must("read a run"), None);
+}
+
+/// Recording a run under an id that is taken conflicts and changes nothing.
+pub async fn a_run_id_is_recorded_once(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let request = request(&webhook);
+    let run = created(store.enqueue(request.clone()).await.must("enqueue a run"));
+    let claimed = claim(&*store, 1).await.remove(0).run;
+    let result = store.enqueue(request.clone()).await;
+    assert!(matches!(result, Err(StoreError::Conflict(_))), "a live run was recorded again: {result:?}");
+    assert_eq!(get(&*store, run.id).await, claimed, "a conflict must overwrite nothing");
+    applied(settle(&*store, &claimed, success()).await);
+    let result = store.enqueue(request).await;
+    assert!(matches!(result, Err(StoreError::Conflict(_))), "an ended run was recorded again: {result:?}");
+    assert_eq!(state(&*store, run.id).await, RunState::Succeeded);
+    assert!(claim(&*store, 1).await.is_empty());
+}
+
+/// The same key with the same request finds the first run in its present state, also after it ended.
+pub async fn a_key_finds_its_run_in_its_present_state(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
+    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id).await, RunState::Queued);
+    let claimed = claim(&*store, 1).await.remove(0).run;
+    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id).await, RunState::Running);
+    applied(settle(&*store, &claimed, success()).await);
+    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id).await, RunState::Succeeded);
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id], "a replay must record nothing");
+}
+
+/// The same key with another request is a mismatch, and nothing is recorded.
+pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
+    let other = keyed(&webhook, "key", 2);
+    let id = other.run.id;
+    let result = store.enqueue(other).await.must("answer a mismatch");
+    assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
+    assert_eq!(store.get_run(id).await.must("read a run"), None, "a mismatch must record nothing");
+    replayed(&*store, keyed(&webhook, "key", 1), first.id).await;
+}
+
+/// A key belongs to its webhook: another webhook's is a key of its own.
+pub async fn each_webhook_has_its_own_keys(store: Arc<dyn Store>) {
+    let (one, other) = (webhook(&*store).await, webhook(&*store).await);
+    let first = created(store.enqueue(keyed(&one, "key", 1)).await.must("enqueue a run"));
+    let second = created(store.enqueue(keyed(&other, "key", 2)).await.must("enqueue a run"));
+    replayed(&*store, keyed(&one, "key", 1), first.id).await;
+    replayed(&*store, keyed(&other, "key", 2), second.id).await;
+    let longer = created(store.enqueue(keyed(&one, "key2", 1)).await.must("enqueue a run"));
+    let longest = "k".repeat(255);
+    let long = created(store.enqueue(keyed(&one, &longest, 1)).await.must("enqueue a run"));
+    assert_eq!(BTreeSet::from([first.id, second.id, longer.id, long.id]).len(), 4);
+    replayed(&*store, keyed(&one, &longest, 1), long.id).await;
+}
+
+/// Two hundred callers with one key at once start one run and all learn its id.
+pub async fn enqueue_is_idempotent_under_one_key(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let (store, request) = (store.clone(), keyed(&webhook, "key", 1));
+        callers.spawn(async move { store.enqueue(request).await.must("enqueue a run") });
+    }
+    let (mut ids, mut created) = (BTreeSet::new(), 0);
+    for enqueued in within("two hundred callers", callers.join_all()).await {
+        match enqueued {
+            Enqueued::Created { run, .. } => {
+                created += 1;
+                ids.insert(run.id);
+            }
+            Enqueued::Replayed(run) => {
+                ids.insert(run.id);
+            }
+            other => panic!("a caller with the same key and request got {other:?}"),
+        }
+    }
+    assert_eq!((created, ids.len()), (1, 1), "one key must start one run, and all callers must get its id");
+    assert_eq!(list(&*store, RunQuery::default()).await, Vec::from_iter(ids));
+}
+
+/// A key is kept for its time and not longer.
+pub async fn a_key_is_free_after_its_time(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let short = || {
+        let idempotency = Idempotency::new("short", [1; 32], Duration::from_millis(100));
+        request(&webhook).with_idempotency(Some(idempotency))
+    };
+    let kept = created(store.enqueue(keyed(&webhook, "kept", 1)).await.must("enqueue a run"));
+    let first = created(store.enqueue(short()).await.must("enqueue a run"));
+    let second = within("a key to be free again", async {
+        loop {
+            match store.enqueue(short()).await.must("enqueue a run") {
+                Enqueued::Created { run, .. } => return run,
+                Enqueued::Replayed(run) => assert_eq!(run.id, first.id),
+                other => panic!("a key that is kept or free gave {other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_ne!(second.id, first.id);
+    replayed(&*store, keyed(&webhook, "kept", 1), kept.id).await;
+}
+
+/// A webhook's queue limit counts its queued runs only; one more is refused and not recorded.
+pub async fn a_webhooks_queue_limit_holds(store: Arc<dyn Store>) {
+    let (webhook, other) = (webhook(&*store).await, webhook(&*store).await);
+    let limited = || request(&webhook).with_queue_limits(Some(2), 100);
+    enqueue_many(&*store, &other, 3).await;
+    created(store.enqueue(limited()).await.must("enqueue a run"));
+    created(store.enqueue(limited()).await.must("enqueue a run"));
+    let third = limited();
+    let id = third.run.id;
+    let result = store.enqueue(third).await.must("answer a full queue");
+    assert!(matches!(result, Enqueued::QueueFull), "the third of at most two runs: {result:?}");
+    assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
+    claim(&*store, 100).await;
+    created(store.enqueue(limited()).await.must("enqueue a run when the others are running"));
+}
+
+/// The limit over all webhooks holds too.
+pub async fn the_queue_limit_over_all_holds(store: Arc<dyn Store>) {
+    let (one, other) = (webhook(&*store).await, webhook(&*store).await);
+    enqueue_many(&*store, &one, 2).await;
+    let third = request(&other).with_queue_limits(None, 3);
+    created(store.enqueue(third).await.must("enqueue a run"));
+    let result = store.enqueue(request(&other).with_queue_limits(None, 3)).await.must("answer a full queue");
+    assert!(matches!(result, Enqueued::QueueFull), "the fourth of at most three runs: {result:?}");
+    assert_eq!(list(&*store, RunQuery::default()).await.len(), 3);
+}
+
+/// A key is looked up before the queue is measured, and a refused call burns none.
+pub async fn a_full_queue_neither_hides_nor_burns_keys(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let limited = |key, fingerprint| keyed(&webhook, key, fingerprint).with_queue_limits(Some(1), 100);
+    let first = created(store.enqueue(limited("first", 1)).await.must("enqueue a run"));
+    let refused = store.enqueue(limited("second", 2)).await.must("answer a full queue");
+    assert!(matches!(refused, Enqueued::QueueFull), "the second of at most one run: {refused:?}");
+    replayed(&*store, limited("first", 1), first.id).await;
+    claim(&*store, 1).await;
+    created(store.enqueue(limited("second", 3)).await.must("enqueue under a key that was refused before"));
+}
+
+/// Parameters of close to a megabyte and a large output survive unchanged.
+pub async fn large_parameters_and_outputs_survive(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut run = run_of(&webhook);
+    let value =
+        json!({ "text": "naïve 日本語 \u{0} ".repeat(43_000), "numbers": (0..1_000).collect::<Vec<u32>>() });
+    assert!(value.to_string().len() > 900 * 1_024);
+    let effective: EffectiveParameters =
+        [("large".to_owned(), EffectiveParameter::new(value, Source::Body))].into_iter().collect();
+    run.parameters = RunParameters::seal(effective, None, run.id).must("keep plain parameters");
+    created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a large run"));
+    assert!(*get(&*store, run.id).await == run, "large parameters must be read back as they were given");
+    let claimed = claim(&*store, 1).await.remove(0).run;
+    assert!(claimed.parameters == run.parameters, "large parameters must come with the claim");
+
+    let artifact = |number| Artifact::new(format!("{number}-{}", "é".repeat(100)), "text/html", number);
+    let artifacts: Vec<Artifact> = (0..2_000).map(artifact).collect();
+    let ending = Ending::Succeeded { summary: Some("ok".repeat(2_000)), artifacts };
+    let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
+    let ended = applied(settle(&*store, &claimed, outcome).await);
+    let read = get(&*store, run.id).await;
+    assert!(read == ended, "a large output must be read back as it was settled");
+    assert_eq!((read.artifacts.len(), read.summary.as_deref().map(str::len)), (2_000, Some(4_000)));
+    assert!(read.parameters == run.parameters, "a run's parameters must never change");
+    let page = store.list_runs(RunQuery::default()).await.must("list runs");
+    assert!(page.items == vec![ended], "a large run must be listed as it is");
+}
+
+async fn replayed(store: &dyn Store, request: Enqueue, expected: RunId) -> RunState {
+    match store.enqueue(request).await.must("replay a run") {
+        Enqueued::Replayed(run) => {
+            assert_eq!(run.id, expected, "a key must find the run it stands for");
+            run.state
+        }
+        other => panic!("a key and request that were seen before gave {other:?}"),
+    }
+}

@@ -1,0 +1,266 @@
+//! What every promise is tried with: webhooks, runs and deliveries, and the short way to each state.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::clock::{Clock, SystemClock};
+use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::notifier::Delivery;
+use crate::run::{Caller, Ending, ErrorKind, Run, RunError, RunParameters, RunState};
+use crate::store::{
+    Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Settled, Settlement, Store, Work,
+};
+use crate::token::Token;
+use crate::webhook::{Channel, Concurrency, EventKind, OnOverlap, Webhook, WebhookSettings};
+
+/// A lease that does not end while a promise is tried.
+pub(super) const LONG: Duration = Duration::from_secs(300);
+/// A lease that ends soon.
+pub(super) const SHORT: Duration = Duration::from_millis(80);
+/// How long anything that must happen is waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long something that must not happen is watched for.
+pub(super) const WATCH: Duration = Duration::from_millis(300);
+
+/// A result that must be there for the promise to be kept.
+pub(super) trait Must<T> {
+    fn must(self, what: &str) -> T;
+}
+
+impl<T, E: Debug> Must<T> for Result<T, E> {
+    #[track_caller]
+    fn must(self, what: &str) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => panic!("the store could not {what}: {error:?}"),
+        }
+    }
+}
+
+impl<T> Must<T> for Option<T> {
+    #[track_caller]
+    fn must(self, what: &str) -> T {
+        match self {
+            Some(value) => value,
+            None => panic!("the store did not {what}"),
+        }
+    }
+}
+
+/// The time of day in whole milliseconds, as every record has it.
+pub(super) fn now() -> SystemTime {
+    SystemClock.now()
+}
+
+/// Waits for something that must happen.
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
+    }
+}
+
+/// A webhook that is not recorded yet.
+pub(super) fn webhook_for(workflow: &str, settings: WebhookSettings) -> Webhook {
+    webhook_with(workflow, settings, &Token::generate())
+}
+
+pub(super) fn webhook_with(workflow: &str, settings: WebhookSettings, token: &Token) -> Webhook {
+    let now = now();
+    let workflow = workflow.parse().must("read a workflow key");
+    Webhook::new(WebhookId::generate(now), workflow, settings, token, None, now)
+}
+
+/// A recorded webhook with default settings.
+pub(super) async fn webhook(store: &dyn Store) -> Webhook {
+    recorded(store, webhook_for("report/sales", WebhookSettings::default())).await
+}
+
+pub(super) async fn recorded(store: &dyn Store, webhook: Webhook) -> Webhook {
+    store.create_webhook(webhook.clone()).await.must("create a webhook");
+    webhook
+}
+
+/// A recorded webhook whose runs are bounded.
+pub(super) async fn bounded(store: &dyn Store, max: u32, on_overlap: OnOverlap) -> Webhook {
+    recorded(store, webhook_for("report/sales", concurrency(Some(max), on_overlap))).await
+}
+
+pub(super) fn concurrency(max: Option<u32>, on_overlap: OnOverlap) -> WebhookSettings {
+    WebhookSettings { concurrency: Concurrency::new(max, on_overlap), ..WebhookSettings::default() }
+}
+
+/// A run that is not recorded yet.
+pub(super) fn run_of(webhook: &Webhook) -> Run {
+    let now = now();
+    let (workflow, parameters) = (webhook.workflow.clone(), RunParameters::default());
+    Run::new(RunId::generate(now), workflow, webhook.id, parameters, 3, Caller::default(), now)
+}
+
+/// The request for a new run under its webhook's settings.
+pub(super) fn request(webhook: &Webhook) -> Enqueue {
+    Enqueue::new(run_of(webhook)).with_concurrency(webhook.settings.concurrency)
+}
+
+pub(super) fn keyed(webhook: &Webhook, key: &str, fingerprint: u8) -> Enqueue {
+    let idempotency = Idempotency::new(key, [fingerprint; 32], Duration::from_secs(3_600));
+    request(webhook).with_idempotency(Some(idempotency))
+}
+
+/// Records a new run, whatever becomes of it.
+pub(super) async fn enqueue(store: &dyn Store, webhook: &Webhook) -> Arc<Run> {
+    created(store.enqueue(request(webhook)).await.must("enqueue a run"))
+}
+
+pub(super) async fn enqueue_many(store: &dyn Store, webhook: &Webhook, count: usize) -> Vec<RunId> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(enqueue(store, webhook).await.id);
+    }
+    ids
+}
+
+#[track_caller]
+pub(super) fn created(enqueued: Enqueued) -> Arc<Run> {
+    match enqueued {
+        Enqueued::Created { run, .. } => run,
+        other => panic!("a run was to be created, but the store answered {other:?}"),
+    }
+}
+
+pub(super) async fn claim(store: &dyn Store, limit: usize) -> Vec<Claim> {
+    claim_for(store, limit, LONG).await
+}
+
+pub(super) async fn claim_for(store: &dyn Store, limit: usize, lease: Duration) -> Vec<Claim> {
+    store.claim(ClaimRequest::new(limit, lease, now())).await.must("claim runs")
+}
+
+pub(super) async fn claim_ids(store: &dyn Store, limit: usize) -> Vec<RunId> {
+    claim(store, limit).await.iter().map(|claim| claim.run.id).collect()
+}
+
+/// Claims until there is something, waiting in between as a worker does.
+pub(super) async fn claim_when_due(store: &dyn Store, lease: Duration) -> Vec<Claim> {
+    within("a run to come due", async {
+        loop {
+            let claims = claim_for(store, 100, lease).await;
+            if !claims.is_empty() {
+                return claims;
+            }
+            store.wait_for_work(Work::Runs).await;
+        }
+    })
+    .await
+}
+
+/// A new run that is running under a long lease.
+pub(super) async fn running(store: &dyn Store, webhook: &Webhook) -> Arc<Run> {
+    let id = enqueue(store, webhook).await.id;
+    let claims = claim(store, 1_000).await;
+    claims.iter().find(|claim| claim.run.id == id).map(|claim| claim.run.clone()).must("claim a new run")
+}
+
+/// A new run that has succeeded at `at`.
+pub(super) async fn succeeded_at(store: &dyn Store, webhook: &Webhook, at: SystemTime) -> RunId {
+    let run = running(store, webhook).await;
+    let settlement = Settlement::new(run.id, run.fence, success(), at);
+    applied(store.settle(vec![settlement]).await.must("settle a run").pop().must("answer a settlement")).id
+}
+
+pub(super) async fn succeeded(store: &dyn Store, webhook: &Webhook) -> RunId {
+    succeeded_at(store, webhook, now()).await
+}
+
+pub(super) async fn settle(store: &dyn Store, run: &Run, outcome: Outcome) -> Settled {
+    let settlement = Settlement::new(run.id, run.fence, outcome, now());
+    let mut settled = store.settle(vec![settlement]).await.must("settle a run");
+    assert_eq!(settled.len(), 1, "one settlement must get one answer");
+    settled.pop().must("answer a settlement")
+}
+
+#[track_caller]
+pub(super) fn applied(settled: Settled) -> Arc<Run> {
+    match settled {
+        Settled::Applied(run) => run,
+        Settled::Stale => panic!("the settlement of the holder of a claim was called stale"),
+    }
+}
+
+pub(super) fn success() -> Outcome {
+    success_with(Vec::new())
+}
+
+pub(super) fn success_with(deliveries: Vec<Delivery>) -> Outcome {
+    let ending = Ending::Succeeded { summary: Some("done".to_owned()), artifacts: Vec::new() };
+    Outcome::Ended { ending, deliveries }
+}
+
+pub(super) fn failure() -> Outcome {
+    let error = RunError::new(ErrorKind::Fatal, "it failed");
+    Outcome::Ended { ending: Ending::Failed(error), deliveries: Vec::new() }
+}
+
+pub(super) fn retry(delay: Duration) -> Outcome {
+    Outcome::Retry { error: RunError::new(ErrorKind::Retryable, "try again"), delay }
+}
+
+pub(super) fn delivery(run: RunId, recipient: &str) -> Delivery {
+    let now = now();
+    Delivery::new(DeliveryId::generate(now), run, Channel::Email, recipient, EventKind::Success, now)
+}
+
+/// A run that succeeded with this many deliveries.
+pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usize) -> Vec<Delivery> {
+    let run = running(store, webhook).await;
+    let deliveries: Vec<Delivery> =
+        (0..count).map(|number| delivery(run.id, &format!("{number}@example.com"))).collect();
+    applied(settle(store, &run, success_with(deliveries.clone())).await);
+    deliveries
+}
+
+pub(super) async fn get(store: &dyn Store, id: RunId) -> Arc<Run> {
+    store.get_run(id).await.must("read a run").must("keep a run")
+}
+
+pub(super) async fn state(store: &dyn Store, id: RunId) -> RunState {
+    get(store, id).await.state
+}
+
+/// Every run that a query finds, page by page.
+pub(super) async fn list(store: &dyn Store, query: RunQuery) -> Vec<RunId> {
+    let (mut ids, mut before, limit) = (Vec::new(), None, query.limit);
+    loop {
+        let page = store.list_runs(query.clone().before(before)).await.must("list runs");
+        assert!(page.items.len() <= limit, "a page of at most {limit} runs had {}", page.items.len());
+        assert!(page.items.iter().all(|run| query.matches(run)), "a list held a run nobody asked for");
+        ids.extend(page.items.iter().map(|run| run.id));
+        match page.next {
+            Some(next) => before = Some(next),
+            None => return ids,
+        }
+    }
+}
+
+#[track_caller]
+pub(super) fn assert_newest_first<I: Ord + Debug>(ids: &[I]) {
+    let falling = ids.windows(2).all(|pair| pair[0] > pair[1]);
+    assert!(falling, "a list must be newest first and without repetition: {ids:?}");
+}
+
+/// How often a worker with nothing to claim is woken in [`WATCH`], when it claims and waits in turns.
+pub(super) async fn wake_ups_without_work(store: &dyn Store, work: Work) -> usize {
+    let (start, mut count) = (Instant::now(), 0);
+    while let Some(left) = WATCH.checked_sub(start.elapsed()) {
+        if work == Work::Runs {
+            assert!(claim(store, 10).await.is_empty(), "there was nothing to claim");
+        }
+        if tokio::time::timeout(left, store.wait_for_work(work)).await.is_err() {
+            break;
+        }
+        count += 1;
+    }
+    count
+}

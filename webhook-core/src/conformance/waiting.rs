@@ -1,0 +1,162 @@
+//! Promises about waking up: nobody sleeps through work, and nobody is kept awake without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::scene::*;
+use crate::notifier::DeliveryOutcome;
+use crate::store::{Store, Work};
+use crate::webhook::OnOverlap;
+
+/// How often a worker may be woken in 300 ms without having anything to do.
+const FEW: usize = 30;
+
+/// Who waits for runs is woken by a new one.
+pub async fn a_new_run_wakes_who_waits(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let worker = worker(&store, Work::Runs);
+    let id = enqueue(&*store, &webhook).await.id;
+    assert_eq!(within("a worker to find a new run", worker).await, id.to_string());
+}
+
+/// Work that came between the last claim and the wait is noticed.
+pub async fn no_wake_up_is_lost_between_claim_and_wait(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    assert!(claim(&*store, 1).await.is_empty());
+    enqueue(&*store, &webhook).await;
+    within("a wait to notice earlier work", store.wait_for_work(Work::Runs)).await;
+    assert_eq!(claim(&*store, 1).await.len(), 1);
+    // The same at full speed: each run is recorded while the worker is on its way to wait.
+    let (acknowledge, mut acknowledged) = tokio::sync::mpsc::channel::<()>(1);
+    let worker = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for _ in 0..100 {
+                claim_when_due(&*store, LONG).await;
+                if acknowledge.send(()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    for _ in 0..100 {
+        enqueue(&*store, &webhook).await;
+        within("a worker to notice a run", acknowledged.recv()).await;
+    }
+    within("a worker to end", worker).await.must("keep a worker going");
+}
+
+/// Who waits for runs is woken when a retry comes due, when a lease is over, and when there is room again.
+pub async fn due_times_leases_and_room_wake_who_waits(store: Arc<dyn Store>) {
+    let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
+    let run = running(&*store, &webhook).await;
+    applied(settle(&*store, &run, retry(Duration::from_millis(100))).await);
+    assert!(claim(&*store, 1).await.is_empty());
+    let again = claim_when_due(&*store, SHORT).await.remove(0).run;
+    assert_eq!((again.id, again.attempt), (run.id, 2), "a retry must come due");
+    let again = claim_when_due(&*store, LONG).await.remove(0).run;
+    assert_eq!((again.id, again.interruptions), (run.id, 1), "a lease must be over");
+
+    let waiting = enqueue(&*store, &webhook).await.id;
+    assert!(claim(&*store, 1).await.is_empty(), "the webhook is bounded to one run");
+    let worker = worker(&store, Work::Runs);
+    applied(settle(&*store, &again, success()).await);
+    assert_eq!(within("a worker to find room", worker).await, waiting.to_string());
+}
+
+/// A raised bound wakes who waits.
+pub async fn new_settings_wake_who_waits(store: Arc<dyn Store>) {
+    let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
+    running(&*store, &webhook).await;
+    let waiting = enqueue(&*store, &webhook).await.id;
+    assert!(claim(&*store, 1).await.is_empty(), "the webhook is bounded to one run");
+    let worker = worker(&store, Work::Runs);
+    let next = webhook.with_settings(concurrency(Some(2), OnOverlap::Queue), now());
+    store.update_webhook(next, 1).await.must("update a webhook");
+    assert_eq!(within("a worker to find room", worker).await, waiting.to_string());
+}
+
+/// Who waits for deliveries is woken by a new one, by a due retry and by a lease that is over.
+pub async fn deliveries_wake_who_waits_for_them(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let waiting = worker(&store, Work::Deliveries);
+    let id = delivering(&*store, &webhook, 1).await[0].id;
+    assert_eq!(within("a worker to find a new delivery", waiting).await, id.to_string());
+    let delay = Duration::from_millis(100);
+    let outcome = DeliveryOutcome::Retry { error: "busy".to_owned(), delay, at: now() + delay };
+    store.settle_deliveries(vec![(id, outcome)]).await.must("settle a delivery");
+    for what in ["a retry to come due", "a lease to be over"] {
+        let claimed = within(what, async {
+            loop {
+                let claimed = store.claim_deliveries(1, SHORT).await.must("claim deliveries");
+                if !claimed.is_empty() {
+                    return claimed;
+                }
+                store.wait_for_work(Work::Deliveries).await;
+            }
+        });
+        assert_eq!(claimed.await[0].id, id);
+    }
+    store.settle_deliveries(vec![(id, DeliveryOutcome::Delivered)]).await.must("settle a delivery");
+    let waiting = worker(&store, Work::Deliveries);
+    store.resend_delivery(id, now()).await.must("resend a delivery");
+    assert_eq!(within("a worker to find a resent delivery", waiting).await, id.to_string());
+}
+
+/// Nobody is kept awake by an empty store, by runs that wait for room or a distant time, or by held claims.
+pub async fn waiting_is_no_busy_loop(store: Arc<dyn Store>) {
+    let count = wake_ups_without_work(&*store, Work::Runs).await;
+    assert!(count <= FEW, "an empty store woke a worker {count} times in {WATCH:?}");
+    let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
+    let free = super::scene::webhook(&*store).await;
+    running(&*store, &webhook).await;
+    enqueue_many(&*store, &webhook, 3).await;
+    let distant = running(&*store, &free).await;
+    applied(settle(&*store, &distant, retry(LONG)).await);
+    let count = wake_ups_without_work(&*store, Work::Runs).await;
+    assert!(count <= FEW, "runs that cannot start woke a worker {count} times in {WATCH:?}");
+}
+
+/// Work of one sort does not keep those busy who wait for the other.
+pub async fn work_of_the_other_sort_wakes_nobody_for_long(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    delivering(&*store, &webhook, 3).await;
+    let count = wake_ups_without_work(&*store, Work::Runs).await;
+    assert!(count <= FEW, "deliveries woke who waits for runs {count} times in {WATCH:?}");
+    store.claim_deliveries(10, LONG).await.must("claim deliveries");
+    enqueue_many(&*store, &webhook, 3).await;
+    let count = wake_ups_without_work(&*store, Work::Deliveries).await;
+    assert!(count <= FEW, "runs woke who waits for deliveries {count} times in {WATCH:?}");
+}
+
+/// A worker that has looked once, found nothing, and now waits. Answers the id of what it found in the end.
+fn worker(store: &Arc<dyn Store>, work: Work) -> impl Future<Output = String> {
+    let (found, finding) = oneshot::channel();
+    let (began, beginning) = oneshot::channel();
+    let store = store.clone();
+    tokio::spawn(async move {
+        let mut began = Some(began);
+        loop {
+            let id = match work {
+                Work::Runs => claim(&*store, 1).await.pop().map(|claim| claim.run.id.to_string()),
+                Work::Deliveries => {
+                    let claimed = store.claim_deliveries(1, LONG).await.must("claim deliveries").pop();
+                    claimed.map(|delivery| delivery.id.to_string())
+                }
+            };
+            if let Some(began) = began.take() {
+                let _ = began.send(());
+            }
+            match id {
+                Some(id) => return found.send(id),
+                None => store.wait_for_work(work).await,
+            }
+        }
+    });
+    async move {
+        let _ = beginning.await;
+        finding.await.must("keep a worker going")
+    }
+}

@@ -1,0 +1,309 @@
+//! Names and ids: workflow kinds and ids, and the UUIDv7 ids of webhooks, runs and deliveries.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::InvalidName;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $expected:literal, $first:expr, $rest:expr, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Checks the form and takes the name.
+            ///
+            /// # Errors
+            /// [`InvalidName`] when the text does not have the form given above.
+            pub fn new(text: &str) -> Result<Self, InvalidName> {
+                let first: fn(u8) -> bool = $first;
+                let rest: fn(u8) -> bool = $rest;
+                match text.as_bytes() {
+                    [head, tail @ ..]
+                        if tail.len() < $max && first(*head) && tail.iter().all(|byte| rest(*byte)) =>
+                    {
+                        Ok(Self(text.into()))
+                    }
+                    _ => Err(InvalidName::new($what, $expected)),
+                }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, formatter)
+            }
+        }
+    };
+}
+
+name!(
+    /// What sort of workflow it is, such as `report` or `notebook`: `[a-z][a-z0-9-]{0,31}`.
+    WorkflowKind,
+    "workflow kind",
+    "[a-z][a-z0-9-]{0,31}",
+    |byte| byte.is_ascii_lowercase(),
+    |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-',
+    32
+);
+
+name!(
+    /// The id of a workflow within its kind: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
+    WorkflowId,
+    "workflow id",
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
+    |byte| byte.is_ascii_alphanumeric(),
+    |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'),
+    128
+);
+
+/// Names one workflow: its kind and its id. Written `kind/id` as text.
+///
+/// ```
+/// use webhook_core::id::WorkflowKey;
+/// let key: WorkflowKey = "report/daily-sales".parse()?;
+/// assert_eq!(key.kind.as_str(), "report");
+/// # Ok::<(), webhook_core::error::InvalidName>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkflowKey {
+    /// The kind of workflow.
+    pub kind: WorkflowKind,
+    /// Its id within the kind.
+    pub id: WorkflowId,
+}
+
+impl WorkflowKey {
+    /// Puts a kind and an id together.
+    pub fn new(kind: WorkflowKind, id: WorkflowId) -> Self {
+        Self { kind, id }
+    }
+}
+
+impl fmt::Display for WorkflowKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.kind, self.id)
+    }
+}
+
+impl FromStr for WorkflowKey {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let (kind, id) = text.split_once('/').ok_or(InvalidName::new("workflow", "kind/id"))?;
+        Ok(Self { kind: kind.parse()?, id: id.parse()? })
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        ///
+        /// A UUIDv7 (RFC 9562): ids made later in one process sort after earlier ones. As text it is the
+        /// lower-case hyphenated form, and no other form is read.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Uuid);
+
+        impl $type {
+            /// Makes a new id for this moment, greater than every id made before it in this process.
+            pub fn generate(now: SystemTime) -> Self {
+                Self(next_uuid(now))
+            }
+
+            /// The id with these sixteen bytes, as read from a store's key.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// The sixteen bytes in big-endian order, which sort as the ids do.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                parse_uuid(text).map(Self).ok_or(InvalidName::new($what, "a UUID in lower-case hyphenated form"))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = InvalidName;
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> String {
+                id.to_string()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self.0.as_hyphenated(), formatter)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self.0.as_hyphenated(), formatter)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// The id of a webhook.
+    WebhookId,
+    "webhook id"
+);
+uuid_id!(
+    /// The id of a run. It stays the same over all attempts, so a host can deduplicate on it.
+    RunId,
+    "run id"
+);
+uuid_id!(
+    /// The id of a delivery: one notification to one recipient.
+    DeliveryId,
+    "delivery id"
+);
+
+fn parse_uuid(text: &str) -> Option<Uuid> {
+    let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    if canonical { Uuid::try_parse(text).ok() } else { None }
+}
+
+/// The bits of a UUIDv7 that are not time, version or variant.
+const TAIL_BITS: u32 = 74;
+
+/// The last id made: its milliseconds and its 74 tail bits.
+static LAST: Mutex<(u64, u128)> = Mutex::new((0, 0));
+
+fn next_uuid(now: SystemTime) -> Uuid {
+    let milliseconds = now.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = following(*last, milliseconds, rand::random(), rand::random());
+    compose(last.0, last.1)
+}
+
+/// The successor of `last`: fresh random bits in a new millisecond, otherwise a random step forward. A clock
+/// that jumps back does not make ids go back.
+fn following(last: (u64, u128), milliseconds: u64, random: u128, step: u32) -> (u64, u128) {
+    if milliseconds > last.0 {
+        // The top bit starts at zero, which leaves room for more ids within this millisecond.
+        return (milliseconds, random & ((1 << (TAIL_BITS - 1)) - 1));
+    }
+    let tail = last.1 + 1 + u128::from(step);
+    if tail >> TAIL_BITS == 0 { (last.0, tail) } else { (last.0 + 1, 0) }
+}
+
+fn compose(milliseconds: u64, tail: u128) -> Uuid {
+    let time = u128::from(milliseconds & 0xffff_ffff_ffff) << 80;
+    let high = (tail >> 62 & 0xfff) << 64;
+    let low = tail & ((1 << 62) - 1);
+    Uuid::from_u128(time | 0x7 << 76 | high | 0b10 << 62 | low)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_their_grammar() {
+        for good in ["a", "report", "my-kind2", &"k".repeat(32)] {
+            assert!(WorkflowKind::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Report", "2kind", "-a", "a_b", "é", &"k".repeat(33)] {
+            assert!(WorkflowKind::new(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "0", "Daily.Sales_2-x", &"i".repeat(128)] {
+            assert!(WorkflowId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".hidden", "-a", "a/b", "a b", "é", "..", &"i".repeat(129)] {
+            assert!(WorkflowId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_workflow_key_is_kind_slash_id() {
+        let key: WorkflowKey = "report/daily-sales".parse().unwrap();
+        assert_eq!(key.to_string(), "report/daily-sales");
+        assert!("report".parse::<WorkflowKey>().is_err());
+        assert!("report/a/b".parse::<WorkflowKey>().is_err());
+    }
+
+    #[test]
+    fn ids_are_version_seven_and_read_back_from_their_text() {
+        let id = RunId::generate(SystemTime::now());
+        let text = id.to_string();
+        assert_eq!(text.as_bytes()[14], b'7');
+        assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        assert_eq!(text.parse::<RunId>().unwrap(), id);
+        assert_eq!(RunId::from_bytes(*id.as_bytes()), id);
+        assert!(text.to_uppercase().parse::<RunId>().is_err());
+        assert!(text.replace('-', "").parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn ids_grow_even_when_the_clock_jumps_back_an_hour() {
+        let now = SystemTime::now();
+        let mut last = RunId::generate(now);
+        for step in 0..10_000_u64 {
+            let clock = if step % 2 == 0 { now - Duration::from_secs(3600) } else { now };
+            let next = RunId::generate(clock);
+            assert!(next > last);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_full_millisecond_moves_on_to_the_next() {
+        let full = (5, (1_u128 << TAIL_BITS) - 1);
+        assert_eq!(following(full, 5, 0, 0), (6, 0));
+        assert!(compose(6, 0) > compose(5, full.1));
+    }
+}

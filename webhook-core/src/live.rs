@@ -1,0 +1,432 @@
+//! Live runs: every decision about runs that have not ended, for stores that one process opens.
+//!
+//! [`LiveRuns`] holds the queued and running runs in memory and says what becomes of them: who is admitted, who
+//! is claimed, which lease is over, whose fence is stale. It is synchronous and does no I/O; the store around it
+//! persists the records it answers. Time that passes is handed in as [`Instant`], so a jump of the clock changes
+//! nothing.
+
+mod lane;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::id::{RunId, WebhookId};
+use crate::run::{CancelReason, Ending, Run, RunState};
+use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
+
+use lane::Lane;
+
+/// The runs that have not ended. See the [module](self).
+#[derive(Debug, Default)]
+pub struct LiveRuns {
+    runs: BTreeMap<RunId, Live>,
+    /// Runs that may be claimed now, oldest first.
+    ready: BTreeSet<RunId>,
+    /// Runs that wait for their due time.
+    delayed: BTreeSet<(Instant, RunId)>,
+    /// Running runs by the end of their lease.
+    leases: BTreeSet<(Instant, RunId)>,
+    lanes: HashMap<WebhookId, Lane>,
+    queued: usize,
+    last_fence: u64,
+}
+
+#[derive(Debug)]
+struct Live {
+    run: Arc<Run>,
+    place: Place,
+}
+
+/// Where a live run is, besides its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is admitted, but not known to be durable.
+    Uncommitted,
+    /// It may be claimed.
+    Ready,
+    /// It waits for its webhook's concurrency.
+    Parked,
+    /// It waits for its due time.
+    Delayed(Instant),
+    /// It is claimed until then.
+    Running(Instant),
+}
+
+/// What became of the live runs when one was admitted.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Admission {
+    /// The new run: queued, or skipped and thereby ended.
+    pub run: Arc<Run>,
+    /// Queued runs that it superseded; they have ended.
+    pub superseded: Vec<Arc<Run>>,
+    /// Running runs whose cancellation is now asked for.
+    pub asked_to_stop: Vec<Arc<Run>>,
+}
+
+/// The queue has no room for another run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue is full")]
+pub struct QueueFull;
+
+/// What a claim changed.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ClaimedRuns {
+    /// Runs whose lease was over: queued again, and maybe claimed again below.
+    pub interrupted: Vec<Arc<Run>>,
+    /// Runs that were claimed.
+    pub claimed: Vec<Arc<Run>>,
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum LiveCancel {
+    /// It was queued and has ended.
+    Ended(Arc<Run>),
+    /// It is running and its cancellation is asked for.
+    Requested(Arc<Run>),
+}
+
+impl LiveRuns {
+    /// No live runs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a run read when the store was opened. One that was running is interrupted, since the process that
+    /// ran it is gone. Answers the run as it is now.
+    pub fn restore(&mut self, run: Run, now: SystemTime, instant: Instant) -> Arc<Run> {
+        self.last_fence = self.last_fence.max(run.fence);
+        let run = Arc::new(run.interrupted(now).unwrap_or(run));
+        let wait = run.due_at.duration_since(now).unwrap_or(Duration::ZERO);
+        let place = if wait.is_zero() { Place::Ready } else { Place::Delayed(later(instant, wait)) };
+        self.insert(run.clone(), place);
+        run
+    }
+
+    /// Admits a new run under its webhook's overlap rule and the queue limits. Whoever persists it then calls
+    /// [`commit`](Self::commit), or [`forget`](Self::forget) when that failed.
+    ///
+    /// # Errors
+    /// [`QueueFull`]; nothing has changed then.
+    pub fn admit(&mut self, request: &Enqueue) -> Result<Admission, QueueFull> {
+        let now = request.run.queued_at;
+        let webhook = request.run.webhook_id;
+        self.lanes.entry(webhook).or_default().set_bound(request.concurrency.bound());
+        let plan = {
+            let runs = &self.runs;
+            let asked = |id: &RunId| runs.get(id).is_some_and(|live| live.run.cancel_requested.is_some());
+            self.lanes[&webhook].plan(request.concurrency.on_overlap, asked)
+        };
+        if plan.skip {
+            self.tidy(webhook);
+            let skipped = request.run.ended(Ending::Skipped, now);
+            let run = Arc::new(skipped.unwrap_or_else(|_| request.run.clone()));
+            return Ok(Admission { run, superseded: Vec::new(), asked_to_stop: Vec::new() });
+        }
+        let freed = plan.supersede.len();
+        let of_webhook = self.lanes[&webhook].queued_count() - freed + 1;
+        let in_all = self.queued - freed + 1;
+        let full = request.webhook_queue_limit.is_some_and(|limit| of_webhook > limit as usize)
+            || in_all > request.queue_limit as usize;
+        if full {
+            self.tidy(webhook);
+            return Err(QueueFull);
+        }
+        let superseded = plan
+            .supersede
+            .iter()
+            .filter_map(|id| self.end(*id, Ending::Cancelled(CancelReason::Superseded), now));
+        let superseded = superseded.collect();
+        let asked_to_stop =
+            plan.stop.iter().filter_map(|id| self.ask(*id, CancelReason::Superseded)).collect();
+        let run = Arc::new(request.run.clone());
+        self.insert(run.clone(), Place::Uncommitted);
+        Ok(Admission { run, superseded, asked_to_stop })
+    }
+
+    /// Lets an admitted run be claimed, now that it is durable.
+    pub fn commit(&mut self, id: RunId) {
+        if self.runs.get(&id).is_some_and(|live| live.place == Place::Uncommitted) {
+            self.place(id, Place::Ready);
+        }
+    }
+
+    /// Forgets an admitted run that could not be made durable.
+    pub fn forget(&mut self, id: RunId) {
+        self.remove(id);
+    }
+
+    /// Whether something can be claimed at this moment.
+    #[must_use]
+    pub fn has_work(&self, instant: Instant) -> bool {
+        !self.ready.is_empty() || self.next_deadline().is_some_and(|deadline| deadline <= instant)
+    }
+
+    /// When a run becomes due or a lease is over next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let delayed = self.delayed.first().map(|first| first.0);
+        let lease = self.leases.first().map(|first| first.0);
+        delayed.into_iter().chain(lease).min()
+    }
+
+    /// Claims due runs, oldest first, after interrupting those whose lease is over.
+    pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
+        let mut outcome = ClaimedRuns::default();
+        while let Some((_, id)) = self.leases.first().copied().filter(|(end, _)| *end <= instant) {
+            match self.runs.get(&id).map(|live| live.run.interrupted(request.now)) {
+                Some(Ok(run)) => {
+                    let run = Arc::new(run);
+                    self.update(run.clone(), Place::Ready);
+                    outcome.interrupted.push(run);
+                }
+                _ => self.remove(id),
+            }
+        }
+        while let Some((_, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= instant) {
+            self.place(id, Place::Ready);
+        }
+        while outcome.claimed.len() < request.limit {
+            let Some(id) = self.ready.first().copied() else { break };
+            let webhook = self.runs[&id].run.webhook_id;
+            if !self.lanes.entry(webhook).or_default().may_start() {
+                self.place(id, Place::Parked);
+                continue;
+            }
+            let fence = self.last_fence + 1;
+            match self.runs[&id].run.claimed(fence, request.interruption_bound, request.now) {
+                Ok(run) => {
+                    self.last_fence = fence;
+                    let run = Arc::new(run);
+                    self.update(run.clone(), Place::Running(later(instant, request.lease)));
+                    outcome.claimed.push(run);
+                }
+                Err(_) => self.remove(id),
+            }
+        }
+        outcome
+    }
+
+    /// Extends a lease to `end` and records progress.
+    pub fn renew(&mut self, renewal: &Renewal, end: Instant) -> Renewed {
+        let Some(run) = self.held(renewal.run, renewal.fence) else { return Renewed::Lost };
+        let cancel = run.cancel_requested;
+        let run = match &renewal.progress {
+            Some(progress) => Arc::new(Run { progress: Some(progress.clone()), ..(*run).clone() }),
+            None => run,
+        };
+        self.update(run, Place::Running(end));
+        Renewed::Held { cancel }
+    }
+
+    /// Records how an attempt went. `None` when its fence is stale, and nothing has changed then.
+    pub fn settle(&mut self, settlement: &Settlement, instant: Instant) -> Option<Arc<Run>> {
+        let now = settlement.now;
+        let run = self.held(settlement.run, settlement.fence)?;
+        let closed = self.lanes.get(&run.webhook_id).is_some_and(Lane::is_closed);
+        let ending = match (&settlement.outcome, run.cancel_requested) {
+            (Outcome::Ended { ending, .. }, _) => ending.clone(),
+            (Outcome::Retry { .. } | Outcome::HandBack, Some(reason)) => Ending::Cancelled(reason),
+            (Outcome::Retry { error, .. }, None) if closed => Ending::Failed(error.clone()),
+            (Outcome::Retry { error, delay }, None) => {
+                let due_at = now.checked_add(*delay).unwrap_or(now);
+                let run = Arc::new(run.retrying(error.clone(), due_at).ok()?);
+                self.update(run.clone(), Place::Delayed(later(instant, *delay)));
+                return Some(run);
+            }
+            (Outcome::HandBack, None) => {
+                let run = Arc::new(run.handed_back(now).ok()?);
+                self.update(run.clone(), Place::Ready);
+                return Some(run);
+            }
+        };
+        self.end(run.id, ending, now)
+    }
+
+    /// Cancels a queued run or asks for the cancellation of a running one. `None` when it is not live.
+    pub fn cancel(&mut self, id: RunId, reason: CancelReason, now: SystemTime) -> Option<LiveCancel> {
+        match self.runs.get(&id)?.run.state {
+            RunState::Running => {
+                self.ask(id, reason);
+                self.get(id).map(LiveCancel::Requested)
+            }
+            _ => self.end(id, Ending::Cancelled(reason), now).map(LiveCancel::Ended),
+        }
+    }
+
+    /// Sets how many runs of a webhook may execute at once, for the claims that follow.
+    pub fn set_bound(&mut self, webhook: WebhookId, bound: Option<u32>) {
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.set_bound(bound);
+            self.refill(webhook);
+        }
+    }
+
+    /// Cancels the queued runs of a deleted webhook and answers them. Its running ones go on and are not retried.
+    pub fn close_webhook(&mut self, webhook: WebhookId, now: SystemTime) -> Vec<Arc<Run>> {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return Vec::new() };
+        let queued = lane.close();
+        queued
+            .into_iter()
+            .filter_map(|id| self.end(id, Ending::Cancelled(CancelReason::WebhookDeleted), now))
+            .collect()
+    }
+
+    /// A live run.
+    #[must_use]
+    pub fn get(&self, id: RunId) -> Option<Arc<Run>> {
+        self.runs.get(&id).map(|live| live.run.clone())
+    }
+
+    /// The live runs that a query asks for, newest first, at most `limit`. Those not yet durable are left out.
+    #[must_use]
+    pub fn list(&self, query: &RunQuery, limit: usize) -> Vec<Arc<Run>> {
+        let older = match query.before {
+            Some(before) => self.runs.range(..before),
+            None => self.runs.range::<RunId, _>(..),
+        };
+        older
+            .rev()
+            .filter(|(_, live)| live.place != Place::Uncommitted && query.matches(&live.run))
+            .map(|(_, live)| live.run.clone())
+            .take(limit)
+            .collect()
+    }
+
+    /// How many runs are queued.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How many runs are running.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// The run if it is running under this very fence.
+    fn held(&self, id: RunId, fence: u64) -> Option<Arc<Run>> {
+        self.get(id).filter(|run| run.state == RunState::Running && run.fence == fence)
+    }
+
+    fn ask(&mut self, id: RunId, reason: CancelReason) -> Option<Arc<Run>> {
+        let live = self.runs.get_mut(&id)?;
+        if live.run.cancel_requested.is_none() {
+            live.run = Arc::new(Run { cancel_requested: Some(reason), ..(*live.run).clone() });
+        }
+        Some(live.run.clone())
+    }
+
+    fn end(&mut self, id: RunId, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
+        let ended = self.runs.get(&id)?.run.ended(ending, now).ok()?;
+        self.remove(id);
+        Some(Arc::new(ended))
+    }
+
+    fn insert(&mut self, run: Arc<Run>, place: Place) {
+        let id = run.id;
+        self.attach(&run, place);
+        self.runs.insert(id, Live { run, place });
+    }
+
+    fn remove(&mut self, id: RunId) {
+        if let Some(live) = self.runs.remove(&id) {
+            self.detach(&live.run, live.place);
+            self.refill(live.run.webhook_id);
+            self.tidy(live.run.webhook_id);
+        }
+    }
+
+    /// Replaces a run's record and moves it to another place.
+    fn update(&mut self, run: Arc<Run>, place: Place) {
+        let webhook = run.webhook_id;
+        if let Some(live) = self.runs.remove(&run.id) {
+            self.detach(&live.run, live.place);
+        }
+        self.insert(run, place);
+        self.refill(webhook);
+    }
+
+    fn place(&mut self, id: RunId, place: Place) {
+        if let Some(run) = self.get(id) {
+            let old = self.runs[&id].place;
+            self.detach(&run, old);
+            self.attach(&run, place);
+            if let Some(live) = self.runs.get_mut(&id) {
+                live.place = place;
+            }
+        }
+    }
+
+    fn attach(&mut self, run: &Run, place: Place) {
+        let lane = self.lanes.entry(run.webhook_id).or_default();
+        if let Place::Running(end) = place {
+            self.leases.insert((end, run.id));
+            lane.add_running(run.id);
+            return;
+        }
+        self.queued += 1;
+        lane.add_queued(run.id);
+        match place {
+            Place::Ready => {
+                self.ready.insert(run.id);
+            }
+            Place::Parked => lane.park(run.id),
+            Place::Delayed(due) => {
+                self.delayed.insert((due, run.id));
+            }
+            Place::Uncommitted | Place::Running(_) => {}
+        }
+    }
+
+    fn detach(&mut self, run: &Run, place: Place) {
+        if let Some(lane) = self.lanes.get_mut(&run.webhook_id) {
+            lane.remove(run.id);
+        }
+        match place {
+            Place::Running(end) => {
+                self.leases.remove(&(end, run.id));
+                return;
+            }
+            Place::Ready => {
+                self.ready.remove(&run.id);
+            }
+            Place::Delayed(due) => {
+                self.delayed.remove(&(due, run.id));
+            }
+            Place::Parked | Place::Uncommitted => {}
+        }
+        self.queued -= 1;
+    }
+
+    /// Makes parked runs of a webhook claimable again, as many as its concurrency has room for.
+    fn refill(&mut self, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get(&webhook) else { return };
+        for id in lane.unparkable() {
+            self.place(id, Place::Ready);
+        }
+    }
+
+    /// Drops the lane of a webhook without live runs.
+    fn tidy(&mut self, webhook: WebhookId) {
+        if self.lanes.get(&webhook).is_some_and(Lane::is_empty) {
+            self.lanes.remove(&webhook);
+        }
+    }
+}
+
+/// An instant after a pause; a pause beyond what can be counted is a century.
+fn later(instant: Instant, pause: Duration) -> Instant {
+    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,482 @@
+//! Management: what people and trusted programs do with webhooks and runs.
+//!
+//! Nothing here asks who calls; a front end checks that before.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::executor::{ArtifactContent, ExecutorError, Workflow, WorkflowPage};
+use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
+use crate::notifier::{DeliverError, Delivery, Notification};
+use crate::parameters::{BodyParameters, QueryParameters};
+use crate::run::{Caller, CancelReason, Run};
+use crate::service::{TriggerUrl, Webhooks};
+use crate::store::{Cancelled, LogPart, Page, RunQuery, StoreError, WebhookQuery};
+use crate::token::{OpenError, Token};
+use crate::trigger::{self, TriggerError, Triggered};
+use crate::webhook::{SettingProblem, Webhook, WebhookSettings};
+
+/// The management operations of a service.
+///
+/// # Cancel safety
+/// Operations that only read may be dropped at any time. When one that changes something is dropped, the change
+/// may or may not have been made, but never half of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Management<'a> {
+    webhooks: &'a Webhooks,
+}
+
+/// A webhook with its URL, as creation and refreshing answer them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CreatedWebhook {
+    /// The webhook.
+    pub webhook: Arc<Webhook>,
+    /// Its URL with the token. Without a token key this is the only time it can be seen.
+    pub url: TriggerUrl,
+}
+
+impl<'a> Management<'a> {
+    pub(crate) fn new(webhooks: &'a Webhooks) -> Self {
+        Self { webhooks }
+    }
+
+    /// Creates a webhook for a workflow.
+    ///
+    /// # Errors
+    /// [`ManagementError::Settings`] names an unknown workflow (`workflow`), and channels without an integration;
+    /// [`ManagementError::Store`].
+    pub async fn create(
+        &self,
+        workflow: WorkflowKey,
+        settings: WebhookSettings,
+    ) -> Result<CreatedWebhook, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let mut problems = self.integration_problems(&settings);
+        let described = match self.webhooks.knows_kind(&workflow.kind) {
+            true => inner.executor.describe(&workflow).await?,
+            false => None,
+        };
+        match described {
+            None => problems.insert(0, no_such_workflow(&workflow)),
+            Some(described) if described.parameters.has_secret() && inner.keys.is_none() => {
+                let message = "it has secret parameters, and this server has no token key to seal them with";
+                problems.insert(0, SettingProblem::new("workflow", "invalid", message));
+            }
+            Some(_) => {}
+        }
+        refuse(problems)?;
+        let now = inner.now();
+        let token = Token::generate();
+        let webhook =
+            Webhook::new(WebhookId::generate(now), workflow, settings, &token, inner.keys.as_ref(), now);
+        inner.store.create_webhook(webhook.clone()).await?;
+        let url = inner.trigger_url(&webhook.workflow, &token);
+        Ok(CreatedWebhook { webhook: Arc::new(webhook), url })
+    }
+
+    /// One webhook.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn get(&self, id: WebhookId) -> Result<Arc<Webhook>, ManagementError> {
+        let webhook = self.webhooks.inner.store.get_webhook(id).await?;
+        webhook.map(|webhook| self.fresh(webhook)).ok_or(ManagementError::NotFound("webhook"))
+    }
+
+    /// Lists webhooks, newest first.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn list(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, ManagementError> {
+        let mut page = self.webhooks.inner.store.list_webhooks(query).await?;
+        page.items = page.items.into_iter().map(|webhook| self.fresh(webhook)).collect();
+        Ok(page)
+    }
+
+    /// Changes settings by a JSON merge patch (RFC 7396). With `expected_revision`, only if nobody changed the
+    /// webhook in between.
+    ///
+    /// # Errors
+    /// [`ManagementError::Settings`] with every problem, [`ManagementError::Conflict`] for another revision,
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn update(
+        &self,
+        id: WebhookId,
+        patch: &Value,
+        expected_revision: Option<u64>,
+    ) -> Result<Arc<Webhook>, ManagementError> {
+        let inner = &self.webhooks.inner;
+        self.change(id, expected_revision, |webhook| {
+            let settings = webhook.settings.patched(patch).map_err(ManagementError::Settings)?;
+            if settings.notifications != webhook.settings.notifications {
+                refuse(self.integration_problems(&settings))?;
+            }
+            Ok(webhook.with_settings(settings, inner.now()))
+        })
+        .await
+    }
+
+    /// Enables or disables a webhook. Runs that were accepted go on.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn set_enabled(&self, id: WebhookId, enabled: bool) -> Result<Arc<Webhook>, ManagementError> {
+        self.update(id, &serde_json::json!({ "enabled": enabled }), None).await
+    }
+
+    /// Gives a webhook a new token. The old URL stops at once; runs that were accepted go on.
+    ///
+    /// # Errors
+    /// [`ManagementError::Conflict`] for another revision, [`ManagementError::NotFound`],
+    /// [`ManagementError::Store`].
+    pub async fn refresh_token(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+    ) -> Result<CreatedWebhook, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let token = Token::generate();
+        let webhook = self
+            .change(id, expected_revision, |webhook| {
+                Ok(webhook.with_token(&token, inner.keys.as_ref(), inner.now()))
+            })
+            .await?;
+        let url = inner.trigger_url(&webhook.workflow, &token);
+        Ok(CreatedWebhook { webhook, url })
+    }
+
+    /// The URL of a webhook, for copying.
+    ///
+    /// # Errors
+    /// [`ManagementError::UrlNotRecoverable`] when the token was not sealed with a key at hand,
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn url(&self, id: WebhookId) -> Result<TriggerUrl, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let webhook = self.get(id).await?;
+        let keys = inner.keys.as_ref().ok_or(ManagementError::UrlNotRecoverable(None))?;
+        let opened =
+            webhook.open_token(keys).map_err(|error| ManagementError::UrlNotRecoverable(Some(error)))?;
+        let token = opened.ok_or(ManagementError::UrlNotRecoverable(None))?;
+        Ok(inner.trigger_url(&webhook.workflow, &token))
+    }
+
+    /// Deletes a webhook: its URL stops, its queued runs are cancelled, its history stays. Answers the runs that
+    /// were cancelled.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn delete(&self, id: WebhookId) -> Result<Vec<RunId>, ManagementError> {
+        let inner = &self.webhooks.inner;
+        Ok(inner.store.delete_webhook(id, inner.now()).await?)
+    }
+
+    /// Starts a run by hand, also for a disabled webhook, with these values over the parameter blocks' defaults.
+    ///
+    /// # Errors
+    /// [`ManagementError::Trigger`] with the parameters' problems or a full queue, [`ManagementError::NotFound`],
+    /// [`ManagementError::Store`].
+    pub async fn run(
+        &self,
+        id: WebhookId,
+        parameters: serde_json::Map<String, Value>,
+        caller: Caller,
+    ) -> Result<Arc<Run>, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let webhook = self.get(id).await?;
+        let workflow = self.describe_for_run(&webhook.workflow).await?;
+        let body = BodyParameters::from_object(parameters);
+        let query = QueryParameters::default();
+        let effective = self.webhooks.effective(&workflow, &webhook, &query, &body)?;
+        self.refuse_while_shutting_down()?;
+        let id = RunId::generate(inner.now());
+        accepted(self.webhooks.submit(id, &webhook, effective, caller, None).await?)
+    }
+
+    /// Starts a new run with the workflow and parameters of one that has ended; `retried_from` names that one.
+    ///
+    /// # Errors
+    /// [`ManagementError::StillLive`] when it has not ended, [`ManagementError::NotFound`] also when its webhook
+    /// is gone, [`ManagementError::Trigger`] when the queue is full or its secret values cannot be opened.
+    pub async fn retry(&self, id: RunId, caller: Caller) -> Result<Arc<Run>, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let old = self.run_record(id).await?;
+        if !old.state.is_ended() {
+            return Err(ManagementError::StillLive);
+        }
+        self.refuse_while_shutting_down()?;
+        let webhook = self.get(old.webhook_id).await?;
+        self.describe_for_run(&webhook.workflow).await?;
+        let now = inner.now();
+        let new = RunId::generate(now);
+        let effective = old.parameters.open(inner.keys.as_ref(), old.id)?;
+        let parameters = crate::run::RunParameters::seal(effective, inner.keys.as_ref(), new)
+            .map_err(|_| OpenError::Damaged)?;
+        let attempts = webhook.settings.retries.max_attempts;
+        let mut run = Run::new(new, old.workflow.clone(), webhook.id, parameters, attempts, caller, now);
+        run.retried_from = Some(old.id);
+        accepted(trigger::enqueue(inner, &webhook, run, None).await?)
+    }
+
+    /// Cancels a run: a queued one ends at once, a running one is told to stop. Answers the run as it is now.
+    ///
+    /// # Errors
+    /// [`ManagementError::AlreadyEnded`], [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn cancel(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
+        let inner = &self.webhooks.inner;
+        match inner.store.cancel_run(id, inner.now()).await? {
+            Cancelled::Ended(run) => Ok(run),
+            Cancelled::Requested(run) => {
+                inner.stop_executing(&[id], run.cancel_requested.unwrap_or(CancelReason::Requested));
+                Ok(run)
+            }
+            Cancelled::TooLate(_) => Err(ManagementError::AlreadyEnded),
+        }
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn run_record(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
+        self.webhooks.inner.store.get_run(id).await?.ok_or(ManagementError::NotFound("run"))
+    }
+
+    /// Lists runs, newest first.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, ManagementError> {
+        Ok(self.webhooks.inner.store.list_runs(query).await?)
+    }
+
+    /// A run's log from a byte offset on.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn log(&self, run: RunId, offset: u64) -> Result<LogPart, ManagementError> {
+        Ok(self.webhooks.inner.store.read_log(run, offset).await?)
+    }
+
+    /// The content of one of a run's artifacts.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`] when the run has no artifact of this name or its content is gone,
+    /// [`ManagementError::Executor`], [`ManagementError::Store`].
+    pub async fn artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
+        if !run.artifacts.iter().any(|artifact| artifact.name == name) {
+            return Err(ManagementError::NotFound("artifact"));
+        }
+        let content = self.webhooks.inner.executor.artifact(run.id, name).await?;
+        content.ok_or(ManagementError::NotFound("artifact"))
+    }
+
+    /// The deliveries of a run.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn deliveries(&self, run: RunId) -> Result<Vec<Delivery>, ManagementError> {
+        Ok(self.webhooks.inner.store.list_deliveries(run).await?)
+    }
+
+    /// Makes a delivery due again now.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn resend(&self, delivery: DeliveryId) -> Result<Delivery, ManagementError> {
+        let inner = &self.webhooks.inner;
+        Ok(inner.store.resend_delivery(delivery, inner.now()).await?)
+    }
+
+    /// Sends a notification made up from `run` to everyone a webhook's settings name, at once and without the
+    /// outbox. Answers whom it reached and whom not.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Executor`], [`ManagementError::Store`].
+    pub async fn test_notifications(
+        &self,
+        id: WebhookId,
+    ) -> Result<Vec<TestedNotification>, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let webhook = self.get(id).await?;
+        let title = format!("Test: {}", inner.title(&webhook.workflow).await?);
+        let now = inner.now();
+        let (workflow, parameters) = (webhook.workflow.clone(), crate::run::RunParameters::default());
+        let caller = Caller::default();
+        let mut run = Run::new(RunId::generate(now), workflow, webhook.id, parameters, 1, caller, now);
+        run.state = crate::run::RunState::Succeeded;
+        run.summary = Some("This is a test message; nothing was executed.".to_owned());
+        let run = Arc::new(run);
+        let mut tested = Vec::new();
+        for (channel, recipient, on) in webhook.settings.notifications.targets() {
+            let event = on.first().copied().unwrap_or(crate::webhook::EventKind::Success);
+            let delivery = DeliveryId::generate(now);
+            let notification =
+                Notification::new(delivery, channel, recipient, event, title.clone(), run.clone());
+            let serving = inner.notifiers.iter().find(|notifier| notifier.channels().contains(&channel));
+            let outcome = match serving {
+                Some(notifier) => notifier.deliver(&notification).await,
+                None => Err(DeliverError::permanent("no integration serves this channel")),
+            };
+            tested.push(TestedNotification { notification, outcome });
+        }
+        Ok(tested)
+    }
+
+    /// Lists workflows as the executor does.
+    ///
+    /// # Errors
+    /// [`ManagementError::Executor`].
+    pub async fn workflows(&self, cursor: Option<String>) -> Result<WorkflowPage, ManagementError> {
+        Ok(self.webhooks.inner.executor.list(cursor).await?)
+    }
+
+    async fn change(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        next: impl Fn(&Webhook) -> Result<Webhook, ManagementError>,
+    ) -> Result<Arc<Webhook>, ManagementError> {
+        loop {
+            let present = self.get(id).await?;
+            if expected_revision.is_some_and(|expected| expected != present.revision) {
+                return Err(ManagementError::Conflict);
+            }
+            let changed = next(&present)?;
+            match self.webhooks.inner.store.update_webhook(changed.clone(), present.revision).await {
+                Ok(()) => return Ok(Arc::new(changed)),
+                // Somebody was faster; without an expected revision the change is made on top of theirs.
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A webhook with its last use, of which the store hears some seconds later.
+    fn fresh(&self, webhook: Arc<Webhook>) -> Arc<Webhook> {
+        match self.webhooks.inner.last_use(webhook.id) {
+            Some(used) if Some(used) > webhook.last_used_at => {
+                Arc::new(Webhook { last_used_at: Some(used), ..(*webhook).clone() })
+            }
+            _ => webhook,
+        }
+    }
+
+    async fn describe_for_run(&self, workflow: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
+        let described = self.webhooks.inner.executor.describe(workflow).await?;
+        described.ok_or(ManagementError::Trigger(TriggerError::WorkflowMissing))
+    }
+
+    fn refuse_while_shutting_down(&self) -> Result<(), TriggerError> {
+        if self.webhooks.is_accepting() { Ok(()) } else { Err(TriggerError::ShuttingDown) }
+    }
+
+    fn integration_problems(&self, settings: &WebhookSettings) -> Vec<SettingProblem> {
+        let notifiers = &self.webhooks.inner.notifiers;
+        let mut problems: Vec<SettingProblem> = Vec::new();
+        for (channel, recipient, _) in settings.notifications.targets() {
+            let name = channel.as_str();
+            let problem = match notifiers.iter().find(|notifier| notifier.channels().contains(&channel)) {
+                None => {
+                    let message = format!("this server has no integration for {name}");
+                    SettingProblem::new(format!("notifications.{name}"), "integration_missing", message)
+                }
+                Some(notifier) => match notifier.check(channel, recipient) {
+                    Ok(()) => continue,
+                    Err(message) => {
+                        let message = format!("{recipient:?}: {message}");
+                        SettingProblem::new(format!("notifications.{name}"), "invalid", message)
+                    }
+                },
+            };
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        problems
+    }
+}
+
+/// How a test notification went.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TestedNotification {
+    /// What was sent to whom.
+    pub notification: Notification,
+    /// Whether it arrived.
+    pub outcome: Result<(), DeliverError>,
+}
+
+fn no_such_workflow(workflow: &WorkflowKey) -> SettingProblem {
+    SettingProblem::new("workflow", "unknown", format!("there is no workflow {workflow}"))
+}
+
+fn refuse(problems: Vec<SettingProblem>) -> Result<(), ManagementError> {
+    if problems.is_empty() { Ok(()) } else { Err(ManagementError::Settings(problems)) }
+}
+
+fn accepted(triggered: Triggered) -> Result<Arc<Run>, ManagementError> {
+    match triggered {
+        Triggered::Accepted { run, .. } => Ok(run),
+        Triggered::DryRun(_) => Err(ManagementError::NotFound("run")),
+    }
+}
+
+/// Why a management operation was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagementError {
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The webhook has another revision than was expected.
+    #[error("the webhook was changed in between; read it again")]
+    Conflict,
+    /// Settings cannot be as asked; these are all the problems.
+    #[error("{} of the settings cannot be used", .0.len())]
+    Settings(Vec<SettingProblem>),
+    /// The URL cannot be shown again.
+    #[error(
+        "the URL was shown when it was made and cannot be shown again; refresh the token to get a new one"
+    )]
+    UrlNotRecoverable(#[source] Option<OpenError>),
+    /// The run has not ended.
+    #[error("the run has not ended yet")]
+    StillLive,
+    /// The run has ended.
+    #[error("the run has already ended")]
+    AlreadyEnded,
+    /// A run could not be started.
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// A secret value cannot be opened.
+    #[error("a secret value of the run cannot be opened")]
+    Secret(#[from] OpenError),
+    /// The executor cannot answer.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for ManagementError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::NotFound(what),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl fmt::Display for TestedNotification {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}: ", self.notification.channel.as_str(), self.notification.recipient)?;
+        match &self.outcome {
+            Ok(()) => formatter.write_str("delivered"),
+            Err(error) => write!(formatter, "{error}"),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! In-memory backends for hosts' tests: a complete store, two executors and a notifier.
+//!
+//! [`MemoryStore`] keeps every promise of the [store](crate::store) except that its records survive the process.
+//! [`FnExecutor`] executes a closure, [`ScriptedExecutor`] does what a test tells it to, and [`RecordingNotifier`]
+//! remembers what it was given.
+
+mod executor;
+mod history;
+mod keys;
+mod log;
+mod notifier;
+mod outbox;
+mod scripted;
+mod state;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::events::{EventCursor, EventLog, Events};
+use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::notifier::{Delivery, DeliveryOutcome};
+use crate::run::Run;
+use crate::store::{
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
+    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+};
+use crate::token::TokenDigest;
+use crate::webhook::Webhook;
+
+pub use executor::FnExecutor;
+pub use notifier::{DeliverFailure, RecordingNotifier};
+pub use scripted::{Execution, ScriptedExecutor, Step};
+
+use state::State;
+
+/// A store that keeps everything in memory, for tests and for trying things out. Its clones share what they hold.
+///
+/// It is safe for any number of threads, holds as much as memory does until it is [pruned](Store::prune), and
+/// loses all of it when its last clone is dropped. Leases and pauses follow tokio's time, so a paused runtime
+/// lets a test skip them.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use webhook_core::id::{RunId, WebhookId};
+/// use webhook_core::memory::MemoryStore;
+/// use webhook_core::run::{Caller, Run, RunParameters};
+/// use webhook_core::store::{ClaimRequest, Enqueue, Store};
+/// use webhook_core::token::Token;
+/// use webhook_core::webhook::{Webhook, WebhookSettings};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (store, now) = (MemoryStore::new(), SystemTime::now());
+/// let (webhook, workflow) = (WebhookId::generate(now), "report/sales".parse()?);
+/// let settings = WebhookSettings::default();
+/// store.create_webhook(Webhook::new(webhook, workflow, settings, &Token::generate(), None, now)).await?;
+/// let parameters = RunParameters::default();
+/// let run = Run::new(
+///     RunId::generate(now), "report/sales".parse()?, webhook, parameters, 1, Caller::default(), now,
+/// );
+/// store.enqueue(Enqueue::new(run)).await?;
+/// let claims = store.claim(ClaimRequest::new(10, Duration::from_secs(30), now)).await?;
+/// assert_eq!(claims[0].run.attempt, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    events: Arc<EventLog>,
+    runs_changed: Notify,
+    deliveries_changed: Notify,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let events = Arc::new(EventLog::new());
+        let state = Mutex::new(State::new(events.clone()));
+        let (runs_changed, deliveries_changed) = (Notify::new(), Notify::new());
+        Self(Arc::new(Shared { state, events, runs_changed, deliveries_changed }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes those who wait for runs, because more may be claimed now.
+    fn wake_workers(&self) {
+        self.0.runs_changed.notify_waiters();
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = self.state().health();
+        formatter.debug_tuple("MemoryStore").field(&health).finish()
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for MemoryStore {
+    async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
+        self.state().create_webhook(webhook)
+    }
+
+    async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+        Ok(self.state().webhook(id))
+    }
+
+    async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
+        Ok(self.state().find_webhook(digest))
+    }
+
+    async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
+        self.state().update_webhook(webhook, expected_revision)?;
+        self.wake_workers();
+        Ok(())
+    }
+
+    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
+        self.state().delete_webhook(id, now)
+    }
+
+    async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
+        Ok(self.state().list_webhooks(&query))
+    }
+
+    async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
+        self.state().record_use(uses);
+        Ok(())
+    }
+
+    async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
+        let enqueued = self.state().enqueue(request, Instant::now())?;
+        self.wake_workers();
+        Ok(enqueued)
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        Ok(self.state().claim(&request, Instant::now()))
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        Ok(self.state().renew(&renewals, lease, Instant::now()))
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        let settled = self.state().settle(settlements, Instant::now());
+        self.wake_workers();
+        self.0.deliveries_changed.notify_waiters();
+        Ok(settled)
+    }
+
+    async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
+        let cancelled = self.state().cancel_run(id, now);
+        // Another run of its webhook may take its place in the queue.
+        self.wake_workers();
+        cancelled
+    }
+
+    async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        Ok(self.state().run(id))
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
+        Ok(self.state().list_runs(&query))
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {
+        Ok(self.state().prune(&request, Instant::now()))
+    }
+
+    async fn append_log(&self, run: RunId, fence: u64, text: String) -> Result<(), StoreError> {
+        self.state().append_log(run, fence, text);
+        Ok(())
+    }
+
+    async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
+        Ok(self.state().read_log(run, offset))
+    }
+
+    async fn wait_for_work(&self, work: Work) {
+        let changes = match work {
+            Work::Runs => &self.0.runs_changed,
+            Work::Deliveries => &self.0.deliveries_changed,
+        };
+        loop {
+            let changed = changes.notified();
+            tokio::pin!(changed);
+            // Registered before the look at the state, so that no change falls between the two.
+            changed.as_mut().enable();
+            let deadline = {
+                let state = self.state();
+                if state.has_work(work, Instant::now()) {
+                    return;
+                }
+                state.next_deadline(work)
+            };
+            match deadline {
+                None => changed.await,
+                Some(deadline) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(deadline) => {}
+                },
+            }
+        }
+    }
+
+    async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
+        Ok(self.0.events.since(cursor).await)
+    }
+
+    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+        Ok(self.state().outbox.claim(limit, lease, Instant::now()))
+    }
+
+    async fn settle_deliveries(
+        &self,
+        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
+    ) -> Result<(), StoreError> {
+        let now = Instant::now();
+        {
+            let mut state = self.state();
+            outcomes.iter().for_each(|(id, outcome)| state.outbox.settle(*id, outcome, now));
+        }
+        self.0.deliveries_changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
+        Ok(self.state().outbox.of_run(run))
+    }
+
+    async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
+        let resent = self.state().outbox.resend(id, now, Instant::now());
+        self.0.deliveries_changed.notify_waiters();
+        resent.ok_or(StoreError::NotFound("delivery"))
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        Ok(self.state().health())
+    }
+}
+
+#[cfg(test)]
+mod tests;

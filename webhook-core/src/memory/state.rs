@@ -1,0 +1,277 @@
+//! What a memory store holds, and what each operation does to it. Synchronous; the store around it locks and wakes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::history::History;
+use super::keys::{Keys, LookUp};
+use super::log::RunLog;
+use super::outbox::Outbox;
+use crate::events::{Change, EventLog};
+use crate::id::{RunId, WebhookId};
+use crate::live::{LiveCancel, LiveRuns};
+use crate::run::{CancelReason, Run, RunState};
+use crate::store::{
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal,
+    Renewed, RunQuery, Settled, Settlement, StoreError, StoreHealth, WebhookQuery, Work,
+};
+use crate::token::TokenDigest;
+use crate::webhook::Webhook;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) outbox: Outbox,
+    webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
+    by_digest: HashMap<[u8; 32], WebhookId>,
+    live: LiveRuns,
+    history: History,
+    keys: Keys,
+    logs: HashMap<RunId, RunLog>,
+    events: Arc<EventLog>,
+}
+
+impl State {
+    pub(super) fn new(events: Arc<EventLog>) -> Self {
+        Self { events, ..Self::default() }
+    }
+
+    pub(super) fn create_webhook(&mut self, webhook: Webhook) -> Result<(), StoreError> {
+        let digest = *webhook.token_digest.as_bytes();
+        if self.webhooks.contains_key(&webhook.id) {
+            return Err(StoreError::Conflict("webhook"));
+        }
+        if self.by_digest.contains_key(&digest) {
+            return Err(StoreError::Conflict("token digest"));
+        }
+        self.by_digest.insert(digest, webhook.id);
+        self.webhooks.insert(webhook.id, Arc::new(webhook));
+        Ok(())
+    }
+
+    pub(super) fn webhook(&self, id: WebhookId) -> Option<Arc<Webhook>> {
+        self.webhooks.get(&id).cloned()
+    }
+
+    pub(super) fn find_webhook(&self, digest: &TokenDigest) -> Option<Arc<Webhook>> {
+        self.by_digest.get(digest.as_bytes()).and_then(|id| self.webhook(*id))
+    }
+
+    pub(super) fn update_webhook(&mut self, mut webhook: Webhook, expected: u64) -> Result<(), StoreError> {
+        let id = webhook.id;
+        let stored = self.webhook(id).ok_or(StoreError::NotFound("webhook"))?;
+        if stored.revision != expected {
+            return Err(StoreError::Conflict("webhook"));
+        }
+        let digest = *webhook.token_digest.as_bytes();
+        if self.by_digest.get(&digest).is_some_and(|holder| *holder != id) {
+            return Err(StoreError::Conflict("token digest"));
+        }
+        self.by_digest.remove(stored.token_digest.as_bytes());
+        self.by_digest.insert(digest, id);
+        self.live.set_bound(id, webhook.settings.concurrency.bound());
+        webhook.last_used_at = stored.last_used_at;
+        self.webhooks.insert(id, Arc::new(webhook));
+        Ok(())
+    }
+
+    pub(super) fn delete_webhook(
+        &mut self,
+        id: WebhookId,
+        now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let webhook = self.webhooks.remove(&id).ok_or(StoreError::NotFound("webhook"))?;
+        self.by_digest.remove(webhook.token_digest.as_bytes());
+        let cancelled = self.live.close_webhook(id, now);
+        let ids = cancelled.iter().map(|run| run.id).collect();
+        cancelled.into_iter().for_each(|run| self.bury(run));
+        Ok(ids)
+    }
+
+    pub(super) fn list_webhooks(&self, query: &WebhookQuery) -> Page<Arc<Webhook>, WebhookId> {
+        let older = match query.before {
+            Some(before) => self.webhooks.range(..before),
+            None => self.webhooks.range::<WebhookId, _>(..),
+        };
+        let items = older
+            .rev()
+            .map(|(_, webhook)| webhook)
+            .filter(|webhook| query.workflow.as_ref().is_none_or(|workflow| *workflow == webhook.workflow))
+            .take(query.limit.saturating_add(1))
+            .cloned()
+            .collect();
+        Page::cut(items, query.limit, |webhook: &Arc<Webhook>| webhook.id)
+    }
+
+    pub(super) fn record_use(&mut self, uses: &[(WebhookId, SystemTime)]) {
+        for (id, at) in uses {
+            if let Some(webhook) = self.webhooks.get_mut(id)
+                && webhook.last_used_at.is_none_or(|last| last < *at)
+            {
+                Arc::make_mut(webhook).last_used_at = Some(*at);
+            }
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, request: Enqueue, instant: Instant) -> Result<Enqueued, StoreError> {
+        let (id, webhook_id) = (request.run.id, request.run.webhook_id);
+        let webhook = self.webhook(webhook_id).ok_or(StoreError::NotFound("webhook"))?;
+        if let Some(idempotency) = &request.idempotency {
+            match self.keys.look_up(webhook_id, idempotency, instant) {
+                LookUp::Mismatch => return Ok(Enqueued::KeyMismatch),
+                // A key whose run was pruned stands for nothing any more.
+                LookUp::Found(run) => {
+                    if let Some(run) = self.run(run) {
+                        return Ok(Enqueued::Replayed(run));
+                    }
+                }
+                LookUp::Unknown => {}
+            }
+        }
+        if self.run(id).is_some() {
+            return Err(StoreError::Conflict("run"));
+        }
+        let Ok(admission) = self.live.admit(&request) else { return Ok(Enqueued::QueueFull) };
+        // The call may have read the settings before they were last updated; claims follow the stored ones.
+        self.live.set_bound(webhook_id, webhook.settings.concurrency.bound());
+        if let Some(idempotency) = request.idempotency {
+            self.keys.record(webhook_id, idempotency, id, instant);
+        }
+        admission.superseded.into_iter().for_each(|run| self.bury(run));
+        let run = admission.run;
+        if run.state.is_ended() {
+            self.bury(run.clone());
+        } else {
+            self.live.commit(id);
+            self.events.publish_state(&run);
+        }
+        let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id).collect();
+        Ok(Enqueued::Created { run, asked_to_stop })
+    }
+
+    pub(super) fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> Vec<Claim> {
+        let outcome = self.live.claim(request, instant);
+        outcome.interrupted.iter().chain(&outcome.claimed).for_each(|run| self.events.publish_state(run));
+        let claim = |run: Arc<Run>| {
+            let webhook = self.webhook(run.webhook_id);
+            Claim::new(run, webhook)
+        };
+        outcome.claimed.into_iter().map(claim).collect()
+    }
+
+    pub(super) fn renew(&mut self, renewals: &[Renewal], lease: Duration, instant: Instant) -> Vec<Renewed> {
+        let end = after(instant, lease);
+        let renew = |renewal: &Renewal| {
+            let renewed = self.live.renew(renewal, end);
+            if renewed != Renewed::Lost
+                && let (Some(progress), Some(run)) = (&renewal.progress, self.live.get(renewal.run))
+            {
+                self.events.publish(&run, Change::Progress(progress.clone()));
+            }
+            renewed
+        };
+        renewals.iter().map(renew).collect()
+    }
+
+    pub(super) fn settle(&mut self, settlements: Vec<Settlement>, instant: Instant) -> Vec<Settled> {
+        settlements.into_iter().map(|settlement| self.settle_one(settlement, instant)).collect()
+    }
+
+    fn settle_one(&mut self, settlement: Settlement, instant: Instant) -> Settled {
+        let Some(run) = self.live.settle(&settlement, instant) else { return Settled::Stale };
+        if let Outcome::Ended { deliveries, .. } = settlement.outcome {
+            deliveries.into_iter().for_each(|delivery| self.outbox.add(delivery, instant));
+        }
+        if run.state.is_ended() {
+            self.bury(run.clone());
+        } else {
+            self.events.publish_state(&run);
+        }
+        Settled::Applied(run)
+    }
+
+    pub(super) fn cancel_run(&mut self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
+        match self.live.cancel(id, CancelReason::Requested, now) {
+            Some(LiveCancel::Ended(run)) => {
+                self.bury(run.clone());
+                Ok(Cancelled::Ended(run))
+            }
+            Some(LiveCancel::Requested(run)) => Ok(Cancelled::Requested(run)),
+            None => self.history.get(id).map(Cancelled::TooLate).ok_or(StoreError::NotFound("run")),
+        }
+    }
+
+    pub(super) fn run(&self, id: RunId) -> Option<Arc<Run>> {
+        self.live.get(id).or_else(|| self.history.get(id))
+    }
+
+    pub(super) fn list_runs(&self, query: &RunQuery) -> Page<Arc<Run>, RunId> {
+        let enough = query.limit.saturating_add(1);
+        let mut items = self.history.list(query, enough);
+        if !query.state.is_some_and(RunState::is_ended) {
+            items.extend(self.live.list(query, enough));
+        }
+        items.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
+        Page::cut(items, query.limit, |run: &Arc<Run>| run.id)
+    }
+
+    pub(super) fn prune(&mut self, request: &PruneRequest, instant: Instant) -> Pruned {
+        self.keys.expire(instant);
+        let (webhooks, outbox) = (&self.webhooks, &self.outbox);
+        let retention = |id: WebhookId| request.retention(webhooks.get(&id).map(|webhook| &**webhook));
+        let stays = |run: RunId| outbox.has_pending(run);
+        let mut runs = self.history.past_retention(request, retention, stays);
+        let more = runs.len() > request.limit;
+        runs.truncate(request.limit);
+        for run in &runs {
+            self.history.remove(*run);
+            self.outbox.remove_run(*run);
+            self.logs.remove(run);
+        }
+        Pruned::new(runs, more)
+    }
+
+    pub(super) fn append_log(&mut self, id: RunId, fence: u64, text: String) {
+        let held = |run: &Arc<Run>| run.state == RunState::Running && run.fence == fence;
+        if let Some(run) = self.live.get(id).filter(held) {
+            self.logs.entry(id).or_default().append(&text);
+            self.events.publish(&run, Change::Log(text));
+        }
+    }
+
+    pub(super) fn read_log(&self, id: RunId, offset: u64) -> LogPart {
+        self.logs.get(&id).map_or_else(|| LogPart::new(offset, String::new()), |log| log.read(offset))
+    }
+
+    pub(super) fn has_work(&self, work: Work, instant: Instant) -> bool {
+        match work {
+            Work::Runs => self.live.has_work(instant),
+            Work::Deliveries => self.outbox.next_deadline().is_some_and(|deadline| deadline <= instant),
+        }
+    }
+
+    pub(super) fn next_deadline(&self, work: Work) -> Option<Instant> {
+        match work {
+            Work::Runs => self.live.next_deadline(),
+            Work::Deliveries => self.outbox.next_deadline(),
+        }
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        let (queued, running) = (self.live.queued() as u64, self.live.running() as u64);
+        StoreHealth::new(queued, running, self.outbox.pending() as u64)
+    }
+
+    /// Moves a run that has ended into the history and tells of it.
+    fn bury(&mut self, run: Arc<Run>) {
+        self.events.publish_state(&run);
+        self.history.insert(run);
+    }
+}
+
+/// An instant after a pause; a pause beyond what can be counted is a century.
+pub(super) fn after(instant: Instant, pause: Duration) -> Instant {
+    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
+}

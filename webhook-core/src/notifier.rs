@@ -1,0 +1,260 @@
+//! The notifier: what carries the news of a run's end to people.
+//!
+//! A complete implementation:
+//!
+//! ```
+//! use webhook_core::notifier::*;
+//! use webhook_core::webhook::Channel;
+//!
+//! struct PrintEmail;
+//!
+//! #[async_trait::async_trait]
+//! impl Notifier for PrintEmail {
+//!     fn channels(&self) -> &[Channel] {
+//!         &[Channel::Email]
+//!     }
+//!     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
+//!         if recipient.contains('@') { Ok(()) } else { Err("an address with an @ is expected".into()) }
+//!     }
+//!     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
+//!         println!("to {}: {} {}", notification.recipient, notification.title, notification.run.state.as_str());
+//!         Ok(())
+//!     }
+//! }
+//! # let _: &dyn Notifier = &PrintEmail;
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::milliseconds;
+use crate::error::BoxError;
+use crate::id::{DeliveryId, RunId};
+use crate::run::Run;
+use crate::webhook::{Channel, EventKind};
+
+/// Carries notifications over one or more channels.
+#[async_trait::async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// The channels it serves. Settings that ask for a channel nobody serves are refused.
+    ///
+    /// # Behavior
+    /// The answer stays the same for the life of the notifier.
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// # Cancel safety
+    /// It is not async.
+    fn channels(&self) -> &[Channel];
+
+    /// Checks a recipient's form when settings are made.
+    ///
+    /// # Behavior
+    /// It looks at the text only and does not block.
+    ///
+    /// # Errors
+    /// What would be right, for people.
+    ///
+    /// # Cancel safety
+    /// It is not async.
+    fn check(&self, channel: Channel, recipient: &str) -> Result<(), String>;
+
+    /// Delivers one notification to one recipient.
+    ///
+    /// # Behavior
+    /// It is called at least once for each delivery, again with a growing pause after a retryable error. The
+    /// delivery's id stays the same, so that it can serve as a message id. A failure never changes the run.
+    ///
+    /// # Errors
+    /// [`DeliverError`], which says whether trying again may help.
+    ///
+    /// # Cancel safety
+    /// It is dropped at shutdown; the delivery is tried again later.
+    async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError>;
+}
+
+/// What a notifier is given: one piece of news for one recipient.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Notification {
+    /// The delivery, the same over all tries.
+    pub delivery: DeliveryId,
+    /// Through which channel.
+    pub channel: Channel,
+    /// To whom.
+    pub recipient: String,
+    /// Of what it tells.
+    pub event: EventKind,
+    /// The workflow's title.
+    pub title: String,
+    /// The run that ended. Secret parameters show as `***`.
+    pub run: Arc<Run>,
+    /// Where people see the run, if the host has such a page.
+    pub run_url: Option<String>,
+}
+
+impl Notification {
+    /// News of `run` for `recipient`.
+    #[must_use]
+    pub fn new(
+        delivery: DeliveryId,
+        channel: Channel,
+        recipient: impl Into<String>,
+        event: EventKind,
+        title: impl Into<String>,
+        run: Arc<Run>,
+    ) -> Self {
+        Self {
+            delivery,
+            channel,
+            recipient: recipient.into(),
+            event,
+            title: title.into(),
+            run,
+            run_url: None,
+        }
+    }
+
+    /// Sets where people see the run.
+    #[must_use]
+    pub fn with_run_url(mut self, url: impl Into<String>) -> Self {
+        self.run_url = Some(url.into());
+        self
+    }
+}
+
+/// Why a notification did not go out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliverError {
+    /// Trying again may help.
+    #[error("{source}")]
+    Retryable {
+        /// What went wrong.
+        source: BoxError,
+        /// How long the other side asked to wait.
+        after: Option<Duration>,
+    },
+    /// Trying again will not help.
+    #[error("{0}")]
+    Permanent(#[source] BoxError),
+}
+
+impl DeliverError {
+    /// An error after which trying again may help.
+    pub fn retryable(error: impl Into<BoxError>) -> Self {
+        Self::Retryable { source: error.into(), after: None }
+    }
+
+    /// An error after which trying again will not help.
+    pub fn permanent(error: impl Into<BoxError>) -> Self {
+        Self::Permanent(error.into())
+    }
+}
+
+/// One notification to one recipient, as the outbox keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The run it tells of.
+    pub run: RunId,
+    /// Through which channel.
+    pub channel: Channel,
+    /// To whom.
+    pub recipient: String,
+    /// Of what it tells.
+    pub event: EventKind,
+    /// How it stands.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+    /// When it is tried next; `None` once it is delivered or given up.
+    #[serde(with = "milliseconds::option")]
+    pub next_at: Option<SystemTime>,
+}
+
+impl Delivery {
+    /// A delivery that is due at once.
+    #[must_use]
+    pub fn new(
+        id: DeliveryId,
+        run: RunId,
+        channel: Channel,
+        recipient: impl Into<String>,
+        event: EventKind,
+        now: SystemTime,
+    ) -> Self {
+        Self {
+            id,
+            run,
+            channel,
+            recipient: recipient.into(),
+            event,
+            state: DeliveryState::Pending,
+            attempts: 0,
+            last_error: None,
+            next_at: Some(now),
+        }
+    }
+
+    /// This delivery after one more try.
+    #[must_use]
+    pub fn after(&self, outcome: &DeliveryOutcome) -> Self {
+        let (state, last_error, next_at) = match outcome {
+            DeliveryOutcome::Delivered => (DeliveryState::Delivered, None, None),
+            DeliveryOutcome::Retry { error, at, .. } => {
+                (DeliveryState::Pending, Some(error.clone()), Some(*at))
+            }
+            DeliveryOutcome::GivenUp { error } => (DeliveryState::GivenUp, Some(error.clone()), None),
+        };
+        Self { state, last_error, next_at, attempts: self.attempts + 1, ..self.clone() }
+    }
+
+    /// This delivery due again at once, as people asked.
+    #[must_use]
+    pub fn resent(&self, now: SystemTime) -> Self {
+        Self { state: DeliveryState::Pending, next_at: Some(now), attempts: 0, ..self.clone() }
+    }
+}
+
+/// How a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DeliveryState {
+    /// It is still to go out.
+    Pending,
+    /// The other side has taken it.
+    Delivered,
+    /// It failed for good or too often.
+    GivenUp,
+}
+
+/// How one try of a delivery went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeliveryOutcome {
+    /// The other side has taken it.
+    Delivered,
+    /// It is to be tried again.
+    Retry {
+        /// What went wrong.
+        error: String,
+        /// After which pause.
+        delay: Duration,
+        /// When that is by the clock.
+        at: SystemTime,
+    },
+    /// It is not tried again.
+    GivenUp {
+        /// What went wrong.
+        error: String,
+    },
+}

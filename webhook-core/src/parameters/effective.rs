@@ -1,0 +1,196 @@
+//! The parameters a run gets, each with where it came from.
+
+use std::collections::{BTreeMap, btree_map};
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+use serde_json::Value;
+
+use super::problem::MASKED;
+
+/// The parameters of one run, ordered by name.
+///
+/// Serializing masks secret values, so the serialized form suits answers, panels and notifications, and not a
+/// store: a store goes through [`iter`](Self::iter) and keeps a secret value sealed.
+///
+/// ```
+/// use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+///
+/// let mut parameters = EffectiveParameters::new();
+/// parameters.insert("region", EffectiveParameter::new("EMEA", Source::Query));
+/// parameters.insert("password", EffectiveParameter::new("hunter2", Source::Default).secret());
+/// assert_eq!(
+///     serde_json::to_string(&parameters)?,
+///     r#"{"password":{"value":"***","source":"default"},"region":{"value":"EMEA","source":"query"}}"#
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EffectiveParameters {
+    by_name: BTreeMap<String, EffectiveParameter>,
+}
+
+/// One parameter of a run.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EffectiveParameter {
+    /// The value, converted to the declared type where the parameter is declared. Not masked.
+    pub value: Value,
+    /// Where the value came from.
+    pub source: Source,
+    /// Whether the value must be sealed at rest and masked wherever it is shown.
+    pub secret: bool,
+}
+
+/// Where the value of a parameter came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Source {
+    /// The default of its block.
+    Default,
+    /// The query of the call.
+    Query,
+    /// The body of the call, JSON or form.
+    Body,
+}
+
+impl Source {
+    /// The text on the wire: `default`, `query` or `body`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Query => "query",
+            Self::Body => "body",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl EffectiveParameters {
+    /// No parameters.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the parameter `name`, and returns the one that had this name before.
+    pub fn insert(
+        &mut self,
+        name: impl Into<String>,
+        parameter: EffectiveParameter,
+    ) -> Option<EffectiveParameter> {
+        self.by_name.insert(name.into(), parameter)
+    }
+
+    /// The parameter `name`.
+    pub fn get(&self, name: &str) -> Option<&EffectiveParameter> {
+        self.by_name.get(name)
+    }
+
+    /// Every parameter, ordered by name. The values are not masked.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &EffectiveParameter)> {
+        self.by_name.iter().map(|(name, parameter)| (name.as_str(), parameter))
+    }
+
+    /// Every plain value, ordered by name, for an executor. The values are not masked.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+        self.by_name.iter().map(|(name, parameter)| (name.as_str(), &parameter.value))
+    }
+
+    /// How many parameters there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}
+
+impl EffectiveParameter {
+    /// A parameter that is not secret.
+    pub fn new(value: impl Into<Value>, source: Source) -> Self {
+        Self { value: value.into(), source, secret: false }
+    }
+
+    /// Marks the value as secret.
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+impl fmt::Debug for EffectiveParameter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = formatter.debug_struct("EffectiveParameter");
+        if self.secret {
+            fields.field("value", &MASKED);
+        } else {
+            fields.field("value", &self.value);
+        }
+        fields.field("source", &self.source).field("secret", &self.secret).finish()
+    }
+}
+
+impl Serialize for EffectiveParameter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("EffectiveParameter", 2)?;
+        if self.secret {
+            fields.serialize_field("value", MASKED)?;
+        } else {
+            fields.serialize_field("value", &self.value)?;
+        }
+        fields.serialize_field("source", &self.source)?;
+        fields.end()
+    }
+}
+
+impl Serialize for EffectiveParameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(&self.by_name)
+    }
+}
+
+impl FromIterator<(String, EffectiveParameter)> for EffectiveParameters {
+    fn from_iter<I: IntoIterator<Item = (String, EffectiveParameter)>>(parameters: I) -> Self {
+        Self { by_name: parameters.into_iter().collect() }
+    }
+}
+
+impl IntoIterator for EffectiveParameters {
+    type Item = (String, EffectiveParameter);
+    type IntoIter = btree_map::IntoIter<String, EffectiveParameter>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.by_name.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_a_plain_value_and_hides_a_secret_one() {
+        let plain = EffectiveParameter::new("visible", Source::Body);
+        assert!(format!("{plain:?}").contains("visible"));
+        let parameters: EffectiveParameters =
+            [("key".to_owned(), EffectiveParameter::new("canary", Source::Body).secret())]
+                .into_iter()
+                .collect();
+        assert!(!format!("{parameters:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_source_has_the_same_text_on_the_wire_and_for_people() {
+        for source in [Source::Default, Source::Query, Source::Body] {
+            assert_eq!(serde_json::to_value(source).unwrap(), source.to_string());
+        }
+    }
+}

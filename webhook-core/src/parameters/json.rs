@@ -1,0 +1,356 @@
+//! The strict JSON reader: no duplicate names, bounded depth.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value, map::Entry};
+
+use super::problem::excerpt;
+
+/// The deepest nesting that can be asked for. serde_json itself stops at the 128th level.
+const DEEPEST: usize = 126;
+
+/// Reads one JSON text (RFC 8259) and refuses what readers disagree about (I-JSON, RFC 7493 §2.3): an object
+/// with the same name twice, anywhere in the text.
+///
+/// `depth` bounds how many arrays and objects may stand inside each other: a scalar has depth 0, `{}` and
+/// `[1]` have depth 1. More than 126 counts as 126. A UTF-8 byte order mark in front is ignored (RFC 8259
+/// §8.1). Integers are exact from -2^63 to 2^64-1; a number beyond that becomes the nearest double.
+///
+/// # Errors
+///
+/// When the text is not one JSON text, has a duplicate name, or is nested too deeply. No error repeats a
+/// value.
+///
+/// ```
+/// use webhook_core::parameters::{StrictJsonError, read_json};
+///
+/// assert_eq!(read_json(br#"{"rows": 5}"#, 64)?["rows"], 5);
+/// assert!(matches!(read_json(br#"{"a": 1, "a": 2}"#, 64), Err(StrictJsonError::DuplicateName { .. })));
+/// assert!(matches!(read_json(b"[[[]]]", 2), Err(StrictJsonError::TooDeep { limit: 2 })));
+/// # Ok::<(), StrictJsonError>(())
+/// ```
+pub fn read_json(bytes: &[u8], depth: usize) -> Result<Value, StrictJsonError> {
+    let limit = depth.min(DEEPEST);
+    let refusal = RefCell::new(None);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_byte_order_mark(bytes));
+    let outcome = Reader { level: 0, limit, refusal: &refusal }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
+    outcome.map_err(|error| match refusal.into_inner() {
+        Some(Refusal::TooDeep) => StrictJsonError::TooDeep { limit },
+        Some(Refusal::DuplicateName { name }) => {
+            StrictJsonError::DuplicateName { name, line: error.line(), column: error.column() }
+        }
+        None => StrictJsonError::Malformed { message: error.to_string() },
+    })
+}
+
+/// The bytes behind a UTF-8 byte order mark, or all bytes when there is none.
+pub(super) fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Why the strict reader refused a text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StrictJsonError {
+    /// The text is not one JSON text.
+    #[error("not valid JSON: {message}")]
+    Malformed {
+        /// What was expected, with line and column.
+        message: String,
+    },
+    /// One object has the same name twice.
+    #[error("{} occurs twice in one object, line {line} column {column}", duplicated(.name.as_deref()))]
+    DuplicateName {
+        /// The name, cut when it is long. Absent when the object is not the outermost one: a name inside of a
+        /// value may be part of a secret.
+        name: Option<String>,
+        /// The line of the second occurrence, from 1.
+        line: usize,
+        /// The column of the second occurrence in bytes, from 1.
+        column: usize,
+    },
+    /// Arrays and objects stand too deeply inside each other.
+    #[error("nested more than {limit} levels deep")]
+    TooDeep {
+        /// The number of levels that are allowed.
+        limit: usize,
+    },
+}
+
+fn duplicated(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("the name {}", excerpt(name)),
+        None => "a name".to_owned(),
+    }
+}
+
+/// What the visitor found, kept beside serde_json's error, which can only carry text.
+enum Refusal {
+    DuplicateName { name: Option<String> },
+    TooDeep,
+}
+
+/// Reads one value that stands inside `level` arrays and objects.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    level: usize,
+    limit: usize,
+    refusal: &'a RefCell<Option<Refusal>>,
+}
+
+impl Reader<'_> {
+    fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.level == self.limit {
+            return Err(self.refuse(Refusal::TooDeep));
+        }
+        Ok(Self { level: self.level + 1, ..self })
+    }
+
+    fn refuse<E: serde::de::Error>(self, refusal: Refusal) -> E {
+        self.refusal.replace(Some(refusal));
+        E::custom("refused")
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::String(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let inside = self.inside()?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(inside)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        let mut inside = None;
+        while let Some(key) = members.next_key_seed(KeyReader)? {
+            let name = match key {
+                Key::Name(name) => name,
+                Key::Number => {
+                    let literal: String = members.next_value()?;
+                    let number = number(&literal).ok_or_else(|| A::Error::custom("number out of range"))?;
+                    return Ok(Value::Number(number));
+                }
+            };
+            let inside = match inside {
+                Some(inside) => inside,
+                None => *inside.insert(self.inside()?),
+            };
+            match object.entry(name) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(members.next_value_seed(inside)?);
+                }
+                Entry::Occupied(occupied) => {
+                    let name = (self.level == 0).then(|| super::problem::shortened(occupied.key()));
+                    return Err(self.refuse(Refusal::DuplicateName { name }));
+                }
+            }
+        }
+        if inside.is_none() {
+            self.inside()?;
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+/// What stands where an object's member name is expected.
+enum Key {
+    Name(String),
+    Number,
+}
+
+/// Tells a member name from the stand-in that serde_json uses for a number when its feature
+/// `arbitrary_precision` is on.
+///
+/// This workspace leaves that feature off, but any other crate of a host can turn it on for everyone. A
+/// number then arrives as a map with one private key. A real name is offered as a newtype, the private key as
+/// plain text; so a caller who sends the private key as a name still gets an ordinary object.
+struct KeyReader;
+
+impl<'de> DeserializeSeed<'de> for KeyReader {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_newtype_struct("Name", self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeyReader {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a member name")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        serde::Deserialize::deserialize(deserializer).map(Key::Name)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Key, E> {
+        Ok(Key::Number)
+    }
+}
+
+/// The number of a JSON literal as serde_json reads it without `arbitrary_precision`.
+fn number(literal: &str) -> Option<Number> {
+    if literal != "-0" {
+        if let Ok(integer) = literal.parse::<i64>() {
+            return Some(integer.into());
+        }
+        if let Ok(integer) = literal.parse::<u64>() {
+            return Some(integer.into());
+        }
+    }
+    literal.parse().ok().and_then(Number::from_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn message(text: &str) -> String {
+        read_json(text.as_bytes(), 64).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_kind_of_value_is_read() {
+        let text = r#" {"n":null,"b":true,"i":-1,"u":18446744073709551615,"f":0.5,"s":"\u00e9","a":[{}]} "#;
+        let expected = json!({"n": null, "b": true, "i": -1, "u": u64::MAX, "f": 0.5, "s": "é", "a": [{}]});
+        assert_eq!(read_json(text.as_bytes(), 64), Ok(expected));
+    }
+
+    #[test]
+    fn a_duplicate_name_is_refused_at_any_level_and_in_any_spelling() {
+        assert_eq!(
+            message(r#"{"a":1,"a":1}"#),
+            r#"the name "a" occurs twice in one object, line 1 column 10"#
+        );
+        assert_eq!(
+            message(r#"{"a":1,"\u0061":1}"#).split(',').next(),
+            Some(r#"the name "a" occurs twice in one object"#)
+        );
+        assert!(message("[[{\"a\":{\"canary\":1,\n\"canary\":2}}]]").starts_with("a name occurs twice"));
+        assert!(!message("[{\"canary\":1,\"canary\":2}]").contains("canary"));
+    }
+
+    #[test]
+    fn the_same_name_in_different_objects_is_fine() {
+        assert!(read_json(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#, 64).is_ok());
+    }
+
+    #[test]
+    fn depth_counts_arrays_and_objects() {
+        for (text, depth) in [("1", 0), ("{}", 1), ("[]", 1), (r#"{"a":1}"#, 1), (r#"[{"a":[1]}]"#, 3)] {
+            assert!(read_json(text.as_bytes(), depth).is_ok(), "{text}");
+            if depth > 0 {
+                let limit = depth - 1;
+                assert_eq!(
+                    read_json(text.as_bytes(), limit),
+                    Err(StrictJsonError::TooDeep { limit }),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_depth_beyond_what_serde_json_reads_is_bounded() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(read_json(nested(DEEPEST).as_bytes(), usize::MAX).is_ok());
+        let refused = read_json(nested(DEEPEST + 1).as_bytes(), usize::MAX);
+        assert_eq!(refused, Err(StrictJsonError::TooDeep { limit: DEEPEST }));
+        assert!(read_json("[".repeat(1_000_000).as_bytes(), usize::MAX).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_front_is_ignored() {
+        assert_eq!(read_json(b"\xef\xbb\xbf[1]", 64), Ok(json!([1])));
+        assert!(read_json(b"\xef\xbb\xbf\xef\xbb\xbf[1]", 64).is_err());
+    }
+
+    #[test]
+    fn a_text_that_is_not_one_json_text_is_refused_with_its_place() {
+        for text in
+            ["", " ", "{", "[1,]", "01", "+1", ".5", "NaN", "'a'", "\"a\nb\"", r#""\ud800""#, "1 2", "1e400"]
+        {
+            assert!(message(text).contains("line"), "{text}");
+        }
+        assert!(read_json(b"\"\xff\"", 64).is_err());
+    }
+
+    #[test]
+    fn the_private_number_name_of_serde_json_is_an_ordinary_name() {
+        let text = r#"{"$serde_json::private::Number":"5"}"#;
+        assert!(read_json(text.as_bytes(), 64).is_ok_and(|value| value.is_object()));
+    }
+
+    #[test]
+    fn a_number_literal_means_the_same_with_and_without_arbitrary_precision() {
+        for literal in [
+            "0",
+            "-0",
+            "5",
+            "-9223372036854775808",
+            "18446744073709551615",
+            "99999999999999999999",
+            "0.5",
+            "1e3",
+        ] {
+            assert_eq!(
+                number(literal).map(Value::Number),
+                read_json(literal.as_bytes(), 0).ok(),
+                "{literal}"
+            );
+        }
+        assert_eq!(number("1e400"), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! Which of the two body formats a `Content-Type` names.
+
+/// How a body is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyFormat {
+    /// `application/json` or any type with the suffix `+json`.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// A valid media type that is none of the above, or a charset other than UTF-8.
+    Other,
+}
+
+/// Reads a `Content-Type` by the grammar of RFC 9110 §8.3.1: `None` when it is not a media type.
+///
+/// The grammar is read here, and not by the `mime` crate, because that crate refuses white space in front of
+/// a semicolon, which the RFC allows and some clients send.
+pub(super) fn body_format(content_type: &str) -> Option<BodyFormat> {
+    let (essence, mut rest) = match content_type.split_once(';') {
+        Some((essence, parameters)) => (essence, parameters),
+        None => (content_type, ""),
+    };
+    let (main, sub) = trimmed(essence).split_once('/')?;
+    if !is_token(main) || !is_token(sub) {
+        return None;
+    }
+    let mut is_utf8 = true;
+    while !trimmed(rest).is_empty() {
+        let (parameter, behind) = next_parameter(trimmed(rest))?;
+        rest = behind;
+        if let Some((name, value)) = parameter
+            && name.eq_ignore_ascii_case("charset")
+        {
+            is_utf8 &= value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8");
+        }
+    }
+    let is_application = main.eq_ignore_ascii_case("application");
+    if !is_utf8 {
+        Some(BodyFormat::Other)
+    } else if is_application && sub.eq_ignore_ascii_case("json") || is_json_suffix(sub) {
+        Some(BodyFormat::Json)
+    } else if is_application && sub.eq_ignore_ascii_case("x-www-form-urlencoded") {
+        Some(BodyFormat::Form)
+    } else {
+        Some(BodyFormat::Other)
+    }
+}
+
+fn is_json_suffix(sub: &str) -> bool {
+    sub.rsplit_once('+').is_some_and(|(name, suffix)| !name.is_empty() && suffix.eq_ignore_ascii_case("json"))
+}
+
+/// Takes one parameter off the front; an empty one, as in `;;`, is `None` in the pair (RFC 9110 §5.6.6).
+fn next_parameter(text: &str) -> Option<(Option<(&str, &str)>, &str)> {
+    if let Some(behind) = text.strip_prefix(';') {
+        return Some((None, behind));
+    }
+    let (name, behind) = text.split_once('=')?;
+    if !is_token(name) {
+        return None;
+    }
+    let (value, behind) = match behind.strip_prefix('"') {
+        Some(quoted) => split_quoted(quoted)?,
+        None => {
+            let end = behind.find([';', ' ', '\t']).unwrap_or(behind.len());
+            let (value, behind) = behind.split_at(end);
+            (is_token(value)).then_some((value, behind))?
+        }
+    };
+    let behind = trimmed(behind);
+    match behind.strip_prefix(';') {
+        Some(behind) => Some((Some((name, value)), behind)),
+        None => behind.is_empty().then_some((Some((name, value)), "")),
+    }
+}
+
+/// Splits the inside of a quoted string from what follows its closing quote. Escapes are left as they are: no
+/// charset needs one.
+fn split_quoted(text: &str) -> Option<(&str, &str)> {
+    let mut escaped = false;
+    for (index, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Some((&text[..index], &text[index + 1..])),
+            _ if character.is_control() && character != '\t' => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_type_is_read_by_the_grammar_of_http() {
+        use BodyFormat::{Form, Json, Other};
+        let cases = [
+            ("application/json", Some(Json)),
+            ("Application/JSON", Some(Json)),
+            ("application/json; charset=utf-8", Some(Json)),
+            ("application/json;charset=\"UTF-8\"", Some(Json)),
+            ("application/json ; charset=utf8 ;", Some(Json)),
+            ("application/json;;\tversion=1; note=\"a;\\\"b\"", Some(Json)),
+            ("application/vnd.api+json", Some(Json)),
+            ("application/cloudevents+JSON; charset=UTF-8", Some(Json)),
+            ("image/x+json", Some(Json)),
+            ("application/a+b+json", Some(Json)),
+            ("application/json; charset=latin1", Some(Other)),
+            ("application/json; charset=utf-8; charset=utf-16", Some(Other)),
+            ("application/+json", Some(Other)),
+            ("application/json+xml", Some(Other)),
+            ("application/jsonp", Some(Other)),
+            ("text/json", Some(Other)),
+            ("text/plain", Some(Other)),
+            ("multipart/form-data; boundary=x", Some(Other)),
+            ("application/x-www-form-urlencoded", Some(Form)),
+            ("application/x-www-form-urlencoded; charset=UTF-8", Some(Form)),
+            ("application/x-www-form-urlencoded; charset=iso-8859-1", Some(Other)),
+            ("", None),
+            ("json", None),
+            ("application/", None),
+            ("/json", None),
+            ("application/json charset=utf-8", None),
+            ("application/json, text/plain", None),
+            ("application/json; charset", None),
+            ("application/json; charset=", None),
+            ("application/json; charset =utf-8", None),
+            ("application/json; charset=\"utf-8", None),
+            ("application/json; charset=\"utf-8\"x", None),
+            ("application/json; a=b c", None),
+            ("application/jsön", None),
+        ];
+        for (content_type, expected) in cases {
+            assert_eq!(body_format(content_type), expected, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What is wrong with a caller's parameters, and how much of a value a message may show.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What stands in place of a secret value wherever one is shown.
+pub(super) const MASKED: &str = "***";
+
+/// The most characters of a caller's text that a message repeats.
+const EXCERPT_CHARACTERS: usize = 64;
+
+/// The beginning of every webhook token.
+const TOKEN_PREFIX: &str = "whk_";
+
+/// One thing wrong with one parameter, in the form of an `errors` item of a problem answer (RFC 9457).
+///
+/// The message says what to change. It shows a short excerpt of the value, and never one of a secret block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ParameterProblem {
+    /// The name of the parameter, cut when it is too long to be one; `*` when the call as a whole is meant.
+    pub parameter: String,
+    /// What kind of problem it is, stable for programs.
+    pub code: ProblemCode,
+    /// One or more sentences for people.
+    pub message: String,
+}
+
+impl ParameterProblem {
+    /// Says what is wrong with `parameter`.
+    pub fn new(parameter: impl Into<String>, code: ProblemCode, message: impl Into<String>) -> Self {
+        Self { parameter: parameter.into(), code, message: message.into() }
+    }
+}
+
+impl fmt::Display for ParameterProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+/// The kind of a [`ParameterProblem`]. Its text on the wire is snake_case, such as `wrong_type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ProblemCode {
+    /// A required block has no default, and no value was given.
+    Required,
+    /// The value cannot be converted to the declared type without loss.
+    WrongType,
+    /// The value is not one of the block's choices.
+    NotAChoice,
+    /// A name was given more than once in one query or form, and its block is not a list.
+    Repeated,
+    /// The webhook is strict, and no block has this name.
+    Undeclared,
+    /// The name is empty or too long.
+    NameInvalid,
+    /// The call gives more distinct names than are allowed. The problem's parameter is `*`.
+    TooMany,
+}
+
+impl ProblemCode {
+    /// The text on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::WrongType => "wrong_type",
+            Self::NotAChoice => "not_a_choice",
+            Self::Repeated => "repeated",
+            Self::Undeclared => "undeclared",
+            Self::NameInvalid => "name_invalid",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+impl fmt::Display for ProblemCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A caller's text as a message may repeat it: quoted, control characters escaped, cut, tokens masked.
+pub(super) fn excerpt(text: &str) -> String {
+    let cut = cut(text);
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("{:?}{more}", without_token(cut))
+}
+
+/// The beginning of a caller's text, unquoted, tokens masked.
+pub(super) fn shortened(text: &str) -> String {
+    without_token(cut(text))
+}
+
+/// A caller's text in full, but nothing of it from where a token seems to begin.
+///
+/// The end of a token that was torn by another mistake cannot be told from the text behind it, so all of the
+/// rest is masked.
+pub(super) fn without_token(text: &str) -> String {
+    match text.find(TOKEN_PREFIX) {
+        Some(start) => format!("{}{TOKEN_PREFIX}{MASKED}", &text[..start]),
+        None => text.to_owned(),
+    }
+}
+
+fn cut(text: &str) -> &str {
+    match text.char_indices().nth(EXCERPT_CHARACTERS) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_quoted_and_escapes_control_characters() {
+        assert_eq!(excerpt("a\n\u{1b}[31m\u{202e}\"b"), r#""a\n\u{1b}[31m\u{202e}\"b""#);
+    }
+
+    #[test]
+    fn an_excerpt_is_cut_to_64_characters() {
+        assert_eq!(excerpt(&"é".repeat(64)), format!("\"{}\"", "é".repeat(64)));
+        assert_eq!(excerpt(&"é".repeat(65)), format!("\"{}\"…", "é".repeat(64)));
+    }
+
+    #[test]
+    fn an_excerpt_hides_everything_from_a_token_on() {
+        assert_eq!(excerpt("5&token=whk_AAbb%20cc dd"), "\"5&token=whk_***\"");
+        assert!(!excerpt(&format!("{}whk_ABC", "x".repeat(60))).contains("ABC"));
+        assert!(!excerpt(&format!("{}whk_ABC", "x".repeat(58))).contains('A'));
+    }
+
+    #[test]
+    fn a_code_has_the_same_text_on_the_wire_and_for_people() {
+        for code in [
+            ProblemCode::Required,
+            ProblemCode::WrongType,
+            ProblemCode::NotAChoice,
+            ProblemCode::Repeated,
+            ProblemCode::Undeclared,
+            ProblemCode::NameInvalid,
+            ProblemCode::TooMany,
+        ] {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Waiting for the end of runs: one reader of events serves all who wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::lock;
+use crate::events::Change;
+use crate::id::RunId;
+use crate::run::Run;
+use crate::store::{Store, StoreError};
+
+pub(super) struct Ends {
+    store: Arc<dyn Store>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Signals "look again" to those who wait for a run.
+    runs: HashMap<RunId, watch::Sender<()>>,
+    reading: bool,
+}
+
+impl Ends {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, waiting: Mutex::default() }
+    }
+
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        id: RunId,
+        patience: Duration,
+    ) -> Result<Option<Arc<Run>>, StoreError> {
+        let mut ticket = Ticket::new(self, id);
+        let ended = async {
+            loop {
+                match self.store.get_run(id).await? {
+                    Some(run) if !run.state.is_ended() => {
+                        // The sender lives in the map for as long as this ticket does.
+                        let _ = ticket.changed.changed().await;
+                    }
+                    outcome => return Ok(outcome),
+                }
+            }
+        };
+        match tokio::time::timeout(patience, ended).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.store.get_run(id).await,
+        }
+    }
+
+    /// Reads events until nobody waits any more.
+    async fn read(self: Arc<Self>) {
+        let mut cursor = None;
+        loop {
+            match self.store.events_since(cursor).await {
+                Ok(events) => {
+                    let first = cursor.replace(events.cursor).is_none();
+                    let waiting = lock(&self.waiting);
+                    if first || events.reset {
+                        waiting.runs.values().for_each(|sender| sender.send_replace(()));
+                    }
+                    for event in events.items {
+                        let ended = matches!(&event.change, Change::State(run) if run.state.is_ended());
+                        if let Some(sender) = waiting.runs.get(&event.run).filter(|_| ended) {
+                            sender.send_replace(());
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "events cannot be read");
+                    cursor = None;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            let mut waiting = lock(&self.waiting);
+            if waiting.runs.is_empty() {
+                waiting.reading = false;
+                return;
+            }
+        }
+    }
+}
+
+/// One who waits. Dropping it forgets the run if nobody else waits for it.
+struct Ticket {
+    ends: Arc<Ends>,
+    id: RunId,
+    changed: watch::Receiver<()>,
+}
+
+impl Ticket {
+    fn new(ends: &Arc<Ends>, id: RunId) -> Self {
+        let mut waiting = lock(&ends.waiting);
+        let changed = waiting.runs.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
+        if !waiting.reading {
+            waiting.reading = true;
+            tokio::spawn(ends.clone().read());
+        }
+        drop(waiting);
+        Self { ends: ends.clone(), id, changed }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.ends.waiting);
+        if waiting.runs.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            waiting.runs.remove(&self.id);
+        }
+    }
+}

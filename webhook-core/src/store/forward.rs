@@ -1,0 +1,117 @@
+//! A shared store is a store: `Arc<S>` forwards to `S`, also when `S` is `dyn Store`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
+    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+};
+use crate::events::{EventCursor, Events};
+use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::notifier::{Delivery, DeliveryOutcome};
+use crate::run::Run;
+use crate::token::TokenDigest;
+use crate::webhook::Webhook;
+
+#[async_trait::async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
+        (**self).create_webhook(webhook).await
+    }
+
+    async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+        (**self).get_webhook(id).await
+    }
+
+    async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
+        (**self).find_webhook(digest).await
+    }
+
+    async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
+        (**self).update_webhook(webhook, expected_revision).await
+    }
+
+    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
+        (**self).delete_webhook(id, now).await
+    }
+
+    async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
+        (**self).list_webhooks(query).await
+    }
+
+    async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
+        (**self).record_use(uses).await
+    }
+
+    async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
+        (**self).enqueue(request).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        (**self).claim(request).await
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        (**self).renew(renewals, lease).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        (**self).settle(settlements).await
+    }
+
+    async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
+        (**self).cancel_run(id, now).await
+    }
+
+    async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        (**self).get_run(id).await
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
+        (**self).list_runs(query).await
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {
+        (**self).prune(request).await
+    }
+
+    async fn append_log(&self, run: RunId, fence: u64, text: String) -> Result<(), StoreError> {
+        (**self).append_log(run, fence, text).await
+    }
+
+    async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
+        (**self).read_log(run, offset).await
+    }
+
+    async fn wait_for_work(&self, work: Work) {
+        (**self).wait_for_work(work).await;
+    }
+
+    async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
+        (**self).events_since(cursor).await
+    }
+
+    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+        (**self).claim_deliveries(limit, lease).await
+    }
+
+    async fn settle_deliveries(
+        &self,
+        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
+    ) -> Result<(), StoreError> {
+        (**self).settle_deliveries(outcomes).await
+    }
+
+    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
+        (**self).list_deliveries(run).await
+    }
+
+    async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
+        (**self).resend_delivery(id, now).await
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        (**self).health().await
+    }
+}

@@ -1,0 +1,235 @@
+//! Tokens: the secret in a webhook's URL, its digest, and its sealed form.
+//!
+//! A token is `whk_`, 43 base62 digits that hold 256 random bits, and 6 base62 digits of a CRC-32/ISO-HDLC over
+//! what precedes them. The checksum lets secret scanners recognise a leaked token; it never authenticates.
+//! Stores keep the SHA-256 digest for look-up and, where the host gave a [`TokenKey`], the token sealed with
+//! XChaCha20-Poly1305 so that its URL can be shown again.
+
+mod key;
+
+use std::fmt;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::error::InvalidName;
+
+pub use key::{KeyFileError, OpenError, Sealed, TokenKey, TokenKeys};
+
+const PREFIX: &str = "whk_";
+const SECRET_DIGITS: usize = 43;
+const CHECKSUM_DIGITS: usize = 6;
+const LENGTH: usize = PREFIX.len() + SECRET_DIGITS + CHECKSUM_DIGITS;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A webhook's secret token. `Debug` shows nothing of it, there is no `Display`, and its memory is wiped on drop.
+///
+/// ```
+/// use webhook_core::token::Token;
+/// let token = Token::generate();
+/// assert!(token.expose().starts_with("whk_"));
+/// assert_eq!(format!("{token:?}"), "Token(***)");
+/// assert!(token.digest().matches(&Token::parse(token.expose())?.digest()));
+/// # Ok::<(), webhook_core::error::InvalidName>(())
+/// ```
+#[derive(Clone)]
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    /// Makes a token from 256 bits of the operating system's generator.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give: there is no safe way to go on.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut secret = Zeroizing::new([0_u8; 32]);
+        #[allow(clippy::expect_used)]
+        SysRng.try_fill_bytes(&mut *secret).expect("the operating system's random generator failed");
+        Self::from_secret(&secret)
+    }
+
+    fn from_secret(secret: &[u8; 32]) -> Self {
+        let mut text = Zeroizing::new(String::with_capacity(LENGTH));
+        text.push_str(PREFIX);
+        push_base62(&mut text, secret, SECRET_DIGITS);
+        let checksum = crc32fast::hash(text.as_bytes());
+        push_base62(&mut text, &checksum.to_be_bytes(), CHECKSUM_DIGITS);
+        Self(text)
+    }
+
+    /// Reads a token's text form and checks its checksum, which tells a typing error from a wrong token.
+    ///
+    /// # Errors
+    /// [`InvalidName`], which repeats nothing of the text.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let bytes = text.as_bytes();
+        let form = bytes.len() == LENGTH
+            && text.starts_with(PREFIX)
+            && bytes[PREFIX.len()..].iter().all(u8::is_ascii_alphanumeric);
+        if form {
+            let (body, checksum) = text.split_at(LENGTH - CHECKSUM_DIGITS);
+            let mut expected = String::with_capacity(CHECKSUM_DIGITS);
+            push_base62(&mut expected, &crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM_DIGITS);
+            if expected == checksum {
+                return Ok(Self(Zeroizing::new(text.to_owned())));
+            }
+        }
+        Err(InvalidName::new("token", "whk_ and 49 base62 digits with a matching checksum"))
+    }
+
+    /// The token's text. Whoever calls this takes care that it is not logged.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The digest that stores keep and look up by.
+    #[must_use]
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest::of(&self.0)
+    }
+
+    /// The last four characters, by which people tell tokens apart. They belong to the checksum, so they say
+    /// next to nothing about the secret.
+    #[must_use]
+    pub fn hint(&self) -> &str {
+        &self.0[LENGTH - 4..]
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(***)")
+    }
+}
+
+/// The SHA-256 digest (FIPS 180-4) of a token's text form.
+///
+/// It is compared in constant time by [`matches`](Self::matches). `Eq` and `Hash` exist for indexes keyed by it:
+/// what such an index leaks by timing is the digest of a guess, which its sender knows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// The digest of what a caller presented, whatever its form.
+    #[must_use]
+    pub fn of(presented: &str) -> Self {
+        Self(Sha256::digest(presented.as_bytes()).into())
+    }
+
+    /// The digest with these bytes, as read from a store.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes of the digest.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TokenDigest(***)")
+    }
+}
+
+/// Appends the big-endian number in `bytes` as exactly `digits` base62 digits, zero-padded.
+fn push_base62(text: &mut String, bytes: &[u8], digits: usize) {
+    let mut number = Zeroizing::new(bytes.to_vec());
+    let mut output = Zeroizing::new(vec![0_u8; digits]);
+    for digit in output.iter_mut().rev() {
+        let mut remainder = 0_u32;
+        for byte in number.iter_mut() {
+            let value = remainder << 8 | u32::from(*byte);
+            *byte = (value / 62) as u8;
+            remainder = value % 62;
+        }
+        *digit = ALPHABET[remainder as usize];
+    }
+    text.extend(output.iter().map(|digit| char::from(*digit)));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_text_form_is_the_documented_one() {
+        let zero = Token::from_secret(&[0; 32]);
+        assert_eq!(&zero.expose()[..47], format!("whk_{}", "0".repeat(43)));
+        let mut one = [0; 32];
+        one[31] = 61;
+        assert!(Token::from_secret(&one).expose()[..47].ends_with("0z"));
+        let mut sixty_two = [0; 32];
+        sixty_two[31] = 62;
+        assert!(Token::from_secret(&sixty_two).expose()[..47].ends_with("010"));
+        assert_eq!(Token::from_secret(&[0xff; 32]).expose().len(), 53);
+    }
+
+    #[test]
+    fn the_checksum_is_crc_32_iso_hdlc() {
+        assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
+        let token = Token::generate();
+        let checksum = token.expose()[47..].bytes().fold(0_u64, |number, digit| {
+            number * 62 + ALPHABET.iter().position(|candidate| *candidate == digit).unwrap() as u64
+        });
+        assert_eq!(checksum, u64::from(crc32fast::hash(&token.expose().as_bytes()[..47])));
+    }
+
+    #[test]
+    fn a_changed_character_or_another_form_is_refused() {
+        let token = Token::generate();
+        assert!(Token::parse(token.expose()).is_ok());
+        let mut changed = token.expose().to_owned();
+        changed.replace_range(10..11, if &changed[10..11] == "a" { "b" } else { "a" });
+        for bad in [changed.as_str(), "", "whk_", &"é".repeat(26), &token.expose()[1..]] {
+            assert!(Token::parse(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn two_tokens_differ_and_only_equal_ones_match() {
+        let (first, second) = (Token::generate(), Token::generate());
+        assert_ne!(first.expose(), second.expose());
+        assert!(first.digest().matches(&TokenDigest::of(first.expose())));
+        assert!(!first.digest().matches(&second.digest()));
+    }
+
+    #[test]
+    fn nothing_of_the_secret_shows_in_debug() {
+        let token = Token::generate();
+        let shown = format!("{token:?} {:?}", token.digest());
+        assert!(!shown.contains(&token.expose()[4..20]));
+        assert_eq!(shown, "Token(***) TokenDigest(***)");
+    }
+
+    proptest! {
+        #[test]
+        fn every_secret_gives_a_token_that_parses(secret: [u8; 32]) {
+            let token = Token::from_secret(&secret);
+            prop_assert_eq!(token.expose().len(), LENGTH);
+            prop_assert!(Token::parse(token.expose()).is_ok());
+        }
+
+        #[test]
+        fn reading_any_text_never_panics(text: String) {
+            let _ = Token::parse(&text);
+            let _ = TokenDigest::of(&text);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The host's key, which seals tokens and secret parameter values at rest.
+
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+const FORMAT: u8 = 1;
+const KEY_ID: usize = 8;
+const NONCE: usize = 24;
+const HEADER: usize = 1 + KEY_ID;
+
+/// A 256-bit key that seals tokens and secret parameter values. `Debug` shows only its id.
+///
+/// Losing the key loses the ability to show URLs again and the secret values of queued runs; callers with their
+/// URLs are not affected.
+#[derive(Clone)]
+pub struct TokenKey(Zeroizing<[u8; 32]>);
+
+impl TokenKey {
+    /// Makes a key from the operating system's generator.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    #[must_use]
+    pub fn generate() -> Self {
+        let mut key = Zeroizing::new([0_u8; 32]);
+        fill_random(&mut *key);
+        Self(key)
+    }
+
+    /// Takes 32 bytes that the host keeps, for example in a secret manager.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Reads the key at `path`, or makes one there with mode 0600 when there is none.
+    ///
+    /// The file holds 44 base64 characters (RFC 4648) and a line end. It appears in one step, so two processes that start at
+    /// once agree on one key. This blocks on the file system; call it at start-up.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] names the file and says whether it could not be read, could not be made, or is no key.
+    ///
+    /// ```
+    /// # use webhook_core::token::TokenKey;
+    /// # let folder = tempfile::tempdir()?;
+    /// let key = TokenKey::load_or_create(folder.path().join("token.key"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
+        let path = path.as_ref();
+        match Self::load(path) {
+            Err(KeyFileError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Self::generate().write_new(path)?;
+                Self::load(path)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Reads the key at `path`.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] when the file cannot be read or is no key.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
+        let path = path.as_ref();
+        let mut text = Zeroizing::new(String::new());
+        std::fs::File::open(path)
+            .and_then(|file| file.take(4096).read_to_string(&mut text))
+            .map_err(|source| KeyFileError::Read { path: path.to_owned(), source })?;
+        let malformed = || KeyFileError::Malformed { path: path.to_owned() };
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| malformed())?);
+        let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| malformed())?;
+        Ok(Self::from_bytes(key))
+    }
+
+    /// Writes the key beside its final place and links it there, so that no reader sees half a key and an
+    /// existing key is never replaced.
+    fn write_new(&self, path: &Path) -> Result<(), KeyFileError> {
+        let failed = |source| KeyFileError::Create { path: path.to_owned(), source };
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut suffix = [0_u8; 8];
+        fill_random(&mut suffix);
+        let draft = folder.join(format!(".token-key-{:016x}", u64::from_be_bytes(suffix)));
+        let written = self.write_draft(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            outcome => outcome,
+        });
+        let removed = std::fs::remove_file(&draft);
+        written.and(removed).and_then(|()| std::fs::File::open(folder)?.sync_all()).map_err(failed)
+    }
+
+    fn write_draft(&self, draft: &Path) -> std::io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(draft)?;
+        let text = Zeroizing::new(STANDARD.encode(self.0.as_slice()));
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    }
+
+    fn id(&self) -> [u8; KEY_ID] {
+        let mut hasher = Sha256::new();
+        hasher.update(b"webhook token key id\0");
+        hasher.update(self.0.as_slice());
+        let digest: [u8; 32] = hasher.finalize().into();
+        let mut id = [0; KEY_ID];
+        id.copy_from_slice(&digest[..KEY_ID]);
+        id
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.0).into())
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "TokenKey({})", hexadecimal(&self.id()))
+    }
+}
+
+/// The key that seals, and every key that may still open what was sealed before.
+///
+/// To replace a key, seal with the new one and keep the old one for opening until every URL was refreshed.
+#[derive(Debug, Clone)]
+pub struct TokenKeys {
+    sealing: TokenKey,
+    opening: Vec<TokenKey>,
+}
+
+impl TokenKeys {
+    /// Seals and opens with one key.
+    #[must_use]
+    pub fn new(key: TokenKey) -> Self {
+        Self { sealing: key, opening: Vec::new() }
+    }
+
+    /// Adds a key that opens but no longer seals.
+    #[must_use]
+    pub fn with_opening_key(mut self, key: TokenKey) -> Self {
+        self.opening.push(key);
+        self
+    }
+
+    /// Seals `plaintext` for the place named by `associated_data`; it opens only for the same place.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    #[must_use]
+    pub fn seal(&self, plaintext: &[u8], associated_data: &[u8]) -> Sealed {
+        let mut sealed = Vec::with_capacity(HEADER + NONCE + plaintext.len() + 16);
+        sealed.push(FORMAT);
+        sealed.extend_from_slice(&self.sealing.id());
+        let mut nonce = [0_u8; NONCE];
+        fill_random(&mut nonce);
+        sealed.extend_from_slice(&nonce);
+        let payload = Payload { msg: plaintext, aad: associated_data };
+        // XChaCha20-Poly1305 refuses only messages of 256 GiB and more.
+        #[allow(clippy::expect_used)]
+        let ciphertext =
+            self.sealing.cipher().encrypt(&XNonce::from(nonce), payload).expect("a short message");
+        sealed.extend_from_slice(&ciphertext);
+        Sealed(sealed)
+    }
+
+    /// Opens what was sealed for the same `associated_data`.
+    ///
+    /// # Errors
+    /// [`OpenError::UnknownKey`] when none of these keys sealed it, [`OpenError::UnknownFormat`] when a newer
+    /// version did, [`OpenError::Damaged`] when it was changed or sealed for another place.
+    pub fn open(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let key = self.key_for(sealed)?;
+        let body = sealed.0.get(HEADER..).ok_or(OpenError::Damaged)?;
+        let (nonce, ciphertext) = body.split_first_chunk::<NONCE>().ok_or(OpenError::Damaged)?;
+        let payload = Payload { msg: ciphertext, aad: associated_data };
+        let plaintext =
+            key.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| OpenError::Damaged)?;
+        Ok(Zeroizing::new(plaintext))
+    }
+
+    /// Whether one of these keys sealed it, without opening it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), less the check of the content.
+    pub fn check(&self, sealed: &Sealed) -> Result<(), OpenError> {
+        self.key_for(sealed).map(|_| ())
+    }
+
+    fn key_for(&self, sealed: &Sealed) -> Result<&TokenKey, OpenError> {
+        match sealed.0.split_first() {
+            None => Err(OpenError::Damaged),
+            Some((&FORMAT, rest)) => {
+                let id = rest.first_chunk::<KEY_ID>().ok_or(OpenError::Damaged)?;
+                std::iter::once(&self.sealing)
+                    .chain(&self.opening)
+                    .find(|key| key.id() == *id)
+                    .ok_or_else(|| OpenError::UnknownKey { key_id: hexadecimal(id) })
+            }
+            Some((&format, _)) => Err(OpenError::UnknownFormat { format }),
+        }
+    }
+}
+
+/// Something sealed by a [`TokenKey`]: format version, key id, nonce and ciphertext. As text it is base64.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// Takes the bytes as a store kept them; whether they open is found out when they are opened.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes for a store to keep.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Sealed(***)")
+    }
+}
+
+impl From<Sealed> for String {
+    fn from(sealed: Sealed) -> String {
+        STANDARD.encode(sealed.0)
+    }
+}
+
+impl TryFrom<String> for Sealed {
+    type Error = base64::DecodeError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        STANDARD.decode(text).map(Self)
+    }
+}
+
+/// Why something sealed could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// None of the given keys sealed it.
+    #[error("it was sealed with key {key_id}, which was not given; add that key as an opening key")]
+    UnknownKey {
+        /// The id of the key that sealed it, as in the key's `Debug`.
+        key_id: String,
+    },
+    /// It was sealed by a newer version of this library.
+    #[error("it has the unknown format {format}, probably of a newer version")]
+    UnknownFormat {
+        /// The format byte that was found.
+        format: u8,
+    },
+    /// It was changed, cut, or belongs to another place.
+    #[error("it is damaged or was sealed for another place")]
+    Damaged,
+}
+
+/// Why a key file could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// The file could not be read.
+    #[error("the token key file {} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file could not be made.
+    #[error("the token key file {} cannot be created", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file does not hold a key.
+    #[error("the token key file {} does not hold a key: 44 base64 characters are expected", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn fill_random(bytes: &mut [u8]) {
+    #[allow(clippy::expect_used)]
+    SysRng.try_fill_bytes(bytes).expect("the operating system's random generator failed");
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_for_its_place_and_with_its_key() {
+        let keys = TokenKeys::new(TokenKey::generate());
+        let sealed = keys.seal(b"secret", b"webhook 1");
+        assert_eq!(&**keys.open(&sealed, b"webhook 1").unwrap(), b"secret");
+        assert_eq!(keys.open(&sealed, b"webhook 2").unwrap_err(), OpenError::Damaged);
+        let other = TokenKeys::new(TokenKey::generate());
+        assert!(matches!(other.open(&sealed, b"webhook 1"), Err(OpenError::UnknownKey { .. })));
+        assert!(other.check(&sealed).is_err());
+    }
+
+    #[test]
+    fn an_old_key_still_opens_after_the_key_was_replaced() {
+        let (old, new) = (TokenKey::generate(), TokenKey::generate());
+        let sealed = TokenKeys::new(old.clone()).seal(b"secret", b"");
+        let keys = TokenKeys::new(new).with_opening_key(old);
+        assert_eq!(&**keys.open(&sealed, b"").unwrap(), b"secret");
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_noticed() {
+        let keys = TokenKeys::new(TokenKey::from_bytes([7; 32]));
+        let sealed = keys.seal(b"secret", b"place");
+        for index in 0..sealed.0.len() {
+            let mut changed = sealed.clone();
+            changed.0[index] ^= 1;
+            assert!(keys.open(&changed, b"place").is_err(), "byte {index}");
+            changed.0.truncate(index);
+            assert!(keys.open(&changed, b"place").is_err(), "cut at {index}");
+        }
+    }
+
+    #[test]
+    fn the_key_file_is_made_once_private_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/token.key");
+        let made = TokenKey::load_or_create(&path).unwrap();
+        let read = TokenKey::load_or_create(&path).unwrap();
+        assert_eq!(made.id(), read.id());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_named_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token.key");
+        std::fs::write(&path, "not a key").unwrap();
+        let error = TokenKey::load_or_create(&path).unwrap_err();
+        assert!(matches!(error, KeyFileError::Malformed { .. }));
+        assert!(error.to_string().contains("token.key"));
+        assert!(!error.to_string().contains("not a key"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "not a key");
+    }
+
+    #[test]
+    fn debug_shows_no_key_and_no_ciphertext() {
+        let keys = TokenKeys::new(TokenKey::from_bytes(*b"canary-canary-canary-canary-cana"));
+        let shown = format!("{keys:?} {:?}", keys.seal(b"canary", b""));
+        assert!(!shown.contains("canary"));
+        assert!(shown.contains("Sealed(***)"));
+    }
+}

@@ -1,0 +1,258 @@
+//! The intake: from a call at a webhook's URL to a durable run.
+//!
+//! A front end first calls [`Webhooks::authenticate`] with the head of a call, then reads the body, then calls
+//! [`Webhooks::trigger`]. Together they check in this order: token (failures are limited), signature, enabled,
+//! GET allowed and preview, rate limit, body, parameters; then a dry run is answered or the run is enqueued. A
+//! call that is refused leaves nothing behind and uses up no idempotency key.
+
+mod call;
+mod error;
+pub(crate) mod limiter;
+mod preview;
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::executor::Workflow;
+use crate::id::RunId;
+use crate::parameters::{
+    self, BodyParameters, EffectiveParameters, ParameterProblem, ParsedQuery, ProblemCode, QueryParameters,
+};
+use crate::run::{Caller, CancelReason, Run, RunParameters};
+use crate::service::{Inner, Webhooks};
+use crate::store::{Enqueue, Enqueued, Idempotency, StoreError};
+use crate::token::TokenDigest;
+use crate::webhook::Webhook;
+
+pub use call::{Method, TriggerCall};
+pub use error::TriggerError;
+
+/// A call whose token is right.
+#[derive(Debug)]
+pub struct AuthenticatedCall {
+    call: TriggerCall,
+    query: QueryParameters,
+    webhook: Arc<Webhook>,
+}
+
+impl AuthenticatedCall {
+    /// The webhook that is called.
+    #[must_use]
+    pub fn webhook(&self) -> &Arc<Webhook> {
+        &self.webhook
+    }
+}
+
+/// What a call led to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Triggered {
+    /// The run is durable and will be executed.
+    Accepted {
+        /// The run as it is now.
+        run: Arc<Run>,
+        /// Whether it was accepted earlier, under the same idempotency key.
+        replayed: bool,
+    },
+    /// It was a dry run: all is well, and these parameters would be used.
+    DryRun(EffectiveParameters),
+}
+
+impl Webhooks {
+    /// Finds the webhook that a call's token stands for.
+    ///
+    /// # Errors
+    /// [`TriggerError::Unauthorized`] for no token, an unknown one and one of another workflow alike, or
+    /// [`TriggerError::TooManyFailures`] when that came too often from one address;
+    /// [`TriggerError::TwoTokens`], [`TriggerError::MalformedQuery`], [`TriggerError::QueryTooLong`],
+    /// [`TriggerError::ShuttingDown`], [`TriggerError::Store`].
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    pub async fn authenticate(&self, mut call: TriggerCall) -> Result<AuthenticatedCall, TriggerError> {
+        let (webhook, query) = self.identify(&call).await?;
+        if !self.is_accepting() {
+            return Err(TriggerError::ShuttingDown);
+        }
+        call.forget_tokens();
+        Ok(AuthenticatedCall { call, query, webhook })
+    }
+
+    /// Finds the run that a caller asks about with its webhook's token; `None` when that webhook has no such run.
+    ///
+    /// # Errors
+    /// As [`authenticate`](Self::authenticate), also while shutting down less [`TriggerError::ShuttingDown`].
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    pub async fn find_run(&self, call: TriggerCall, run: RunId) -> Result<Option<Arc<Run>>, TriggerError> {
+        let (webhook, _) = self.identify(&call).await?;
+        let run = self.inner.store.get_run(run).await?;
+        Ok(run.filter(|run| run.webhook_id == webhook.id))
+    }
+
+    /// The webhook that the presented token stands for, and the query without it. An unknown token and one of
+    /// another workflow take the same way and the same time.
+    async fn identify(&self, call: &TriggerCall) -> Result<(Arc<Webhook>, QueryParameters), TriggerError> {
+        let inner = &*self.inner;
+        let limit = inner.options.limits.query_bytes;
+        if call.query.len() > limit {
+            return Err(TriggerError::QueryTooLong { limit });
+        }
+        let ParsedQuery { tokens, parameters, .. } = parameters::parse_query(&call.query)?;
+        let digest = TokenDigest::of(call.single_token(&tokens)?.unwrap_or_default());
+        let found = inner.store.find_webhook(&digest).await?;
+        let right = found.filter(|webhook| {
+            let matches = webhook.token_digest.matches(&digest);
+            matches & (webhook.workflow == call.workflow)
+        });
+        match right {
+            Some(webhook) => Ok((webhook, parameters)),
+            None => {
+                inner.failures.fail(call.caller.address)?;
+                Err(TriggerError::Unauthorized)
+            }
+        }
+    }
+
+    /// Checks the rest of a call and enqueues its run. For GET, `body` is ignored.
+    ///
+    /// # Errors
+    /// Any of [`TriggerError`] after the token. Nothing is left behind then.
+    ///
+    /// # Cancel safety
+    /// When dropped, the run may or may not have been enqueued; with an idempotency key the call can be repeated.
+    pub async fn trigger(&self, call: AuthenticatedCall, body: &[u8]) -> Result<Triggered, TriggerError> {
+        let inner = &*self.inner;
+        let AuthenticatedCall { call, query, webhook } = call;
+        check_permitted(&call, &webhook)?;
+        let now = inner.now();
+        if let Some(limit) = webhook.settings.rate_limit {
+            inner.rates.take(webhook.id, limit)?;
+        }
+        let workflow = inner.executor.describe(&webhook.workflow).await?;
+        let workflow = workflow.ok_or(TriggerError::WorkflowMissing)?;
+        let body = if call.method == Method::Get { &[] } else { body };
+        let limits = &inner.options.limits;
+        if body.len() > limits.body_bytes {
+            return Err(TriggerError::BodyTooLarge { limit: limits.body_bytes });
+        }
+        let given = match call.method {
+            Method::Get => BodyParameters::default(),
+            Method::Post => parameters::parse_body(call.content_type.as_deref(), body, limits)?,
+        };
+        let key = call.idempotency_key()?;
+        let effective = self.effective(&workflow, &webhook, &query, &given)?;
+        inner.note_use(webhook.id, now);
+        if call.dry_run {
+            return Ok(Triggered::DryRun(effective));
+        }
+        let id = RunId::generate(now);
+        let idempotency = key.map(|key| {
+            let fingerprint = fingerprint(&call, &query, body);
+            Idempotency::new(key, fingerprint, inner.options.keep_idempotency_keys)
+        });
+        let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
+        self.submit(id, &webhook, effective, caller, idempotency).await
+    }
+
+    /// Merges what a call gives, and refuses what could not be kept safely.
+    pub(crate) fn effective(
+        &self,
+        workflow: &Workflow,
+        webhook: &Webhook,
+        query: &QueryParameters,
+        body: &BodyParameters,
+    ) -> Result<EffectiveParameters, TriggerError> {
+        let inner = &*self.inner;
+        let strict = webhook.settings.strict;
+        let effective = parameters::merge(&workflow.parameters, query, body, strict, &inner.options.limits)
+            .map_err(TriggerError::Parameters)?;
+        let unsafe_to_keep = effective.iter().find(|(_, parameter)| parameter.secret && inner.keys.is_none());
+        match unsafe_to_keep {
+            Some((name, _)) => Err(TriggerError::Parameters(vec![no_key(name)])),
+            None => Ok(effective),
+        }
+    }
+
+    /// Enqueues a run under its webhook's rules.
+    pub(crate) async fn submit(
+        &self,
+        id: RunId,
+        webhook: &Webhook,
+        effective: EffectiveParameters,
+        caller: Caller,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Triggered, TriggerError> {
+        let inner = &*self.inner;
+        let parameters = RunParameters::seal(effective, inner.keys.as_ref(), id)
+            .map_err(|name| TriggerError::Parameters(vec![no_key(&name)]))?;
+        let settings = &webhook.settings;
+        let attempts = settings.retries.max_attempts;
+        let workflow = webhook.workflow.clone();
+        let run = Run::new(id, workflow, webhook.id, parameters, attempts, caller, inner.now());
+        enqueue(inner, webhook, run, idempotency).await
+    }
+}
+
+pub(crate) async fn enqueue(
+    inner: &Inner,
+    webhook: &Webhook,
+    run: Run,
+    idempotency: Option<Idempotency>,
+) -> Result<Triggered, TriggerError> {
+    let settings = &webhook.settings;
+    let request = Enqueue::new(run)
+        .with_concurrency(settings.concurrency)
+        .with_queue_limits(settings.queue_limit, inner.options.queue_limit)
+        .with_idempotency(idempotency);
+    match inner.store.enqueue(request).await {
+        Ok(Enqueued::Created { run, asked_to_stop }) => {
+            inner.stop_executing(&asked_to_stop, CancelReason::Superseded);
+            Ok(Triggered::Accepted { run, replayed: false })
+        }
+        Ok(Enqueued::Replayed(run)) => Ok(Triggered::Accepted { run, replayed: true }),
+        Ok(Enqueued::KeyMismatch) => Err(TriggerError::IdempotencyMismatch),
+        Ok(Enqueued::QueueFull) => Err(TriggerError::QueueFull),
+        // The webhook was deleted while its call was checked.
+        Err(StoreError::NotFound(_)) => Err(TriggerError::Unauthorized),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_permitted(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerError> {
+    if !webhook.settings.enabled {
+        return Err(TriggerError::Disabled);
+    }
+    if call.method == Method::Get {
+        if !webhook.settings.allow_get {
+            return Err(TriggerError::GetNotAllowed);
+        }
+        if call.prefetch || call.caller.user_agent.as_deref().is_some_and(preview::is_link_expander) {
+            return Err(TriggerError::PreviewRefused);
+        }
+    }
+    Ok(())
+}
+
+fn no_key(name: &str) -> ParameterProblem {
+    let message = format!("parameter `{name}` is secret, and this server has no token key to seal it with");
+    ParameterProblem::new(name, ProblemCode::WrongType, message)
+}
+
+/// SHA-256 over what makes a request the same request: method, query without token, media type and body. Each
+/// part is preceded by its length, so that no two different requests run together.
+fn fingerprint(call: &TriggerCall, query: &QueryParameters, body: &[u8]) -> [u8; 32] {
+    let canonical = query.canonical();
+    let media_type = match call.method {
+        Method::Get => "",
+        Method::Post => call.content_type.as_deref().unwrap_or_default(),
+    };
+    let mut hasher = Sha256::new();
+    for part in [call.method.as_str().as_bytes(), &canonical, media_type.as_bytes(), body] {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}

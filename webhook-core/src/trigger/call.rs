@@ -1,0 +1,175 @@
+//! The head of a call: everything a front end knows before it reads the body.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::error::TriggerError;
+use crate::id::WorkflowKey;
+use crate::run::Caller;
+
+/// The longest idempotency key, in bytes.
+const KEY_BYTES: usize = 255;
+
+/// How a webhook is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Method {
+    /// GET; a body is ignored.
+    Get,
+    /// POST.
+    Post,
+}
+
+impl Method {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// A call at a webhook's URL, without its body. `Debug` hides the query and the token in it.
+#[non_exhaustive]
+pub struct TriggerCall {
+    /// The workflow in the path.
+    pub workflow: WorkflowKey,
+    /// The method.
+    pub method: Method,
+    /// The query as it came, without the question mark.
+    pub query: Zeroizing<String>,
+    /// The token of an `Authorization: Bearer` header (RFC 6750).
+    pub bearer: Option<Zeroizing<String>>,
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+    /// The `Idempotency-Key` header.
+    pub idempotency_key: Option<String>,
+    /// Whether to check everything and start nothing.
+    pub dry_run: bool,
+    /// Whether a browser fetches this ahead of anybody asking for it.
+    pub prefetch: bool,
+    /// Who calls.
+    pub caller: Caller,
+}
+
+impl TriggerCall {
+    /// A call without query, token and headers.
+    #[must_use]
+    pub fn new(workflow: WorkflowKey, method: Method) -> Self {
+        Self {
+            workflow,
+            method,
+            query: Zeroizing::default(),
+            bearer: None,
+            content_type: None,
+            idempotency_key: None,
+            dry_run: false,
+            prefetch: false,
+            caller: Caller { method: method.as_str().to_owned(), ..Caller::default() },
+        }
+    }
+
+    /// The one token that is presented, wherever it stands.
+    pub(super) fn single_token<'a>(
+        &'a self,
+        in_query: &'a [String],
+    ) -> Result<Option<&'a str>, TriggerError> {
+        let bearer = self.bearer.as_deref().map(String::as_str);
+        let mut tokens = in_query.iter().map(String::as_str).chain(bearer);
+        let first = tokens.next();
+        if tokens.any(|token| Some(token) != first) { Err(TriggerError::TwoTokens) } else { Ok(first) }
+    }
+
+    /// Drops the token as soon as it is no longer needed.
+    pub(super) fn forget_tokens(&mut self) {
+        self.query = Zeroizing::default();
+        self.bearer = None;
+    }
+
+    /// The idempotency key, bare or as a quoted string (RFC 8941 section 3.3.3).
+    pub(super) fn idempotency_key(&self) -> Result<Option<String>, TriggerError> {
+        let Some(header) = self.idempotency_key.as_deref().map(str::trim) else { return Ok(None) };
+        let key = if header.starts_with('"') { unquote(header) } else { Some(header.to_owned()) };
+        let visible = |key: &String| key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        match key.filter(|key| !key.is_empty() && key.len() <= KEY_BYTES && visible(key)) {
+            Some(key) => Ok(Some(key)),
+            None => Err(TriggerError::IdempotencyKeyInvalid),
+        }
+    }
+}
+
+impl fmt::Debug for TriggerCall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TriggerCall")
+            .field("workflow", &self.workflow)
+            .field("method", &self.method)
+            .field("content_type", &self.content_type)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}
+
+fn unquote(header: &str) -> Option<String> {
+    let inner = header.strip_prefix('"')?.strip_suffix('"')?;
+    let mut text = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => text.push(characters.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            '"' => return None,
+            other => text.push(other),
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> TriggerCall {
+        TriggerCall::new("report/a".parse().unwrap(), Method::Post)
+    }
+
+    fn key(header: &str) -> Option<String> {
+        let mut call = call();
+        call.idempotency_key = Some(header.to_owned());
+        call.idempotency_key().ok().flatten()
+    }
+
+    #[test]
+    fn a_key_may_be_bare_or_quoted() {
+        assert_eq!(key("abc-1").as_deref(), Some("abc-1"));
+        assert_eq!(key(" \"abc-1\" ").as_deref(), Some("abc-1"));
+        assert_eq!(key(r#""a\"b\\c""#).as_deref(), Some(r#"a"b\c"#));
+        assert_eq!(key(&"k".repeat(255)).map(|key| key.len()), Some(255));
+    }
+
+    #[test]
+    fn an_empty_unclosed_long_or_invisible_key_is_refused() {
+        for bad in ["", "\"\"", "\"abc", "\"a\"b\"", "\"", "é", "a\tb", &"k".repeat(256)] {
+            assert_eq!(key(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_token_twice_is_one_and_two_different_are_refused() {
+        let mut call = call();
+        assert_eq!(call.single_token(&[]).unwrap(), None);
+        call.bearer = Some(Zeroizing::new("a".to_owned()));
+        assert_eq!(call.single_token(&["a".to_owned()]).unwrap(), Some("a"));
+        assert!(matches!(call.single_token(&["b".to_owned()]), Err(TriggerError::TwoTokens)));
+    }
+
+    #[test]
+    fn debug_shows_neither_query_nor_token() {
+        let mut call = call();
+        call.query = Zeroizing::new("token=canary".to_owned());
+        call.bearer = Some(Zeroizing::new("canary".to_owned()));
+        assert!(!format!("{call:?}").contains("canary"));
+    }
+}

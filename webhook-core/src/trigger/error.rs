@@ -1,0 +1,82 @@
+//! Why a call was refused.
+
+use std::time::Duration;
+
+use crate::executor::ExecutorError;
+use crate::parameters::{BodyError, MalformedQuery, ParameterProblem};
+use crate::store::StoreError;
+
+/// Why a call started nothing. No variant holds a token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TriggerError {
+    /// There is no token, it is unknown, or it belongs to another workflow.
+    #[error("the token is missing or not valid for this workflow")]
+    Unauthorized,
+    /// As [`Unauthorized`](Self::Unauthorized), too often from one address.
+    #[error("too many calls with a wrong token came from this address")]
+    TooManyFailures {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// Two different tokens were given.
+    #[error("two different tokens were given; send one, as ?token= or as Authorization: Bearer")]
+    TwoTokens,
+    /// The query cannot be decoded.
+    #[error(transparent)]
+    MalformedQuery(#[from] MalformedQuery),
+    /// The query is too long.
+    #[error("the query is longer than {limit} bytes")]
+    QueryTooLong {
+        /// How many bytes are accepted.
+        limit: usize,
+    },
+    /// The webhook is disabled.
+    #[error("this webhook is disabled")]
+    Disabled,
+    /// The webhook may not be called by GET.
+    #[error("this webhook may not be called by GET; use POST")]
+    GetNotAllowed,
+    /// A link preview or a prefetch must not start anything.
+    #[error("link previews and prefetches start nothing")]
+    PreviewRefused,
+    /// The webhook's rate limit is used up.
+    #[error("this webhook is called too often")]
+    RateLimited {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// The body is too large.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// How many bytes are accepted.
+        limit: usize,
+    },
+    /// The body cannot be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// Parameters are wrong; these are all the problems.
+    #[error("{} of the parameters cannot be used", .0.len())]
+    Parameters(Vec<ParameterProblem>),
+    /// The workflow of this webhook is gone.
+    #[error("the workflow of this webhook does not exist any more")]
+    WorkflowMissing,
+    /// The idempotency key has not the form of one.
+    #[error("Idempotency-Key must hold 1 to 255 visible ASCII characters, bare or as a quoted string")]
+    IdempotencyKeyInvalid,
+    /// The idempotency key stands for another request.
+    #[error("this Idempotency-Key was used for another request; use a new key for a new request")]
+    IdempotencyMismatch,
+    /// The queue is full.
+    #[error("the queue is full; come again later")]
+    QueueFull,
+    /// The service shuts down.
+    #[error("the service is shutting down; come again later")]
+    ShuttingDown,
+    /// The store failed.
+    #[error("the run cannot be recorded now; come again later")]
+    Store(#[from] StoreError),
+    /// The executor cannot describe the workflow now.
+    #[error("the workflow cannot be looked up now; come again later")]
+    Executor(#[from] ExecutorError),
+}

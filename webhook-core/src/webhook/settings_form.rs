@@ -1,0 +1,351 @@
+//! Reading settings that people send: a JSON merge patch (RFC 7396) whose every problem is named.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::settings::{
+    Concurrency, Email, EventKind, Notifications, RateLimit, SettingProblem, Slack, WebhookSettings,
+};
+use crate::retry::RetryPolicy;
+
+/// The longest label, in characters.
+const LABEL_CHARACTERS: usize = 200;
+/// The longest duration that may be set: thirty days, in seconds.
+const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
+/// The most email recipients of one webhook.
+const RECIPIENTS: usize = 50;
+
+impl WebhookSettings {
+    /// These settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null` means default,
+    /// nested objects merge.
+    ///
+    /// Whether an integration for the asked notifications exists is not known here; the service checks it.
+    ///
+    /// # Errors
+    /// All problems at once, each with its field: unknown fields, wrong types, numbers out of range.
+    pub fn patched(&self, patch: &Value) -> Result<Self, Vec<SettingProblem>> {
+        if !patch.is_object() {
+            return Err(vec![SettingProblem::new("", "wrong_type", "an object of settings is expected")]);
+        }
+        let mut merged = serde_json::to_value(self).unwrap_or_default();
+        merge_patch(&mut merged, patch);
+        read(merged)
+    }
+}
+
+/// RFC 7396, section 2.
+fn merge_patch(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge_patch(target.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn read(merged: Value) -> Result<WebhookSettings, Vec<SettingProblem>> {
+    let mut problems = Vec::new();
+    let mut form = Form::new("", merged, &mut problems);
+    let mut settings = WebhookSettings {
+        label: form.optional("label", "a text"),
+        enabled: form.take("enabled", "true or false").unwrap_or(true),
+        allow_get: form.take("allow_get", "true or false").unwrap_or(true),
+        strict: form.take("strict", "true or false").unwrap_or(false),
+        timeout: form.seconds("timeout_s", 0.001),
+        queue_limit: form.whole("queue_limit", 1, 1_000_000),
+        retention_days: form.whole("retention_days", 1, 3_650),
+        ..WebhookSettings::default()
+    };
+    let retries = form.inner("retries");
+    let concurrency = form.inner("concurrency");
+    let rate_limit = form.inner("rate_limit");
+    let notifications = form.inner("notifications");
+    form.refuse_the_rest();
+    settings.label = settings.label.filter(|label| !label.trim().is_empty());
+    if settings.label.as_ref().is_some_and(|label| label.chars().count() > LABEL_CHARACTERS) {
+        let message = format!("at most {LABEL_CHARACTERS} characters");
+        problems.push(SettingProblem::new("label", "out_of_range", message));
+    }
+    if let Some(value) = retries {
+        settings.retries = read_retries(value, &mut problems);
+    }
+    if let Some(value) = concurrency {
+        let mut form = Form::new("concurrency.", value, &mut problems);
+        settings.concurrency = Concurrency {
+            max: form.whole("max", 1, 10_000),
+            on_overlap: form.take("on_overlap", "queue, skip, replace or coalesce").unwrap_or_default(),
+        };
+        form.refuse_the_rest();
+    }
+    settings.rate_limit = rate_limit.map(|value| read_rate_limit(value, &mut problems));
+    if let Some(value) = notifications {
+        settings.notifications = read_notifications(value, &mut problems);
+    }
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let mut form = Form::new("retries.", value, problems);
+    let policy = RetryPolicy {
+        max_attempts: form.whole("max_attempts", 1, 100).unwrap_or(default.max_attempts),
+        base: form.seconds("base_s", 0.0).unwrap_or(default.base),
+        factor: form.number("factor", 1.0, 100.0).unwrap_or(default.factor),
+        cap: form.seconds("cap_s", 0.0).unwrap_or(default.cap),
+        jitter: form.number("jitter", 0.0, 1.0).unwrap_or(default.jitter),
+    };
+    form.refuse_the_rest();
+    policy
+}
+
+fn read_rate_limit(value: Value, problems: &mut Vec<SettingProblem>) -> RateLimit {
+    let mut form = Form::new("rate_limit.", value, problems);
+    let per_minute = form.whole("per_minute", 1, 1_000_000);
+    let burst = form.whole("burst", 1, 1_000_000);
+    form.refuse_the_rest();
+    if per_minute.is_none() {
+        let known = problems.iter().any(|problem| problem.field == "rate_limit.per_minute");
+        if !known {
+            let message = "a whole number of calls per minute is needed";
+            problems.push(SettingProblem::new("rate_limit.per_minute", "invalid", message));
+        }
+    }
+    let per_minute = per_minute.unwrap_or(1);
+    RateLimit { per_minute, burst: burst.unwrap_or(per_minute) }
+}
+
+fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notifications {
+    let mut form = Form::new("notifications.", value, problems);
+    let email = form.inner("email");
+    let slack = form.inner("slack");
+    form.refuse_the_rest();
+    Notifications {
+        email: email.map(|value| {
+            let mut form = Form::new("notifications.email.", value, problems);
+            let recipients: Vec<String> = form.take("recipients", "a list of addresses").unwrap_or_default();
+            let on = form.events();
+            if recipients.is_empty() || recipients.len() > RECIPIENTS {
+                form.problem("recipients", "out_of_range", format!("1 to {RECIPIENTS} addresses are needed"));
+            }
+            if let Some(twice) = first_repeated(&recipients) {
+                form.problem("recipients", "invalid", format!("{twice:?} is named twice"));
+            }
+            form.refuse_the_rest();
+            Email { recipients, on }
+        }),
+        slack: slack.map(|value| {
+            let mut form = Form::new("notifications.slack.", value, problems);
+            let channel: String = form.take("channel", "a channel name").unwrap_or_default();
+            let on = form.events();
+            let size = channel.trim().chars().count();
+            if size == 0 || size > 100 || channel.chars().any(char::is_control) {
+                form.problem("channel", "invalid", "a channel such as #reports is needed".to_owned());
+            }
+            form.refuse_the_rest();
+            Slack { channel, on }
+        }),
+    }
+}
+
+fn first_repeated(items: &[String]) -> Option<&String> {
+    items.iter().enumerate().find(|(index, item)| items[..*index].contains(item)).map(|(_, item)| item)
+}
+
+/// One object of settings from which fields are taken, so that what is left over is unknown.
+struct Form<'a> {
+    prefix: &'static str,
+    fields: Map<String, Value>,
+    problems: &'a mut Vec<SettingProblem>,
+}
+
+impl<'a> Form<'a> {
+    fn new(prefix: &'static str, value: Value, problems: &'a mut Vec<SettingProblem>) -> Self {
+        let fields = match value {
+            Value::Object(fields) => fields,
+            _ => {
+                let field = prefix.trim_end_matches('.');
+                problems.push(SettingProblem::new(field, "wrong_type", "an object is expected"));
+                Map::new()
+            }
+        };
+        Self { prefix, fields, problems }
+    }
+
+    fn problem(&mut self, name: &str, code: &'static str, message: String) {
+        self.problems.push(SettingProblem::new(format!("{}{name}", self.prefix), code, message));
+    }
+
+    fn inner(&mut self, name: &str) -> Option<Value> {
+        self.fields.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn take<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let value = self.inner(name)?;
+        let read = serde_json::from_value(value).ok();
+        if read.is_none() {
+            self.problem(name, "wrong_type", format!("{expected} is expected"));
+        }
+        read
+    }
+
+    fn optional(&mut self, name: &str, expected: &str) -> Option<String> {
+        self.take(name, expected)
+    }
+
+    fn number(&mut self, name: &str, least: f64, most: f64) -> Option<f64> {
+        let number: f64 = self.take(name, "a number")?;
+        if (least..=most).contains(&number) {
+            return Some(number);
+        }
+        self.problem(name, "out_of_range", format!("a number from {least} to {most} is expected"));
+        None
+    }
+
+    fn whole(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
+        let number: i64 = self.take(name, "a whole number")?;
+        match u32::try_from(number) {
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            _ => {
+                self.problem(
+                    name,
+                    "out_of_range",
+                    format!("a whole number from {least} to {most} is expected"),
+                );
+                None
+            }
+        }
+    }
+
+    fn seconds(&mut self, name: &str, least: f64) -> Option<Duration> {
+        self.number(name, least, LONGEST_SECONDS)
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+
+    fn events(&mut self) -> Vec<EventKind> {
+        let mut events: Vec<EventKind> = self.take("on", "a list of success and failure").unwrap_or_default();
+        events.sort_unstable();
+        events.dedup();
+        if events.is_empty() {
+            self.problem("on", "invalid", "at least one of success and failure is needed".to_owned());
+        }
+        events
+    }
+
+    fn refuse_the_rest(self) {
+        for name in self.fields.keys() {
+            let field = format!("{}{name}", self.prefix);
+            self.problems.push(SettingProblem::new(field, "unknown", "there is no such setting"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::OnOverlap;
+    use super::*;
+
+    fn fields(patch: Value) -> Vec<String> {
+        let problems = WebhookSettings::default().patched(&patch).unwrap_err();
+        problems.into_iter().map(|problem| problem.field).collect()
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing_and_the_wire_form_reads_back() {
+        let settings = WebhookSettings::default();
+        assert_eq!(settings.patched(&json!({})).unwrap(), settings);
+        let wire = serde_json::to_value(&settings).unwrap();
+        assert_eq!(settings.patched(&wire).unwrap(), settings);
+        assert_eq!(serde_json::from_value::<WebhookSettings>(wire).unwrap(), settings);
+    }
+
+    #[test]
+    fn the_wire_form_is_the_documented_one() {
+        let wire = serde_json::to_value(WebhookSettings::default()).unwrap();
+        let expected = json!({
+            "label": null, "enabled": true, "allow_get": true, "strict": false, "timeout_s": null,
+            "retries": {"max_attempts": 1, "base_s": 10, "factor": 2.0, "cap_s": 600, "jitter": 0.2},
+            "concurrency": {"max": null, "on_overlap": "queue"}, "queue_limit": null, "rate_limit": null,
+            "retention_days": null, "notifications": {"email": null, "slack": null},
+        });
+        assert_eq!(wire, expected);
+    }
+
+    #[test]
+    fn nested_objects_merge_and_null_restores_the_default() {
+        let settings = WebhookSettings::default();
+        let settings = settings.patched(&json!({"retries": {"max_attempts": 4}, "timeout_s": 1.5})).unwrap();
+        let settings = settings.patched(&json!({"retries": {"base_s": 3}})).unwrap();
+        assert_eq!(settings.retries.max_attempts, 4);
+        assert_eq!(settings.retries.base, Duration::from_secs(3));
+        assert_eq!(settings.timeout, Some(Duration::from_millis(1500)));
+        let settings = settings.patched(&json!({"retries": null, "timeout_s": null})).unwrap();
+        assert_eq!(settings, WebhookSettings::default());
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let fields = fields(json!({
+            "colour": "red", "enabled": "yes", "timeout_s": 0, "queue_limit": -1, "label": "x".repeat(201),
+            "retries": {"max_attempts": 0, "jitter": 2, "speed": 1}, "concurrency": {"on_overlap": "explode"},
+            "rate_limit": {"burst": 1}, "notifications": {"email": {"recipients": [], "on": []}, "teams": {}},
+        }));
+        let expected = [
+            "enabled",
+            "timeout_s",
+            "queue_limit",
+            "colour",
+            "label",
+            "retries.max_attempts",
+            "retries.jitter",
+            "retries.speed",
+            "concurrency.on_overlap",
+            "rate_limit.per_minute",
+            "notifications.teams",
+            "notifications.email.on",
+            "notifications.email.recipients",
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn notifications_name_recipients_by_event() {
+        let settings = WebhookSettings::default()
+            .patched(&json!({"notifications": {
+                "email": {"recipients": ["a@example.com", "b@example.com"], "on": ["failure"]},
+                "slack": {"channel": "#ops", "on": ["success", "failure"]},
+            }}))
+            .unwrap();
+        assert_eq!(settings.notifications.recipients(EventKind::Failure).count(), 3);
+        assert_eq!(settings.notifications.recipients(EventKind::Success).count(), 1);
+        let settings = settings.patched(&json!({"notifications": {"email": null}})).unwrap();
+        assert!(settings.notifications.email.is_none() && settings.notifications.slack.is_some());
+    }
+
+    #[test]
+    fn a_rule_for_overlap_implies_a_bound() {
+        let settings = WebhookSettings::default();
+        assert_eq!(settings.concurrency.bound(), None);
+        let settings = settings.patched(&json!({"concurrency": {"on_overlap": "skip"}})).unwrap();
+        assert_eq!(settings.concurrency, Concurrency::new(None, OnOverlap::Skip));
+        assert_eq!(settings.concurrency.bound(), Some(1));
+    }
+
+    #[test]
+    fn only_an_object_is_a_patch() {
+        assert_eq!(fields(json!([1])), [""]);
+        assert_eq!(fields(json!({"retries": 5})), ["retries"]);
+    }
+}

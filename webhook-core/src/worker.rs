@@ -1,0 +1,271 @@
+//! Workers: they claim queued runs, execute them, and record how they went; and they send notifications.
+//!
+//! A worker claims as many runs as it has free slots, holds on to them by renewing their leases while they
+//! execute, and settles finished attempts in batches. It is woken by work and does not poll. Each attempt has a
+//! thread of its own, so that an executor that blocks holds up nobody else.
+
+mod attempt;
+mod claims;
+mod deliveries;
+mod housekeeping;
+mod idle;
+mod settling;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::executor::{CancellationSource, StopReason};
+use crate::id::RunId;
+use crate::retry::RetryPolicy;
+use crate::service::{Webhooks, lock};
+use crate::store::Claim;
+
+pub(crate) use idle::run_until_idle;
+
+/// How workers work.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WorkerOptions {
+    /// How many runs execute at once. 16 by default, at least 1, at most 400 with threads of their own.
+    pub slots: usize,
+    /// For how long a claim holds without being renewed; it is renewed three times as often. 30 s by default.
+    pub lease: Duration,
+    /// How long an executor may take to stop after it was told to. 10 s by default.
+    pub cancel_grace: Duration,
+    /// After how many interruptions a run fails. 5 by default.
+    pub interruption_bound: u32,
+    /// Whether each attempt has a thread of its own, so that an executor may block. On by default; off, attempts
+    /// are tasks, which suits executors that never block, and tests with paused time.
+    pub threads: bool,
+    /// When a failed delivery is tried again. By default with pauses from 30 s to 1 h for about two days.
+    pub delivery_retries: RetryPolicy,
+    /// How many deliveries are under way at once. 16 by default.
+    pub delivery_slots: usize,
+    /// How often ended runs past their retention are removed. Every minute by default.
+    pub prune_every: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            slots: 16,
+            lease: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(10),
+            interruption_bound: 5,
+            threads: true,
+            delivery_retries: RetryPolicy::new(55)
+                .with_base(Duration::from_secs(30))
+                .with_cap(Duration::from_secs(3_600)),
+            delivery_slots: 16,
+            prune_every: Duration::from_secs(60),
+        }
+    }
+}
+
+impl WorkerOptions {
+    /// Sets how many runs execute at once.
+    #[must_use]
+    pub fn with_slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Sets for how long a claim holds without being renewed.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets how long an executor may take to stop.
+    #[must_use]
+    pub fn with_cancel_grace(mut self, grace: Duration) -> Self {
+        self.cancel_grace = grace;
+        self
+    }
+
+    /// Sets after how many interruptions a run fails.
+    #[must_use]
+    pub fn with_interruption_bound(mut self, bound: u32) -> Self {
+        self.interruption_bound = bound;
+        self
+    }
+
+    /// Sets whether each attempt has a thread of its own.
+    #[must_use]
+    pub fn with_threads(mut self, threads: bool) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets when a failed delivery is tried again.
+    #[must_use]
+    pub fn with_delivery_retries(mut self, policy: RetryPolicy) -> Self {
+        self.delivery_retries = policy;
+        self
+    }
+
+    /// Sets how often ended runs past their retention are removed.
+    #[must_use]
+    pub fn with_prune_every(mut self, every: Duration) -> Self {
+        self.prune_every = every;
+        self
+    }
+}
+
+/// Workers at work. Dropping this stops them at once: what they execute comes back when its lease is over, so
+/// [`shutdown`](Self::shutdown) is the better end.
+#[derive(Debug)]
+pub struct Workers {
+    shared: Arc<Shared>,
+    phase: watch::Sender<Phase>,
+    tasks: JoinSet<()>,
+}
+
+/// What workers do at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// They claim and execute.
+    Working,
+    /// They finish what they execute and claim nothing.
+    Draining,
+}
+
+/// What the tasks of one [`Workers`] share.
+struct Shared {
+    webhooks: Webhooks,
+    options: WorkerOptions,
+    slots: Arc<Semaphore>,
+    held: Mutex<HashMap<(RunId, u64), Held>>,
+    /// Whether a claim is being made, of which it is not known yet what it gives.
+    claiming: AtomicBool,
+    /// Signalled whenever a claim is no longer held.
+    released: Notify,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A claim that is held: until it is settled its lease is renewed.
+#[derive(Debug, Clone)]
+struct Held {
+    /// Tells the executor to stop.
+    stop: CancellationSource,
+    /// Gives the executor up.
+    abandon: CancellationSource,
+}
+
+impl Shared {
+    fn new(webhooks: Webhooks, options: WorkerOptions) -> Arc<Self> {
+        let most = if options.threads { 400 } else { Semaphore::MAX_PERMITS };
+        let slots = Arc::new(Semaphore::new(options.slots.clamp(1, most)));
+        Arc::new(Self {
+            webhooks,
+            options,
+            slots,
+            held: Mutex::default(),
+            claiming: AtomicBool::new(false),
+            released: Notify::new(),
+        })
+    }
+
+    /// Holds on to a claim until it is [released](Self::release).
+    fn hold(&self, claim: &Claim) {
+        let (run, fence) = (claim.run.id, claim.run.fence);
+        let held = Held { stop: CancellationSource::new(), abandon: CancellationSource::new() };
+        self.webhooks.inner.begin_executing(run, fence, held.stop.clone());
+        lock(&self.held).insert((run, fence), held);
+    }
+
+    fn held(&self, run: RunId, fence: u64) -> Option<Held> {
+        lock(&self.held).get(&(run, fence)).cloned()
+    }
+
+    fn release(&self, run: RunId, fence: u64) {
+        lock(&self.held).remove(&(run, fence));
+        self.webhooks.inner.end_executing(run, fence);
+        self.released.notify_waiters();
+    }
+
+    fn set_claiming(&self, claiming: bool) {
+        self.claiming.store(claiming, Ordering::SeqCst);
+        self.released.notify_waiters();
+    }
+
+    /// Waits until no claim is held or being made. Cancel safe.
+    async fn all_released(&self) {
+        loop {
+            let released = self.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            if !self.claiming.load(Ordering::SeqCst) && lock(&self.held).is_empty() {
+                return;
+            }
+            released.await;
+        }
+    }
+}
+
+impl Workers {
+    pub(crate) fn start(webhooks: Webhooks, options: WorkerOptions) -> Self {
+        let (phase, working) = watch::channel(Phase::Working);
+        let shared = Shared::new(webhooks, options);
+        let (settle, settlements) = settling::channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(claims::claim_and_execute(shared.clone(), working.clone(), settle));
+        tasks.spawn(claims::renew(shared.clone()));
+        tasks.spawn(settling::settle(shared.clone(), settlements));
+        tasks.spawn(deliveries::deliver(shared.clone(), working));
+        tasks.spawn(housekeeping::keep_house(shared.clone()));
+        Self { shared, phase, tasks }
+    }
+
+    /// Refuses new calls, lets executing runs finish, tells those that are left shortly before `patience` is over
+    /// to stop, and hands back what has not ended, to be executed again after the next start. Returns within
+    /// `patience`, give or take a durable write.
+    ///
+    /// # Cancel safety
+    /// When dropped, the workers stop at once.
+    pub async fn shutdown(mut self, patience: Duration) {
+        self.shared.webhooks.stop_accepting();
+        self.phase.send_replace(Phase::Draining);
+        let stopping = self.shared.options.cancel_grace.min(patience / 4);
+        let drained = tokio::time::timeout(patience - stopping, self.shared.all_released()).await;
+        if drained.is_err() {
+            self.for_each_held(|held| held.stop.cancel(StopReason::ShuttingDown));
+            let margin = stopping / 4;
+            if tokio::time::timeout(stopping - margin, self.shared.all_released()).await.is_err() {
+                self.for_each_held(|held| held.abandon.cancel(StopReason::ShuttingDown));
+                let settled =
+                    tokio::time::timeout(margin.max(Duration::from_secs(1)), self.shared.all_released());
+                if settled.await.is_err() {
+                    tracing::warn!(
+                        "some runs could not be handed back; they come back when their lease is over"
+                    );
+                }
+            }
+        }
+        if let Err(error) = self.shared.webhooks.inner.write_uses().await {
+            tracing::warn!(%error, "the last uses of webhooks were not recorded");
+        }
+        self.tasks.shutdown().await;
+    }
+
+    /// How many runs execute at this moment.
+    #[must_use]
+    pub fn executing(&self) -> usize {
+        lock(&self.shared.held).len()
+    }
+
+    fn for_each_held(&self, act: impl Fn(&Held)) {
+        lock(&self.shared.held).values().for_each(act);
+    }
+}

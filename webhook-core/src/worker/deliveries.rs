@@ -1,0 +1,108 @@
+//! Sending notifications from the outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::attempt::chain;
+use super::{Phase, Shared};
+use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
+use crate::run::shortened;
+use crate::store::Work;
+
+/// How long one try may take.
+const TRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long a claimed delivery is left alone: longer than a try and recording it takes.
+const LEASE: Duration = Duration::from_secs(120);
+/// How long to wait after the store failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest error that is kept, in bytes.
+const ERROR_BYTES: usize = 1_024;
+
+/// Sends due deliveries until told to drain.
+pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
+    let slots = Arc::new(Semaphore::new(shared.options.delivery_slots.max(1)));
+    let mut tries = JoinSet::new();
+    while *phase.borrow_and_update() == Phase::Working {
+        while tries.try_join_next().is_some() {}
+        let first = tokio::select! {
+            permit = slots.clone().acquire_owned() => permit,
+            _ = phase.changed() => continue,
+        };
+        let Ok(first) = first else { break };
+        let limit = 1 + slots.available_permits();
+        let waited = match shared.webhooks.inner.store.claim_deliveries(limit, LEASE).await {
+            Ok(due) if due.is_empty() => shared.webhooks.inner.store.wait_for_work(Work::Deliveries),
+            Ok(due) => {
+                let more = std::iter::repeat_with(|| slots.clone().try_acquire_owned().ok());
+                let permits = std::iter::once(Some(first)).chain(more);
+                for (delivery, permit) in due.into_iter().zip(permits) {
+                    let shared = shared.clone();
+                    tries.spawn(async move {
+                        deliver_one(&shared, delivery).await;
+                        drop(permit);
+                    });
+                }
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "deliveries cannot be claimed");
+                Box::pin(tokio::time::sleep(PAUSE))
+            }
+        };
+        drop(first);
+        tokio::select! {
+            () = waited => {}
+            _ = phase.changed() => {}
+        }
+    }
+    while tries.join_next().await.is_some() {}
+}
+
+/// Tries one delivery and records how it went.
+pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) {
+    let inner = &shared.webhooks.inner;
+    let tried = tokio::time::timeout(TRY_TIMEOUT, try_once(shared, &delivery)).await;
+    let timed_out = || Err(DeliverError::retryable(format!("no answer within {TRY_TIMEOUT:?}")));
+    let outcome = judge(shared, &delivery, tried.unwrap_or_else(|_| timed_out()));
+    if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
+    }
+}
+
+async fn try_once(shared: &Shared, delivery: &Delivery) -> Result<(), DeliverError> {
+    let inner = &shared.webhooks.inner;
+    let serving = inner.notifiers.iter().find(|notifier| notifier.channels().contains(&delivery.channel));
+    let notifier = serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
+    let run = inner.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
+    let run = run.ok_or_else(|| DeliverError::permanent("the run does not exist any more"))?;
+    let title = inner.title(&run.workflow).await.map_err(DeliverError::retryable)?;
+    let page = inner.url(&format!("/panel#/{}/runs/{}", run.workflow, run.id));
+    let notification = Notification::new(
+        delivery.id,
+        delivery.channel,
+        delivery.recipient.clone(),
+        delivery.event,
+        title,
+        run,
+    )
+    .with_run_url(page);
+    notifier.deliver(&notification).await
+}
+
+fn judge(shared: &Shared, delivery: &Delivery, tried: Result<(), DeliverError>) -> DeliveryOutcome {
+    let policy = &shared.options.delivery_retries;
+    let attempt = delivery.attempts + 1;
+    match tried {
+        Ok(()) => DeliveryOutcome::Delivered,
+        Err(DeliverError::Retryable { source, after }) if policy.allows_another(attempt) => {
+            let delay = policy.delay(attempt, rand::random()).max(after.unwrap_or_default());
+            let now = shared.webhooks.inner.now();
+            let error = shortened(chain(&*source), ERROR_BYTES);
+            DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }
+        }
+        Err(error) => DeliveryOutcome::GivenUp { error: shortened(chain(&error), ERROR_BYTES) },
+    }
+}

@@ -1,0 +1,53 @@
+//! What is done now and then: noting when webhooks were used, and removing what is past its retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Shared;
+use crate::store::{PruneRequest, StoreError};
+
+/// How often the last uses of webhooks are recorded.
+const RECORD_USES_EVERY: Duration = Duration::from_secs(5);
+/// How many runs are removed at once.
+const PRUNE_BATCH: usize = 500;
+
+/// Keeps house for ever.
+pub(super) async fn keep_house(shared: Arc<Shared>) {
+    let every = shared.options.prune_every.max(Duration::from_millis(1));
+    let mut uses = tokio::time::interval_at(Instant::now() + RECORD_USES_EVERY, RECORD_USES_EVERY);
+    let mut prunes = tokio::time::interval_at(Instant::now() + every, every);
+    uses.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    prunes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            _ = uses.tick() => shared.webhooks.inner.write_uses().await,
+            _ = prunes.tick() => prune(&shared).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "housekeeping failed; it is tried again"
+            );
+        }
+    }
+}
+
+async fn prune(shared: &Shared) -> Result<(), StoreError> {
+    let inner = &shared.webhooks.inner;
+    loop {
+        let request = PruneRequest::new(inner.now(), inner.options.keep_runs, PRUNE_BATCH)
+            .with_keep_per_webhook(inner.options.keep_runs_per_webhook);
+        let pruned = inner.store.prune(request).await?;
+        if !pruned.runs.is_empty()
+            && let Err(error) = inner.executor.discard(&pruned.runs).await
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "what some removed runs left behind could not be removed");
+        }
+        if !pruned.more {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Working until nothing is left to do, for hosts' tests.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use super::deliveries::deliver_one;
+use super::settling::record;
+use super::{Shared, WorkerOptions, attempt};
+use crate::service::Webhooks;
+use crate::store::{ClaimRequest, Settlement, StoreError, Work};
+
+/// Executes and delivers as tasks of the present runtime until the queue and the outbox are empty.
+pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError> {
+    let shared = Shared::new(webhooks.clone(), WorkerOptions::default().with_threads(false));
+    let store = &webhooks.inner.store;
+    let options = &shared.options;
+    let mut attempts: JoinSet<Settlement> = JoinSet::new();
+    loop {
+        let free = options.slots - attempts.len();
+        let claims = match free {
+            0 => Vec::new(),
+            _ => {
+                let request = ClaimRequest::new(free, options.lease, webhooks.inner.now())
+                    .with_interruption_bound(options.interruption_bound);
+                store.claim(request).await?
+            }
+        };
+        let began = !claims.is_empty();
+        for claim in claims {
+            attempts.spawn(execute(shared.clone(), claim));
+        }
+        let due = store.claim_deliveries(options.delivery_slots, options.lease).await?;
+        let delivered = !due.is_empty();
+        join_all(due.into_iter().map(|delivery| deliver_one(&shared, delivery))).await;
+        if began || delivered {
+            continue;
+        }
+        if attempts.is_empty() {
+            let health = store.health().await?;
+            if health.queued + health.running + health.pending_deliveries == 0 {
+                return Ok(());
+            }
+        }
+        let keep_leases = tokio::time::sleep(options.lease / 3);
+        tokio::select! {
+            Some(Ok(settlement)) = attempts.join_next() => record(&shared, &[settlement]).await?,
+            () = store.wait_for_work(Work::Runs), if free > 0 => {}
+            () = store.wait_for_work(Work::Deliveries) => {}
+            () = keep_leases => super::claims::renew_once(&shared).await,
+        }
+    }
+}
+
+async fn execute(shared: Arc<Shared>, claim: crate::store::Claim) -> Settlement {
+    let (run, fence) = (claim.run.id, claim.run.fence);
+    shared.hold(&claim);
+    let outcome = attempt::execute(&shared, &claim).await;
+    Settlement::new(run, fence, outcome, shared.webhooks.inner.now())
+}

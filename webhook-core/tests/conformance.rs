@@ -1,0 +1,363 @@
+//! The conformance suite on the memory store, on it behind `Arc<dyn Store>`, and on broken stores that it must
+//! find out.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use webhook_core::conformance;
+use webhook_core::events::{EventCursor, Events};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::memory::MemoryStore;
+use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::run::{Run, RunState};
+use webhook_core::store::{
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal,
+    Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+};
+use webhook_core::token::TokenDigest;
+use webhook_core::webhook::Webhook;
+
+mod memory_store {
+    use super::*;
+
+    webhook_core::conformance_tests!(Arc::new(MemoryStore::new()));
+}
+
+mod memory_store_behind_a_trait_object {
+    use super::*;
+
+    fn shared() -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new())
+    }
+
+    webhook_core::conformance_tests!((Arc::new(shared()), "kept as long"));
+}
+
+#[test]
+fn every_promise_has_a_name_of_its_own() {
+    let names: BTreeSet<&str> = conformance::PROMISES.iter().copied().collect();
+    assert_eq!(names.len(), conformance::PROMISES.len());
+    assert!(names.contains("agrees_with_a_simple_model"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_a_defect_passes_through_the_wrapper() {
+    keeps(Defect::None, conformance::a_stale_fence_changes_nothing).await;
+    keeps(Defect::None, conformance::listing_is_stable_while_runs_change).await;
+    keeps(Defect::None, conformance::agrees_with_a_simple_model).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_forgets_the_fence_is_found_out() {
+    breaks(Defect::ForgetsTheFence, conformance::a_stale_fence_changes_nothing).await;
+    breaks(Defect::ForgetsTheFence, conformance::only_the_exact_fence_holds).await;
+    breaks(Defect::ForgetsTheFence, conformance::agrees_with_a_simple_model).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_logs_under_any_fence_is_found_out() {
+    breaks(Defect::LogsUnderAnyFence, conformance::a_log_is_read_from_any_offset).await;
+    breaks(Defect::LogsUnderAnyFence, conformance::a_stale_fence_changes_nothing).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_gives_a_run_out_twice_is_found_out() {
+    breaks(Defect::ClaimsTwice, conformance::each_run_goes_to_one_claimer).await;
+    breaks(Defect::ClaimsTwice, conformance::runs_are_claimed_oldest_first).await;
+    breaks(Defect::ClaimsTwice, conformance::no_more_runs_than_the_bound_are_claimed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_ignores_keys_is_found_out() {
+    breaks(Defect::IgnoresKeys, conformance::enqueue_is_idempotent_under_one_key).await;
+    breaks(Defect::IgnoresKeys, conformance::a_key_with_another_request_is_a_mismatch).await;
+    breaks(Defect::IgnoresKeys, conformance::a_dropped_enqueue_can_be_repeated).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_drops_deliveries_is_found_out() {
+    breaks(Defect::DropsDeliveries, conformance::an_outcome_comes_with_its_deliveries).await;
+    breaks(Defect::DropsDeliveries, conformance::each_delivery_goes_to_one_claimer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_pages_shift_is_found_out() {
+    breaks(Defect::ShiftsPages, conformance::listing_is_stable_while_runs_change).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_prunes_live_runs_is_found_out() {
+    breaks(Defect::PrunesLiveRuns, conformance::a_live_run_is_never_pruned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_prunes_one_too_many_is_found_out() {
+    breaks(Defect::PrunesWithoutBound, conformance::a_prune_is_bounded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_overwrites_is_found_out() {
+    breaks(Defect::Overwrites, conformance::an_update_demands_the_expected_revision).await;
+    breaks(Defect::Overwrites, conformance::of_updates_at_once_one_wins).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_polls_is_found_out() {
+    breaks(Defect::Polls, conformance::waiting_is_no_busy_loop).await;
+    breaks(Defect::Polls, conformance::work_of_the_other_sort_wakes_nobody_for_long).await;
+}
+
+/// Time is paused, so that what is waited for in vain is waited for in no time.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_tells_no_gap_is_found_out() {
+    breaks(Defect::HidesGaps, conformance::who_falls_behind_misses_nothing_unknowingly).await;
+    breaks(Defect::HidesGaps, conformance::a_foreign_cursor_is_a_gap).await;
+}
+
+async fn keeps<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise: fn(Arc<dyn Store>) -> F) {
+    if let Err(message) = outcome(defect, promise).await {
+        panic!("a store with {defect:?} must keep this promise, but: {message}");
+    }
+}
+
+async fn breaks<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise: fn(Arc<dyn Store>) -> F) {
+    match outcome(defect, promise).await {
+        Ok(()) => panic!("a store that {defect:?} was not found out"),
+        Err(message) => assert!(!message.is_empty(), "a broken promise must be named"),
+    }
+}
+
+/// What a promise says of a store with this defect.
+async fn outcome<F: Future<Output = ()> + Send + 'static>(
+    defect: Defect,
+    promise: fn(Arc<dyn Store>) -> F,
+) -> Result<(), String> {
+    let trial = tokio::spawn(promise(Arc::new(BrokenStore::new(defect))));
+    let Err(error) = trial.await else { return Ok(()) };
+    let panic = error.into_panic();
+    let text = panic.downcast_ref::<String>().cloned();
+    Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+}
+
+/// What is wrong with a [`BrokenStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Defect {
+    None,
+    ForgetsTheFence,
+    LogsUnderAnyFence,
+    ClaimsTwice,
+    IgnoresKeys,
+    DropsDeliveries,
+    ShiftsPages,
+    PrunesLiveRuns,
+    PrunesWithoutBound,
+    Overwrites,
+    Polls,
+    HidesGaps,
+}
+
+/// A memory store with one defect.
+struct BrokenStore {
+    store: MemoryStore,
+    defect: Defect,
+    /// Claims to give out again.
+    again: Mutex<Vec<Claim>>,
+    /// How many items came before the page that a cursor starts.
+    places: Mutex<HashMap<RunId, usize>>,
+    /// Live runs that were pruned.
+    pruned: Mutex<BTreeSet<RunId>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl BrokenStore {
+    fn new(defect: Defect) -> Self {
+        let (again, places, pruned) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { store: MemoryStore::new(), defect, again, places, pruned }
+    }
+
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == defect
+    }
+
+    /// The fence that a run has now, whatever fence was given.
+    async fn present_fence(&self, run: RunId, given: u64) -> Result<u64, StoreError> {
+        Ok(self.store.get_run(run).await?.map_or(given, |run| run.fence))
+    }
+
+    /// Pages by the number of items before them, which shift when something is added.
+    async fn list_by_place(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
+        let place = query.before.map_or(0, |before| lock(&self.places)[&before]);
+        let whole = query.clone().before(None).limit(place + query.limit);
+        let mut page = self.store.list_runs(whole).await?;
+        let items = page.items.split_off(place.min(page.items.len()));
+        if let Some(next) = page.next {
+            lock(&self.places).insert(next, place + items.len());
+        }
+        Ok(Page::new(items, page.next))
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for BrokenStore {
+    async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
+        self.store.create_webhook(webhook).await
+    }
+
+    async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+        self.store.get_webhook(id).await
+    }
+
+    async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
+        self.store.find_webhook(digest).await
+    }
+
+    async fn update_webhook(&self, webhook: Webhook, mut expected_revision: u64) -> Result<(), StoreError> {
+        if self.has(Defect::Overwrites)
+            && let Some(stored) = self.store.get_webhook(webhook.id).await?
+        {
+            expected_revision = stored.revision;
+        }
+        self.store.update_webhook(webhook, expected_revision).await
+    }
+
+    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
+        self.store.delete_webhook(id, now).await
+    }
+
+    async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
+        self.store.list_webhooks(query).await
+    }
+
+    async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
+        self.store.record_use(uses).await
+    }
+
+    async fn enqueue(&self, mut request: Enqueue) -> Result<Enqueued, StoreError> {
+        if self.has(Defect::IgnoresKeys) {
+            request.idempotency = None;
+        }
+        self.store.enqueue(request).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        if self.has(Defect::ClaimsTwice) {
+            let again = std::mem::take(&mut *lock(&self.again));
+            if !again.is_empty() {
+                return Ok(again);
+            }
+        }
+        let claims = self.store.claim(request).await?;
+        lock(&self.again).extend(claims.iter().cloned());
+        Ok(claims)
+    }
+
+    async fn renew(&self, mut renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        if self.has(Defect::ForgetsTheFence) {
+            for renewal in &mut renewals {
+                renewal.fence = self.present_fence(renewal.run, renewal.fence).await?;
+            }
+        }
+        self.store.renew(renewals, lease).await
+    }
+
+    async fn settle(&self, mut settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        for settlement in &mut settlements {
+            if self.has(Defect::ForgetsTheFence) {
+                settlement.fence = self.present_fence(settlement.run, settlement.fence).await?;
+            }
+            if self.has(Defect::DropsDeliveries)
+                && let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
+            {
+                deliveries.clear();
+            }
+        }
+        self.store.settle(settlements).await
+    }
+
+    async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
+        self.store.cancel_run(id, now).await
+    }
+
+    async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        let pruned = lock(&self.pruned).contains(&id);
+        if pruned { Ok(None) } else { self.store.get_run(id).await }
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
+        if self.has(Defect::ShiftsPages) {
+            return self.list_by_place(query).await;
+        }
+        let mut page = self.store.list_runs(query).await?;
+        page.items.retain(|run| !lock(&self.pruned).contains(&run.id));
+        Ok(page)
+    }
+
+    async fn prune(&self, mut request: PruneRequest) -> Result<Pruned, StoreError> {
+        if self.has(Defect::PrunesWithoutBound) {
+            request.limit += 1;
+        }
+        let mut pruned = self.store.prune(request).await?;
+        if self.has(Defect::PrunesLiveRuns) {
+            let live = RunQuery::default().in_state(Some(RunState::Queued)).limit(request.limit);
+            let live: Vec<RunId> = self.store.list_runs(live).await?.items.iter().map(|run| run.id).collect();
+            let mut gone = lock(&self.pruned);
+            pruned.runs.extend(live.into_iter().filter(|id| gone.insert(*id)));
+        }
+        Ok(pruned)
+    }
+
+    async fn append_log(&self, run: RunId, mut fence: u64, text: String) -> Result<(), StoreError> {
+        if self.has(Defect::LogsUnderAnyFence) {
+            fence = self.present_fence(run, fence).await?;
+        }
+        self.store.append_log(run, fence, text).await
+    }
+
+    async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
+        self.store.read_log(run, offset).await
+    }
+
+    async fn wait_for_work(&self, work: Work) {
+        if self.has(Defect::Polls) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        } else {
+            self.store.wait_for_work(work).await;
+        }
+    }
+
+    async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
+        let mut events = self.store.events_since(cursor).await?;
+        if self.has(Defect::HidesGaps) && events.reset {
+            events = self.store.events_since(Some(events.cursor)).await?;
+        }
+        Ok(events)
+    }
+
+    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+        self.store.claim_deliveries(limit, lease).await
+    }
+
+    async fn settle_deliveries(
+        &self,
+        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
+    ) -> Result<(), StoreError> {
+        self.store.settle_deliveries(outcomes).await
+    }
+
+    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
+        self.store.list_deliveries(run).await
+    }
+
+    async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
+        self.store.resend_delivery(id, now).await
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.store.health().await
+    }
+}

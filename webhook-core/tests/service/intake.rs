@@ -1,0 +1,208 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use webhook_core::executor::Workflow;
+use webhook_core::memory::{MemoryStore, ScriptedExecutor};
+use webhook_core::parameters::{ParameterBlocks, Source};
+use webhook_core::run::RunState;
+use webhook_core::service::{ServiceOptions, Webhooks};
+use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
+
+use super::House;
+
+#[tokio::test]
+async fn a_call_queues_a_run_with_its_effective_parameters() {
+    let house = House::new(json!({})).await;
+    let mut call = house.call(Method::Post, "region=APAC&rows=5&extra=1");
+    call.caller.user_agent = Some("curl/8".to_owned());
+    let Ok(Triggered::Accepted { run, replayed: false }) = house.send(call, r#"{"rows": 6}"#).await else {
+        panic!("not accepted");
+    };
+    assert_eq!(run.state, RunState::Queued);
+    let shown: Vec<_> = run.parameters.iter().map(|(name, it)| (name, it.shown(), it.source)).collect();
+    let expected = [
+        ("extra", json!("1"), Source::Query),
+        ("region", json!("APAC"), Source::Query),
+        ("rows", json!(6), Source::Body),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(run.caller.method, "POST");
+    assert_eq!(run.caller.token_hint.as_deref(), Some(&house.token[house.token.len() - 4..]));
+    assert_eq!(run.caller.user_agent.as_deref(), Some("curl/8"));
+}
+
+#[tokio::test]
+async fn no_token_a_wrong_one_and_one_of_another_workflow_are_refused_alike() {
+    let house = House::new(json!({})).await;
+    let workflow = house.webhook.workflow.clone();
+    let nothing = TriggerCall::new(workflow.clone(), Method::Get);
+    let mut wrong = TriggerCall::new(workflow, Method::Get);
+    wrong.query = "token=whk_wrong".to_owned().into();
+    let mut foreign = TriggerCall::new("report/other".parse().unwrap(), Method::Get);
+    foreign.query = format!("token={}", house.token).into();
+    for call in [nothing, wrong, foreign] {
+        assert!(matches!(house.webhooks.authenticate(call).await, Err(TriggerError::Unauthorized)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_tokens_from_one_address_are_limited_and_a_right_one_never_is() {
+    let house = House::new(json!({})).await;
+    let attempt = || {
+        let mut call = TriggerCall::new(house.webhook.workflow.clone(), Method::Get);
+        call.caller.address = Some("192.0.2.7".parse().unwrap());
+        house.webhooks.authenticate(call)
+    };
+    for _ in 0..60 {
+        assert!(matches!(attempt().await, Err(TriggerError::Unauthorized)));
+    }
+    assert!(matches!(attempt().await, Err(TriggerError::TooManyFailures { .. })));
+    let mut right = house.call(Method::Get, "");
+    right.caller.address = Some("192.0.2.7".parse().unwrap());
+    assert!(house.webhooks.authenticate(right).await.is_ok());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(matches!(attempt().await, Err(TriggerError::Unauthorized)));
+}
+
+#[tokio::test]
+async fn a_disabled_webhook_and_a_refused_get_start_nothing() {
+    let house = House::new(json!({"allow_get": false})).await;
+    let refused = house.send(house.call(Method::Get, ""), "").await;
+    assert!(matches!(refused, Err(TriggerError::GetNotAllowed)));
+    house.webhooks.manage().set_enabled(house.webhook.id, false).await.unwrap();
+    let refused = house.send(house.call(Method::Post, ""), "").await;
+    assert!(matches!(refused, Err(TriggerError::Disabled)));
+    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+}
+
+#[tokio::test]
+async fn link_previews_and_prefetches_start_nothing() {
+    let house = House::new(json!({})).await;
+    let mut preview = house.call(Method::Get, "");
+    preview.caller.user_agent = Some("Slackbot-LinkExpanding 1.0".to_owned());
+    assert!(matches!(house.send(preview, "").await, Err(TriggerError::PreviewRefused)));
+    let mut prefetch = house.call(Method::Get, "");
+    prefetch.prefetch = true;
+    assert!(matches!(house.send(prefetch, "").await, Err(TriggerError::PreviewRefused)));
+    let mut post = house.call(Method::Post, "");
+    post.caller.user_agent = Some("Slackbot 1.0".to_owned());
+    assert!(house.send(post, "").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_limit_says_when_to_come_again() {
+    let house = House::new(json!({"rate_limit": {"per_minute": 6, "burst": 2}})).await;
+    house.trigger("").await;
+    house.trigger("").await;
+    let Err(TriggerError::RateLimited { retry_after }) = house.send(house.call(Method::Post, ""), "").await
+    else {
+        panic!("not limited");
+    };
+    assert_eq!(retry_after, Duration::from_secs(10));
+    tokio::time::sleep(retry_after).await;
+    house.trigger("").await;
+}
+
+#[tokio::test]
+async fn all_parameter_problems_are_reported_at_once() {
+    let house = House::new(json!({"strict": true})).await;
+    let refused = house.send(house.call(Method::Post, "region=MARS&rows=many&extra=1"), "").await;
+    let Err(TriggerError::Parameters(problems)) = refused else { panic!("{refused:?}") };
+    let names: Vec<_> = problems.iter().map(|problem| problem.parameter.as_str()).collect();
+    assert_eq!(names, ["region", "rows", "extra"]);
+}
+
+#[tokio::test]
+async fn a_dry_run_checks_everything_and_starts_nothing() {
+    let house = House::new(json!({})).await;
+    let mut call = house.call(Method::Post, "rows=5");
+    call.dry_run = true;
+    call.idempotency_key = Some("k".to_owned());
+    let Ok(Triggered::DryRun(parameters)) = house.send(call, "").await else { panic!("not a dry run") };
+    assert_eq!(parameters.get("rows").unwrap().value, json!(5));
+    assert_eq!(parameters.get("region").unwrap().source, Source::Default);
+    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+    let mut real = house.call(Method::Post, "rows=6");
+    real.idempotency_key = Some("k".to_owned());
+    assert!(house.send(real, "").await.is_ok(), "a dry run burns no key");
+}
+
+#[tokio::test]
+async fn one_key_gives_one_run_and_another_request_under_it_is_refused() {
+    let house = Arc::new(House::new(json!({})).await);
+    let keyed = |query: &str| {
+        let mut call = house.call(Method::Post, query);
+        call.idempotency_key = Some("\"night-1\"".to_owned());
+        call
+    };
+    let calls = (0..100).map(|_| {
+        let (house, call) = (house.clone(), keyed("rows=1"));
+        tokio::spawn(async move { house.send(call, "").await })
+    });
+    let mut ids = Vec::new();
+    let mut replays = 0;
+    for call in calls.collect::<Vec<_>>() {
+        let Ok(Triggered::Accepted { run, replayed }) = call.await.unwrap() else { panic!("not accepted") };
+        ids.push(run.id);
+        replays += u32::from(replayed);
+    }
+    ids.dedup();
+    assert_eq!((ids.len(), replays), (1, 99));
+    let mut quoted_otherwise = keyed("rows=1");
+    quoted_otherwise.idempotency_key = Some("night-1".to_owned());
+    let again = house.send(quoted_otherwise, "").await;
+    assert!(matches!(again, Ok(Triggered::Accepted { replayed: true, .. })));
+    let other = house.send(keyed("rows=2"), "").await;
+    assert!(matches!(other, Err(TriggerError::IdempotencyMismatch)));
+    let refused = house.send(keyed("rows=x"), "").await;
+    assert!(matches!(refused, Err(TriggerError::Parameters(_))));
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_shutdown_refuse_calls() {
+    let sales = Workflow::new("report/sales".parse().unwrap(), "Sales", ParameterBlocks::default());
+    let webhooks = Webhooks::builder()
+        .store(MemoryStore::new())
+        .executor(ScriptedExecutor::new([sales]))
+        .options(ServiceOptions::default().with_queue_limit(1))
+        .build()
+        .await
+        .unwrap();
+    let created =
+        webhooks.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+    let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
+    let send = async || {
+        let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
+        call.bearer = Some(token.clone().into());
+        webhooks.trigger(webhooks.authenticate(call).await?, b"").await
+    };
+    assert!(send().await.is_ok());
+    assert!(matches!(send().await, Err(TriggerError::QueueFull)));
+    webhooks.stop_accepting();
+    assert!(matches!(send().await, Err(TriggerError::ShuttingDown)));
+}
+
+#[tokio::test]
+async fn a_secret_value_shows_nowhere_but_to_the_executor() {
+    let house = House::new(json!({})).await;
+    let run = house.trigger("password=canary-canary").await;
+    assert!(!format!("{run:?}").contains("canary"));
+    assert!(!serde_json::to_string(&*run).unwrap().contains("canary"));
+    house.webhooks.run_until_idle().await.unwrap();
+    let executed = house.executor.executed(1).await;
+    assert_eq!(executed[0].parameters.get("password").unwrap().value, json!("canary-canary"));
+    assert!(!format!("{executed:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn the_token_shows_in_no_record_and_no_debug_output() {
+    let house = House::new(json!({})).await;
+    let run = house.trigger("rows=1").await;
+    let call = house.call(Method::Post, "");
+    let authenticated = house.webhooks.authenticate(house.call(Method::Post, "")).await.unwrap();
+    let stored = serde_json::to_string(&*house.webhook).unwrap() + &serde_json::to_string(&*run).unwrap();
+    let shown =
+        format!("{stored} {run:?} {call:?} {authenticated:?} {:?} {:?}", house.webhook, house.webhooks);
+    assert!(!shown.contains(&house.token[4..47]));
+}
