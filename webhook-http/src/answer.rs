@@ -1,0 +1,128 @@
+//! Answers: their bodies, and how they are made.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use serde_json::Value;
+
+pub(crate) type Answer = Response<ResponseBody>;
+
+/// The body of an answer: bytes at hand, or a stream of unknown or great length.
+pub struct ResponseBody(Content);
+
+enum Content {
+    Bytes(Option<Bytes>),
+    Stream(BoxBody<Bytes, io::Error>),
+}
+
+impl ResponseBody {
+    /// A body of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(Content::Bytes(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())))
+    }
+
+    /// A body that is made while it is sent.
+    pub fn streamed(body: impl Body<Data = Bytes, Error = io::Error> + Send + Sync + 'static) -> Self {
+        Self(Content::Stream(body.boxed()))
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Content::Bytes(None))
+    }
+
+    /// The bytes, when they are at hand.
+    ///
+    /// # Errors
+    /// The body itself, when it is streamed.
+    pub fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Content::Bytes(bytes) => Ok(bytes.unwrap_or_default()),
+            stream => Err(Self(stream)),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Content::Bytes(bytes) => {
+                write!(formatter, "ResponseBody({} bytes)", bytes.as_ref().map_or(0, Bytes::len))
+            }
+            Content::Stream(_) => formatter.write_str("ResponseBody(streamed)"),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match &mut self.0 {
+            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Stream(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Bytes(bytes) => bytes.is_none(),
+            Content::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Content::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// An answer with a body at hand.
+pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let body = body.into();
+    let length = body.len();
+    let mut answer = Response::new(ResponseBody::from_bytes(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer
+}
+
+/// An answer with a JSON body.
+pub(crate) fn json(status: StatusCode, content: &Value) -> Answer {
+    with_body(status, "application/json", content.to_string())
+}
+
+/// An answer without a body.
+pub(crate) fn no_content() -> Answer {
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+/// Sets a header whose value we made ourselves, so that it has no characters a header cannot hold.
+pub(crate) fn set(answer: &mut Answer, name: impl header::IntoHeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// The answer to HEAD: as to GET, without the body (RFC 9110 section 9.3.2).
+pub(crate) fn without_body(answer: Answer) -> Answer {
+    answer.map(|_| ResponseBody::empty())
+}

@@ -1,0 +1,166 @@
+//! From a route to its answer.
+
+use std::net::IpAddr;
+use std::pin::pin;
+
+use bytes::{Buf, Bytes};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use webhook_core::error::BoxError;
+use webhook_core::parameters::ParameterLimits;
+use webhook_core::service::Webhooks;
+
+use crate::access::AdminAccess;
+use crate::answer::{Answer, ResponseBody, without_body};
+use crate::body::RequestBody;
+use crate::problem::Problem;
+use crate::request::{Head, Request};
+use crate::route::{Audience, Route, RunPart};
+use crate::wire::Links;
+use crate::{headers, health, management, status, trigger};
+
+/// The HTTP contract of one service. Cloning it is cheap and shares the service.
+#[derive(Debug, Clone)]
+pub struct Api {
+    webhooks: Webhooks,
+    access: AdminAccess,
+}
+
+impl Api {
+    /// The contract of `webhooks`, with this access to the management paths.
+    #[must_use]
+    pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
+        Self { webhooks, access }
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
+    pub(crate) fn limits(&self) -> &ParameterLimits {
+        &self.webhooks.options().limits
+    }
+
+    pub(crate) fn links(&self) -> Links<'_> {
+        Links::new(&self.webhooks)
+    }
+
+    /// What `path` names, or `None` when it is not ours: another path, a kind of workflow that is not registered,
+    /// or a management path while those are disabled. `path` starts with `/` and is relative to where the host
+    /// mounted the contract.
+    #[must_use]
+    pub fn route(&self, path: &str) -> Option<Route> {
+        let route = crate::route::route(path)?;
+        let ours = match (route.workflow(), route.audience()) {
+            (Some(workflow), _) => self.webhooks.knows_kind(&workflow.kind),
+            (None, Audience::Management) => !matches!(self.access, AdminAccess::Disabled),
+            (None, _) => true,
+        };
+        ours.then_some(route)
+    }
+
+    /// Answers a request, whatever is wrong with it. `peer` is the address of the connection.
+    ///
+    /// A body is not read before the token was checked; what is not wanted of it is read and thrown away, up to
+    /// 8 MiB or 2 s, so that its sender comes to read the answer (RFC 9112 section 9.6).
+    ///
+    /// # Cancel safety
+    /// When dropped, as it is when the client goes away, a run may or may not have been started, and a change may
+    /// or may not have been made.
+    pub async fn handle<B>(
+        &self,
+        route: Route,
+        parts: Parts,
+        peer: Option<IpAddr>,
+        body: B,
+    ) -> http::Response<ResponseBody>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let body = body.map_err(Into::into).map_frame(as_bytes);
+        let body = pin!(body);
+        let body = RequestBody::new(body, &parts.headers);
+        let id = headers::request_id(&parts.headers);
+        let mut request = Request { head: Head { parts, peer, id }, body };
+        let answered = self.dispatch(&route, &mut request).await;
+        let mut answer = answered.unwrap_or_else(Problem::into_response);
+        if !request.body.drain().await && request.head.parts.version < Version::HTTP_2 {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if request.head.parts.method == Method::HEAD {
+            answer = without_body(answer);
+        }
+        headers::add_common(answer.headers_mut(), &request.head.id);
+        tracing::debug!(
+            method = request.head.parts.method.as_str(),
+            status = answer.status().as_u16(),
+            request_id = request.head.id,
+            audience = ?route.audience(),
+            "answered"
+        );
+        answer
+    }
+
+    /// The answer for a path that is nobody's.
+    #[must_use]
+    pub fn not_found(headers: &HeaderMap) -> http::Response<ResponseBody> {
+        let mut answer = Problem::not_found("path").into_response();
+        headers::add_common(answer.headers_mut(), &headers::request_id(headers));
+        answer
+    }
+
+    async fn dispatch(&self, route: &Route, request: &mut Request<'_>) -> Result<Answer, Problem> {
+        if !route.methods().contains(&request.head.parts.method) {
+            return Err(Problem::method_not_allowed(route.methods()));
+        }
+        if route.audience() == Audience::Management {
+            self.access.check(&request.head.parts.headers)?;
+        }
+        match route {
+            Route::Trigger(workflow) => trigger::trigger(self, workflow, request).await,
+            Route::CallerRun { workflow, run, part } => {
+                status::for_caller(self, workflow, *run, part, &request.head).await
+            }
+            Route::Workflows => management::workflows::list(self, &request.head).await,
+            Route::Webhooks if request.head.parts.method == Method::POST => {
+                management::webhooks::create(self, request).await
+            }
+            Route::Webhooks => management::webhooks::list(self, &request.head).await,
+            Route::Webhook { id, part } => {
+                let id = id.ok_or_else(|| Problem::not_found("webhook"))?;
+                management::webhooks::one(self, id, *part, request).await
+            }
+            Route::Runs => management::runs::list(self, &request.head).await,
+            Route::Run { id, part } => {
+                let id = id.ok_or_else(|| Problem::not_found("run"))?;
+                match part {
+                    RunPart::Record => management::runs::get(self, id).await,
+                    RunPart::Log => management::runs::log(self, id, &request.head).await,
+                    RunPart::Artifact(name) => management::runs::artifact(self, id, name).await,
+                }
+            }
+            Route::CancelRun(id) => {
+                management::runs::cancel(self, id.ok_or_else(|| Problem::not_found("run"))?, request).await
+            }
+            Route::RetryRun(id) => {
+                management::runs::retry(self, id.ok_or_else(|| Problem::not_found("run"))?, request).await
+            }
+            Route::ResendDelivery(id) => {
+                let id = id.ok_or_else(|| Problem::not_found("delivery"))?;
+                management::runs::resend(self, id, request).await
+            }
+            Route::Health => health::health(self).await,
+            Route::Ready => health::ready(self).await,
+        }
+    }
+}
+
+fn as_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {
+    frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
+}

@@ -1,0 +1,219 @@
+//! What headers say. Everything here is pure.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use uuid::Builder;
+use zeroize::Zeroizing;
+
+/// The longest wait that `Prefer: wait` gets.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest request id that is taken over.
+const REQUEST_ID_BYTES: usize = 128;
+/// How much of a user agent is kept, in characters.
+const USER_AGENT_CHARACTERS: usize = 256;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(crate) const LOG_OFFSET: HeaderName = HeaderName::from_static("webhook-log-offset");
+pub(crate) const LOG_END: HeaderName = HeaderName::from_static("webhook-log-end");
+const DRY_RUN: HeaderName = HeaderName::from_static("webhook-dry-run");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFETCH: [HeaderName; 3] = [
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("x-moz"),
+];
+
+/// The text of a header that occurs and is visible ASCII.
+pub(crate) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The id of a request: the one it brings if it has a sane form, else a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    let brought = text(headers, REQUEST_ID).filter(|id| {
+        !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    match brought {
+        Some(id) => id.to_owned(),
+        None => Builder::from_random_bytes(rand::random()).into_uuid().to_string(),
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750); the scheme in any case (RFC 9110 section 11.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Zeroizing<String>> {
+    let (scheme, token) = text(headers, header::AUTHORIZATION)?.split_once(' ')?;
+    let token = token.trim();
+    let present = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
+    present.then(|| Zeroizing::new(token.to_owned()))
+}
+
+/// What the caller's program calls itself, cut to 256 characters. Bytes that are not UTF-8 are replaced.
+pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
+    Some(agent.chars().take(USER_AGENT_CHARACTERS).collect())
+}
+
+/// A header for [`TriggerCall`](webhook_core::trigger::TriggerCall); one that is not text is kept in a form that
+/// will be refused, and not passed over.
+pub(crate) fn given(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Whether a browser fetches this ahead of anybody asking for it.
+pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
+    PREFETCH.iter().flat_map(|name| headers.get_all(name)).any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.split([',', ';']).any(|item| {
+            let item = item.trim();
+            ["prefetch", "prerender", "preview"].iter().any(|word| item.eq_ignore_ascii_case(word))
+        })
+    })
+}
+
+/// Whether nothing is to be started: any value but `false` and `0`.
+pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
+    headers.get(DRY_RUN).is_some_and(|value| {
+        let value = value.to_str().unwrap_or_default().trim();
+        !value.eq_ignore_ascii_case("false") && value != "0"
+    })
+}
+
+/// How long the caller prefers to wait (`Prefer: wait=N`, RFC 7240 section 4.3), cut to a minute. Of several, the
+/// first counts; one that cannot be understood is passed over, as all preferences are.
+pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
+    let preferences = values.flat_map(|value| value.split(','));
+    let wait = preferences.filter_map(|preference| {
+        let preference = preference.split(';').next().unwrap_or_default();
+        let (name, value) = preference.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))
+    });
+    let digits = wait.into_iter().next()?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = digits.parse().unwrap_or(u64::MAX);
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
+/// What `If-Match` demands (RFC 9110 section 13.1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Nothing, or `*`.
+    Any,
+    /// One of these revisions. Tags that are not ours, weak ones among them, match nothing.
+    Revisions(Vec<u64>),
+}
+
+pub(crate) fn if_match(headers: &HeaderMap) -> Expected {
+    let mut values = headers.get_all(header::IF_MATCH).into_iter().peekable();
+    if values.peek().is_none() {
+        return Expected::Any;
+    }
+    let tags: Vec<&str> =
+        values.flat_map(|value| value.to_str().unwrap_or_default().split(',')).map(str::trim).collect();
+    if tags == ["*"] {
+        return Expected::Any;
+    }
+    let revision = |tag: &&str| tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+    Expected::Revisions(tags.iter().filter_map(revision).collect())
+}
+
+/// The entity tag of a revision.
+pub(crate) fn entity_tag(revision: u64) -> String {
+    format!("\"{revision}\"")
+}
+
+/// Puts on every answer what all of them have in common.
+pub(crate) fn add_common(headers: &mut HeaderMap, request_id: &str) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pair =
+            |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), value.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_any_other_replaced() {
+        assert_eq!(request_id(&headers(&[("x-request-id", "abc-1")])), "abc-1");
+        for bad in ["", "a b", &"x".repeat(129)] {
+            let id = request_id(&headers(&[("x-request-id", bad)]));
+            assert!(id.len() == 36 && id != bad, "{id}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_wait_is_understood_as_rfc_7240_writes_it() {
+        let wait = |value: &str| preferred_wait(&headers(&[("prefer", value)])).map(|wait| wait.as_secs());
+        assert_eq!(wait("wait=10"), Some(10));
+        assert_eq!(wait("respond-async, Wait = \"5\"; foo=1"), Some(5));
+        assert_eq!(wait("wait=600"), Some(60));
+        assert_eq!(wait("wait=99999999999999999999999"), Some(60));
+        assert_eq!(wait("wait=3, wait=9"), Some(3));
+        for none in ["wait", "wait=", "wait=-1", "wait=1.5", "waiting=3", "respond-async"] {
+            assert_eq!(wait(none), None, "{none}");
+        }
+        let two = headers(&[("prefer", "respond-async"), ("prefer", "wait=2")]);
+        assert_eq!(preferred_wait(&two), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_prefetch_is_recognised_in_all_its_headers() {
+        for (name, value) in
+            [("purpose", "prefetch"), ("sec-purpose", "prefetch;prerender"), ("x-moz", "Prefetch")]
+        {
+            assert!(is_prefetch(&headers(&[(name, value)])), "{name}");
+        }
+        assert!(!is_prefetch(&headers(&[("purpose", "prefetching")])));
+    }
+
+    #[test]
+    fn who_mistypes_a_dry_run_starts_nothing() {
+        let dry = |value: &str| is_dry_run(&headers(&[("webhook-dry-run", value)]));
+        assert!(dry("true") && dry("1") && dry("ture") && dry(""));
+        assert!(!dry("false") && !dry("0") && !is_dry_run(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn if_match_names_revisions_that_strong_tags_hold() {
+        let expected = |value: &str| if_match(&headers(&[("if-match", value)]));
+        assert_eq!(if_match(&HeaderMap::new()), Expected::Any);
+        assert_eq!(expected("*"), Expected::Any);
+        assert_eq!(expected("\"3\""), Expected::Revisions(vec![3]));
+        assert_eq!(expected("\"3\", \"4\""), Expected::Revisions(vec![3, 4]));
+        for none in ["W/\"3\"", "3", "\"abc\"", ""] {
+            assert_eq!(expected(none), Expected::Revisions(vec![]), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_the_scheme() {
+        let token =
+            |value: &str| bearer(&headers(&[("authorization", value)])).map(|token| token.to_string());
+        assert_eq!(token("bEaReR abc").as_deref(), Some("abc"));
+        assert_eq!(token("Bearer   abc ").as_deref(), Some("abc"));
+        assert_eq!(token("Basic abc"), None);
+        assert_eq!(token("Bearer"), None);
+    }
+}

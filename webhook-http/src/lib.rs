@@ -1,0 +1,58 @@
+//! The HTTP contract of inbound webhook triggers, over the types of the `http` crate: no server, no framework.
+//!
+//! A front end splits a request into its head and body and asks two questions. [`Api::route`] says whether a path
+//! is part of the contract; if it is not, the path belongs to the host. [`Api::handle`] answers everything that
+//! is, errors included, as a complete response:
+//!
+//! ```
+//! # use std::net::IpAddr;
+//! # use webhook_http::{Api, ResponseBody};
+//! # async fn example(api: Api, request: http::Request<http_body_util::Empty<bytes::Bytes>>, peer: Option<IpAddr>)
+//! # -> Option<http::Response<ResponseBody>> {
+//! let (parts, body) = request.into_parts();
+//! let route = api.route(parts.uri.path())?;
+//! let response = api.handle(route, parts, peer, body).await;
+//! # Some(response)
+//! # }
+//! ```
+//!
+//! # What every answer has in common
+//!
+//! - JSON, or `application/problem+json` (RFC 9457) with a stable `type` for every error: see [`Slug`].
+//! - `Cache-Control: no-store`, `Referrer-Policy: no-referrer`, `X-Content-Type-Options: nosniff`.
+//! - `X-Request-Id`: the one of the request if it is 1 to 128 visible ASCII characters, else a new one.
+//! - No answer but those that exist to show a URL contains a token.
+//!
+//! # Where the contract leaves a choice
+//!
+//! - The trigger path answers GET and POST only. Every other path that can be read by GET can be asked by HEAD.
+//! - The 401 of the management paths differs from the other 401 in its header `WWW-Authenticate: Bearer
+//!   realm="management"`; the bodies are equal.
+//! - Cancelling a run that has ended, and retrying one that has not, is 412 `precondition-failed`.
+//! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run: who mistypes it starts nothing.
+//! - The address of a caller is that of the connection. `X-Forwarded-For` is not read.
+//! - A body that breaks off or comes too slowly is 400 `malformed-body`.
+
+mod access;
+mod answer;
+mod api;
+mod artifact;
+mod body;
+mod headers;
+mod health;
+mod management;
+mod problem;
+mod query;
+mod request;
+mod route;
+mod shutdown;
+mod status;
+mod trigger;
+mod wire;
+
+pub use access::{AdminAccess, AdminToken};
+pub use answer::ResponseBody;
+pub use api::Api;
+pub use problem::{Problem, Slug};
+pub use route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};
+pub use shutdown::{ShutdownSignal, ShutdownSource};

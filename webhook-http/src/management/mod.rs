@@ -1,0 +1,5 @@
+//! The management paths. Who asks was checked before anything here is called.
+
+pub(crate) mod runs;
+pub(crate) mod webhooks;
+pub(crate) mod workflows;

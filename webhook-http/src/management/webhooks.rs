@@ -1,0 +1,149 @@
+//! Webhooks: list, create, read, change, delete; their URLs; runs by hand and test notifications.
+
+use http::{Method, StatusCode, header};
+use serde_json::{Map, Value, json};
+use webhook_core::id::{WebhookId, WorkflowKey};
+use webhook_core::store::WebhookQuery;
+use webhook_core::webhook::{SettingProblem, Webhook, WebhookSettings};
+
+use super::runs;
+use crate::answer::{Answer, json as answer_json, no_content, set};
+use crate::api::Api;
+use crate::headers::{self, Expected};
+use crate::problem::{Problem, Slug};
+use crate::query::QueryFields;
+use crate::request::{Head, Request, refuse_unknown};
+use crate::route::WebhookPart;
+use crate::wire;
+
+/// `GET /webhooks`: all, or those of `?workflow=kind/id`, newest first.
+pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
+    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
+    let workflow: Option<WorkflowKey> = fields.take("workflow", "kind/id");
+    let before = fields.take("cursor", "a cursor that this list gave out");
+    let limit = fields.limit();
+    fields.finish()?;
+    let query = WebhookQuery::default().before(before).limit(limit);
+    let query = match workflow {
+        Some(workflow) => query.of_workflow(workflow),
+        None => query,
+    };
+    let page = api.webhooks().manage().list(query).await?;
+    let items = page.items.iter().map(|webhook| wire::webhook(webhook)).collect();
+    let next = page.next.map(|cursor| cursor.to_string());
+    Ok(answer_json(StatusCode::OK, &wire::page(items, next)))
+}
+
+/// `POST /webhooks`: settings and the workflow they are for.
+pub(crate) async fn create(api: &Api, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let mut given = request.object(api.limits()).await?;
+    let workflow = read_workflow(given.remove("workflow"));
+    let settings = WebhookSettings::default().patched(&Value::Object(given));
+    let (workflow, settings) = match (workflow, settings) {
+        (Ok(workflow), Ok(settings)) => (workflow, settings),
+        (workflow, settings) => {
+            let mut problems: Vec<SettingProblem> = workflow.err().into_iter().collect();
+            problems.extend(settings.err().unwrap_or_default());
+            return Err(Problem::fields(problems));
+        }
+    };
+    let created = api.webhooks().manage().create(workflow, settings).await?;
+    let content = json!({"webhook": wire::webhook(&created.webhook), "url": created.url.expose()});
+    let mut answer = answer_json(StatusCode::CREATED, &content);
+    set(&mut answer, header::LOCATION, &api.links().webhook(created.webhook.id));
+    Ok(tagged(answer, &created.webhook))
+}
+
+fn read_workflow(given: Option<Value>) -> Result<WorkflowKey, SettingProblem> {
+    let problem = |code, message| Err(SettingProblem::new("workflow", code, message));
+    let form = "an object with kind and id, such as {\"kind\": \"report\", \"id\": \"sales\"}, is expected";
+    match given {
+        None | Some(Value::Null) => problem("required", form),
+        Some(given) if !given.is_object() => problem("wrong_type", form),
+        Some(given) => serde_json::from_value(given).or_else(|_| problem("invalid", form)),
+    }
+}
+
+/// Everything below `/webhooks/{id}`.
+pub(crate) async fn one(
+    api: &Api,
+    id: WebhookId,
+    part: WebhookPart,
+    request: &mut Request<'_>,
+) -> Result<Answer, Problem> {
+    match part {
+        WebhookPart::Record => match request.head.parts.method {
+            Method::PATCH => update(api, id, request).await,
+            Method::DELETE => delete(api, id, request).await,
+            _ => {
+                let webhook = api.webhooks().manage().get(id).await?;
+                Ok(tagged(answer_json(StatusCode::OK, &wire::webhook(&webhook)), &webhook))
+            }
+        },
+        WebhookPart::Url => {
+            let url = api.webhooks().manage().url(id).await?;
+            Ok(answer_json(StatusCode::OK, &json!({"url": url.expose()})))
+        }
+        WebhookPart::RefreshToken => {
+            request.no_fields(api.limits()).await?;
+            let expected = expected_revision(api, id, &request.head).await?;
+            let refreshed = api.webhooks().manage().refresh_token(id, expected).await?;
+            let answer = answer_json(StatusCode::OK, &json!({"url": refreshed.url.expose()}));
+            Ok(tagged(answer, &refreshed.webhook))
+        }
+        WebhookPart::Run => run(api, id, request).await,
+        WebhookPart::TestNotification => {
+            request.no_fields(api.limits()).await?;
+            let tested = api.webhooks().manage().test_notifications(id).await?;
+            let items: Vec<Value> = tested.iter().map(wire::tested).collect();
+            Ok(answer_json(StatusCode::OK, &json!({"items": items})))
+        }
+    }
+}
+
+/// `PATCH`: a JSON merge patch (RFC 7396) of the settings.
+async fn update(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let patch = Value::Object(request.object(api.limits()).await?);
+    let expected = expected_revision(api, id, &request.head).await?;
+    let webhook = api.webhooks().manage().update(id, &patch, expected).await?;
+    Ok(tagged(answer_json(StatusCode::OK, &wire::webhook(&webhook)), &webhook))
+}
+
+async fn delete(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    request.no_fields(api.limits()).await?;
+    expected_revision(api, id, &request.head).await?;
+    api.webhooks().manage().delete(id).await?;
+    Ok(no_content())
+}
+
+/// `POST …/run`: a run by hand, with these parameters over the blocks' defaults.
+async fn run(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let mut given = request.object(api.limits()).await?;
+    let parameters = match given.remove("parameters") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(parameters)) => parameters,
+        Some(_) => {
+            let message = "an object of names and values is expected";
+            return Err(Problem::fields(vec![SettingProblem::new("parameters", "wrong_type", message)]));
+        }
+    };
+    refuse_unknown(&given)?;
+    let run = api.webhooks().manage().run(id, parameters, request.head.caller()).await?;
+    Ok(runs::accepted(api, &run))
+}
+
+/// The revision that `If-Match` demands. Of several tags the one counts that is present now.
+async fn expected_revision(api: &Api, id: WebhookId, head: &Head) -> Result<Option<u64>, Problem> {
+    let Expected::Revisions(revisions) = headers::if_match(&head.parts.headers) else { return Ok(None) };
+    let present = api.webhooks().manage().get(id).await?.revision;
+    if revisions.contains(&present) {
+        return Ok(Some(present));
+    }
+    let detail = format!("the webhook has revision {present} now; read it again");
+    Err(Problem::new(Slug::PreconditionFailed).with_detail(detail))
+}
+
+fn tagged(mut answer: Answer, webhook: &Webhook) -> Answer {
+    set(&mut answer, header::ETAG, &headers::entity_tag(webhook.revision));
+    answer
+}

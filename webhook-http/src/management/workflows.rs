@@ -1,0 +1,95 @@
+//! Workflows with their parameter blocks and webhooks.
+
+use std::str::FromStr;
+
+use http::StatusCode;
+use serde_json::Value;
+use webhook_core::id::WorkflowKey;
+use webhook_core::store::WebhookQuery;
+
+use crate::answer::{Answer, json};
+use crate::api::Api;
+use crate::problem::Problem;
+use crate::query::QueryFields;
+use crate::request::Head;
+use crate::wire;
+
+/// `GET /workflows`.
+pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
+    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
+    let cursor: Cursor = fields.take("cursor", "a cursor that this list gave out").unwrap_or_default();
+    let limit = fields.limit();
+    fields.finish()?;
+    let page = api.webhooks().manage().workflows(cursor.page.clone()).await?;
+    let mut items = Vec::new();
+    for workflow in page.items.iter().skip(cursor.skip).take(limit) {
+        items.push(wire::workflow(workflow, webhooks(api, &workflow.key).await?));
+    }
+    let next = cursor.after(limit, page.items.len(), page.next_cursor);
+    Ok(json(StatusCode::OK, &wire::page(items, next.map(|cursor| cursor.to_string()))))
+}
+
+async fn webhooks(api: &Api, workflow: &WorkflowKey) -> Result<Vec<Value>, Problem> {
+    let mut query = WebhookQuery::default().of_workflow(workflow.clone()).limit(200);
+    let mut all = Vec::new();
+    loop {
+        let page = api.webhooks().manage().list(query.clone()).await?;
+        all.extend(page.items.iter().map(|webhook| wire::webhook(webhook)));
+        if page.next.is_none() {
+            return Ok(all);
+        }
+        query = query.before(page.next);
+    }
+}
+
+/// A place in the list: the executor's page, and how many of it were given out, since its pages may be larger
+/// than what is asked for here.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Cursor {
+    skip: usize,
+    page: Option<String>,
+}
+
+impl Cursor {
+    fn after(self, limit: usize, in_page: usize, next_page: Option<String>) -> Option<Self> {
+        let given = self.skip + limit;
+        if given < in_page {
+            return Some(Self { skip: given, page: self.page });
+        }
+        next_page.map(|page| Self { skip: 0, page: Some(page) })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.page {
+            Some(page) => write!(formatter, "{}.{page}", self.skip),
+            None => write!(formatter, "{}", self.skip),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('.') {
+            Some((skip, page)) => Ok(Self { skip: skip.parse()?, page: Some(page.to_owned()) }),
+            None => Ok(Self { skip: text.parse()?, page: None }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_page_is_given_out_in_parts_and_then_the_next_follows() {
+        let first = Cursor::default().after(2, 3, Some("p.2".to_owned())).unwrap();
+        assert_eq!(first, Cursor { skip: 2, page: None });
+        let second = first.after(2, 3, Some("p.2".to_owned())).unwrap();
+        assert_eq!(second.to_string().parse::<Cursor>().unwrap(), second);
+        assert_eq!(second, Cursor { skip: 0, page: Some("p.2".to_owned()) });
+        assert_eq!(second.after(2, 2, None), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! One request on its way through the handlers.
+
+use std::net::IpAddr;
+
+use http::Method;
+use http::header;
+use http::request::Parts;
+use serde_json::{Map, Value};
+use webhook_core::parameters::{ParameterLimits, read_json};
+use webhook_core::run::Caller;
+use webhook_core::trigger::{self, TriggerCall};
+use webhook_core::webhook::SettingProblem;
+use zeroize::Zeroizing;
+
+use crate::body::RequestBody;
+use crate::headers;
+use crate::problem::{Problem, Slug};
+use crate::route::WorkflowPath;
+
+pub(crate) struct Request<'a> {
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody<'a>,
+}
+
+/// Everything but the body.
+pub(crate) struct Head {
+    pub(crate) parts: Parts,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) id: String,
+}
+
+impl Head {
+    pub(crate) fn query(&self) -> &str {
+        self.parts.uri.query().unwrap_or_default()
+    }
+
+    /// Who sends it.
+    pub(crate) fn caller(&self) -> Caller {
+        let headers = &self.parts.headers;
+        let mut caller = Caller::default();
+        caller.method = self.parts.method.as_str().to_owned();
+        caller.address = self.peer;
+        caller.user_agent = headers::user_agent(headers);
+        caller.request_id = Some(self.id.clone());
+        caller.content_type = headers::text(headers, header::CONTENT_TYPE).map(str::to_owned);
+        caller.traceparent = headers::text(headers, "traceparent").map(str::to_owned);
+        caller
+    }
+
+    /// Its head as the core knows it. What names no workflow brings no token, so that the one answer to a wrong
+    /// token is given, and counted.
+    pub(crate) fn call(&self, workflow: &WorkflowPath) -> Result<TriggerCall, Problem> {
+        let headers = &self.parts.headers;
+        let method =
+            if self.parts.method == Method::POST { trigger::Method::Post } else { trigger::Method::Get };
+        let Some(key) = workflow.key() else {
+            let mut call = TriggerCall::new(nowhere(workflow)?, method);
+            call.caller = self.caller();
+            return Ok(call);
+        };
+        let mut call = TriggerCall::new(key, method);
+        call.query = Zeroizing::new(self.query().to_owned());
+        call.bearer = headers::bearer(headers);
+        call.content_type = headers::given(headers, header::CONTENT_TYPE);
+        call.idempotency_key = headers::given(headers, headers::IDEMPOTENCY_KEY);
+        call.dry_run = headers::is_dry_run(headers);
+        call.prefetch = headers::is_prefetch(headers);
+        call.caller = self.caller();
+        Ok(call)
+    }
+}
+
+impl Request<'_> {
+    /// The JSON object in the body of a management request; an empty body is an empty object. Media types other
+    /// than JSON are refused, so that no form on a foreign page can send one.
+    pub(crate) async fn object(&mut self, limits: &ParameterLimits) -> Result<Map<String, Value>, Problem> {
+        let content_type = headers::given(&self.head.parts.headers, header::CONTENT_TYPE);
+        let bytes = self.body.read(limits.body_bytes).await?;
+        if bytes.is_empty() {
+            return Ok(Map::new());
+        }
+        if content_type.as_deref().is_some_and(|content_type| !is_json(content_type)) {
+            let detail = "send application/json";
+            return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));
+        }
+        let malformed = |detail: String| Problem::new(Slug::MalformedBody).with_detail(detail);
+        match read_json(&bytes, limits.json_depth) {
+            Ok(Value::Object(members)) => Ok(members),
+            Ok(_) => Err(malformed("a JSON object is expected".to_owned())),
+            Err(error) => Err(malformed(error.to_string())),
+        }
+    }
+
+    /// Refuses a body with anything in it, for operations that take no fields.
+    pub(crate) async fn no_fields(&mut self, limits: &ParameterLimits) -> Result<(), Problem> {
+        refuse_unknown(&self.object(limits).await?)
+    }
+}
+
+/// What is left of an object once the known fields were taken is unknown.
+pub(crate) fn refuse_unknown(rest: &Map<String, Value>) -> Result<(), Problem> {
+    let problems = unknown(rest);
+    if problems.is_empty() { Ok(()) } else { Err(Problem::fields(problems)) }
+}
+
+fn unknown(rest: &Map<String, Value>) -> Vec<SettingProblem> {
+    let problem = |name: &String| SettingProblem::new(name, "unknown", "there is no such field");
+    rest.keys().map(problem).collect()
+}
+
+/// `application/json`, or any type of JSON with a suffix such as `application/merge-patch+json`.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
+}
+
+/// Some workflow of the kind, for a call that brings no token.
+fn nowhere(workflow: &WorkflowPath) -> Result<webhook_core::id::WorkflowKey, Problem> {
+    let id = "0".parse().map_err(|_| Problem::new(Slug::NotFound))?;
+    Ok(webhook_core::id::WorkflowKey::new(workflow.kind.clone(), id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_known_by_its_media_type() {
+        for json in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in
+            ["text/plain", "application/x-www-form-urlencoded", "text/json", "", "multipart/form-data"]
+        {
+            assert!(!is_json(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What can be read of a run: its record, its log and its artifacts.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use webhook_core::id::RunId;
+use webhook_core::run::Run;
+
+use crate::answer::{Answer, json, set, with_body};
+use crate::api::Api;
+use crate::artifact;
+use crate::headers;
+use crate::problem::Problem;
+use crate::query::QueryFields;
+use crate::request::Head;
+use crate::route::{RunPart, WorkflowPath};
+use crate::wire;
+
+/// What a caller reads of a run of its own webhook, with that webhook's token. Another webhook's run is none.
+pub(crate) async fn for_caller(
+    api: &Api,
+    workflow: &WorkflowPath,
+    run: Option<RunId>,
+    part: &RunPart,
+    head: &Head,
+) -> Result<Answer, Problem> {
+    let call = head.call(workflow)?;
+    let id = run.unwrap_or(RunId::from_bytes([0; 16]));
+    let run = api.webhooks().find_run(call, id).await?;
+    let run = run.ok_or_else(|| Problem::not_found("run"))?;
+    match part {
+        RunPart::Record => Ok(json(StatusCode::OK, &wire::run_for_caller(&run, api.links()))),
+        RunPart::Log => log(api, &run, head).await,
+        RunPart::Artifact(name) => artifact::answer(api, &run, name).await,
+    }
+}
+
+/// The log from `?offset=N` on, as text. `Webhook-Log-Offset` says where the text starts, later than asked when
+/// older lines were dropped; `Webhook-Log-End` is the offset to go on with.
+pub(crate) async fn log(api: &Api, run: &Arc<Run>, head: &Head) -> Result<Answer, Problem> {
+    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
+    let offset = fields.take("offset", "a whole number of bytes").unwrap_or(0);
+    fields.finish()?;
+    let part = api.webhooks().manage().log(run.id, offset).await?;
+    let (start, end) = (part.offset, part.end());
+    let mut answer = with_body(StatusCode::OK, "text/plain; charset=utf-8", part.text);
+    set(&mut answer, headers::LOG_OFFSET, &start.to_string());
+    set(&mut answer, headers::LOG_END, &end.to_string());
+    Ok(answer)
+}

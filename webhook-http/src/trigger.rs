@@ -1,0 +1,104 @@
+//! The trigger call: a GET or POST at a webhook's URL starts a run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use webhook_core::run::Run;
+use webhook_core::trigger::{TriggerError, Triggered};
+
+use crate::answer::{Answer, json, set};
+use crate::api::Api;
+use crate::headers;
+use crate::problem::{Problem, causes};
+use crate::request::{Head, Request};
+use crate::route::WorkflowPath;
+use crate::shutdown::ShutdownSignal;
+use crate::wire;
+
+/// How often one who waits looks whether the service still accepts calls.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then it starts
+/// a run, or says what a dry run would have started.
+pub(crate) async fn trigger(
+    api: &Api,
+    workflow: &WorkflowPath,
+    request: &mut Request<'_>,
+) -> Result<Answer, Problem> {
+    let limit = api.limits().body_bytes;
+    let has_body = request.head.parts.method == Method::POST;
+    if has_body {
+        request.body.check_declared(limit)?;
+    }
+    let call = request.head.call(workflow)?;
+    let call = api.webhooks().authenticate(call).await?;
+    if !call.webhook().settings.enabled {
+        return Err(TriggerError::Disabled.into());
+    }
+    let body = if has_body { request.body.read(limit).await? } else { Vec::new() };
+    match api.webhooks().trigger(call, &body).await? {
+        Triggered::Accepted { run, replayed } => {
+            drop(body);
+            Ok(accepted(api, run, replayed, &request.head).await)
+        }
+        Triggered::DryRun(parameters) => Ok(json(StatusCode::OK, &wire::dry_run(&parameters))),
+        _ => Err(Problem::new(crate::Slug::StoreUnavailable)),
+    }
+}
+
+/// 202 at once; or, if the caller prefers to wait, 200 once the run has ended and 202 if it does not in time.
+async fn accepted(api: &Api, run: Arc<Run>, replayed: bool, head: &Head) -> Answer {
+    let preferred = headers::preferred_wait(&head.parts.headers);
+    let run = match preferred {
+        Some(patience) => waited(api, run, patience, head.parts.extensions.get()).await,
+        None => run,
+    };
+    let links = api.links();
+    let mut content = wire::accepted(&run, links);
+    let mut answer = match preferred.filter(|_| run.state.is_ended()) {
+        Some(patience) => {
+            content["run"] = wire::run_for_caller(&run, links);
+            let mut answer = json(StatusCode::OK, &content);
+            set(&mut answer, headers::PREFERENCE_APPLIED, &format!("wait={}", patience.as_secs()));
+            answer
+        }
+        None => json(StatusCode::ACCEPTED, &content),
+    };
+    set(&mut answer, header::LOCATION, &links.status(&run));
+    if replayed {
+        set(&mut answer, headers::IDEMPOTENCY_REPLAYED, "true");
+    }
+    answer
+}
+
+/// The run as it is when it has ended, patience is over, or the server shuts down. It is accepted already, so that
+/// it cannot be read now is no error.
+async fn waited(api: &Api, run: Arc<Run>, patience: Duration, shutdown: Option<&ShutdownSignal>) -> Arc<Run> {
+    if run.state.is_ended() || patience.is_zero() {
+        return run;
+    }
+    let told = async {
+        match shutdown {
+            Some(signal) => signal.shutting_down().await,
+            None => std::future::pending().await,
+        }
+    };
+    let stopped = async {
+        while api.webhooks().is_accepting() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = api.webhooks().wait_for_end(run.id, patience) => outcome,
+        () = told => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
+        () = stopped => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
+    };
+    match outcome {
+        Ok(present) => present.unwrap_or(run),
+        Err(error) => {
+            tracing::warn!(error = causes(&error), "a run that is waited for cannot be read");
+            run
+        }
+    }
+}

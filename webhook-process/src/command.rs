@@ -1,0 +1,156 @@
+//! A command, and a workflow that it executes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use webhook_core::executor::{ExecuteError, RunContext, RunOutput, Workflow};
+
+use crate::attempt;
+use crate::environment::{self, ParameterVariable};
+use crate::error::InvalidCommand;
+
+/// An external program with its arguments. `Debug` shows neither arguments nor the values of variables.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Command {
+    /// The program: a path, or a name that is looked up in `PATH`.
+    pub program: OsString,
+    /// Its arguments, as they are; they show in process lists, so they must not hold secrets.
+    pub arguments: Vec<OsString>,
+    /// The working folder; by default that of this process.
+    pub folder: Option<PathBuf>,
+    /// Variables that are added to its environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Command {
+    /// A command without arguments.
+    #[must_use]
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), folder: None, environment: BTreeMap::new() }
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn with_arguments<I>(mut self, arguments: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the working folder.
+    #[must_use]
+    pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Adds a variable to its environment.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.environment.keys().collect();
+        formatter
+            .debug_struct("Command")
+            .field("program", &self.program)
+            .field("arguments", &self.arguments.len())
+            .field("folder", &self.folder)
+            .field("environment", &names)
+            .finish()
+    }
+}
+
+/// How commands are run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CommandOptions {
+    /// How long a command may go on after SIGTERM before it gets SIGKILL. Default 5 s.
+    ///
+    /// It should be shorter than the grace period of the workers, at whose end the future is dropped, which kills
+    /// the command in any case.
+    pub termination_grace: Duration,
+}
+
+impl Default for CommandOptions {
+    fn default() -> Self {
+        Self { termination_grace: Duration::from_secs(5) }
+    }
+}
+
+impl CommandOptions {
+    /// Sets how long a command may go on after SIGTERM.
+    #[must_use]
+    pub fn with_termination_grace(mut self, grace: Duration) -> Self {
+        self.termination_grace = grace;
+        self
+    }
+}
+
+/// A workflow with the command that executes it, checked.
+#[derive(Debug, Clone)]
+pub struct CommandWorkflow {
+    workflow: Arc<Workflow>,
+    command: Command,
+    variables: Vec<ParameterVariable>,
+}
+
+impl CommandWorkflow {
+    /// Puts a workflow and its command together.
+    ///
+    /// # Errors
+    /// [`InvalidCommand`] when two parameters would have the same variable, a variable of the command has the name
+    /// of one that is set for every run or no name at all, or some text has a NUL character in it.
+    pub fn new(workflow: Workflow, command: Command) -> Result<Self, InvalidCommand> {
+        let variables = environment::parameter_variables(&workflow.parameters)?;
+        environment::check(&command, &variables)?;
+        Ok(Self { workflow: Arc::new(workflow), command, variables })
+    }
+
+    /// The workflow.
+    #[must_use]
+    pub fn workflow(&self) -> &Arc<Workflow> {
+        &self.workflow
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// Runs the command for one attempt, as the [crate] describes.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Fatal`] when the program cannot be started, [`ExecuteError::Retryable`] when it fails or is
+    /// stopped; both hold a [`CommandError`](crate::CommandError).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    ///
+    /// # Cancel safety
+    /// When it is dropped, the command and all of its process group are killed before the drop returns.
+    pub async fn run(
+        &self,
+        context: &RunContext,
+        options: &CommandOptions,
+    ) -> Result<RunOutput, ExecuteError> {
+        let reporter = context.reporter();
+        let log = |line| reporter.log(line);
+        attempt::run(&self.command, &self.variables, context, options, &log).await.map_err(|error| {
+            if error.is_retryable() { ExecuteError::retryable(error) } else { ExecuteError::fatal(error) }
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! What can go wrong with a command.
+
+use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::Signal;
+use webhook_core::executor::StopReason;
+use webhook_core::id::WorkflowKey;
+
+/// Why an attempt of a command failed.
+///
+/// The messages hold what the command itself wrote to standard error, and nothing of its input.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The program cannot be started.
+    #[error("cannot start the program {program:?}")]
+    CannotStart {
+        /// The program as the host wrote it.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The working folder does not exist or is no folder.
+    #[error("cannot start the program {program:?}: the working folder {folder:?} does not exist")]
+    FolderMissing {
+        /// The program as the host wrote it.
+        program: String,
+        /// The folder as the host wrote it.
+        folder: String,
+    },
+    /// `/bin/sh`, which watches over the command, cannot be started.
+    #[error("cannot start /bin/sh, which watches over the command")]
+    CannotWatch {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The command ended with another status than 0.
+    #[error("exit status {status}{}", Lines(.stderr))]
+    ExitStatus {
+        /// The status.
+        status: i32,
+        /// The last lines it wrote to standard error.
+        stderr: Vec<String>,
+    },
+    /// The command was killed by a signal that this crate did not send.
+    #[error("killed by {}{}", SignalName(*.signal), Lines(.stderr))]
+    Killed {
+        /// The number of the signal.
+        signal: i32,
+        /// The last lines it wrote to standard error.
+        stderr: Vec<String>,
+    },
+    /// The command was stopped because the attempt was.
+    #[error("the command was stopped: {}", stop_text(*.0))]
+    Stopped(StopReason),
+    /// It is not known how the command ended.
+    #[error("cannot wait for the command")]
+    Lost(#[source] io::Error),
+}
+
+impl CommandError {
+    /// Whether another attempt may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::CannotStart { source, .. } | Self::CannotWatch { source } => is_shortage(source),
+            Self::FolderMissing { .. } => false,
+            Self::ExitStatus { .. } | Self::Killed { .. } | Self::Stopped(_) | Self::Lost(_) => true,
+        }
+    }
+}
+
+/// Whether the system was short of something, or the program was being written at that moment.
+fn is_shortage(reason: &io::Error) -> bool {
+    let errno = Errno::from_io_error(reason);
+    [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY]
+        .into_iter()
+        .any(|shortage| errno == Some(shortage))
+}
+
+fn stop_text(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Cancelled(_) => "the run was cancelled",
+        StopReason::TimedOut => "its time was over",
+        StopReason::ShuttingDown => "the service shuts down",
+        StopReason::LeaseLost => "the lease of the run was lost",
+        _ => "the attempt was stopped",
+    }
+}
+
+struct Lines<'a>(&'a [String]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|line| write!(formatter, "\n{line}"))
+    }
+}
+
+struct SignalName(i32);
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(Signal, &str); 18] = [
+            (Signal::HUP, "SIGHUP"),
+            (Signal::INT, "SIGINT"),
+            (Signal::QUIT, "SIGQUIT"),
+            (Signal::ILL, "SIGILL"),
+            (Signal::TRAP, "SIGTRAP"),
+            (Signal::ABORT, "SIGABRT"),
+            (Signal::BUS, "SIGBUS"),
+            (Signal::FPE, "SIGFPE"),
+            (Signal::KILL, "SIGKILL"),
+            (Signal::USR1, "SIGUSR1"),
+            (Signal::SEGV, "SIGSEGV"),
+            (Signal::USR2, "SIGUSR2"),
+            (Signal::PIPE, "SIGPIPE"),
+            (Signal::ALARM, "SIGALRM"),
+            (Signal::TERM, "SIGTERM"),
+            (Signal::XCPU, "SIGXCPU"),
+            (Signal::XFSZ, "SIGXFSZ"),
+            (Signal::SYS, "SIGSYS"),
+        ];
+        match NAMES.iter().find(|(signal, _)| signal.as_raw() == self.0) {
+            Some((_, name)) => formatter.write_str(name),
+            None => write!(formatter, "signal {}", self.0),
+        }
+    }
+}
+
+/// A command that cannot be run for its workflow, whatever the call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidCommand {
+    /// Two parameters would have the same variable.
+    #[error(
+        "the parameters {first:?} and {second:?} would both be the environment variable {variable}; rename one"
+    )]
+    SameVariable {
+        /// The parameter declared first.
+        first: String,
+        /// The parameter declared second.
+        second: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A variable of the command has the name of one that is set for every run.
+    #[error("the environment variable {variable} is set for every run; choose another name")]
+    ReservedVariable {
+        /// The variable.
+        variable: String,
+    },
+    /// The name of a variable is empty or has a `=` in it.
+    #[error("{variable:?} is no name for an environment variable: it is empty or has a = in it")]
+    VariableName {
+        /// The variable.
+        variable: String,
+    },
+    /// Some text has a NUL character in it, which no program can be given.
+    #[error("the {part} has a NUL character in it")]
+    Nul {
+        /// What has it.
+        part: &'static str,
+    },
+    /// No program is named.
+    #[error("the program is empty")]
+    NoProgram,
+}
+
+/// Two workflows have the same kind and id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the workflow {0} is given twice")]
+pub struct DuplicateWorkflow(pub WorkflowKey);

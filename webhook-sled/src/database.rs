@@ -1,0 +1,172 @@
+//! Opening sled so that a crash at any moment leaves a folder that opens, and damage is a typed error.
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::error::{OpenError, panic_text};
+use crate::keys;
+use crate::marker::{Content, FORMAT, Marker, NAME};
+use crate::record::{decode_number, encode_number};
+
+/// The folder within the store's folder that is sled's.
+const SLED: &str = "sled";
+/// The same while it is being made.
+const UNFINISHED: &str = "sled.unfinished";
+
+/// A store's folder that this process holds.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    pub(crate) marker: Marker,
+    cache_bytes: u64,
+}
+
+impl Folder {
+    /// Takes the folder for this process, makes what is missing, and opens its database.
+    pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, sled::Db), OpenError> {
+        let is_new = !path.exists();
+        fs::create_dir_all(path).map_err(OpenError::io(path))?;
+        let (marker, content) = Marker::lock(path)?;
+        let folder = Self { path: path.to_owned(), marker, cache_bytes };
+        let database = match content {
+            Content::Unfinished => {
+                let database = folder.finish()?;
+                folder.marker.finish(path).map_err(OpenError::io(path))?;
+                if is_new && let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
+                    sync_folder(parent).map_err(OpenError::io(path))?;
+                }
+                database
+            }
+            Content::Ready(acknowledged) => {
+                let log = folder.sled().join("db");
+                if fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
+                    return Err(OpenError::damaged(path, "its database is missing or empty"));
+                }
+                let database = folder.reopen()?;
+                folder.check_complete(&database, acknowledged)?;
+                database
+            }
+        };
+        Ok((folder, database))
+    }
+
+    /// Opens the database, which is there.
+    pub(crate) fn reopen(&self) -> Result<sled::Db, OpenError> {
+        remove_torn_snapshots(&self.sled()).map_err(OpenError::io(&self.path))?;
+        let database = self.start(&self.sled())?;
+        match self.number(&database, keys::FORMAT)? {
+            Some(found) if found == u64::from(FORMAT) => Ok(database),
+            Some(found) => {
+                let found = u32::try_from(found).unwrap_or(u32::MAX);
+                Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT })
+            }
+            None => Err(OpenError::damaged(&self.path, "its database says no format")),
+        }
+    }
+
+    /// sled's own folder.
+    pub(crate) fn sled(&self) -> PathBuf {
+        self.path.join(SLED)
+    }
+
+    /// The number of the last batch in the database.
+    pub(crate) fn batch_number(&self, database: &sled::Db) -> Result<u64, OpenError> {
+        Ok(self.number(database, keys::BATCH_NUMBER)?.unwrap_or(0))
+    }
+
+    /// Makes the database. It gets its name only once it is complete and durable, so that a crash in between
+    /// leaves nothing that cannot be opened.
+    fn finish(&self) -> Result<sled::Db, OpenError> {
+        if self.sled().exists() {
+            return self.reopen();
+        }
+        let unfinished = self.path.join(UNFINISHED);
+        let make = || -> Result<(), OpenError> {
+            let io = OpenError::io(&self.path);
+            if unfinished.exists() {
+                fs::remove_dir_all(&unfinished).map_err(&io)?;
+            }
+            fs::create_dir_all(&unfinished).map_err(&io)?;
+            let database = self.start(&unfinished)?;
+            let sled = |error| OpenError::from_sled(&self.path, error);
+            database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT))).map_err(sled)?;
+            database.flush().map_err(sled)?;
+            drop(database);
+            for file in ["db", "conf"] {
+                File::open(unfinished.join(file)).and_then(|file| file.sync_all()).map_err(&io)?;
+            }
+            sync_folder(&unfinished).map_err(&io)?;
+            fs::rename(&unfinished, self.sled()).map_err(&io)?;
+            sync_folder(&self.path).map_err(&io)
+        };
+        make()?;
+        self.reopen()
+    }
+
+    /// Opens sled. The marker's lock keeps others out, so when sled's own lock is taken, it is by what a database
+    /// that was just closed in this process leaves to sled's threads, and soon free.
+    fn start(&self, path: &Path) -> Result<sled::Db, OpenError> {
+        let patience = Instant::now() + Duration::from_secs(5);
+        loop {
+            match self.try_start(path) {
+                Err(OpenError::InUse { .. }) if Instant::now() < patience => sleep(Duration::from_millis(5)),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_start(&self, path: &Path) -> Result<sled::Db, OpenError> {
+        let config = sled::Config::new().path(path).cache_capacity(self.cache_bytes).flush_every_ms(None);
+        // sled asserts what it expects of its files, so damage can make it panic.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(opened) => opened.map_err(|error| OpenError::from_sled(&self.path, error)),
+            Err(panic) => Err(OpenError::Damaged {
+                path: self.path.clone(),
+                reason: "the database cannot be recovered".to_owned(),
+                source: Some(panic_text(&*panic).into()),
+            }),
+        }
+    }
+
+    fn check_complete(&self, database: &sled::Db, acknowledged: u64) -> Result<(), OpenError> {
+        let found = self.batch_number(database)?;
+        if found < acknowledged {
+            let reason = format!(
+                "acknowledged changes are missing from its database (it ends with number {found}, and \
+                 {acknowledged} was acknowledged); restore a backup, or remove the file {NAME} to go on without them"
+            );
+            return Err(OpenError::damaged(&self.path, reason));
+        }
+        Ok(())
+    }
+
+    fn number(&self, database: &sled::Db, key: &[u8]) -> Result<Option<u64>, OpenError> {
+        let read = catch_unwind(AssertUnwindSafe(|| database.get(key)));
+        let value = read
+            .map_err(|panic| OpenError::damaged(&self.path, panic_text(&*panic)))?
+            .map_err(|error| OpenError::from_sled(&self.path, error))?;
+        value
+            .map(|value| decode_number(&value))
+            .transpose()
+            .map_err(|error| OpenError::from_store(&self.path, error))
+    }
+}
+
+/// Removes what sled leaves when it is killed while it writes a snapshot: it would take that for the newest one.
+fn remove_torn_snapshots(folder: &Path) -> io::Result<()> {
+    for file in fs::read_dir(folder)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,114 @@
+//! Why a store cannot be opened, and how sled's errors become the store's.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use webhook_core::error::BoxError;
+use webhook_core::store::StoreError;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another store in this one, has the folder open.
+    #[error("{} is in use by another process", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder was written by a newer version of this crate.
+    #[error(
+        "{} was written by a newer version: format {found}, at most {known} is understood",
+        path.display()
+    )]
+    NewerFormat {
+        /// The folder.
+        path: PathBuf,
+        /// The format that was found.
+        found: u32,
+        /// The newest format that is understood.
+        known: u32,
+    },
+    /// What is in the folder cannot be understood, or acknowledged records are missing from it.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// What is damaged.
+        reason: String,
+        /// What caused it.
+        source: Option<BoxError>,
+    },
+    /// The folder cannot be read or written.
+    #[error("{} cannot be opened", path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What caused it.
+        source: io::Error,
+    },
+}
+
+impl From<io::Error> for OpenError {
+    fn from(source: io::Error) -> Self {
+        Self::Io { path: PathBuf::new(), source }
+    }
+}
+
+impl OpenError {
+    pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into(), source: None }
+    }
+
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    /// What sled says when it opens a folder.
+    pub(crate) fn from_sled(path: &Path, error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(source) if source.to_string().contains("could not acquire lock") => {
+                Self::InUse { path: path.to_owned() }
+            }
+            sled::Error::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
+                Self::Io { path: path.to_owned(), source }
+            }
+            error => Self::Damaged {
+                path: path.to_owned(),
+                reason: "the database cannot be recovered".to_owned(),
+                source: Some(error.into()),
+            },
+        }
+    }
+
+    /// What reading the records says while the folder is opened.
+    pub(crate) fn from_store(path: &Path, error: StoreError) -> Self {
+        match error {
+            StoreError::NewerFormat { found, known } => {
+                Self::NewerFormat { path: path.to_owned(), found, known }
+            }
+            StoreError::Corrupt { reason, source } => Self::Damaged { path: path.to_owned(), reason, source },
+            error => Self::Io { path: path.to_owned(), source: io::Error::other(error) },
+        }
+    }
+}
+
+/// What sled says while the store is open.
+pub(crate) fn store_error(error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Corruption { .. } => StoreError::corrupt("the database has a damaged page", error),
+        error => StoreError::unavailable_because("the database cannot be read or written", error),
+    }
+}
+
+/// Whether an error means that there was no room, which may come back.
+pub(crate) fn is_full(error: &sled::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error, sled::Error::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+}
+
+/// What a caught panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}

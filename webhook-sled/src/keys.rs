@@ -1,0 +1,186 @@
+//! Where each record is in the tree. Part of the on-disk format: every change needs a new format number.
+//!
+//! Ids are sixteen big-endian bytes, so records of one kind sort by age. `|` joins parts.
+//!
+//! | key | value |
+//! |---|---|
+//! | `f` | format number |
+//! | `n` | number of the last batch |
+//! | `w`\|webhook | webhook |
+//! | `u`\|webhook | when it was last used |
+//! | `l`\|run | live run |
+//! | `c`\|fence | what claiming changed of some live runs; the fence is the first one's |
+//! | `r`\|run | ended run |
+//! | `y`\|workflow\|state\|run | ended runs to list |
+//! | `h`\|webhook\|state\|run | ended runs to list and to prune: when they ended |
+//! | `k`\|webhook\|SHA-256 of key | idempotency key |
+//! | `x`\|expiry\|webhook\|SHA-256 of key | idempotency keys to prune |
+//! | `d`\|run\|delivery | delivery |
+//! | `i`\|delivery | its run |
+//! | `o`\|delivery | its run and due time, while it is pending |
+//! | `g`\|run\|offset | part of a run's log |
+//! | `t`\|key\|number | the rest of a record that is too large for one value |
+
+use sha2::{Digest, Sha256};
+use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
+use webhook_core::run::RunState;
+
+pub(crate) const FORMAT: &[u8] = b"f";
+pub(crate) const BATCH_NUMBER: &[u8] = b"n";
+
+pub(crate) const WEBHOOK: u8 = b'w';
+pub(crate) const LAST_USE: u8 = b'u';
+pub(crate) const LIVE: u8 = b'l';
+pub(crate) const CLAIMS: u8 = b'c';
+pub(crate) const ENDED: u8 = b'r';
+pub(crate) const BY_WORKFLOW: u8 = b'y';
+pub(crate) const BY_WEBHOOK: u8 = b'h';
+const IDEMPOTENCY: u8 = b'k';
+pub(crate) const EXPIRY: u8 = b'x';
+pub(crate) const DELIVERY: u8 = b'd';
+const DELIVERY_RUN: u8 = b'i';
+pub(crate) const PENDING: u8 = b'o';
+const LOG: u8 = b'g';
+const TAIL: u8 = b't';
+
+/// A kind of record and an id of sixteen bytes.
+pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
+    let mut key = [kind; 17];
+    key[1..].copy_from_slice(id);
+    key
+}
+
+/// The id at the end of a key.
+pub(crate) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
+    key.last_chunk().copied()
+}
+
+pub(crate) fn delivery(run: RunId, id: DeliveryId) -> Vec<u8> {
+    [&[DELIVERY][..], run.as_bytes(), id.as_bytes()].concat()
+}
+
+pub(crate) fn delivery_run(id: DeliveryId) -> [u8; 17] {
+    by_id(DELIVERY_RUN, id.as_bytes())
+}
+
+pub(crate) fn log(run: RunId, offset: u64) -> Vec<u8> {
+    [&[LOG][..], run.as_bytes(), &offset.to_be_bytes()].concat()
+}
+
+pub(crate) fn log_of(run: RunId) -> [u8; 17] {
+    by_id(LOG, run.as_bytes())
+}
+
+pub(crate) fn tail(record: &[u8], number: u16) -> Vec<u8> {
+    [&[TAIL][..], record, &number.to_be_bytes()].concat()
+}
+
+/// Where the idempotency key of a webhook is kept, without its first byte.
+pub(crate) type KeyPlace = [u8; 48];
+
+pub(crate) fn key_place(webhook: WebhookId, key: &str) -> KeyPlace {
+    let mut place = [0; 48];
+    place[..16].copy_from_slice(webhook.as_bytes());
+    place[16..].copy_from_slice(&Sha256::digest(key.as_bytes()));
+    place
+}
+
+pub(crate) fn idempotency(place: &KeyPlace) -> Vec<u8> {
+    [&[IDEMPOTENCY][..], place].concat()
+}
+
+pub(crate) fn expiry(milliseconds: u64, place: &KeyPlace) -> Vec<u8> {
+    [&[EXPIRY][..], &milliseconds.to_be_bytes(), place].concat()
+}
+
+pub(crate) fn claims(first_fence: u64) -> [u8; 9] {
+    let mut key = [CLAIMS; 9];
+    key[1..].copy_from_slice(&first_fence.to_be_bytes());
+    key
+}
+
+/// How a workflow appears in keys: a prefix of its SHA-256, which keeps keys short whatever its name.
+pub(crate) fn workflow(workflow: &WorkflowKey) -> [u8; 16] {
+    let digest = Sha256::digest(workflow.to_string().as_bytes());
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+/// The start of all keys of ended runs of a workflow or webhook in this state.
+pub(crate) fn ended(kind: u8, of: &[u8; 16], state: RunState) -> Vec<u8> {
+    [&[kind][..], of, &[state_byte(state)]].concat()
+}
+
+/// The id of a workflow or webhook after the first byte of a key, and the first key after all of its keys.
+pub(crate) fn first_id(key: &[u8]) -> Option<([u8; 16], Option<Vec<u8>>)> {
+    let id: &[u8; 16] = key.get(1..)?.first_chunk()?;
+    let next =
+        u128::from_be_bytes(*id).checked_add(1).map(|next| by_id(key[0], &next.to_be_bytes()).to_vec());
+    Some((*id, next))
+}
+
+/// The expiry and the place in a key made by [`expiry`].
+pub(crate) fn parse_expiry(key: &[u8]) -> Option<(u64, KeyPlace)> {
+    let (expires, place) = key.get(1..)?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*expires), place.try_into().ok()?))
+}
+
+/// Numbers never change their meaning; a new state gets a new one.
+fn state_byte(state: RunState) -> u8 {
+    match state {
+        RunState::Queued => 0,
+        RunState::Running => 1,
+        RunState::Succeeded => 2,
+        RunState::Failed => 3,
+        RunState::TimedOut => 4,
+        RunState::Cancelled => 5,
+        RunState::Skipped => 6,
+        _ => u8::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_into_a_key_is_read_back_from_it() {
+        let now = SystemTime::now();
+        let (webhook, run) = (WebhookId::generate(now), RunId::generate(now));
+        let key = [ended(BY_WEBHOOK, webhook.as_bytes(), RunState::Failed), run.as_bytes().to_vec()].concat();
+        let (id, next) = first_id(&key).unwrap();
+        assert!(id == *webhook.as_bytes() && next.unwrap() > key);
+        assert_eq!(first_id(&[0xff; 17]), Some(([0xff; 16], None)));
+        let place = key_place(webhook, "key");
+        assert_eq!(parse_expiry(&expiry(9, &place)), Some((9, place)));
+        assert_eq!(last_id(&by_id(ENDED, run.as_bytes())), Some(*run.as_bytes()));
+        assert_eq!(first_id(b"h"), None);
+    }
+
+    #[test]
+    fn no_two_kinds_of_record_share_their_first_byte() {
+        let kinds = [
+            WEBHOOK,
+            LAST_USE,
+            LIVE,
+            CLAIMS,
+            ENDED,
+            BY_WORKFLOW,
+            BY_WEBHOOK,
+            IDEMPOTENCY,
+            EXPIRY,
+            DELIVERY,
+            DELIVERY_RUN,
+            PENDING,
+            LOG,
+            TAIL,
+            FORMAT[0],
+            BATCH_NUMBER[0],
+        ];
+        let distinct: std::collections::BTreeSet<u8> = kinds.into_iter().collect();
+        assert_eq!(distinct.len(), kinds.len());
+    }
+}

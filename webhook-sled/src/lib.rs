@@ -1,0 +1,55 @@
+//! The default durable store for webhook triggers: embedded, in one folder, on [sled](https://docs.rs/sled/0.34).
+//!
+//! ```
+//! use webhook_core::store::{RunQuery, Store};
+//! use webhook_sled::SledStore;
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let store = SledStore::open(folder.path().join("data"))?;
+//! assert!(store.list_runs(RunQuery::default()).await?.items.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! It keeps the promises of [`Store`](webhook_core::store::Store). With [`Durability::Power`], what it
+//! acknowledged survives the loss of power, with [`Durability::Process`] the death of the process. One process
+//! opens a folder at a time; another one gets [`OpenError::InUse`]. A damaged folder is an error when it is opened
+//! or read, and never an empty store. When the disk fails, every later write fails too, until the folder is opened
+//! anew; when the disk is merely full, the store recovers by itself once there is room.
+//!
+//! # How it works
+//!
+//! Webhooks and the runs that have not ended are in memory as well as on disk, so looking up a token and claiming
+//! a run read nothing. One thread decides every change, in the order of arrival, and writes it as one atomic
+//! batch. A second thread makes batches durable: it flushes sled, syncs sled's log file through a descriptor of
+//! its own (sled 0.34 does not do that by itself on Linux), and only then answers all who wait. While it does so,
+//! the next batch fills, so many callers share one sync.
+//!
+//! No value is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 20 values) to a
+//! file of its own that it never syncs; larger records are split.
+
+mod commit;
+mod database;
+mod error;
+mod flusher;
+mod keys;
+mod marker;
+mod operation;
+mod options;
+mod outbox;
+mod prune;
+mod read;
+mod record;
+mod restore;
+mod shared;
+mod store;
+#[doc(hidden)]
+pub mod testing;
+mod webhooks;
+mod writer;
+
+pub use error::OpenError;
+pub use options::{Durability, SledOptions};
+pub use store::SledStore;

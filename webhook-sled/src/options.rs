@@ -1,0 +1,80 @@
+//! How a store is opened.
+
+use std::path::Path;
+
+use crate::error::OpenError;
+use crate::store::SledStore;
+
+/// What an acknowledged change survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The loss of power: the disk has confirmed it.
+    #[default]
+    Power,
+    /// The death of the process, but not of the machine.
+    Process,
+}
+
+/// How a store is opened.
+///
+/// ```
+/// # fn main() -> Result<(), webhook_sled::OpenError> {
+/// # let folder = tempfile::tempdir().map_err(webhook_sled::OpenError::from)?;
+/// # let path = folder.path();
+/// use webhook_sled::{Durability, SledStore};
+/// let store = SledStore::options().durability(Durability::Process).cache_bytes(64 << 20).open(path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SledOptions {
+    /// What an acknowledged change survives. [`Durability::Power`] by default.
+    pub durability: Durability,
+    /// About how many bytes of records are kept in memory for reading, 16 MiB by default.
+    pub cache_bytes: u64,
+    /// How many bytes of the disk must stay free for a run to be accepted, 64 MiB by default. Runs that were
+    /// accepted use this reserve to end.
+    pub reserve_bytes: u64,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { durability: Durability::default(), cache_bytes: 16 << 20, reserve_bytes: 64 << 20 }
+    }
+}
+
+impl SledOptions {
+    /// Sets what an acknowledged change survives.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets about how many bytes of records are kept in memory for reading.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes of the disk must stay free for a run to be accepted.
+    #[must_use]
+    pub fn reserve_bytes(mut self, bytes: u64) -> Self {
+        self.reserve_bytes = bytes;
+        self
+    }
+
+    /// Opens the store in this folder, which is made where there is none.
+    ///
+    /// It blocks while it recovers what a crash may have left, typically for less than a second. Runs that were
+    /// running are queued again.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the folder's records are unchanged then.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
+        SledStore::open_with(path.as_ref(), self, None)
+    }
+}

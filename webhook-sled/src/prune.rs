@@ -1,0 +1,142 @@
+//! Finding what is past its time: ended runs with all that belongs to them, and idempotency keys.
+
+use sled::Tree;
+use webhook_core::clock::to_milliseconds;
+use webhook_core::id::{RunId, WebhookId};
+use webhook_core::notifier::Delivery;
+use webhook_core::run::{Run, RunState};
+use webhook_core::store::{PruneRequest, StoreError};
+
+use crate::error::store_error;
+use crate::keys::{self, KeyPlace};
+use crate::read::{self, Newest};
+use crate::record::{decode_number, encode_number, tail_count};
+use crate::shared::Shared;
+
+/// A run to remove, with the keys of everything that belongs to it.
+pub(crate) struct Removal {
+    pub(crate) run: RunId,
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+/// An idempotency key to remove.
+pub(crate) struct ExpiredKey {
+    pub(crate) expires: u64,
+    pub(crate) place: KeyPlace,
+}
+
+/// How many runs are removed in one step, so that others need not wait for long.
+pub(crate) const STEP: usize = 64;
+
+/// Ended runs past their retention, at most one more than are to be removed.
+pub(crate) fn past_retention(
+    shared: &Shared,
+    tree: &Tree,
+    request: &PruneRequest,
+) -> Result<Vec<RunId>, StoreError> {
+    let mut past = Vec::new();
+    for webhook in read::groups(tree, keys::BY_WEBHOOK)? {
+        if past.len() > request.limit {
+            break;
+        }
+        past_of_webhook(shared, tree, request, WebhookId::from_bytes(webhook), &mut past)?;
+    }
+    Ok(past)
+}
+
+fn past_of_webhook(
+    shared: &Shared,
+    tree: &Tree,
+    request: &PruneRequest,
+    webhook: WebhookId,
+    past: &mut Vec<RunId>,
+) -> Result<(), StoreError> {
+    let states = RunState::ALL.into_iter().filter(|state| state.is_ended());
+    let indexes: Vec<_> =
+        states.map(|state| keys::ended(keys::BY_WEBHOOK, webhook.as_bytes(), state)).collect();
+    let newest_too_many = match request.keep_per_webhook {
+        Some(keep) => nth_newest(tree, &indexes, keep)?,
+        None => None,
+    };
+    let retention = request.retention(shared.webhooks().get(webhook).map(|webhook| &**webhook));
+    let newest_gone =
+        request.now.checked_sub(retention).and_then(|end| u64::try_from(to_milliseconds(end)).ok());
+    for index in indexes {
+        for entry in tree.scan_prefix(index) {
+            let (key, end) = entry.map_err(store_error)?;
+            let Some(run) = keys::last_id(&key).map(RunId::from_bytes) else { continue };
+            let is_too_many = newest_too_many.is_some_and(|newest| run <= newest);
+            if past.len() > request.limit || !is_too_many && newest_gone.is_none_or(|gone| age(run) > gone) {
+                // All that follow are younger.
+                break;
+            }
+            let is_past = is_too_many || decode_number(&end)? <= newest_gone.unwrap_or(0);
+            if is_past && !shared.outbox().has_pending(run) {
+                past.push(run);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The newest run that is one too many when so many are kept. All older ones are too many as well.
+fn nth_newest(tree: &Tree, indexes: &[Vec<u8>], keep: u64) -> Result<Option<RunId>, StoreError> {
+    let mut newest = Newest::new(indexes.iter().map(|index| read::older(tree, index, None)))?;
+    for _ in 0..keep {
+        if newest.next()?.is_none() {
+            return Ok(None);
+        }
+    }
+    newest.next()
+}
+
+/// When a run was made, in milliseconds, as its id says (RFC 9562, UUIDv7). It cannot have ended before.
+fn age(run: RunId) -> u64 {
+    let [a, b, c, d, e, f, ..] = *run.as_bytes();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// Everything that belongs to a run.
+pub(crate) fn removal(tree: &Tree, id: RunId) -> Result<Option<Removal>, StoreError> {
+    let record = keys::by_id(keys::ENDED, id.as_bytes());
+    let Some(head) = tree.get(record).map_err(store_error)? else { return Ok(None) };
+    let run: Run = read::read(tree, &record, &head)?;
+    let mut keys = vec![record.to_vec()];
+    keys.extend((0..tail_count(&head)?).map(|number| keys::tail(&record, number)));
+    keys.extend(index_entries(&run).into_iter().map(|(key, _)| key));
+    for entry in tree.scan_prefix(keys::log_of(id)) {
+        keys.push(entry.map_err(store_error)?.0.to_vec());
+    }
+    for entry in tree.scan_prefix(keys::by_id(keys::DELIVERY, id.as_bytes())) {
+        let (key, head) = entry.map_err(store_error)?;
+        let delivery: Delivery = read::read(tree, &key, &head)?;
+        keys.extend((0..tail_count(&head)?).map(|number| keys::tail(&key, number)));
+        keys.push(keys::delivery_run(delivery.id).to_vec());
+        keys.push(key.to_vec());
+    }
+    Ok(Some(Removal { run: id, keys }))
+}
+
+/// Where an ended run is indexed: by workflow, and by webhook together with when it ended.
+pub(crate) fn index_entries(run: &Run) -> [(Vec<u8>, Vec<u8>); 2] {
+    let of_workflow = keys::ended(keys::BY_WORKFLOW, &keys::workflow(&run.workflow), run.state);
+    let of_webhook = keys::ended(keys::BY_WEBHOOK, run.webhook_id.as_bytes(), run.state);
+    let end = u64::try_from(to_milliseconds(run.finished_at.unwrap_or(run.queued_at))).unwrap_or(0);
+    let with_id = |prefix: Vec<u8>| [&prefix[..], run.id.as_bytes()].concat();
+    [(with_id(of_workflow), Vec::new()), (with_id(of_webhook), encode_number(end).to_vec())]
+}
+
+/// Idempotency keys past their time, at most `limit`.
+pub(crate) fn expired_keys(tree: &Tree, now: u64, limit: usize) -> Result<Vec<ExpiredKey>, StoreError> {
+    let mut end = vec![keys::EXPIRY];
+    end.extend(now.saturating_add(1).to_be_bytes());
+    let entries = tree.range(&[keys::EXPIRY][..]..&end).take(limit);
+    let expired = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+        let parsed = entry.map(|(key, _)| keys::parse_expiry(&key)).map_err(store_error);
+        parsed.map(|parsed| parsed.map(|(expires, place)| ExpiredKey { expires, place })).transpose()
+    };
+    entries.filter_map(expired).collect()
+}
+
+/// How many idempotency keys are removed at once.
+pub(crate) const EXPIRED_AT_ONCE: usize = 1_000;

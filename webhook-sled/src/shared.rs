@@ -1,0 +1,271 @@
+//! What the store's handles and its two threads share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use webhook_core::clock::to_milliseconds;
+use webhook_core::events::EventLog;
+use webhook_core::id::RunId;
+use webhook_core::live::LiveRuns;
+use webhook_core::run::Run;
+use webhook_core::store::StoreError;
+
+use crate::operation::Operation;
+use crate::options::SledOptions;
+use crate::outbox::Outbox;
+use crate::testing::Disk;
+use crate::webhooks::Webhooks;
+
+pub(crate) struct Shared {
+    /// `None` once the store is closed. Readers hold the lock while they read, so that the database is really
+    /// gone when the writer has replaced it.
+    pub(crate) database: RwLock<Option<sled::Db>>,
+    webhooks: RwLock<Webhooks>,
+    runs: Mutex<Runs>,
+    outbox: Mutex<Outbox>,
+    pub(crate) events: EventLog,
+    pub(crate) runs_changed: Notify,
+    pub(crate) deliveries_changed: Notify,
+    pub(crate) queue: Queue,
+    pub(crate) condition: Condition,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: SledOptions,
+    pub(crate) clock: StoreClock,
+    /// How much was free when it was last looked, for a moment.
+    free: Mutex<Option<(std::time::Instant, u64)>>,
+}
+
+/// For how long it is taken for granted how much of the disk is free.
+const FREE_FOR: Duration = Duration::from_millis(50);
+
+/// The runs that are in memory.
+#[derive(Default)]
+pub(crate) struct Runs {
+    pub(crate) live: LiveRuns,
+    /// Runs that have ended and are not in the database yet.
+    pub(crate) ending: HashMap<RunId, Arc<Run>>,
+}
+
+impl Runs {
+    pub(crate) fn get(&self, id: RunId) -> Option<Arc<Run>> {
+        self.live.get(id).or_else(|| self.ending.get(&id).cloned())
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(database: sled::Db, disk: Arc<dyn Disk>, options: SledOptions) -> Self {
+        Self {
+            database: RwLock::new(Some(database)),
+            webhooks: RwLock::default(),
+            runs: Mutex::default(),
+            outbox: Mutex::default(),
+            events: EventLog::new(),
+            runs_changed: Notify::new(),
+            deliveries_changed: Notify::new(),
+            queue: Queue::default(),
+            condition: Condition::default(),
+            disk,
+            options,
+            clock: StoreClock::start(),
+            free: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn runs(&self) -> MutexGuard<'_, Runs> {
+        lock(&self.runs)
+    }
+
+    pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        lock(&self.outbox)
+    }
+
+    pub(crate) fn webhooks(&self) -> RwLockReadGuard<'_, Webhooks> {
+        self.webhooks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn webhooks_mut(&self) -> RwLockWriteGuard<'_, Webhooks> {
+        self.webhooks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the database on this thread.
+    pub(crate) fn with_tree<T>(
+        &self,
+        read: impl FnOnce(&sled::Tree) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => read(database),
+            None => Err(StoreError::unavailable("it is closed")),
+        }
+    }
+
+    /// Reads the database on a thread that may block.
+    pub(crate) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self, &sled::Tree) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.clone();
+        let reading = move || shared.with_tree(|tree| read(&shared, tree));
+        match tokio::task::spawn_blocking(reading).await {
+            Ok(answer) => answer,
+            // sled asserts what it expects of its files.
+            Err(error) if error.is_panic() => Err(StoreError::corrupt("the database cannot be read", error)),
+            Err(error) => Err(StoreError::unavailable_because("the runtime shuts down", error)),
+        }
+    }
+
+    /// Whether there is room for another run.
+    pub(crate) fn check_space(&self) -> Result<(), StoreError> {
+        let reserve = self.options.reserve_bytes;
+        match self.free_bytes() {
+            Ok(free) if free >= reserve => Ok(()),
+            Ok(free) => {
+                let (free, reserve) = (free >> 20, reserve >> 20);
+                Err(StoreError::unavailable(format!(
+                    "the disk is nearly full: {free} MiB are free, {reserve} MiB are kept in reserve"
+                )))
+            }
+            Err(error) => Err(StoreError::unavailable_because("the free space is not known", error)),
+        }
+    }
+}
+
+impl Shared {
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        let mut last = lock(&self.free);
+        match *last {
+            Some((looked, free)) if looked.elapsed() < FREE_FOR => Ok(free),
+            _ => {
+                let free = self.disk.free_bytes()?;
+                *last = Some((std::time::Instant::now(), free));
+                Ok(free)
+            }
+        }
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What waits for the writer, in the order of arrival.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    operations: VecDeque<Operation>,
+    closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, operation: Operation) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.closed {
+            drop(waiting);
+            operation.refuse(StoreError::unavailable("it is closed"));
+            return;
+        }
+        let was_empty = waiting.operations.is_empty();
+        waiting.operations.push_back(operation);
+        drop(waiting);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Moves everything that waits into `taken`, after waiting for it, at most for `pause`. Answers whether the
+    /// queue is still open.
+    pub(crate) fn take(&self, taken: &mut VecDeque<Operation>, pause: Option<Duration>) -> bool {
+        let idle = |waiting: &mut Waiting| waiting.operations.is_empty() && !waiting.closed;
+        let waiting = lock(&self.waiting);
+        let mut waiting = match pause {
+            None => self.arrived.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
+            Some(pause) => {
+                let waited = self.arrived.wait_timeout_while(waiting, pause, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        std::mem::swap(&mut waiting.operations, taken);
+        !(waiting.closed && taken.is_empty())
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.waiting).closed = true;
+        self.arrived.notify_one();
+    }
+}
+
+/// Whether the store can be written.
+#[derive(Default)]
+pub(crate) struct Condition {
+    failed: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Why the store cannot be written any more.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    /// There was no room; it can be opened anew once there is.
+    pub(crate) is_full: bool,
+}
+
+impl Failure {
+    pub(crate) fn error(&self) -> StoreError {
+        StoreError::unavailable(self.reason.clone())
+    }
+}
+
+impl Condition {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.failure().map_or(Ok(()), |failure| Err(failure.error()))
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        if self.failed.load(Ordering::Acquire) { lock(&self.failure).clone() } else { None }
+    }
+
+    /// Notes a failure; the first one stays.
+    pub(crate) fn fail(&self, failure: Failure) -> Failure {
+        let mut present = lock(&self.failure);
+        if present.is_none() {
+            tracing::error!(reason = failure.reason, "the store cannot be written any more");
+        }
+        let failure = present.get_or_insert(failure).clone();
+        self.failed.store(true, Ordering::Release);
+        failure
+    }
+
+    pub(crate) fn recover(&self) {
+        *lock(&self.failure) = None;
+        self.failed.store(false, Ordering::Release);
+        tracing::info!("the store can be written again");
+    }
+}
+
+/// The time by which idempotency keys expire: the time of day when the store was opened, and from then on the
+/// time that has passed, so that a jump of the clock expires nothing.
+pub(crate) struct StoreClock {
+    base: u64,
+    origin: Instant,
+}
+
+impl StoreClock {
+    fn start() -> Self {
+        let base = u64::try_from(to_milliseconds(SystemTime::now())).unwrap_or(0);
+        Self { base, origin: Instant::now() }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn now(&self, instant: Instant) -> u64 {
+        let passed = instant.saturating_duration_since(self.origin);
+        self.base.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,335 @@
+//! The store's handle: asks the writer for changes, and reads.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
+use webhook_core::events::{Change, EventCursor, Events};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::run::{Run, RunState};
+use webhook_core::store::{
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
+    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+};
+use webhook_core::token::TokenDigest;
+use webhook_core::webhook::Webhook;
+
+use crate::database::Folder;
+use crate::error::OpenError;
+use crate::flusher::Flusher;
+use crate::operation::{Operation, Reply};
+use crate::options::SledOptions;
+use crate::outbox::after;
+use crate::prune::{self, EXPIRED_AT_ONCE, STEP};
+use crate::read;
+use crate::restore::restore;
+use crate::shared::Shared;
+use crate::testing::{Disk, FileDisk, WrapDisk};
+use crate::writer::Writer;
+
+/// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,
+/// which waits for what is under way. See the [crate] for what it promises.
+#[derive(Clone)]
+pub struct SledStore(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl SledStore {
+    /// Opens the store in this folder with the default options, and makes the folder where there is none.
+    ///
+    /// It blocks while it recovers what a crash may have left, typically for less than a second.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the folder's records are unchanged then.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::options().open(path)
+    }
+
+    /// Options to open a store with.
+    #[must_use]
+    pub fn options() -> SledOptions {
+        SledOptions::default()
+    }
+
+    pub(crate) fn open_with(
+        path: &Path,
+        options: SledOptions,
+        wrap: Option<WrapDisk>,
+    ) -> Result<Self, OpenError> {
+        let (folder, database) = Folder::open(path, options.cache_bytes)?;
+        let number = folder.batch_number(&database)?;
+        let restored = restore(&database, SystemTime::now(), Instant::now())
+            .map_err(|error| OpenError::from_store(path, error))?;
+        let io = OpenError::io(path);
+        let disk: Box<dyn Disk> = Box::new(FileDisk::open(&folder.sled()).map_err(&io)?);
+        let disk = wrap.into_iter().fold(disk, |disk, wrap| wrap(disk));
+        let (folder, shared) = (Arc::new(folder), Arc::new(Shared::new(database, disk.into(), options)));
+        let flusher = Flusher::start(shared.clone(), folder.clone()).map_err(&io)?;
+        let writer = Writer::new(shared.clone(), folder, flusher, restored, number);
+        shared.condition.check().map_err(|error| OpenError::from_store(path, error))?;
+        let thread = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.work());
+        Ok(Self(Arc::new(Handle { shared, writer: Some(thread.map_err(io)?) })))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// Asks the writer for a change and waits for its answer.
+    async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
+        self.shared().condition.check()?;
+        let (reply, answer) = oneshot::channel();
+        self.shared().queue.push(operation(reply));
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.shared().condition.check()?;
+                Err(StoreError::unavailable("it is closed"))
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.take() {
+            // It catches panics, so there is nothing to learn from how it ended.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SledStore").field("options", &self.shared().options).finish_non_exhaustive()
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for SledStore {
+    async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
+        self.ask(|reply| Operation::CreateWebhook(Box::new(webhook), reply)).await
+    }
+
+    async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
+        Ok(self.shared().webhooks().get(id).cloned())
+    }
+
+    async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
+        Ok(self.shared().webhooks().find(digest).cloned())
+    }
+
+    async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
+        self.ask(|reply| Operation::UpdateWebhook(Box::new(webhook), expected_revision, reply)).await
+    }
+
+    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
+        self.ask(|reply| Operation::DeleteWebhook(id, now, reply)).await
+    }
+
+    async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
+        Ok(self.shared().webhooks().list(&query))
+    }
+
+    async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
+        self.ask(|reply| Operation::RecordUse(uses.to_vec(), reply)).await
+    }
+
+    async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
+        let instant = Instant::now();
+        self.ask(|reply| Operation::Enqueue(Box::new(request), instant, reply)).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
+        self.shared().condition.check()?;
+        let instant = Instant::now();
+        if !self.shared().runs().live.has_work(instant) {
+            return Ok(Vec::new());
+        }
+        self.ask(|reply| Operation::Claim(request, instant, reply)).await
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        self.shared().condition.check()?;
+        let end = after(Instant::now(), lease);
+        let mut runs = self.shared().runs();
+        let renew = |renewal: &Renewal| {
+            let renewed = runs.live.renew(renewal, end);
+            if renewed != Renewed::Lost
+                && let (Some(progress), Some(run)) = (&renewal.progress, runs.live.get(renewal.run))
+            {
+                self.shared().events.publish(&run, Change::Progress(progress.clone()));
+            }
+            renewed
+        };
+        Ok(renewals.iter().map(renew).collect())
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        let instant = Instant::now();
+        self.ask(|reply| Operation::Settle(settlements, instant, reply)).await
+    }
+
+    async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
+        self.ask(|reply| Operation::Cancel(id, now, reply)).await
+    }
+
+    async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        let live = self.shared().runs().get(id);
+        if live.is_some() {
+            return Ok(live);
+        }
+        self.shared().read(move |_, tree| read::ended_run(tree, id)).await
+    }
+
+    async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
+        let limit = query.limit;
+        let enough = limit.saturating_add(1);
+        // Memory first: a run that ends in between is then seen in one place at least.
+        let mut found = BTreeMap::new();
+        {
+            let runs = self.shared().runs();
+            let ending = runs
+                .ending
+                .values()
+                .filter(|run| query.matches(run) && query.before.is_none_or(|before| run.id < before));
+            found.extend(ending.map(|run| (Reverse(run.id), run.clone())));
+            if !query.state.is_some_and(RunState::is_ended) {
+                found.extend(runs.live.list(&query, enough).into_iter().map(|run| (Reverse(run.id), run)));
+            }
+        }
+        let ended = self.shared().read(move |_, tree| read::list_ended(tree, &query, enough)).await?;
+        found.extend(ended.into_iter().map(|run| (Reverse(run.id), run)));
+        Ok(Page::cut(found.into_values().collect(), limit, |run: &Arc<Run>| run.id))
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {
+        let instant = Instant::now();
+        let find = move |shared: &Shared, tree: &sled::Tree| {
+            let past = prune::past_retention(shared, tree, &request)?;
+            let expired = prune::expired_keys(tree, shared.clock.now(instant), EXPIRED_AT_ONCE)?;
+            Ok((past, expired))
+        };
+        let (mut past, expired) = self.shared().read(find).await?;
+        let more = past.len() > request.limit || expired.len() == EXPIRED_AT_ONCE;
+        past.truncate(request.limit);
+        if !expired.is_empty() {
+            self.ask(|reply| Operation::Prune(Vec::new(), expired, reply)).await?;
+        }
+        let mut removed = Vec::with_capacity(past.len());
+        for step in past.chunks(STEP) {
+            let step = step.to_vec();
+            let gather = move |_: &Shared, tree: &sled::Tree| {
+                step.iter().filter_map(|run| prune::removal(tree, *run).transpose()).collect()
+            };
+            let removals = self.shared().read(gather).await?;
+            removed.extend(self.ask(|reply| Operation::Prune(removals, Vec::new(), reply)).await?);
+        }
+        Ok(Pruned::new(removed, more))
+    }
+
+    async fn append_log(&self, run: RunId, fence: u64, text: String) -> Result<(), StoreError> {
+        self.ask(|reply| Operation::AppendLog(run, fence, text, reply)).await
+    }
+
+    async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
+        self.shared().read(move |_, tree| read::log(tree, run, offset)).await
+    }
+
+    async fn wait_for_work(&self, work: Work) {
+        let shared = self.shared();
+        if shared.condition.check().is_err() {
+            // The next claim tells; until then there is no hurry.
+            sleep(Duration::from_secs(1)).await;
+            return;
+        }
+        let changes = match work {
+            Work::Deliveries => &shared.deliveries_changed,
+            _ => &shared.runs_changed,
+        };
+        loop {
+            let changed = changes.notified();
+            tokio::pin!(changed);
+            // Registered before the look at the state, so that no change falls between the two.
+            changed.as_mut().enable();
+            let (has_work, deadline) = work_at(shared, work, Instant::now());
+            if has_work {
+                return;
+            }
+            match deadline {
+                None => changed.await,
+                Some(deadline) => tokio::select! {
+                    () = changed => {}
+                    () = sleep_until(deadline) => {}
+                },
+            }
+        }
+    }
+
+    async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
+        Ok(self.shared().events.since(cursor).await)
+    }
+
+    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+        self.shared().condition.check()?;
+        let claimed = self.shared().outbox().claim(limit, lease, Instant::now());
+        if claimed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = move |_: &Shared, tree: &sled::Tree| {
+            claimed.iter().filter_map(|(run, id)| read::delivery(tree, *run, *id).transpose()).collect()
+        };
+        self.shared().read(read).await
+    }
+
+    async fn settle_deliveries(
+        &self,
+        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
+    ) -> Result<(), StoreError> {
+        let instant = Instant::now();
+        self.ask(|reply| Operation::SettleDeliveries(outcomes, instant, reply)).await
+    }
+
+    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
+        self.shared().read(move |_, tree| read::deliveries(tree, run)).await
+    }
+
+    async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
+        let instant = Instant::now();
+        self.ask(|reply| Operation::ResendDelivery(id, now, instant, reply)).await
+    }
+
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.shared().condition.check()?;
+        self.shared().check_space()?;
+        let pending = self.shared().outbox().len() as u64;
+        let runs = self.shared().runs();
+        Ok(StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending))
+    }
+}
+
+/// Whether there is work of this sort, and otherwise when there will be without anything changing.
+fn work_at(shared: &Shared, work: Work, instant: Instant) -> (bool, Option<Instant>) {
+    let deadline = match work {
+        Work::Deliveries => shared.outbox().next_deadline(),
+        _ => {
+            let runs = shared.runs();
+            if runs.live.has_work(instant) {
+                return (true, None);
+            }
+            runs.live.next_deadline()
+        }
+    };
+    (deadline.is_some_and(|deadline| deadline <= instant), deadline)
+}

@@ -1,0 +1,92 @@
+//! The webhooks. All of them are in memory, found by id and by the digest of their token.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use webhook_core::id::WebhookId;
+use webhook_core::store::{Page, StoreError, WebhookQuery};
+use webhook_core::token::TokenDigest;
+use webhook_core::webhook::Webhook;
+
+#[derive(Debug, Default)]
+pub(crate) struct Webhooks {
+    by_id: BTreeMap<WebhookId, Arc<Webhook>>,
+    by_digest: HashMap<TokenDigest, WebhookId>,
+}
+
+impl Webhooks {
+    pub(crate) fn get(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn find(&self, digest: &TokenDigest) -> Option<&Arc<Webhook>> {
+        self.by_digest.get(digest).and_then(|id| self.get(*id))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+        self.by_id.values()
+    }
+
+    /// Whether a new webhook may take this id and digest.
+    pub(crate) fn check_new(&self, webhook: &Webhook) -> Result<(), StoreError> {
+        if self.by_id.contains_key(&webhook.id) {
+            return Err(StoreError::Conflict("webhook"));
+        }
+        if self.by_digest.contains_key(&webhook.token_digest) {
+            return Err(StoreError::Conflict("token digest"));
+        }
+        Ok(())
+    }
+
+    /// The record that an update is to store: its last use is the stored one.
+    pub(crate) fn updated(&self, mut webhook: Webhook, expected: u64) -> Result<Webhook, StoreError> {
+        let stored = self.get(webhook.id).ok_or(StoreError::NotFound("webhook"))?;
+        if stored.revision != expected {
+            return Err(StoreError::Conflict("webhook"));
+        }
+        if self.by_digest.get(&webhook.token_digest).is_some_and(|holder| *holder != webhook.id) {
+            return Err(StoreError::Conflict("token digest"));
+        }
+        webhook.last_used_at = stored.last_used_at;
+        Ok(webhook)
+    }
+
+    pub(crate) fn put(&mut self, webhook: Webhook) {
+        if let Some(old) = self.by_id.get(&webhook.id) {
+            self.by_digest.remove(&old.token_digest);
+        }
+        self.by_digest.insert(webhook.token_digest, webhook.id);
+        self.by_id.insert(webhook.id, Arc::new(webhook));
+    }
+
+    pub(crate) fn remove(&mut self, id: WebhookId) -> Option<Arc<Webhook>> {
+        let webhook = self.by_id.remove(&id)?;
+        self.by_digest.remove(&webhook.token_digest);
+        Some(webhook)
+    }
+
+    /// Notes a use. Answers whether it is news.
+    pub(crate) fn record_use(&mut self, id: WebhookId, at: SystemTime) -> bool {
+        match self.by_id.get_mut(&id) {
+            Some(webhook) if webhook.last_used_at.is_none_or(|last| last < at) => {
+                Arc::make_mut(webhook).last_used_at = Some(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn list(&self, query: &WebhookQuery) -> Page<Arc<Webhook>, WebhookId> {
+        let older = match query.before {
+            Some(before) => self.by_id.range(..before),
+            None => self.by_id.range::<WebhookId, _>(..),
+        };
+        let wanted = |webhook: &&Arc<Webhook>| {
+            query.workflow.as_ref().is_none_or(|workflow| *workflow == webhook.workflow)
+        };
+        let newest = older.rev().map(|(_, webhook)| webhook).filter(wanted);
+        let items = newest.take(query.limit.saturating_add(1)).cloned().collect();
+        Page::cut(items, query.limit, |webhook: &Arc<Webhook>| webhook.id)
+    }
+}

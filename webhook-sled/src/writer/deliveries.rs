@@ -1,0 +1,109 @@
+//! The outbox's records.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use webhook_core::id::{DeliveryId, RunId};
+use webhook_core::notifier::{Delivery, DeliveryOutcome, DeliveryState};
+use webhook_core::store::StoreError;
+
+use super::Writer;
+use crate::commit::{Level, acknowledge};
+use crate::keys;
+use crate::operation::Reply;
+use crate::outbox::after;
+use crate::read;
+use crate::record::{encode, encode_pending};
+
+impl Writer {
+    /// Records a new delivery, due at once.
+    pub(super) fn add_delivery(&mut self, delivery: Delivery, instant: Instant) -> Result<(), StoreError> {
+        self.change.insert(&keys::delivery_run(delivery.id), delivery.run.as_bytes());
+        self.put_delivery(delivery, instant, 0)
+    }
+
+    pub(super) fn settle_deliveries(
+        &mut self,
+        outcomes: &[(DeliveryId, DeliveryOutcome)],
+        instant: Instant,
+        reply: Reply<()>,
+    ) {
+        let settled = outcomes.iter().try_for_each(|(id, outcome)| self.settle_one(*id, outcome, instant));
+        match settled {
+            Ok(()) => self.change.group.when(Level::Synced, acknowledge(reply, ())),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn settle_one(
+        &mut self,
+        id: DeliveryId,
+        outcome: &DeliveryOutcome,
+        instant: Instant,
+    ) -> Result<(), StoreError> {
+        let Some(run) = self.shared.outbox().run_of(id) else { return Ok(()) };
+        let Some(delivery) = self.delivery(run, id)? else {
+            self.shared.outbox().remove(id);
+            return Ok(());
+        };
+        if delivery.state != DeliveryState::Pending {
+            return Ok(());
+        }
+        let pause = match outcome {
+            DeliveryOutcome::Retry { delay, .. } => *delay,
+            _ => Duration::ZERO,
+        };
+        let tails = self.stored_tails(&keys::delivery(run, id))?;
+        self.put_delivery(delivery.after(outcome), after(instant, pause), tails)
+    }
+
+    pub(super) fn resend(
+        &mut self,
+        id: DeliveryId,
+        now: SystemTime,
+        instant: Instant,
+        reply: Reply<Delivery>,
+    ) {
+        match self.resent(id, now, instant) {
+            Ok(delivery) => self.change.group.when(Level::Synced, acknowledge(reply, delivery)),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn resent(&mut self, id: DeliveryId, now: SystemTime, instant: Instant) -> Result<Delivery, StoreError> {
+        let pending = self.shared.outbox().run_of(id);
+        let run = match pending {
+            Some(run) => Some(run),
+            None => self.shared.with_tree(|tree| read::run_of_delivery(tree, id))?,
+        };
+        let delivery = run.map(|run| self.delivery(run, id)).transpose()?.flatten();
+        let delivery = delivery.ok_or(StoreError::NotFound("delivery"))?.resent(now);
+        let tails = self.stored_tails(&keys::delivery(delivery.run, id))?;
+        self.put_delivery(delivery.clone(), instant, tails)?;
+        Ok(delivery)
+    }
+
+    fn delivery(&self, run: RunId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+        match self.change.deliveries.get(&id) {
+            Some(delivery) => Ok(Some(delivery.clone())),
+            None => self.shared.with_tree(|tree| read::delivery(tree, run, id)),
+        }
+    }
+
+    fn put_delivery(&mut self, delivery: Delivery, due: Instant, old_tails: u16) -> Result<(), StoreError> {
+        let (run, id) = (delivery.run, delivery.id);
+        self.change.insert_record(&keys::delivery(run, id), encode(&delivery)?, old_tails);
+        let pending = keys::by_id(keys::PENDING, id.as_bytes());
+        if delivery.state == DeliveryState::Pending {
+            self.change.insert(&pending, encode_pending(run, delivery.next_at).as_slice());
+            self.change.due.push((run, id, due));
+            self.change.group.wakes_deliveries = true;
+        } else {
+            self.change.remove(&pending);
+            self.change.due.retain(|(_, due, _)| *due != id);
+            self.shared.outbox().remove(id);
+        }
+        self.change.deliveries.insert(id, delivery);
+        Ok(())
+    }
+}

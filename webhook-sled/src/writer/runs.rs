@@ -1,0 +1,323 @@
+//! Changes of runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+use webhook_core::id::RunId;
+use webhook_core::live::LiveCancel;
+use webhook_core::run::{CancelReason, Run};
+use webhook_core::store::{
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, Settled, Settlement, StoreError,
+};
+
+use super::Writer;
+use crate::commit::{Level, acknowledge};
+use crate::error::store_error;
+use crate::keys::{self, KeyPlace};
+use crate::operation::Reply;
+use crate::prune::{ExpiredKey, Removal, index_entries};
+use crate::read;
+use crate::record::{CLAIMS_PER_VALUE, Encoded, KeyRecord, encode, encode_claims};
+
+/// Which claims are kept where, so that each value goes with the last of its claims.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    by_run: HashMap<RunId, u64>,
+    open: HashMap<u64, usize>,
+}
+
+impl Claims {
+    /// These runs' claims are kept together.
+    fn open(&mut self, runs: &[Arc<Run>]) {
+        let first = runs[0].fence;
+        self.open.insert(first, runs.len());
+        self.by_run.extend(runs.iter().map(|run| (run.id, first)));
+    }
+
+    /// A run's claim is no longer needed. Answers which value is not either.
+    fn close(&mut self, run: RunId) -> Option<u64> {
+        let first = self.by_run.remove(&run)?;
+        let count = self.open.get_mut(&first)?;
+        *count -= 1;
+        if *count > 0 {
+            return None;
+        }
+        self.open.remove(&first).map(|_| first)
+    }
+}
+
+/// What an idempotency key stands for.
+enum LookUp {
+    /// Nothing, or no longer anything; this is what is left of it.
+    Unknown(Option<KeyRecord>),
+    Found(Arc<Run>),
+    Mismatch,
+}
+
+impl Writer {
+    pub(super) fn enqueue(&mut self, request: Enqueue, instant: Instant, reply: Reply<Enqueued>) {
+        match self.try_enqueue(request, instant) {
+            Ok(replayed @ Enqueued::Replayed(_)) => {
+                let acknowledge = acknowledge(reply, replayed);
+                if self.change.is_empty() && self.flusher.is_idle() {
+                    acknowledge(Ok(()));
+                } else {
+                    // The run it stands for may be part of what is not durable yet.
+                    self.change.group.when(Level::Synced, acknowledge);
+                }
+            }
+            Ok(created @ Enqueued::Created { .. }) => {
+                self.change.group.when(Level::Synced, acknowledge(reply, created));
+            }
+            outcome => drop(reply.send(outcome)),
+        }
+    }
+
+    fn try_enqueue(&mut self, request: Enqueue, instant: Instant) -> Result<Enqueued, StoreError> {
+        let (id, webhook_id) = (request.run.id, request.run.webhook_id);
+        let webhook = self.shared.webhooks().get(webhook_id).cloned();
+        let bound = webhook.ok_or(StoreError::NotFound("webhook"))?.settings.concurrency.bound();
+        let place = request.idempotency.as_ref().map(|given| keys::key_place(webhook_id, &given.key));
+        let mut leftover = None;
+        if let (Some(given), Some(place)) = (&request.idempotency, &place) {
+            match self.look_up(given, place, instant)? {
+                LookUp::Found(run) => return Ok(Enqueued::Replayed(run)),
+                LookUp::Mismatch => return Ok(Enqueued::KeyMismatch),
+                LookUp::Unknown(record) => leftover = record,
+            }
+        }
+        if self.run(id)?.is_some() {
+            return Err(StoreError::Conflict("run"));
+        }
+        self.shared.check_space()?;
+        let record = encode(&request.run)?;
+        let admission = {
+            let mut runs = self.shared.runs();
+            let Ok(admission) = runs.live.admit(&request) else { return Ok(Enqueued::QueueFull) };
+            // The call may have read the settings before they were last updated; claims follow the stored ones.
+            runs.live.set_bound(webhook_id, bound);
+            runs.ending.extend(admission.superseded.iter().map(|run| (run.id, run.clone())));
+            if admission.run.state.is_ended() {
+                runs.ending.insert(id, admission.run.clone());
+            }
+            admission
+        };
+        if let (Some(given), Some(place)) = (request.idempotency, place) {
+            self.put_key(&given, place, leftover, id, instant);
+        }
+        let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id).collect();
+        let ended = admission.superseded.into_iter().try_for_each(|run| self.end_run(run));
+        let asked = admission.asked_to_stop.into_iter().try_for_each(|run| self.put_live(run));
+        let run = admission.run;
+        let put = if run.state.is_ended() {
+            self.end_run(run.clone())
+        } else {
+            self.put_live_record(&run, record);
+            self.change.group.admitted.push(id);
+            self.change.group.published.push(run.clone());
+            Ok(())
+        };
+        if let Err(error) = ended.and(asked).and(put) {
+            self.fail(&error);
+        }
+        Ok(Enqueued::Created { run, asked_to_stop })
+    }
+
+    pub(super) fn claim(&mut self, request: &ClaimRequest, instant: Instant, reply: Reply<Vec<Claim>>) {
+        let claimed = self.shared.runs().live.claim(request, instant);
+        if claimed.interrupted.is_empty() && claimed.claimed.is_empty() {
+            return drop(reply.send(Ok(Vec::new())));
+        }
+        if let Err(error) = claimed.interrupted.into_iter().try_for_each(|run| self.put_live(run)) {
+            self.fail(&error);
+        }
+        for runs in claimed.claimed.chunks(CLAIMS_PER_VALUE) {
+            self.claims.open(runs);
+            self.change.insert(&keys::claims(runs[0].fence), encode_claims(runs));
+        }
+        let webhooks = self.shared.webhooks();
+        let claim = |run: &Arc<Run>| Claim::new(run.clone(), webhooks.get(run.webhook_id).cloned());
+        let claims: Vec<Claim> = claimed.claimed.iter().map(claim).collect();
+        drop(webhooks);
+        self.change.group.published.extend(claimed.claimed);
+        self.change.group.when(Level::Flushed, acknowledge(reply, claims));
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        settlements: Vec<Settlement>,
+        instant: Instant,
+        reply: Reply<Vec<Settled>>,
+    ) {
+        let mut settled = Vec::with_capacity(settlements.len());
+        for settlement in settlements {
+            settled.push(self.settle_run(settlement, instant));
+        }
+        self.change.group.when(Level::Synced, acknowledge(reply, settled));
+    }
+
+    fn settle_run(&mut self, settlement: Settlement, instant: Instant) -> Settled {
+        let run = {
+            let mut runs = self.shared.runs();
+            let Some(run) = runs.live.settle(&settlement, instant) else { return Settled::Stale };
+            if run.state.is_ended() {
+                runs.ending.insert(run.id, run.clone());
+            }
+            run
+        };
+        let put = if run.state.is_ended() { self.end_run(run.clone()) } else { self.put_live(run.clone()) };
+        let deliveries = match settlement.outcome {
+            Outcome::Ended { deliveries, .. } => deliveries,
+            _ => Vec::new(),
+        };
+        let added = deliveries.into_iter().try_for_each(|delivery| self.add_delivery(delivery, instant));
+        if let Err(error) = put.and(added) {
+            self.fail(&error);
+        }
+        Settled::Applied(run)
+    }
+
+    pub(super) fn cancel(&mut self, id: RunId, now: SystemTime, reply: Reply<Cancelled>) {
+        let cancelled = {
+            let mut runs = self.shared.runs();
+            let cancelled = runs.live.cancel(id, CancelReason::Requested, now);
+            if let Some(LiveCancel::Ended(run)) = &cancelled {
+                runs.ending.insert(id, run.clone());
+            }
+            cancelled
+        };
+        let (put, outcome) = match cancelled {
+            Some(LiveCancel::Ended(run)) => (self.end_run(run.clone()), Cancelled::Ended(run)),
+            Some(LiveCancel::Requested(run)) => (self.put_live(run.clone()), Cancelled::Requested(run)),
+            // It had ended before, or never was.
+            _ => {
+                let ended = self.run(id).and_then(|run| run.ok_or(StoreError::NotFound("run")));
+                return drop(reply.send(ended.map(Cancelled::TooLate)));
+            }
+        };
+        if let Err(error) = put {
+            self.fail(&error);
+        }
+        self.change.group.when(Level::Synced, acknowledge(reply, outcome));
+    }
+
+    pub(super) fn prune(
+        &mut self,
+        removals: Vec<Removal>,
+        expired: Vec<ExpiredKey>,
+        reply: Reply<Vec<RunId>>,
+    ) {
+        let mut removed = Vec::with_capacity(removals.len());
+        for removal in removals {
+            // A delivery may have been sent again in the meantime.
+            if self.shared.outbox().has_pending(removal.run) {
+                continue;
+            }
+            removal.keys.into_iter().for_each(|key| self.change.remove(key));
+            removed.push(removal.run);
+        }
+        for key in expired {
+            if self
+                .key_record(&key.place)
+                .is_ok_and(|found| found.is_some_and(|it| it.expires == key.expires))
+            {
+                self.change.remove(keys::idempotency(&key.place));
+            }
+            self.change.remove(keys::expiry(key.expires, &key.place));
+        }
+        self.change.group.when(Level::Flushed, acknowledge(reply, removed));
+    }
+
+    /// Writes a live run's record anew.
+    pub(super) fn put_live(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
+        let record = encode(&*run)?;
+        self.release_claim(run.id);
+        self.put_live_record(&run, record);
+        self.change.group.published.push(run);
+        Ok(())
+    }
+
+    fn put_live_record(&mut self, run: &Run, record: Encoded) {
+        let key = keys::by_id(keys::LIVE, run.id.as_bytes());
+        let old_tails = self.tails.remove(&run.id).unwrap_or(0);
+        let tails = self.change.insert_record(&key, record, old_tails);
+        if tails > 0 {
+            self.tails.insert(run.id, tails);
+        }
+    }
+
+    /// Moves a run that has ended to the history.
+    pub(super) fn end_run(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
+        let live = keys::by_id(keys::LIVE, run.id.as_bytes());
+        self.change.remove(&live);
+        let tails = self.tails.remove(&run.id).unwrap_or(0);
+        (0..tails).for_each(|number| self.change.remove(keys::tail(&live, number)));
+        self.release_claim(run.id);
+        self.logs.remove(&run.id);
+        let record = encode(&*run)?;
+        self.change.insert_record(&keys::by_id(keys::ENDED, run.id.as_bytes()), record, 0);
+        for (key, value) in index_entries(&run) {
+            self.change.insert(key, value);
+        }
+        self.change.group.published.push(run);
+        Ok(())
+    }
+
+    /// A run's record is newer than its claim now, so the claim need not be kept.
+    fn release_claim(&mut self, run: RunId) {
+        if let Some(fence) = self.claims.close(run) {
+            self.change.remove(&keys::claims(fence));
+        }
+    }
+
+    /// The run with this id, wherever it is.
+    fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        let live = self.shared.runs().get(id);
+        if live.is_some() {
+            return Ok(live);
+        }
+        self.shared.with_tree(|tree| read::ended_run(tree, id))
+    }
+
+    fn look_up(&self, given: &Idempotency, place: &KeyPlace, instant: Instant) -> Result<LookUp, StoreError> {
+        let Some(record) = self.key_record(place)? else { return Ok(LookUp::Unknown(None)) };
+        if record.expires <= self.shared.clock.now(instant) {
+            return Ok(LookUp::Unknown(Some(record)));
+        }
+        if record.fingerprint != given.fingerprint {
+            return Ok(LookUp::Mismatch);
+        }
+        // A key whose run was pruned stands for nothing any more.
+        Ok(self.run(record.run)?.map_or(LookUp::Unknown(Some(record)), LookUp::Found))
+    }
+
+    fn key_record(&self, place: &KeyPlace) -> Result<Option<KeyRecord>, StoreError> {
+        if let Some(record) = self.change.keys.get(place) {
+            return Ok(Some(*record));
+        }
+        let key = keys::idempotency(place);
+        let value = self.shared.with_tree(|tree| tree.get(key).map_err(store_error))?;
+        value.map(|value| KeyRecord::decode(&value)).transpose()
+    }
+
+    fn put_key(
+        &mut self,
+        given: &Idempotency,
+        place: KeyPlace,
+        leftover: Option<KeyRecord>,
+        run: RunId,
+        instant: Instant,
+    ) {
+        if let Some(old) = leftover {
+            self.change.remove(keys::expiry(old.expires, &place));
+        }
+        let kept = u64::try_from(given.keep_for.as_millis()).unwrap_or(u64::MAX);
+        let expires = self.shared.clock.now(instant).saturating_add(kept);
+        let record = KeyRecord { run, fingerprint: given.fingerprint, expires };
+        self.change.insert(keys::idempotency(&place), record.encode().as_slice());
+        self.change.insert(keys::expiry(expires, &place), &[]);
+        self.change.keys.insert(place, record);
+    }
+}

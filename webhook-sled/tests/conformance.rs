@@ -1,0 +1,41 @@
+//! Every promise of a store, kept by this one: as it is, behind a trait object, and with the lesser durability.
+
+#![allow(clippy::unwrap_used)]
+
+use webhook_sled::{Durability, SledStore};
+
+fn fresh() -> (SledStore, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (SledStore::open(folder.path().join("data")).unwrap(), folder)
+}
+
+mod direct {
+    use std::sync::Arc;
+
+    webhook_core::conformance_tests!({
+        let (store, folder) = super::fresh();
+        (Arc::new(store), folder)
+    });
+}
+
+mod behind_a_trait_object {
+    use std::sync::Arc;
+
+    use webhook_core::store::Store;
+
+    webhook_core::conformance_tests!({
+        let (store, folder) = super::fresh();
+        let store: Arc<dyn Store> = Arc::new(store);
+        (store, folder)
+    });
+}
+
+mod durable_for_the_process {
+    use std::sync::Arc;
+
+    webhook_core::conformance_tests!({
+        let folder = tempfile::tempdir().unwrap();
+        let options = super::SledStore::options().durability(super::Durability::Process).cache_bytes(1 << 20);
+        (Arc::new(options.open(folder.path()).unwrap()), folder)
+    });
+}

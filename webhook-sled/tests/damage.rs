@@ -1,0 +1,219 @@
+//! A folder that is in use, newer or damaged gives a typed error, never a panic and never an empty store.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scene::*;
+use webhook_core::run::Run;
+use webhook_core::store::{RunQuery, Store, StoreError};
+use webhook_sled::{OpenError, SledStore};
+
+/// A store with some acknowledged runs, ended and queued, closed again.
+async fn filled(path: &Path) -> Vec<Arc<Run>> {
+    let store = open(path);
+    let webhook = webhook(&store).await;
+    let mut runs = Vec::new();
+    for number in 0..40 {
+        let text = "x".repeat(if number == 20 { 30_000 } else { 10 * number });
+        runs.push(enqueue(&store, request(&webhook, &text)).await.unwrap());
+    }
+    for claim in claim(&store, 20).await {
+        let ended = succeed(&store, &claim.run, vec![delivery(claim.run.id)]).await;
+        let place = runs.iter().position(|run| run.id == ended.id).unwrap();
+        runs[place] = ended;
+    }
+    runs
+}
+
+/// Opens a damaged folder. What it finds must be right, or an error. Answers whether anything was wrong with it.
+async fn open_damaged(path: &Path, runs: &[Arc<Run>], what: &str) -> bool {
+    let store = match options().open(path) {
+        Ok(store) => store,
+        Err(OpenError::Damaged { .. } | OpenError::NewerFormat { .. } | OpenError::Io { .. }) => return true,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    let mut damaged = false;
+    for run in runs {
+        match store.get_run(run.id).await {
+            Ok(Some(found)) => assert_eq!(found, *run, "{what}"),
+            Ok(None) => panic!("{what}: an acknowledged run is silently gone"),
+            Err(StoreError::Corrupt { .. } | StoreError::Unavailable { .. }) => damaged = true,
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    match store.list_runs(RunQuery::default().limit(100)).await {
+        Ok(page) => assert!(page.items.len() == runs.len() || damaged, "{what}: some are not listed"),
+        Err(_) => damaged = true,
+    }
+    damaged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_opener_is_told_that_the_folder_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let error = SledStore::open(folder.path()).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }));
+    assert_eq!(error.to_string(), format!("{} is in use by another process", folder.path().display()));
+    let clone = store.clone();
+    drop(store);
+    assert!(SledStore::open(folder.path()).is_err(), "a clone still has it open");
+    drop(clone);
+    SledStore::open(folder.path()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_format_is_told_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let marker = folder.path().join("webhook-store");
+    let text = fs::read_to_string(&marker).unwrap();
+    fs::write(&marker, text.replacen("format 1", "format 7", 1)).unwrap();
+    let error = SledStore::open(folder.path()).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 7, known: 1, .. }), "{error}");
+    fs::write(&marker, text).unwrap();
+    let database = sled::open(folder.path().join("sled")).unwrap();
+    let mut newer = vec![1];
+    newer.extend(2_u64.to_be_bytes());
+    database.insert("f", newer).unwrap();
+    drop(database);
+    let error = SledStore::open(folder.path()).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_a_newer_version_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    drop(store);
+    let database = sled::open(folder.path().join("sled")).unwrap();
+    let key = [b"w", webhook.id.as_bytes().as_slice()].concat();
+    let mut record = database.get(&key).unwrap().unwrap().to_vec();
+    record[0] = 9;
+    database.insert(key, record).unwrap();
+    drop(database);
+    let error = SledStore::open(folder.path()).unwrap_err();
+    assert!(matches!(error, OpenError::NewerFormat { found: 9, known: 1, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_empty_and_garbled_files_are_typed_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    let runs = filled(&original).await;
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 8] = [
+        ("the database is gone", |path| fs::remove_file(path.join("sled/db")).unwrap()),
+        ("the database is empty", |path| fs::write(path.join("sled/db"), "").unwrap()),
+        ("the database is garbage", |path| fs::write(path.join("sled/db"), "garbage".repeat(9_999)).unwrap()),
+        ("sled's folder is gone", |path| fs::remove_dir_all(path.join("sled")).unwrap()),
+        ("the marker is garbage", |path| fs::write(path.join("webhook-store"), "garbage").unwrap()),
+        ("the marker is binary", |path| fs::write(path.join("webhook-store"), [0xff; 1_536]).unwrap()),
+        ("the database was swapped", |path| {
+            fs::remove_dir_all(path.join("sled")).unwrap();
+            drop(sled::open(path.join("sled")).unwrap());
+        }),
+        ("the marker and the log are gone", |path| {
+            fs::remove_file(path.join("webhook-store")).unwrap();
+            fs::write(path.join("sled/db"), "").unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let path = folder.path().join("copy");
+        copy(&original, &path);
+        harm(&path);
+        let error = SledStore::open(&path).expect_err(what);
+        assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
+        assert!(error.to_string().lines().count() == 1, "{what}: {error}");
+        fs::remove_dir_all(path).unwrap();
+    }
+    // The marker alone can be made anew.
+    fs::remove_file(original.join("webhook-store")).unwrap();
+    assert!(!open_damaged(&original, &runs, "no marker").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bytes_are_errors_and_lose_nothing_silently() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    let runs = filled(&original).await;
+    // Once with everything in the part of the log that is replayed, and once with a snapshot of all of it.
+    let mut noticed = 0;
+    for recovered in [false, true] {
+        if recovered {
+            drop(open(&original));
+        }
+        for file in sled_files(&original) {
+            let bytes = fs::read(original.join(&file)).unwrap();
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            for step in 0..24 {
+                let at = used * step / 24 + step % 5;
+                let Some(byte) = bytes.get(at) else { continue };
+                let path = folder.path().join("copy");
+                copy(&original, &path);
+                let mut bytes = bytes.clone();
+                bytes[at] = byte ^ 0x55;
+                fs::write(path.join(&file), bytes).unwrap();
+                let what = format!("{file} flipped at {at} of {used}");
+                noticed += usize::from(open_damaged(&path, &runs, &what).await);
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+    }
+    assert!(noticed > 10, "hardly any damage was noticed: {noticed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_cut_off_is_an_error_where_acknowledged_changes_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    let runs = filled(&original).await;
+    let bytes = fs::read(original.join("sled/db")).unwrap();
+    let mut noticed = 0;
+    for part in 1..12 {
+        let path = folder.path().join("copy");
+        copy(&original, &path);
+        let length = bytes.len() * part / 12;
+        fs::write(path.join("sled/db"), &bytes[..length]).unwrap();
+        noticed += usize::from(open_damaged(&path, &runs, &format!("cut to {length}")).await);
+        fs::remove_dir_all(path).unwrap();
+    }
+    assert!(noticed > 5, "hardly any cut was noticed: {noticed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn going_on_without_the_missing_changes_is_possible() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = filled(folder.path()).await;
+    let log = folder.path().join("sled/db");
+    let length = fs::metadata(&log).unwrap().len();
+    fs::File::options().write(true).open(&log).unwrap().set_len(length * 2 / 3).unwrap();
+    for _ in 0..2 {
+        let error = SledStore::open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("acknowledged changes are missing"), "{error}");
+    }
+    fs::remove_file(folder.path().join("webhook-store")).unwrap();
+    let store = open(folder.path());
+    let found = store.list_runs(RunQuery::default().limit(100)).await.unwrap().items.len();
+    assert!(found > 0 && found <= runs.len(), "{found} of {}", runs.len());
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    drop(store);
+    tokio::time::timeout(Duration::from_secs(20), async { open(folder.path()) }).await.unwrap();
+}
+
+/// The files of sled that are not empty, relative to the store's folder.
+fn sled_files(path: &Path) -> Vec<String> {
+    let files = fs::read_dir(path.join("sled")).unwrap().map(|entry| entry.unwrap());
+    files
+        .filter(|entry| entry.metadata().unwrap().is_file() && entry.metadata().unwrap().len() > 0)
+        .map(|entry| format!("sled/{}", entry.file_name().into_string().unwrap()))
+        .collect()
+}

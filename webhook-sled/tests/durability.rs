@@ -1,0 +1,153 @@
+//! What is acknowledged is durable, and a disk that fails is never taken for one that does not.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use scene::*;
+use webhook_core::id::RunId;
+use webhook_core::run::RunState;
+use webhook_core::store::{Store, StoreError, Work};
+use webhook_sled::Durability;
+
+fn is_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Unavailable { .. }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_acknowledged_only_after_the_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    let synced = faults.syncs.load(Ordering::SeqCst);
+    let mut enqueued = Box::pin(store.enqueue(keyed(&webhook, "key")));
+    let waited = Duration::from_millis(150);
+    assert!(tokio::time::timeout(waited, &mut enqueued).await.is_err(), "nothing is durable yet");
+    assert!(claim(&store, 1).await.is_empty(), "a run that is not durable is not claimed");
+    let mut replayed = Box::pin(store.enqueue(keyed(&webhook, "key")));
+    assert!(tokio::time::timeout(waited, &mut replayed).await.is_err(), "a replay waits as well");
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    enqueued.await.unwrap();
+    replayed.await.unwrap();
+    assert!(faults.syncs.load(Ordering::SeqCst) > synced);
+    store.wait_for_work(Work::Runs).await;
+    assert_eq!(claim(&store, 9).await.len(), 1, "one key is one run");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_share_a_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    let before = faults.syncs.load(Ordering::SeqCst);
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let (store, request) = (store.clone(), request(&webhook, "x"));
+            tokio::spawn(async move { enqueue(&store, request).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert!(faults.syncs.load(Ordering::SeqCst) - before <= 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_and_logs_need_no_sync_and_process_durability_needs_none_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook_of_power = webhook(&store).await;
+    enqueue(&store, request(&webhook_of_power, "x")).await.unwrap();
+    let before = faults.syncs.load(Ordering::SeqCst);
+    let run = claim(&store, 1).await.remove(0).run;
+    store.append_log(run.id, run.fence, "line\n".to_owned()).await.unwrap();
+    assert_eq!(faults.syncs.load(Ordering::SeqCst), before);
+    drop(store);
+    let options = options().durability(Durability::Process);
+    let (store, faults) = open_faulty(folder.path(), options).unwrap();
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    assert_eq!(faults.syncs.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_ends_all_writing_and_what_was_acknowledged_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    let kept = enqueue(&store, keyed(&webhook, "kept")).await.unwrap();
+    faults.sync_fails.store(true, Ordering::SeqCst);
+    assert!(is_unavailable(store.enqueue(request(&webhook, "lost")).await));
+    faults.sync_fails.store(false, Ordering::SeqCst);
+    assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await), "no second try after a failed sync");
+    assert!(is_unavailable(store.health().await));
+    assert!(is_unavailable(store.claim(webhook_core::store::ClaimRequest::new(1, LEASE, now())).await));
+    assert!(is_unavailable(store.cancel_run(kept.id, now()).await));
+    assert!(is_unavailable(store.create_webhook(webhook.with_settings(Default::default(), now())).await));
+    assert_eq!(store.get_run(kept.id).await.unwrap().unwrap().state, RunState::Queued, "reads go on");
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+    store.health().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_runs_and_is_healthy_again_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    let first = enqueue(&store, keyed(&webhook, "first")).await.unwrap();
+    let running = claim(&store, 1).await.remove(0).run;
+    faults.no_room.store(true, Ordering::SeqCst);
+    // It does not look at every call how much is free.
+    let refused = loop {
+        match store.cancel_run(RunId::generate(now()), now()).await {
+            Err(StoreError::NotFound(_)) => {}
+            other => panic!("{other:?}"),
+        }
+        if let Err(error) = store.health().await {
+            break error.to_string();
+        }
+    };
+    assert!(refused.contains("the disk is nearly full"), "{refused}");
+    let refused = store.enqueue(request(&webhook, "x")).await.unwrap_err().to_string();
+    assert!(refused.contains("the disk is nearly full"), "{refused}");
+    assert!(is_unavailable(store.health().await));
+    // A write that fails for want of room ends all writing for now.
+    faults.writes_fail.store(true, Ordering::SeqCst);
+    let cancelled = store.cancel_run(first.id, now()).await;
+    assert!(is_unavailable(cancelled));
+    faults.writes_fail.store(false, Ordering::SeqCst);
+    assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await), "there is no room yet");
+    faults.no_room.store(false, Ordering::SeqCst);
+    let healthy = async {
+        while store.health().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), healthy).await.expect("it recovers by itself");
+    let second = enqueue(&store, request(&webhook, "second")).await.unwrap();
+    assert_eq!(enqueue(&store, keyed(&webhook, "first")).await.unwrap().id, first.id);
+    store.wait_for_work(Work::Runs).await;
+    let mut claimed = claim(&store, 9).await;
+    claimed.sort_by_key(|claim| claim.run.id);
+    let ids: Vec<_> = claimed.iter().map(|claim| claim.run.id).collect();
+    assert_eq!(ids, [first.id, second.id]);
+    assert!(claimed[0].run.fence > running.fence && claimed[0].run.interruptions == 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_reserve_of_free_space_is_not_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = options().reserve_bytes(u64::MAX).open(folder.path()).unwrap();
+    let webhook = webhook(&store).await;
+    assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
+    assert!(is_unavailable(store.health().await));
+}

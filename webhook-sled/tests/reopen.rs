@@ -1,0 +1,186 @@
+//! What was stored is there when the folder is opened again.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::fs;
+use std::time::Duration;
+
+use scene::*;
+use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
+use webhook_core::run::{CancelReason, RunState};
+use webhook_core::store::{Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
+use webhook_core::webhook::{Concurrency, OnOverlap};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_survives_being_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/data");
+    let store = open(&path);
+    let first = webhook(&store).await;
+    let second = webhook(&store).await;
+    let used = now();
+    store.record_use(&[(first.id, used)]).await.unwrap();
+    let ended = enqueue(&store, keyed(&first, "ended")).await.unwrap();
+    let running = claim(&store, 1).await.remove(0).run;
+    store.append_log(running.id, running.fence, "one\ntwo\n".to_owned()).await.unwrap();
+    let (told, retried) = (delivery(ended.id), delivery(ended.id));
+    let ended = succeed(&store, &running, vec![told.clone(), retried.clone()]).await;
+    let again = DeliveryOutcome::Retry {
+        error: "x".repeat(20_000),
+        delay: Duration::from_secs(3_600),
+        at: now() + Duration::from_secs(3_600),
+    };
+    let outcomes = vec![(told.id, DeliveryOutcome::Delivered), (retried.id, again)];
+    store.settle_deliveries(outcomes).await.unwrap();
+    let queued = enqueue(&store, keyed(&second, "queued")).await.unwrap();
+    drop(store);
+
+    let store = open(&path);
+    let found = store.get_webhook(first.id).await.unwrap().unwrap();
+    assert_eq!(found.last_used_at, Some(used));
+    assert_eq!(store.find_webhook(&second.token_digest).await.unwrap().unwrap().id, second.id);
+    assert_eq!(store.list_webhooks(WebhookQuery::default()).await.unwrap().items.len(), 2);
+    assert_eq!(*store.get_run(ended.id).await.unwrap().unwrap(), *ended);
+    assert_eq!(*store.get_run(queued.id).await.unwrap().unwrap(), *queued);
+    assert_eq!(store.read_log(ended.id, 4).await.unwrap().text, "two\n");
+    for (key, webhook, id) in [("ended", &first, ended.id), ("queued", &second, queued.id)] {
+        let replayed = store.enqueue(keyed(webhook, key)).await.unwrap();
+        assert!(matches!(replayed, Enqueued::Replayed(run) if run.id == id));
+    }
+    let deliveries = store.list_deliveries(ended.id).await.unwrap();
+    let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
+    assert_eq!(states, [DeliveryState::Delivered, DeliveryState::Pending]);
+    assert_eq!(deliveries[1].last_error.as_ref().unwrap().len(), 20_000);
+    assert!(store.claim_deliveries(9, LEASE).await.unwrap().is_empty(), "it is due in an hour");
+    let health = store.health().await.unwrap();
+    assert_eq!((health.queued, health.running, health.pending_deliveries), (1, 0, 1));
+    store.resend_delivery(retried.id, now()).await.unwrap();
+    assert_eq!(store.claim_deliveries(9, LEASE).await.unwrap().len(), 1);
+    let page = store.list_runs(RunQuery::default()).await.unwrap();
+    assert_eq!(page.items.iter().map(|run| run.id).collect::<Vec<_>>(), [queued.id, ended.id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn running_runs_come_back_at_once_as_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
+    let mut fence = 0;
+    let mut store = store;
+    for interruptions in 1..=3 {
+        let claimed = claim(&store, 1).await.remove(0).run;
+        assert!(claimed.fence > fence);
+        fence = claimed.fence;
+        drop(store);
+        store = open(folder.path());
+        let restored = store.get_run(run.id).await.unwrap().unwrap();
+        assert_eq!((restored.state, restored.interruptions), (RunState::Queued, interruptions));
+        assert_eq!((restored.fence, restored.attempt), (fence, interruptions));
+    }
+    let claimed = claim(&store, 1).await.remove(0).run;
+    let cancelled = store.cancel_run(run.id, now()).await.unwrap();
+    assert!(matches!(cancelled, Cancelled::Requested(_)));
+    drop(store);
+    let store = open(folder.path());
+    let restored = store.get_run(run.id).await.unwrap().unwrap();
+    assert_eq!(restored.cancel_requested, Some(CancelReason::Requested));
+    assert_eq!((restored.interruptions, restored.attempt), (4, claimed.attempt));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_webhook_was_deleted_while_it_ran_is_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
+    claim(&store, 1).await;
+    assert!(store.delete_webhook(webhook.id, now()).await.unwrap().is_empty());
+    drop(store);
+    for _ in 0..2 {
+        let store = open(folder.path());
+        assert_eq!(store.get_run(run.id).await.unwrap().unwrap().state, RunState::Cancelled);
+        assert!(claim(&store, 1).await.is_empty());
+        let query = RunQuery::default().in_state(Some(RunState::Cancelled));
+        assert_eq!(store.list_runs(query).await.unwrap().items.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bound_of_a_webhook_holds_after_being_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let plain = webhook(&store).await;
+    let mut settings = plain.settings.clone();
+    settings.concurrency = Concurrency::new(Some(1), OnOverlap::Queue);
+    let bounded = plain.with_settings(settings, now());
+    store.update_webhook(bounded.clone(), 1).await.unwrap();
+    for _ in 0..3 {
+        let request = request(&bounded, "x").with_concurrency(bounded.settings.concurrency);
+        enqueue(&store, request).await.unwrap();
+    }
+    drop(store);
+    assert_eq!(claim(&open(folder.path()), 9).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_parameters_are_split_and_leave_no_file_that_is_not_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let text = "é".repeat(400_000);
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        runs.push(enqueue(&store, request(&webhook, &text)).await.unwrap());
+    }
+    for claim in claim(&store, 3).await {
+        succeed(&store, &claim.run, Vec::new()).await;
+    }
+    drop(store);
+    let blobs = fs::read_dir(folder.path().join("sled/blobs")).unwrap().count();
+    assert_eq!(blobs, 0, "sled never syncs these");
+    let store = open(folder.path());
+    for run in &runs {
+        let found = store.get_run(run.id).await.unwrap().unwrap();
+        assert_eq!(found.parameters, run.parameters);
+    }
+    let later = now() + Duration::from_secs(10);
+    let pruned = store.prune(PruneRequest::new(later, Duration::from_secs(1), 9)).await.unwrap();
+    assert_eq!(pruned.runs.len(), 3);
+    assert!(store.get_run(runs[0].id).await.unwrap().is_none());
+    assert!(store.get_run(runs[3].id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_killed_while_it_was_made_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("webhook-store"), "").unwrap();
+    fs::create_dir_all(folder.path().join("sled.unfinished")).unwrap();
+    fs::write(folder.path().join("sled.unfinished/conf"), "torn").unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    drop(store);
+    // Killed after the database got its name and before the marker was written.
+    fs::write(folder.path().join("webhook-store"), "").unwrap();
+    // Killed while sled wrote a snapshot.
+    fs::write(folder.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating"), "torn").unwrap();
+    let store = open(folder.path());
+    assert!(store.get_webhook(webhook.id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_the_store_with_reads_under_way_closes_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let store = open(folder.path());
+        let webhook = webhook(&store).await;
+        let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
+        let reader = store.clone();
+        let reading = tokio::spawn(async move { reader.read_log(run.id, 0).await });
+        reading.abort();
+        let _ = reading.await;
+        drop(store);
+    }
+}

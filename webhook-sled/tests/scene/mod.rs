@@ -1,0 +1,149 @@
+//! What the tests of this store are made with.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+use serde_json::json;
+use webhook_core::clock::{Clock, SystemClock};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::notifier::Delivery;
+use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+use webhook_core::run::{Caller, Ending, Run, RunParameters};
+use webhook_core::store::{
+    Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, Settled, Settlement, Store, StoreError,
+};
+use webhook_core::token::Token;
+use webhook_core::webhook::{Channel, EventKind, Webhook, WebhookSettings};
+use webhook_sled::testing::{Disk, WrapDisk};
+use webhook_sled::{OpenError, SledOptions, SledStore};
+
+pub const LEASE: Duration = Duration::from_secs(300);
+
+pub fn now() -> SystemTime {
+    SystemClock.now()
+}
+
+/// A store with a small reserve, so that tests do not depend on how full this disk is.
+pub fn options() -> SledOptions {
+    SledStore::options().reserve_bytes(1 << 20).cache_bytes(4 << 20)
+}
+
+pub fn open(path: &Path) -> SledStore {
+    options().open(path).unwrap()
+}
+
+pub async fn webhook(store: &SledStore) -> Webhook {
+    let (id, workflow) = (WebhookId::generate(now()), "report/sales".parse().unwrap());
+    let settings = WebhookSettings::default();
+    let webhook = Webhook::new(id, workflow, settings, &Token::generate(), None, now());
+    store.create_webhook(webhook.clone()).await.unwrap();
+    webhook
+}
+
+pub fn request(webhook: &Webhook, text: &str) -> Enqueue {
+    let id = RunId::generate(now());
+    let value = EffectiveParameter::new(json!(text), Source::Body);
+    let effective: EffectiveParameters = [("text".to_owned(), value)].into_iter().collect();
+    let parameters = RunParameters::seal(effective, None, id).unwrap();
+    let workflow = webhook.workflow.clone();
+    Enqueue::new(Run::new(id, workflow, webhook.id, parameters, 1, Caller::default(), now()))
+}
+
+pub fn keyed(webhook: &Webhook, key: &str) -> Enqueue {
+    let idempotency = Idempotency::new(key, [1; 32], Duration::from_secs(3_600));
+    request(webhook, key).with_idempotency(Some(idempotency))
+}
+
+pub async fn enqueue(store: &SledStore, request: Enqueue) -> Result<Arc<Run>, StoreError> {
+    match store.enqueue(request).await? {
+        Enqueued::Created { run, .. } | Enqueued::Replayed(run) => Ok(run),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn claim(store: &SledStore, limit: usize) -> Vec<Claim> {
+    store.claim(ClaimRequest::new(limit, LEASE, now())).await.unwrap()
+}
+
+pub async fn succeed(store: &SledStore, run: &Run, deliveries: Vec<Delivery>) -> Arc<Run> {
+    let ending = Ending::Succeeded { summary: Some("done".to_owned()), artifacts: Vec::new() };
+    let settlement = Settlement::new(run.id, run.fence, Outcome::Ended { ending, deliveries }, now());
+    match store.settle(vec![settlement]).await.unwrap().remove(0) {
+        Settled::Applied(run) => run,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn delivery(run: RunId) -> Delivery {
+    let id = DeliveryId::generate(now());
+    Delivery::new(id, run, Channel::Email, "a@example.com", EventKind::Success, now())
+}
+
+/// What a disk is to do.
+#[derive(Default)]
+pub struct Faults {
+    pub syncs: AtomicU64,
+    pub sync_fails: AtomicBool,
+    /// Syncs wait while this is set.
+    pub sync_hangs: AtomicBool,
+    /// Nothing is free.
+    pub no_room: AtomicBool,
+    /// Writes fail for want of room.
+    pub writes_fail: AtomicBool,
+}
+
+pub struct FaultyDisk {
+    inner: Box<dyn Disk>,
+    faults: Arc<Faults>,
+}
+
+impl Disk for FaultyDisk {
+    fn sync(&self) -> io::Result<()> {
+        while self.faults.sync_hangs.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        if self.faults.sync_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.inner.sync()?;
+        self.faults.syncs.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        if self.faults.no_room.load(Ordering::SeqCst) { Ok(0) } else { self.inner.free_bytes() }
+    }
+
+    fn before_write(&self) -> io::Result<()> {
+        if self.faults.writes_fail.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.inner.before_write()
+    }
+}
+
+pub fn open_faulty(path: &Path, options: SledOptions) -> Result<(SledStore, Arc<Faults>), OpenError> {
+    let faults = Arc::new(Faults::default());
+    let shared = faults.clone();
+    let wrap: WrapDisk = Box::new(move |inner| Box::new(FaultyDisk { inner, faults: shared }));
+    webhook_sled::testing::open_with_disk(path, options, wrap).map(|store| (store, faults))
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

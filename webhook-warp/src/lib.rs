@@ -1,0 +1,29 @@
+//! Inbound webhook triggers as [warp](https://docs.rs/warp) filters.
+//!
+//! ```no_run
+//! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
+//! use warp::Filter;
+//!
+//! let own = warp::path("hello").map(|| "Hello");
+//! let hooks = warp::path("hooks").and(webhook_warp::routes(&webhooks));
+//! let everything = own.or(hooks);
+//! # let _ = everything;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The filters look at the rest of the path, so they can be mounted below a prefix; put that prefix into the base
+//! URL of the service too. They reject, with `not_found`, only what is not a path of theirs. Everything else they
+//! answer, errors included, so a host's own `recover` is not disturbed.
+//!
+//! warp's own server has no deadline for a request's head, no cap on connections and no deadline at shutdown.
+//! `server::Server` (feature `server`) has, for hosts that do not bring a hardened one.
+
+mod routes;
+#[cfg(feature = "server")]
+pub mod server;
+
+pub use routes::{
+    PeerAddress, all_routes, management_routes, not_found, routes, status_routes, trigger_routes,
+};
+pub use webhook_http::{AdminAccess, AdminToken};

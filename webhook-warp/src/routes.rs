@@ -1,0 +1,126 @@
+//! The filters: they route, and turn a request into what [`webhook_http::Api`] takes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Buf;
+use futures_util::{Stream, TryStreamExt};
+use http::{HeaderMap, Method, Response, Uri};
+use http_body::Frame;
+use http_body_util::{BodyDataStream, StreamBody};
+use warp::filters::BoxedFilter;
+use warp::path::Tail;
+use warp::reply::Response as WarpResponse;
+use warp::{Filter, Reply};
+use webhook_core::Webhooks;
+use webhook_http::{AdminAccess, Api, Audience, ResponseBody, Route, ShutdownSignal};
+
+/// The address a request comes from. A server that is not warp's puts it into the request's extensions; it takes
+/// precedence over the address of the connection that warp knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// Everything that callers need: trigger calls, the status of runs, and `/healthz` and `/readyz`.
+#[must_use]
+pub fn routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
+    const AUDIENCES: &[Audience] = &[Audience::Trigger, Audience::Status, Audience::Health];
+    filter(Api::new(webhooks.clone(), AdminAccess::Disabled), AUDIENCES)
+}
+
+/// The trigger calls alone.
+#[must_use]
+pub fn trigger_routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
+    filter(Api::new(webhooks.clone(), AdminAccess::Disabled), &[Audience::Trigger])
+}
+
+/// The status of runs for callers alone.
+#[must_use]
+pub fn status_routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
+    filter(Api::new(webhooks.clone(), AdminAccess::Disabled), &[Audience::Status])
+}
+
+/// The management paths. With [`AdminAccess::Open`], put a filter in front that checks who comes.
+#[must_use]
+pub fn management_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(WarpResponse,)> {
+    filter(Api::new(webhooks.clone(), access), &[Audience::Management])
+}
+
+/// Everything: [`routes`] and [`management_routes`].
+#[must_use]
+pub fn all_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(WarpResponse,)> {
+    const AUDIENCES: &[Audience] =
+        &[Audience::Trigger, Audience::Status, Audience::Management, Audience::Health];
+    filter(Api::new(webhooks.clone(), access), AUDIENCES)
+}
+
+/// Answers everything with a 404 in the form of this service's errors, for the end of a host's routes.
+#[must_use]
+pub fn not_found() -> BoxedFilter<(WarpResponse,)> {
+    warp::header::headers_cloned().map(|headers: HeaderMap| reply(Api::not_found(&headers))).boxed()
+}
+
+fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse,)> {
+    let routing = api.clone();
+    let ours = warp::path::tail().and_then(move |tail: Tail| {
+        let route = routing.route(&format!("/{}", tail.as_str()));
+        let route = route.filter(|route| audiences.contains(&route.audience()));
+        async move { route.ok_or_else(warp::reject::not_found) }
+    });
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    ours.and(query)
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<PeerAddress>())
+        .and(warp::addr::remote())
+        .and(warp::ext::optional::<ShutdownSignal>())
+        .and(warp::body::stream())
+        .then(move |route, query, method, headers, peer, remote, shutdown, body| {
+            let head = Head { route, query, method, headers, peer, remote, shutdown };
+            answer(api.clone(), head, body)
+        })
+        .boxed()
+}
+
+struct Head {
+    route: Route,
+    query: String,
+    method: Method,
+    headers: HeaderMap,
+    peer: Option<PeerAddress>,
+    remote: Option<SocketAddr>,
+    shutdown: Option<ShutdownSignal>,
+}
+
+async fn answer<D: Buf + Send>(
+    api: Api,
+    head: Head,
+    body: impl Stream<Item = Result<D, warp::Error>> + Send,
+) -> WarpResponse {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = head.method;
+    parts.headers = head.headers;
+    // The path was understood already, so that only the query is needed, and it was part of a URI before.
+    parts.uri = Uri::try_from(format!("/?{}", head.query)).unwrap_or_default();
+    parts.extensions.extend(head.shutdown.map(extension).unwrap_or_default());
+    let peer = head.peer.map(|peer| peer.0).or(head.remote.map(|address| address.ip()));
+    let body = StreamBody::new(body.map_ok(Frame::data));
+    reply(api.handle(head.route, parts, peer, body).await)
+}
+
+fn extension(signal: ShutdownSignal) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    extensions.insert(signal);
+    extensions
+}
+
+fn reply(response: Response<ResponseBody>) -> WarpResponse {
+    let (parts, body) = response.into_parts();
+    match body.into_bytes() {
+        Ok(bytes) => Response::from_parts(parts, bytes).into_response(),
+        Err(streamed) => {
+            let mut reply = warp::reply::stream(BodyDataStream::new(streamed)).into_response();
+            *reply.status_mut() = parts.status;
+            *reply.headers_mut() = parts.headers;
+            reply
+        }
+    }
+}
