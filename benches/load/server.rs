@@ -1,0 +1,72 @@
+//! The servers that are measured.
+
+use std::io::Write;
+use std::path::Path;
+
+use warp::Filter;
+use warp::http::StatusCode;
+use webhook_core::Webhooks;
+use webhook_core::executor::{RunOutput, Workflow};
+use webhook_core::memory::{FnExecutor, MemoryStore};
+use webhook_core::parameters::ParameterBlocks;
+use webhook_core::service::{ServiceOptions, WebhooksBuilder};
+use webhook_core::webhook::WebhookSettings;
+use webhook_core::worker::WorkerOptions;
+use webhook_sled::SledStore;
+
+use super::Contender;
+
+/// Serves until the process is killed, after saying on its first line where.
+pub(crate) fn serve(contender: Contender, folder: &Path) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        match contender {
+            Contender::Bare => bare().await,
+            Contender::Memory => ours(Webhooks::builder().store(MemoryStore::new()), true).await,
+            Contender::Sled | Contender::SledIdle => {
+                let store = SledStore::open(folder).expect("a store");
+                ours(Webhooks::builder().store(store), contender == Contender::Sled).await;
+            }
+        }
+    });
+}
+
+/// The same route and an answer of the same size, with nothing behind it.
+async fn bare() {
+    const BODY: &str = r#"{"id":"019ab1c4-0000-7000-8000-000000000000","state":"queued","status_url":"http://127.0.0.1:8080/api/v1/report/bench/runs/019ab1c4-0000-7000-8000-000000000000"}"#;
+    let route = warp::path!("api" / "v1" / String / String / "webhook").and(warp::post()).map(
+        |_kind: String, _id: String| {
+            let reply = warp::reply::with_header(BODY, "content-type", "application/json");
+            warp::reply::with_status(reply, StatusCode::ACCEPTED)
+        },
+    );
+    run("api/v1/report/bench/webhook", route).await;
+}
+
+async fn ours(builder: WebhooksBuilder, workers: bool) {
+    let workflow = "report/bench".parse().expect("a workflow");
+    let workflow = Workflow::new(workflow, "Bench", ParameterBlocks::default());
+    let webhooks = builder
+        .executor(FnExecutor::new([workflow], |_| async { Ok(RunOutput::new()) }))
+        .options(ServiceOptions::default().with_queue_limit(10_000_000))
+        .build()
+        .await
+        .expect("a service");
+    let workflow = "report/bench".parse().expect("a workflow");
+    let created = webhooks.manage().create(workflow, WebhookSettings::default()).await.expect("a webhook");
+    let path = created.url.expose().splitn(4, '/').nth(3).expect("a path").to_owned();
+    let _workers = workers.then(|| webhooks.start_workers(WorkerOptions::default().with_slots(256)));
+    run(&path, webhook_warp::routes(&webhooks)).await;
+}
+
+async fn run<F>(path: &str, route: F)
+where
+    F: Filter<Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    F::Extract: warp::Reply,
+{
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    println!("http://{address}/{path}");
+    std::io::stdout().flush().expect("the first line is out");
+    warp::serve(route).incoming(listener).run().await;
+}

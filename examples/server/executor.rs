@@ -1,0 +1,218 @@
+//! The executor of the example server: every loaded workflow, and the folder of artifacts.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use webhook_core::executor::{
+    ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
+};
+use webhook_core::id::{RunId, WorkflowKey};
+use webhook_core::run::Artifact;
+use webhook_process::CommandOptions;
+
+use crate::workflow_file::{Action, LoadedWorkflow};
+
+/// The only artifact there is: the page of a report.
+const PAGE: &str = "report.html";
+const PAGE_TYPE: &str = "text/html; charset=utf-8";
+
+/// Executes the loaded workflows. The artifacts of a run are in a folder of its own, named by its id.
+#[derive(Debug)]
+pub(crate) struct ServerExecutor {
+    workflows: BTreeMap<WorkflowKey, LoadedWorkflow>,
+    artifacts: PathBuf,
+    command_options: CommandOptions,
+}
+
+impl ServerExecutor {
+    /// An executor that keeps artifacts below the folder `artifacts`, which it makes when it is needed.
+    pub(crate) fn new(workflows: Vec<LoadedWorkflow>, artifacts: PathBuf) -> Self {
+        let workflows = workflows.into_iter().map(|own| (own.workflow.key.clone(), own)).collect();
+        Self { workflows, artifacts, command_options: CommandOptions::default() }
+    }
+
+    fn folder(&self, run: RunId) -> PathBuf {
+        self.artifacts.join(run.to_string())
+    }
+}
+
+#[async_trait::async_trait]
+impl Executor for ServerExecutor {
+    async fn list(&self, _cursor: Option<String>) -> Result<WorkflowPage, ExecutorError> {
+        Ok(WorkflowPage::last(self.workflows.values().map(|own| own.workflow.clone()).collect()))
+    }
+
+    async fn describe(&self, workflow: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError> {
+        Ok(self.workflows.get(workflow).map(|own| own.workflow.clone()))
+    }
+
+    async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError> {
+        let own = self.workflows.get(&context.workflow).ok_or_else(|| {
+            ExecuteError::fatal(format!("there is no workflow file for {} any more", context.workflow))
+        })?;
+        match &own.action {
+            Action::Noop => Ok(RunOutput::new()),
+            Action::Command(command) => command.run(&context, &self.command_options).await,
+            Action::Report(report) => {
+                let finished = report.run(&context, &own.workflow)?;
+                write_artifact(&self.folder(context.run), context.attempt, &finished.html)
+                    .map_err(ExecuteError::retryable)?;
+                let artifact = Artifact::new(PAGE, PAGE_TYPE, finished.html.len() as u64);
+                Ok(RunOutput::new().with_summary(finished.summary).with_artifact(artifact))
+            }
+        }
+    }
+
+    async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
+        if name != PAGE {
+            return Ok(None);
+        }
+        let path = self.folder(run).join(PAGE);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => {
+                Ok(Some(ArtifactContent::File { content_type: PAGE_TYPE.to_owned(), path }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ExecutorError::new(error)),
+        }
+    }
+
+    async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError> {
+        for run in runs {
+            match fs::remove_dir_all(self.folder(*run)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ExecutorError::new(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An artifact cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the artifact {PAGE} cannot be written to {}", .folder.display())]
+struct ArtifactError {
+    folder: PathBuf,
+    source: io::Error,
+}
+
+/// Writes the page so that it is there in one step and stays there after a power loss: the record of the run, which
+/// names it, is as durable.
+fn write_artifact(folder: &Path, attempt: u32, html: &[u8]) -> Result<(), ArtifactError> {
+    let write = || {
+        fs::create_dir_all(folder)?;
+        // An attempt that lost its lease may still be writing, so each has a draft of its own.
+        let draft = folder.join(format!(".{PAGE}.{attempt}"));
+        let mut file = File::create(&draft)?;
+        file.write_all(html)?;
+        file.sync_all()?;
+        fs::rename(&draft, folder.join(PAGE))?;
+        File::open(folder)?.sync_all()?;
+        folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    };
+    write().map_err(|source| ArtifactError { folder: folder.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use webhook_core::executor::ExecuteError;
+    use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+
+    use super::*;
+    use crate::workflow_file::load_folder;
+
+    fn bundled(artifacts: &Path) -> ServerExecutor {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
+        ServerExecutor::new(load_folder(&folder).unwrap(), artifacts.to_owned())
+    }
+
+    fn context(workflow: &str, given: &[(&str, &str)]) -> RunContext {
+        let given = given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), EffectiveParameter::new(*value, Source::Query)));
+        let parameters: EffectiveParameters = given.collect();
+        RunContext::new(RunId::generate(SystemTime::now()), workflow.parse().unwrap(), 1, parameters)
+    }
+
+    #[tokio::test]
+    async fn the_bundled_report_names_its_parameters_and_differs_by_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let executor = bundled(folder.path());
+        let mut pages = Vec::new();
+        for (date, region) in [("2026-01-14", "EMEA"), ("2026-01-14", "APAC"), ("2026-01-13", "EMEA")] {
+            let context = context("report/daily-sales", &[("date", date), ("region", region)]);
+            let run = context.run;
+            let output = executor.execute(context).await.unwrap();
+            let summary = output.summary.unwrap();
+            assert!(
+                summary.contains("8 rows") && summary.contains(region) && summary.contains(date),
+                "{summary}"
+            );
+            let content = executor.artifact(run, &output.artifacts[0].name).await.unwrap().unwrap();
+            let ArtifactContent::File { content_type, path } = content else { panic!("no file") };
+            assert_eq!(content_type, PAGE_TYPE);
+            let page = fs::read_to_string(path).unwrap();
+            assert_eq!(page.len() as u64, output.artifacts[0].size);
+            assert!(page.contains(date) && page.contains(region));
+            pages.push(page);
+        }
+        assert!(pages[0] != pages[1] && pages[0] != pages[2]);
+    }
+
+    #[tokio::test]
+    async fn the_bundled_report_says_when_there_is_nothing_to_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let executor = bundled(folder.path());
+        let context = context("report/daily-sales", &[("date", "1999-01-01"), ("region", "EMEA")]);
+        let path = folder.path().join(context.run.to_string()).join(PAGE);
+        assert!(executor.execute(context).await.unwrap().summary.unwrap().contains("0 rows"));
+        assert!(fs::read_to_string(path).unwrap().contains("No sales"));
+    }
+
+    #[tokio::test]
+    async fn the_bundled_command_and_the_bundled_noop_succeed() {
+        let folder = tempfile::tempdir().unwrap();
+        let executor = bundled(folder.path());
+        executor.execute(context("report/echo", &[("message", "hello")])).await.unwrap();
+        assert_eq!(executor.execute(context("report/noop", &[])).await.unwrap(), RunOutput::new());
+        let error = executor.execute(context("report/gone", &[])).await.unwrap_err();
+        assert!(matches!(error, ExecuteError::Fatal(_)));
+    }
+
+    #[tokio::test]
+    async fn only_the_artifacts_of_a_run_can_be_read_and_discarding_removes_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let executor = bundled(&folder.path().join("artifacts"));
+        fs::write(folder.path().join("secret"), "x").unwrap();
+        let context = context("report/daily-sales", &[("date", "2026-01-14"), ("region", "AMER")]);
+        let run = context.run;
+        executor.execute(context).await.unwrap();
+        for name in
+            ["../../secret", "..", "", ".", "report.html/..", "./report.html", ".report.html.1", "other"]
+        {
+            assert!(executor.artifact(run, name).await.unwrap().is_none(), "{name}");
+        }
+        let other = RunId::generate(SystemTime::now());
+        assert!(executor.artifact(other, PAGE).await.unwrap().is_none());
+        executor.discard(&[other, run]).await.unwrap();
+        executor.discard(&[run]).await.unwrap();
+        assert!(executor.artifact(run, PAGE).await.unwrap().is_none());
+        assert_eq!(fs::read_dir(folder.path().join("artifacts")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_artifact_that_cannot_be_written_is_retryable() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let executor = bundled(file.path());
+        let context = context("report/daily-sales", &[("date", "2026-01-14"), ("region", "AMER")]);
+        assert!(matches!(executor.execute(context).await, Err(ExecuteError::Retryable(_))));
+    }
+}

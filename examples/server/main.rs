@@ -1,0 +1,64 @@
+//! The example server: starts the workflows of a folder when their webhooks are called.
+
+mod admin_token;
+mod executor;
+mod options;
+mod report;
+mod section;
+mod serve;
+mod workflow_file;
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use options::{CommandLineError, Options};
+use report::chain;
+use serve::Prepared;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The exit code after a usage or start-up error.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let options = match Options::from_process() {
+        Ok(options) => options,
+        Err(CommandLineError::Information(text)) => {
+            // Nobody may be listening, which is no reason to fail.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return fail(&error, ExitCode::from(UNUSABLE)),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, ExitCode::from(UNUSABLE)),
+    };
+    let code = runtime.block_on(async {
+        match start(options).await {
+            Err(error) => fail(&*error, ExitCode::from(UNUSABLE)),
+            Ok(prepared) => match prepared.serve().await {
+                Err(error) => fail(&*error, ExitCode::FAILURE),
+                Ok(()) => ExitCode::SUCCESS,
+            },
+        }
+    });
+    // A thread that an executor still blocks must not keep the process alive.
+    runtime.shutdown_background();
+    code
+}
+
+async fn start(options: Options) -> Result<Prepared, Box<dyn Error>> {
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
+        .with(options.log.clone())
+        .init();
+    let workflows = workflow_file::load_folder(&options.workflows)?;
+    serve::prepare(options, workflows).await
+}
+
+fn fail(error: &dyn Error, code: ExitCode) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "server: {}", chain(error));
+    code
+}

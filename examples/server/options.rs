@@ -1,0 +1,353 @@
+//! What the command line and the environment say.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::filter::Targets;
+use url::Url;
+
+/// The workflows that come with the server, as seen from the folder of the workspace.
+pub(crate) const BUNDLED_WORKFLOWS: &str = "examples/workflows";
+
+/// The checked options of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Where to listen. Port 0 is any free port.
+    pub(crate) listen: SocketAddr,
+    /// The folder of the database, the keys and the artifacts.
+    pub(crate) data: PathBuf,
+    /// The folder of the workflow files.
+    pub(crate) workflows: PathBuf,
+    /// What URLs start with, when it is not the address listened on.
+    base_url: Option<Url>,
+    /// Where runs are kept.
+    pub(crate) store: StoreChoice,
+    /// What a 202 survives.
+    pub(crate) durability: DurabilityChoice,
+    /// How many runs execute at once; 0 executes none, `None` is the default of the library.
+    pub(crate) workers: Option<usize>,
+    /// The admin token, when it is given rather than made.
+    pub(crate) admin_token: Option<Secret>,
+    /// The file of the key that seals tokens.
+    pub(crate) token_key: PathBuf,
+    /// How long runs may go on after a signal to stop.
+    pub(crate) shutdown_timeout: Duration,
+    /// Which log lines are written.
+    pub(crate) log: Targets,
+}
+
+/// Where runs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoreChoice {
+    /// In a database in the data folder.
+    Sled,
+    /// In memory: gone when the server ends.
+    Memory,
+}
+
+/// What an answered call survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityChoice {
+    /// A power loss.
+    Power,
+    /// The death of the process.
+    Process,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The text, for the one place that needs it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(***)")
+    }
+}
+
+/// Why there are no options.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CommandLineError {
+    /// Help or the version was asked for: text for standard output, and exit code 0.
+    #[error("{0}")]
+    Information(String),
+    /// Something is wrong: one line for standard error, and exit code 2.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// The example server: starts workflows when their webhooks are called.
+#[derive(Parser)]
+#[command(name = "server", version)]
+struct Flags {
+    /// Where to listen
+    #[arg(long, env = "WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// The folder of the database, the keys and the artifacts; made when it is not there
+    #[arg(long, env = "WEBHOOK_DATA", value_name = "DIR", default_value = "data")]
+    data: PathBuf,
+    /// The folder of the workflow files
+    #[arg(long, env = "WEBHOOK_WORKFLOWS", value_name = "DIR", default_value = BUNDLED_WORKFLOWS)]
+    workflows: PathBuf,
+    /// What URLs start with, such as https://hooks.example.com [default: the address listened on]
+    #[arg(long, env = "WEBHOOK_BASE_URL", value_name = "URL", value_parser = base_url)]
+    base_url: Option<Url>,
+    /// Where runs are kept: sled (a database in the data folder) or memory (gone when the server ends)
+    #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE", default_value = "sled")]
+    store: String,
+    /// What an answered call survives: the loss of power, or the end of the process
+    #[arg(long, env = "WEBHOOK_DURABILITY", value_name = "WHAT", default_value = "power")]
+    durability: DurabilityChoice,
+    /// How many runs execute at once; 0 accepts calls and executes nothing [default: 16]
+    #[arg(long, env = "WEBHOOK_WORKERS", value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u16).range(0..=400))]
+    workers: Option<u16>,
+    /// The token for the management API; shows in process lists, so prefer --admin-token-file [default: made at
+    /// the first start]
+    #[arg(long, env = "WEBHOOK_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    admin_token: Option<OsString>,
+    /// A file that holds the token for the management API
+    #[arg(long, env = "WEBHOOK_ADMIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "admin_token")]
+    admin_token_file: Option<PathBuf>,
+    /// The file of the key that seals tokens; made when it is not there [default: token.key in the data folder]
+    #[arg(long, env = "WEBHOOK_TOKEN_KEY", value_name = "FILE")]
+    token_key: Option<PathBuf>,
+    /// How many seconds runs may go on after a signal to stop
+    #[arg(long, env = "WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30",
+          value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    shutdown_timeout: u32,
+    /// Which log lines are written to standard error, such as info, trace or info,webhook_core=debug
+    #[arg(long, env = "WEBHOOK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
+    log: Targets,
+}
+
+impl Options {
+    /// Reads the command line and the environment of this process.
+    pub(crate) fn from_process() -> Result<Self, CommandLineError> {
+        Self::parse(std::env::args_os())
+    }
+
+    /// Reads a command line, whose first part is the program, and the environment of this process.
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, CommandLineError> {
+        let flags = Flags::try_parse_from(arguments).map_err(|error| command_line_error(&error))?;
+        let admin_token = match (flags.admin_token, flags.admin_token_file) {
+            (Some(token), _) => Some(admin_token(token.to_str(), "--admin-token")?),
+            (None, Some(file)) => Some(admin_token_from(&file)?),
+            (None, None) => None,
+        };
+        Ok(Self {
+            listen: flags.listen,
+            token_key: flags.token_key.unwrap_or_else(|| flags.data.join("token.key")),
+            data: flags.data,
+            workflows: flags.workflows,
+            base_url: flags.base_url,
+            store: store(&flags.store)?,
+            durability: flags.durability,
+            workers: flags.workers.map(usize::from),
+            admin_token,
+            shutdown_timeout: Duration::from_secs(flags.shutdown_timeout.into()),
+            log: flags.log,
+        })
+    }
+
+    /// What URLs start with, once the server listens on `bound`. Ends with a slash only if it has no path.
+    pub(crate) fn base_url(&self, bound: SocketAddr) -> Result<Url, url::ParseError> {
+        match &self.base_url {
+            Some(url) => Ok(url.clone()),
+            None => format!("http://{}", reachable(bound)).parse(),
+        }
+    }
+
+    /// Whether these are the workflows that come with the server.
+    pub(crate) fn uses_bundled_workflows(&self) -> bool {
+        self.workflows == Path::new(BUNDLED_WORKFLOWS)
+    }
+}
+
+/// An address that a client on this machine can call; nobody can call the address that stands for all.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    match bound.ip() {
+        IpAddr::V4(address) if address.is_unspecified() => (Ipv4Addr::LOCALHOST, bound.port()).into(),
+        IpAddr::V6(address) if address.is_unspecified() => (Ipv6Addr::LOCALHOST, bound.port()).into(),
+        _ => bound,
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error: url::ParseError| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        Err("it must start with http:// or https://".to_owned())
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Err("it must have no user name and no password".to_owned())
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Err("it must have no query and no fragment".to_owned())
+    } else {
+        Ok(url)
+    }
+}
+
+fn log_filter(text: &str) -> Result<Targets, String> {
+    text.parse().map_err(|error: tracing_subscriber::filter::ParseError| error.to_string())
+}
+
+/// The messages do not repeat the value: the URL of a database may hold a password.
+fn store(text: &str) -> Result<StoreChoice, CommandLineError> {
+    match text {
+        "sled" => Ok(StoreChoice::Sled),
+        "memory" => Ok(StoreChoice::Memory),
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => Err(
+            CommandLineError::Usage("--store: PostgreSQL is not built in yet; use sled or memory".to_owned()),
+        ),
+        _ => Err(CommandLineError::Usage("--store: must be sled or memory".to_owned())),
+    }
+}
+
+fn admin_token_from(file: &Path) -> Result<Secret, CommandLineError> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => admin_token(Some(text.trim_end_matches(['\r', '\n'])), "--admin-token-file"),
+        Err(error) => Err(CommandLineError::Usage(format!(
+            "--admin-token-file: {} cannot be read: {error}",
+            file.display()
+        ))),
+    }
+}
+
+/// Accepts what a client can send in an `Authorization` header.
+fn admin_token(text: Option<&str>, flag: &str) -> Result<Secret, CommandLineError> {
+    match text {
+        Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Secret(text.to_owned()))
+        }
+        _ => Err(CommandLineError::Usage(format!(
+            "{flag}: the token must be one or more visible ASCII characters without spaces"
+        ))),
+    }
+}
+
+fn command_line_error(error: &clap::Error) -> CommandLineError {
+    let text = error.to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return CommandLineError::Information(text);
+    }
+    // What follows the first empty line is advice on how to ask for help.
+    let lines = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
+    let line = lines.collect::<Vec<_>>().join(" ");
+    CommandLineError::Usage(line.strip_prefix("error: ").unwrap_or(&line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CANARY: &str = "canary-5f1c2a";
+
+    fn parse(arguments: &[&str]) -> Result<Options, CommandLineError> {
+        Options::parse(["server"].iter().chain(arguments))
+    }
+
+    fn usage(arguments: &[&str]) -> String {
+        match parse(arguments) {
+            Err(CommandLineError::Usage(message)) => message,
+            other => panic!("{arguments:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let options = parse(&[]).unwrap();
+        assert_eq!(options.listen, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(options.data, Path::new("data"));
+        assert_eq!(options.token_key, Path::new("data/token.key"));
+        assert!(options.uses_bundled_workflows());
+        assert_eq!((options.store, options.durability), (StoreChoice::Sled, DurabilityChoice::Power));
+        assert_eq!((options.workers, options.admin_token.clone()), (None, None));
+        assert_eq!(options.shutdown_timeout, Duration::from_secs(30));
+        assert_eq!(options.base_url(options.listen).unwrap().as_str(), "http://127.0.0.1:8080/");
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        use clap::CommandFactory;
+        for argument in Flags::command().get_arguments() {
+            let name = argument.get_long().unwrap().to_uppercase().replace('-', "_");
+            let variable = argument.get_env().map(|variable| variable.to_string_lossy().into_owned());
+            assert_eq!(variable, Some(format!("WEBHOOK_{name}")));
+        }
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn urls_start_with_an_address_that_can_be_called() {
+        let options = parse(&["--listen", "0.0.0.0:0"]).unwrap();
+        let base = |bound: &str| options.base_url(bound.parse().unwrap()).unwrap().to_string();
+        assert_eq!(base("0.0.0.0:4711"), "http://127.0.0.1:4711/");
+        assert_eq!(base("[::]:4711"), "http://[::1]:4711/");
+        assert_eq!(base("192.0.2.1:80"), "http://192.0.2.1/");
+        let options = parse(&["--base-url", "https://hooks.example.com/in"]).unwrap();
+        assert_eq!(options.base_url(options.listen).unwrap().as_str(), "https://hooks.example.com/in");
+    }
+
+    #[test]
+    fn a_bad_flag_is_one_line_that_names_it() {
+        for (arguments, expected) in [
+            (vec!["--listen", "somewhere"], "--listen"),
+            (vec!["--base-url", "ftp://example.com"], "http:// or https://"),
+            (vec!["--base-url", "https://example.com/?a"], "no query"),
+            (vec!["--store", "redis"], "--store"),
+            (vec!["--durability", "none"], "--durability"),
+            (vec!["--workers", "-1"], "--workers"),
+            (vec!["--workers", "401"], "--workers"),
+            (vec!["--shutdown-timeout", "soon"], "--shutdown-timeout"),
+            (vec!["--log", "info=loud"], "--log"),
+            (vec!["--no-such-flag"], "--no-such-flag"),
+            (vec!["--data"], "--data"),
+            (vec!["stray"], "stray"),
+            (vec!["--admin-token", ""], "--admin-token"),
+            (vec!["--admin-token-file", "/no/such/file"], "/no/such/file"),
+            (vec!["--admin-token", "a", "--admin-token-file", "b"], "--admin-token-file"),
+        ] {
+            let message = usage(&arguments);
+            assert!(message.contains(expected), "{arguments:?}: {message}");
+            assert!(!message.contains('\n') && !message.starts_with("error"), "{message}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_in_no_message_and_no_debug_text() {
+        let database = format!("postgres://user:{CANARY}@localhost/db");
+        let message = usage(&["--store", &database]);
+        assert!(message.contains("not built in yet") && !message.contains(CANARY));
+        assert!(!usage(&["--admin-token", &format!("{CANARY} x")]).contains(CANARY));
+        let options = parse(&["--admin-token", CANARY]).unwrap();
+        assert!(!format!("{options:?}").contains(CANARY));
+        assert_eq!(options.admin_token.unwrap().expose(), CANARY);
+    }
+
+    #[test]
+    fn a_token_file_may_end_with_a_line_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{CANARY}\r\n")).unwrap();
+        let options = parse(&["--admin-token-file", file.path().to_str().unwrap()]).unwrap();
+        assert_eq!(options.admin_token.unwrap().expose(), CANARY);
+    }
+
+    #[test]
+    fn help_is_information_and_names_every_flag() {
+        let Err(CommandLineError::Information(help)) = parse(&["--help"]) else { panic!("no help") };
+        for flag in ["--listen", "--store", "--admin-token-file", "WEBHOOK_BASE_URL"] {
+            assert!(help.contains(flag), "{help}");
+        }
+    }
+}

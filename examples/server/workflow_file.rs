@@ -1,0 +1,416 @@
+//! Workflow files: TOML that declares a workflow and says what executes it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use webhook_core::executor::Workflow;
+use webhook_core::id::WorkflowKey;
+use webhook_core::parameters::{InvalidBlocks, ParameterBlock, ParameterBlocks};
+use webhook_process::{Command, CommandWorkflow};
+
+use crate::report::Report;
+use crate::section::{Document, Entry, Problem, Section};
+
+/// A workflow and what executes it.
+#[derive(Debug)]
+pub(crate) struct LoadedWorkflow {
+    /// As hosts see it.
+    pub(crate) workflow: Arc<Workflow>,
+    /// What executes it.
+    pub(crate) action: Action,
+}
+
+/// What executes a workflow.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// An external command.
+    Command(Box<CommandWorkflow>),
+    /// Queries and a template.
+    Report(Box<Report>),
+    /// Nothing: it succeeds at once.
+    Noop,
+}
+
+/// Why the workflows cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkflowFileError {
+    /// The folder or a file cannot be read.
+    #[error("{} cannot be read", .path.display())]
+    Unreadable {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not as it must be.
+    #[error("{0}")]
+    Invalid(Problem),
+    /// Two files declare the same workflow.
+    #[error("{} and {} both declare the workflow {workflow}", .first.display(), .second.display())]
+    Duplicate {
+        /// The workflow.
+        workflow: WorkflowKey,
+        /// The first file by name.
+        first: PathBuf,
+        /// The second file by name.
+        second: PathBuf,
+    },
+}
+
+/// Loads every `*.toml` of a folder, in the order of their names. Other files and folders are passed over.
+///
+/// # Errors
+/// [`WorkflowFileError`] for the first thing that is wrong.
+pub(crate) fn load_folder(folder: &Path) -> Result<Vec<LoadedWorkflow>, WorkflowFileError> {
+    let unreadable = |source| WorkflowFileError::Unreadable { path: folder.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut declared_in: BTreeMap<WorkflowKey, PathBuf> = BTreeMap::new();
+    let mut loaded = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| WorkflowFileError::Unreadable { path: file.clone(), source })?;
+        let own = load(&file, &text).map_err(WorkflowFileError::Invalid)?;
+        let workflow = own.workflow.key.clone();
+        if let Some(first) = declared_in.insert(workflow.clone(), file.clone()) {
+            return Err(WorkflowFileError::Duplicate { workflow, first, second: file });
+        }
+        loaded.push(own);
+    }
+    Ok(loaded)
+}
+
+/// Reads one file. Paths in it are relative to its folder.
+pub(crate) fn load(file: &Path, text: &str) -> Result<LoadedWorkflow, Problem> {
+    let folder = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let document = Document { file, text };
+    let table = document.parse()?;
+    let mut root = Section::root(document, &table);
+    let kind = root.require("kind")?;
+    let kind = kind.text()?.parse().map_err(|error| kind.problem(format!("{error}")))?;
+    let id = root.require("id")?;
+    let id = id.text()?.parse().map_err(|error| id.problem(format!("{error}")))?;
+    let title = root.require("title")?.text()?;
+    let blocks = match root.take("parameters") {
+        Some(entry) => parameters(&entry)?,
+        None => ParameterBlocks::default(),
+    };
+    let workflow = Workflow::new(WorkflowKey::new(kind, id), title, blocks);
+    let actions = ["command", "notebook", "report", "noop"].map(|name| (name, root.take(name)));
+    let mut given = actions.into_iter().filter_map(|(name, entry)| Some((name, entry?)));
+    let (name, entry) = given.next().ok_or_else(|| {
+        root.problem("one of [command], [notebook], [report] and [noop] is needed to say what executes it")
+    })?;
+    if let Some((other, entry)) = given.next() {
+        return Err(
+            entry.problem(format!("only one thing executes a workflow, and [{name}] and [{other}] are two"))
+        );
+    }
+    let loaded = act(name, &entry, workflow, folder)?;
+    root.finish()?;
+    Ok(loaded)
+}
+
+fn act(name: &str, entry: &Entry<'_>, workflow: Workflow, folder: &Path) -> Result<LoadedWorkflow, Problem> {
+    let mut section = entry.section()?;
+    let (workflow, action) = match name {
+        "command" => {
+            let own = CommandWorkflow::new(workflow, command(&mut section, folder)?)
+                .map_err(|error| entry.problem(error.to_string()))?;
+            (own.workflow().clone(), Action::Command(Box::new(own)))
+        }
+        "report" => {
+            let report = Report::load(&mut section, folder, &workflow)?;
+            (Arc::new(workflow), Action::Report(Box::new(report)))
+        }
+        "noop" => (Arc::new(workflow), Action::Noop),
+        _ => return Err(entry.problem("this build has no notebook support yet; use [command] or [report]")),
+    };
+    section.finish()?;
+    Ok(LoadedWorkflow { workflow, action })
+}
+
+fn parameters(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
+    let items = entry.items()?;
+    let mut blocks = Vec::new();
+    for item in &items {
+        blocks.push(parameter(item)?);
+    }
+    ParameterBlocks::new(blocks).map_err(|error| {
+        // Each block is fine by itself, so one of them repeats a name.
+        let named = |name: &str| items.iter().rfind(|item| name_of(item) == Some(name));
+        let place = error.problems.first().and_then(|problem| named(&problem.parameter)).unwrap_or(entry);
+        place.problem(messages(&error))
+    })
+}
+
+fn name_of<'a>(item: &Entry<'a>) -> Option<&'a str> {
+    item.section().ok()?.take("name")?.text().ok()
+}
+
+fn parameter(item: &Entry<'_>) -> Result<ParameterBlock, Problem> {
+    let mut section = item.section()?;
+    let name = section.require("name")?;
+    let kind = section.require("type")?;
+    let kind_of_value = kind.text()?.parse().map_err(|error| kind.problem(format!("{error}")))?;
+    let mut block = ParameterBlock::new(name.text()?, kind_of_value);
+    if let Some(required) = section.take("required") {
+        block.required = required.boolean()?;
+    }
+    if let Some(secret) = section.take("secret") {
+        block.secret = secret.boolean()?;
+    }
+    if let Some(description) = section.take("description") {
+        block.description = Some(description.text()?.to_owned());
+    }
+    if let Some(choices) = section.take("choices") {
+        for choice in choices.items()? {
+            block.choices.push(choice.any_text()?.to_owned());
+        }
+    }
+    let default = section.take("default");
+    section.finish()?;
+    check(&block).map_err(|error| item.problem(messages(&error)))?;
+    if let Some(default) = default {
+        block.default = Some(default.json()?);
+        check(&block).map_err(|error| default.problem(messages(&error)))?;
+    }
+    Ok(block)
+}
+
+fn check(block: &ParameterBlock) -> Result<(), InvalidBlocks> {
+    ParameterBlocks::new(vec![block.clone()]).map(|_| ())
+}
+
+fn messages(error: &InvalidBlocks) -> String {
+    error.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+/// A program with a slash in it is relative to the folder of the file, and so is the working folder, which is that
+/// folder itself when none is given.
+fn command(section: &mut Section<'_>, folder: &Path) -> Result<Command, Problem> {
+    let folder = std::path::absolute(folder).map_err(|error| section.problem(error.to_string()))?;
+    let program = section.require("program")?.text()?;
+    let mut command =
+        if program.contains('/') { Command::new(folder.join(program)) } else { Command::new(program) };
+    if let Some(arguments) = section.take("args") {
+        for argument in arguments.items()? {
+            command = command.with_arguments([argument.any_text()?]);
+        }
+    }
+    command = match section.take("cwd") {
+        Some(own) => command.with_folder(folder.join(own.text()?)),
+        None => command.with_folder(folder),
+    };
+    if let Some(variables) = section.take("env") {
+        for (name, value) in variables.section()?.take_all() {
+            command = command.with_variable(name, value.any_text()?);
+        }
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HEAD: &str = "kind = 'report'\nid = 'a'\ntitle = 'A'\n";
+
+    fn load_text(text: &str) -> Result<LoadedWorkflow, Problem> {
+        load(Path::new("workflows/a.toml"), text)
+    }
+
+    fn problem(text: &str) -> String {
+        load_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let text = r#"
+            kind = "report"
+            id = "daily-sales"
+            title = "Daily sales"
+            [[parameters]]
+            name = "region"
+            type = "choice"
+            choices = ["EMEA", "APAC"]
+            default = "EMEA"
+            description = "Where"
+            [[parameters]]
+            name = "password"
+            type = "text"
+            required = true
+            secret = true
+            [command]
+            program = "./sales.py"
+            args = ["--all", ""]
+            cwd = "work"
+            env = { TZ = "UTC" }
+        "#;
+        let loaded = load_text(text).unwrap();
+        assert_eq!(loaded.workflow.key.to_string(), "report/daily-sales");
+        assert_eq!(loaded.workflow.title, "Daily sales");
+        let region = loaded.workflow.parameters.get("region").unwrap();
+        assert_eq!(region.choices, ["EMEA", "APAC"]);
+        assert_eq!(region.default, Some("EMEA".into()));
+        assert_eq!(region.description.as_deref(), Some("Where"));
+        let password = loaded.workflow.parameters.get("password").unwrap();
+        assert!(password.required && password.secret);
+        let Action::Command(own) = loaded.action else { panic!("no command") };
+        let folder = std::path::absolute("workflows").unwrap();
+        assert_eq!(own.command().program, folder.join("./sales.py"));
+        assert_eq!(own.command().arguments, ["--all", ""]);
+        assert_eq!(own.command().folder, Some(folder.join("work")));
+        assert_eq!(own.command().environment["TZ"], "UTC");
+    }
+
+    #[test]
+    fn dates_and_times_become_text_and_other_defaults_their_json() {
+        let text = format!(
+            "{HEAD}[noop]\n\
+             [[parameters]]\nname = 'day'\ntype = 'date'\ndefault = 2026-01-31\n\
+             [[parameters]]\nname = 'moment'\ntype = 'datetime'\ndefault = 2026-01-31 08:00:00Z\n\
+             [[parameters]]\nname = 'count'\ntype = 'integer'\ndefault = 0x10\n\
+             [[parameters]]\nname = 'rate'\ntype = 'number'\ndefault = 0.5\n\
+             [[parameters]]\nname = 'all'\ntype = 'json'\ndefault = {{ a = [1, true, 2026-01-31] }}\n"
+        );
+        let loaded = load_text(&text).unwrap();
+        let default = |name: &str| loaded.workflow.parameters.get(name).unwrap().default.clone().unwrap();
+        assert_eq!(default("day"), "2026-01-31");
+        assert_eq!(default("moment"), "2026-01-31T08:00:00Z");
+        assert_eq!(default("count"), 16);
+        assert_eq!(default("rate"), 0.5);
+        assert_eq!(default("all"), json!({"a": [1, true, "2026-01-31"]}));
+    }
+
+    #[test]
+    fn a_problem_names_file_line_and_key() {
+        let parameter =
+            |lines: &str| problem(&format!("{HEAD}[noop]\n[[parameters]]\nname = 'n'\n{lines}\n"));
+        for (message, expected) in [
+            (
+                parameter("type = 'strng'"),
+                "workflows/a.toml:7: parameters[0].type: \"strng\" is not a parameter type",
+            ),
+            (parameter("type = 'integer'\ndefault = 'x'"), "workflows/a.toml:8: parameters[0].default: "),
+            (
+                parameter("type = 'number'\ndefault = nan"),
+                "workflows/a.toml:8: parameters[0].default: must be a finite",
+            ),
+            (
+                parameter("type = 'text'\nrequired = 1"),
+                "workflows/a.toml:8: parameters[0].required: must be true or",
+            ),
+            (
+                parameter("type = 'choice'\nchoices = [1]"),
+                "workflows/a.toml:8: parameters[0].choices[0]: must be text",
+            ),
+            (parameter("type = 'choice'"), "workflows/a.toml:5: parameters[0]: a choice needs"),
+            (
+                parameter("type = 'text'\nmin = 1"),
+                "workflows/a.toml:8: parameters[0].min: unknown key; the keys here are name,",
+            ),
+            (parameter(""), "workflows/a.toml:5: parameters[0]: the key type is missing"),
+            (
+                problem("kind = 'Report'\nid = 'a'\ntitle = 'A'\n"),
+                "workflows/a.toml:1: kind: workflow kind must match",
+            ),
+            (problem("kind = 'report'\nid = '/'\n"), "workflows/a.toml:2: id: workflow id must match"),
+            (problem("kind = 'report'\nid = 'a'\n"), "workflows/a.toml:1: the key title is missing"),
+            (
+                problem("kind = 'report'\nid = 'a'\ntitle = ''\n"),
+                "workflows/a.toml:3: title: must not be empty",
+            ),
+            (problem(&format!("{HEAD}[noop]\nfast = true\n")), "workflows/a.toml:5: noop.fast: unknown key"),
+            (problem(&format!("color = 1\n{HEAD}[noop]\n")), "workflows/a.toml:1: color: unknown key"),
+            (
+                problem(&format!("{HEAD}[command]\nargs = []\n")),
+                "workflows/a.toml:4: command: the key program is missing",
+            ),
+            (problem("kind = 'report'\nid =\n"), "workflows/a.toml:2: "),
+            (problem(&format!("{HEAD}id = 'b'\n")), "workflows/a.toml:4: duplicate key"),
+        ] {
+            assert!(message.starts_with(expected), "{message:?} does not start with {expected:?}");
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_parameter_is_refused_where_it_is_repeated() {
+        let one = "[[parameters]]\nname = 'n'\ntype = 'text'\n";
+        let message = problem(&format!("{HEAD}[noop]\n{one}{one}"));
+        assert!(message.starts_with("workflows/a.toml:8: parameters[1]: "), "{message}");
+    }
+
+    #[test]
+    fn colliding_variables_of_a_command_are_refused() {
+        let text = format!(
+            "{HEAD}[command]\nprogram = 'true'\n\
+             [[parameters]]\nname = 'a-b'\ntype = 'text'\n[[parameters]]\nname = 'a_b'\ntype = 'text'\n"
+        );
+        let message = problem(&text);
+        assert!(
+            message.starts_with("workflows/a.toml:4: command: ") && message.contains("PARAM_A_B"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn exactly_one_thing_executes_a_workflow() {
+        assert!(problem(HEAD).starts_with("workflows/a.toml:1: one of [command], [notebook], [report]"));
+        let message = problem(&format!("{HEAD}[noop]\n[command]\nprogram = 'true'\n"));
+        assert!(message.contains("[command] and [noop] are two"), "{message}");
+        let message = problem(&format!("{HEAD}[notebook]\npath = 'a.ipynb'\n"));
+        assert_eq!(
+            message,
+            "workflows/a.toml:4: notebook: this build has no notebook support yet; use [command] or [report]"
+        );
+    }
+
+    #[test]
+    fn a_secret_default_that_does_not_fit_is_not_shown() {
+        let message = problem(&format!(
+            "{HEAD}[noop]\n[[parameters]]\nname = 'n'\ntype = 'integer'\nsecret = true\ndefault = 'canary-5f1c2a'\n"
+        ));
+        assert!(message.contains("parameters[0].default") && !message.contains("canary"), "{message}");
+    }
+
+    #[test]
+    fn a_workflow_declared_in_two_files_is_refused_with_both_names() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.toml", "b.toml"] {
+            std::fs::write(folder.path().join(name), format!("{HEAD}[noop]\n")).unwrap();
+        }
+        std::fs::write(folder.path().join("notes.txt"), "no workflow").unwrap();
+        let message = load_folder(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("a.toml and ") && message.contains("b.toml both declare"), "{message}");
+        assert!(message.contains("report/a"), "{message}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let message = load_folder(Path::new("/no/such/folder")).unwrap_err().to_string();
+        assert_eq!(message, "/no/such/folder cannot be read");
+    }
+
+    #[test]
+    fn the_bundled_workflows_load() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
+        let loaded = load_folder(&folder).unwrap();
+        let keys: Vec<_> = loaded.iter().map(|own| own.workflow.key.to_string()).collect();
+        assert_eq!(keys, ["report/daily-sales", "report/echo", "report/noop"]);
+    }
+}

@@ -1,0 +1,158 @@
+//! The architecture, held as a test: who may import whom, and under which licences dependencies come.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The modules of webhook-core in layers. A module may import those of earlier layers; those of one layer may
+/// import each other only where `true` says that the layer is one piece.
+const LAYERS: [(&[&str], bool); 8] = [
+    (&["error"], false),
+    (&["id", "token", "parameters", "retry", "clock"], false),
+    (&["webhook"], false),
+    (&["run"], false),
+    (&["events", "executor", "notifier"], false),
+    (&["store"], false),
+    (&["live"], false),
+    (&["service", "trigger", "worker", "management", "memory", "conformance"], true),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The modules named after `crate::` in the code of a file, less its unit tests and comments.
+fn imports(source: &str) -> BTreeSet<String> {
+    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut found = BTreeSet::new();
+    for line in lines {
+        for part in line.split("crate::").skip(1) {
+            let name: String = part.chars().take_while(|it| it.is_ascii_lowercase() || *it == '_').collect();
+            found.insert(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn modules_of_webhook_core_import_only_what_stands_before_them() {
+    let source = root().join("webhook-core/src");
+    let layer_of = |module: &str| LAYERS.iter().position(|(modules, _)| modules.contains(&module));
+    let mut seen = BTreeSet::new();
+    for file in rust_files(&source) {
+        let relative = file.strip_prefix(&source).unwrap();
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let is_test =
+            relative.iter().any(|part| part == "tests" || part == "tests.rs" || part == "properties.rs");
+        if module == "lib" || is_test {
+            continue;
+        }
+        let layer = layer_of(&module).unwrap_or_else(|| panic!("{module} stands in no layer"));
+        seen.insert(module.clone());
+        for import in imports(&std::fs::read_to_string(&file).unwrap()) {
+            let Some(imported) = layer_of(&import) else { continue };
+            let allowed = import == module || imported < layer || (imported == layer && LAYERS[layer].1);
+            assert!(allowed, "{} imports {import}", relative.display());
+        }
+    }
+    assert_eq!(seen.len(), LAYERS.iter().map(|(modules, _)| modules.len()).sum::<usize>());
+}
+
+/// What cargo knows of all packages that are built on this platform.
+fn metadata() -> Value {
+    let version = Command::new("rustc").arg("-vV").output().unwrap().stdout;
+    let version = String::from_utf8(version).unwrap();
+    let platform = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", platform])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The direct dependencies of each workspace crate, less those for tests.
+fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .filter(|package| package["name"].as_str().unwrap().starts_with("webhook-"))
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            let used = dependencies.filter(|dependency| dependency["kind"].is_null());
+            let names = used.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect();
+            (package["name"].as_str().unwrap().to_owned(), names)
+        })
+        .collect()
+}
+
+#[test]
+fn adapters_import_the_core_and_no_other_adapter() {
+    let dependencies = dependencies(&metadata());
+    assert!(dependencies.len() >= 6, "{:?}", dependencies.keys());
+    for (name, used) in &dependencies {
+        let ours: BTreeSet<&str> =
+            used.iter().map(String::as_str).filter(|used| used.starts_with("webhook-")).collect();
+        let expected: BTreeSet<&str> = match name.as_str() {
+            "webhook-core" | "webhook-examples" => BTreeSet::new(),
+            "webhook-warp" => BTreeSet::from(["webhook-core", "webhook-http"]),
+            _ => BTreeSet::from(["webhook-core"]),
+        };
+        assert_eq!(ours, expected, "{name}");
+    }
+    let foreign = ["warp", "hyper", "http", "sled", "reqwest", "lettre", "tokio-postgres", "sqlx"];
+    for name in foreign {
+        assert!(!dependencies["webhook-core"].contains(name), "webhook-core names {name}");
+        if name != "http" {
+            assert!(!dependencies["webhook-http"].contains(name), "webhook-http names {name}");
+        }
+    }
+}
+
+#[test]
+fn every_dependency_comes_under_a_licence_that_is_allowed() {
+    let rules = std::fs::read_to_string(root().join("deny.toml")).unwrap();
+    let rules: toml::Table = toml::from_str(&rules).unwrap();
+    let allowed: BTreeSet<&str> = rules["licenses"]["allow"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|licence| licence.as_str().unwrap())
+        .collect();
+    for package in metadata()["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or_else(|| panic!("{name} names no licence"));
+        // Of alternatives one must be allowed, and of a conjunction each part.
+        let choices = licence.replace(['(', ')'], "").replace('/', " OR ");
+        let fits = choices
+            .split(" OR ")
+            .any(|choice| choice.split(" AND ").all(|part| allowed.contains(part.trim())));
+        assert!(fits, "{name} comes under {licence}");
+    }
+}
+
+#[test]
+fn changelog_readme_and_licences_are_there() {
+    for file in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+        assert!(root().join(file).is_file(), "{file}");
+    }
+}

@@ -1,0 +1,86 @@
+//! The example server with its bundled workflows, and calling it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::process::Process;
+
+/// A server at work. It is killed when this is dropped, and stopped properly by [`Server::stop`].
+pub(crate) struct Server {
+    process: Process,
+    data: PathBuf,
+    /// The URL of the demo webhook.
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+}
+
+impl Server {
+    /// Starts a server on a free port and waits until it has said where it is.
+    pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
+        let mut all = vec!["--data", data.to_str().unwrap()];
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        all.extend(arguments);
+        let mut process = Process::spawn(&all);
+        let greeting = process.greeting();
+        let url = greeting.split('\'').nth(1).expect("a quoted URL").to_owned();
+        Self { process, data: data.to_owned(), url, client: reqwest::Client::new() }
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        self.url.split_once("token=").unwrap().1
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let address = self.url.split('/').nth(2).unwrap();
+        address.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        std::fs::read_to_string(self.data.join("admin.token")).unwrap().trim().to_owned()
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Response {
+        request.send().await.unwrap()
+    }
+
+    /// Calls the management API.
+    pub(crate) async fn admin(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> (reqwest::StatusCode, Value) {
+        let url = format!("http://127.0.0.1:{}/admin/api/v1{path}", self.port());
+        let method = method.parse().unwrap();
+        let request = self.client.request(method, url).bearer_auth(token);
+        let request = if let Some(body) = body { request.json(&body) } else { request };
+        let answer = self.send(request).await;
+        (answer.status(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Asks the server to stop, checks that it does so cleanly, and answers its log.
+    pub(crate) fn stop(self) -> String {
+        self.process.stop(Duration::from_secs(40))
+    }
+}
+
+/// Reads every file below a folder.
+pub(crate) fn each_file(folder: &Path, act: &mut impl FnMut(&Path, &[u8])) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            each_file(&path, act);
+        } else {
+            act(&path, &std::fs::read(&path).unwrap());
+        }
+    }
+}

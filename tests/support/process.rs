@@ -1,0 +1,126 @@
+//! The example server as a process: starting, stopping and killing it.
+
+// Each test target uses a part of this.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The example server that was built together with this test.
+pub(crate) fn server_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    profile.join("examples").join(format!("server{}", std::env::consts::EXE_SUFFIX))
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(server_program());
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEBHOOK_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the server with arguments it refuses, and answers its exit code and what it said.
+pub(crate) fn fails_to_start(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = command(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A server that was started. It is killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    /// Starts a server and does not wait for it.
+    pub(crate) fn spawn(arguments: &[&str]) -> Self {
+        let mut child = command(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", server_program().display()));
+        let mut errors = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            errors.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let output = child.stdout.take().map(BufReader::new);
+        Self { child, output, log: Some(log) }
+    }
+
+    /// Waits until the server has said on standard output how to go on, and answers what it said. Its store is
+    /// open then and its port bound.
+    pub(crate) fn greeting(&mut self) -> String {
+        let mut said = String::new();
+        let mut output = self.output.take().expect("a server greets once");
+        loop {
+            let from = said.len();
+            if output.read_line(&mut said).unwrap() == 0 {
+                let status = self.child.wait().unwrap();
+                panic!("the server did not start ({status}): {}", self.taken_log());
+            }
+            // The last line names the place of the admin token.
+            if said[..from].ends_with("Admin token:\n") {
+                return said;
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the server with SIGKILL and answers its log. A server that had ended by itself is a failure.
+    pub(crate) fn kill(mut self) -> String {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("the server ended by itself ({status}): {}", self.taken_log());
+        }
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.taken_log()
+    }
+
+    /// Waits until the server has ended, and answers how, and its log.
+    pub(crate) fn ended_within(mut self, patience: Duration) -> (ExitStatus, String) {
+        let deadline = Instant::now() + patience;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the server has not ended within {patience:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        (status, self.taken_log())
+    }
+
+    /// Asks the server to stop, checks that it does so cleanly, and answers its log.
+    pub(crate) fn stop(self, patience: Duration) -> String {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let (status, log) = self.ended_within(patience);
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+
+    fn taken_log(&mut self) -> String {
+        self.log.take().map(|log| log.join().unwrap()).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
