@@ -156,3 +156,11 @@ fn changelog_readme_and_licences_are_there() {
         assert!(root().join(file).is_file(), "{file}");
     }
 }
+
+#[test]
+fn the_quick_start_of_the_readme_is_the_minimal_example() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let (readme, example) = (read("README.md"), read("examples/minimal/main.rs"));
+    let code = example.find("use std").map(|start| example[start..].trim_end()).unwrap();
+    assert!(readme.contains(code), "README.md and examples/minimal/main.rs differ");
+}

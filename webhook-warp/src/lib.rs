@@ -27,3 +27,8 @@ pub use routes::{
     PeerAddress, all_routes, management_routes, not_found, routes, status_routes, trigger_routes,
 };
 pub use webhook_http::{AdminAccess, AdminToken};
+
+/// The quick start of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

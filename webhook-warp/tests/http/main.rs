@@ -1,0 +1,13 @@
+//! The whole contract over a real socket with a real HTTP client.
+
+#![allow(clippy::unwrap_used)]
+
+mod broken;
+mod managed_runs;
+mod management;
+mod mounting;
+mod refused;
+mod server;
+mod status;
+mod support;
+mod trigger;

@@ -1,0 +1,95 @@
+//! The filters among a host's own.
+
+use std::convert::Infallible;
+
+use serde_json::json;
+use warp::{Filter, Rejection, Reply};
+use webhook_warp::AdminAccess;
+use webhook_warp::server::Server;
+
+use crate::support::{ADMIN, World, content, problem};
+
+/// Serves a filter beside a world, and gives its base URL.
+async fn serve<F, R>(filter: F) -> String
+where
+    F: Filter<Extract = (R,)> + Send + Sync + 'static,
+    F::Error: Into<Rejection>,
+    R: Reply + Send + 'static,
+{
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let base = format!("http://{}", server.local_address().unwrap());
+    tokio::spawn(server.serve(filter, std::future::pending()));
+    base
+}
+
+async fn own_recover(rejection: Rejection) -> Result<impl Reply, Infallible> {
+    let status = if rejection.is_not_found() { 404 } else { 500 };
+    let status = warp::http::StatusCode::from_u16(status).unwrap();
+    Ok(warp::reply::with_status("the host's own answer", status))
+}
+
+#[tokio::test]
+async fn below_a_prefix_everything_works_and_the_hosts_own_answers_stay() {
+    let world = World::start_idle().await;
+    let hook = world.hook(json!({})).await;
+    let hooks = warp::path("my").and(warp::path("hooks")).and(webhook_warp::routes(&world.webhooks));
+    let own = warp::path!("hello").map(|| "Hello");
+    let base = serve(hooks.or(own).recover(own_recover)).await;
+    let path = hook.url.strip_prefix(&world.base).unwrap();
+    content(world.post(&format!("{base}/my/hooks{path}&region=APAC")).send().await.unwrap(), 202).await;
+    let wrong = format!("{base}/my/hooks/api/v1/report/sales/webhook?token=wrong");
+    problem(world.post(&wrong).send().await.unwrap(), 401, "unauthorized").await;
+    let put = world.client.put(format!("{base}/my/hooks{path}")).send().await.unwrap();
+    problem(put, 405, "method-not-allowed").await;
+    assert_eq!(world.get(&format!("{base}/hello")).send().await.unwrap().text().await.unwrap(), "Hello");
+    for unknown in ["/", "/my/hooks", "/my/hooks/nothing", "/api/v1/report/sales/webhook", "/healthz"] {
+        let response = world.get(&format!("{base}{unknown}")).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{unknown}");
+        assert_eq!(response.text().await.unwrap(), "the host's own answer", "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn each_set_of_routes_answers_its_own_paths_only() {
+    let world = World::start_idle().await;
+    let hook = world.hook(json!({})).await;
+    let run = content(world.post(&hook.url).send().await.unwrap(), 202).await;
+    let status = run["status_url"].as_str().unwrap().strip_prefix(&world.base).unwrap();
+    let trigger = hook.url.strip_prefix(&world.base).unwrap();
+    let management = "/admin/api/v1/webhooks";
+    let webhooks = &world.webhooks;
+    let access = || AdminAccess::token(ADMIN);
+    let sets = [
+        (webhook_warp::routes(webhooks), [202, 401, 404, 200, 200]),
+        (webhook_warp::trigger_routes(webhooks), [202, 404, 404, 404, 404]),
+        (webhook_warp::status_routes(webhooks), [404, 401, 404, 404, 404]),
+        (webhook_warp::management_routes(webhooks, access()), [404, 404, 401, 404, 404]),
+        (webhook_warp::management_routes(webhooks, AdminAccess::Open), [404, 404, 200, 404, 404]),
+        (webhook_warp::all_routes(webhooks, access()), [202, 401, 401, 200, 200]),
+        (webhook_warp::all_routes(webhooks, AdminAccess::Disabled), [202, 401, 404, 200, 200]),
+    ];
+    for (place, (routes, expected)) in sets.into_iter().enumerate() {
+        let base = serve(routes.or(webhook_warp::not_found())).await;
+        let mut statuses = [0; 5];
+        for (path, seen) in [trigger, status, management, "/healthz", "/readyz"].iter().zip(&mut statuses) {
+            *seen = world.get(&format!("{base}{path}")).send().await.unwrap().status().as_u16();
+        }
+        assert_eq!(statuses, expected, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_may_register_kinds_of_its_own() {
+    let options = webhook_warp::server::ServerOptions::default();
+    let world = World::start_with(|builder| builder.kind("model"), options, false).await;
+    let url = |kind: &str| format!("{}/api/v1/{kind}/x/webhook", world.base);
+    problem(world.post(&url("model")).send().await.unwrap(), 401, "unauthorized").await;
+    problem(world.post(&url("table")).send().await.unwrap(), 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn warps_own_error_type_is_enough_for_serving() {
+    let world = World::start_idle().await;
+    let base = serve(webhook_warp::routes(&world.webhooks)).await;
+    assert_eq!(world.get(&format!("{base}/nothing")).send().await.unwrap().status(), 404);
+}

@@ -1,0 +1,317 @@
+//! The server under clients that are slow, silent or too many, and at shutdown.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use webhook_core::memory::Step;
+use webhook_warp::server::{ServeError, Server, ServerOptions};
+
+use crate::support::{World, content, read_all};
+
+/// Longer than anything here may take, so that only a defect meets it.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn world(options: ServerOptions) -> World {
+    World::start_with(|builder| builder, options, true).await
+}
+
+/// How long it takes until the other side closes.
+async fn closed_after(stream: &mut TcpStream) -> Duration {
+    let started = Instant::now();
+    tokio::time::timeout(PATIENCE, read_all(stream)).await.expect("the connection stays open");
+    started.elapsed()
+}
+
+/// Reads one answer with a declared length, and leaves the connection open.
+async fn one_answer(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() == length.parse::<usize>().unwrap() {
+                return text;
+            }
+        }
+        let read = stream.read_buf(&mut answer).await.unwrap();
+        assert!(read > 0, "closed after {text:?}");
+    }
+}
+
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_that_names_it() {
+    let first = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = first.local_address().unwrap();
+    let error = Server::bind(address).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen at {address}"));
+    let ServeError::Bind { source, .. } = error else { panic!("{error}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn a_silent_client_is_closed_at_the_header_deadline() {
+    let world = world(ServerOptions::default().with_header_deadline(SHORT)).await;
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
+    assert!(closed_after(&mut silent).await >= SHORT);
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_closed_at_the_header_deadline() {
+    let world = world(ServerOptions::default().with_header_deadline(SHORT)).await;
+    let (mut reading, mut writing) = TcpStream::connect(world.address).await.unwrap().into_split();
+    let dripping = tokio::spawn(async move {
+        for byte in HEALTH.iter().cycle().take_while(|byte| **byte != b'\r').cycle() {
+            if writing.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection stays open");
+    assert_eq!(answer, b"");
+    dripping.abort();
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_answered_and_closed() {
+    let world = world(ServerOptions::default().with_body_deadline(SHORT)).await;
+    let hook = world.hook(json!({})).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/report/sales/webhook?token={} HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n{{",
+        hook.token()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, read_all(&mut stream)).await.expect("stays open");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(":malformed-body\""), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert_eq!(world.runs().await, 0);
+}
+
+#[tokio::test]
+async fn an_endless_chunked_body_is_answered_and_closed() {
+    let world = world(ServerOptions::default()).await;
+    let hook = world.hook(json!({})).await;
+    let (mut reading, mut writing) = TcpStream::connect(world.address).await.unwrap().into_split();
+    let head = format!(
+        "POST /api/v1/report/sales/webhook?token={} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+        hook.token()
+    );
+    writing.write_all(head.as_bytes()).await.unwrap();
+    let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 65_536], b"\r\n"].concat();
+    let sending = tokio::spawn(async move {
+        let mut sent = 0_usize;
+        while writing.write_all(&chunk).await.is_ok() {
+            sent += chunk.len();
+        }
+        sent
+    });
+    let mut answer = Vec::new();
+    // What was still on its way is answered by a reset, which may come before the answer was read.
+    let read = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the connection stays open");
+    let sent = tokio::time::timeout(PATIENCE, sending).await.expect("the body goes on for ever").unwrap();
+    assert!(sent < 64 * 1024 * 1024, "{sent}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_at_its_own_deadline_and_serves_until_then() {
+    let options = ServerOptions::default().with_idle_deadline(3 * SHORT).with_header_deadline(SHORT);
+    let world = world(options).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(HEALTH).await.unwrap();
+        assert!(one_answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        tokio::time::sleep(SHORT + SHORT / 2).await;
+    }
+    assert!(closed_after(&mut stream).await >= SHORT);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answer_is_closed() {
+    let world = world(ServerOptions::default().with_write_deadline(SHORT)).await;
+    let hook = world.hook(json!({})).await;
+    let large = Step::Artifact {
+        name: "large".into(),
+        content_type: "application/octet-stream".into(),
+        bytes: vec![b'x'; 64 * 1024 * 1024],
+    };
+    world.executor.script_next([large]);
+    let call = world.post(&hook.url).header("prefer", "wait=20");
+    let run = content(call.send().await.unwrap(), 200).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let request = format!(
+        "GET /api/v1/report/sales/runs/{}/artifacts/large HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n",
+        run["run_id"].as_str().unwrap(),
+        hook.token()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(4 * SHORT).await;
+    let mut taken = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut taken)).await;
+    assert!(read.is_ok(), "the connection stays open");
+    assert!(taken.len() < 64 * 1024 * 1024, "{}", taken.len());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_cap_wait_and_idle_ones_make_room() {
+    let world = world(ServerOptions::default().with_connections(4)).await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(HEALTH).await.unwrap();
+        one_answer(&mut stream).await;
+        idle.push(stream);
+    }
+    let silent: Vec<_> = connect_many(world.address, 20).await;
+    let started = Instant::now();
+    let url = format!("{}/healthz", world.base);
+    assert_eq!(world.get(&url).send().await.unwrap().status(), 200);
+    // Without making room, the idle connections would stay for a minute and the silent ones for ten seconds.
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    drop((idle, silent));
+}
+
+async fn connect_many(address: std::net::SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        streams.push(TcpStream::connect(address).await.unwrap());
+    }
+    streams
+}
+
+#[tokio::test]
+async fn a_busy_connection_is_never_closed_for_others() {
+    let world = world(ServerOptions::default().with_connections(1)).await;
+    let hook = world.hook(json!({})).await;
+    world.executor.script_next([Step::WaitForRelease]);
+    let call = world.post(&hook.url).header("prefer", "wait=20");
+    let waiting = tokio::spawn(async move { content(call.send().await.unwrap(), 200).await });
+    world.executor.executed(1).await;
+    let url = format!("{}/healthz", world.base);
+    let other = world.get(&url);
+    let other = tokio::spawn(async move { other.send().await.unwrap().status().as_u16() });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!other.is_finished() && !waiting.is_finished());
+    world.executor.release(1);
+    assert_eq!(waiting.await.unwrap()["state"], "succeeded");
+    assert_eq!(other.await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn at_shutdown_idle_and_silent_connections_close_at_once() {
+    let mut world = world(ServerOptions::default()).await;
+    let mut idle = TcpStream::connect(world.address).await.unwrap();
+    idle.write_all(HEALTH).await.unwrap();
+    one_answer(&mut idle).await;
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
+    let mut half = TcpStream::connect(world.address).await.unwrap();
+    half.write_all(b"GET /heal").await.unwrap();
+    // Answered, so that the other two were accepted before.
+    assert_eq!(world.get(&format!("{}/healthz", world.base)).send().await.unwrap().status(), 200);
+    let started = Instant::now();
+    world.tell_to_stop();
+    assert_eq!(world.served().await.cut_off, 0);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    for stream in [&mut idle, &mut silent, &mut half] {
+        closed_after(stream).await;
+    }
+    assert!(TcpStream::connect(world.address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_run_is_answered_202_when_the_shutdown_begins() {
+    let mut world = world(ServerOptions::default()).await;
+    let hook = world.hook(json!({})).await;
+    world.executor.script_next([Step::WaitForRelease]);
+    let call = world.post(&hook.url).header("prefer", "wait=60");
+    let waiting = tokio::spawn(async move { content(call.send().await.unwrap(), 202).await });
+    world.executor.executed(1).await;
+    let started = Instant::now();
+    world.tell_to_stop();
+    assert_eq!(world.served().await.cut_off, 0);
+    let answer: Value = waiting.await.unwrap();
+    assert_eq!(answer["state"], "running");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_run_is_answered_when_the_service_stops_accepting() {
+    let world = world(ServerOptions::default()).await;
+    let hook = world.hook(json!({})).await;
+    world.executor.script_next([Step::WaitForRelease]);
+    let call = world.post(&hook.url).header("prefer", "wait=60");
+    let waiting = tokio::spawn(async move { content(call.send().await.unwrap(), 202).await });
+    world.executor.executed(1).await;
+    world.webhooks.stop_accepting();
+    let answer = tokio::time::timeout(PATIENCE, waiting).await.expect("it waits on").unwrap();
+    assert_eq!(answer["state"], "running");
+}
+
+#[tokio::test]
+async fn answers_under_way_are_cut_off_at_the_deadline_of_the_shutdown() {
+    use warp::Filter;
+    let options = ServerOptions::default().with_shutdown_deadline(SHORT);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_options(options);
+    let address = server.local_address().unwrap();
+    let (reached, arrived) = tokio::sync::mpsc::channel::<()>(1);
+    let mut arrived = arrived;
+    let never = warp::any().then(move || {
+        let reached = reached.clone();
+        async move {
+            reached.send(()).await.unwrap();
+            std::future::pending::<&'static str>().await
+        }
+    });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    let started = Instant::now();
+    let served = server.serve(never, async move { arrived.recv().await.unwrap() }).await;
+    assert_eq!(served.cut_off, 1);
+    assert!(started.elapsed() >= SHORT);
+    closed_after(&mut stream).await;
+}
+
+#[tokio::test]
+async fn an_answer_under_way_is_finished_at_shutdown() {
+    use warp::Filter;
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = server.local_address().unwrap();
+    let (reached, mut arrived) = tokio::sync::mpsc::channel::<()>(1);
+    let slow = warp::any().then(move || {
+        let reached = reached.clone();
+        async move {
+            reached.send(()).await.unwrap();
+            tokio::time::sleep(SHORT).await;
+            "done"
+        }
+    });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    let served = tokio::spawn(server.serve(slow, async move { arrived.recv().await.unwrap() }));
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+    assert_eq!(served.await.unwrap().cut_off, 0);
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_connection_and_not_the_server() {
+    use warp::Filter;
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = server.local_address().unwrap();
+    let panics = warp::path("panic").map(|| -> &'static str { panic!("told to") });
+    tokio::spawn(server.serve(panics.or(warp::any().map(|| "fine")), std::future::pending()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /panic HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    assert_eq!(read_all(&mut stream).await, "");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    assert!(one_answer(&mut stream).await.ends_with("fine"));
+}
