@@ -10,6 +10,7 @@ mod deliveries;
 mod housekeeping;
 mod idle;
 mod settling;
+mod threads;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use crate::service::{Webhooks, lock};
 use crate::store::Claim;
 
 pub(crate) use idle::run_until_idle;
+use threads::Threads;
 
 /// How workers work.
 #[derive(Debug, Clone)]
@@ -141,6 +143,7 @@ struct Shared {
     webhooks: Webhooks,
     options: WorkerOptions,
     slots: Arc<Semaphore>,
+    threads: Option<Arc<Threads>>,
     held: Mutex<HashMap<(RunId, u64), Held>>,
     /// Whether a claim is being made, of which it is not known yet what it gives.
     claiming: AtomicBool,
@@ -167,10 +170,12 @@ impl Shared {
     fn new(webhooks: Webhooks, options: WorkerOptions) -> Arc<Self> {
         let most = if options.threads { 400 } else { Semaphore::MAX_PERMITS };
         let slots = Arc::new(Semaphore::new(options.slots.clamp(1, most)));
+        let threads = options.threads.then(Arc::default);
         Arc::new(Self {
             webhooks,
             options,
             slots,
+            threads,
             held: Mutex::default(),
             claiming: AtomicBool::new(false),
             released: Notify::new(),
@@ -214,6 +219,14 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(threads) = &self.threads {
+            threads.close();
+        }
+    }
+}
+
 impl Workers {
     pub(crate) fn start(webhooks: Webhooks, options: WorkerOptions) -> Self {
         let (phase, working) = watch::channel(Phase::Working);
@@ -222,6 +235,7 @@ impl Workers {
         let mut tasks = JoinSet::new();
         tasks.spawn(claims::claim_and_execute(shared.clone(), working.clone(), settle));
         tasks.spawn(claims::renew(shared.clone()));
+        tasks.spawn(claims::keep_threads_moving(shared.clone()));
         tasks.spawn(settling::settle(shared.clone(), settlements));
         tasks.spawn(deliveries::deliver(shared.clone(), working));
         tasks.spawn(housekeeping::keep_house(shared.clone()));

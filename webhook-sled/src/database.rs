@@ -36,8 +36,8 @@ impl Folder {
             Content::Unfinished => {
                 let database = folder.finish()?;
                 folder.marker.finish(path).map_err(OpenError::io(path))?;
-                if is_new && let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
-                    sync_folder(parent).map_err(OpenError::io(path))?;
+                if is_new {
+                    sync_parents(path).map_err(OpenError::io(path))?;
                 }
                 database
             }
@@ -165,6 +165,11 @@ fn remove_torn_snapshots(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a new folder's name durable, and those of the folders above it that may be new as well.
+fn sync_parents(path: &Path) -> io::Result<()> {
+    path.canonicalize()?.ancestors().skip(1).take(3).try_for_each(sync_folder)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

@@ -49,12 +49,6 @@ pub enum OpenError {
     },
 }
 
-impl From<io::Error> for OpenError {
-    fn from(source: io::Error) -> Self {
-        Self::Io { path: PathBuf::new(), source }
-    }
-}
-
 impl OpenError {
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), reason: reason.into(), source: None }

@@ -123,6 +123,8 @@ fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
 /// Refuses those who wait, and forgets the runs that were to be admitted.
 pub(crate) fn fail(shared: &Shared, group: Group, failure: Failure) {
     let failure = shared.condition.fail(failure);
+    // The writer looks now and then whether there is room again.
+    shared.queue.nudge();
     {
         let mut runs = shared.runs();
         group.admitted.iter().for_each(|run| runs.live.forget(*run));

@@ -11,12 +11,18 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::error::OpenError;
 
 pub(crate) const NAME: &str = "webhook-store";
 /// The newest format that is understood.
 pub(crate) const FORMAT: u32 = 1;
+
+/// How long a lock that is taken is waited for. A process that is killed while it starts a program leaves its lock to
+/// the child that is to become that program, for the moment until it does.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const SECTOR: usize = 512;
 const TITLE: &str = "webhook store, format ";
@@ -43,10 +49,14 @@ impl Marker {
         let path = folder.join(NAME);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = options.map_err(&io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: folder.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(io(error)),
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: folder.to_owned() }),
+                Err(TryLockError::Error(error)) => return Err(io(error)),
+            }
         }
         let mut bytes = Vec::new();
         (&mut file).take(4 * SECTOR as u64).read_to_end(&mut bytes).map_err(&io)?;
@@ -135,6 +145,18 @@ mod tests {
         marker.file.write_all_at(b"x", SECTOR as u64 + 20).unwrap();
         drop(marker);
         assert_eq!(Marker::lock(folder.path()).unwrap().1, Content::Ready(41));
+    }
+
+    #[test]
+    fn a_lock_that_is_about_to_be_free_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (marker, _) = Marker::lock(folder.path()).unwrap();
+        let ending = std::thread::spawn(move || {
+            sleep(PATIENCE / 10);
+            drop(marker);
+        });
+        Marker::lock(folder.path()).unwrap();
+        ending.join().unwrap();
     }
 
     #[test]

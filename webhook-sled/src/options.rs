@@ -19,8 +19,8 @@ pub enum Durability {
 /// How a store is opened.
 ///
 /// ```
-/// # fn main() -> Result<(), webhook_sled::OpenError> {
-/// # let folder = tempfile::tempdir().map_err(webhook_sled::OpenError::from)?;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path();
 /// use webhook_sled::{Durability, SledStore};
 /// let store = SledStore::options().durability(Durability::Process).cache_bytes(64 << 20).open(path)?;
@@ -69,8 +69,8 @@ impl SledOptions {
 
     /// Opens the store in this folder, which is made where there is none.
     ///
-    /// It blocks while it recovers what a crash may have left, typically for less than a second. Runs that were
-    /// running are queued again.
+    /// It blocks while it recovers what a crash may have left, typically for less than a second, and for up to a
+    /// second while another process has the folder open. Runs that were running are queued again.
     ///
     /// # Errors
     /// [`OpenError`]; the folder's records are unchanged then.

@@ -161,6 +161,7 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Waiting {
     operations: VecDeque<Operation>,
+    nudged: bool,
     closed: bool,
 }
 
@@ -180,10 +181,17 @@ impl Queue {
         }
     }
 
+    /// Ends the wait for operations: something else has changed.
+    pub(crate) fn nudge(&self) {
+        lock(&self.waiting).nudged = true;
+        self.arrived.notify_one();
+    }
+
     /// Moves everything that waits into `taken`, after waiting for it, at most for `pause`. Answers whether the
     /// queue is still open.
     pub(crate) fn take(&self, taken: &mut VecDeque<Operation>, pause: Option<Duration>) -> bool {
-        let idle = |waiting: &mut Waiting| waiting.operations.is_empty() && !waiting.closed;
+        let idle =
+            |waiting: &mut Waiting| waiting.operations.is_empty() && !waiting.closed && !waiting.nudged;
         let waiting = lock(&self.waiting);
         let mut waiting = match pause {
             None => self.arrived.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
@@ -192,6 +200,7 @@ impl Queue {
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
         };
+        waiting.nudged = false;
         std::mem::swap(&mut waiting.operations, taken);
         !(waiting.closed && taken.is_empty())
     }

@@ -1,15 +1,18 @@
 //! One attempt: executing a claimed run and judging how it went.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle};
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
 use super::claims::stop_reason;
+use super::threads::Joined;
 use super::{Held, Shared};
 use crate::executor::{
-    Cancellation, CancellationSource, ExecuteError, Executor, Reports, RunContext, RunOutput, StopReason,
+    Cancellation, CancellationSource, ExecuteError, Reports, RunContext, RunOutput, StopReason,
 };
 use crate::id::DeliveryId;
 use crate::notifier::Delivery;
@@ -21,8 +24,8 @@ use crate::webhook::Webhook;
 /// How often progress and log lines are passed on at most.
 const REPORT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How an execution came to its end.
-type Executed = Result<Option<Result<RunOutput, ExecuteError>>, JoinError>;
+/// How an execution came to its end: what the executor said, unless it was given up.
+type Executed = Joined<Option<Result<RunOutput, ExecuteError>>>;
 
 /// Executes one attempt of a claimed run, if it is still to be executed, and says what to record.
 pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
@@ -53,8 +56,7 @@ pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
         .with_timeout(timeout)
         .with_reports(reports.clone());
     let _abandoned = AbandonOnDrop(held.abandon.clone());
-    let execution =
-        start(inner.executor.clone(), context, held.abandon.cancellation(), shared.options.threads);
+    let execution = start(shared, context, held.abandon.cancellation());
     let executed = {
         let reporting = pass_on(shared, run, held, &reports);
         tokio::select! {
@@ -67,33 +69,35 @@ pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
 }
 
 /// Starts the executor, on a thread of its own or as a task, so that a panic stays there.
-fn start(
-    executor: Arc<dyn Executor>,
-    context: RunContext,
-    abandoned: Cancellation,
-    thread: bool,
-) -> JoinHandle<Option<Result<RunOutput, ExecuteError>>> {
+fn start(shared: &Shared, context: RunContext, abandoned: Cancellation) -> oneshot::Receiver<Executed> {
+    let executor = shared.webhooks.inner.executor.clone();
     let execution = async move {
         tokio::select! {
             outcome = executor.execute(context) => Some(outcome),
             _ = abandoned.cancelled() => None,
         }
     };
-    if thread {
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || runtime.block_on(execution))
-    } else {
-        tokio::spawn(execution)
+    if let Some(threads) = &shared.threads {
+        return threads.run(execution);
     }
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        // Who gave the attempt up does not want to know how it ended.
+        let _ = sender.send(AssertUnwindSafe(execution).catch_unwind().await);
+    });
+    receiver
 }
 
 /// Waits for an execution; tells it to stop when its time is over; gives it up when it does not stop in time.
 async fn supervise(
-    mut execution: JoinHandle<Option<Result<RunOutput, ExecuteError>>>,
+    execution: oneshot::Receiver<Executed>,
     held: &Held,
     timeout: Option<Duration>,
     grace: Duration,
 ) -> Executed {
+    // An execution that vanishes was given up together with its runtime.
+    let execution = execution.map(|executed| executed.unwrap_or(Ok(None)));
+    tokio::pin!(execution);
     let stop = held.stop.cancellation();
     let timed_out = async {
         match timeout {
@@ -183,11 +187,10 @@ impl Judge<'_> {
             (None, Ok(Some(Err(ExecuteError::Fatal(error))))) => {
                 self.ended(Ending::Failed(RunError::new(ErrorKind::Fatal, chain(&*error))))
             }
-            (None, Err(error)) if error.is_panic() => {
-                let message = format!("the executor panicked: {}", panic_message(&*error.into_panic()));
+            (None, Err(panic)) => {
+                let message = format!("the executor panicked: {}", panic_message(&*panic));
                 self.failed(RunError::new(ErrorKind::Panicked, message))
             }
-            (None, Err(_)) => Outcome::HandBack,
         }
     }
 

@@ -92,6 +92,13 @@ async fn execute(shared: Arc<Shared>, claim: Claim, permit: OwnedSemaphorePermit
     }
 }
 
+/// Sees to it that no attempt waits for another's thread, for ever.
+pub(super) async fn keep_threads_moving(shared: Arc<Shared>) {
+    if let Some(threads) = shared.threads.clone() {
+        threads.keep_moving().await;
+    }
+}
+
 /// Renews the leases of all claims that are held, for ever.
 pub(super) async fn renew(shared: Arc<Shared>) {
     loop {

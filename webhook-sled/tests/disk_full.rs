@@ -1,0 +1,82 @@
+//! A disk that is really full: a small file system in memory. It needs the right to mount one.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod scene;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use scene::*;
+use webhook_core::store::{Store, StoreError};
+
+/// A mounted file system, unmounted when it is dropped.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    fn new(path: &'a Path, size: &str) -> Option<Self> {
+        let options = format!("size={size}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path);
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        mounted.then_some(Self(path))
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_file_system_loses_nothing_and_is_recovered_from_in_the_same_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_mounted) = Mounted::new(folder.path(), "24m") else {
+        eprintln!("SKIPPED: this test mounts a small file system, which is not allowed here");
+        return;
+    };
+    let ballast = folder.path().join("ballast");
+    fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+    let path = folder.path().join("store");
+    for reserve in [4 << 20, 0] {
+        let store = options().reserve_bytes(reserve).open(&path).unwrap();
+        let webhook = webhook(&store).await;
+        let mut acknowledged = Vec::new();
+        let error = loop {
+            match enqueue(&store, request(&webhook, &"x".repeat(40_000))).await {
+                Ok(run) => acknowledged.push(run.id),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+        assert!(acknowledged.len() > 5, "{} before: {error}", acknowledged.len());
+        assert!(store.health().await.is_err());
+        fs::write(&ballast, "").unwrap();
+        let healthy = async {
+            while let Err(error) = store.health().await {
+                assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let recovered = tokio::time::timeout(Duration::from_secs(30), healthy).await;
+        assert!(recovered.is_ok(), "after {error}: {:?}", store.health().await);
+        acknowledged.push(enqueue(&store, request(&webhook, "x")).await.unwrap().id);
+        for id in &acknowledged {
+            assert!(store.get_run(*id).await.unwrap().is_some(), "an acknowledged run is gone");
+        }
+        drop(store);
+        let store = options().reserve_bytes(0).open(&path).unwrap();
+        for id in &acknowledged {
+            assert!(
+                store.get_run(*id).await.unwrap().is_some(),
+                "an acknowledged run is gone after a restart"
+            );
+        }
+        drop(store);
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&ballast, vec![1; 12 << 20]).unwrap();
+    }
+}

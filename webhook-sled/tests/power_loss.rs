@@ -1,0 +1,199 @@
+//! Power is lost at some moment: of what was written since the last finished sync, some blocks are on the disk and
+//! some are not. Whatever was acknowledged by then is there, and the store opens.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use scene::*;
+use webhook_core::id::RunId;
+use webhook_core::run::RunState;
+use webhook_core::store::{PruneRequest, Store};
+use webhook_sled::testing::{Disk, WrapDisk};
+
+const BLOCK: usize = 4_096;
+const LOSSES: usize = 14;
+
+/// What callers were told, by run.
+type Acknowledged = Arc<Mutex<HashMap<RunId, RunState>>>;
+
+/// One loss of power: the folder as it is found afterwards, and what was acknowledged before.
+struct Loss {
+    folder: PathBuf,
+    acknowledged: HashMap<RunId, RunState>,
+}
+
+/// A disk that notes what is durable and, now and then, what is left when power is lost just before a sync.
+struct LosingDisk {
+    inner: Box<dyn Disk>,
+    store: PathBuf,
+    losses_in: PathBuf,
+    state: Mutex<State>,
+    acknowledged: Acknowledged,
+    losses: Arc<Mutex<Vec<Loss>>>,
+}
+
+#[derive(Default)]
+struct State {
+    syncs: u64,
+    /// The log as it was when the last finished sync began: that much is durable.
+    durable: Vec<u8>,
+    random: u64,
+}
+
+impl LosingDisk {
+    fn lose_power(&self, state: &mut State, written: &[u8]) {
+        let mut losses = self.losses.lock().unwrap();
+        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        let folder = self.losses_in.join(losses.len().to_string());
+        // Every third time nothing that was not synced is on the disk.
+        let keep_some = !losses.len().is_multiple_of(3);
+        let mut left = Vec::with_capacity(written.len());
+        for (number, block) in written.chunks(BLOCK).enumerate() {
+            let old = state.durable.get(number * BLOCK..).unwrap_or_default();
+            let old = &old[..old.len().min(block.len())];
+            let keep = keep_some && next(&mut state.random).is_multiple_of(2);
+            if keep {
+                left.extend_from_slice(block);
+            } else {
+                left.extend_from_slice(old);
+                left.resize(left.len() + block.len() - old.len(), 0);
+            }
+        }
+        copy(&self.store, &folder);
+        fs::write(folder.join("sled/db"), left).unwrap();
+        losses.push(Loss { folder, acknowledged });
+    }
+}
+
+impl Disk for LosingDisk {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.syncs += 1;
+        let written = fs::read(self.store.join("sled/db"))?;
+        let many = self.losses.lock().unwrap().len();
+        if state.syncs > 20 && many < LOSSES && next(&mut state.random).is_multiple_of(25) {
+            self.lose_power(&mut state, &written);
+        }
+        self.inner.sync()?;
+        state.durable = written;
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
+    }
+
+    fn before_write(&self) -> io::Result<()> {
+        self.inner.before_write()
+    }
+}
+
+/// A random number (xorshift).
+fn next(random: &mut u64) -> u64 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    *random >> 11
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let (acknowledged, losses) = (Acknowledged::default(), Arc::new(Mutex::new(Vec::new())));
+    let seed = now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    eprintln!("seed {seed}");
+    let wrap: WrapDisk = {
+        let (store, losses_in) = (path.clone(), folder.path().join("losses"));
+        let (acknowledged, losses) = (acknowledged.clone(), losses.clone());
+        let state = Mutex::new(State { random: seed, ..State::default() });
+        Box::new(move |inner| Box::new(LosingDisk { inner, store, losses_in, state, acknowledged, losses }))
+    };
+    let store = webhook_sled::testing::open_with_disk(&path, options(), wrap).unwrap();
+    let webhook = webhook(&store).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for caller in 0..8 {
+        let (store, webhook) = (store.clone(), webhook.clone());
+        let (acknowledged, done) = (acknowledged.clone(), done.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut number = 0_usize;
+            while !done.load(Ordering::SeqCst) {
+                number += 1;
+                let text = "x".repeat(100 + (number * 97 + caller * 31) % 2_500);
+                let run =
+                    enqueue(&store, keyed(&webhook, &format!("{caller} {number} {text}"))).await.unwrap();
+                acknowledged.lock().unwrap().insert(run.id, RunState::Queued);
+            }
+        }));
+    }
+    tasks.push(tokio::spawn(settle_and_prune(store.clone(), acknowledged.clone(), done.clone())));
+    let enough = async {
+        while losses.lock().unwrap().len() < LOSSES {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), enough).await.expect("so many losses");
+    done.store(true, Ordering::SeqCst);
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let log_bytes = fs::metadata(path.join("sled/db")).unwrap().len();
+    assert!(log_bytes > 2 << 20, "the log must have grown over several segments: {log_bytes}");
+    drop(store);
+    let losses = std::mem::take(&mut *losses.lock().unwrap());
+    for (number, loss) in losses.iter().enumerate() {
+        check(&loss.folder, &loss.acknowledged, number).await;
+    }
+}
+
+async fn settle_and_prune(store: webhook_sled::SledStore, acknowledged: Acknowledged, done: Arc<AtomicBool>) {
+    while !done.load(Ordering::SeqCst) {
+        let claims = claim(&store, 16).await;
+        if claims.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for claim in claims {
+            let ended = succeed(&store, &claim.run, Vec::new()).await;
+            acknowledged.lock().unwrap().insert(ended.id, ended.state);
+        }
+        // The oldest of those that have ended go; whether they are still there after a loss does not matter.
+        let mut old: Vec<RunId> = {
+            let acknowledged = acknowledged.lock().unwrap();
+            acknowledged.iter().filter(|(_, state)| state.is_ended()).map(|(id, _)| *id).collect()
+        };
+        old.sort();
+        let keep = 60;
+        for id in old.iter().rev().skip(keep) {
+            acknowledged.lock().unwrap().remove(id);
+        }
+        let request = PruneRequest::new(now(), Duration::from_secs(3_600), 64);
+        store.prune(request.with_keep_per_webhook(Some(keep as u64))).await.unwrap();
+    }
+}
+
+async fn check(folder: &Path, acknowledged: &HashMap<RunId, RunState>, number: usize) {
+    let store = options().open(folder).unwrap_or_else(|error| panic!("loss {number}: {error:?}"));
+    assert!(!acknowledged.is_empty());
+    for (id, state) in acknowledged {
+        let run = store.get_run(*id).await.unwrap_or_else(|error| panic!("loss {number}: {error:?}"));
+        let run = run.unwrap_or_else(|| panic!("loss {number}: an acknowledged run is gone"));
+        assert!(
+            run.state == *state || *state == RunState::Queued,
+            "loss {number}: {} again",
+            run.state.as_str()
+        );
+    }
+    // And it goes on.
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+}
