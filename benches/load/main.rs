@@ -18,6 +18,10 @@ use webhook_core::id::RunId;
 use webhook_core::store::Store;
 use webhook_sled::SledStore;
 
+/// As the example server; the bare server has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 64;
 
 /// The servers that take turns.

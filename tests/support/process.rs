@@ -49,7 +49,9 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", server_program().display()));
+            .unwrap_or_else(|error| {
+                panic!("{}: {error}; `cargo build --example server` makes it", server_program().display())
+            });
         let mut errors = child.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
             let mut text = Vec::new();
