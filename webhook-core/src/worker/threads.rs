@@ -1,8 +1,8 @@
 //! Threads for attempts: an executor may block the thread it is polled on, and only that one.
 //!
-//! A thread that is awake works through what is queued. Further threads are woken only when the queue stands still
-//! for a millisecond, because the executors before it take their time or block. So short attempts cost no change
-//! of threads, and long ones each get a thread of their own.
+//! A thread that is awake works through what is queued. Threads are woken only when the queue stands still for a
+//! millisecond: because nobody is awake, or because the executors before it take their time or block. So many
+//! short attempts share one change of threads, and long ones each get a thread of their own.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -60,12 +60,7 @@ impl Threads {
             // Who gave the attempt up does not want to know how it ended.
             let _ = sender.send(joined);
         });
-        let mut state = lock(&self.state);
-        state.jobs.push_back(job);
-        if state.active == 0 {
-            self.wake(&mut state, 1);
-        }
-        drop(state);
+        lock(&self.state).jobs.push_back(job);
         self.queued.notify_one();
         receiver
     }
@@ -83,7 +78,8 @@ impl Threads {
                     break;
                 }
                 if state.begun == begun {
-                    self.wake(&mut state, waiting);
+                    let count = if state.active == 0 { 1 } else { waiting };
+                    self.wake(&mut state, count);
                 }
                 begun = state.begun;
             }
