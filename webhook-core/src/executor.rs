@@ -3,7 +3,7 @@
 //! A complete implementation:
 //!
 //! ```
-//! use std::sync::Arc;
+//! use std::sync::{Arc, OnceLock};
 //! use webhook_core::executor::*;
 //! use webhook_core::id::{RunId, WorkflowKey};
 //! use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
@@ -42,10 +42,10 @@ mod report;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::BoxError;
@@ -250,7 +250,13 @@ impl RunContext {
 
 /// Tells an executor to stop, and why.
 #[derive(Debug, Clone)]
-pub struct Cancellation(watch::Receiver<Option<StopReason>>);
+pub struct Cancellation(Arc<Stop>);
+
+#[derive(Debug, Default)]
+struct Stop {
+    reason: OnceLock<StopReason>,
+    told: Notify,
+}
 
 /// Why an attempt is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,37 +273,27 @@ pub enum StopReason {
 }
 
 /// Makes a [`Cancellation`] stop.
-#[derive(Debug, Clone)]
-pub struct CancellationSource(Arc<watch::Sender<Option<StopReason>>>);
-
-impl Default for CancellationSource {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+#[derive(Debug, Clone, Default)]
+pub struct CancellationSource(Arc<Stop>);
 
 impl CancellationSource {
     /// A source that has not told anyone to stop yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
+        Self::default()
     }
 
     /// Tells all to stop. The first reason stays.
     pub fn cancel(&self, reason: StopReason) {
-        self.0.send_if_modified(|present| {
-            let first = present.is_none();
-            if first {
-                *present = Some(reason);
-            }
-            first
-        });
+        if self.0.reason.set(reason).is_ok() {
+            self.0.told.notify_waiters();
+        }
     }
 
     /// What an executor is given.
     #[must_use]
     pub fn cancellation(&self) -> Cancellation {
-        Cancellation(self.0.subscribe())
+        Cancellation(self.0.clone())
     }
 }
 
@@ -317,16 +313,19 @@ impl Cancellation {
     /// Why to stop, if so.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
-        *self.0.borrow()
+        self.0.reason.get().copied()
     }
 
     /// Waits until it is time to stop, and says why. Cancel safe.
     pub async fn cancelled(&self) -> StopReason {
-        let mut receiver = self.0.clone();
-        let reason = receiver.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
-        match reason {
-            Some(reason) => reason,
-            None => std::future::pending().await,
+        loop {
+            let told = self.0.told.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            match self.reason() {
+                Some(reason) => return reason,
+                None => told.await,
+            }
         }
     }
 }

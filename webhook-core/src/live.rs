@@ -127,7 +127,7 @@ impl LiveRuns {
         if plan.skip {
             self.tidy(webhook);
             let skipped = request.run.ended(Ending::Skipped, now);
-            let run = Arc::new(skipped.unwrap_or_else(|_| request.run.clone()));
+            let run = skipped.map_or_else(|_| request.run.clone(), Arc::new);
             return Ok(Admission { run, superseded: Vec::new(), asked_to_stop: Vec::new() });
         }
         let freed = plan.supersede.len();
@@ -146,7 +146,7 @@ impl LiveRuns {
         let superseded = superseded.collect();
         let asked_to_stop =
             plan.stop.iter().filter_map(|id| self.ask(*id, CancelReason::Superseded)).collect();
-        let run = Arc::new(request.run.clone());
+        let run = request.run.clone();
         self.insert(run.clone(), Place::Uncommitted);
         Ok(Admission { run, superseded, asked_to_stop })
     }

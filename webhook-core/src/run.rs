@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -203,7 +204,27 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
     /// Who asked for it.
-    pub caller: Caller,
+    #[serde(with = "shared")]
+    pub caller: Arc<Caller>,
+}
+
+/// Facts that all versions of a record share in memory, and that each holds in a store.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(shared: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        T::serialize(shared, to)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Arc<T>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        T::deserialize(from).map(Arc::new)
+    }
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -242,7 +263,7 @@ impl Run {
             summary: None,
             artifacts: Vec::new(),
             error: None,
-            caller,
+            caller: Arc::new(caller),
         }
     }
 
@@ -505,7 +526,7 @@ pub struct Caller {
 /// The parameters of a run as stores keep them: a secret value is sealed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct RunParameters(BTreeMap<String, RunParameter>);
+pub struct RunParameters(#[serde(with = "shared")] Arc<BTreeMap<String, RunParameter>>);
 
 /// One parameter of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -556,7 +577,7 @@ impl RunParameters {
             };
             sealed.insert(name, RunParameter { value, source });
         }
-        Ok(Self(sealed))
+        Ok(Self(Arc::new(sealed)))
     }
 
     /// Opens the secret values for the run `id`.

@@ -556,7 +556,7 @@ impl RunQuery {
 #[non_exhaustive]
 pub struct Enqueue {
     /// The run, queued.
-    pub run: Run,
+    pub run: Arc<Run>,
     /// How many runs of its webhook may execute, and what happens to one too many.
     pub concurrency: Concurrency,
     /// How many runs of its webhook may be queued, this one included.
@@ -570,9 +570,9 @@ pub struct Enqueue {
 impl Enqueue {
     /// A run without limits and key.
     #[must_use]
-    pub fn new(run: Run) -> Self {
+    pub fn new(run: impl Into<Arc<Run>>) -> Self {
         Self {
-            run,
+            run: run.into(),
             concurrency: Concurrency::default(),
             webhook_queue_limit: None,
             queue_limit: u32::MAX,

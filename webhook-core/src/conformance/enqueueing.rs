@@ -16,9 +16,10 @@ use crate::store::{Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Store, Sto
 pub async fn an_enqueued_run_is_there_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut run = run_of(&webhook);
-    run.caller.method = "POST".to_owned();
-    run.caller.address = Some(std::net::Ipv4Addr::LOCALHOST.into());
-    run.caller.user_agent = Some("curl/8 – ünïcode".to_owned());
+    let caller = Arc::make_mut(&mut run.caller);
+    caller.method = "POST".to_owned();
+    caller.address = Some(std::net::Ipv4Addr::LOCALHOST.into());
+    caller.user_agent = Some("curl/8 – ünïcode".to_owned());
     run.retried_from = Some(RunId::generate(now()));
     let created = created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a run"));
     assert_eq!(*created, run, "a created run must be the one that was given");

@@ -51,7 +51,7 @@ pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
     let timeout = webhook.and_then(|webhook| webhook.settings.timeout);
     let reports = Arc::new(Reports::default());
     let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
-        .with_caller(run.caller.clone())
+        .with_caller((*run.caller).clone())
         .with_cancellation(held.stop.cancellation())
         .with_timeout(timeout)
         .with_reports(reports.clone());

@@ -92,7 +92,7 @@ impl Writer {
             return Err(StoreError::Conflict("run"));
         }
         self.shared.check_space()?;
-        let record = encode(&request.run)?;
+        let record = encode(&*request.run)?;
         let admission = {
             let mut runs = self.shared.runs();
             let Ok(admission) = runs.live.admit(&request) else { return Ok(Enqueued::QueueFull) };
