@@ -17,6 +17,7 @@ use crate::store::{Cancelled, LogPart, Page, RunQuery, StoreError, WebhookQuery}
 use crate::token::{OpenError, Token};
 use crate::trigger::{self, TriggerError, Triggered};
 use crate::webhook::{SettingProblem, Webhook, WebhookSettings};
+use crate::worker;
 
 /// The management operations of a service.
 ///
@@ -317,7 +318,7 @@ impl<'a> Management<'a> {
                 Notification::new(delivery, channel, recipient, event, title.clone(), run.clone());
             let serving = inner.notifiers.iter().find(|notifier| notifier.channels().contains(&channel));
             let outcome = match serving {
-                Some(notifier) => notifier.deliver(&notification).await,
+                Some(notifier) => worker::guarded(notifier.deliver(&notification)).await,
                 None => Err(DeliverError::permanent("no integration serves this channel")),
             };
             tested.push(TestedNotification { notification, outcome });

@@ -146,6 +146,7 @@ pub struct WebhooksBuilder {
     notifiers: Vec<Arc<dyn Notifier>>,
     key: Option<TokenKey>,
     opening_keys: Vec<TokenKey>,
+    forget_unknown_keys: bool,
     base_url: Option<Url>,
     kinds: Vec<String>,
     clock: Option<Arc<dyn Clock>>,
@@ -191,6 +192,14 @@ impl WebhooksBuilder {
     #[must_use]
     pub fn opening_key(mut self, key: TokenKey) -> Self {
         self.opening_keys.push(key);
+        self
+    }
+
+    /// Starts although the store holds tokens that no given key opens, as after the loss of a key: their webhooks
+    /// go on, and their URLs can be copied again once their tokens are refreshed.
+    #[must_use]
+    pub fn forget_unknown_keys(mut self) -> Self {
+        self.forget_unknown_keys = true;
         self
     }
 
@@ -242,7 +251,7 @@ impl WebhooksBuilder {
         let keys = self
             .key
             .map(|key| self.opening_keys.into_iter().fold(TokenKeys::new(key), TokenKeys::with_opening_key));
-        if let Some(keys) = &keys {
+        if let Some(keys) = keys.as_ref().filter(|_| !self.forget_unknown_keys) {
             check_keys(&*store, keys).await?;
         }
         let inner = Inner {

@@ -1,9 +1,9 @@
 //! The intake: from a call at a webhook's URL to a durable run.
 //!
-//! A front end first calls [`Webhooks::authenticate`] with the head of a call, then reads the body, then calls
-//! [`Webhooks::trigger`]. Together they check in this order: token (failures are limited), signature, enabled,
-//! GET allowed and preview, rate limit, body, parameters; then a dry run is answered or the run is enqueued. A
-//! call that is refused leaves nothing behind and uses up no idempotency key.
+//! A front end calls [`Webhooks::authenticate`] with the head of a call and [`Webhooks::admit`] with what that gave,
+//! then reads the body, then calls [`Webhooks::trigger`]. Together they check in this order: token (failures are
+//! limited), enabled, GET allowed and preview, rate limit, body, parameters; then a dry run is answered or the run
+//! is enqueued. A call that is refused leaves nothing behind and uses up no idempotency key.
 
 mod call;
 mod error;
@@ -33,6 +33,7 @@ pub use error::TriggerError;
 pub struct AuthenticatedCall {
     call: TriggerCall,
     query: QueryParameters,
+    digest: TokenDigest,
     webhook: Arc<Webhook>,
 }
 
@@ -43,6 +44,10 @@ impl AuthenticatedCall {
         &self.webhook
     }
 }
+
+/// A call whose body may be read: its webhook is enabled, allows its method, and is not called too often.
+#[derive(Debug)]
+pub struct AdmittedCall(AuthenticatedCall);
 
 /// What a call led to.
 #[derive(Debug, Clone)]
@@ -76,7 +81,20 @@ impl Webhooks {
             return Err(TriggerError::ShuttingDown);
         }
         call.forget_tokens();
-        Ok(AuthenticatedCall { call, query, webhook })
+        Ok(AuthenticatedCall { call, query, digest: webhook.token_digest, webhook })
+    }
+
+    /// Checks what needs no body: enabled, GET allowed, no preview, rate limit.
+    ///
+    /// # Errors
+    /// [`TriggerError::Disabled`], [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`],
+    /// [`TriggerError::RateLimited`].
+    pub fn admit(&self, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
+        check_permitted(&call.call, &call.webhook)?;
+        if let Some(limit) = call.webhook.settings.rate_limit {
+            self.inner.rates.take(call.webhook.id, limit)?;
+        }
+        Ok(AdmittedCall(call))
     }
 
     /// Finds the run that a caller asks about with its webhook's token; `None` when that webhook has no such run.
@@ -118,19 +136,21 @@ impl Webhooks {
 
     /// Checks the rest of a call and enqueues its run. For GET, `body` is ignored.
     ///
+    /// Reading a body may take a while, so the webhook is looked up once more: a token that was refreshed and a
+    /// webhook that was disabled in the meantime start nothing.
+    ///
     /// # Errors
-    /// Any of [`TriggerError`] after the token. Nothing is left behind then.
+    /// Any of [`TriggerError`]. Nothing is left behind then.
     ///
     /// # Cancel safety
     /// When dropped, the run may or may not have been enqueued; with an idempotency key the call can be repeated.
-    pub async fn trigger(&self, call: AuthenticatedCall, body: &[u8]) -> Result<Triggered, TriggerError> {
+    pub async fn trigger(&self, call: AdmittedCall, body: &[u8]) -> Result<Triggered, TriggerError> {
         let inner = &*self.inner;
-        let AuthenticatedCall { call, query, webhook } = call;
+        let AdmittedCall(AuthenticatedCall { call, query, digest, .. }) = call;
+        let present = inner.store.find_webhook(&digest).await?;
+        let webhook = present.ok_or(TriggerError::Unauthorized)?;
         check_permitted(&call, &webhook)?;
         let now = inner.now();
-        if let Some(limit) = webhook.settings.rate_limit {
-            inner.rates.take(webhook.id, limit)?;
-        }
         let workflow = inner.executor.describe(&webhook.workflow).await?;
         let workflow = workflow.ok_or(TriggerError::WorkflowMissing)?;
         let body = if call.method == Method::Get { &[] } else { body };
@@ -249,6 +269,7 @@ fn fingerprint(call: &TriggerCall, query: &QueryParameters, body: &[u8]) -> [u8;
         Method::Get => "",
         Method::Post => call.content_type.as_deref().unwrap_or_default(),
     };
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let mut hasher = Sha256::new();
     for part in [call.method.as_str().as_bytes(), &canonical, media_type.as_bytes(), body] {
         hasher.update((part.len() as u64).to_be_bytes());

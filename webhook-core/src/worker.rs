@@ -9,6 +9,7 @@ mod claims;
 mod deliveries;
 mod housekeeping;
 mod idle;
+mod masking;
 mod settling;
 mod threads;
 
@@ -26,6 +27,7 @@ use crate::retry::RetryPolicy;
 use crate::service::{Webhooks, lock};
 use crate::store::Claim;
 
+pub(crate) use deliveries::guarded;
 pub(crate) use idle::run_until_idle;
 use threads::Threads;
 

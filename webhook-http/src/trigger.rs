@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode, header};
 use webhook_core::run::Run;
-use webhook_core::trigger::{TriggerError, Triggered};
+use webhook_core::trigger::Triggered;
 
 use crate::answer::{Answer, json, set};
 use crate::api::Api;
@@ -32,10 +32,7 @@ pub(crate) async fn trigger(
         request.body.check_declared(limit)?;
     }
     let call = request.head.call(workflow)?;
-    let call = api.webhooks().authenticate(call).await?;
-    if !call.webhook().settings.enabled {
-        return Err(TriggerError::Disabled.into());
-    }
+    let call = api.webhooks().admit(api.webhooks().authenticate(call).await?)?;
     let body = if has_body { request.body.read(limit).await? } else { Vec::new() };
     match api.webhooks().trigger(call, &body).await? {
         Triggered::Accepted { run, replayed } => {

@@ -42,7 +42,8 @@ pub struct ParameterBlock {
     pub required: bool,
     /// What a [`Choice`](ParameterType::Choice) may be; empty for every other type.
     pub choices: Vec<String>,
-    /// Whether the value is sealed at rest and masked wherever it is shown.
+    /// Whether the value is sealed at rest and masked wherever it is shown, also in what the executor says of it in
+    /// log, progress, summary and error, there from four characters on. What it writes elsewhere is its own affair.
     pub secret: bool,
     /// What the parameter is for, for people.
     pub description: Option<String>,

@@ -41,6 +41,7 @@ impl Ends {
                     Some(run) if !run.state.is_ended() => {
                         // The sender lives in the map for as long as this ticket does.
                         let _ = ticket.changed.changed().await;
+                        self.ensure_reading();
                     }
                     outcome => return Ok(outcome),
                 }
@@ -52,8 +53,17 @@ impl Ends {
         }
     }
 
+    fn ensure_reading(self: &Arc<Self>) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.reading {
+            waiting.reading = true;
+            tokio::spawn(self.clone().read());
+        }
+    }
+
     /// Reads events until nobody waits any more.
     async fn read(self: Arc<Self>) {
+        let _guard = Reading(self.clone());
         let mut cursor = None;
         loop {
             match self.store.events_since(cursor).await {
@@ -76,12 +86,22 @@ impl Ends {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
-            let mut waiting = lock(&self.waiting);
-            if waiting.runs.is_empty() {
-                waiting.reading = false;
+            if lock(&self.waiting).runs.is_empty() {
                 return;
             }
         }
+    }
+}
+
+/// Whoever reads for the others stops when nobody waits, or vanishes with its runtime. Those who wait all the same
+/// then look again, and one of them reads.
+struct Reading(Arc<Ends>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.0.waiting);
+        waiting.reading = false;
+        waiting.runs.values().for_each(|sender| sender.send_replace(()));
     }
 }
 
@@ -96,11 +116,8 @@ impl Ticket {
     fn new(ends: &Arc<Ends>, id: RunId) -> Self {
         let mut waiting = lock(&ends.waiting);
         let changed = waiting.runs.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
-        if !waiting.reading {
-            waiting.reading = true;
-            tokio::spawn(ends.clone().read());
-        }
         drop(waiting);
+        ends.ensure_reading();
         Self { ends: ends.clone(), id, changed }
     }
 }

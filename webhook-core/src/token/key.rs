@@ -21,8 +21,9 @@ const HEADER: usize = 1 + KEY_ID;
 
 /// A 256-bit key that seals tokens and secret parameter values. `Debug` shows only its id.
 ///
-/// Losing the key loses the ability to show URLs again and the secret values of queued runs; callers with their
-/// URLs are not affected.
+/// Keep a copy of it. Without it the URLs cannot be shown again, and secret values of queued runs are lost; callers
+/// with their URLs are not affected. A service refuses to start without the key that its store was sealed with,
+/// unless it is told to [forget unknown keys](crate::service::WebhooksBuilder::forget_unknown_keys).
 #[derive(Clone)]
 pub struct TokenKey(Zeroizing<[u8; 32]>);
 

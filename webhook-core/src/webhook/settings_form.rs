@@ -14,6 +14,8 @@ use crate::retry::RetryPolicy;
 const LABEL_CHARACTERS: usize = 200;
 /// The longest duration that may be set: thirty days, in seconds.
 const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
+/// The longest email address, in bytes (RFC 5321 section 4.5.3.1.3, less the angle brackets).
+const ADDRESS_BYTES: usize = 254;
 /// The most email recipients of one webhook.
 const RECIPIENTS: usize = 50;
 
@@ -138,6 +140,11 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             if recipients.is_empty() || recipients.len() > RECIPIENTS {
                 form.problem("recipients", "out_of_range", format!("1 to {RECIPIENTS} addresses are needed"));
             }
+            for (index, recipient) in recipients.iter().enumerate().filter(|(_, it)| !is_address(it)) {
+                let shown = recipient.escape_default();
+                let message = format!("\"{shown}\" is not an address such as someone@example.com");
+                form.problem(&format!("recipients[{index}]"), "invalid", message);
+            }
             if let Some(twice) = first_repeated(&recipients) {
                 form.problem("recipients", "invalid", format!("{twice:?} is named twice"));
             }
@@ -156,6 +163,14 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             Slack { channel, on }
         }),
     }
+}
+
+/// The least that every address must fulfil, whatever carries the mail; a notifier may ask for more. Blanks and
+/// control characters never pass, so that no recipient can add a header of its own.
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let visible = !text.chars().any(|character| character.is_control() || character.is_whitespace());
+    parts.is_some() && visible && text.len() <= ADDRESS_BYTES
 }
 
 fn first_repeated(items: &[String]) -> Option<&String> {
@@ -332,6 +347,20 @@ mod tests {
         assert_eq!(settings.notifications.recipients(EventKind::Success).count(), 1);
         let settings = settings.patched(&json!({"notifications": {"email": null}})).unwrap();
         assert!(settings.notifications.email.is_none() && settings.notifications.slack.is_some());
+    }
+
+    #[test]
+    fn a_recipient_must_be_an_address_and_can_add_no_header() {
+        let long = format!("{}@example.com", "a".repeat(250));
+        for bad in
+            ["nomail", "@example.com", "a@", "a b@c.d", "a@b.c\r\nBcc: x@y.z", "a@b.c\n", long.as_str()]
+        {
+            let email = json!({"recipients": ["good@example.com", bad], "on": ["failure"]});
+            let found = fields(json!({"notifications": {"email": email}}));
+            assert_eq!(found, ["notifications.email.recipients[1]"], "{bad:?}");
+        }
+        let slack = json!({"channel": "#a\r\nb", "on": ["failure"]});
+        assert_eq!(fields(json!({"notifications": {"slack": slack}})), ["notifications.slack.channel"]);
     }
 
     #[test]

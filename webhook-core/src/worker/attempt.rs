@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::claims::stop_reason;
+use super::masking::Mask;
 use super::threads::Joined;
 use super::{Held, Shared};
 use crate::executor::{
@@ -48,6 +49,7 @@ pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
             return judge.ended(Ending::Failed(RunError::new(ErrorKind::Fatal, message)));
         }
     };
+    let mask = Mask::new(&parameters);
     let timeout = webhook.and_then(|webhook| webhook.settings.timeout);
     let reports = Arc::new(Reports::default());
     let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
@@ -58,14 +60,15 @@ pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
     let _abandoned = AbandonOnDrop(held.abandon.clone());
     let execution = start(shared, context, held.abandon.cancellation());
     let executed = {
-        let reporting = pass_on(shared, run, held, &reports);
+        let reporting = pass_on(shared, run, held, &reports, &mask);
         tokio::select! {
             executed = supervise(execution, held, timeout, shared.options.cancel_grace) => executed,
             never = reporting => match never {},
         }
     };
-    pass_on_once(shared, run, held, &reports).await;
-    Judge { now: inner.now(), ..judge }.outcome(executed, held.stop.cancellation().reason())
+    pass_on_once(shared, run, held, &reports, &mask).await;
+    let judge = Judge { now: inner.now(), ..judge };
+    mask.outcome(judge.outcome(executed, held.stop.cancellation().reason()))
 }
 
 /// Starts the executor, on a thread of its own or as a task, so that a panic stays there.
@@ -131,24 +134,30 @@ impl Drop for AbandonOnDrop {
 }
 
 /// Passes reports on as they come, for as long as it is polled.
-async fn pass_on(shared: &Shared, run: &Run, held: &Held, reports: &Reports) -> std::convert::Infallible {
+async fn pass_on(
+    shared: &Shared,
+    run: &Run,
+    held: &Held,
+    reports: &Reports,
+    mask: &Mask,
+) -> std::convert::Infallible {
     loop {
         reports.arrived().await;
-        pass_on_once(shared, run, held, reports).await;
+        pass_on_once(shared, run, held, reports, mask).await;
         tokio::time::sleep(REPORT_PAUSE).await;
     }
 }
 
-async fn pass_on_once(shared: &Shared, run: &Run, held: &Held, reports: &Reports) {
+async fn pass_on_once(shared: &Shared, run: &Run, held: &Held, reports: &Reports, mask: &Mask) {
     let store = &shared.webhooks.inner.store;
     let pending = reports.take();
     if !pending.lines.is_empty()
-        && let Err(error) = store.append_log(run.id, run.fence, pending.lines).await
+        && let Err(error) = store.append_log(run.id, run.fence, mask.text(pending.lines)).await
     {
         tracing::warn!(run = %run.id, %error, "log lines were lost");
     }
-    if pending.progress.is_some() {
-        let renewal = Renewal::new(run.id, run.fence, pending.progress);
+    if let Some(progress) = pending.progress {
+        let renewal = Renewal::new(run.id, run.fence, Some(mask.progress(progress)));
         match store.renew(vec![renewal], shared.options.lease).await {
             Ok(renewed) => {
                 renewed.into_iter().filter_map(stop_reason).for_each(|reason| held.stop.cancel(reason))

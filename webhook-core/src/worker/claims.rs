@@ -12,7 +12,7 @@ use crate::service::lock;
 use crate::store::{Claim, ClaimRequest, Renewal, Renewed, Settlement, StoreError, Work};
 
 /// The most runs that are claimed at once.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// How long to wait after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,10 @@
 //! Sending notifications from the outbox.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -64,11 +66,21 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
 /// Tries one delivery and records how it went.
 pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) {
     let inner = &shared.webhooks.inner;
-    let tried = tokio::time::timeout(TRY_TIMEOUT, try_once(shared, &delivery)).await;
-    let timed_out = || Err(DeliverError::retryable(format!("no answer within {TRY_TIMEOUT:?}")));
-    let outcome = judge(shared, &delivery, tried.unwrap_or_else(|_| timed_out()));
+    let outcome = judge(shared, &delivery, guarded(try_once(shared, &delivery)).await);
     if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
+    }
+}
+
+/// Gives a notifier a bounded time, and turns its panic into an error.
+pub(crate) async fn guarded(
+    delivering: impl Future<Output = Result<(), DeliverError>>,
+) -> Result<(), DeliverError> {
+    let caught = AssertUnwindSafe(delivering).catch_unwind();
+    match tokio::time::timeout(TRY_TIMEOUT, caught).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(DeliverError::retryable("the notifier panicked")),
+        Err(_) => Err(DeliverError::retryable(format!("no answer within {TRY_TIMEOUT:?}"))),
     }
 }
 

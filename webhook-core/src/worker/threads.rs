@@ -39,10 +39,14 @@ struct State {
     begun: u64,
     /// Threads that wait for a job.
     idle: usize,
-    /// Idle threads that were told to wake up and have not yet.
+    /// How many idle threads may wake up.
     waking: usize,
-    /// Threads that are about to look for their next job.
+    /// Threads that are not idle.
     active: usize,
+    /// Threads that were started or told to wake up and have not looked for a job yet.
+    coming: usize,
+    /// Whether the system refused a thread, which is said once.
+    refused: bool,
     closed: bool,
 }
 
@@ -78,8 +82,9 @@ impl Threads {
                     break;
                 }
                 if state.begun == begun {
-                    let count = if state.active == 0 { 1 } else { waiting };
-                    self.wake(&mut state, count);
+                    let needed = if state.active == 0 { 1 } else { waiting };
+                    let missing = needed.saturating_sub(state.coming);
+                    self.wake(&mut state, missing);
                 }
                 begun = state.begun;
             }
@@ -98,24 +103,31 @@ impl Threads {
             state.waking += 1;
             self.woken.notify_one();
         }
+        state.active += sleeping;
+        state.coming += sleeping;
         for _ in sleeping..count {
             let threads = self.clone();
             let thread = std::thread::Builder::new().name("webhook-attempt".to_owned());
             match thread.spawn(move || threads.work()) {
-                Ok(_) => state.active += 1,
+                Ok(_) => {
+                    state.active += 1;
+                    state.coming += 1;
+                }
                 Err(error) => {
                     // What is queued waits for the threads there are.
-                    tracing::error!(%error, "a thread for an attempt cannot be started");
+                    if !std::mem::replace(&mut state.refused, true) {
+                        tracing::error!(%error, "a thread for an attempt cannot be started");
+                    }
                     return;
                 }
             }
         }
-        state.active += sleeping;
     }
 
     /// Works through the queue, then waits for more for a while.
     fn work(self: Arc<Self>) {
         let mut state = lock(&self.state);
+        state.coming -= 1;
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 state.begun += 1;
@@ -136,6 +148,7 @@ impl Threads {
             if state.waking > 0 {
                 // Whoever woke this thread has counted it as active already.
                 state.waking -= 1;
+                state.coming -= 1;
             } else if state.closed || state.jobs.is_empty() {
                 return;
             } else {

@@ -175,7 +175,7 @@ async fn a_full_queue_and_a_shutdown_refuse_calls() {
     let send = async || {
         let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
         call.bearer = Some(token.clone().into());
-        webhooks.trigger(webhooks.authenticate(call).await?, b"").await
+        webhooks.trigger(webhooks.admit(webhooks.authenticate(call).await?)?, b"").await
     };
     assert!(send().await.is_ok());
     assert!(matches!(send().await, Err(TriggerError::QueueFull)));
@@ -205,4 +205,35 @@ async fn the_token_shows_in_no_record_and_no_debug_output() {
     let shown =
         format!("{stored} {run:?} {call:?} {authenticated:?} {:?} {:?}", house.webhook, house.webhooks);
     assert!(!shown.contains(&house.token[4..47]));
+}
+
+#[tokio::test]
+async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_nothing() {
+    let house = House::new(json!({})).await;
+    let admitted = async || {
+        let call = house.webhooks.authenticate(house.call(Method::Post, "")).await.unwrap();
+        house.webhooks.admit(call).unwrap()
+    };
+    let call = admitted().await;
+    house.webhooks.manage().set_enabled(house.webhook.id, false).await.unwrap();
+    assert!(matches!(house.webhooks.trigger(call, b"").await, Err(TriggerError::Disabled)));
+    house.webhooks.manage().set_enabled(house.webhook.id, true).await.unwrap();
+    let call = admitted().await;
+    house.webhooks.manage().refresh_token(house.webhook.id, None).await.unwrap();
+    assert!(matches!(house.webhooks.trigger(call, b"").await, Err(TriggerError::Unauthorized)));
+    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+}
+
+#[tokio::test]
+async fn the_parameters_of_a_media_type_do_not_make_another_request() {
+    let house = House::new(json!({})).await;
+    for (content_type, replay) in [("application/json", false), ("Application/JSON; charset=utf-8", true)] {
+        let mut call = house.call(Method::Post, "");
+        call.content_type = Some(content_type.to_owned());
+        call.idempotency_key = Some("k".to_owned());
+        let Ok(Triggered::Accepted { replayed, .. }) = house.send(call, "{}").await else {
+            panic!("not accepted");
+        };
+        assert_eq!(replayed, replay, "{content_type}");
+    }
 }

@@ -66,7 +66,9 @@ impl House {
     }
 
     async fn send(&self, call: TriggerCall, body: &str) -> Result<Triggered, TriggerError> {
-        self.webhooks.trigger(self.webhooks.authenticate(call).await?, body.as_bytes()).await
+        self.webhooks
+            .trigger(self.webhooks.admit(self.webhooks.authenticate(call).await?)?, body.as_bytes())
+            .await
     }
 
     /// Triggers by POST and answers the accepted run.

@@ -193,3 +193,17 @@ async fn a_test_notification_reaches_everyone_named() {
     assert_eq!(tested.iter().filter(|tested| tested.outcome.is_ok()).count(), 3);
     assert_eq!(house.notifier.delivered(3).await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_lost_key_can_be_forgotten_and_a_refresh_makes_the_url_copyable_again() {
+    let store = MemoryStore::new();
+    let builder = || Webhooks::builder().store(store.clone()).executor(ScriptedExecutor::new([sales()]));
+    let first = builder().token_key(TokenKey::generate()).build().await.unwrap();
+    let created = first.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+    let second = builder().token_key(TokenKey::generate()).forget_unknown_keys().build().await.unwrap();
+    let refused = second.manage().url(created.webhook.id).await;
+    assert!(matches!(refused, Err(ManagementError::UrlNotRecoverable(Some(_)))));
+    let refreshed = second.manage().refresh_token(created.webhook.id, None).await.unwrap();
+    let copied = second.manage().url(created.webhook.id).await.unwrap();
+    assert_eq!(copied.expose(), refreshed.url.expose());
+}

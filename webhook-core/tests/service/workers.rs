@@ -325,3 +325,41 @@ async fn many_runs_from_many_callers_all_end_once() {
     workers.shutdown(Duration::from_secs(5)).await;
     assert_eq!(house.webhooks.health().await.unwrap().running, 0);
 }
+
+#[tokio::test]
+async fn a_secret_that_an_executor_says_aloud_is_masked_wherever_it_would_be_kept() {
+    let house = House::new(json!({})).await;
+    let said = |text: &str| format!("{text} canary-canary");
+    house.executor.script_next([
+        Step::Log(said("log")),
+        Step::Progress(0.5, said("progress")),
+        Step::FailFatal(said("error")),
+    ]);
+    house.executor.script_next([Step::SucceedWith(said("summary"))]);
+    let failed = house.trigger("password=canary-canary").await;
+    let succeeded = house.trigger("password=canary-canary").await;
+    house.webhooks.run_until_idle().await.unwrap();
+    let (failed, succeeded) = (house.run(failed.id).await, house.run(succeeded.id).await);
+    assert_eq!(failed.error.as_ref().unwrap().message, "error ***");
+    assert_eq!(succeeded.summary.as_deref(), Some("summary ***"));
+    let log = house.webhooks.manage().log(failed.id, 0).await.unwrap().text;
+    assert_eq!(log, "log ***\n");
+    assert!(!format!("{failed:?}{succeeded:?}").contains("canary"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_attempts_at_once_each_get_a_thread_when_they_take_their_time() {
+    let house = House::new(json!({})).await;
+    let workers = house.webhooks.start_workers(WorkerOptions::default().with_slots(64));
+    for _ in 0..64 {
+        house.executor.script_next([Step::WaitForRelease]);
+    }
+    for _ in 0..64 {
+        house.trigger("").await;
+    }
+    house.executor.executed(64).await;
+    assert_eq!(house.executor.most_at_once(), 64);
+    house.executor.release_all();
+    house.executor.ended(64).await;
+    workers.shutdown(Duration::from_secs(5)).await;
+}
