@@ -5,6 +5,7 @@
 #[path = "../support/process.rs"]
 mod process;
 mod server;
+mod start;
 
 use std::time::Duration;
 
@@ -21,11 +22,16 @@ async fn trigger(server: &Server, request: reqwest::RequestBuilder) -> String {
     accepted["status_url"].as_str().unwrap().to_owned()
 }
 
-/// Asks for a run's status until it has ended.
+/// Asks for the status of a run of the demo webhook until it has ended.
 async fn ended(server: &Server, status_url: &str) -> Value {
+    ended_for(server, status_url, server.token()).await
+}
+
+/// Asks for a run's status until it has ended.
+async fn ended_for(server: &Server, status_url: &str, token: &str) -> Value {
     let asked = async {
         loop {
-            let answer = server.send(server.client.get(status_url).bearer_auth(server.token())).await;
+            let answer = server.send(server.client.get(status_url).bearer_auth(token)).await;
             assert_eq!(answer.status(), StatusCode::OK);
             let run: Value = answer.json().await.unwrap();
             if !matches!(run["state"].as_str(), Some("queued" | "running")) {
@@ -49,7 +55,7 @@ async fn page(server: &Server, run: &Value) -> String {
 async fn a_pasted_url_starts_a_real_report_that_stands_for_what_was_asked() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let url = server.url.clone();
+    let url = server.url().to_owned();
     let by_query = format!("{url}&date=2026-01-10&region=APAC");
     let body = json!({"date": "2026-01-07", "region": "AMER"});
     let requests = [
@@ -65,6 +71,7 @@ async fn a_pasted_url_starts_a_real_report_that_stands_for_what_was_asked() {
         let status_url = trigger(&server, request).await;
         let run = ended(&server, &status_url).await;
         assert_eq!(run["state"], "succeeded", "{run}");
+        assert_eq!(run["progress"]["fraction"], 1.0, "{run}");
         assert_eq!(run["parameters"]["region"]["value"], region);
         let page = page(&server, &run).await;
         assert!(page.contains(region), "{region}");
@@ -84,7 +91,7 @@ async fn a_pasted_url_starts_a_real_report_that_stands_for_what_was_asked() {
 async fn webhook_url_and_history_are_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let (url, admin) = (server.url.clone(), server.admin_token());
+    let (url, admin) = (server.url().to_owned(), server.admin_token());
     let status_url = trigger(&server, server.client.post(&url)).await;
     let run = ended(&server, &status_url).await;
     let port = server.port();
@@ -113,7 +120,7 @@ async fn people_refresh_disable_and_enable_a_webhook_and_the_next_call_knows() {
     let admin = server.admin_token();
     let webhooks = server.admin("GET", "/webhooks", &admin, None).await.1;
     let webhook = format!("/webhooks/{}", webhooks["items"][0]["id"].as_str().unwrap());
-    let old = server.url.clone();
+    let old = server.url().to_owned();
 
     let refreshed = server.admin("POST", &format!("{webhook}/refresh-token"), &admin, None).await.1;
     let new = refreshed["url"].as_str().unwrap().to_owned();
@@ -133,10 +140,10 @@ async fn people_refresh_disable_and_enable_a_webhook_and_the_next_call_knows() {
 }
 
 #[tokio::test]
-async fn the_token_is_in_no_log_no_file_and_no_process_argument() {
+async fn the_token_is_in_no_log_and_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--log", "trace"]);
-    let (url, admin) = (server.url.clone(), server.admin_token());
+    let (url, admin) = (server.url().to_owned(), server.admin_token());
     let secret = server.token()[4..47].to_owned();
     let status_url = trigger(&server, server.client.post(format!("{url}&note=a"))).await;
     ended(&server, &status_url).await;
@@ -147,8 +154,6 @@ async fn the_token_is_in_no_log_no_file_and_no_process_argument() {
     let runs = server.admin("GET", "/runs", &admin, None).await.1;
     let webhooks = server.admin("GET", "/webhooks", &admin, None).await.1;
     assert!(!format!("{runs}{webhooks}").contains(&secret));
-    let arguments = std::fs::read(format!("/proc/{}/cmdline", server.process_id())).unwrap_or_default();
-    assert!(!String::from_utf8_lossy(&arguments).contains(&secret));
     let log = server.stop();
     assert!(log.contains("answered"), "the log is there");
     assert!(!log.contains(&secret), "the token is in the log");
@@ -163,51 +168,61 @@ async fn the_token_is_in_no_log_no_file_and_no_process_argument() {
 }
 
 #[tokio::test]
+async fn a_command_sees_the_token_nowhere_and_a_secret_parameter_on_standard_input_only() {
+    const CANARY: &str = "canary-5f1c2a";
+    let folder = tempfile::tempdir().unwrap();
+    let (data, workflows) = (folder.path().join("data"), folder.path().join("workflows"));
+    std::fs::create_dir(&workflows).unwrap();
+    let text = r#"
+        kind = "report"
+        id = "look"
+        title = "Look"
+        [[parameters]]
+        name = "region"
+        type = "text"
+        [[parameters]]
+        name = "password"
+        type = "text"
+        secret = true
+        [command]
+        program = "sh"
+        args = ["-c", "cat /proc/$$/cmdline > arguments; cat /proc/$$/environ > variables; cat > input", "first"]
+    "#;
+    std::fs::write(workflows.join("look.toml"), text).unwrap();
+    let server = Server::start(&data, &["--log", "trace", "--workflows", workflows.to_str().unwrap()]);
+    let admin = server.admin_token();
+    let url = server.webhook_of("report", "look").await;
+    let token = url.split_once("token=").unwrap().1;
+    let body = json!({"region": "EMEA", "password": CANARY});
+    let status_url = trigger(&server, server.client.post(&url).json(&body)).await;
+    let run = ended_for(&server, &status_url, token).await;
+    assert_eq!(run["state"], "succeeded", "{run}");
+
+    let seen = |name: &str| String::from_utf8(std::fs::read(workflows.join(name)).unwrap()).unwrap();
+    let (arguments, variables, input) = (seen("arguments"), seen("variables"), seen("input"));
+    assert!(arguments.ends_with("\0first\0"), "{arguments}");
+    assert!(variables.contains("PARAM_REGION=EMEA\0") && variables.contains("WEBHOOK_RUN_ID="), "{variables}");
+    assert!(input.contains(CANARY), "a command is given its secret parameters: {input}");
+    assert!(!format!("{arguments}{variables}").contains(CANARY), "{arguments}{variables}");
+    for secret in [&token[4..47], &admin[4..]] {
+        assert!(!format!("{arguments}{variables}{input}").contains(secret), "a command sees a token");
+    }
+    let log = server.stop();
+    assert!(log.contains("answered") && !log.contains(CANARY), "the secret parameter is in the log");
+    server::each_file(&data, &mut |path, content| {
+        let found = content.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+        assert!(!found, "the secret parameter is in {}", path.display());
+    });
+}
+
+#[tokio::test]
 async fn a_signal_ends_the_server_cleanly_while_clients_keep_idle_connections() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--shutdown-timeout", "10"]);
-    trigger(&server, server.client.post(&server.url)).await;
+    trigger(&server, server.client.post(server.url())).await;
     let idle = std::net::TcpStream::connect(("127.0.0.1", server.port())).unwrap();
     let started = std::time::Instant::now();
     server.stop();
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     drop(idle);
-}
-
-#[test]
-fn a_second_process_on_the_same_data_gets_one_clear_line_and_exit_code_2() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &[]);
-    let (code, output) =
-        process::fails_to_start(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
-    assert_eq!(code, Some(2));
-    assert_eq!(output.trim().lines().count(), 1, "{output}");
-    server.stop();
-}
-
-#[test]
-fn a_bad_flag_workflow_file_or_address_is_one_clear_line_and_exit_code_2() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let workflows = folder.path().join("workflows");
-    std::fs::create_dir(&workflows).unwrap();
-    let text = "kind = \"report\"\nid = \"a\"\ntitle = \"A\"\n\n[[parameters]]\nname = \"x\"\ntype = \"colour\"\n\n[noop]\n";
-    std::fs::write(workflows.join("broken.toml"), text).unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
-    let (data, workflows) = (data.to_str().unwrap(), workflows.to_str().unwrap());
-    let cases: [(&[&str], &str); 5] = [
-        (&["--listen", "nowhere"], "--listen"),
-        (&["--store", "cloud"], "--store"),
-        (&["--no-such-flag"], "--no-such-flag"),
-        (&["--data", data, "--workflows", workflows], "broken.toml:7"),
-        (&["--data", data, "--listen", &taken], &taken),
-    ];
-    for (arguments, expected) in cases {
-        let (code, output) = process::fails_to_start(arguments);
-        assert_eq!(code, Some(2), "{arguments:?}: {output}");
-        assert_eq!(output.trim().lines().count(), 1, "{arguments:?}: {output}");
-        assert!(output.contains(expected), "{arguments:?}: {output}");
-    }
-    assert!(process::server_program().is_file());
 }

@@ -11,8 +11,10 @@ use crate::process::Process;
 pub(crate) struct Server {
     process: Process,
     data: PathBuf,
-    /// The URL of the demo webhook.
-    pub(crate) url: String,
+    /// The URL of the demo webhook, when the server named one.
+    demo: Option<String>,
+    /// Where the management API is.
+    api: String,
     pub(crate) client: reqwest::Client,
 }
 
@@ -26,21 +28,29 @@ impl Server {
         all.extend(arguments);
         let mut process = Process::spawn(&all);
         let greeting = process.greeting();
-        let url = greeting.split('\'').nth(1).expect("a quoted URL").to_owned();
-        Self { process, data: data.to_owned(), url, client: reqwest::Client::new() }
+        let demo = greeting.contains("curl").then(|| greeting.split('\'').nth(1).expect("a quoted URL").to_owned());
+        let webhooks = greeting.lines().skip_while(|line| !line.starts_with("Management API")).nth(1).unwrap();
+        let api = webhooks.trim().strip_suffix("/webhooks").unwrap().to_owned();
+        Self { process, data: data.to_owned(), demo, api, client: reqwest::Client::new() }
+    }
+
+    /// Whether the server named the URL of a demo webhook.
+    pub(crate) fn has_demo(&self) -> bool {
+        self.demo.is_some()
+    }
+
+    /// The URL of the demo webhook.
+    pub(crate) fn url(&self) -> &str {
+        self.demo.as_deref().expect("the server names the URL of the demo webhook")
     }
 
     pub(crate) fn token(&self) -> &str {
-        self.url.split_once("token=").unwrap().1
+        self.url().split_once("token=").unwrap().1
     }
 
     pub(crate) fn port(&self) -> u16 {
-        let address = self.url.split('/').nth(2).unwrap();
+        let address = self.api.split('/').nth(2).unwrap();
         address.rsplit(':').next().unwrap().parse().unwrap()
-    }
-
-    pub(crate) fn process_id(&self) -> u32 {
-        self.process.id()
     }
 
     pub(crate) fn admin_token(&self) -> String {
@@ -59,12 +69,20 @@ impl Server {
         token: &str,
         body: Option<Value>,
     ) -> (reqwest::StatusCode, Value) {
-        let url = format!("http://127.0.0.1:{}/admin/api/v1{path}", self.port());
+        let url = format!("{}{path}", self.api);
         let method = method.parse().unwrap();
         let request = self.client.request(method, url).bearer_auth(token);
         let request = if let Some(body) = body { request.json(&body) } else { request };
         let answer = self.send(request).await;
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Makes a webhook for a workflow and answers its URL.
+    pub(crate) async fn webhook_of(&self, kind: &str, id: &str) -> String {
+        let body = serde_json::json!({"workflow": {"kind": kind, "id": id}});
+        let (status, created) = self.admin("POST", "/webhooks", &self.admin_token(), Some(body)).await;
+        assert_eq!(status, reqwest::StatusCode::CREATED, "{created}");
+        created["url"].as_str().unwrap().to_owned()
     }
 
     /// Asks the server to stop, checks that it does so cleanly, and answers its log.

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,7 +29,12 @@ fn command(arguments: &[&str]) -> Command {
 
 /// Runs the server with arguments it refuses, and answers its exit code and what it said.
 pub(crate) fn fails_to_start(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = command(arguments).stdin(Stdio::null()).output().unwrap();
+    fails_to_start_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
+}
+
+/// As [`fails_to_start`], with another working folder than the workspace's.
+pub(crate) fn fails_to_start_in(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = command(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }

@@ -169,6 +169,7 @@ promises! { $
         a_live_run_is_never_pruned,
         nothing_of_a_pruned_run_is_left,
         a_run_with_a_pending_delivery_stays,
+        a_run_whose_key_is_kept_is_not_pruned,
         every_ending_is_pruned;
     logs:
         a_log_is_read_from_any_offset,

@@ -230,7 +230,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Behavior
     /// Removes at most [`PruneRequest::limit`] runs and says whether there may be more. Each webhook's own
-    /// retention counts; a run whose webhook is gone is kept for the default. A run with a pending delivery stays.
+    /// retention counts; a run whose webhook is gone is kept for the default. A run with a pending delivery stays, and
+    /// so does one whose idempotency key is to be kept beyond [`PruneRequest::now`], counted from when it was queued:
+    /// a repeated call must find it.
     ///
     /// # Errors
     /// [`StoreError`]; some may have been removed.

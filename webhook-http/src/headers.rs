@@ -44,12 +44,34 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750); the scheme in any case (RFC 9110 section 11.1).
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<Zeroizing<String>> {
-    let (scheme, token) = text(headers, header::AUTHORIZATION)?.split_once(' ')?;
-    let token = token.trim();
-    let present = scheme.eq_ignore_ascii_case("bearer") && !token.is_empty();
-    present.then(|| Zeroizing::new(token.to_owned()))
+/// The token of `Authorization: Bearer` (RFC 6750); the scheme in any case (RFC 9110 section 11.1). The header may
+/// be repeated with the same token.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, TwoTokens> {
+    let values = headers.get_all(header::AUTHORIZATION).into_iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = values.filter_map(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+    });
+    let first = tokens.next();
+    if tokens.any(|token| Some(token) != first) {
+        return Err(TwoTokens);
+    }
+    Ok(first.map(|token| Zeroizing::new(token.to_owned())))
+}
+
+/// Different tokens in headers of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TwoTokens;
+
+/// The `Idempotency-Key` header. One of several that differ cannot be chosen, so they become one that is refused.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
+    let first = values.next();
+    if values.any(|value| Some(value) != first) {
+        Some(String::new())
+    } else {
+        given(headers, IDEMPOTENCY_KEY)
+    }
 }
 
 /// What the caller's program calls itself, cut to 256 characters. Bytes that are not UTF-8 are replaced.
@@ -209,11 +231,25 @@ mod tests {
 
     #[test]
     fn a_bearer_token_is_found_whatever_the_case_of_the_scheme() {
-        let token =
-            |value: &str| bearer(&headers(&[("authorization", value)])).map(|token| token.to_string());
+        let token = |value: &str| {
+            bearer(&headers(&[("authorization", value)])).unwrap().map(|token| token.to_string())
+        };
         assert_eq!(token("bEaReR abc").as_deref(), Some("abc"));
         assert_eq!(token("Bearer   abc ").as_deref(), Some("abc"));
         assert_eq!(token("Basic abc"), None);
         assert_eq!(token("Bearer"), None);
+    }
+
+    #[test]
+    fn a_repeated_header_must_say_the_same() {
+        let twice = |name, one, other| headers(&[(name, one), (name, other)]);
+        let tokens = |one, other| bearer(&twice("authorization", one, other));
+        assert_eq!(tokens("Bearer a", "bearer a").unwrap().unwrap().as_str(), "a");
+        assert_eq!(tokens("Basic b", "Bearer a").unwrap().unwrap().as_str(), "a");
+        assert_eq!(tokens("Bearer a", "Bearer b"), Err(TwoTokens));
+        let key = |one, other| idempotency_key(&twice("idempotency-key", one, other));
+        assert_eq!(key("a", "a").as_deref(), Some("a"));
+        assert_eq!(key("a", "b").as_deref(), Some(""), "which is refused");
+        assert_eq!(idempotency_key(&HeaderMap::new()), None);
     }
 }

@@ -32,6 +32,10 @@
 //! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run: who mistypes it starts nothing.
 //! - The address of a caller is that of the connection. `X-Forwarded-For` is not read.
 //! - A body that breaks off or comes too slowly is 400 `malformed-body`.
+//! - `Authorization: Bearer` and `Idempotency-Key` may be repeated with the same value; with different ones they are
+//!   400 `two-tokens` and 400 `idempotency-key-invalid`. Two different management tokens are the 401.
+//! - What a server refuses because it cannot be read as HTTP never gets here: its answers, such as a bare 400 or 414,
+//!   have no problem document and none of the common headers.
 
 mod access;
 mod answer;

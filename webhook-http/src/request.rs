@@ -60,9 +60,9 @@ impl Head {
         };
         let mut call = TriggerCall::new(key, method);
         call.query = Zeroizing::new(self.query().to_owned());
-        call.bearer = headers::bearer(headers);
+        call.bearer = headers::bearer(headers).map_err(|_| Problem::new(Slug::TwoTokens))?;
         call.content_type = headers::given(headers, header::CONTENT_TYPE);
-        call.idempotency_key = headers::given(headers, headers::IDEMPOTENCY_KEY);
+        call.idempotency_key = headers::idempotency_key(headers);
         call.dry_run = headers::is_dry_run(headers);
         call.prefetch = headers::is_prefetch(headers);
         call.caller = self.caller();

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -29,7 +30,9 @@ impl Folder {
     /// Takes the folder for this process, makes what is missing, and opens its database.
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, sled::Db), OpenError> {
         let is_new = !path.exists();
-        fs::create_dir_all(path).map_err(OpenError::io(path))?;
+        if is_new {
+            make(path).map_err(OpenError::io(path))?;
+        }
         let (marker, content) = Marker::lock(path)?;
         let folder = Self { path: path.to_owned(), marker, cache_bytes };
         let database = match content {
@@ -90,7 +93,7 @@ impl Folder {
             if unfinished.exists() {
                 fs::remove_dir_all(&unfinished).map_err(&io)?;
             }
-            fs::create_dir_all(&unfinished).map_err(&io)?;
+            make_private(&unfinished).map_err(&io)?;
             let database = self.start(&unfinished)?;
             let sled = |error| OpenError::from_sled(&self.path, error);
             database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT))).map_err(sled)?;
@@ -154,6 +157,19 @@ impl Folder {
             .transpose()
             .map_err(|error| OpenError::from_store(&self.path, error))
     }
+}
+
+/// Makes the store's folder, and the folders above it where they are missing.
+fn make(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    make_private(path)
+}
+
+/// Makes a folder that nobody but its owner can look into, since parameters and callers are in it.
+fn make_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Removes what sled leaves when it is killed while it writes a snapshot: it would take that for the newest one.

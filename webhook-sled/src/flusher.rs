@@ -109,6 +109,8 @@ fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
     {
         let mut runs = shared.runs();
         group.admitted.iter().for_each(|run| runs.live.commit(*run));
+        let ended = group.published.iter().filter(|run| run.state.is_ended());
+        ended.for_each(|run| runs.show_end(run.id));
     }
     group.published.iter().for_each(|run| shared.events.publish_state(run));
     group.synced.into_iter().for_each(|acknowledge| acknowledge(Ok(())));

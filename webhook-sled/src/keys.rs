@@ -15,6 +15,7 @@
 //! | `h`\|webhook\|state\|run | ended runs to list and to prune: when they ended |
 //! | `k`\|webhook\|SHA-256 of key | idempotency key |
 //! | `x`\|expiry\|webhook\|SHA-256 of key | idempotency keys to prune |
+//! | `e`\|run | until when its idempotency key is kept |
 //! | `d`\|run\|delivery | delivery |
 //! | `i`\|delivery | its run |
 //! | `o`\|delivery | its run and due time, while it is pending |
@@ -37,6 +38,7 @@ pub(crate) const BY_WORKFLOW: u8 = b'y';
 pub(crate) const BY_WEBHOOK: u8 = b'h';
 const IDEMPOTENCY: u8 = b'k';
 pub(crate) const EXPIRY: u8 = b'x';
+pub(crate) const KEPT: u8 = b'e';
 pub(crate) const DELIVERY: u8 = b'd';
 const DELIVERY_RUN: u8 = b'i';
 pub(crate) const PENDING: u8 = b'o';
@@ -172,6 +174,7 @@ mod tests {
             BY_WEBHOOK,
             IDEMPOTENCY,
             EXPIRY,
+            KEPT,
             DELIVERY,
             DELIVERY_RUN,
             PENDING,

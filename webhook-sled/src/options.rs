@@ -67,7 +67,7 @@ impl SledOptions {
         self
     }
 
-    /// Opens the store in this folder, which is made where there is none.
+    /// Opens the store in this folder. Where there is none it is made, for its owner alone (mode 0700).
     ///
     /// It blocks while it recovers what a crash may have left, typically for less than a second, and for up to a
     /// second while another process has the folder open. Runs that were running are queued again.

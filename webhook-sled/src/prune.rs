@@ -61,6 +61,7 @@ fn past_of_webhook(
     let retention = request.retention(shared.webhooks().get(webhook).map(|webhook| &**webhook));
     let newest_gone =
         request.now.checked_sub(retention).and_then(|end| u64::try_from(to_milliseconds(end)).ok());
+    let now = u64::try_from(to_milliseconds(request.now)).unwrap_or(0);
     for index in indexes {
         for entry in tree.scan_prefix(index) {
             let (key, end) = entry.map_err(store_error)?;
@@ -71,7 +72,7 @@ fn past_of_webhook(
                 break;
             }
             let is_past = is_too_many || decode_number(&end)? <= newest_gone.unwrap_or(0);
-            if is_past && !shared.outbox().has_pending(run) {
+            if is_past && !shared.outbox().has_pending(run) && !key_is_kept(tree, run, now)? {
                 past.push(run);
             }
         }
@@ -90,6 +91,12 @@ fn nth_newest(tree: &Tree, indexes: &[Vec<u8>], keep: u64) -> Result<Option<RunI
     newest.next()
 }
 
+/// Whether the idempotency key of a run is still to find it.
+fn key_is_kept(tree: &Tree, run: RunId, now: u64) -> Result<bool, StoreError> {
+    let until = tree.get(keys::by_id(keys::KEPT, run.as_bytes())).map_err(store_error)?;
+    Ok(until.map(|until| decode_number(&until)).transpose()?.is_some_and(|until| until > now))
+}
+
 /// When a run was made, in milliseconds, as its id says (RFC 9562, UUIDv7). It cannot have ended before.
 fn age(run: RunId) -> u64 {
     let [a, b, c, d, e, f, ..] = *run.as_bytes();
@@ -104,6 +111,10 @@ pub(crate) fn removal(tree: &Tree, id: RunId) -> Result<Option<Removal>, StoreEr
     let mut keys = vec![record.to_vec()];
     keys.extend((0..tail_count(&head)?).map(|number| keys::tail(&record, number)));
     keys.extend(index_entries(&run).into_iter().map(|(key, _)| key));
+    let kept = keys::by_id(keys::KEPT, id.as_bytes());
+    if tree.contains_key(kept).map_err(store_error)? {
+        keys.push(kept.to_vec());
+    }
     for entry in tree.scan_prefix(keys::log_of(id)) {
         keys.push(entry.map_err(store_error)?.0.to_vec());
     }

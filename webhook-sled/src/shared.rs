@@ -1,6 +1,7 @@
 //! What the store's handles and its two threads share.
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
@@ -11,8 +12,8 @@ use webhook_core::clock::to_milliseconds;
 use webhook_core::events::EventLog;
 use webhook_core::id::RunId;
 use webhook_core::live::LiveRuns;
-use webhook_core::run::Run;
-use webhook_core::store::StoreError;
+use webhook_core::run::{Run, RunState};
+use webhook_core::store::{RunQuery, StoreError};
 
 use crate::operation::Operation;
 use crate::options::SledOptions;
@@ -48,11 +49,48 @@ pub(crate) struct Runs {
     pub(crate) live: LiveRuns,
     /// Runs that have ended and are not in the database yet.
     pub(crate) ending: HashMap<RunId, Arc<Run>>,
+    /// Runs whose end is not durable yet, and what is shown of them until it is.
+    unsynced: HashMap<RunId, Option<Arc<Run>>>,
 }
 
 impl Runs {
+    /// A run as the writer has decided, whether that is durable or not.
     pub(crate) fn get(&self, id: RunId) -> Option<Arc<Run>> {
         self.live.get(id).or_else(|| self.ending.get(&id).cloned())
+    }
+
+    /// A run has ended. Until that is durable, it is shown as it was before; `None` is not shown at all.
+    pub(crate) fn end(&mut self, run: Arc<Run>, before: Option<Arc<Run>>) {
+        self.unsynced.insert(run.id, before);
+        self.ending.insert(run.id, run);
+    }
+
+    /// The end of a run is durable.
+    pub(crate) fn show_end(&mut self, id: RunId) {
+        self.unsynced.remove(&id);
+    }
+
+    /// What is shown of a run whose end is not durable yet.
+    pub(crate) fn before_end(&self, id: RunId) -> Option<&Option<Arc<Run>>> {
+        self.unsynced.get(&id)
+    }
+
+    /// Forgets all that was read or decided since the store was opened.
+    pub(crate) fn replace(&mut self, live: LiveRuns) {
+        *self = Self { live, ..Self::default() };
+    }
+
+    /// The runs in memory that a query asks for, as they are shown: at least the newest `limit`.
+    pub(crate) fn list(&self, query: &RunQuery, limit: usize) -> BTreeMap<Reverse<RunId>, Arc<Run>> {
+        let ending = self.ending.values().filter(|run| !self.unsynced.contains_key(&run.id));
+        let shown = ending.chain(self.unsynced.values().flatten());
+        let asked = |run: &&Arc<Run>| query.matches(run) && query.before.is_none_or(|before| run.id < before);
+        let mut found: BTreeMap<_, _> =
+            shown.filter(asked).map(|run| (Reverse(run.id), run.clone())).collect();
+        if !query.state.is_some_and(RunState::is_ended) {
+            found.extend(self.live.list(query, limit).into_iter().map(|run| (Reverse(run.id), run)));
+        }
+        found
     }
 }
 

@@ -1,7 +1,6 @@
 //! The store's handle: asks the writer for changes, and reads.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use webhook_core::events::{Change, EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::{Delivery, DeliveryOutcome};
-use webhook_core::run::{Run, RunState};
+use webhook_core::run::Run;
 use webhook_core::store::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
     RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
@@ -36,6 +35,11 @@ use crate::writer::Writer;
 
 /// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,
 /// which waits for what is under way. See the [crate] for what it promises.
+///
+/// An acknowledgement never runs ahead of the disk. Reads may, in what a crash would merely repeat: a run shows as
+/// running, waiting for its retry, or cancelled because another took its place or its webhook was deleted, a moment
+/// before that is durable. That a run was executed to its end, was cancelled on request or was skipped shows
+/// only once it is durable, and so does a new run in a list.
 #[derive(Clone)]
 pub struct SledStore(Arc<Handle>);
 
@@ -45,7 +49,8 @@ struct Handle {
 }
 
 impl SledStore {
-    /// Opens the store in this folder with the default options, and makes the folder where there is none.
+    /// Opens the store in this folder with the default options. Where there is none it is made, for its owner alone
+    /// (mode 0700).
     ///
     /// It blocks while it recovers what a crash may have left, typically for less than a second.
     ///
@@ -186,30 +191,37 @@ impl Store for SledStore {
     }
 
     async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
-        let live = self.shared().runs().get(id);
-        if live.is_some() {
-            return Ok(live);
+        {
+            let runs = self.shared().runs();
+            if let Some(before) = runs.before_end(id) {
+                return Ok(before.clone());
+            }
+            if let Some(run) = runs.get(id) {
+                return Ok(Some(run));
+            }
         }
-        self.shared().read(move |_, tree| read::ended_run(tree, id)).await
+        let ended = self.shared().read(move |_, tree| read::ended_run(tree, id)).await?;
+        Ok(self.shared().runs().before_end(id).cloned().unwrap_or(ended))
     }
 
     async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
         let limit = query.limit;
         let enough = limit.saturating_add(1);
         // Memory first: a run that ends in between is then seen in one place at least.
-        let mut found = BTreeMap::new();
-        {
+        let mut found = self.shared().runs().list(&query, enough);
+        let mut asked = enough;
+        let ended = loop {
+            let query = query.clone();
+            let mut ended = self.shared().read(move |_, tree| read::list_ended(tree, &query, asked)).await?;
+            let may_be_more = ended.len() == asked;
             let runs = self.shared().runs();
-            let ending = runs
-                .ending
-                .values()
-                .filter(|run| query.matches(run) && query.before.is_none_or(|before| run.id < before));
-            found.extend(ending.map(|run| (Reverse(run.id), run.clone())));
-            if !query.state.is_some_and(RunState::is_ended) {
-                found.extend(runs.live.list(&query, enough).into_iter().map(|run| (Reverse(run.id), run)));
+            // What is not durable was found in memory, as it was before.
+            ended.retain(|run| runs.before_end(run.id).is_none());
+            if !may_be_more || ended.len() >= enough {
+                break ended;
             }
-        }
-        let ended = self.shared().read(move |_, tree| read::list_ended(tree, &query, enough)).await?;
+            asked += enough - ended.len();
+        };
         found.extend(ended.into_iter().map(|run| (Reverse(run.id), run)));
         Ok(Page::cut(found.into_values().collect(), limit, |run: &Arc<Run>| run.id))
     }

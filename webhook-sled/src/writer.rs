@@ -200,11 +200,7 @@ impl Writer {
         self.tails = restored.tails;
         *self.shared.webhooks_mut() = restored.webhooks;
         *self.shared.outbox() = restored.outbox;
-        {
-            let mut runs = self.shared.runs();
-            runs.live = restored.live;
-            runs.ending.clear();
-        }
+        self.shared.runs().replace(restored.live);
         let interrupted = restored.interrupted.into_iter().try_for_each(|run| self.put_live(run));
         let ended = restored.ended.into_iter().try_for_each(|run| self.end_run(run));
         restored.claims.into_iter().for_each(|key| self.change.remove(key));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use scene::*;
 use webhook_core::id::RunId;
 use webhook_core::run::RunState;
-use webhook_core::store::{Store, StoreError, Work};
+use webhook_core::store::{Cancelled, RunQuery, Store, StoreError, Work};
 use webhook_sled::Durability;
 
 fn is_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
@@ -36,6 +36,50 @@ async fn a_run_is_acknowledged_only_after_the_sync() {
     assert!(faults.syncs.load(Ordering::SeqCst) > synced);
     store.wait_for_work(Work::Runs).await;
     assert_eq!(claim(&store, 9).await.len(), 1, "one key is one run");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_shows_as_ended_only_after_the_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    let older = enqueue(&store, request(&webhook, "older")).await.unwrap();
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    let mut runs: Vec<_> = claim(&store, 2).await.into_iter().map(|claim| claim.run).collect();
+    runs.sort_by_key(|run| run.id);
+    succeed(&store, &runs[0], Vec::new()).await;
+    let (id, fence) = (runs[1].id, runs[1].fence);
+
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    let settling = {
+        let (store, run) = (store.clone(), runs[1].clone());
+        tokio::spawn(async move { succeed(&store, &run, Vec::new()).await })
+    };
+    while store.health().await.unwrap().running > 0 {
+        tokio::task::yield_now().await;
+    }
+    // This comes after the end of the run and needs no sync, so the end is in the database now.
+    store.record_use(&[(webhook.id, now())]).await.unwrap();
+    let shown = store.get_run(id).await.unwrap().unwrap();
+    assert_eq!((shown.state, shown.fence), (RunState::Running, fence));
+    let in_state = |state| {
+        let (store, query) = (store.clone(), RunQuery::default().in_state(state).limit(1));
+        async move { store.list_runs(query).await.unwrap() }
+    };
+    assert_eq!(in_state(Some(RunState::Running)).await.items[0].id, id);
+    assert_eq!(in_state(Some(RunState::Succeeded)).await.items[0].id, older.id, "a page is full all the same");
+    let first = in_state(None).await;
+    assert_eq!((first.items[0].state, first.next), (RunState::Running, Some(id)));
+    let mut cancelled = Box::pin(store.cancel_run(id, now()));
+    let waited = Duration::from_millis(150);
+    assert!(tokio::time::timeout(waited, &mut cancelled).await.is_err(), "that it is too late is not durable");
+
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    assert_eq!(settling.await.unwrap().state, RunState::Succeeded);
+    assert!(matches!(cancelled.await.unwrap(), Cancelled::TooLate(run) if run.state == RunState::Succeeded));
+    assert_eq!(store.get_run(id).await.unwrap().unwrap().state, RunState::Succeeded);
+    assert_eq!(in_state(Some(RunState::Succeeded)).await.items[0].id, id);
+    assert!(in_state(Some(RunState::Running)).await.items.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,10 @@
 //!
 //! It speaks HTTP/1.1 without TLS, as behind a reverse proxy.
 //!
+//! What cannot be read as a request is answered by hyper itself, before any filter sees it: 400 for what is not
+//! HTTP, 414 for a request target of more than 65,534 bytes, 431 for too large or too many headers. These answers
+//! have no body, so no problem document, and none of the common headers, and the connection is closed after them.
+//!
 //! ```no_run
 //! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
 //! use webhook_warp::server::Server;
@@ -176,6 +180,12 @@ impl Server {
     /// Serves until `shutdown` is over: then it accepts nothing more, closes idle connections at once, lets answers
     /// under way end, and cuts off what is left at the deadline. Calls that wait for their run (`Prefer: wait`) are
     /// answered when the shutdown begins.
+    ///
+    /// So draining shows as connections that are refused or closed: the listener is gone at once, and an answer
+    /// under way is the last of its connection. A `/readyz` of 503 or a 503 `shutting-down` is
+    /// seen only on a connection whose request is being read at that moment. A load balancer that must be told first
+    /// has to be told before `shutdown` is over: let the service refuse calls, wait for as long as the balancer takes
+    /// to notice, and then end `shutdown`.
     ///
     /// What `filter` rejects is answered by warp's default replies.
     ///

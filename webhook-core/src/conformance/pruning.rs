@@ -8,7 +8,7 @@ use super::scene::*;
 use crate::id::RunId;
 use crate::notifier::DeliveryOutcome;
 use crate::run::RunState;
-use crate::store::{Outcome, PruneRequest, RunQuery, Store, StoreError};
+use crate::store::{Enqueued, Outcome, PruneRequest, RunQuery, Store, StoreError};
 use crate::webhook::WebhookSettings;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -130,6 +130,21 @@ pub async fn a_run_with_a_pending_delivery_stays(store: Arc<dyn Store>) {
     let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
     store.settle_deliveries(vec![(ids[1], given_up)]).await.must("settle a delivery");
     assert_eq!(pruned(&*store, request).await, BTreeSet::from([run.id]));
+}
+
+/// A run stays as long as a repeated call with its idempotency key is to find it.
+pub async fn a_run_whose_key_is_kept_is_not_pruned(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let queued = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
+    let run = claim(&*store, 1).await.remove(0).run;
+    applied(settle(&*store, &run, success()).await);
+    let plain = succeeded(&*store, &webhook).await;
+    let at = |now| days(now, 30).with_keep_per_webhook(Some(0));
+    assert_eq!(pruned(&*store, at(now())).await, BTreeSet::from([plain]), "a run was pruned before its key");
+    let repeated = store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run");
+    assert!(matches!(&repeated, Enqueued::Replayed(run) if run.id == queued.id), "the key gave {repeated:?}");
+    let later = now() + Duration::from_secs(7_200);
+    assert_eq!(pruned(&*store, at(later)).await, BTreeSet::from([run.id]), "its key is past its time");
 }
 
 /// Every way to end is pruned alike.

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use super::state::after;
 use crate::id::{RunId, WebhookId};
+use crate::run::Run;
 use crate::store::Idempotency;
 
 /// A key belongs to its webhook.
@@ -16,6 +18,8 @@ type Place = (WebhookId, Arc<str>);
 pub(super) struct Keys {
     entries: HashMap<Place, Entry>,
     by_expiry: BTreeSet<(Instant, Place)>,
+    /// Until when each run is to be found by its key; `None` is for ever.
+    kept: HashMap<RunId, Option<SystemTime>>,
 }
 
 #[derive(Debug)]
@@ -47,14 +51,21 @@ impl Keys {
         }
     }
 
-    pub(super) fn record(&mut self, webhook: WebhookId, key: Idempotency, run: RunId, instant: Instant) {
+    pub(super) fn record(&mut self, webhook: WebhookId, key: Idempotency, run: &Run, instant: Instant) {
         let place: Place = (webhook, Arc::from(key.key));
         let expires = after(instant, key.keep_for);
-        let entry = Entry { fingerprint: key.fingerprint, run, expires };
+        let entry = Entry { fingerprint: key.fingerprint, run: run.id, expires };
+        self.kept.insert(run.id, run.queued_at.checked_add(key.keep_for));
         if let Some(old) = self.entries.insert(place.clone(), entry) {
             self.by_expiry.remove(&(old.expires, place.clone()));
+            self.kept.remove(&old.run);
         }
         self.by_expiry.insert((expires, place));
+    }
+
+    /// Whether the key of a run is still to find it.
+    pub(super) fn keep(&self, run: RunId, now: SystemTime) -> bool {
+        self.kept.get(&run).is_some_and(|until| until.is_none_or(|until| until > now))
     }
 
     pub(super) fn expire(&mut self, instant: Instant) {
@@ -63,7 +74,9 @@ impl Keys {
                 self.by_expiry.insert((expires, place));
                 return;
             }
-            self.entries.remove(&place);
+            if let Some(entry) = self.entries.remove(&place) {
+                self.kept.remove(&entry.run);
+            }
         }
     }
 }

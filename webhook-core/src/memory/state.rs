@@ -137,7 +137,7 @@ impl State {
         // The call may have read the settings before they were last updated; claims follow the stored ones.
         self.live.set_bound(webhook_id, webhook.settings.concurrency.bound());
         if let Some(idempotency) = request.idempotency {
-            self.keys.record(webhook_id, idempotency, id, instant);
+            self.keys.record(webhook_id, idempotency, &request.run, instant);
         }
         admission.superseded.into_iter().for_each(|run| self.bury(run));
         let run = admission.run;
@@ -219,9 +219,9 @@ impl State {
 
     pub(super) fn prune(&mut self, request: &PruneRequest, instant: Instant) -> Pruned {
         self.keys.expire(instant);
-        let (webhooks, outbox) = (&self.webhooks, &self.outbox);
+        let (webhooks, outbox, keys) = (&self.webhooks, &self.outbox, &self.keys);
         let retention = |id: WebhookId| request.retention(webhooks.get(&id).map(|webhook| &**webhook));
-        let stays = |run: RunId| outbox.has_pending(run);
+        let stays = |run: RunId| outbox.has_pending(run) || keys.keep(run, request.now);
         let mut runs = self.history.past_retention(request, retention, stays);
         let more = runs.len() > request.limit;
         runs.truncate(request.limit);

@@ -1,7 +1,7 @@
 //! Threads for attempts: an executor may block the thread it is polled on, and only that one.
 //!
-//! A thread that is awake works through what is queued. Threads are woken only when the queue stands still for a
-//! millisecond: because nobody is awake, or because the executors before it take their time or block. So many
+//! A thread that is awake works through what is queued. Threads are woken only when the queue stands still for two
+//! milliseconds: because nobody is awake, or because the executors before it take their time or block. So many
 //! short attempts share one change of threads, and long ones each get a thread of their own.
 
 use std::any::Any;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::service::lock;
 
 /// How long the queue may stand still before more threads are woken.
-const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_millis(2);
 /// How long an idle thread stays.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -74,6 +74,7 @@ impl Threads {
         loop {
             self.queued.notified().await;
             let mut begun = lock(&self.state).begun;
+            let mut burst = 1;
             loop {
                 tokio::time::sleep(PATIENCE).await;
                 let mut state = lock(&self.state);
@@ -81,10 +82,12 @@ impl Threads {
                 if waiting == 0 {
                     break;
                 }
-                if state.begun == begun {
-                    let needed = if state.active == 0 { 1 } else { waiting };
-                    let missing = needed.saturating_sub(state.coming);
-                    self.wake(&mut state, missing);
+                if state.begun > begun || state.coming > 0 {
+                    // It moves, or threads wait for a processor, of which more threads make no more.
+                    burst = 1;
+                } else {
+                    self.wake(&mut state, waiting.min(burst));
+                    burst *= 2;
                 }
                 begun = state.begun;
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
+use webhook_core::clock::to_milliseconds;
 use webhook_core::id::RunId;
 use webhook_core::live::LiveCancel;
 use webhook_core::run::{CancelReason, Run};
@@ -19,7 +20,7 @@ use crate::keys::{self, KeyPlace};
 use crate::operation::Reply;
 use crate::prune::{ExpiredKey, Removal, index_entries};
 use crate::read;
-use crate::record::{CLAIMS_PER_VALUE, Encoded, KeyRecord, encode, encode_claims};
+use crate::record::{CLAIMS_PER_VALUE, Encoded, KeyRecord, encode, encode_claims, encode_number};
 
 /// Which claims are kept where, so that each value goes with the last of its claims.
 #[derive(Debug, Default)]
@@ -100,12 +101,12 @@ impl Writer {
             runs.live.set_bound(webhook_id, bound);
             runs.ending.extend(admission.superseded.iter().map(|run| (run.id, run.clone())));
             if admission.run.state.is_ended() {
-                runs.ending.insert(id, admission.run.clone());
+                runs.end(admission.run.clone(), None);
             }
             admission
         };
         if let (Some(given), Some(place)) = (request.idempotency, place) {
-            self.put_key(&given, place, leftover, id, instant);
+            self.put_key(&given, place, leftover, &request.run, instant);
         }
         let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id).collect();
         let ended = admission.superseded.into_iter().try_for_each(|run| self.end_run(run));
@@ -161,9 +162,10 @@ impl Writer {
     fn settle_run(&mut self, settlement: Settlement, instant: Instant) -> Settled {
         let run = {
             let mut runs = self.shared.runs();
+            let before = runs.live.get(settlement.run);
             let Some(run) = runs.live.settle(&settlement, instant) else { return Settled::Stale };
             if run.state.is_ended() {
-                runs.ending.insert(run.id, run.clone());
+                runs.end(run.clone(), before);
             }
             run
         };
@@ -182,9 +184,10 @@ impl Writer {
     pub(super) fn cancel(&mut self, id: RunId, now: SystemTime, reply: Reply<Cancelled>) {
         let cancelled = {
             let mut runs = self.shared.runs();
+            let before = runs.live.get(id);
             let cancelled = runs.live.cancel(id, CancelReason::Requested, now);
             if let Some(LiveCancel::Ended(run)) = &cancelled {
-                runs.ending.insert(id, run.clone());
+                runs.end(run.clone(), before);
             }
             cancelled
         };
@@ -194,7 +197,13 @@ impl Writer {
             // It had ended before, or never was.
             _ => {
                 let ended = self.run(id).and_then(|run| run.ok_or(StoreError::NotFound("run")));
-                return drop(reply.send(ended.map(Cancelled::TooLate)));
+                let is_durable = self.shared.runs().before_end(id).is_none();
+                return match ended {
+                    Ok(run) if !is_durable => {
+                        self.change.group.when(Level::Synced, acknowledge(reply, Cancelled::TooLate(run)));
+                    }
+                    ended => drop(reply.send(ended.map(Cancelled::TooLate))),
+                };
             }
         };
         if let Err(error) = put {
@@ -219,11 +228,10 @@ impl Writer {
             removed.push(removal.run);
         }
         for key in expired {
-            if self
-                .key_record(&key.place)
-                .is_ok_and(|found| found.is_some_and(|it| it.expires == key.expires))
-            {
+            let record = self.key_record(&key.place).ok().flatten();
+            if let Some(record) = record.filter(|record| record.expires == key.expires) {
                 self.change.remove(keys::idempotency(&key.place));
+                self.change.remove(&keys::by_id(keys::KEPT, record.run.as_bytes()));
             }
             self.change.remove(keys::expiry(key.expires, &key.place));
         }
@@ -307,15 +315,18 @@ impl Writer {
         given: &Idempotency,
         place: KeyPlace,
         leftover: Option<KeyRecord>,
-        run: RunId,
+        run: &Run,
         instant: Instant,
     ) {
         if let Some(old) = leftover {
             self.change.remove(keys::expiry(old.expires, &place));
+            self.change.remove(&keys::by_id(keys::KEPT, old.run.as_bytes()));
         }
         let kept = u64::try_from(given.keep_for.as_millis()).unwrap_or(u64::MAX);
         let expires = self.shared.clock.now(instant).saturating_add(kept);
-        let record = KeyRecord { run, fingerprint: given.fingerprint, expires };
+        let until = u64::try_from(to_milliseconds(run.queued_at)).unwrap_or(0).saturating_add(kept);
+        self.change.insert(&keys::by_id(keys::KEPT, run.id.as_bytes()), encode_number(until).as_slice());
+        let record = KeyRecord { run: run.id, fingerprint: given.fingerprint, expires };
         self.change.insert(keys::idempotency(&place), record.encode().as_slice());
         self.change.insert(keys::expiry(expires, &place), &[]);
         self.change.keys.insert(place, record);

@@ -50,6 +50,21 @@ async fn two_different_tokens_are_400() {
 }
 
 #[tokio::test]
+async fn a_repeated_header_must_say_the_same() {
+    let world = World::start_idle().await;
+    let (one, other) = (world.hook(json!({})).await, world.hook(json!({})).await);
+    let call = |token: &str| world.post(one.bare()).bearer_auth(one.token()).bearer_auth(token);
+    problem(call(other.token()).send().await.unwrap(), 400, "two-tokens").await;
+    content(call(one.token()).send().await.unwrap(), 202).await;
+    let call = |key: &'static str| {
+        world.post(&one.url).header("idempotency-key", "a").header("idempotency-key", key)
+    };
+    problem(call("b").send().await.unwrap(), 400, "idempotency-key-invalid").await;
+    content(call("a").send().await.unwrap(), 202).await;
+    assert_eq!(world.runs().await, 2);
+}
+
+#[tokio::test]
 async fn every_way_to_have_no_right_token_gets_the_same_401() {
     let world = World::start_idle().await;
     let hook = world.hook(json!({})).await;
