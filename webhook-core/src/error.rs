@@ -22,3 +22,26 @@ impl InvalidName {
         Self { what, expected }
     }
 }
+
+/// An error with its causes in one line, each said once.
+///
+/// ```
+/// use webhook_core::error::{InvalidName, chain};
+/// use webhook_core::executor::ExecutorError;
+/// let error = ExecutorError::new(InvalidName::new("workflow id", "a name"));
+/// assert_eq!(chain(&error), "the executor cannot answer: workflow id must match a name");
+/// ```
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -12,6 +12,7 @@ use super::claims::stop_reason;
 use super::masking::Mask;
 use super::threads::Joined;
 use super::{Held, Shared};
+use crate::error::chain;
 use crate::executor::{
     Cancellation, CancellationSource, ExecuteError, Reports, RunContext, RunOutput, StopReason,
 };
@@ -232,21 +233,6 @@ impl Judge<'_> {
             .collect();
         Outcome::Ended { ending, deliveries }
     }
-}
-
-/// An error with its causes, each said once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {

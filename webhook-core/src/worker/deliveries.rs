@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::attempt::chain;
 use super::{Phase, Shared};
+use crate::error::chain;
 use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
 use crate::run::shortened;
 use crate::store::Work;

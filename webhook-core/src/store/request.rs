@@ -1,0 +1,347 @@
+//! What a store is asked to change, and what became of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::id::RunId;
+use crate::notifier::Delivery;
+use crate::run::{CancelReason, Ending, Progress, Run, RunError};
+use crate::webhook::{Concurrency, Webhook};
+
+/// A run to record, with the rules it is recorded under.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Enqueue {
+    /// The run, queued.
+    pub run: Arc<Run>,
+    /// How many runs of its webhook may execute, and what happens to one too many.
+    pub concurrency: Concurrency,
+    /// How many runs of its webhook may be queued, this one included.
+    pub webhook_queue_limit: Option<u32>,
+    /// How many runs may be queued in all, this one included.
+    pub queue_limit: u32,
+    /// The key under which a repeated call finds this run.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Enqueue {
+    /// A run without limits and key.
+    #[must_use]
+    pub fn new(run: impl Into<Arc<Run>>) -> Self {
+        Self {
+            run: run.into(),
+            concurrency: Concurrency::default(),
+            webhook_queue_limit: None,
+            queue_limit: u32::MAX,
+            idempotency: None,
+        }
+    }
+
+    /// Sets how many runs of its webhook may execute.
+    #[must_use]
+    pub fn with_concurrency(mut self, concurrency: Concurrency) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Sets the queue limits of its webhook and in all.
+    #[must_use]
+    pub fn with_queue_limits(mut self, of_webhook: Option<u32>, in_all: u32) -> Self {
+        self.webhook_queue_limit = of_webhook;
+        self.queue_limit = in_all;
+        self
+    }
+
+    /// Sets the idempotency key.
+    #[must_use]
+    pub fn with_idempotency(mut self, idempotency: Option<Idempotency>) -> Self {
+        self.idempotency = idempotency;
+        self
+    }
+}
+
+/// An idempotency key, unique within its webhook, with the request it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Idempotency {
+    /// The key as the caller gave it, at most 255 bytes.
+    pub key: String,
+    /// SHA-256 of the request; the same key with another request is a mismatch.
+    pub fingerprint: [u8; 32],
+    /// For how long the key is kept.
+    pub keep_for: Duration,
+}
+
+impl Idempotency {
+    /// A key for the request with this fingerprint.
+    #[must_use]
+    pub fn new(key: impl Into<String>, fingerprint: [u8; 32], keep_for: Duration) -> Self {
+        Self { key: key.into(), fingerprint, keep_for }
+    }
+}
+
+/// What became of a run to record.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Enqueued {
+    /// It is recorded.
+    Created {
+        /// As it is now: queued, or skipped.
+        run: Arc<Run>,
+        /// Running runs whose cancellation was asked for in its favour.
+        asked_to_stop: Vec<RunId>,
+    },
+    /// Its key stands for this earlier run, in its present state.
+    Replayed(Arc<Run>),
+    /// Its key stands for another request. Nothing is recorded.
+    KeyMismatch,
+    /// The queue is full. Nothing is recorded.
+    QueueFull,
+}
+
+/// Which runs a worker asks for.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ClaimRequest {
+    /// At most this many.
+    pub limit: usize,
+    /// For how long a claim holds without being renewed.
+    pub lease: Duration,
+    /// After how many interruptions a run is given out only to be failed.
+    pub interruption_bound: u32,
+    /// The time of day.
+    pub now: SystemTime,
+}
+
+impl ClaimRequest {
+    /// Asks for at most `limit` runs.
+    #[must_use]
+    pub fn new(limit: usize, lease: Duration, now: SystemTime) -> Self {
+        Self { limit, lease, interruption_bound: 5, now }
+    }
+
+    /// Sets after how many interruptions a run is given out only to be failed.
+    #[must_use]
+    pub fn with_interruption_bound(mut self, bound: u32) -> Self {
+        self.interruption_bound = bound;
+        self
+    }
+}
+
+/// A claimed run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The run as claimed, with its attempt and fence.
+    pub run: Arc<Run>,
+    /// Its webhook, unless that was deleted.
+    pub webhook: Option<Arc<Webhook>>,
+}
+
+impl Claim {
+    /// A claimed run with its webhook.
+    #[must_use]
+    pub fn new(run: Arc<Run>, webhook: Option<Arc<Webhook>>) -> Self {
+        Self { run, webhook }
+    }
+}
+
+/// A claim to hold on to.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Renewal {
+    /// The run.
+    pub run: RunId,
+    /// The fence of the claim.
+    pub fence: u64,
+    /// How far the run is, if that changed.
+    pub progress: Option<Progress>,
+}
+
+impl Renewal {
+    /// Holds on to a claim.
+    #[must_use]
+    pub fn new(run: RunId, fence: u64, progress: Option<Progress>) -> Self {
+        Self { run, fence, progress }
+    }
+}
+
+/// How a claim stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Renewed {
+    /// It holds; stop the run if a reason is given.
+    Held {
+        /// Why the run is to stop.
+        cancel: Option<CancelReason>,
+    },
+    /// It was lost to another worker, or the run has ended.
+    Lost,
+}
+
+/// How an attempt went.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Settlement {
+    /// The run.
+    pub run: RunId,
+    /// The fence of the claim.
+    pub fence: u64,
+    /// What to record.
+    pub outcome: Outcome,
+    /// The time of day.
+    pub now: SystemTime,
+}
+
+impl Settlement {
+    /// Says how the attempt under `fence` went.
+    #[must_use]
+    pub fn new(run: RunId, fence: u64, outcome: Outcome, now: SystemTime) -> Self {
+        Self { run, fence, outcome, now }
+    }
+}
+
+/// What to record of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The run has ended.
+    Ended {
+        /// How.
+        ending: Ending,
+        /// Who is to be told.
+        deliveries: Vec<Delivery>,
+    },
+    /// The attempt failed and another is made after a pause.
+    Retry {
+        /// Why it failed.
+        error: RunError,
+        /// The pause.
+        delay: Duration,
+    },
+    /// The worker stops; the run is to be executed again, by another.
+    HandBack,
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Settled {
+    /// It is recorded; this is the run now.
+    Applied(Arc<Run>),
+    /// The claim was lost; nothing was changed.
+    Stale,
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Cancelled {
+    /// The run was queued and has ended.
+    Ended(Arc<Run>),
+    /// The run is running and will be told to stop.
+    Requested(Arc<Run>),
+    /// The run had ended before.
+    TooLate(Arc<Run>),
+}
+
+/// Which ended runs to remove.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct PruneRequest {
+    /// The time of day.
+    pub now: SystemTime,
+    /// For how long ended runs are kept where their webhook does not say.
+    pub keep_for: Duration,
+    /// How many ended runs of each webhook are kept at most.
+    pub keep_per_webhook: Option<u64>,
+    /// At most this many are removed.
+    pub limit: usize,
+}
+
+impl PruneRequest {
+    /// Removes at most `limit` runs that ended longer than `keep_for` ago.
+    #[must_use]
+    pub fn new(now: SystemTime, keep_for: Duration, limit: usize) -> Self {
+        Self { now, keep_for, keep_per_webhook: None, limit }
+    }
+
+    /// Sets how many ended runs of each webhook are kept at most.
+    #[must_use]
+    pub fn with_keep_per_webhook(mut self, keep: Option<u64>) -> Self {
+        self.keep_per_webhook = keep;
+        self
+    }
+
+    /// The retention that holds for the runs of a webhook.
+    #[must_use]
+    pub fn retention(&self, webhook: Option<&Webhook>) -> Duration {
+        let days = webhook.and_then(|webhook| webhook.settings.retention_days);
+        days.map_or(self.keep_for, |days| Duration::from_secs(u64::from(days) * 86_400))
+    }
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// The runs.
+    pub runs: Vec<RunId>,
+    /// Whether there may be more to remove.
+    pub more: bool,
+}
+
+impl Pruned {
+    /// These runs were removed.
+    #[must_use]
+    pub fn new(runs: Vec<RunId>, more: bool) -> Self {
+        Self { runs, more }
+    }
+}
+
+/// How much of each run's log is kept, in bytes.
+pub const LOG_BYTES: usize = 256 * 1024;
+
+/// A part of a run's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogPart {
+    /// Where `text` starts: the asked offset, or later when older lines were dropped.
+    pub offset: u64,
+    /// The lines from there to the end.
+    pub text: String,
+}
+
+impl LogPart {
+    /// A part that starts at this offset.
+    #[must_use]
+    pub fn new(offset: u64, text: String) -> Self {
+        Self { offset, text }
+    }
+
+    /// The offset at which the next part starts.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset + self.text.len() as u64
+    }
+}
+
+/// How much is in a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreHealth {
+    /// Runs that wait.
+    pub queued: u64,
+    /// Runs that execute.
+    pub running: u64,
+    /// Deliveries that are still to go out.
+    pub pending_deliveries: u64,
+}
+
+impl StoreHealth {
+    /// These numbers.
+    #[must_use]
+    pub fn new(queued: u64, running: u64, pending_deliveries: u64) -> Self {
+        Self { queued, running, pending_deliveries }
+    }
+}
