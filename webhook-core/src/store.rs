@@ -1,6 +1,6 @@
 //! The store: where webhooks, runs and deliveries are kept.
 //!
-//! A store keeps six promises, each a property in the [conformance suite](crate::conformance):
+//! A store keeps six promises, each a property in the suite `webhook_core::conformance` (feature `conformance`):
 //!
 //! - [`enqueue`](Store::enqueue) returns only when the run is durable; the run and its idempotency key are
 //!   recorded in one atomic step.

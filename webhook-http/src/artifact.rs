@@ -11,12 +11,13 @@ use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use webhook_core::error::chain;
 use webhook_core::executor::ArtifactContent;
 use webhook_core::run::Run;
 
 use crate::answer::{Answer, ResponseBody, set};
 use crate::api::Api;
-use crate::problem::{Problem, Slug, causes};
+use crate::problem::{Problem, Slug};
 
 /// How much of a file is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -105,7 +106,7 @@ async fn file(path: PathBuf) -> Result<(u64, ResponseBody), Problem> {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Problem::not_found("artifact")),
         Err(error) => {
-            tracing::error!(error = causes(&error), "an artifact's file cannot be opened");
+            tracing::error!(error = chain(&error), "an artifact's file cannot be opened");
             return Err(Problem::new(Slug::StoreUnavailable));
         }
     };

@@ -1,10 +1,10 @@
 //! Errors as answers: `application/problem+json` (RFC 9457).
 
-use std::error::Error;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
+use webhook_core::error::chain;
 use webhook_core::management::ManagementError;
 use webhook_core::parameters::{BodyError, ParameterProblem};
 use webhook_core::trigger::TriggerError;
@@ -269,7 +269,7 @@ impl From<TriggerError> for Problem {
             TriggerError::QueueFull => Slug::QueueFull,
             TriggerError::ShuttingDown => Slug::ShuttingDown,
             error => {
-                tracing::error!(error = causes(&error), "a call could not be served");
+                tracing::error!(error = chain(&error), "a call could not be served");
                 Slug::StoreUnavailable
             }
         };
@@ -288,18 +288,18 @@ impl From<ManagementError> for Problem {
             ManagementError::Trigger(error) => return error.into(),
             ManagementError::UrlNotRecoverable(None) => Slug::UrlNotRecoverable,
             ManagementError::UrlNotRecoverable(Some(error)) => {
-                tracing::warn!(error = causes(&error), "a sealed token cannot be opened");
+                tracing::warn!(error = chain(&error), "a sealed token cannot be opened");
                 Slug::UrlNotRecoverable
             }
             ManagementError::Secret(error) => {
-                tracing::warn!(error = causes(&error), "a sealed value cannot be opened");
+                tracing::warn!(error = chain(&error), "a sealed value cannot be opened");
                 Slug::PreconditionFailed
             }
             ManagementError::Conflict | ManagementError::StillLive | ManagementError::AlreadyEnded => {
                 Slug::PreconditionFailed
             }
             error => {
-                tracing::error!(error = causes(&error), "a management request could not be served");
+                tracing::error!(error = chain(&error), "a management request could not be served");
                 Slug::StoreUnavailable
             }
         };
@@ -307,25 +307,8 @@ impl From<ManagementError> for Problem {
     }
 }
 
-/// An error with its sources, for the log.
-pub(crate) fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let cause = source.to_string();
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        next = source.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use webhook_core::store::StoreError;
-
     use super::*;
 
     fn content(problem: Problem) -> Value {
@@ -358,14 +341,5 @@ mod tests {
         let other = SettingProblem::new("label", "wrong_type", "a text is expected");
         assert_eq!(Problem::fields(vec![missing.clone()]).slug(), Slug::IntegrationMissing);
         assert_eq!(Problem::fields(vec![missing, other]).slug(), Slug::SettingsInvalid);
-    }
-
-    #[test]
-    fn causes_are_named_once() {
-        let error = StoreError::unavailable_because("disk full", std::io::Error::other("no space left"));
-        let error = TriggerError::Store(error);
-        let text = causes(&error);
-        assert!(text.ends_with("the store is unavailable: disk full: no space left"), "{text}");
-        assert_eq!(text.matches("no space left").count(), 1);
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode, header};
+use webhook_core::error::chain;
 use webhook_core::run::Run;
 use webhook_core::trigger::Triggered;
 
 use crate::answer::{Answer, json, set};
 use crate::api::Api;
 use crate::headers;
-use crate::problem::{Problem, causes};
+use crate::problem::Problem;
 use crate::request::{Head, Request};
 use crate::route::WorkflowPath;
 use crate::shutdown::ShutdownSignal;
@@ -94,7 +95,7 @@ async fn waited(api: &Api, run: Arc<Run>, patience: Duration, shutdown: Option<&
     match outcome {
         Ok(present) => present.unwrap_or(run),
         Err(error) => {
-            tracing::warn!(error = causes(&error), "a run that is waited for cannot be read");
+            tracing::warn!(error = chain(&error), "a run that is waited for cannot be read");
             run
         }
     }

@@ -67,12 +67,19 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
         async move { store.list_runs(query).await.unwrap() }
     };
     assert_eq!(in_state(Some(RunState::Running)).await.items[0].id, id);
-    assert_eq!(in_state(Some(RunState::Succeeded)).await.items[0].id, older.id, "a page is full all the same");
+    assert_eq!(
+        in_state(Some(RunState::Succeeded)).await.items[0].id,
+        older.id,
+        "a page is full all the same"
+    );
     let first = in_state(None).await;
     assert_eq!((first.items[0].state, first.next), (RunState::Running, Some(id)));
     let mut cancelled = Box::pin(store.cancel_run(id, now()));
     let waited = Duration::from_millis(150);
-    assert!(tokio::time::timeout(waited, &mut cancelled).await.is_err(), "that it is too late is not durable");
+    assert!(
+        tokio::time::timeout(waited, &mut cancelled).await.is_err(),
+        "that it is too late is not durable"
+    );
 
     faults.sync_hangs.store(false, Ordering::SeqCst);
     assert_eq!(settling.await.unwrap().state, RunState::Succeeded);

@@ -5,6 +5,8 @@
 mod scene;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use scene::*;
@@ -60,6 +62,42 @@ async fn everything_survives_being_opened_again() {
     assert_eq!(store.claim_deliveries(9, LEASE).await.unwrap().len(), 1);
     let page = store.list_runs(RunQuery::default()).await.unwrap();
     assert_eq!(page.items.iter().map(|run| run.id).collect::<Vec<_>>(), [queued.id, ended.id]);
+}
+
+#[test]
+fn a_new_folder_is_its_owners_alone_and_one_that_exists_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let made = folder.path().join("deep/data");
+    drop(open(&made));
+    assert_eq!((mode(&made), mode(&made.join("sled"))), (0o700, 0o700));
+    let given = folder.path().join("given");
+    fs::create_dir(&given).unwrap();
+    fs::set_permissions(&given, fs::Permissions::from_mode(0o750)).unwrap();
+    drop(open(&given));
+    assert_eq!((mode(&given), mode(&given.join("sled"))), (0o750, 0o700));
+    drop(open(&given));
+    assert_eq!(mode(&given), 0o750);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_kept_for_its_key_after_a_reopening_and_nothing_is_left_of_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let run = enqueue(&store, keyed(&webhook, "key")).await.unwrap();
+    let running = claim(&store, 1).await.remove(0).run;
+    succeed(&store, &running, Vec::new()).await;
+    drop(store);
+    let store = open(folder.path());
+    let at = |now| PruneRequest::new(now, LEASE, 9).with_keep_per_webhook(Some(0));
+    assert!(store.prune(at(now())).await.unwrap().runs.is_empty());
+    let later = now() + Duration::from_secs(3_601);
+    assert_eq!(store.prune(at(later)).await.unwrap().runs, [run.id]);
+    drop(store);
+    let database = sled::open(folder.path().join("sled")).unwrap();
+    let of_run = |key: &sled::IVec| key.windows(16).any(|part| part == run.id.as_bytes());
+    assert!(!database.iter().keys().any(|key| of_run(&key.unwrap())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -184,7 +184,8 @@ impl Server {
     /// So draining shows as connections that are refused or closed: the listener is gone at once, and an answer
     /// under way is the last of its connection. A `/readyz` of 503 or a 503 `shutting-down` is
     /// seen only on a connection whose request is being read at that moment. A load balancer that must be told first
-    /// has to be told before `shutdown` is over: let the service refuse calls, wait for as long as the balancer takes
+    /// has to be told before `shutdown` is over: let the service refuse calls
+    /// ([`Webhooks::stop_accepting`](webhook_core::Webhooks::stop_accepting)), wait for as long as the balancer takes
     /// to notice, and then end `shutdown`.
     ///
     /// What `filter` rejects is answered by warp's default replies.

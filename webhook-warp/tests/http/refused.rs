@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use reqwest::Method;
 use reqwest::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use webhook_core::id::WebhookId;
 use webhook_core::service::ServiceOptions;
 use webhook_core::store::Store;
@@ -12,7 +14,7 @@ use webhook_core::token::Token;
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_warp::server::ServerOptions;
 
-use crate::support::{Hook, World, content, problem, raw};
+use crate::support::{Hook, World, content, problem, raw, read_all};
 
 #[tokio::test]
 async fn a_malformed_query_is_400() {
@@ -288,6 +290,48 @@ async fn a_webhook_that_is_called_too_often_is_429() {
     let response = world.post(&hook.url).send().await.unwrap();
     assert!((9..=10).contains(&retry_after(&response)));
     problem(response, 429, "rate-limited").await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_called_too_often_answers_before_it_reads_a_body() {
+    let world = World::start_idle().await;
+    let hook = world.hook(json!({"rate_limit": {"per_minute": 6, "burst": 1}})).await;
+    content(world.post(&hook.url).send().await.unwrap(), 202).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(head_with_expectation(&hook).as_bytes()).await.unwrap();
+    let answer = read_all(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+}
+
+/// The head of a POST whose sender waits to be asked for the body, which happens once it was admitted.
+fn head_with_expectation(hook: &Hook) -> String {
+    let token = hook.token();
+    format!(
+        "POST /api/v1/report/sales/webhook HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
+         content-length: 2\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_nothing() {
+    for (refresh, status) in [(true, "401"), (false, "403")] {
+        let world = World::start_idle().await;
+        let hook = world.hook(json!({})).await;
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(head_with_expectation(&hook).as_bytes()).await.unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 Continue"));
+        if refresh {
+            world.webhooks.manage().refresh_token(hook.id, None).await.unwrap();
+        } else {
+            world.webhooks.manage().set_enabled(hook.id, false).await.unwrap();
+        }
+        stream.write_all(b"{}").await.unwrap();
+        let answer = read_all(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(world.runs().await, 0);
+    }
 }
 
 #[tokio::test]

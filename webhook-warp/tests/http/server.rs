@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use webhook_core::memory::Step;
 use webhook_warp::server::{ServeError, Server, ServerOptions};
 
-use crate::support::{World, content, read_all};
+use crate::support::{World, content, raw, read_all};
 
 /// Longer than anything here may take, so that only a defect meets it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +42,18 @@ async fn one_answer(stream: &mut TcpStream) -> String {
 }
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test]
+async fn what_cannot_be_read_as_a_request_gets_the_bare_answer_that_is_documented() {
+    let world = world(ServerOptions::default()).await;
+    let long = format!("GET /healthz?{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(70_000));
+    let many = format!("GET /healthz HTTP/1.1\r\nhost: a\r\n{}\r\n", "x-a: 1\r\n".repeat(200));
+    for (request, status) in [(&long[..], 414), ("garbage\r\n\r\n", 400), (&many, 431)] {
+        let answer = tokio::time::timeout(PATIENCE, raw(world.address, &[request.as_bytes()])).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n") && !answer.contains("x-request-id"), "{answer}");
+    }
+}
 
 #[tokio::test]
 async fn an_address_in_use_is_an_error_that_names_it() {
