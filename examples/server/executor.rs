@@ -60,6 +60,7 @@ impl Executor for ServerExecutor {
                 let finished = report.run(&context, &own.workflow)?;
                 write_artifact(&self.folder(context.run), context.attempt, &finished.html)
                     .map_err(ExecuteError::retryable)?;
+                context.progress(1.0, "done");
                 let artifact = Artifact::new(PAGE, PAGE_TYPE, finished.html.len() as u64);
                 Ok(RunOutput::new().with_summary(finished.summary).with_artifact(artifact))
             }

@@ -6,6 +6,7 @@ mod options;
 mod report;
 mod section;
 mod serve;
+mod token_key;
 mod workflow_file;
 
 use std::error::Error;
@@ -17,6 +18,10 @@ use report::chain;
 use serve::Prepared;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// sled fragments the arenas of the default allocator, so that a server at work would keep ever more memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The exit code after a usage or start-up error.
 const UNUSABLE: u8 = 2;

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) admin_token: Option<Secret>,
     /// The file of the key that seals tokens.
     pub(crate) token_key: PathBuf,
+    /// Whether to go on when the key of tokens in the store is lost.
+    pub(crate) forget_unknown_keys: bool,
     /// How long runs may go on after a signal to stop.
     pub(crate) shutdown_timeout: Duration,
     /// Which log lines are written.
@@ -119,9 +121,13 @@ struct Flags {
     /// A file that holds the token for the management API
     #[arg(long, env = "WEBHOOK_ADMIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "admin_token")]
     admin_token_file: Option<PathBuf>,
-    /// The file of the key that seals tokens; made when it is not there [default: token.key in the data folder]
+    /// The file of the key that seals tokens; made at the first start [default: token.key in the data folder]
     #[arg(long, env = "WEBHOOK_TOKEN_KEY", value_name = "FILE")]
     token_key: Option<PathBuf>,
+    /// Go on although the token key is lost: old URLs work, but cannot be copied until they are refreshed, and
+    /// waiting runs with secret parameters fail
+    #[arg(long, env = "WEBHOOK_FORGET_UNKNOWN_KEYS")]
+    forget_unknown_keys: bool,
     /// How many seconds runs may go on after a signal to stop
     #[arg(long, env = "WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30",
           value_parser = clap::value_parser!(u32).range(0..=86_400))]
@@ -150,6 +156,7 @@ impl Options {
         Ok(Self {
             listen: flags.listen,
             token_key: flags.token_key.unwrap_or_else(|| flags.data.join("token.key")),
+            forget_unknown_keys: flags.forget_unknown_keys,
             data: flags.data,
             workflows: flags.workflows,
             base_url: flags.base_url,
@@ -198,7 +205,16 @@ fn base_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// The parser of the filter takes any text for the name of a target, so typing errors are caught before.
 fn log_filter(text: &str) -> Result<Targets, String> {
+    let is_target = |target: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-');
+        !target.is_empty() && target.bytes().all(allowed)
+    };
+    if !text.split(',').all(|part| is_target(part.split_once('=').map_or(part, |(target, _)| target))) {
+        let expected = "it must be levels and target=level parts with commas between them and no spaces";
+        return Err(format!("{expected}, such as info,webhook_core=debug"));
+    }
     text.parse().map_err(|error: tracing_subscriber::filter::ParseError| error.to_string())
 }
 
@@ -311,6 +327,11 @@ mod tests {
             (vec!["--workers", "401"], "--workers"),
             (vec!["--shutdown-timeout", "soon"], "--shutdown-timeout"),
             (vec!["--log", "info=loud"], "--log"),
+            (vec!["--log", "no such filter!!"], "--log"),
+            (vec!["--log", ",,="], "info,webhook_core=debug"),
+            (vec!["--log", ""], "--log"),
+            (vec!["--log", "info,"], "--log"),
+            (vec!["--log", "=debug"], "--log"),
             (vec!["--no-such-flag"], "--no-such-flag"),
             (vec!["--data"], "--data"),
             (vec!["stray"], "stray"),
@@ -321,6 +342,13 @@ mod tests {
             let message = usage(&arguments);
             assert!(message.contains(expected), "{arguments:?}: {message}");
             assert!(!message.contains('\n') && !message.starts_with("error"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_is_levels_and_targets() {
+        for filter in ["info", "off", "TRACE", "info,webhook_core::worker=debug", "warn,my-host=info"] {
+            assert!(parse(&["--log", filter]).is_ok(), "{filter}");
         }
     }
 

@@ -1,32 +1,39 @@
 //! From options to a server at work, and to its clean end.
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::io::Write;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use warp::Filter;
 use webhook_core::Webhooks;
 use webhook_core::memory::MemoryStore;
-use webhook_core::service::TriggerUrl;
+use webhook_core::service::{TriggerUrl, WebhooksBuilder};
 use webhook_core::store::{Store, WebhookQuery};
-use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::WorkerOptions;
 use webhook_sled::{Durability, SledStore};
 use webhook_warp::AdminAccess;
 use webhook_warp::server::{Server, ServerOptions};
 
-use crate::admin_token;
 use crate::executor::ServerExecutor;
 use crate::options::{DurabilityChoice, Options, StoreChoice};
 use crate::workflow_file::LoadedWorkflow;
+use crate::{admin_token, token_key};
 
-/// The bundled workflow that gets a webhook at the first start.
+/// The bundled workflow that gets a webhook of its own.
 const DEMO: &str = "report/daily-sales";
 /// The label of that webhook.
 const DEMO_LABEL: &str = "Demo";
+/// The file in the data folder that says that this webhook was made.
+const DEMO_MADE: &str = "demo-made";
+/// The file in the folder of a sled store that is there once it is one.
+const STORE_MARKER: &str = "webhook-store";
 
 /// Everything that was made before the first call can come.
 pub(crate) struct Prepared {
@@ -35,6 +42,7 @@ pub(crate) struct Prepared {
     access: AdminAccess,
     workers: Option<usize>,
     shutdown_timeout: Duration,
+    stop: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 /// Opens the store, then binds the port, and says on standard output how to go on.
@@ -42,12 +50,14 @@ pub(crate) async fn prepare(
     options: Options,
     workflows: Vec<LoadedWorkflow>,
 ) -> Result<Prepared, Box<dyn Error>> {
-    std::fs::create_dir_all(&options.data)
+    make_private_folder(&options.data)
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
-    let first_start = options.store == StoreChoice::Memory || !folder.exists();
+    // The key comes first: where there is a store, there was a key.
+    let store_exists = options.store == StoreChoice::Sled && folder.join(STORE_MARKER).exists();
+    let may_create = !store_exists || options.forget_unknown_keys;
+    let key = token_key::load_or_create(&options.token_key, may_create)?;
     let store = open_store(&options, &folder)?;
-    let key = TokenKey::load_or_create(&options.token_key)?;
     let (admin_token, admin_token_place) = match &options.admin_token {
         Some(token) => (token.expose().to_owned(), "as given".to_owned()),
         None => {
@@ -56,14 +66,23 @@ pub(crate) async fn prepare(
         }
     };
     let server = Server::bind(options.listen).await?;
-    let webhooks = Webhooks::builder()
+    let kinds: BTreeSet<_> = workflows.iter().map(|own| own.workflow.key.kind.to_string()).collect();
+    let builder = kinds.into_iter().fold(Webhooks::builder(), WebhooksBuilder::kind);
+    let builder = if options.forget_unknown_keys { builder.forget_unknown_keys() } else { builder };
+    let webhooks = builder
         .store(store)
         .executor(ServerExecutor::new(workflows, options.data.join("artifacts")))
         .token_key(key)
         .base_url(options.base_url(server.local_address()?)?)
         .build()
         .await?;
-    let demo = if options.uses_bundled_workflows() { demo_url(&webhooks, first_start).await? } else { None };
+    let demo = match (options.uses_bundled_workflows(), options.store) {
+        (false, _) => None,
+        (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
+        (true, StoreChoice::Sled) => demo_url(&webhooks, &options.data).await?,
+    };
+    // Who has read the greeting may stop the server at once.
+    let stop = Box::pin(stop_signal()?);
     greet(&webhooks, demo.as_ref(), &admin_token_place)?;
     Ok(Prepared {
         webhooks,
@@ -71,6 +90,7 @@ pub(crate) async fn prepare(
         access: AdminAccess::token(&admin_token),
         workers: options.workers,
         shutdown_timeout: options.shutdown_timeout,
+        stop,
     })
 }
 
@@ -85,23 +105,43 @@ fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dy
     })
 }
 
-/// The URL of the demo webhook, which is made at the first start only: who deletes it is rid of it.
-async fn demo_url(webhooks: &Webhooks, first_start: bool) -> Result<Option<TriggerUrl>, Box<dyn Error>> {
-    if first_start {
-        let settings = WebhookSettings::default().patched(&serde_json::json!({ "label": DEMO_LABEL }));
-        let settings = settings.map_err(|_| "the demo webhook has wrong settings")?;
-        return Ok(Some(webhooks.manage().create(DEMO.parse()?, settings).await?.url));
-    }
+/// Makes a folder, and those above it, that only the server's user can enter. One that exists is left alone.
+fn make_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// The URL of the demo webhook, which is made only once: who deletes it is rid of it.
+async fn demo_url(webhooks: &Webhooks, data: &Path) -> Result<Option<TriggerUrl>, Box<dyn Error>> {
+    let made = data.join(DEMO_MADE);
     let query = WebhookQuery::default().of_workflow(DEMO.parse()?).limit(200);
     let page = webhooks.manage().list(query).await?;
     let demo = page.items.iter().find(|webhook| webhook.settings.label.as_deref() == Some(DEMO_LABEL));
-    Ok(match demo {
+    let url = match demo {
         Some(webhook) => webhooks.manage().url(webhook.id).await.ok(),
-        None => None,
-    })
+        None if made.exists() => return Ok(None),
+        None => Some(create_demo(webhooks).await?),
+    };
+    let noted = if made.exists() { Ok(()) } else { note(&made) };
+    noted.map_err(|error| format!("{} cannot be made: {error}", made.display()))?;
+    Ok(url)
 }
 
-fn greet(webhooks: &Webhooks, demo: Option<&TriggerUrl>, admin_token_place: &str) -> std::io::Result<()> {
+async fn create_demo(webhooks: &Webhooks) -> Result<TriggerUrl, Box<dyn Error>> {
+    let settings = WebhookSettings::default().patched(&serde_json::json!({ "label": DEMO_LABEL }));
+    let settings = settings.map_err(|_| "the demo webhook has wrong settings")?;
+    Ok(webhooks.manage().create(DEMO.parse()?, settings).await?.url)
+}
+
+/// Makes an empty file that stays after a power loss.
+fn note(file: &Path) -> io::Result<()> {
+    File::create(file)?.sync_all()?;
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn greet(webhooks: &Webhooks, demo: Option<&TriggerUrl>, admin_token_place: &str) -> io::Result<()> {
     let mut output = std::io::stdout().lock();
     if let Some(url) = demo {
         writeln!(output, "Start the demo report:\n  curl -X POST '{}'", url.expose())?;
@@ -120,7 +160,6 @@ impl Prepared {
             Some(0) => None,
             slots => Some(self.webhooks.start_workers(worker_options(slots))),
         };
-        let stop = stop_signal()?;
         let (stopping, mut stopped) = tokio::sync::watch::channel(false);
         let routes = webhook_warp::all_routes(&self.webhooks, self.access);
         let routes = routes.or(webhook_warp::not_found()).unify();
@@ -130,7 +169,7 @@ impl Prepared {
             let _ = stopped.wait_for(|stopping| *stopping).await;
         });
         let ending = async {
-            stop.await;
+            self.stop.await;
             tracing::info!("stopping; a second signal stops at once");
             self.webhooks.stop_accepting();
             stopping.send_replace(true);
@@ -152,7 +191,7 @@ fn worker_options(slots: Option<usize>) -> WorkerOptions {
 }
 
 /// Completes at SIGTERM or Ctrl-C. The signal after that ends the process at once.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

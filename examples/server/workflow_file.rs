@@ -36,10 +36,18 @@ pub(crate) enum Action {
 /// Why the workflows cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkflowFileError {
-    /// The folder or a file cannot be read.
+    /// The folder cannot be read.
+    #[error("the workflow folder {} cannot be read; name another with --workflows", .folder.display())]
+    Folder {
+        /// The folder, as an absolute path.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file cannot be read.
     #[error("{} cannot be read", .path.display())]
     Unreadable {
-        /// The folder or file.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -64,13 +72,19 @@ pub(crate) enum WorkflowFileError {
 /// # Errors
 /// [`WorkflowFileError`] for the first thing that is wrong.
 pub(crate) fn load_folder(folder: &Path) -> Result<Vec<LoadedWorkflow>, WorkflowFileError> {
-    let unreadable = |source| WorkflowFileError::Unreadable { path: folder.to_owned(), source };
+    let unreadable = |source| {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        WorkflowFileError::Folder { folder, source }
+    };
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|extension| extension == "toml") && path.is_file() {
             files.push(path);
         }
+    }
+    if files.is_empty() {
+        tracing::warn!(folder = %folder.display(), "the workflow folder has no *.toml file, so nothing can be called");
     }
     files.sort();
     let mut declared_in: BTreeMap<WorkflowKey, PathBuf> = BTreeMap::new();
@@ -402,8 +416,9 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let message = load_folder(Path::new("/no/such/folder")).unwrap_err().to_string();
-        assert_eq!(message, "/no/such/folder cannot be read");
+        let message = load_folder(Path::new("no/such/folder")).unwrap_err().to_string();
+        let folder = std::path::absolute("no/such/folder").unwrap();
+        assert!(message.contains(folder.to_str().unwrap()) && message.contains("--workflows"), "{message}");
     }
 
     #[test]

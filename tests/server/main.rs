@@ -200,10 +200,13 @@ async fn a_command_sees_the_token_nowhere_and_a_secret_parameter_on_standard_inp
 
     let seen = |name: &str| String::from_utf8(std::fs::read(workflows.join(name)).unwrap()).unwrap();
     let (arguments, variables, input) = (seen("arguments"), seen("variables"), seen("input"));
-    assert!(arguments.ends_with("\0first\0"), "{arguments}");
-    assert!(variables.contains("PARAM_REGION=EMEA\0") && variables.contains("WEBHOOK_RUN_ID="), "{variables}");
+    assert!(arguments.ends_with("\0first\0"), "{arguments:?}");
+    assert!(
+        variables.contains("PARAM_REGION=EMEA\0") && variables.contains("WEBHOOK_RUN_ID="),
+        "{variables:?}"
+    );
     assert!(input.contains(CANARY), "a command is given its secret parameters: {input}");
-    assert!(!format!("{arguments}{variables}").contains(CANARY), "{arguments}{variables}");
+    assert!(!format!("{arguments}{variables}").contains(CANARY), "{arguments:?}{variables:?}");
     for secret in [&token[4..47], &admin[4..]] {
         assert!(!format!("{arguments}{variables}{input}").contains(secret), "a command sees a token");
     }

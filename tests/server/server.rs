@@ -28,8 +28,10 @@ impl Server {
         all.extend(arguments);
         let mut process = Process::spawn(&all);
         let greeting = process.greeting();
-        let demo = greeting.contains("curl").then(|| greeting.split('\'').nth(1).expect("a quoted URL").to_owned());
-        let webhooks = greeting.lines().skip_while(|line| !line.starts_with("Management API")).nth(1).unwrap();
+        let demo =
+            greeting.contains("curl").then(|| greeting.split('\'').nth(1).expect("a quoted URL").to_owned());
+        let webhooks =
+            greeting.lines().skip_while(|line| !line.starts_with("Management API")).nth(1).unwrap();
         let api = webhooks.trim().strip_suffix("/webhooks").unwrap().to_owned();
         Self { process, data: data.to_owned(), demo, api, client: reqwest::Client::new() }
     }

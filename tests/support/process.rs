@@ -18,9 +18,9 @@ pub(crate) fn server_program() -> PathBuf {
     profile.join("examples").join(format!("server{}", std::env::consts::EXE_SUFFIX))
 }
 
-fn command(arguments: &[&str]) -> Command {
+fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(server_program());
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
+    command.current_dir(folder).args(arguments);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEBHOOK_")) {
         command.env_remove(name);
     }
@@ -34,9 +34,12 @@ pub(crate) fn fails_to_start(arguments: &[&str]) -> (Option<i32>, String) {
 
 /// As [`fails_to_start`], with another working folder than the workspace's.
 pub(crate) fn fails_to_start_in(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = command(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
-    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    let mut process = Process::spawn_in(folder, arguments);
+    let output = process.output.take().expect("the output is piped");
+    let (status, log) = process.ended_within(Duration::from_secs(30));
+    let said = std::io::read_to_string(output).unwrap();
+    assert!(said.is_empty(), "{said}");
+    (status.code(), log)
 }
 
 /// A server that was started. It is killed when this is dropped.
@@ -49,7 +52,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a server and does not wait for it.
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
-        let mut child = command(arguments)
+        Self::spawn_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
+    }
+
+    fn spawn_in(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(folder, arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -191,11 +191,5 @@ fn is_identifier(name: &str) -> bool {
 
 /// An error with what caused it, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text.lines().collect::<Vec<_>>().join(" ")
+    webhook_core::error::chain(error).lines().collect::<Vec<_>>().join(" ")
 }
