@@ -268,7 +268,9 @@ async fn a_command_may_clean_up_when_it_is_cancelled() {
         cancel.cancel(StopReason::TimedOut);
     });
     assert!(matches!(outcome.await, Err(CommandError::Stopped(StopReason::TimedOut))));
-    assert_eq!(lines.lock().unwrap().last().unwrap(), "cleaned");
+    // A shell may say on its standard error that its `sleep` was terminated, before or after.
+    let lines = lines.lock().unwrap();
+    assert!(lines.iter().any(|line| line == "cleaned"), "{lines:?}");
 }
 
 #[tokio::test]
