@@ -3,7 +3,7 @@
 //! A complete implementation:
 //!
 //! ```
-//! use std::sync::{Arc, OnceLock};
+//! use std::sync::Arc;
 //! use webhook_core::executor::*;
 //! use webhook_core::id::{RunId, WorkflowKey};
 //! use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};

@@ -50,7 +50,7 @@ pub use error::StoreError;
 pub use query::{Page, RunQuery, WebhookQuery};
 pub use request::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart, Outcome,
-    PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth,
+    PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, log_surplus,
 };
 
 /// Keeps webhooks, runs, their logs and the outbox of deliveries. See the [module](self) for its promises.

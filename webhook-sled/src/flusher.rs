@@ -7,7 +7,7 @@ use std::{io, mem};
 
 use crate::commit::{Group, Level};
 use crate::database::Folder;
-use crate::error::{is_full, panic_text};
+use crate::error::panic_text;
 use crate::options::Durability;
 use crate::shared::{Failure, Shared, lock};
 
@@ -143,17 +143,7 @@ fn flush(shared: &Shared) -> Result<(), Failure> {
     }
     let database = shared.database.read().unwrap_or_else(PoisonError::into_inner);
     let Some(database) = &*database else { return Ok(()) };
-    match catch_unwind(AssertUnwindSafe(|| database.flush())) {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            let is_full = is_full(&error);
-            Err(Failure { reason: format!("the database cannot be written: {error}"), is_full })
-        }
-        Err(panic) => {
-            let reason = format!("the database cannot be written: {}", panic_text(&*panic));
-            Err(Failure { reason, is_full: false })
-        }
-    }
+    Failure::of_writing(|| database.flush()).map(|_| ())
 }
 
 /// Waits for the disk. After an error nobody knows what is on it, and trying again would not tell.

@@ -9,7 +9,7 @@ use sled::{IVec, Tree};
 use webhook_core::id::{DeliveryId, RunId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
-use webhook_core::store::{LOG_BYTES, LogPart, RunQuery, StoreError};
+use webhook_core::store::{LogPart, RunQuery, StoreError};
 
 use crate::error::store_error;
 use crate::keys;
@@ -159,27 +159,11 @@ pub(crate) fn log(tree: &Tree, run: RunId, offset: u64) -> Result<LogPart, Store
     }
     let Some(start) = start else { return Ok(LogPart::new(offset, String::new())) };
     let text = String::from_utf8(bytes).map_err(|error| StoreError::corrupt("a log is not UTF-8", error))?;
-    let asked = usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX);
-    if asked > text.len() {
-        return Ok(LogPart::new(offset, String::new()));
-    }
-    let from = text.ceil_char_boundary(asked.max(surplus(&text)));
-    Ok(LogPart::new(start + from as u64, text[from..].to_owned()))
+    Ok(LogPart::of_log(start, &text, offset))
 }
 
 /// The offset in the key of a part of a log.
 pub(crate) fn log_offset(key: &[u8]) -> Result<u64, StoreError> {
     let offset = key.last_chunk().ok_or_else(|| damaged("a log's key is too short"))?;
     Ok(u64::from_be_bytes(*offset))
-}
-
-/// How many of the oldest bytes go, so that at most [`LOG_BYTES`] stay: whole lines, and a part of the last line
-/// only when it alone is longer.
-fn surplus(text: &str) -> usize {
-    let Some(excess) = text.len().checked_sub(LOG_BYTES).filter(|excess| *excess > 0) else { return 0 };
-    let line_end = text.as_bytes()[excess - 1..].iter().position(|byte| *byte == b'\n');
-    match line_end.map(|position| excess + position) {
-        Some(cut) if cut < text.len() => cut,
-        _ => text.ceil_char_boundary(excess),
-    }
 }

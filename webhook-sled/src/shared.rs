@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use webhook_core::live::LiveRuns;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{RunQuery, StoreError};
 
+use crate::error::{is_full, panic_text};
 use crate::operation::Operation;
 use crate::options::SledOptions;
 use crate::outbox::Outbox;
@@ -265,6 +267,21 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Lets sled write, and says what it means when it fails or panics.
+    pub(crate) fn of_writing<T>(write: impl FnOnce() -> sled::Result<T>) -> Result<T, Self> {
+        match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(written)) => Ok(written),
+            Ok(Err(error)) => {
+                let is_full = is_full(&error);
+                Err(Self { reason: format!("the database cannot be written: {error}"), is_full })
+            }
+            Err(panic) => {
+                let reason = format!("the database cannot be written: {}", panic_text(&*panic));
+                Err(Self { reason, is_full: false })
+            }
+        }
+    }
+
     pub(crate) fn error(&self) -> StoreError {
         StoreError::unavailable(self.reason.clone())
     }

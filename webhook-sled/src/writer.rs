@@ -17,7 +17,7 @@ use webhook_core::store::StoreError;
 
 use crate::commit::{Change, Group, Level};
 use crate::database::Folder;
-use crate::error::{is_full, panic_text};
+use crate::error::panic_text;
 use crate::flusher::{self, Flusher};
 use crate::keys;
 use crate::operation::Operation;
@@ -167,24 +167,13 @@ impl Writer {
     }
 
     fn apply(&self, batch: sled::Batch) -> Result<(), Failure> {
-        let write = || {
+        Failure::of_writing(|| {
             self.shared.disk.before_write()?;
             match &*self.shared.database.read().unwrap_or_else(PoisonError::into_inner) {
                 Some(database) => database.apply_batch(batch),
                 None => Ok(()),
             }
-        };
-        match catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                let is_full = is_full(&error);
-                Err(Failure { reason: format!("the database cannot be written: {error}"), is_full })
-            }
-            Err(panic) => {
-                let reason = format!("the database cannot be written: {}", panic_text(&*panic));
-                Err(Failure { reason, is_full: false })
-            }
-        }
+        })
     }
 
     /// Stops all writing because what was decided cannot be written down.

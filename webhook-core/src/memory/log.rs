@@ -1,6 +1,6 @@
 //! One run's log: the newest lines, at offsets that count every byte ever appended.
 
-use crate::store::{LOG_BYTES, LogPart};
+use crate::store::{LOG_BYTES, LogPart, log_surplus};
 
 #[derive(Debug, Default)]
 pub(super) struct RunLog {
@@ -14,30 +14,14 @@ impl RunLog {
         self.text.push_str(text);
         // Cutting now and then costs less than moving everything with every line.
         if self.text.len() > 2 * LOG_BYTES {
-            let surplus = surplus(&self.text);
+            let surplus = log_surplus(&self.text);
             self.text.drain(..surplus);
             self.start += surplus as u64;
         }
     }
 
     pub(super) fn read(&self, offset: u64) -> LogPart {
-        let asked = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        if asked > self.text.len() {
-            return LogPart::new(offset, String::new());
-        }
-        let from = self.text.ceil_char_boundary(asked.max(surplus(&self.text)));
-        LogPart::new(self.start + from as u64, self.text[from..].to_owned())
-    }
-}
-
-/// How many of the oldest bytes go, so that at most [`LOG_BYTES`] stay: whole lines, and a part of the last line
-/// only when it alone is longer.
-fn surplus(text: &str) -> usize {
-    let Some(excess) = text.len().checked_sub(LOG_BYTES).filter(|excess| *excess > 0) else { return 0 };
-    let line_end = text.as_bytes()[excess - 1..].iter().position(|byte| *byte == b'\n');
-    match line_end.map(|position| excess + position) {
-        Some(cut) if cut < text.len() => cut,
-        _ => text.ceil_char_boundary(excess),
+        LogPart::of_log(self.start, &self.text, offset)
     }
 }
 

@@ -302,6 +302,18 @@ impl Pruned {
 /// How much of each run's log is kept, in bytes.
 pub const LOG_BYTES: usize = 256 * 1024;
 
+/// How many of the oldest bytes of a log go, so that at most [`LOG_BYTES`] stay: whole lines, and a part of the last
+/// line only when it alone is longer.
+#[must_use]
+pub fn log_surplus(text: &str) -> usize {
+    let Some(excess) = text.len().checked_sub(LOG_BYTES).filter(|excess| *excess > 0) else { return 0 };
+    let line_end = text.as_bytes()[excess - 1..].iter().position(|byte| *byte == b'\n');
+    match line_end.map(|position| excess + position) {
+        Some(cut) if cut < text.len() => cut,
+        _ => text.ceil_char_boundary(excess),
+    }
+}
+
 /// A part of a run's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -317,6 +329,18 @@ impl LogPart {
     #[must_use]
     pub fn new(offset: u64, text: String) -> Self {
         Self { offset, text }
+    }
+
+    /// What a log answers that keeps `text` from the offset `start` on and is asked from `offset` on. At most the
+    /// newest [`LOG_BYTES`] are shown, so that a store may cut what it keeps when it suits it.
+    #[must_use]
+    pub fn of_log(start: u64, text: &str, offset: u64) -> Self {
+        let asked = usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX);
+        if asked > text.len() {
+            return Self::new(offset, String::new());
+        }
+        let from = text.ceil_char_boundary(asked.max(log_surplus(text)));
+        Self::new(start + from as u64, text[from..].to_owned())
     }
 
     /// The offset at which the next part starts.
