@@ -38,10 +38,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod masking;
 mod report;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,6 +55,7 @@ use crate::id::{RunId, WorkflowKey};
 use crate::parameters::{EffectiveParameters, ParameterBlocks};
 use crate::run::{Artifact, Caller, CancelReason};
 
+pub(crate) use masking::Mask;
 pub use report::Reporter;
 pub(crate) use report::Reports;
 
@@ -181,7 +184,7 @@ pub struct RunContext {
     /// The parameters with where each value came from.
     pub parameters: EffectiveParameters,
     /// Who asked for it.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// Tells when to stop.
     pub cancellation: Cancellation,
     /// When the attempt's time is over; it is then cancelled.
@@ -198,7 +201,7 @@ impl RunContext {
             workflow,
             attempt,
             parameters,
-            caller: Caller::default(),
+            caller: Arc::default(),
             cancellation: Cancellation::never(),
             deadline: None,
             reports: None,
@@ -207,8 +210,8 @@ impl RunContext {
 
     /// Sets who asked for it.
     #[must_use]
-    pub fn with_caller(mut self, caller: Caller) -> Self {
-        self.caller = caller;
+    pub fn with_caller(mut self, caller: impl Into<Arc<Caller>>) -> Self {
+        self.caller = caller.into();
         self
     }
 
@@ -255,6 +258,7 @@ pub struct Cancellation(Arc<Stop>);
 #[derive(Debug, Default)]
 struct Stop {
     reason: OnceLock<StopReason>,
+    abandoned: AtomicBool,
     told: Notify,
 }
 
@@ -290,6 +294,22 @@ impl CancellationSource {
         }
     }
 
+    /// Gives the executor up: whatever it does now comes too late.
+    pub(crate) fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::SeqCst);
+        self.0.told.notify_waiters();
+    }
+
+    /// Whether the executor was given up.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.0.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the executor is given up. Cancel safe.
+    pub(crate) async fn abandoned(&self) {
+        self.0.told_that(|| self.is_abandoned().then_some(())).await;
+    }
+
     /// What an executor is given.
     #[must_use]
     pub fn cancellation(&self) -> Cancellation {
@@ -318,12 +338,19 @@ impl Cancellation {
 
     /// Waits until it is time to stop, and says why. Cancel safe.
     pub async fn cancelled(&self) -> StopReason {
+        self.0.told_that(|| self.reason()).await
+    }
+}
+
+impl Stop {
+    /// Waits until `look` finds what it looks for. Cancel safe.
+    async fn told_that<T>(&self, look: impl Fn() -> Option<T>) -> T {
         loop {
-            let told = self.0.told.notified();
+            let told = self.told.notified();
             tokio::pin!(told);
             told.as_mut().enable();
-            match self.reason() {
-                Some(reason) => return reason,
+            match look() {
+                Some(found) => return found,
                 None => told.await,
             }
         }

@@ -458,15 +458,17 @@ impl Inner {
         }
     }
 
-    pub(crate) fn begin_executing(&self, run: RunId, fence: u64, source: CancellationSource) {
-        lock(&self.executing).insert(run, (fence, source));
+    pub(crate) fn begin_executing(&self, begun: impl Iterator<Item = (RunId, u64, CancellationSource)>) {
+        lock(&self.executing).extend(begun.map(|(run, fence, source)| (run, (fence, source))));
     }
 
-    /// Forgets an execution, unless a newer one of the same run has begun in this process.
-    pub(crate) fn end_executing(&self, run: RunId, fence: u64) {
+    /// Forgets executions, unless a newer one of the same run has begun in this process.
+    pub(crate) fn end_executing(&self, ended: impl Iterator<Item = (RunId, u64)>) {
         let mut executing = lock(&self.executing);
-        if executing.get(&run).is_some_and(|(newest, _)| *newest == fence) {
-            executing.remove(&run);
+        for (run, fence) in ended {
+            if executing.get(&run).is_some_and(|(newest, _)| *newest == fence) {
+                executing.remove(&run);
+            }
         }
     }
 

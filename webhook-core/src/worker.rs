@@ -1,15 +1,14 @@
 //! Workers: they claim queued runs, execute them, and record how they went; and they send notifications.
 //!
 //! A worker claims as many runs as it has free slots, holds on to them by renewing their leases while they
-//! execute, and settles finished attempts in batches. It is woken by work and does not poll. Each attempt has a
-//! thread of its own, so that an executor that blocks holds up nobody else.
+//! execute, and settles finished attempts in batches. It is woken by work and does not poll. Each attempt that takes
+//! its time has a thread of its own, so that an executor that blocks holds up nobody else.
 
 mod attempt;
 mod claims;
 mod deliveries;
 mod housekeeping;
 mod idle;
-mod masking;
 mod settling;
 mod threads;
 
@@ -18,17 +17,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::executor::{CancellationSource, StopReason};
 use crate::id::RunId;
 use crate::retry::RetryPolicy;
 use crate::service::{Webhooks, lock};
-use crate::store::Claim;
+use crate::store::{Claim, Outcome, Settlement};
 
+use attempt::Attempt;
 pub(crate) use deliveries::guarded;
 pub(crate) use idle::run_until_idle;
+use settling::Settlements;
 use threads::Threads;
 
 /// How workers work.
@@ -144,12 +146,16 @@ enum Phase {
 struct Shared {
     webhooks: Webhooks,
     options: WorkerOptions,
-    slots: Arc<Semaphore>,
-    threads: Option<Arc<Threads>>,
-    held: Mutex<HashMap<(RunId, u64), Held>>,
+    runtime: Handle,
+    slots: Semaphore,
+    threads: Option<Arc<Threads<Attempt>>>,
+    /// The claims that are held, with what tells their executors to stop: until they are settled, their leases are
+    /// renewed.
+    held: Mutex<HashMap<(RunId, u64), CancellationSource>>,
+    settlements: mpsc::UnboundedSender<Settlement>,
     /// Whether a claim is being made, of which it is not known yet what it gives.
     claiming: AtomicBool,
-    /// Signalled whenever a claim is no longer held.
+    /// Signalled whenever claims are no longer held.
     released: Notify,
 }
 
@@ -159,47 +165,67 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// A claim that is held: until it is settled its lease is renewed.
-#[derive(Debug, Clone)]
-struct Held {
-    /// Tells the executor to stop.
-    stop: CancellationSource,
-    /// Gives the executor up.
-    abandon: CancellationSource,
-}
-
 impl Shared {
-    fn new(webhooks: Webhooks, options: WorkerOptions) -> Arc<Self> {
+    fn new(webhooks: Webhooks, options: WorkerOptions) -> (Arc<Self>, Settlements) {
         let most = if options.threads { 400 } else { Semaphore::MAX_PERMITS };
-        let slots = Arc::new(Semaphore::new(options.slots.clamp(1, most)));
-        let threads = options.threads.then(Arc::default);
-        Arc::new(Self {
+        let slots = Semaphore::new(options.slots.clamp(1, most));
+        let threads = options.threads.then(Threads::new);
+        let (settlements, received) = mpsc::unbounded_channel();
+        let shared = Self {
             webhooks,
             options,
+            runtime: Handle::current(),
             slots,
             threads,
             held: Mutex::default(),
+            settlements,
             claiming: AtomicBool::new(false),
             released: Notify::new(),
-        })
+        };
+        (Arc::new(shared), received)
     }
 
-    /// Holds on to a claim until it is [released](Self::release).
-    fn hold(&self, claim: &Claim) {
-        let (run, fence) = (claim.run.id, claim.run.fence);
-        let held = Held { stop: CancellationSource::new(), abandon: CancellationSource::new() };
-        self.webhooks.inner.begin_executing(run, fence, held.stop.clone());
-        lock(&self.held).insert((run, fence), held);
+    /// Holds on to claims until they are [released](Self::release).
+    fn hold(&self, claims: Vec<Claim>) -> Vec<(Claim, CancellationSource)> {
+        let held: Vec<_> = claims.into_iter().map(|claim| (claim, CancellationSource::new())).collect();
+        let begun = held.iter().map(|(claim, stop)| (claim.run.id, claim.run.fence, stop.clone()));
+        self.webhooks.inner.begin_executing(begun.clone());
+        lock(&self.held).extend(begun.map(|(run, fence, stop)| ((run, fence), stop)));
+        held
     }
 
-    fn held(&self, run: RunId, fence: u64) -> Option<Held> {
-        lock(&self.held).get(&(run, fence)).cloned()
-    }
-
-    fn release(&self, run: RunId, fence: u64) {
-        lock(&self.held).remove(&(run, fence));
-        self.webhooks.inner.end_executing(run, fence);
+    /// Lets go of claims that were settled.
+    fn release(&self, settled: &[Settlement]) {
+        let mut held = lock(&self.held);
+        settled.iter().for_each(|settlement| {
+            held.remove(&(settlement.run, settlement.fence));
+        });
+        drop(held);
+        let ended = settled.iter().map(|settlement| (settlement.run, settlement.fence));
+        self.webhooks.inner.end_executing(ended);
         self.released.notify_waiters();
+    }
+
+    /// Hands in how an attempt went; it is held until that is recorded.
+    fn settle(&self, run: RunId, fence: u64, outcome: Outcome) {
+        // Nobody receives it once the workers were dropped; the run comes back when its lease is over.
+        let _ = self.settlements.send(Settlement::new(run, fence, outcome, self.webhooks.inner.now()));
+    }
+
+    /// Waits until there are free slots and says how many. Cancel safe. Only one task takes slots, so none that were
+    /// free are gone when it comes to take them.
+    async fn free_slots(&self) -> usize {
+        // The semaphore is never closed.
+        drop(self.slots.acquire().await);
+        self.slots.available_permits()
+    }
+
+    fn take_slots(&self, count: usize) {
+        self.slots.forget_permits(count);
+    }
+
+    fn free_slot(&self) {
+        self.slots.add_permits(1);
     }
 
     fn set_claiming(&self, claiming: bool) {
@@ -221,9 +247,10 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Workers {
     fn drop(&mut self) {
-        if let Some(threads) = &self.threads {
+        self.for_each_held(CancellationSource::abandon);
+        if let Some(threads) = &self.shared.threads {
             threads.close();
         }
     }
@@ -232,10 +259,9 @@ impl Drop for Shared {
 impl Workers {
     pub(crate) fn start(webhooks: Webhooks, options: WorkerOptions) -> Self {
         let (phase, working) = watch::channel(Phase::Working);
-        let shared = Shared::new(webhooks, options);
-        let (settle, settlements) = settling::channel();
+        let (shared, settlements) = Shared::new(webhooks, options);
         let mut tasks = JoinSet::new();
-        tasks.spawn(claims::claim_and_execute(shared.clone(), working.clone(), settle));
+        tasks.spawn(claims::claim_and_execute(shared.clone(), working.clone()));
         tasks.spawn(claims::renew(shared.clone()));
         tasks.spawn(claims::keep_threads_moving(shared.clone()));
         tasks.spawn(settling::settle(shared.clone(), settlements));
@@ -256,10 +282,10 @@ impl Workers {
         let stopping = self.shared.options.cancel_grace.min(patience / 4);
         let drained = tokio::time::timeout(patience - stopping, self.shared.all_released()).await;
         if drained.is_err() {
-            self.for_each_held(|held| held.stop.cancel(StopReason::ShuttingDown));
+            self.for_each_held(|stop| stop.cancel(StopReason::ShuttingDown));
             let margin = stopping / 4;
             if tokio::time::timeout(stopping - margin, self.shared.all_released()).await.is_err() {
-                self.for_each_held(|held| held.abandon.cancel(StopReason::ShuttingDown));
+                self.for_each_held(CancellationSource::abandon);
                 let settled =
                     tokio::time::timeout(margin.max(Duration::from_secs(1)), self.shared.all_released());
                 if settled.await.is_err() {
@@ -281,7 +307,7 @@ impl Workers {
         lock(&self.shared.held).len()
     }
 
-    fn for_each_held(&self, act: impl Fn(&Held)) {
+    fn for_each_held(&self, act: impl Fn(&CancellationSource)) {
         lock(&self.shared.held).values().for_each(act);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::masking::Mask;
 use crate::run::{Progress, shortened};
 
 /// How much of the log is kept until it is passed on, in bytes: as much as a store keeps of it.
@@ -26,7 +27,7 @@ impl Reporter {
     /// As [`RunContext::progress`](super::RunContext::progress).
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         if let Some(reports) = &self.0 {
-            let message = Some(message.into()).filter(|text: &String| !text.is_empty());
+            let message = Some(reports.mask.text(message.into())).filter(|text| !text.is_empty());
             reports.pending().progress = Some(Progress::new(fraction, message));
             reports.arrived.notify_one();
         }
@@ -37,15 +38,17 @@ impl Reporter {
         if let Some(reports) = &self.0 {
             let mut line = line.into();
             line.truncate(line.trim_end_matches(['\r', '\n']).len());
+            let line = reports.mask.text(line);
             reports.pending().log(line);
             reports.arrived.notify_one();
         }
     }
 }
 
-/// The reports of one attempt that were not passed on yet.
+/// The reports of one attempt that were not passed on yet, with its run's secret values masked.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
+    mask: Mask,
     pending: Mutex<Pending>,
     arrived: Notify,
 }
@@ -59,6 +62,15 @@ pub(crate) struct Pending {
 }
 
 impl Reports {
+    pub(crate) fn new(mask: Mask) -> Self {
+        Self { mask, ..Self::default() }
+    }
+
+    /// What masks the run's secret values.
+    pub(crate) fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,10 +80,18 @@ impl Reports {
         self.arrived.notified().await;
     }
 
+    /// Whether all that was reported has been taken.
+    pub(crate) fn are_taken(&self) -> bool {
+        let pending = self.pending();
+        pending.progress.is_none() && pending.lines.is_empty() && pending.left_out == 0
+    }
+
     /// Takes what was reported so far.
     pub(crate) fn take(&self) -> Pending {
         let mut taken = std::mem::take(&mut *self.pending());
         taken.cut(PENDING_BYTES);
+        // Once more as a whole: a value may have come line by line, with lines too short to be masked alone.
+        taken.lines = self.mask.text(taken.lines);
         if taken.left_out > 0 {
             taken.lines.insert_str(0, &format!("[{} bytes of log left out here]\n", taken.left_out));
         }

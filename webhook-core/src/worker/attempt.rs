@@ -1,190 +1,286 @@
 //! One attempt: executing a claimed run and judging how it went.
+//!
+//! An attempt that is over at once is executed, judged and settled on one thread, and nobody else hears of it. One
+//! that takes its time is watched: by a task that passes on what it reports, tells it to stop when its time is over
+//! or its run was cancelled, and gives it up when it does not stop. Whichever comes to the end first settles it.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::Shared;
 use super::claims::stop_reason;
-use super::masking::Mask;
-use super::threads::Joined;
-use super::{Held, Shared};
+use super::threads::Job;
 use crate::error::chain;
-use crate::executor::{
-    Cancellation, CancellationSource, ExecuteError, Reports, RunContext, RunOutput, StopReason,
-};
+use crate::executor::{CancellationSource, ExecuteError, Mask, Reports, RunContext, RunOutput, StopReason};
 use crate::id::DeliveryId;
 use crate::notifier::Delivery;
 use crate::retry::RetryPolicy;
 use crate::run::{Ending, ErrorKind, Run, RunError, RunState};
+use crate::service::lock;
 use crate::store::{Claim, Outcome, Renewal};
 use crate::webhook::Webhook;
 
 /// How often progress and log lines are passed on at most.
 const REPORT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How an execution came to its end: what the executor said, unless it was given up.
-type Executed = Joined<Option<Result<RunOutput, ExecuteError>>>;
+/// How an execution came to its end: what the executor said unless it was given up, or the payload of its panic.
+type Executed = Result<Option<Result<RunOutput, ExecuteError>>, Box<dyn Any + Send>>;
 
-/// Executes one attempt of a claimed run, if it is still to be executed, and says what to record.
-pub(super) async fn execute(shared: &Arc<Shared>, claim: &Claim) -> Outcome {
-    let inner = &shared.webhooks.inner;
-    let run = &claim.run;
-    let Some(held) = &shared.held(run.id, run.fence) else { return Outcome::HandBack };
-    let webhook = claim.webhook.as_deref();
-    if let Some(reason) = run.cancel_requested {
-        return Outcome::Ended { ending: Ending::Cancelled(reason), deliveries: Vec::new() };
-    }
-    let judge = Judge { run, webhook, now: inner.now() };
-    if run.is_exhausted(shared.options.interruption_bound) {
-        let message = format!("its worker vanished mid-run {} times", run.interruptions);
-        return judge.ended(Ending::Failed(RunError::new(ErrorKind::Interrupted, message)));
-    }
-    let parameters = match run.parameters.open(inner.keys.as_ref(), run.id) {
-        Ok(parameters) => parameters,
-        Err(error) => {
-            let message = format!("a secret parameter cannot be opened: {error}");
-            return judge.ended(Ending::Failed(RunError::new(ErrorKind::Fatal, message)));
-        }
-    };
-    let mask = Mask::new(&parameters);
-    let timeout = webhook.and_then(|webhook| webhook.settings.timeout);
-    let reports = Arc::new(Reports::default());
-    let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
-        .with_caller((*run.caller).clone())
-        .with_cancellation(held.stop.cancellation())
-        .with_timeout(timeout)
-        .with_reports(reports.clone());
-    let _abandoned = AbandonOnDrop(held.abandon.clone());
-    let execution = start(shared, context, held.abandon.cancellation());
-    let executed = {
-        let reporting = pass_on(shared, run, held, &reports, &mask);
-        tokio::select! {
-            executed = supervise(execution, held, timeout, shared.options.cancel_grace) => executed,
-            never = reporting => match never {},
-        }
-    };
-    pass_on_once(shared, run, held, &reports, &mask).await;
-    let judge = Judge { now: inner.now(), ..judge };
-    mask.outcome(judge.outcome(executed, held.stop.cancellation().reason()))
+/// A claimed run on its way through the executor.
+pub(super) struct Attempt {
+    shared: Arc<Shared>,
+    claim: Claim,
+    stop: CancellationSource,
+    reports: Arc<Reports>,
+    deadline: Option<Instant>,
+    stage: Mutex<Stage>,
 }
 
-/// Starts the executor, on a thread of its own or as a task, so that a panic stays there.
-fn start(shared: &Shared, context: RunContext, abandoned: Cancellation) -> oneshot::Receiver<Executed> {
-    let executor = shared.webhooks.inner.executor.clone();
-    let execution = async move {
-        tokio::select! {
-            outcome = executor.execute(context) => Some(outcome),
-            _ = abandoned.cancelled() => None,
+struct Stage {
+    /// What the executor is given, until it is.
+    context: Option<RunContext>,
+    watch: Watch,
+}
+
+/// Who waits for the end of an attempt.
+enum Watch {
+    Nobody,
+    Somebody(oneshot::Sender<Executed>),
+    /// It has ended, or was given up.
+    Over,
+}
+
+impl Attempt {
+    /// Prepares the execution of a claimed run, or says what to record if it is not to be executed at all.
+    pub(super) fn new(shared: &Arc<Shared>, claim: Claim, stop: CancellationSource) -> Result<Self, Outcome> {
+        let inner = &shared.webhooks.inner;
+        let run = &claim.run;
+        if let Some(reason) = run.cancel_requested {
+            return Err(Outcome::Ended { ending: Ending::Cancelled(reason), deliveries: Vec::new() });
         }
-    };
-    if let Some(threads) = &shared.threads {
-        return threads.run(execution);
-    }
-    let (sender, receiver) = oneshot::channel();
-    tokio::spawn(async move {
-        // Who gave the attempt up does not want to know how it ended.
-        let _ = sender.send(AssertUnwindSafe(execution).catch_unwind().await);
-    });
-    receiver
-}
-
-/// Waits for an execution; tells it to stop when its time is over; gives it up when it does not stop in time.
-async fn supervise(
-    execution: oneshot::Receiver<Executed>,
-    held: &Held,
-    timeout: Option<Duration>,
-    grace: Duration,
-) -> Executed {
-    // An execution that vanishes was given up together with its runtime.
-    let execution = execution.map(|executed| executed.unwrap_or(Ok(None)));
-    tokio::pin!(execution);
-    let stop = held.stop.cancellation();
-    let timed_out = async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
+        let failed = |kind, message| {
+            let judge = Judge { claim: &claim, mask: &Mask::default(), now: inner.now() };
+            Err(judge.ended(Ending::Failed(RunError::new(kind, message))))
+        };
+        if run.is_exhausted(shared.options.interruption_bound) {
+            let message = format!("its worker vanished mid-run {} times", run.interruptions);
+            return failed(ErrorKind::Interrupted, message);
         }
-    };
-    tokio::select! {
-        executed = &mut execution => return executed,
-        _ = stop.cancelled() => {}
-        () = timed_out => held.stop.cancel(StopReason::TimedOut),
-    }
-    let given_up = held.abandon.cancellation();
-    tokio::select! {
-        executed = &mut execution => executed,
-        () = tokio::time::sleep(grace) => {
-            held.abandon.cancel(StopReason::TimedOut);
-            Ok(None)
-        }
-        _ = given_up.cancelled() => Ok(None),
-    }
-}
-
-/// An attempt that is dropped takes its execution along.
-struct AbandonOnDrop(CancellationSource);
-
-impl Drop for AbandonOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel(StopReason::ShuttingDown);
-    }
-}
-
-/// Passes reports on as they come, for as long as it is polled.
-async fn pass_on(
-    shared: &Shared,
-    run: &Run,
-    held: &Held,
-    reports: &Reports,
-    mask: &Mask,
-) -> std::convert::Infallible {
-    loop {
-        reports.arrived().await;
-        pass_on_once(shared, run, held, reports, mask).await;
-        tokio::time::sleep(REPORT_PAUSE).await;
-    }
-}
-
-async fn pass_on_once(shared: &Shared, run: &Run, held: &Held, reports: &Reports, mask: &Mask) {
-    let store = &shared.webhooks.inner.store;
-    let pending = reports.take();
-    if !pending.lines.is_empty()
-        && let Err(error) = store.append_log(run.id, run.fence, mask.text(pending.lines)).await
-    {
-        tracing::warn!(run = %run.id, %error, "log lines were lost");
-    }
-    if let Some(progress) = pending.progress {
-        let renewal = Renewal::new(run.id, run.fence, Some(mask.progress(progress)));
-        match store.renew(vec![renewal], shared.options.lease).await {
-            Ok(renewed) => {
-                renewed.into_iter().filter_map(stop_reason).for_each(|reason| held.stop.cancel(reason))
+        let parameters = match run.parameters.open(inner.keys.as_ref(), run.id) {
+            Ok(parameters) => parameters,
+            Err(error) => {
+                let message = format!("a secret parameter cannot be opened: {error}");
+                return failed(ErrorKind::Fatal, message);
             }
-            Err(error) => tracing::warn!(run = %run.id, %error, "progress was not recorded"),
+        };
+        let reports = Arc::new(Reports::new(Mask::new(&parameters)));
+        let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
+            .with_caller(run.caller.clone())
+            .with_cancellation(stop.cancellation())
+            .with_timeout(timeout(&claim))
+            .with_reports(reports.clone());
+        let deadline = context.deadline;
+        let stage = Mutex::new(Stage { context: Some(context), watch: Watch::Nobody });
+        Ok(Self { shared: shared.clone(), claim, stop, reports, deadline, stage })
+    }
+
+    /// Executes it as tasks of the present runtime and says what to record.
+    pub(super) async fn execute_as_task(self: Arc<Self>) -> Option<Outcome> {
+        let executed = self.begin_watch()?;
+        let attempt = self.clone();
+        tokio::spawn(async move {
+            let executed = AssertUnwindSafe(attempt.execute()).catch_unwind().await;
+            attempt.ended(executed);
+        });
+        Some(self.supervise(executed).await)
+    }
+
+    /// Records how it went, and makes room for another.
+    pub(super) fn settle(&self, outcome: Outcome) {
+        self.shared.free_slot();
+        self.shared.settle(self.claim.run.id, self.claim.run.fence, outcome);
+    }
+
+    async fn execute(&self) -> Option<Result<RunOutput, ExecuteError>> {
+        let context = lock(&self.stage).context.take().filter(|_| !self.stop.is_abandoned())?;
+        let executor = &self.shared.webhooks.inner.executor;
+        tokio::select! {
+            biased;
+            outcome = executor.execute(context) => Some(outcome),
+            () = self.stop.abandoned() => None,
         }
     }
+
+    /// Takes note of how the execution ended: hands it to whoever watches, or settles it.
+    fn ended(self: &Arc<Self>, executed: Executed) {
+        let watch = std::mem::replace(&mut lock(&self.stage).watch, Watch::Over);
+        match watch {
+            // Who gave the attempt up does not want to know how it ended.
+            Watch::Over => {}
+            Watch::Somebody(watching) => drop(watching.send(executed)),
+            Watch::Nobody if self.reports.are_taken() => self.settle(self.outcome(executed)),
+            Watch::Nobody => {
+                let attempt = self.clone();
+                self.shared.runtime.spawn(async move {
+                    attempt.pass_on_once().await;
+                    attempt.settle(attempt.outcome(executed));
+                });
+            }
+        }
+    }
+
+    /// What tells how the execution ended, unless that is watched for already, or is over.
+    fn begin_watch(&self) -> Option<oneshot::Receiver<Executed>> {
+        let mut stage = lock(&self.stage);
+        if !matches!(stage.watch, Watch::Nobody) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        stage.watch = Watch::Somebody(sender);
+        Some(receiver)
+    }
+
+    /// Passes on what is reported until the execution has ended or is given up, and says what to record.
+    async fn supervise(&self, executed: oneshot::Receiver<Executed>) -> Outcome {
+        let _abandoned = AbandonOnDrop(&self.stop);
+        let executed = tokio::select! {
+            executed = self.wait_for_end(executed) => executed,
+            never = self.pass_on() => match never {},
+        };
+        {
+            let mut stage = lock(&self.stage);
+            stage.watch = Watch::Over;
+            stage.context = None;
+        }
+        self.pass_on_once().await;
+        self.outcome(executed)
+    }
+
+    /// Waits for the end; tells the executor to stop when its time is over; gives it up when it does not in time.
+    async fn wait_for_end(&self, executed: oneshot::Receiver<Executed>) -> Executed {
+        // An execution that vanishes was given up together with its runtime.
+        let executed = executed.map(|executed| executed.unwrap_or(Ok(None)));
+        tokio::pin!(executed);
+        let stop = self.stop.cancellation();
+        let timed_out = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            executed = &mut executed => return executed,
+            _ = stop.cancelled() => {}
+            () = timed_out => self.stop.cancel(StopReason::TimedOut),
+        }
+        tokio::select! {
+            executed = &mut executed => executed,
+            () = tokio::time::sleep(self.shared.options.cancel_grace) => Ok(None),
+            () = self.stop.abandoned() => Ok(None),
+        }
+    }
+
+    /// Passes reports on as they come, for as long as it is polled.
+    async fn pass_on(&self) -> std::convert::Infallible {
+        loop {
+            self.reports.arrived().await;
+            self.pass_on_once().await;
+            tokio::time::sleep(REPORT_PAUSE).await;
+        }
+    }
+
+    async fn pass_on_once(&self) {
+        let store = &self.shared.webhooks.inner.store;
+        let (run, fence) = (self.claim.run.id, self.claim.run.fence);
+        let pending = self.reports.take();
+        if !pending.lines.is_empty()
+            && let Err(error) = store.append_log(run, fence, pending.lines).await
+        {
+            tracing::warn!(%run, %error, "log lines were lost");
+        }
+        if let Some(progress) = pending.progress {
+            let renewal = Renewal::new(run, fence, Some(progress));
+            match store.renew(vec![renewal], self.shared.options.lease).await {
+                Ok(renewed) => {
+                    renewed.into_iter().filter_map(stop_reason).for_each(|reason| self.stop.cancel(reason))
+                }
+                Err(error) => tracing::warn!(%run, %error, "progress was not recorded"),
+            }
+        }
+    }
+
+    fn outcome(&self, executed: Executed) -> Outcome {
+        let now = self.shared.webhooks.inner.now();
+        let judge = Judge { claim: &self.claim, mask: self.reports.mask(), now };
+        judge.outcome(executed, self.stop.cancellation().reason())
+    }
+}
+
+impl Job for Attempt {
+    fn run(self: Arc<Self>) {
+        let executed =
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.shared.runtime.block_on(self.execute())));
+        self.ended(executed);
+    }
+
+    async fn watch(self: Arc<Self>) {
+        if let Some(executed) = self.begin_watch() {
+            let outcome = self.supervise(executed).await;
+            self.settle(outcome);
+        }
+    }
+}
+
+/// An attempt that is no longer watched is not executed either.
+struct AbandonOnDrop<'a>(&'a CancellationSource);
+
+impl Drop for AbandonOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn timeout(claim: &Claim) -> Option<Duration> {
+    claim.webhook.as_ref().and_then(|webhook| webhook.settings.timeout)
 }
 
 /// Judges how an attempt went.
 struct Judge<'a> {
-    run: &'a Run,
-    webhook: Option<&'a Webhook>,
+    claim: &'a Claim,
+    mask: &'a Mask,
     now: std::time::SystemTime,
 }
 
 impl Judge<'_> {
+    fn run(&self) -> &Run {
+        &self.claim.run
+    }
+
+    fn webhook(&self) -> Option<&Webhook> {
+        self.claim.webhook.as_deref()
+    }
+
+    /// What the executor said of its failure, masked before it is cut.
+    fn error(&self, kind: ErrorKind, message: String) -> RunError {
+        RunError::new(kind, self.mask.text(message))
+    }
+
     fn outcome(&self, executed: Executed, stopped: Option<StopReason>) -> Outcome {
         match (stopped, executed) {
             (Some(StopReason::Cancelled(reason)), _) => self.ended(Ending::Cancelled(reason)),
             (Some(StopReason::TimedOut), _) => {
-                let timeout = self.webhook.and_then(|webhook| webhook.settings.timeout).unwrap_or_default();
+                let timeout = timeout(self.claim).unwrap_or_default();
                 let message = format!("the attempt took longer than its time-out of {timeout:?}");
                 self.failed(RunError::new(ErrorKind::TimedOut, message))
             }
             (_, Ok(Some(Ok(RunOutput { summary, artifacts })))) => {
+                let summary = summary.map(|summary| self.mask.text(summary));
                 self.ended(Ending::Succeeded { summary, artifacts })
             }
             // What failed because it was told to stop is executed again elsewhere.
@@ -192,23 +288,23 @@ impl Judge<'_> {
                 Outcome::HandBack
             }
             (None, Ok(Some(Err(ExecuteError::Retryable(error))))) => {
-                self.failed(RunError::new(ErrorKind::Retryable, chain(&*error)))
+                self.failed(self.error(ErrorKind::Retryable, chain(&*error)))
             }
             (None, Ok(Some(Err(ExecuteError::Fatal(error))))) => {
-                self.ended(Ending::Failed(RunError::new(ErrorKind::Fatal, chain(&*error))))
+                self.ended(Ending::Failed(self.error(ErrorKind::Fatal, chain(&*error))))
             }
             (None, Err(panic)) => {
                 let message = format!("the executor panicked: {}", panic_message(&*panic));
-                self.failed(RunError::new(ErrorKind::Panicked, message))
+                self.failed(self.error(ErrorKind::Panicked, message))
             }
         }
     }
 
     /// Another attempt if the retry policy has one left, else the end.
     fn failed(&self, error: RunError) -> Outcome {
-        let policy = self.webhook.map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
-        if self.run.has_attempts_left() {
-            let attempts = self.run.attempt.saturating_sub(self.run.interruptions);
+        let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
+        if self.run().has_attempts_left() {
+            let attempts = self.run().attempt.saturating_sub(self.run().interruptions);
             return Outcome::Retry { error, delay: policy.delay(attempts, rand::random()) };
         }
         let timed_out = error.kind == ErrorKind::TimedOut;
@@ -222,13 +318,13 @@ impl Judge<'_> {
             _ => None,
         };
         let told = event.into_iter().flat_map(|event| {
-            let recipients = self.webhook.map(|webhook| webhook.settings.notifications.recipients(event));
+            let recipients = self.webhook().map(|webhook| webhook.settings.notifications.recipients(event));
             recipients.into_iter().flatten().map(move |(channel, recipient)| (event, channel, recipient))
         });
         let deliveries = told
             .map(|(event, channel, recipient)| {
                 let id = DeliveryId::generate(self.now);
-                Delivery::new(id, self.run.id, channel, recipient, event, self.now)
+                Delivery::new(id, self.run().id, channel, recipient, event, self.now)
             })
             .collect();
         Outcome::Ended { ending, deliveries }

@@ -3,64 +3,63 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Phase, Shared, attempt, settling};
+use super::attempt::Attempt;
+use super::{Phase, Shared};
 use crate::executor::StopReason;
 use crate::service::lock;
-use crate::store::{Claim, ClaimRequest, Renewal, Renewed, Settlement, StoreError, Work};
+use crate::store::{Claim, ClaimRequest, Renewal, Renewed, StoreError, Work};
 
 /// The most runs that are claimed at once.
 const BATCH: usize = 256;
 /// How long to wait after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Claims and executes runs until told to drain, then waits for those that execute.
-pub(super) async fn claim_and_execute(
-    shared: Arc<Shared>,
-    mut phase: watch::Receiver<Phase>,
-    settle: settling::Sender,
-) {
-    let mut attempts = JoinSet::new();
+/// Claims and executes runs until told to drain, then waits for those that execute as tasks.
+pub(super) async fn claim_and_execute(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
+    let mut tasks = JoinSet::new();
     while *phase.borrow_and_update() == Phase::Working {
-        while attempts.try_join_next().is_some() {}
-        let permits = tokio::select! {
-            permits = free_slots(&shared) => permits,
+        while tasks.try_join_next().is_some() {}
+        let free = tokio::select! {
+            free = shared.free_slots() => free.min(BATCH),
             _ = phase.changed() => continue,
         };
         // A claim is never dropped half-way: what it gave would lie idle until its lease is over.
         shared.set_claiming(true);
         let working = *phase.borrow() == Phase::Working;
-        let claimed = if working { claim(&shared, permits.len()).await } else { Ok(Vec::new()) };
-        if let Ok(claims) = &claimed {
-            claims.iter().for_each(|claim| shared.hold(claim));
-        }
+        let claimed = if working { claim(&shared, free).await } else { Ok(Vec::new()) };
+        let began = claimed.map(|claims| begin(&shared, claims));
         shared.set_claiming(false);
-        match claimed {
-            Ok(claims) if claims.is_empty() => {
-                drop(permits);
-                tokio::select! {
-                    () = shared.webhooks.inner.store.wait_for_work(Work::Runs) => {}
-                    _ = phase.changed() => {}
-                }
-            }
-            Ok(claims) => {
-                for (claim, permit) in claims.into_iter().zip(permits) {
-                    attempts.spawn(execute(shared.clone(), claim, permit, settle.clone()));
-                }
-            }
+        let all_taken = began.as_ref().is_ok_and(|attempts| attempts.len() == free);
+        let failed = began.is_err();
+        match began {
+            Ok(attempts) => match &shared.threads {
+                Some(threads) => threads.run(attempts),
+                None => attempts.into_iter().for_each(|attempt| {
+                    tasks.spawn(execute(attempt));
+                }),
+            },
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "runs cannot be claimed");
-                drop(permits);
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
-                    _ = phase.changed() => {}
-                }
             }
         }
+        let waited = async {
+            if failed {
+                tokio::time::sleep(PAUSE).await;
+            } else if !all_taken {
+                shared.webhooks.inner.store.wait_for_work(Work::Runs).await;
+            }
+            // Whoever is about to enqueue another run gets the chance to come along.
+            tokio::task::yield_now().await;
+        };
+        tokio::select! {
+            () = waited => {}
+            _ = phase.changed() => {}
+        }
     }
-    while attempts.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn claim(shared: &Shared, limit: usize) -> Result<Vec<Claim>, StoreError> {
@@ -70,25 +69,24 @@ async fn claim(shared: &Shared, limit: usize) -> Result<Vec<Claim>, StoreError> 
     inner.store.claim(request).await
 }
 
-/// Waits for one free slot and takes what else is free. Cancel safe.
-async fn free_slots(shared: &Shared) -> Vec<OwnedSemaphorePermit> {
-    let mut permits: Vec<_> = shared.slots.clone().acquire_owned().await.into_iter().collect();
-    while permits.len() < BATCH {
-        match shared.slots.clone().try_acquire_owned() {
-            Ok(permit) => permits.push(permit),
-            Err(_) => break,
+/// Holds on to claims and takes a slot for each that is to be executed; settles those that are not.
+fn begin(shared: &Arc<Shared>, claims: Vec<Claim>) -> Vec<Arc<Attempt>> {
+    let held = shared.hold(claims);
+    let mut attempts = Vec::with_capacity(held.len());
+    for (claim, stop) in held {
+        let (run, fence) = (claim.run.id, claim.run.fence);
+        match Attempt::new(shared, claim, stop) {
+            Ok(attempt) => attempts.push(Arc::new(attempt)),
+            Err(outcome) => shared.settle(run, fence, outcome),
         }
     }
-    permits
+    shared.take_slots(attempts.len());
+    attempts
 }
 
-async fn execute(shared: Arc<Shared>, claim: Claim, permit: OwnedSemaphorePermit, settle: settling::Sender) {
-    let (run, fence) = (claim.run.id, claim.run.fence);
-    let outcome = attempt::execute(&shared, &claim).await;
-    drop(permit);
-    let settlement = Settlement::new(run, fence, outcome, shared.webhooks.inner.now());
-    if settle.send(settlement).await.is_err() {
-        shared.release(run, fence);
+async fn execute(attempt: Arc<Attempt>) {
+    if let Some(outcome) = attempt.clone().execute_as_task().await {
+        attempt.settle(outcome);
     }
 }
 
@@ -108,7 +106,7 @@ pub(super) async fn renew(shared: Arc<Shared>) {
 }
 
 pub(super) async fn renew_once(shared: &Shared) {
-    let held: Vec<_> = lock(&shared.held).iter().map(|(key, held)| (*key, held.stop.clone())).collect();
+    let held: Vec<_> = lock(&shared.held).iter().map(|(key, stop)| (*key, stop.clone())).collect();
     if held.is_empty() {
         return;
     }

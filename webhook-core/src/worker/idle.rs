@@ -5,15 +5,17 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
+use super::attempt::Attempt;
 use super::deliveries::deliver_one;
 use super::settling::record;
-use super::{Shared, WorkerOptions, attempt};
+use super::{Shared, WorkerOptions};
+use crate::executor::CancellationSource;
 use crate::service::Webhooks;
-use crate::store::{ClaimRequest, Settlement, StoreError, Work};
+use crate::store::{Claim, ClaimRequest, Outcome, Settlement, StoreError, Work};
 
 /// Executes and delivers as tasks of the present runtime until the queue and the outbox are empty.
 pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError> {
-    let shared = Shared::new(webhooks.clone(), WorkerOptions::default().with_threads(false));
+    let (shared, _) = Shared::new(webhooks.clone(), WorkerOptions::default().with_threads(false));
     let store = &webhooks.inner.store;
     let options = &shared.options;
     let mut attempts: JoinSet<Settlement> = JoinSet::new();
@@ -28,8 +30,8 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
             }
         };
         let began = !claims.is_empty();
-        for claim in claims {
-            attempts.spawn(execute(shared.clone(), claim));
+        for (claim, stop) in shared.hold(claims) {
+            attempts.spawn(execute(shared.clone(), claim, stop));
         }
         let due = store.claim_deliveries(options.delivery_slots, options.lease).await?;
         let delivered = !due.is_empty();
@@ -53,9 +55,11 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
     }
 }
 
-async fn execute(shared: Arc<Shared>, claim: crate::store::Claim) -> Settlement {
+async fn execute(shared: Arc<Shared>, claim: Claim, stop: CancellationSource) -> Settlement {
     let (run, fence) = (claim.run.id, claim.run.fence);
-    shared.hold(&claim);
-    let outcome = attempt::execute(&shared, &claim).await;
+    let outcome = match Attempt::new(&shared, claim, stop) {
+        Ok(attempt) => Arc::new(attempt).execute_as_task().await.unwrap_or(Outcome::HandBack),
+        Err(outcome) => outcome,
+    };
     Settlement::new(run, fence, outcome, shared.webhooks.inner.now())
 }

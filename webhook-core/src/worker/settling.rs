@@ -13,17 +13,20 @@ const BATCH: usize = 256;
 /// The longest pause after the store failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-pub(super) type Sender = mpsc::Sender<Settlement>;
-
-pub(super) fn channel() -> (Sender, mpsc::Receiver<Settlement>) {
-    mpsc::channel(4 * BATCH)
-}
+pub(super) type Settlements = mpsc::UnboundedReceiver<Settlement>;
 
 /// Records settlements as they come. A failed batch is tried again for as long as it takes: its leases are still
 /// renewed meanwhile, and settling twice does no harm.
-pub(super) async fn settle(shared: Arc<Shared>, mut settlements: mpsc::Receiver<Settlement>) {
+pub(super) async fn settle(shared: Arc<Shared>, mut settlements: Settlements) {
     let mut batch = Vec::with_capacity(BATCH);
     while settlements.recv_many(&mut batch, BATCH).await > 0 {
+        // Whoever is about to settle gets the chance to come along.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(settlement) = settlements.try_recv()
+        {
+            batch.push(settlement);
+        }
         let mut pause = Duration::from_millis(100);
         while let Err(error) = record(&shared, &batch).await {
             tracing::error!(error = &error as &dyn std::error::Error, "outcomes cannot be recorded");
@@ -45,7 +48,7 @@ pub(super) async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), 
                 tracing::warn!(run = %settlement.run, "an attempt had lost its lease; its outcome was dropped");
             }
         }
-        shared.release(settlement.run, settlement.fence);
     }
+    shared.release(batch);
     Ok(())
 }

@@ -2,47 +2,53 @@
 //!
 //! A thread that is awake works through what is queued. Threads are woken only when the queue stands still for two
 //! milliseconds: because nobody is awake, or because the executors before it take their time or block. So many
-//! short attempts share one change of threads, and long ones each get a thread of their own.
+//! short attempts share one change of threads, and long ones each get a thread of their own. What lasts longer than
+//! that is [watched](Job::watch); what is over before costs nothing but its own work.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::service::lock;
 
-/// How long the queue may stand still before more threads are woken.
+/// How long the queue may stand still before more threads are woken, and how long a job goes unwatched.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// How long a job may wait for a thread, when the system has none to give, before it is watched.
+const QUEUED: Duration = Duration::from_millis(100);
 /// How long an idle thread stays.
 const IDLE: Duration = Duration::from_secs(10);
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Work for a thread.
+pub(super) trait Job: Send + Sync + 'static {
+    /// Does the work on the present thread, for as long as it takes. It does not panic.
+    fn run(self: Arc<Self>);
 
-/// How a future on such a thread ended: with its output, or with the payload of its panic.
-pub(super) type Joined<T> = Result<T, Box<dyn Any + Send>>;
+    /// Watches over work that takes its time, until it is over or given up. Called again for the same work, and for
+    /// work that is over already, it does nothing.
+    fn watch(self: Arc<Self>) -> impl Future<Output = ()> + Send;
+}
 
-#[derive(Default)]
-pub(super) struct Threads {
-    state: Mutex<State>,
+pub(super) struct Threads<J> {
+    state: Mutex<State<J>>,
     woken: Condvar,
     queued: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
+struct State<J> {
+    jobs: VecDeque<(Instant, Arc<J>)>,
+    /// Jobs under way that nobody watches, with the tick in which they were begun.
+    unwatched: Vec<(u64, Arc<J>)>,
+    ticks: u64,
     /// How many jobs were ever begun: the sign that the queue moves.
     begun: u64,
     /// Threads that wait for a job.
     idle: usize,
     /// How many idle threads may wake up.
     waking: usize,
-    /// Threads that are not idle.
-    active: usize,
     /// Threads that were started or told to wake up and have not looked for a job yet.
     coming: usize,
     /// Whether the system refused a thread, which is said once.
@@ -50,72 +56,87 @@ struct State {
     closed: bool,
 }
 
-impl Threads {
-    /// Polls a future to its end on one of the threads, where it may block and panic.
-    pub(super) fn run<F>(self: &Arc<Self>, future: F) -> oneshot::Receiver<Joined<F::Output>>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let (sender, receiver) = oneshot::channel();
-        let runtime = Handle::current();
-        let job = Box::new(move || {
-            let joined = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(future)));
-            // Who gave the attempt up does not want to know how it ended.
-            let _ = sender.send(joined);
-        });
-        lock(&self.state).jobs.push_back(job);
-        self.queued.notify_one();
-        receiver
+impl<J: Job> Threads<J> {
+    pub(super) fn new() -> Arc<Self> {
+        let state = State {
+            jobs: VecDeque::new(),
+            unwatched: Vec::new(),
+            ticks: 0,
+            begun: 0,
+            idle: 0,
+            waking: 0,
+            coming: 0,
+            refused: false,
+            closed: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), woken: Condvar::new(), queued: Notify::new() })
     }
 
-    /// Wakes more threads whenever the queue stands still. Runs until it is dropped.
+    /// Does these jobs, each on one of the threads, where it may block.
+    pub(super) fn run(&self, jobs: impl IntoIterator<Item = Arc<J>>) {
+        let now = Instant::now();
+        lock(&self.state).jobs.extend(jobs.into_iter().map(|job| (now, job)));
+        self.queued.notify_one();
+    }
+
+    /// Wakes more threads whenever the queue stands still, and watches the jobs that take their time. Runs until it
+    /// is dropped.
     pub(super) async fn keep_moving(self: Arc<Self>) {
+        let mut watching = JoinSet::new();
         loop {
             self.queued.notified().await;
             let mut begun = lock(&self.state).begun;
             let mut burst = 1;
             loop {
                 tokio::time::sleep(PATIENCE).await;
+                while watching.try_join_next().is_some() {}
                 let mut state = lock(&self.state);
                 let waiting = state.jobs.len();
-                if waiting == 0 {
-                    break;
-                }
+                let mut lasting = state.lasting();
                 if state.begun > begun || state.coming > 0 {
                     // It moves, or threads wait for a processor, of which more threads make no more.
                     burst = 1;
-                } else {
+                } else if waiting > 0 {
                     self.wake(&mut state, waiting.min(burst));
+                    lasting.extend(state.stuck());
                     burst *= 2;
                 }
                 begun = state.begun;
+                let is_over = waiting == 0 && state.unwatched.is_empty();
+                drop(state);
+                lasting.into_iter().for_each(|job| {
+                    watching.spawn(job.watch());
+                });
+                if is_over {
+                    break;
+                }
             }
         }
     }
 
-    /// Lets the threads end once they are done with their present jobs.
+    /// Lets the threads end once they are done with their present jobs, and forgets what is queued.
     pub(super) fn close(&self) {
-        lock(&self.state).closed = true;
+        let queued = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            std::mem::take(&mut state.jobs)
+        };
+        drop(queued);
         self.woken.notify_all();
     }
 
-    fn wake(self: &Arc<Self>, state: &mut State, count: usize) {
+    fn wake(self: &Arc<Self>, state: &mut State<J>, count: usize) {
         let sleeping = (state.idle - state.waking).min(count);
         for _ in 0..sleeping {
             state.waking += 1;
             self.woken.notify_one();
         }
-        state.active += sleeping;
         state.coming += sleeping;
         for _ in sleeping..count {
             let threads = self.clone();
             let thread = std::thread::Builder::new().name("webhook-attempt".to_owned());
             match thread.spawn(move || threads.work()) {
-                Ok(_) => {
-                    state.active += 1;
-                    state.coming += 1;
-                }
+                Ok(_) => state.coming += 1,
                 Err(error) => {
                     // What is queued waits for the threads there are.
                     if !std::mem::replace(&mut state.refused, true) {
@@ -132,14 +153,13 @@ impl Threads {
         let mut state = lock(&self.state);
         state.coming -= 1;
         loop {
-            if let Some(job) = state.jobs.pop_front() {
-                state.begun += 1;
+            if let Some(job) = state.begin() {
                 drop(state);
-                job();
+                job.clone().run();
                 state = lock(&self.state);
+                state.end(&job);
                 continue;
             }
-            state.active -= 1;
             if state.closed {
                 return;
             }
@@ -149,14 +169,40 @@ impl Threads {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.idle -= 1;
             if state.waking > 0 {
-                // Whoever woke this thread has counted it as active already.
+                // Whoever woke this thread expects it.
                 state.waking -= 1;
                 state.coming -= 1;
             } else if state.closed || state.jobs.is_empty() {
                 return;
-            } else {
-                state.active += 1;
             }
         }
+    }
+}
+
+impl<J> State<J> {
+    fn begin(&mut self) -> Option<Arc<J>> {
+        let (_, job) = self.jobs.pop_front()?;
+        self.begun += 1;
+        self.unwatched.push((self.ticks, job.clone()));
+        Some(job)
+    }
+
+    fn end(&mut self, job: &Arc<J>) {
+        if let Some(index) = self.unwatched.iter().position(|(_, unwatched)| Arc::ptr_eq(unwatched, job)) {
+            self.unwatched.swap_remove(index);
+        }
+    }
+
+    /// Takes the jobs that were under way at the last tick already, and begins the next tick.
+    fn lasting(&mut self) -> Vec<Arc<J>> {
+        let tick = self.ticks;
+        self.ticks += 1;
+        self.unwatched.extract_if(.., |(begun, _)| *begun < tick).map(|(_, job)| job).collect()
+    }
+
+    /// The jobs that have waited for a thread for too long.
+    fn stuck(&self) -> Vec<Arc<J>> {
+        let waiting = self.jobs.iter().take_while(|(queued, _)| queued.elapsed() >= QUEUED);
+        waiting.map(|(_, job)| job.clone()).collect()
     }
 }

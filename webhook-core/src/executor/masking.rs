@@ -3,19 +3,20 @@
 use serde_json::Value;
 
 use crate::parameters::EffectiveParameters;
-use crate::run::{Ending, MASK, Progress, RunError};
-use crate::store::Outcome;
+use crate::run::MASK;
 
 /// Shorter texts are left alone: masking every `7` would make a log unreadable and hide nothing.
 const SHORTEST: usize = 4;
 
-/// The texts of one run's secret values.
+/// The texts of one run's secret values. `Debug` hides them.
+///
+/// Whatever is cut is masked before: a secret that straddles the cut would show its first part.
 #[derive(Default)]
-pub(super) struct Mask(Vec<String>);
+pub(crate) struct Mask(Vec<String>);
 
 impl Mask {
     /// Masks the secret values among `parameters`: as they are, as JSON, and line by line.
-    pub(super) fn new(parameters: &EffectiveParameters) -> Self {
+    pub(crate) fn new(parameters: &EffectiveParameters) -> Self {
         let mut texts: Vec<String> = Vec::new();
         for (_, parameter) in parameters.iter().filter(|(_, parameter)| parameter.secret) {
             add_texts(&parameter.value, &mut texts);
@@ -27,36 +28,17 @@ impl Mask {
         Self(texts)
     }
 
-    pub(super) fn text(&self, text: String) -> String {
+    /// The text with every secret value in it replaced.
+    pub(crate) fn text(&self, text: String) -> String {
         self.0.iter().fold(text, |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
         })
     }
+}
 
-    pub(super) fn progress(&self, progress: Progress) -> Progress {
-        Progress { message: progress.message.map(|text| self.text(text)), ..progress }
-    }
-
-    pub(super) fn outcome(&self, outcome: Outcome) -> Outcome {
-        if self.0.is_empty() {
-            return outcome;
-        }
-        let error = |error: RunError| RunError { message: self.text(error.message), ..error };
-        match outcome {
-            Outcome::Retry { error: failed, delay } => Outcome::Retry { error: error(failed), delay },
-            Outcome::Ended { ending, deliveries } => {
-                let ending = match ending {
-                    Ending::Succeeded { summary, artifacts } => {
-                        Ending::Succeeded { summary: summary.map(|text| self.text(text)), artifacts }
-                    }
-                    Ending::Failed(failed) => Ending::Failed(error(failed)),
-                    Ending::TimedOut(failed) => Ending::TimedOut(error(failed)),
-                    ending => ending,
-                };
-                Outcome::Ended { ending, deliveries }
-            }
-            outcome => outcome,
-        }
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Mask(***)")
     }
 }
 
