@@ -1,11 +1,13 @@
 //! Names and ids: workflow kinds and ids, and the UUIDv7 ids of webhooks, runs and deliveries.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::error::InvalidName;
@@ -13,8 +15,8 @@ use crate::error::InvalidName;
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $expected:literal, $first:expr, $rest:expr, $max:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $type(Arc<str>);
 
         impl $type {
@@ -58,6 +60,12 @@ macro_rules! name {
         impl From<$type> for String {
             fn from(name: $type) -> String {
                 name.0.as_ref().to_owned()
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -139,8 +147,8 @@ macro_rules! uuid_id {
         ///
         /// A UUIDv7 (RFC 9562): ids made later in one process sort after earlier ones. As text it is the
         /// lower-case hyphenated form, and no other form is read.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $type(Uuid);
 
         impl $type {
@@ -157,6 +165,26 @@ macro_rules! uuid_id {
             /// The sixteen bytes in big-endian order, which sort as the ids do.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
+            }
+        }
+
+        /// As the bytes, and quicker: stores compare ids all the time.
+        impl Ord for $type {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.0.as_u128().cmp(&other.0.as_u128())
+            }
+        }
+
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        /// By the second half, which no two ids of a process share but by chance.
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, hasher: &mut H) {
+                hasher.write_u64(self.0.as_u64_pair().1);
             }
         }
 
@@ -177,6 +205,12 @@ macro_rules! uuid_id {
         impl From<$type> for String {
             fn from(id: $type) -> String {
                 id.to_string()
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
         }
 

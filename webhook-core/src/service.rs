@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use url::Url;
 
 use crate::clock::{Clock, SystemClock};
@@ -74,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) failures: FailureLimiter,
     pub(crate) rates: RateLimiter,
     draining: AtomicBool,
+    /// Signalled when new calls begin to be refused.
+    drained: Notify,
     uses: Mutex<HashMap<WebhookId, SystemTime>>,
     executing: Mutex<HashMap<RunId, (u64, CancellationSource)>>,
     ends: Arc<Ends>,
@@ -267,6 +270,7 @@ impl WebhooksBuilder {
             failures: FailureLimiter::default(),
             rates: RateLimiter::default(),
             draining: AtomicBool::new(false),
+            drained: Notify::new(),
             uses: Mutex::default(),
             executing: Mutex::default(),
         };
@@ -348,6 +352,18 @@ impl Webhooks {
     /// Refuses new calls from now on, as at shutdown. Reading goes on.
     pub fn stop_accepting(&self) {
         self.inner.draining.store(true, Ordering::SeqCst);
+        self.inner.drained.notify_waiters();
+    }
+
+    /// Waits until new calls are refused; not at all if they are already. Cancel safe.
+    pub async fn stopped_accepting(&self) {
+        let drained = self.inner.drained.notified();
+        tokio::pin!(drained);
+        // Registered before the look, so that it is not missed in between.
+        drained.as_mut().enable();
+        if self.is_accepting() {
+            drained.await;
+        }
     }
 
     /// Whether new calls are accepted.

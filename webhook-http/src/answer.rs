@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use serde_json::Value;
+use serde::Serialize;
 
 pub(crate) type Answer = Response<ResponseBody>;
 
@@ -98,14 +98,19 @@ pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: im
     let length = body.len();
     let mut answer = Response::new(ResponseBody::from_bytes(body));
     *answer.status_mut() = status;
+    // Room for all that an answer usually says, so that it is found once.
+    answer.headers_mut().reserve(8);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     answer
 }
 
 /// An answer with a JSON body.
-pub(crate) fn json(status: StatusCode, content: &Value) -> Answer {
-    with_body(status, "application/json", content.to_string())
+pub(crate) fn json(status: StatusCode, content: &impl Serialize) -> Answer {
+    let mut body = Vec::with_capacity(256);
+    // What we answer has text for keys, and writing to memory never fails.
+    let _ = serde_json::to_writer(&mut body, content);
+    with_body(status, "application/json", body)
 }
 
 /// An answer without a body.

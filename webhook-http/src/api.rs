@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::pin::pin;
 
 use bytes::{Buf, Bytes};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
@@ -16,7 +15,7 @@ use crate::access::AdminAccess;
 use crate::answer::{Answer, ResponseBody, without_body};
 use crate::body::RequestBody;
 use crate::problem::Problem;
-use crate::request::{Head, Request};
+use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
 use crate::wire::Links;
 use crate::{headers, health, management, status, trigger};
@@ -74,7 +73,7 @@ impl Api {
     pub async fn handle<B>(
         &self,
         route: Route,
-        parts: Parts,
+        head: impl Into<RequestHead>,
         peer: Option<IpAddr>,
         body: B,
     ) -> http::Response<ResponseBody>
@@ -85,20 +84,21 @@ impl Api {
     {
         let body = body.map_err(Into::into).map_frame(as_bytes);
         let body = pin!(body);
-        let body = RequestBody::new(body, &parts.headers);
-        let id = headers::request_id(&parts.headers);
-        let mut request = Request { head: Head { parts, peer, id }, body };
+        let head = head.into();
+        let body = RequestBody::new(body, &head.headers);
+        let id = headers::request_id(&head.headers);
+        let mut request = Request { head: Head { request: head, peer, id }, body };
         let answered = self.dispatch(&route, &mut request).await;
         let mut answer = answered.unwrap_or_else(Problem::into_response);
-        if !request.body.drain().await && request.head.parts.version < Version::HTTP_2 {
+        if !request.body.drain().await && request.head.version < Version::HTTP_2 {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if request.head.parts.method == Method::HEAD {
+        if request.head.method == Method::HEAD {
             answer = without_body(answer);
         }
         headers::add_common(answer.headers_mut(), &request.head.id);
         tracing::debug!(
-            method = request.head.parts.method.as_str(),
+            method = request.head.method.as_str(),
             status = answer.status().as_u16(),
             request_id = request.head.id,
             audience = ?route.audience(),
@@ -116,11 +116,11 @@ impl Api {
     }
 
     async fn dispatch(&self, route: &Route, request: &mut Request<'_>) -> Result<Answer, Problem> {
-        if !route.methods().contains(&request.head.parts.method) {
+        if !route.methods().contains(&request.head.method) {
             return Err(Problem::method_not_allowed(route.methods()));
         }
         if route.audience() == Audience::Management {
-            self.access.check(&request.head.parts.headers)?;
+            self.access.check(&request.head.headers)?;
         }
         match route {
             Route::Trigger(workflow) => trigger::trigger(self, workflow, request).await,
@@ -128,7 +128,7 @@ impl Api {
                 status::for_caller(self, workflow, *run, part, &request.head).await
             }
             Route::Workflows => management::workflows::list(self, &request.head).await,
-            Route::Webhooks if request.head.parts.method == Method::POST => {
+            Route::Webhooks if request.head.method == Method::POST => {
                 management::webhooks::create(self, request).await
             }
             Route::Webhooks => management::webhooks::list(self, &request.head).await,

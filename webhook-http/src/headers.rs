@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 use zeroize::Zeroizing;
 
 /// The longest wait that `Prefer: wait` gets.
@@ -40,7 +40,10 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     });
     match brought {
         Some(id) => id.to_owned(),
-        None => Builder::from_random_bytes(rand::random()).into_uuid().to_string(),
+        None => {
+            let id = Builder::from_random_bytes(rand::random()).into_uuid();
+            id.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+        }
     }
 }
 

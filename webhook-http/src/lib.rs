@@ -58,5 +58,6 @@ pub use access::{AdminAccess, AdminToken};
 pub use answer::ResponseBody;
 pub use api::Api;
 pub use problem::{Problem, Slug};
+pub use request::RequestHead;
 pub use route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};
 pub use shutdown::{ShutdownSignal, ShutdownSource};

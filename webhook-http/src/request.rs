@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use http::Method;
-use http::header;
 use http::request::Parts;
+use http::{HeaderMap, Method, Version, header};
 use serde_json::{Map, Value};
 use webhook_core::parameters::{ParameterLimits, read_json};
 use webhook_core::run::Caller;
@@ -16,29 +15,80 @@ use crate::body::RequestBody;
 use crate::headers;
 use crate::problem::{Problem, Slug};
 use crate::route::WorkflowPath;
+use crate::shutdown::ShutdownSignal;
 
 pub(crate) struct Request<'a> {
     pub(crate) head: Head,
     pub(crate) body: RequestBody<'a>,
 }
 
-/// Everything but the body.
+/// What a request says before its body, less its path, which a [`Route`](crate::Route) stands for.
+///
+/// It holds the token, so there is no `Debug`.
+#[non_exhaustive]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The query as it came, without the question mark; empty when there is none.
+    pub query: Zeroizing<String>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The version. HTTP/1.1 unless it is set.
+    pub version: Version,
+    /// Tells that the server shuts down, if it tells.
+    pub shutdown: Option<ShutdownSignal>,
+}
+
+impl RequestHead {
+    /// A head with this method, query and these headers.
+    #[must_use]
+    pub fn new(method: Method, query: impl Into<String>, headers: HeaderMap) -> Self {
+        let query = Zeroizing::new(query.into());
+        Self { method, query, headers, version: Version::HTTP_11, shutdown: None }
+    }
+
+    /// Sets what tells that the server shuts down.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: Option<ShutdownSignal>) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+}
+
+/// A [`ShutdownSignal`] is taken from the extensions.
+impl From<Parts> for RequestHead {
+    fn from(mut parts: Parts) -> Self {
+        let query = parts.uri.query().unwrap_or_default();
+        let mut head = Self::new(parts.method, query, parts.headers);
+        head.version = parts.version;
+        head.with_shutdown(parts.extensions.remove())
+    }
+}
+
+/// The head of a request, who sends it, and its id.
 pub(crate) struct Head {
-    pub(crate) parts: Parts,
+    pub(crate) request: RequestHead,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) id: String,
 }
 
+impl std::ops::Deref for Head {
+    type Target = RequestHead;
+    fn deref(&self) -> &RequestHead {
+        &self.request
+    }
+}
+
 impl Head {
     pub(crate) fn query(&self) -> &str {
-        self.parts.uri.query().unwrap_or_default()
+        &self.query
     }
 
     /// Who sends it.
     pub(crate) fn caller(&self) -> Caller {
-        let headers = &self.parts.headers;
+        let headers = &self.headers;
         let mut caller = Caller::default();
-        caller.method = self.parts.method.as_str().to_owned();
+        caller.method = self.method.as_str().to_owned();
         caller.address = self.peer;
         caller.user_agent = headers::user_agent(headers);
         caller.request_id = Some(self.id.clone());
@@ -50,21 +100,20 @@ impl Head {
     /// Its head as the core knows it. What names no workflow brings no token, so that the one answer to a wrong
     /// token is given, and counted.
     pub(crate) fn call(&self, workflow: &WorkflowPath) -> Result<TriggerCall, Problem> {
-        let headers = &self.parts.headers;
-        let method =
-            if self.parts.method == Method::POST { trigger::Method::Post } else { trigger::Method::Get };
+        let headers = &self.headers;
+        let method = if self.method == Method::POST { trigger::Method::Post } else { trigger::Method::Get };
         let Some(key) = workflow.key() else {
             let mut call = TriggerCall::new(nowhere(workflow)?, method);
             call.caller = self.caller();
             return Ok(call);
         };
         let mut call = TriggerCall::new(key, method);
-        call.query = Zeroizing::new(self.query().to_owned());
+        call.query = self.query.clone();
         call.bearer = headers::bearer(headers).map_err(|_| Problem::new(Slug::TwoTokens))?;
         call.content_type = headers::given(headers, header::CONTENT_TYPE);
         call.idempotency_key = headers::idempotency_key(headers);
         call.dry_run = headers::is_dry_run(headers);
-        call.prefetch = headers::is_prefetch(headers);
+        call.prefetch = method == trigger::Method::Get && headers::is_prefetch(headers);
         call.caller = self.caller();
         Ok(call)
     }
@@ -74,7 +123,7 @@ impl Request<'_> {
     /// The JSON object in the body of a management request; an empty body is an empty object. Media types other
     /// than JSON are refused, so that no form on a foreign page can send one.
     pub(crate) async fn object(&mut self, limits: &ParameterLimits) -> Result<Map<String, Value>, Problem> {
-        let content_type = headers::given(&self.head.parts.headers, header::CONTENT_TYPE);
+        let content_type = headers::given(&self.head.headers, header::CONTENT_TYPE);
         let bytes = self.body.read(limits.body_bytes).await?;
         if bytes.is_empty() {
             return Ok(Map::new());

@@ -118,13 +118,20 @@ const TRIGGER: &[Method] = &[Method::GET, Method::POST];
 const COLLECTION: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
 const RECORD: &[Method] = &[Method::GET, Method::HEAD, Method::PATCH, Method::DELETE];
 
+/// How many segments the longest path of the contract has.
+const MOST_SEGMENTS: usize = 8;
+
 /// What `path` names, or `None` when it is not part of the contract. Segments are percent-decoded (RFC 3986); a
 /// malformed escape makes no id, and in any other place no path of ours.
 #[must_use]
 pub fn route(path: &str) -> Option<Route> {
-    let segments: Vec<Option<Cow<'_, str>>> = path.strip_prefix('/')?.split('/').map(decoded).collect();
-    let segments: Vec<Option<&str>> = segments.iter().map(Option::as_deref).collect();
-    match segments.as_slice() {
+    let mut segments = [const { None }; MOST_SEGMENTS];
+    let mut count = 0;
+    for segment in path.strip_prefix('/')?.split('/') {
+        *segments.get_mut(count)? = decoded(segment);
+        count += 1;
+    }
+    match &segments.each_ref().map(Option::as_deref)[..count] {
         [Some("healthz")] => Some(Route::Health),
         [Some("readyz")] => Some(Route::Ready),
         [Some("api"), Some("v1"), Some(kind), id, rest @ ..] => caller_route(kind, *id, rest),
@@ -192,6 +199,9 @@ fn parsed<T: std::str::FromStr>(segment: Option<&str>) -> Option<T> {
 
 /// One segment percent-decoded; `None` for a malformed escape or what is not UTF-8.
 fn decoded(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
     let well_formed = segment.split('%').skip(1).all(|behind| {
         let digits = behind.as_bytes().get(..2);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

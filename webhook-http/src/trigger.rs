@@ -17,9 +17,6 @@ use crate::route::WorkflowPath;
 use crate::shutdown::ShutdownSignal;
 use crate::wire;
 
-/// How often one who waits looks whether the service still accepts calls.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
 /// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then it starts
 /// a run, or says what a dry run would have started.
 pub(crate) async fn trigger(
@@ -28,7 +25,7 @@ pub(crate) async fn trigger(
     request: &mut Request<'_>,
 ) -> Result<Answer, Problem> {
     let limit = api.limits().body_bytes;
-    let has_body = request.head.parts.method == Method::POST;
+    let has_body = request.head.method == Method::POST;
     if has_body {
         request.body.check_declared(limit)?;
     }
@@ -47,23 +44,24 @@ pub(crate) async fn trigger(
 
 /// 202 at once; or, if the caller prefers to wait, 200 once the run has ended and 202 if it does not in time.
 async fn accepted(api: &Api, run: Arc<Run>, replayed: bool, head: &Head) -> Answer {
-    let preferred = headers::preferred_wait(&head.parts.headers);
+    let preferred = headers::preferred_wait(&head.headers);
     let run = match preferred {
-        Some(patience) => waited(api, run, patience, head.parts.extensions.get()).await,
+        Some(patience) => waited(api, run, patience, head.shutdown.as_ref()).await,
         None => run,
     };
     let links = api.links();
-    let mut content = wire::accepted(&run, links);
+    let status_url = links.status(&run);
+    let mut content = wire::Accepted::new(&run, &status_url);
     let mut answer = match preferred.filter(|_| run.state.is_ended()) {
         Some(patience) => {
-            content["run"] = wire::run_for_caller(&run, links);
+            content.run = Some(wire::run_for_caller(&run, links));
             let mut answer = json(StatusCode::OK, &content);
             set(&mut answer, headers::PREFERENCE_APPLIED, &format!("wait={}", patience.as_secs()));
             answer
         }
         None => json(StatusCode::ACCEPTED, &content),
     };
-    set(&mut answer, header::LOCATION, &links.status(&run));
+    set(&mut answer, header::LOCATION, &status_url);
     if replayed {
         set(&mut answer, headers::IDEMPOTENCY_REPLAYED, "true");
     }
@@ -82,15 +80,10 @@ async fn waited(api: &Api, run: Arc<Run>, patience: Duration, shutdown: Option<&
             None => std::future::pending().await,
         }
     };
-    let stopped = async {
-        while api.webhooks().is_accepting() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
     let outcome = tokio::select! {
         outcome = api.webhooks().wait_for_end(run.id, patience) => outcome,
         () = told => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
-        () = stopped => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
+        () = api.webhooks().stopped_accepting() => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
     };
     match outcome {
         Ok(present) => present.unwrap_or(run),

@@ -1,8 +1,10 @@
 //! How things look on the wire. Unset values are `null`, times RFC 3339 with milliseconds, secrets `***`.
 
+use std::fmt::{self, Write};
 use std::time::SystemTime;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use webhook_core::clock::format_timestamp;
 use webhook_core::executor::Workflow;
@@ -10,7 +12,7 @@ use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::management::TestedNotification;
 use webhook_core::notifier::Delivery;
 use webhook_core::parameters::EffectiveParameters;
-use webhook_core::run::{Caller, Run};
+use webhook_core::run::{Caller, Run, RunState};
 use webhook_core::service::Webhooks;
 use webhook_core::webhook::Webhook;
 
@@ -26,29 +28,46 @@ impl<'a> Links<'a> {
         Self(webhooks)
     }
 
-    fn below_base(self, path: &str) -> String {
-        format!("{}{path}", self.0.base_url().as_str().trim_end_matches('/'))
+    fn below_base(self, path: fmt::Arguments<'_>) -> String {
+        let base = self.0.base_url().as_str().trim_end_matches('/');
+        let mut url = String::with_capacity(base.len() + 128);
+        url.push_str(base);
+        // Writing to a string never fails.
+        let _ = url.write_fmt(path);
+        url
     }
 
     /// Where callers ask about a run.
     pub(crate) fn status(self, run: &Run) -> String {
-        self.below_base(&format!("/api/v1/{}/runs/{}", run.workflow, run.id))
+        self.below_base(format_args!("/api/v1/{}/runs/{}", run.workflow, run.id))
     }
 
     /// Where a run is managed.
     pub(crate) fn run(self, run: RunId) -> String {
-        self.below_base(&format!("/admin/api/v1/runs/{run}"))
+        self.below_base(format_args!("/admin/api/v1/runs/{run}"))
     }
 
     /// Where a webhook is managed.
     pub(crate) fn webhook(self, webhook: WebhookId) -> String {
-        self.below_base(&format!("/admin/api/v1/webhooks/{webhook}"))
+        self.below_base(format_args!("/admin/api/v1/webhooks/{webhook}"))
     }
 }
 
 /// What accepting a run answers.
-pub(crate) fn accepted(run: &Run, links: Links<'_>) -> Value {
-    json!({"run_id": run.id, "state": run.state, "status_url": links.status(run)})
+#[derive(Debug, Serialize)]
+pub(crate) struct Accepted<'a> {
+    /// The run as it ended, when its caller waited for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<Value>,
+    pub(crate) run_id: RunId,
+    pub(crate) state: RunState,
+    pub(crate) status_url: &'a str,
+}
+
+impl<'a> Accepted<'a> {
+    pub(crate) fn new(run: &Run, status_url: &'a str) -> Self {
+        Self { run: None, run_id: run.id, state: run.state, status_url }
+    }
 }
 
 /// A run for its callers: without who called and who was told.

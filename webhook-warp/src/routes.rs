@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response};
 use http_body::Frame;
 use http_body_util::{BodyDataStream, StreamBody};
 use warp::filters::BoxedFilter;
@@ -12,7 +12,7 @@ use warp::path::Tail;
 use warp::reply::Response as WarpResponse;
 use warp::{Filter, Reply};
 use webhook_core::Webhooks;
-use webhook_http::{AdminAccess, Api, Audience, ResponseBody, Route, ShutdownSignal};
+use webhook_http::{AdminAccess, Api, Audience, RequestHead, ResponseBody, Route, ShutdownSignal};
 
 /// The address a request comes from. A server that is not warp's puts it into the request's extensions; it takes
 /// precedence over the address of the connection that warp knows.
@@ -95,21 +95,10 @@ async fn answer<D: Buf + Send>(
     head: Head,
     body: impl Stream<Item = Result<D, warp::Error>> + Send,
 ) -> WarpResponse {
-    let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.method = head.method;
-    parts.headers = head.headers;
-    // The path was understood already, so that only the query is needed, and it was part of a URI before.
-    parts.uri = Uri::try_from(format!("/?{}", head.query)).unwrap_or_default();
-    parts.extensions.extend(head.shutdown.map(extension).unwrap_or_default());
+    let request = RequestHead::new(head.method, head.query, head.headers).with_shutdown(head.shutdown);
     let peer = head.peer.map(|peer| peer.0).or(head.remote.map(|address| address.ip()));
     let body = StreamBody::new(body.map_ok(Frame::data));
-    reply(api.handle(head.route, parts, peer, body).await)
-}
-
-fn extension(signal: ShutdownSignal) -> http::Extensions {
-    let mut extensions = http::Extensions::new();
-    extensions.insert(signal);
-    extensions
+    reply(api.handle(head.route, request, peer, body).await)
 }
 
 fn reply(response: Response<ResponseBody>) -> WarpResponse {

@@ -232,8 +232,12 @@ fn decode_pairs(raw: &[u8], mut give: impl FnMut(&str, &str)) -> Result<(), Malf
     Ok(())
 }
 
-/// Decodes one name or value into `decoded`, whose memory is used again for the next one.
-fn decode<'a>(encoded: &[u8], decoded: &'a mut Vec<u8>) -> Result<&'a str, Flaw> {
+/// Decodes one name or value: as it is when there is nothing to decode, otherwise into `decoded`, whose memory is
+/// used again for the next one.
+fn decode<'a>(encoded: &'a [u8], decoded: &'a mut Vec<u8>) -> Result<&'a str, Flaw> {
+    if !encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return std::str::from_utf8(encoded).map_err(|_| Flaw::Utf8);
+    }
     decoded.clear();
     let mut rest = encoded;
     while let [first, behind @ ..] = rest {

@@ -183,6 +183,20 @@ async fn a_full_queue_and_a_shutdown_refuse_calls() {
     assert!(matches!(send().await, Err(TriggerError::ShuttingDown)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_end_of_accepting_is_told_at_once() {
+    let house = House::new(json!({})).await;
+    let webhooks = house.webhooks.clone();
+    let waiting = tokio::spawn(async move { webhooks.stopped_accepting().await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    let before = tokio::time::Instant::now();
+    house.webhooks.stop_accepting();
+    waiting.await.unwrap();
+    house.webhooks.stopped_accepting().await;
+    assert_eq!(before.elapsed(), std::time::Duration::ZERO, "nothing was polled for");
+}
+
 #[tokio::test]
 async fn a_secret_value_shows_nowhere_but_to_the_executor() {
     let house = House::new(json!({})).await;

@@ -79,7 +79,8 @@ pub(crate) async fn resend(api: &Api, id: DeliveryId, request: &mut Request<'_>)
 /// What starting a run by hand answers: the same as a trigger call. `Location` is where the run is managed, for
 /// the status address asks for the webhook's token.
 pub(crate) fn accepted(api: &Api, run: &Run) -> Answer {
-    let mut answer = json(StatusCode::ACCEPTED, &wire::accepted(run, api.links()));
+    let status_url = api.links().status(run);
+    let mut answer = json(StatusCode::ACCEPTED, &wire::Accepted::new(run, &status_url));
     set(&mut answer, header::LOCATION, &api.links().run(run.id));
     answer
 }

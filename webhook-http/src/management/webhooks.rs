@@ -72,7 +72,7 @@ pub(crate) async fn one(
     request: &mut Request<'_>,
 ) -> Result<Answer, Problem> {
     match part {
-        WebhookPart::Record => match request.head.parts.method {
+        WebhookPart::Record => match request.head.method {
             Method::PATCH => update(api, id, request).await,
             Method::DELETE => delete(api, id, request).await,
             _ => {
@@ -134,7 +134,7 @@ async fn run(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answ
 
 /// The revision that `If-Match` demands. Of several tags the one counts that is present now.
 async fn expected_revision(api: &Api, id: WebhookId, head: &Head) -> Result<Option<u64>, Problem> {
-    let Expected::Revisions(revisions) = headers::if_match(&head.parts.headers) else { return Ok(None) };
+    let Expected::Revisions(revisions) = headers::if_match(&head.headers) else { return Ok(None) };
     let present = api.webhooks().manage().get(id).await?.revision;
     if revisions.contains(&present) {
         return Ok(Some(present));
