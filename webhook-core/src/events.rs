@@ -95,6 +95,8 @@ pub struct EventLog {
 struct Ring {
     events: VecDeque<Event>,
     next: u64,
+    /// The newest cursor that was given out and is not too old yet: without one, nobody could ask for what is kept.
+    given: Option<u64>,
 }
 
 impl Default for EventLog {
@@ -107,28 +109,39 @@ impl EventLog {
     /// An empty log with a life of its own: cursors of an earlier one are recognised.
     #[must_use]
     pub fn new() -> Self {
-        let ring = Ring { events: VecDeque::new(), next: 1 };
+        let ring = Ring { events: VecDeque::new(), next: 1, given: None };
         Self { life: rand::random(), ring: Mutex::new(ring), arrived: Notify::new() }
     }
 
     /// Adds an event and wakes those who wait.
     pub fn publish(&self, run: &Run, change: Change) {
-        {
-            let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            let cursor = EventCursor { life: self.life, sequence: ring.next };
-            ring.next += 1;
-            if ring.events.len() == KEPT {
-                ring.events.pop_front();
-            }
-            let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
-            ring.events.push_back(Event { cursor, run: run.id, workflow, webhook_id, change });
-        }
-        self.arrived.notify_waiters();
+        self.add(run, || change);
     }
 
     /// Adds the event that a run's state changed.
     pub fn publish_state(&self, run: &Arc<Run>) {
-        self.publish(run, Change::State(run.clone()));
+        self.add(run, || Change::State(run.clone()));
+    }
+
+    fn add(&self, run: &Run, change: impl FnOnce() -> Change) {
+        {
+            let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            let sequence = ring.next;
+            ring.next += 1;
+            let Some(given) = ring.given else { return };
+            if sequence - given > KEPT as u64 {
+                ring.given = None;
+                ring.events = VecDeque::new();
+                return;
+            }
+            if ring.events.len() == KEPT {
+                ring.events.pop_front();
+            }
+            let cursor = EventCursor { life: self.life, sequence };
+            let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
+            ring.events.push_back(Event { cursor, run: run.id, workflow, webhook_id, change: change() });
+        }
+        self.arrived.notify_waiters();
     }
 
     /// The events after `cursor`, as [`Store::events_since`](crate::store::Store::events_since). Cancel safe.
@@ -146,7 +159,13 @@ impl EventLog {
     }
 
     fn read(&self, cursor: Option<EventCursor>) -> Events {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let events = self.after(&ring, cursor);
+        ring.given = ring.given.max(Some(events.cursor.sequence));
+        events
+    }
+
+    fn after(&self, ring: &Ring, cursor: Option<EventCursor>) -> Events {
         let present = EventCursor { life: self.life, sequence: ring.next - 1 };
         let Some(cursor) = cursor else {
             return Events { items: Vec::new(), cursor: present, reset: false };
@@ -201,6 +220,26 @@ mod tests {
         tokio::task::yield_now().await;
         log.publish_state(&run());
         assert_eq!(waiting.await.unwrap().items.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_ask_for_is_not_kept() {
+        let log = EventLog::new();
+        let run = run();
+        let kept = || log.ring.lock().unwrap().events.len();
+        log.publish_state(&run);
+        assert_eq!(kept(), 0, "nobody has a cursor yet");
+        let start = log.since(None).await.cursor;
+        (0..KEPT).for_each(|_| log.publish_state(&run));
+        assert_eq!(kept(), KEPT);
+        let events = log.since(Some(start)).await;
+        assert_eq!(events.items.len(), BATCH);
+        (0..=KEPT).for_each(|_| log.publish_state(&run));
+        assert_eq!(kept(), 0, "every cursor is too old");
+        assert!(log.since(Some(events.cursor)).await.reset);
+        let again = log.since(None).await.cursor;
+        log.publish_state(&run);
+        assert_eq!(log.since(Some(again)).await.items.len(), 1);
     }
 
     #[tokio::test]

@@ -157,9 +157,12 @@ impl Store for MemoryStore {
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        let delivers = settlements.iter().any(|settlement| !settlement.deliveries().is_empty());
         let settled = self.state().settle(settlements, Instant::now());
         self.wake_workers();
-        self.0.deliveries_changed.notify_waiters();
+        if delivers {
+            self.0.deliveries_changed.notify_waiters();
+        }
         Ok(settled)
     }
 

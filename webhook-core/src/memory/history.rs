@@ -1,4 +1,4 @@
-//! The runs that have ended, found by id, by workflow, by webhook and by state without reading all of them.
+//! The runs that have ended, found by id, by webhook and by state without reading all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::store::{PruneRequest, RunQuery};
 #[derive(Debug, Default)]
 pub(super) struct History {
     runs: BTreeMap<RunId, Arc<Run>>,
-    index: BTreeMap<(Group, RunState), BTreeSet<RunId>>,
-    /// Each webhook's runs by when they ended, for retention.
-    by_end: BTreeMap<WebhookId, BTreeSet<(SystemTime, RunId)>>,
+    webhooks: BTreeMap<WebhookId, OfWebhook>,
 }
 
-/// What a list may be narrowed to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    All,
-    Workflow(WorkflowKey),
-    Webhook(WebhookId),
+/// The runs of one webhook.
+#[derive(Debug, Default)]
+struct OfWebhook {
+    /// The workflows it has started: one, unless it was given another.
+    workflows: Vec<WorkflowKey>,
+    by_state: BTreeMap<RunState, BTreeSet<RunId>>,
+    /// By when they ended, for retention.
+    by_end: BTreeSet<(SystemTime, RunId)>,
 }
 
 impl History {
@@ -30,38 +30,36 @@ impl History {
     }
 
     pub(super) fn insert(&mut self, run: Arc<Run>) {
-        for group in groups(&run) {
-            self.index.entry((group, run.state)).or_default().insert(run.id);
+        let webhook = self.webhooks.entry(run.webhook_id).or_default();
+        if !webhook.workflows.contains(&run.workflow) {
+            webhook.workflows.push(run.workflow.clone());
         }
-        self.by_end.entry(run.webhook_id).or_default().insert(end(&run));
+        webhook.by_state.entry(run.state).or_default().insert(run.id);
+        webhook.by_end.insert(end(&run));
         self.runs.insert(run.id, run);
     }
 
     pub(super) fn remove(&mut self, id: RunId) {
         let Some(run) = self.runs.remove(&id) else { return };
-        for group in groups(&run) {
-            let place = (group, run.state);
-            if self.index.get_mut(&place).is_some_and(|ids| ids.remove(&id) && ids.is_empty()) {
-                self.index.remove(&place);
-            }
+        let Some(webhook) = self.webhooks.get_mut(&run.webhook_id) else { return };
+        if let Some(ids) = webhook.by_state.get_mut(&run.state) {
+            ids.remove(&id);
         }
-        if self.by_end.get_mut(&run.webhook_id).is_some_and(|ends| ends.remove(&end(&run)) && ends.is_empty())
-        {
-            self.by_end.remove(&run.webhook_id);
+        webhook.by_end.remove(&end(&run));
+        if webhook.by_end.is_empty() {
+            self.webhooks.remove(&run.webhook_id);
         }
     }
 
-    /// The newest runs that a query asks for, at most `limit` of each state, in no order.
+    /// The newest runs that a query asks for, at most `limit` of each webhook and state, in no order.
     pub(super) fn list(&self, query: &RunQuery, limit: usize) -> Vec<Arc<Run>> {
-        let group = match (&query.webhook, &query.workflow) {
-            (Some(webhook), _) => Group::Webhook(*webhook),
-            (None, Some(workflow)) => Group::Workflow(workflow.clone()),
-            (None, None) => Group::All,
+        let asked = |(id, webhook): &(&WebhookId, &OfWebhook)| {
+            query.webhook.is_none_or(|asked| asked == **id)
+                && query.workflow.as_ref().is_none_or(|asked| webhook.workflows.contains(asked))
         };
-        let states =
-            RunState::ALL.into_iter().filter(|state| query.state.is_none_or(|wanted| wanted == *state));
-        let of_state = |state| self.index.get(&(group.clone(), state));
-        let newest = |ids: &BTreeSet<RunId>| -> Vec<Arc<Run>> {
+        let states = self.webhooks.iter().filter(asked).flat_map(|(_, webhook)| &webhook.by_state);
+        let states = states.filter(|(state, _)| query.state.is_none_or(|asked| asked == **state));
+        let newest = |(_, ids): (&RunState, &BTreeSet<RunId>)| -> Vec<Arc<Run>> {
             let older = match query.before {
                 Some(before) => ids.range(..before),
                 None => ids.range::<RunId, _>(..),
@@ -69,7 +67,7 @@ impl History {
             let runs = older.rev().filter_map(|id| self.runs.get(id));
             runs.filter(|run| query.matches(run)).take(limit).cloned().collect()
         };
-        states.filter_map(of_state).flat_map(newest).collect()
+        states.flat_map(newest).collect()
     }
 
     /// Runs past their retention, at most one more than are to be removed.
@@ -81,7 +79,7 @@ impl History {
     ) -> Vec<RunId> {
         let mut past = Vec::new();
         let keep = request.keep_per_webhook.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX));
-        for (webhook, ends) in &self.by_end {
+        for (webhook, OfWebhook { by_end: ends, .. }) in &self.webhooks {
             let too_many = keep.map_or(0, |keep| ends.len().saturating_sub(keep));
             let newest_gone = request.now.checked_sub(retention(*webhook));
             for (place, (end, run)) in ends.iter().enumerate() {
@@ -96,10 +94,6 @@ impl History {
         }
         past
     }
-}
-
-fn groups(run: &Run) -> [Group; 3] {
-    [Group::All, Group::Workflow(run.workflow.clone()), Group::Webhook(run.webhook_id)]
 }
 
 fn end(run: &Run) -> (SystemTime, RunId) {

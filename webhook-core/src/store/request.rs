@@ -199,6 +199,15 @@ impl Settlement {
     pub fn new(run: RunId, fence: u64, outcome: Outcome, now: SystemTime) -> Self {
         Self { run, fence, outcome, now }
     }
+
+    /// Who is to be told.
+    #[must_use]
+    pub fn deliveries(&self) -> &[Delivery] {
+        match &self.outcome {
+            Outcome::Ended { deliveries, .. } => deliveries,
+            Outcome::Retry { .. } | Outcome::HandBack => &[],
+        }
+    }
 }
 
 /// What to record of an attempt.

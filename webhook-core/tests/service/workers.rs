@@ -347,6 +347,49 @@ async fn a_secret_that_an_executor_says_aloud_is_masked_wherever_it_would_be_kep
     assert!(!format!("{failed:?}{succeeded:?}").contains("canary"));
 }
 
+#[tokio::test]
+async fn a_secret_at_the_place_where_a_long_text_is_cut_does_not_show_its_first_part() {
+    let house = House::new(json!({})).await;
+    let (line, message) = (64 * 1024, 4 * 1024);
+    // The cut leaves room for its mark, so it falls within the secret.
+    let said = |cut: usize| format!("{}canary-canary{}", "x".repeat(cut - 9), "y".repeat(20));
+    house.executor.script_next([
+        Step::Log(said(line)),
+        Step::Progress(0.5, said(message)),
+        Step::FailFatal(said(message)),
+    ]);
+    house.executor.script_next([Step::SucceedWith(said(message))]);
+    let failed = house.trigger("password=canary-canary").await;
+    let succeeded = house.trigger("password=canary-canary").await;
+    house.webhooks.run_until_idle().await.unwrap();
+    let (failed, succeeded) = (house.run(failed.id).await, house.run(succeeded.id).await);
+    let log = house.webhooks.manage().log(failed.id, 0).await.unwrap().text;
+    let texts = [
+        failed.error.as_ref().unwrap().message.as_str(),
+        failed.progress.as_ref().unwrap().message.as_deref().unwrap(),
+        succeeded.summary.as_deref().unwrap(),
+        log.as_str(),
+    ];
+    for text in texts {
+        assert!(text.contains("***") && text.trim_end().ends_with('…'), "{}", text.len());
+        assert!(!text.contains("can"), "{}", &text[text.len() - 20..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_short_attempt_logs_is_there_when_its_run_has_ended() {
+    let house = House::new(json!({})).await;
+    let workers = house.webhooks.start_workers(WorkerOptions::default());
+    for _ in 0..20 {
+        house.executor.script_next([Step::Log("said".to_owned()), Step::SucceedWith("done".to_owned())]);
+        let run = house.trigger("").await;
+        let ended = house.webhooks.wait_for_end(run.id, Duration::from_secs(20)).await.unwrap().unwrap();
+        assert_eq!(ended.state, RunState::Succeeded);
+        assert_eq!(house.webhooks.manage().log(run.id, 0).await.unwrap().text, "said\n");
+    }
+    workers.shutdown(Duration::from_secs(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_attempts_at_once_each_get_a_thread_when_they_take_their_time() {
     let house = House::new(json!({})).await;
