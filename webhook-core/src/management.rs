@@ -192,8 +192,7 @@ impl<'a> Management<'a> {
         let query = QueryParameters::default();
         let effective = self.webhooks.effective(&workflow, &webhook, &query, &body)?;
         self.refuse_while_shutting_down()?;
-        let id = RunId::generate(inner.now());
-        accepted(self.webhooks.submit(id, &webhook, effective, caller, None).await?)
+        accepted(self.webhooks.submit(&webhook, effective, caller, None, inner.now()).await?)
     }
 
     /// Starts a new run with the workflow and parameters of one that has ended; `retried_from` names that one.

@@ -11,6 +11,7 @@ pub(crate) mod limiter;
 mod preview;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -168,13 +169,12 @@ impl Webhooks {
         if call.dry_run {
             return Ok(Triggered::DryRun(effective));
         }
-        let id = RunId::generate(now);
         let idempotency = key.map(|key| {
             let fingerprint = fingerprint(&call, &query, body);
             Idempotency::new(key, fingerprint, inner.options.keep_idempotency_keys)
         });
         let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
-        self.submit(id, &webhook, effective, caller, idempotency).await
+        self.submit(&webhook, effective, caller, idempotency, now).await
     }
 
     /// Merges what a call gives, and refuses what could not be kept safely.
@@ -199,19 +199,20 @@ impl Webhooks {
     /// Enqueues a run under its webhook's rules.
     pub(crate) async fn submit(
         &self,
-        id: RunId,
         webhook: &Webhook,
         effective: EffectiveParameters,
         caller: Caller,
         idempotency: Option<Idempotency>,
+        now: SystemTime,
     ) -> Result<Triggered, TriggerError> {
         let inner = &*self.inner;
+        let id = RunId::generate(now);
         let parameters = RunParameters::seal(effective, inner.keys.as_ref(), id)
             .map_err(|name| TriggerError::Parameters(vec![no_key(&name)]))?;
         let settings = &webhook.settings;
         let attempts = settings.retries.max_attempts;
         let workflow = webhook.workflow.clone();
-        let run = Run::new(id, workflow, webhook.id, parameters, attempts, caller, inner.now());
+        let run = Run::new(id, workflow, webhook.id, parameters, attempts, caller, now);
         enqueue(inner, webhook, run, idempotency).await
     }
 }

@@ -88,7 +88,11 @@ impl Head {
     pub(crate) fn caller(&self) -> Caller {
         let headers = &self.headers;
         let mut caller = Caller::default();
-        caller.method = self.method.as_str().to_owned();
+        caller.method = match self.method {
+            Method::GET => "GET".into(),
+            Method::POST => "POST".into(),
+            ref other => other.as_str().to_owned().into(),
+        };
         caller.address = self.peer;
         caller.user_agent = headers::user_agent(headers);
         caller.request_id = Some(self.id.clone());

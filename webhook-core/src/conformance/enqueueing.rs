@@ -17,7 +17,7 @@ pub async fn an_enqueued_run_is_there_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut run = run_of(&webhook);
     let caller = Arc::make_mut(&mut run.caller);
-    caller.method = "POST".to_owned();
+    caller.method = "POST".into();
     caller.address = Some(std::net::Ipv4Addr::LOCALHOST.into());
     caller.user_agent = Some("curl/8 – ünïcode".to_owned());
     run.retried_from = Some(RunId::generate(now()));

@@ -1,5 +1,6 @@
 //! What is known of a run besides its state: errors, progress, artifacts, and who asked for it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -104,8 +105,8 @@ impl Artifact {
 #[non_exhaustive]
 pub struct Caller {
     /// The request method.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub method: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub method: Cow<'static, str>,
     /// The address the call came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,

@@ -3,18 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::shared;
 use crate::id::RunId;
 use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
 use crate::token::{OpenError, Sealed, TokenKeys};
 
-/// The parameters of a run as stores keep them: a secret value is sealed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RunParameters(#[serde(with = "shared")] Arc<BTreeMap<String, RunParameter>>);
+/// The parameters of a run as stores keep them: a secret value is sealed. All versions of a run share them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "ByName")]
+pub struct RunParameters(Option<Arc<ByName>>);
+
+type ByName = BTreeMap<String, RunParameter>;
+
+/// Most runs have no parameters, and none are nothing in memory.
+impl From<ByName> for RunParameters {
+    fn from(parameters: ByName) -> Self {
+        Self((!parameters.is_empty()).then(|| Arc::new(parameters)))
+    }
+}
+
+impl Serialize for RunParameters {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
 
 /// One parameter of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +79,7 @@ impl RunParameters {
             };
             sealed.insert(name, RunParameter { value, source });
         }
-        Ok(Self(Arc::new(sealed)))
+        Ok(sealed.into())
     }
 
     /// Opens the secret values for the run `id`.
@@ -73,7 +87,7 @@ impl RunParameters {
     /// # Errors
     /// [`OpenError`] when the keys at hand did not seal them.
     pub fn open(&self, keys: Option<&TokenKeys>, id: RunId) -> Result<EffectiveParameters, OpenError> {
-        let open = |(name, parameter): (&String, &RunParameter)| {
+        let open = |(name, parameter): (&str, &RunParameter)| {
             let (value, secret) = match &parameter.value {
                 ParameterValue::Plain(value) => (value.clone(), false),
                 ParameterValue::Sealed(sealed) => {
@@ -84,20 +98,21 @@ impl RunParameters {
                 }
             };
             let parameter = EffectiveParameter::new(value, parameter.source);
-            Ok((name.clone(), if secret { parameter.secret() } else { parameter }))
+            Ok((name.to_owned(), if secret { parameter.secret() } else { parameter }))
         };
-        self.0.iter().map(open).collect()
+        self.iter().map(open).collect()
     }
 
     /// The parameters by name, secret values still sealed.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &RunParameter)> {
-        self.0.iter().map(|(name, parameter)| (name.as_str(), parameter))
+        let parameters = self.0.iter().flat_map(|parameters| parameters.iter());
+        parameters.map(|(name, parameter)| (name.as_str(), parameter))
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 }
 

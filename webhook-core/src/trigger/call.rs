@@ -68,7 +68,7 @@ impl TriggerCall {
             idempotency_key: None,
             dry_run: false,
             prefetch: false,
-            caller: Caller { method: method.as_str().to_owned(), ..Caller::default() },
+            caller: Caller { method: method.as_str().into(), ..Caller::default() },
         }
     }
 

@@ -49,5 +49,7 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
         if !pruned.more {
             return Ok(());
         }
+        // A store in memory answers at once, so others get their turn here.
+        tokio::task::yield_now().await;
     }
 }
