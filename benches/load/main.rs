@@ -1,7 +1,8 @@
 //! How many calls a server accepts, beside a bare warp server that answers 202 and does nothing.
 //!
 //! `cargo bench --bench load` starts each server as a process of its own, in turns, and calls it over 64 keep-alive
-//! connections from this one. Figures are ratios to the bare server of the same round. After a durable server was
+//! connections from this one. Figures are ratios to the bare server of the same round. The store in memory keeps the
+//! newest 10,000 ended runs, the durable one all of them. After a durable server was
 //! killed with SIGKILL, its store is opened and every run it had answered for is looked up.
 //! `cargo bench --bench load -- ROUNDS SECONDS` sets how many rounds there are and how long each turn takes.
 
@@ -48,7 +49,7 @@ impl Contender {
     fn title(self) -> &'static str {
         match self {
             Self::Bare => "bare warp, answers 202",
-            Self::Memory => "memory, no-op runs executed",
+            Self::Memory => "memory, no-op runs executed, newest 10,000 kept",
             Self::Sled => "sled power, no-op runs executed",
             Self::SledIdle => "sled power, workers off",
         }

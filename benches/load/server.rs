@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use warp::Filter;
 use warp::http::StatusCode;
@@ -16,16 +17,23 @@ use webhook_sled::SledStore;
 
 use super::Contender;
 
+/// For how long ended runs are kept at most.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// How many ended runs the store in memory keeps: a host that takes calls by the thousand bounds them as well.
+const KEPT: u64 = 10_000;
+/// How often those beyond are removed.
+const PRUNE_EVERY: Duration = Duration::from_millis(500);
+
 /// Serves until the process is killed, after saying on its first line where.
 pub(crate) fn serve(contender: Contender, folder: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         match contender {
             Contender::Bare => bare().await,
-            Contender::Memory => ours(Webhooks::builder().store(MemoryStore::new()), true).await,
+            Contender::Memory => ours(Webhooks::builder().store(MemoryStore::new()), true, Some(KEPT)).await,
             Contender::Sled | Contender::SledIdle => {
                 let store = SledStore::open(folder).expect("a store");
-                ours(Webhooks::builder().store(store), contender == Contender::Sled).await;
+                ours(Webhooks::builder().store(store), contender == Contender::Sled, None).await;
             }
         }
     });
@@ -43,19 +51,22 @@ async fn bare() {
     run("api/v1/report/bench/webhook", route).await;
 }
 
-async fn ours(builder: WebhooksBuilder, workers: bool) {
+/// Serves with a store, with or without workers, and keeps so many ended runs, or all of them.
+async fn ours(builder: WebhooksBuilder, workers: bool, keep: Option<u64>) {
     let workflow = "report/bench".parse().expect("a workflow");
     let workflow = Workflow::new(workflow, "Bench", ParameterBlocks::default());
     let webhooks = builder
         .executor(FnExecutor::new([workflow], |_| async { Ok(RunOutput::new()) }))
-        .options(ServiceOptions::default().with_queue_limit(10_000_000))
+        .options(ServiceOptions::default().with_queue_limit(10_000_000).with_keep_runs(MONTH, keep))
         .build()
         .await
         .expect("a service");
     let workflow = "report/bench".parse().expect("a workflow");
     let created = webhooks.manage().create(workflow, WebhookSettings::default()).await.expect("a webhook");
     let path = created.url.expose().splitn(4, '/').nth(3).expect("a path").to_owned();
-    let _workers = workers.then(|| webhooks.start_workers(WorkerOptions::default().with_slots(256)));
+    let options = WorkerOptions::default().with_slots(256);
+    let options = if keep.is_some() { options.with_prune_every(PRUNE_EVERY) } else { options };
+    let _workers = workers.then(|| webhooks.start_workers(options));
     run(&path, webhook_warp::routes(&webhooks)).await;
 }
 
