@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
 use crate::wire::Links;
-use crate::{headers, health, management, status, trigger};
+use crate::{events, headers, health, management, status, trigger};
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.
 #[derive(Debug, Clone)]
@@ -155,6 +155,7 @@ impl Api {
                 let id = id.ok_or_else(|| Problem::not_found("delivery"))?;
                 management::runs::resend(self, id, request).await
             }
+            Route::Events => events::stream(self, &request.head).await,
             Route::Health => health::health(self).await,
             Route::Ready => health::ready(self).await,
         }

@@ -34,6 +34,8 @@
 //! - A body that breaks off or comes too slowly is 400 `malformed-body`.
 //! - `Authorization: Bearer` and `Idempotency-Key` may be repeated with the same value; with different ones they are
 //!   400 `two-tokens` and 400 `idempotency-key-invalid`. Two different management tokens are the 401.
+//! - `GET /admin/api/v1/events` takes `?workflow=kind/id` and `?run=`, sends a heartbeat after 15 s of silence, and ends
+//!   when the server shuts down. Its `progress` and `log` events name the run, its workflow and its webhook.
 //! - What a server refuses because it cannot be read as HTTP never gets here: its answers, such as a bare 400 or 414,
 //!   have no problem document and none of the common headers.
 
@@ -42,6 +44,7 @@ mod answer;
 mod api;
 mod artifact;
 mod body;
+mod events;
 mod headers;
 mod health;
 mod management;

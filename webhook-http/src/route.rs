@@ -46,6 +46,8 @@ pub enum Route {
     CancelRun(Option<RunId>),
     /// `/admin/api/v1/runs/{run}/retry`.
     RetryRun(Option<RunId>),
+    /// `/admin/api/v1/events`: what happens to runs, as it happens.
+    Events,
     /// `/admin/api/v1/deliveries/{id}/resend`.
     ResendDelivery(Option<DeliveryId>),
     /// `/healthz`: whether the process lives and its store can be written.
@@ -168,6 +170,7 @@ fn management_route(segments: &[Option<&str>]) -> Option<Route> {
             let part = run_part(rest)?;
             Some(Route::Run { id: parsed(*id), part })
         }
+        [Some("events")] => Some(Route::Events),
         [Some("deliveries"), id, Some("resend")] => Some(Route::ResendDelivery(parsed(*id))),
         _ => None,
     }
@@ -239,7 +242,7 @@ impl Route {
             Self::Webhook { part: WebhookPart::Record, .. } => RECORD,
             Self::Webhook { part: WebhookPart::Url, .. } => READ,
             Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) | Self::ResendDelivery(_) => POST,
-            Self::CallerRun { .. } | Self::Workflows | Self::Runs | Self::Run { .. } => READ,
+            Self::CallerRun { .. } | Self::Workflows | Self::Runs | Self::Run { .. } | Self::Events => READ,
             Self::Health | Self::Ready => READ,
         }
     }
@@ -294,6 +297,7 @@ mod tests {
                 format!("/admin/api/v1/deliveries/{ID}/resend"),
                 Route::ResendDelivery(Some(ID.parse().unwrap())),
             ),
+            ("/admin/api/v1/events".to_owned(), Route::Events),
             ("/healthz".to_owned(), Route::Health),
             ("/readyz".to_owned(), Route::Ready),
         ];

@@ -7,12 +7,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use webhook_core::clock::format_timestamp;
+use webhook_core::events::Event;
 use webhook_core::executor::Workflow;
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::management::TestedNotification;
 use webhook_core::notifier::Delivery;
 use webhook_core::parameters::EffectiveParameters;
-use webhook_core::run::{Caller, Run, RunState};
+use webhook_core::run::{Caller, Progress, Run, RunState};
 use webhook_core::service::Webhooks;
 use webhook_core::webhook::Webhook;
 
@@ -115,9 +116,7 @@ fn run_record(run: &Run, address: &str) -> Map<String, Value> {
         "finished_at": run.finished_at.map(time),
         "due_at": time(run.due_at),
         "parameters": parameters,
-        "progress": run.progress.as_ref().map(|progress| {
-            json!({"fraction": progress.fraction, "message": progress.message})
-        }),
+        "progress": run.progress.as_ref().map(progress),
         "summary": run.summary,
         "artifacts": artifacts,
         "error": run.error.as_ref().map(|error| json!({"kind": error.kind, "message": error.message})),
@@ -195,6 +194,28 @@ pub(crate) fn dry_run(parameters: &EffectiveParameters) -> Value {
 /// A part of a list.
 pub(crate) fn page(items: Vec<Value>, next_cursor: Option<String>) -> Value {
     json!({"items": items, "next_cursor": next_cursor})
+}
+
+/// The data of a `progress` event.
+pub(crate) fn progress_event(event: &Event, progress: &Progress) -> Value {
+    let mut data = event_record(event);
+    data["progress"] = self::progress(progress);
+    data
+}
+
+/// The data of a `log` event.
+pub(crate) fn log_event(event: &Event, text: &str) -> Value {
+    let mut data = event_record(event);
+    data["lines"] = text.lines().collect();
+    data
+}
+
+fn event_record(event: &Event) -> Value {
+    json!({"run_id": event.run, "workflow": workflow_key(&event.workflow), "webhook_id": event.webhook_id})
+}
+
+fn progress(progress: &Progress) -> Value {
+    json!({"fraction": progress.fraction, "message": progress.message})
 }
 
 fn workflow_key(key: &WorkflowKey) -> Value {

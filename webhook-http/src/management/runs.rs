@@ -85,7 +85,8 @@ pub(crate) fn accepted(api: &Api, run: &Run) -> Answer {
     answer
 }
 
-async fn view(api: &Api, run: &Arc<Run>) -> Result<Value, Problem> {
+/// A run as it is listed.
+pub(crate) async fn view(api: &Api, run: &Arc<Run>) -> Result<Value, Problem> {
     // Nobody is told of runs that have not ended, or that were cancelled or skipped.
     let deliveries = match run.state.event() {
         Some(_) => api.webhooks().manage().deliveries(run.id).await?,

@@ -117,6 +117,7 @@ async fn a_failing_store_is_503_everywhere_and_says_nothing_of_the_inside() {
         "/healthz".to_owned(),
         "/readyz".to_owned(),
         "/admin/api/v1/runs".to_owned(),
+        "/admin/api/v1/events".to_owned(),
         format!("/admin/api/v1/webhooks/{run}/url"),
     ] {
         let response =

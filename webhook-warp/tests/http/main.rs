@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod events;
 mod managed_runs;
 mod management;
 mod mounting;

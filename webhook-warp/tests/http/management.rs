@@ -43,6 +43,7 @@ async fn nothing_is_managed_without_the_admin_token() {
         (Method::POST, format!("/webhooks/{}/test-notification", hook.id)),
         (Method::GET, "/webhooks/not-an-id".to_owned()),
         (Method::GET, "/runs".to_owned()),
+        (Method::GET, "/events".to_owned()),
         (Method::GET, format!("/runs/{NOBODY}")),
         (Method::GET, format!("/runs/{NOBODY}/log")),
         (Method::GET, format!("/runs/{NOBODY}/artifacts/a")),
