@@ -199,6 +199,7 @@ promises! { $
         deliveries_of_a_run_are_listed_oldest_first,
         a_failed_try_is_repeated_after_its_pause,
         a_settled_delivery_is_done,
+        a_delivery_given_up_from_the_start_is_kept_and_can_be_resent,
         a_delivery_whose_lease_is_over_is_given_out_again,
         a_resent_delivery_is_due_at_once;
     dropping:

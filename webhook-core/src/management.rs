@@ -16,7 +16,7 @@ use crate::service::{TriggerUrl, Webhooks};
 use crate::store::{Cancelled, LogPart, Page, RunQuery, StoreError, WebhookQuery};
 use crate::token::{OpenError, Token};
 use crate::trigger::{self, TriggerError, Triggered};
-use crate::webhook::{SettingProblem, Webhook, WebhookSettings};
+use crate::webhook::{Channel, EventKind, SettingProblem, Webhook, WebhookSettings};
 use crate::worker;
 
 /// The management operations of a service.
@@ -290,8 +290,8 @@ impl<'a> Management<'a> {
         Ok(inner.store.resend_delivery(delivery, inner.now()).await?)
     }
 
-    /// Sends a notification made up from `run` to everyone a webhook's settings name, at once and without the
-    /// outbox. Answers whom it reached and whom not.
+    /// Sends a notification made up from `run` to everyone a webhook's settings name, at once, all side by side,
+    /// and without the outbox. Answers whom it reached and whom not.
     ///
     /// # Errors
     /// [`ManagementError::NotFound`], [`ManagementError::Executor`], [`ManagementError::Store`].
@@ -309,20 +309,23 @@ impl<'a> Management<'a> {
         run.state = crate::run::RunState::Succeeded;
         run.summary = Some("This is a test message; nothing was executed.".to_owned());
         let run = Arc::new(run);
-        let mut tested = Vec::new();
-        for (channel, recipient, on) in webhook.settings.notifications.targets() {
-            let event = on.first().copied().unwrap_or(crate::webhook::EventKind::Success);
-            let delivery = DeliveryId::generate(now);
-            let notification =
-                Notification::new(delivery, channel, recipient, event, title.clone(), run.clone());
-            let serving = inner.notifiers.iter().find(|notifier| notifier.channels().contains(&channel));
-            let outcome = match serving {
-                Some(notifier) => worker::guarded(notifier.deliver(&notification)).await,
-                None => Err(DeliverError::permanent("no integration serves this channel")),
-            };
-            tested.push(TestedNotification { notification, outcome });
-        }
-        Ok(tested)
+        let page = inner.url(&format!("/panel#/{}", webhook.workflow));
+        let notify = |(channel, recipient, _): (Channel, &str, &[EventKind])| {
+            let (id, event) = (DeliveryId::generate(now), EventKind::Success);
+            Notification::new(id, channel, recipient, event, title.clone(), run.clone())
+                .with_run_url(page.clone())
+        };
+        let targets = webhook.settings.notifications.targets();
+        let testing = targets.map(|target| self.test(notify(target)));
+        Ok(futures_util::future::join_all(testing).await)
+    }
+
+    async fn test(&self, notification: Notification) -> TestedNotification {
+        let outcome = match self.webhooks.inner.notifier(notification.channel) {
+            Some(notifier) => worker::guarded(notifier.deliver(&notification)).await,
+            None => Err(DeliverError::permanent("no integration serves this channel")),
+        };
+        TestedNotification { notification, outcome }
     }
 
     /// Lists workflows as the executor does.
@@ -374,11 +377,10 @@ impl<'a> Management<'a> {
     }
 
     fn integration_problems(&self, settings: &WebhookSettings) -> Vec<SettingProblem> {
-        let notifiers = &self.webhooks.inner.notifiers;
         let mut problems: Vec<SettingProblem> = Vec::new();
-        for (channel, recipient, _) in settings.notifications.targets() {
+        for (index, (channel, recipient, _)) in settings.notifications.targets().enumerate() {
             let name = channel.as_str();
-            let problem = match notifiers.iter().find(|notifier| notifier.channels().contains(&channel)) {
+            let problem = match self.webhooks.inner.notifier(channel) {
                 None => {
                     let message = format!("this server has no integration for {name}");
                     SettingProblem::new(format!("notifications.{name}"), "integration_missing", message)
@@ -386,8 +388,12 @@ impl<'a> Management<'a> {
                 Some(notifier) => match notifier.check(channel, recipient) {
                     Ok(()) => continue,
                     Err(message) => {
-                        let message = format!("{recipient:?}: {message}");
-                        SettingProblem::new(format!("notifications.{name}"), "invalid", message)
+                        // Addresses come first, so that they are counted as the settings list them.
+                        let field = match channel {
+                            Channel::Email => format!("notifications.email.recipients[{index}]"),
+                            Channel::Slack => "notifications.slack.channel".to_owned(),
+                        };
+                        SettingProblem::new(field, "invalid", format!("{recipient:?}: {message}"))
                     }
                 },
             };

@@ -22,6 +22,7 @@ use crate::run::{CancelReason, Run};
 use crate::store::{Store, StoreError, StoreHealth, WebhookQuery};
 use crate::token::{OpenError, Token, TokenKey, TokenKeys};
 use crate::trigger::limiter::{FailureLimiter, RateLimiter};
+use crate::webhook::Channel;
 use crate::worker::{WorkerOptions, Workers};
 
 use ends::Ends;
@@ -434,6 +435,11 @@ impl Inner {
     /// The address of a path below the base URL.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base_url.as_str().trim_end_matches('/'))
+    }
+
+    /// What serves this channel: the first notifier that does.
+    pub(crate) fn notifier(&self, channel: Channel) -> Option<&Arc<dyn Notifier>> {
+        self.notifiers.iter().find(|notifier| notifier.channels().contains(&channel))
     }
 
     pub(crate) fn trigger_url(&self, workflow: &WorkflowKey, token: &Token) -> TriggerUrl {

@@ -9,6 +9,8 @@ mod claims;
 mod deliveries;
 mod housekeeping;
 mod idle;
+mod lanes;
+mod outbox;
 mod settling;
 mod threads;
 
@@ -30,6 +32,7 @@ use crate::store::{Claim, Outcome, Settlement};
 use attempt::Attempt;
 pub(crate) use deliveries::guarded;
 pub(crate) use idle::run_until_idle;
+use outbox::OutboxBound;
 use settling::Settlements;
 use threads::Threads;
 
@@ -50,8 +53,11 @@ pub struct WorkerOptions {
     pub threads: bool,
     /// When a failed delivery is tried again. By default with pauses from 30 s to 1 h for about two days.
     pub delivery_retries: RetryPolicy,
-    /// How many deliveries are under way at once. 16 by default.
+    /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,
+    /// How many deliveries may be pending, about: one more is recorded as given up when its run ends, and can be
+    /// sent again. 100,000 by default; a pending delivery takes at most about 2 KiB of a store.
+    pub outbox_limit: u64,
     /// How often ended runs past their retention are removed. Every minute by default.
     pub prune_every: Duration,
 }
@@ -68,6 +74,7 @@ impl Default for WorkerOptions {
                 .with_base(Duration::from_secs(30))
                 .with_cap(Duration::from_secs(3_600)),
             delivery_slots: 16,
+            outbox_limit: 100_000,
             prune_every: Duration::from_secs(60),
         }
     }
@@ -116,6 +123,20 @@ impl WorkerOptions {
         self
     }
 
+    /// Sets how many deliveries are under way at once.
+    #[must_use]
+    pub fn with_delivery_slots(mut self, slots: usize) -> Self {
+        self.delivery_slots = slots;
+        self
+    }
+
+    /// Sets how many deliveries may be pending.
+    #[must_use]
+    pub fn with_outbox_limit(mut self, limit: u64) -> Self {
+        self.outbox_limit = limit;
+        self
+    }
+
     /// Sets how often ended runs past their retention are removed.
     #[must_use]
     pub fn with_prune_every(mut self, every: Duration) -> Self {
@@ -153,6 +174,7 @@ struct Shared {
     /// renewed.
     held: Mutex<HashMap<(RunId, u64), CancellationSource>>,
     settlements: mpsc::UnboundedSender<Settlement>,
+    outbox: OutboxBound,
     /// Whether a claim is being made, of which it is not known yet what it gives.
     claiming: AtomicBool,
     /// Signalled whenever claims are no longer held.
@@ -173,6 +195,7 @@ impl Shared {
         let (settlements, received) = mpsc::unbounded_channel();
         let shared = Self {
             webhooks,
+            outbox: OutboxBound::new(options.outbox_limit),
             options,
             runtime: Handle::current(),
             slots,

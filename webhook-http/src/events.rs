@@ -197,8 +197,11 @@ mod tests {
     use webhook_core::parameters::ParameterBlocks;
     use webhook_core::run::Caller;
 
+    use http::{HeaderMap, Method};
+
     use super::*;
     use crate::access::AdminAccess;
+    use crate::request::RequestHead;
     use crate::shutdown::ShutdownSource;
 
     async fn api() -> Api {
@@ -210,11 +213,8 @@ mod tests {
     }
 
     async fn answer(api: &Api, stop: Option<ShutdownSignal>) -> ResponseBody {
-        let (mut parts, ()) = http::Request::get("/admin/api/v1/events").body(()).unwrap().into_parts();
-        if let Some(stop) = stop {
-            parts.extensions.insert(stop);
-        }
-        stream(api, &Head { parts, peer: None, id: String::new() }).await.unwrap().into_body()
+        let request = RequestHead::new(Method::GET, "", HeaderMap::new()).with_shutdown(stop);
+        stream(api, &Head { request, peer: None, id: String::new() }).await.unwrap().into_body()
     }
 
     async fn frame(body: &mut ResponseBody) -> Option<String> {

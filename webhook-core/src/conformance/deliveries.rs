@@ -105,6 +105,20 @@ pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
     assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![], "a settled delivery must not be claimed");
 }
 
+/// A delivery may be recorded as given up: it is listed with its run, nobody claims it, and it can be resent.
+pub async fn a_delivery_given_up_from_the_start_is_kept_and_can_be_resent(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let run = running(&*store, &webhook).await;
+    let given_up = DeliveryOutcome::GivenUp { error: "no room".to_owned() };
+    let told = delivery(run.id, "a@example.com").after(&given_up);
+    applied(settle(&*store, &run, success_with(vec![told.clone()])).await);
+    assert_eq!(of(&*store, &told).await, told);
+    assert_eq!(store.health().await.must("tell its health").pending_deliveries, 0);
+    assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![]);
+    let resent = store.resend_delivery(told.id, now()).await.must("resend a delivery");
+    assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![resent]);
+}
+
 /// A claimed delivery whose lease is over is given out again.
 pub async fn a_delivery_whose_lease_is_over_is_given_out_again(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::lanes::{Lanes, Try};
 use super::{Phase, Shared};
 use crate::error::chain;
 use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
@@ -16,6 +17,10 @@ use crate::store::Work;
 
 /// How long one try may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// After how long a try gives its slot to others.
+const SLOW: Duration = Duration::from_secs(5);
+/// The longest pause that the other side may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 /// For how long a claimed delivery is left alone: longer than a try and recording it takes.
 const LEASE: Duration = Duration::from_secs(120);
 /// How long to wait after the store failed.
@@ -26,6 +31,7 @@ const ERROR_BYTES: usize = 1_024;
 /// Sends due deliveries until told to drain.
 pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
     let slots = Arc::new(Semaphore::new(shared.options.delivery_slots.max(1)));
+    let lanes = Lanes::new(shared.options.delivery_slots.max(1));
     let mut tries = JoinSet::new();
     while *phase.borrow_and_update() == Phase::Working {
         while tries.try_join_next().is_some() {}
@@ -39,12 +45,14 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
             Ok(due) if due.is_empty() => shared.webhooks.inner.store.wait_for_work(Work::Deliveries),
             Ok(due) => {
                 let more = std::iter::repeat_with(|| slots.clone().try_acquire_owned().ok());
-                let permits = std::iter::once(Some(first)).chain(more);
-                for (delivery, permit) in due.into_iter().zip(permits) {
-                    let shared = shared.clone();
+                let mut permits = std::iter::once(Some(first)).chain(more);
+                for delivery in due {
+                    // What may not begin now comes back when its lease is over.
+                    let Some(begun) = Try::begin(&lanes, &delivery) else { continue };
+                    let (shared, permit) = (shared.clone(), permits.next().flatten());
                     tries.spawn(async move {
-                        deliver_one(&shared, delivery).await;
-                        drop(permit);
+                        let delivering = deliver_one(&shared, delivery);
+                        giving_way(delivering, begun, permit).await;
                     });
                 }
                 continue;
@@ -61,6 +69,20 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
         }
     }
     while tries.join_next().await.is_some() {}
+}
+
+/// Goes on with a try that takes long without its slot.
+async fn giving_way(
+    delivering: impl Future<Output = ()>,
+    mut begun: Try,
+    permit: Option<OwnedSemaphorePermit>,
+) {
+    tokio::pin!(delivering);
+    if tokio::time::timeout(SLOW, &mut delivering).await.is_err() {
+        begun.is_slow();
+        drop(permit);
+        delivering.await;
+    }
 }
 
 /// Tries one delivery and records how it went.
@@ -86,7 +108,7 @@ pub(crate) async fn guarded(
 
 async fn try_once(shared: &Shared, delivery: &Delivery) -> Result<(), DeliverError> {
     let inner = &shared.webhooks.inner;
-    let serving = inner.notifiers.iter().find(|notifier| notifier.channels().contains(&delivery.channel));
+    let serving = inner.notifier(delivery.channel);
     let notifier = serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
     let run = inner.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
     let run = run.ok_or_else(|| DeliverError::permanent("the run does not exist any more"))?;
@@ -110,7 +132,8 @@ fn judge(shared: &Shared, delivery: &Delivery, tried: Result<(), DeliverError>) 
     match tried {
         Ok(()) => DeliveryOutcome::Delivered,
         Err(DeliverError::Retryable { source, after }) if policy.allows_another(attempt) => {
-            let delay = policy.delay(attempt, rand::random()).max(after.unwrap_or_default());
+            let delay =
+                policy.delay(attempt, rand::random()).max(after.unwrap_or_default().min(LONGEST_PAUSE));
             let now = shared.webhooks.inner.now();
             let error = shortened(chain(&*source), ERROR_BYTES);
             DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }

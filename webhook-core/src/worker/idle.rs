@@ -47,7 +47,11 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
         }
         let keep_leases = tokio::time::sleep(options.lease / 3);
         tokio::select! {
-            Some(Ok(settlement)) = attempts.join_next() => record(&shared, &[settlement]).await?,
+            Some(Ok(settlement)) = attempts.join_next() => {
+                let mut settlements = [settlement];
+                shared.outbox.bound(&**store, &mut settlements).await;
+                record(&shared, &settlements).await?;
+            }
             () = store.wait_for_work(Work::Runs), if free > 0 => {}
             () = store.wait_for_work(Work::Deliveries) => {}
             () = keep_leases => super::claims::renew_once(&shared).await,

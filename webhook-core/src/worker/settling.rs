@@ -27,6 +27,7 @@ pub(super) async fn settle(shared: Arc<Shared>, mut settlements: Settlements) {
         {
             batch.push(settlement);
         }
+        shared.outbox.bound(&*shared.webhooks.inner.store, &mut batch).await;
         let mut pause = Duration::from_millis(100);
         while let Err(error) = record(&shared, &batch).await {
             tracing::error!(error = &error as &dyn std::error::Error, "outcomes cannot be recorded");

@@ -4,6 +4,7 @@
 
 mod intake;
 mod management;
+mod notifications;
 mod workers;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use webhook_core::id::RunId;
 use webhook_core::memory::{MemoryStore, RecordingNotifier, ScriptedExecutor};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Run;
+use webhook_core::service::WebhooksBuilder;
 use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
@@ -42,9 +44,14 @@ fn sales() -> Workflow {
 
 impl House {
     async fn new(settings: serde_json::Value) -> Self {
+        Self::of(Webhooks::builder(), settings).await
+    }
+
+    /// A house whose builder was given something before.
+    async fn of(builder: WebhooksBuilder, settings: serde_json::Value) -> Self {
         let (store, executor) = (MemoryStore::new(), ScriptedExecutor::new([sales()]));
         let notifier = RecordingNotifier::new();
-        let webhooks = Webhooks::builder()
+        let webhooks = builder
             .store(store.clone())
             .executor(executor.clone())
             .notifier(notifier.clone())

@@ -1,0 +1,75 @@
+//! The bound of the outbox: a mail server that is down for a day must not fill the disk.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::notifier::{Delivery, DeliveryOutcome};
+use crate::service::lock;
+use crate::store::{Outcome, Settlement, Store};
+
+/// How often the store is asked how much is in the outbox.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Why a delivery is given up before its first try.
+const FULL: &str = "the outbox was full when the run ended; send it again once others have gone out";
+
+/// How many deliveries may be pending.
+pub(super) struct OutboxBound {
+    limit: u64,
+    known: Mutex<Known>,
+}
+
+/// How many deliveries were pending when the store was last asked, and those that were added since.
+#[derive(Default)]
+struct Known {
+    pending: u64,
+    asked: Option<Instant>,
+}
+
+impl OutboxBound {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit, known: Mutex::default() }
+    }
+
+    /// Makes deliveries for which there is no room be recorded as given up.
+    pub(super) async fn bound(&self, store: &dyn Store, settlements: &mut [Settlement]) {
+        for settlement in settlements {
+            if let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
+                && !deliveries.is_empty()
+            {
+                self.ask(store).await;
+                *deliveries = self.bounded(std::mem::take(deliveries));
+            }
+        }
+    }
+
+    async fn ask(&self, store: &dyn Store) {
+        {
+            let mut known = lock(&self.known);
+            if known.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
+                return;
+            }
+            known.asked = Some(Instant::now());
+        }
+        // A store that cannot answer must not lose a notification.
+        if let Ok(health) = store.health().await {
+            lock(&self.known).pending = health.pending_deliveries;
+        }
+    }
+
+    fn bounded(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        let mut known = lock(&self.known);
+        let room = usize::try_from(self.limit.saturating_sub(known.pending)).unwrap_or(usize::MAX);
+        let given_up = deliveries.len().saturating_sub(room);
+        known.pending += (deliveries.len() - given_up) as u64;
+        drop(known);
+        if given_up > 0 {
+            tracing::warn!(limit = self.limit, given_up, "the outbox is full; deliveries are given up");
+        }
+        let full = DeliveryOutcome::GivenUp { error: FULL.to_owned() };
+        let untried = |delivery: &Delivery| Delivery { attempts: 0, ..delivery.after(&full) };
+        let bounded = |(index, delivery)| if index < room { delivery } else { untried(&delivery) };
+        deliveries.into_iter().enumerate().map(bounded).collect()
+    }
+}

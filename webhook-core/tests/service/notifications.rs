@@ -1,0 +1,200 @@
+//! The outbox at work: who is held up by whom, when deliveries are tried again, and how many there may be.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use webhook_core::Webhooks;
+use webhook_core::notifier::{DeliverError, DeliveryState, Notification, Notifier};
+use webhook_core::retry::RetryPolicy;
+use webhook_core::run::RunState;
+use webhook_core::webhook::{Channel, WebhookSettings};
+use webhook_core::worker::WorkerOptions;
+
+use super::House;
+
+/// Carries mail: it never comes back from recipients whose address starts with `dead`, and fails as it is told.
+#[derive(Clone)]
+struct Mail {
+    failures: Arc<Mutex<VecDeque<DeliverError>>>,
+    tried: watch::Sender<Vec<(String, Instant)>>,
+}
+
+impl Mail {
+    fn new(failures: impl IntoIterator<Item = DeliverError>) -> Self {
+        let failures = Arc::new(Mutex::new(failures.into_iter().collect()));
+        Self { failures, tried: watch::Sender::new(Vec::new()) }
+    }
+
+    /// Waits for the first `count` tries to reach addresses that start so, and answers when they did.
+    async fn tried(&self, start: &str, count: usize) -> Vec<Instant> {
+        let of = |tries: &Vec<(String, Instant)>| -> Vec<Instant> {
+            tries.iter().filter(|(to, _)| to.starts_with(start)).map(|(_, at)| *at).collect()
+        };
+        let mut tried = self.tried.subscribe();
+        let tried = tried.wait_for(|tries| of(tries).len() >= count);
+        of(&*tried.await.unwrap())
+    }
+}
+
+#[async_trait::async_trait]
+impl Notifier for Mail {
+    fn channels(&self) -> &[Channel] {
+        &[Channel::Email]
+    }
+
+    fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
+        if recipient.ends_with("@example.com") { Ok(()) } else { Err("not of this house".to_owned()) }
+    }
+
+    async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
+        let to = notification.recipient.clone();
+        self.tried.send_modify(|tried| tried.push((to, Instant::now())));
+        if notification.recipient.starts_with("dead") {
+            std::future::pending::<()>().await;
+        }
+        let failure = self.failures.lock().unwrap().pop_front();
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+fn options() -> WorkerOptions {
+    WorkerOptions::default().with_threads(false)
+}
+
+fn mail_to(recipients: &[&str]) -> serde_json::Value {
+    json!({"notifications": {
+        "email": {"recipients": recipients, "on": ["success"]}, "slack": {"channel": "#ops", "on": ["success"]},
+    }})
+}
+
+async fn house_with(mail: &Mail, recipients: &[&str]) -> House {
+    House::of(Webhooks::builder().notifier(mail.clone()), mail_to(recipients)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_dead_recipient_holds_up_no_other() {
+    let mail = Mail::new([]);
+    let house = house_with(&mail, &["dead@example.com", "alive@example.com"]).await;
+    let start = Instant::now();
+    let workers = house.webhooks.start_workers(options());
+    for _ in 0..200 {
+        house.trigger("").await;
+    }
+    let alive = mail.tried("alive", 200).await;
+    // A delivery of a slow recipient's kind may wait for one lease; without regard to it, this takes 12 minutes.
+    assert!(alive[199] - start < Duration::from_secs(60), "{:?}", alive[199] - start);
+    house.notifier.delivered(200).await;
+    assert!(start.elapsed() < Duration::from_secs(60));
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_never_answers_does_not_hold_up_slack() {
+    let mail = Mail::new([]);
+    let recipients: Vec<String> = (0..50).map(|number| format!("dead{number}@example.com")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let house = house_with(&mail, &recipients).await;
+    let start = Instant::now();
+    let workers = house.webhooks.start_workers(options());
+    for _ in 0..100 {
+        house.trigger("").await;
+    }
+    house.notifier.delivered(100).await;
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_that_the_other_side_asks_for_is_kept_within_a_day() {
+    let ask = |seconds| DeliverError::Retryable {
+        source: "come again later".into(),
+        after: Some(Duration::from_secs(seconds)),
+    };
+    let mail = Mail::new([ask(500), ask(u64::MAX), DeliverError::retryable("busy")]);
+    let house = house_with(&mail, &["a@example.com"]).await;
+    let workers = house.webhooks.start_workers(options());
+    house.trigger("").await;
+    let tried = mail.tried("a", 4).await;
+    let pauses: Vec<u64> = tried.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert!((500..510).contains(&pauses[0]), "{pauses:?}");
+    assert!((86_400..86_410).contains(&pauses[1]), "{pauses:?}");
+    assert!((96..=120).contains(&pauses[2]), "the third pause has grown from 30 s, less jitter: {pauses:?}");
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_down_is_tried_for_about_two_days_and_then_given_up() {
+    let mail = Mail::new((0..1_000).map(|_| DeliverError::retryable("connection refused")));
+    let house = house_with(&mail, &["a@example.com"]).await;
+    let start = Instant::now();
+    let run = house.trigger("").await;
+    house.webhooks.run_until_idle().await.unwrap();
+    let days = start.elapsed().as_secs_f64() / 86_400.0;
+    assert!((1.5..2.5).contains(&days), "{days} days");
+    let deliveries = house.webhooks.manage().deliveries(run.id).await.unwrap();
+    let mail = deliveries.iter().find(|delivery| delivery.channel == Channel::Email).unwrap();
+    assert_eq!((mail.state, mail.attempts), (DeliveryState::GivenUp, 55));
+    assert_eq!(mail.last_error.as_deref(), Some("connection refused"));
+    assert_eq!(house.run(run.id).await.state, RunState::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
+    let mail = Mail::new((0..1_000).map(|_| DeliverError::retryable("connection refused")));
+    let settings = json!({"notifications": {"email": {
+        "recipients": ["a@example.com", "b@example.com", "c@example.com"], "on": ["success"],
+    }}});
+    let house = House::of(Webhooks::builder().notifier(mail.clone()), settings).await;
+    let forever = RetryPolicy::new(u32::MAX).with_base(Duration::from_secs(3_600));
+    let options = options().with_outbox_limit(10).with_delivery_retries(forever);
+    let workers = house.webhooks.start_workers(options);
+    let mut runs = Vec::new();
+    for _ in 0..20 {
+        let run = house.trigger("").await;
+        assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+        runs.push(run.id);
+    }
+    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, 10);
+    let refused = house.webhooks.manage().deliveries(runs[19]).await.unwrap();
+    assert_eq!(refused.len(), 3, "what was not sent is shown");
+    for delivery in &refused {
+        assert_eq!((delivery.state, delivery.attempts), (DeliveryState::GivenUp, 0));
+        assert!(delivery.last_error.as_ref().unwrap().contains("outbox was full"));
+    }
+    mail.failures.lock().unwrap().clear();
+    let before = mail.tried("", 10).await.len();
+    house.webhooks.manage().resend(refused[0].id).await.unwrap();
+    mail.tried("", before + 1).await;
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_message_to_a_dead_address_keeps_the_others_waiting_for_one_time_out_only() {
+    let mail = Mail::new([]);
+    let house = house_with(&mail, &["dead1@example.com", "dead2@example.com", "a@example.com"]).await;
+    let start = Instant::now();
+    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(61), "{:?}", start.elapsed());
+    let reached: Vec<_> = tested.iter().map(|tested| tested.outcome.is_ok()).collect();
+    assert_eq!(reached, [false, false, true, true]);
+    let url = tested[2].notification.run_url.as_deref();
+    assert_eq!(url, Some("https://app.example.com/hooks/panel#/report/sales"));
+}
+
+#[tokio::test]
+async fn a_recipient_that_the_notifier_refuses_is_a_problem_by_name() {
+    let house = house_with(&Mail::new([]), &["a@example.com"]).await;
+    let settings = WebhookSettings::default()
+        .patched(&mail_to(&["a@example.com", "b@example.org", "c@example.com"]))
+        .unwrap();
+    let created = house.webhooks.manage().create("report/sales".parse().unwrap(), settings).await;
+    let Err(webhook_core::management::ManagementError::Settings(problems)) = created else {
+        panic!("not refused: {created:?}")
+    };
+    let named: Vec<_> = problems.iter().map(|problem| (problem.field.as_str(), problem.code)).collect();
+    assert_eq!(named, [("notifications.email.recipients[1]", "invalid")]);
+}
