@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
 use crate::wire::Links;
-use crate::{events, headers, health, management, status, trigger};
+use crate::{events, headers, health, management, openapi, status, trigger};
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.
 #[derive(Debug, Clone)]
@@ -156,6 +156,7 @@ impl Api {
                 management::runs::resend(self, id, request).await
             }
             Route::Events => events::stream(self, &request.head).await,
+            Route::Description => Ok(openapi::answer()),
             Route::Health => health::health(self).await,
             Route::Ready => health::ready(self).await,
         }

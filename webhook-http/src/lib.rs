@@ -48,6 +48,7 @@ mod events;
 mod headers;
 mod health;
 mod management;
+mod openapi;
 mod problem;
 mod query;
 mod request;

@@ -70,6 +70,34 @@ pub enum Slug {
 }
 
 impl Slug {
+    /// Every kind of problem.
+    pub const ALL: [Self; 24] = [
+        Self::Unauthorized,
+        Self::WebhookDisabled,
+        Self::GetNotAllowed,
+        Self::PreviewRefused,
+        Self::MalformedQuery,
+        Self::MalformedBody,
+        Self::TwoTokens,
+        Self::UnsupportedMediaType,
+        Self::TooLarge,
+        Self::QueryTooLong,
+        Self::ParametersInvalid,
+        Self::SettingsInvalid,
+        Self::IdempotencyKeyInvalid,
+        Self::IdempotencyMismatch,
+        Self::WorkflowMissing,
+        Self::RateLimited,
+        Self::QueueFull,
+        Self::StoreUnavailable,
+        Self::ShuttingDown,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::PreconditionFailed,
+        Self::UrlNotRecoverable,
+        Self::IntegrationMissing,
+    ];
+
     /// The one table of slugs, statuses and titles.
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {

@@ -50,6 +50,8 @@ pub enum Route {
     Events,
     /// `/admin/api/v1/deliveries/{id}/resend`.
     ResendDelivery(Option<DeliveryId>),
+    /// `/api/v1/openapi.json`: this contract, described for programs.
+    Description,
     /// `/healthz`: whether the process lives and its store can be written.
     Health,
     /// `/readyz`: whether calls are accepted.
@@ -110,6 +112,8 @@ pub enum Audience {
     Status,
     /// People and trusted programs.
     Management,
+    /// Programs that read what is described.
+    Description,
     /// Load balancers and monitors.
     Health,
 }
@@ -136,6 +140,7 @@ pub fn route(path: &str) -> Option<Route> {
     match &segments.each_ref().map(Option::as_deref)[..count] {
         [Some("healthz")] => Some(Route::Health),
         [Some("readyz")] => Some(Route::Ready),
+        [Some("api"), Some("v1"), Some("openapi.json")] => Some(Route::Description),
         [Some("api"), Some("v1"), Some(kind), id, rest @ ..] => caller_route(kind, *id, rest),
         [Some("admin"), Some("api"), Some("v1"), rest @ ..] => management_route(rest),
         _ => None,
@@ -219,6 +224,7 @@ impl Route {
         match self {
             Self::Trigger(_) => Audience::Trigger,
             Self::CallerRun { .. } => Audience::Status,
+            Self::Description => Audience::Description,
             Self::Health | Self::Ready => Audience::Health,
             _ => Audience::Management,
         }
@@ -243,7 +249,7 @@ impl Route {
             Self::Webhook { part: WebhookPart::Url, .. } => READ,
             Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) | Self::ResendDelivery(_) => POST,
             Self::CallerRun { .. } | Self::Workflows | Self::Runs | Self::Run { .. } | Self::Events => READ,
-            Self::Health | Self::Ready => READ,
+            Self::Description | Self::Health | Self::Ready => READ,
         }
     }
 }
@@ -298,6 +304,7 @@ mod tests {
                 Route::ResendDelivery(Some(ID.parse().unwrap())),
             ),
             ("/admin/api/v1/events".to_owned(), Route::Events),
+            ("/api/v1/openapi.json".to_owned(), Route::Description),
             ("/healthz".to_owned(), Route::Health),
             ("/readyz".to_owned(), Route::Ready),
         ];

@@ -19,10 +19,12 @@ use webhook_http::{AdminAccess, Api, Audience, RequestHead, ResponseBody, Route,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
-/// Everything that callers need: trigger calls, the status of runs, and `/healthz` and `/readyz`.
+/// Everything that callers need: trigger calls, the status of runs, the OpenAPI document, and `/healthz` and
+/// `/readyz`.
 #[must_use]
 pub fn routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
-    const AUDIENCES: &[Audience] = &[Audience::Trigger, Audience::Status, Audience::Health];
+    const AUDIENCES: &[Audience] =
+        &[Audience::Trigger, Audience::Status, Audience::Description, Audience::Health];
     filter(Api::new(webhooks.clone(), AdminAccess::Disabled), AUDIENCES)
 }
 
@@ -48,7 +50,7 @@ pub fn management_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilte
 #[must_use]
 pub fn all_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(WarpResponse,)> {
     const AUDIENCES: &[Audience] =
-        &[Audience::Trigger, Audience::Status, Audience::Management, Audience::Health];
+        &[Audience::Trigger, Audience::Status, Audience::Management, Audience::Description, Audience::Health];
     filter(Api::new(webhooks.clone(), access), AUDIENCES)
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "http/description.rs"]
+mod description;
 #[path = "http/support.rs"]
 mod support;
 

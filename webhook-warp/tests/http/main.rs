@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod described;
+mod description;
 mod events;
 mod managed_runs;
 mod management;

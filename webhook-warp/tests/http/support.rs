@@ -24,6 +24,8 @@ use webhook_core::worker::{WorkerOptions, Workers};
 use webhook_warp::AdminAccess;
 use webhook_warp::server::{Served, Server, ServerOptions};
 
+use crate::description::Description;
+
 pub(crate) const ADMIN: &str = "the-admin-token";
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "0198c5a0-7e6b-7aaa-8bbb-0123456789ab";
@@ -207,7 +209,9 @@ impl World {
 /// The body of an answer that has this status.
 pub(crate) async fn content(response: Response, status: u16) -> Value {
     let present = response.status().as_u16();
+    let (path, headers) = (response.url().path().to_owned(), response.headers().clone());
     let text = response.text().await.unwrap();
+    Description::shared().check_any(&path, present, &headers, &text);
     assert_eq!(present, status, "{text}");
     if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
 }

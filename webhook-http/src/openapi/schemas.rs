@@ -1,0 +1,197 @@
+//! How bodies look. An object in an answer has exactly the members that stand here.
+
+use serde_json::{Map, Value, json};
+use webhook_core::run::RunState;
+use webhook_core::webhook::WebhookSettings;
+
+use super::text;
+use crate::problem::Slug;
+
+/// Refers to a schema by its name.
+pub(super) fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// All schemas by name.
+pub(super) fn all() -> Value {
+    let run = run();
+    let mut managed = run.clone();
+    managed["caller"] = reference("Caller");
+    managed["deliveries"] = list_of("Delivery");
+    let mut accepted = json!({"run_id": id(), "state": reference("State"), "status_url": text()});
+    let plain = exact(&accepted);
+    accepted["run"] = reference("CallerRun");
+    json!({
+        "Any": true,
+        "Text": text(),
+        "Empty": {"type": "object", "additionalProperties": false},
+        "State": {"enum": RunState::ALL.map(RunState::as_str)},
+        "WorkflowKey": exact(&json!({"kind": text(), "id": text()})),
+        "Problem": problem(),
+        "Health": exact(&json!({"status": {"const": "ok"}})),
+        "Accepted": plain,
+        "Answered": {"oneOf": [exact(&accepted), reference("DryRun")]},
+        "DryRun": exact(&json!({"dry_run": {"const": true}, "parameters": by_name("Parameter")})),
+        "Parameter": exact(&json!({"value": true, "source": {"enum": ["default", "query", "body"]}})),
+        "CallerRun": exact(&run),
+        "Run": exact(&managed),
+        "RunPage": page("Run"),
+        "Progress": exact(&json!({"fraction": {"type": "number", "minimum": 0, "maximum": 1}, "message": maybe_text()})),
+        "Artifact": exact(&json!({
+            "name": text(), "content_type": text(), "size": {"type": "integer", "minimum": 0}, "url": text(),
+        })),
+        "RunError": exact(&json!({
+            "kind": {"enum": ["retryable", "fatal", "panicked", "timed_out", "interrupted", "superseded"]},
+            "message": text(),
+        })),
+        "Caller": exact(&json!({
+            "method": maybe_text(), "address": maybe_text(), "user_agent": maybe_text(),
+            "request_id": maybe_text(), "token_hint": maybe_text(),
+        })),
+        "Delivery": exact(&json!({
+            "id": id(), "channel": channel(), "recipient": text(), "event": event(),
+            "state": {"enum": ["pending", "delivered", "given_up"]}, "attempts": count(),
+            "last_error": maybe_text(), "next_at": maybe(&time()),
+        })),
+        "Tested": exact(&json!({"items": {"type": "array", "items": exact(&json!({
+            "channel": channel(), "recipient": text(), "delivered": {"type": "boolean"}, "error": maybe_text(),
+        }))}})),
+        "Url": exact(&json!({"url": text()})),
+        "Settings": {"type": "object", "properties": settings(), "additionalProperties": false},
+        "NewWebhook": new_webhook(),
+        "NewRun": {
+            "type": "object", "additionalProperties": false,
+            "properties": {"parameters": {"type": ["object", "null"]}},
+        },
+        "Webhook": exact(&webhook()),
+        "CreatedWebhook": exact(&json!({"webhook": reference("Webhook"), "url": text()})),
+        "WebhookPage": page("Webhook"),
+        "Workflow": exact(&json!({
+            "kind": text(), "id": text(), "title": text(), "parameters": list_of("ParameterBlock"),
+            "webhooks": list_of("Webhook"),
+        })),
+        "WorkflowPage": page("Workflow"),
+        "ParameterBlock": exact(&json!({
+            "name": text(),
+            "type": {"enum": [
+                "text", "integer", "number", "boolean", "date", "datetime", "choice", "list", "json",
+            ]},
+            "default": true, "required": {"type": "boolean"}, "choices": {"type": "array", "items": text()},
+            "secret": {"type": "boolean"}, "description": maybe_text(),
+        })),
+    })
+}
+
+fn run() -> Value {
+    json!({
+        "id": id(), "workflow": reference("WorkflowKey"), "webhook_id": id(), "state": reference("State"),
+        "attempt": count(), "max_attempts": count(), "interruptions": count(), "retried_from": maybe(&id()),
+        "queued_at": time(), "started_at": maybe(&time()), "finished_at": maybe(&time()), "due_at": time(),
+        "parameters": by_name("Parameter"), "progress": maybe(&reference("Progress")), "summary": maybe_text(),
+        "artifacts": list_of("Artifact"), "error": maybe(&reference("RunError")),
+    })
+}
+
+fn problem() -> Value {
+    let types: Vec<String> =
+        Slug::ALL.iter().map(|slug| format!("urn:webhook:problem:{}", slug.as_str())).collect();
+    let mut types = types;
+    types.dedup();
+    let error = json!({
+        "type": "object", "required": ["code", "message"],
+        "properties": {"parameter": text(), "field": text(), "pointer": text(), "code": text(), "message": text()},
+    });
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"enum": types}, "title": text(), "status": {"type": "integer"}, "detail": text(),
+            "errors": {"type": "array", "items": error},
+        },
+    })
+}
+
+/// The settings that there are, with what is known of each. A setting of which nothing is known may be anything.
+fn settings() -> Value {
+    let present = serde_json::to_value(WebhookSettings::default()).unwrap_or_default();
+    let flag = || json!({"type": ["boolean", "null"]});
+    let number = || json!({"type": ["number", "null"]});
+    let object = || json!({"type": ["object", "null"]});
+    let known = json!({
+        "label": maybe_text(), "enabled": flag(), "allow_get": flag(), "strict": flag(), "timeout_s": number(),
+        "queue_limit": number(), "retention_days": number(), "retries": object(), "concurrency": object(),
+        "rate_limit": object(), "notifications": object(),
+    });
+    let names = present.as_object().into_iter().flat_map(Map::keys);
+    names.map(|name| (name.clone(), known.get(name).cloned().unwrap_or(Value::Bool(true)))).collect()
+}
+
+fn new_webhook() -> Value {
+    let mut properties = settings();
+    properties["workflow"] = reference("WorkflowKey");
+    json!({
+        "type": "object", "required": ["workflow"], "properties": properties, "additionalProperties": false,
+    })
+}
+
+fn webhook() -> Value {
+    let mut members = settings();
+    for (name, schema) in [
+        ("id", id()),
+        ("workflow", reference("WorkflowKey")),
+        ("token_hint", text()),
+        ("created_at", time()),
+        ("updated_at", time()),
+        ("last_used_at", maybe(&time())),
+        ("revision", count()),
+    ] {
+        members[name] = schema;
+    }
+    members
+}
+
+/// An object with these members, all of them and no others.
+fn exact(members: &Value) -> Value {
+    let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
+    json!({"type": "object", "required": names, "properties": members, "additionalProperties": false})
+}
+
+fn page(items: &str) -> Value {
+    exact(&json!({"items": list_of(items), "next_cursor": maybe_text()}))
+}
+
+fn list_of(items: &str) -> Value {
+    json!({"type": "array", "items": reference(items)})
+}
+
+fn by_name(values: &str) -> Value {
+    json!({"type": "object", "additionalProperties": reference(values)})
+}
+
+fn maybe(schema: &Value) -> Value {
+    json!({"oneOf": [schema, {"type": "null"}]})
+}
+
+fn maybe_text() -> Value {
+    json!({"type": ["string", "null"]})
+}
+
+fn id() -> Value {
+    json!({"type": "string", "format": "uuid"})
+}
+
+fn time() -> Value {
+    json!({"type": "string", "format": "date-time"})
+}
+
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn channel() -> Value {
+    json!({"enum": ["email", "slack"]})
+}
+
+fn event() -> Value {
+    json!({"enum": ["success", "failure"]})
+}
