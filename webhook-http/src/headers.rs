@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest request id that is taken over.
 const REQUEST_ID_BYTES: usize = 128;
+/// The longest trace of a later version that is taken over.
+const TRACEPARENT_BYTES: usize = 256;
 /// How much of a user agent is kept, in characters.
 const USER_AGENT_CHARACTERS: usize = 256;
 
@@ -110,6 +112,23 @@ pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The caller's trace (W3C Trace Context, section 3.2). One that is malformed or repeated is none, as is said there.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all("traceparent").into_iter();
+    let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
+    let mut fields = value.split('-');
+    let hexadecimal = |field: &&str, length: usize| {
+        field.len() == length && field.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_set = |field: &&str| field.bytes().any(|byte| byte != b'0');
+    let version = fields.next().filter(|field| hexadecimal(field, 2) && *field != "ff")?;
+    fields.next().filter(|trace| hexadecimal(trace, 32) && is_set(trace))?;
+    fields.next().filter(|parent| hexadecimal(parent, 16) && is_set(parent))?;
+    fields.next().filter(|flags| hexadecimal(flags, 2))?;
+    let ends_here = fields.next().is_none();
+    (ends_here || version != "00").then_some(value).filter(|value| value.len() <= TRACEPARENT_BYTES)
+}
+
 /// How long the caller prefers to wait (`Prefer: wait=N`, RFC 7240 section 4.3), cut to a minute. Of several, the
 /// first counts; one that cannot be understood is passed over, as all preferences are.
 pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
@@ -203,6 +222,27 @@ mod tests {
         }
         let two = headers(&[("prefer", "respond-async"), ("prefer", "wait=2")]);
         assert_eq!(preferred_wait(&two), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_trace_is_taken_over_only_if_it_is_well_formed() {
+        const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traceparent(&headers(&[("traceparent", GOOD)])), Some(GOOD));
+        let later = format!("cc{}-more", &GOOD[2..]);
+        assert_eq!(traceparent(&headers(&[("traceparent", &later)])), Some(later.as_str()));
+        for bad in [
+            "",
+            "00",
+            &format!("ff{}", &GOOD[2..]),
+            &format!("{GOOD}-more"),
+            &GOOD.to_uppercase(),
+            &GOOD[..54],
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        ] {
+            assert_eq!(traceparent(&headers(&[("traceparent", bad)])), None, "{bad}");
+        }
+        assert_eq!(traceparent(&headers(&[("traceparent", GOOD), ("traceparent", GOOD)])), None);
     }
 
     #[test]

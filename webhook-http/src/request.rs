@@ -97,7 +97,7 @@ impl Head {
         caller.user_agent = headers::user_agent(headers);
         caller.request_id = Some(self.id.clone());
         caller.content_type = headers::text(headers, header::CONTENT_TYPE).map(str::to_owned);
-        caller.traceparent = headers::text(headers, "traceparent").map(str::to_owned);
+        caller.traceparent = headers::traceparent(headers).map(str::to_owned);
         caller
     }
 

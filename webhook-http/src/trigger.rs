@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode, header};
+use tracing::Instrument;
+use tracing::field::{Empty, display};
 use webhook_core::error::chain;
 use webhook_core::run::Run;
 use webhook_core::trigger::Triggered;
@@ -32,9 +34,15 @@ pub(crate) async fn trigger(
     let call = request.head.call(workflow)?;
     let call = api.webhooks().admit(api.webhooks().authenticate(call).await?)?;
     let body = if has_body { request.body.read(limit).await? } else { Vec::new() };
-    match api.webhooks().trigger(call, &body).await? {
+    let span = tracing::info_span!("trigger", run = Empty, workflow = Empty, webhook = Empty);
+    match api.webhooks().trigger(call, &body).instrument(span.clone()).await? {
         Triggered::Accepted { run, replayed } => {
             drop(body);
+            span.record("run", display(run.id));
+            span.record("workflow", display(&run.workflow));
+            span.record("webhook", display(run.webhook_id));
+            span.in_scope(|| tracing::debug!(replayed, "accepted"));
+            drop(span);
             Ok(accepted(api, run, replayed, &request.head).await)
         }
         Triggered::DryRun(parameters) => Ok(json(StatusCode::OK, &wire::dry_run(&parameters))),

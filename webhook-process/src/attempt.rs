@@ -110,7 +110,12 @@ fn start(
     for (name, _) in std::env::vars_os().filter(|(name, _)| environment::is_withheld(name)) {
         process.env_remove(name);
     }
+    // The trace that this process is part of is not that of the run.
+    process.env_remove(environment::TRACEPARENT);
     process.envs(&command.environment).envs(given);
+    if let Some(traceparent) = &context.caller.traceparent {
+        process.env(environment::TRACEPARENT, traceparent);
+    }
     process.spawn().map_err(|source| {
         let program = command.program.to_string_lossy().into_owned();
         match &command.folder {

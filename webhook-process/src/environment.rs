@@ -16,6 +16,9 @@ const OWN_PREFIX: &[u8] = b"WEBHOOK_";
 
 const RUN_ID: &str = "WEBHOOK_RUN_ID";
 
+/// The caller's trace (W3C Trace Context), where one came with the call.
+pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
+
 /// The longest value of a variable, in bytes.
 const VALUE_BYTES: usize = 32 * 1024;
 

@@ -14,6 +14,7 @@ use webhook_core::id::RunId;
 use webhook_core::parameters::{
     EffectiveParameter, EffectiveParameters, ParameterBlock, ParameterBlocks, ParameterType, Source,
 };
+use webhook_core::run::Caller;
 use webhook_core::run::CancelReason;
 
 use crate::attempt;
@@ -142,6 +143,11 @@ async fn declared_scalars_are_variables_and_secrets_are_nowhere_but_on_standard_
     .with_parameter(text("password").secret(), CANARY);
     trial.context.parameters.insert("undeclared", EffectiveParameter::new("x", Source::Query));
     let run = format!("WEBHOOK_RUN_ID={}", trial.context.run);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut caller = Caller::default();
+    caller.traceparent = Some(trace.to_owned());
+    trial.context.caller = caller.into();
+    let trace = format!("TRACEPARENT={trace}");
     let (outcome, lines) = trial.finish().await;
     outcome.unwrap();
     for expected in [
@@ -151,6 +157,7 @@ async fn declared_scalars_are_variables_and_secrets_are_nowhere_but_on_standard_
         "argument $HOME; `id`",
         "/",
         run.as_str(),
+        trace.as_str(),
     ] {
         assert!(lines.iter().any(|line| line == expected), "{expected} is not in {lines:?}");
     }

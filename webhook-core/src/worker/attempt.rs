@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::Shared;
 use super::claims::stop_reason;
@@ -39,6 +40,8 @@ pub(super) struct Attempt {
     stop: CancellationSource,
     reports: Arc<Reports>,
     deadline: Option<Instant>,
+    /// What is logged on behalf of this attempt falls under it.
+    span: Span,
     stage: Mutex<Stage>,
 }
 
@@ -87,7 +90,14 @@ impl Attempt {
             .with_reports(reports.clone());
         let deadline = context.deadline;
         let stage = Mutex::new(Stage { context: Some(context), watch: Watch::Nobody });
-        Ok(Self { shared: shared.clone(), claim, stop, reports, deadline, stage })
+        let span = tracing::info_span!(
+            "attempt",
+            run = %run.id,
+            workflow = %run.workflow,
+            webhook = %run.webhook_id,
+            attempt = run.attempt
+        );
+        Ok(Self { shared: shared.clone(), claim, stop, reports, deadline, span, stage })
     }
 
     /// Executes it as tasks of the present runtime and says what to record.
@@ -95,10 +105,11 @@ impl Attempt {
         let executed = self.begin_watch()?;
         let attempt = self.clone();
         tokio::spawn(async move {
-            let executed = AssertUnwindSafe(attempt.execute()).catch_unwind().await;
+            let executed =
+                AssertUnwindSafe(attempt.execute()).catch_unwind().instrument(attempt.span.clone()).await;
             attempt.ended(executed);
         });
-        Some(self.supervise(executed).await)
+        Some(self.supervise(executed).instrument(self.span.clone()).await)
     }
 
     /// Records how it went, and makes room for another.
@@ -224,14 +235,15 @@ impl Attempt {
 
 impl Job for Attempt {
     fn run(self: Arc<Self>) {
-        let executed =
-            std::panic::catch_unwind(AssertUnwindSafe(|| self.shared.runtime.block_on(self.execute())));
+        let executed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            self.shared.runtime.block_on(self.execute().instrument(self.span.clone()))
+        }));
         self.ended(executed);
     }
 
     async fn watch(self: Arc<Self>) {
         if let Some(executed) = self.begin_watch() {
-            let outcome = self.supervise(executed).await;
+            let outcome = self.supervise(executed).instrument(self.span.clone()).await;
             self.settle(outcome);
         }
     }

@@ -43,7 +43,9 @@ pub(super) async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), 
     for (settlement, settled) in batch.iter().zip(settled) {
         match settled {
             Settled::Applied(run) => {
-                tracing::debug!(run = %run.id, attempt = run.attempt, state = run.state.as_str(), "attempt settled");
+                let (workflow, webhook, attempt) = (&run.workflow, run.webhook_id, run.attempt);
+                let span = tracing::info_span!("settle", run = %run.id, %workflow, %webhook, attempt);
+                span.in_scope(|| tracing::debug!(state = run.state.as_str(), "attempt settled"));
             }
             Settled::Stale => {
                 tracing::warn!(run = %settlement.run, "an attempt had lost its lease; its outcome was dropped");
