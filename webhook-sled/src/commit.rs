@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sled::{Batch, IVec};
+use sled::IVec;
 use tokio::time::Instant;
 use webhook_core::id::{DeliveryId, RunId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::StoreError;
 
-use crate::keys::{self, KeyPlace};
+use crate::keys;
 use crate::operation::Reply;
-use crate::record::{Encoded, KeyRecord};
+use crate::record::Encoded;
+use crate::window::Write;
 
 /// What a change must survive before it is acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,8 @@ pub(crate) struct Group {
     pub(crate) level: Level,
     /// The number of the newest batch in it.
     pub(crate) number: u64,
+    /// Its batches, as they are written to the journal.
+    pub(crate) frames: Vec<u8>,
     /// Runs that may be claimed from then on.
     pub(crate) admitted: Vec<RunId>,
     /// Runs whose state changed, as they are now.
@@ -53,6 +56,28 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Whether somebody waits for it.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.level > Level::None
+    }
+
+    /// Takes what came after this.
+    pub(crate) fn extend(&mut self, later: Self) {
+        self.level = self.level.max(later.level);
+        self.number = later.number;
+        self.wakes_deliveries |= later.wakes_deliveries;
+        if self.frames.is_empty() {
+            self.frames = later.frames;
+        } else {
+            self.frames.extend(later.frames);
+        }
+        self.admitted.extend(later.admitted);
+        self.published.extend(later.published);
+        self.written.extend(later.written);
+        self.flushed.extend(later.flushed);
+        self.synced.extend(later.synced);
+    }
+
     /// Answers a caller once the change has this level.
     pub(crate) fn when(&mut self, level: Level, acknowledgement: Acknowledgement) {
         self.level = self.level.max(level);
@@ -67,11 +92,10 @@ impl Group {
 /// Changes that are written together, while they are gathered.
 #[derive(Default)]
 pub(crate) struct Change {
-    pub(crate) batch: Batch,
+    pub(crate) writes: Vec<Write>,
     /// About how much is in it.
     pub(crate) bytes: usize,
-    /// Idempotency keys and deliveries in it, which the database does not show yet.
-    pub(crate) keys: HashMap<KeyPlace, KeyRecord>,
+    /// Deliveries in it, which the database does not show yet.
     pub(crate) deliveries: HashMap<DeliveryId, Delivery>,
     /// Deliveries in it that are pending, and when they are due.
     pub(crate) due: Vec<(RunId, DeliveryId, Instant)>,
@@ -80,30 +104,42 @@ pub(crate) struct Change {
 
 impl Change {
     pub(crate) fn insert(&mut self, key: impl Into<IVec>, value: impl Into<IVec>) {
-        let (key, value) = (key.into(), value.into());
-        self.bytes += key.len() + value.len();
-        self.batch.insert(key, value);
+        self.write(Write { key: key.into(), value: Some(value.into()), fresh: false });
+    }
+
+    /// Inserts what was never there under this key. If it is removed again soon, the database need not know.
+    pub(crate) fn insert_fresh(&mut self, key: impl Into<IVec>, value: impl Into<IVec>) {
+        self.write(Write { key: key.into(), value: Some(value.into()), fresh: true });
     }
 
     pub(crate) fn remove(&mut self, key: impl Into<IVec>) {
-        let key = key.into();
-        self.bytes += key.len();
-        self.batch.remove(key);
+        self.write(Write { key: key.into(), value: None, fresh: false });
+    }
+
+    fn write(&mut self, write: Write) {
+        self.bytes += write.bytes();
+        self.writes.push(write);
     }
 
     /// Inserts a record that had `old_tails` further values. Answers how many it has now.
     pub(crate) fn insert_record(&mut self, key: &[u8], record: Encoded, old_tails: u16) -> u16 {
-        let mut count = 0;
-        for tail in record.tails {
-            self.insert(keys::tail(key, count), tail);
-            count += 1;
-        }
-        (count..old_tails).for_each(|number| self.remove(keys::tail(key, number)));
+        let count = self.insert_tails(key, record.tails, old_tails);
         self.insert(key, record.head);
         count
     }
 
+    /// Inserts the further values of a record that had `old` ones. Answers how many it has now.
+    pub(crate) fn insert_tails(&mut self, key: &[u8], tails: Vec<Vec<u8>>, old: u16) -> u16 {
+        let mut count = 0;
+        for tail in tails {
+            self.insert(keys::tail(key, count), tail);
+            count += 1;
+        }
+        (count..old).for_each(|number| self.remove(keys::tail(key, number)));
+        count
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes == 0 && self.group.level == Level::None && self.group.written.is_empty()
+        self.writes.is_empty() && self.group.level == Level::None && self.group.written.is_empty()
     }
 }

@@ -1,17 +1,22 @@
 //! Opening sled so that a crash at any moment leaves a folder that opens, and damage is a typed error.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::error::{OpenError, panic_text};
+use crate::journal::Journal;
 use crate::keys;
 use crate::marker::{Content, FORMAT, Marker, NAME};
 use crate::record::{decode_number, encode_number};
+use crate::shared::lock;
+use crate::window::Window;
 
 /// The folder within the store's folder that is sled's.
 const SLED: &str = "sled";
@@ -23,6 +28,7 @@ const UNFINISHED: &str = "sled.unfinished";
 pub(crate) struct Folder {
     path: PathBuf,
     pub(crate) marker: Marker,
+    journal: Mutex<Journal>,
     cache_bytes: u64,
 }
 
@@ -34,7 +40,8 @@ impl Folder {
             make(path).map_err(OpenError::io(path))?;
         }
         let (marker, content) = Marker::lock(path)?;
-        let folder = Self { path: path.to_owned(), marker, cache_bytes };
+        let journal = Mutex::new(Journal::open(path).map_err(OpenError::io(path))?);
+        let folder = Self { path: path.to_owned(), marker, journal, cache_bytes };
         let database = match content {
             Content::Unfinished => {
                 let database = folder.finish()?;
@@ -50,19 +57,67 @@ impl Folder {
                     return Err(OpenError::damaged(path, "its database is missing or empty"));
                 }
                 let database = folder.reopen()?;
+                folder.replay(&database)?;
                 folder.check_complete(&database, acknowledged)?;
+                folder.upgrade(&database)?;
                 database
             }
         };
+        folder.journal().empty().map_err(OpenError::io(path))?;
         Ok((folder, database))
     }
 
+    /// Opens the database anew, which was closed, with all that was changed before.
+    pub(crate) fn recover(&self) -> Result<sled::Db, OpenError> {
+        let database = self.reopen()?;
+        self.replay(&database)?;
+        self.journal().empty().map_err(OpenError::io(&self.path))?;
+        Ok(database)
+    }
+
+    /// The journal, which the flusher writes.
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    /// Takes to the database what only the journal has.
+    fn replay(&self, database: &sled::Db) -> Result<(), OpenError> {
+        let io = OpenError::io(&self.path);
+        let mut batches = VecDeque::from(self.journal().after(self.batch_number(database)?).map_err(&io)?);
+        let log = File::open(self.sled().join("db")).map_err(&io)?;
+        while let Some(window) = Window::of(&mut batches) {
+            let apply = || -> Result<(), OpenError> {
+                let from_sled = |error| OpenError::from_sled(&self.path, error);
+                let placed =
+                    window.place(database).map_err(|error| OpenError::from_store(&self.path, error))?;
+                database.apply_batch(placed.batch).map_err(from_sled)?;
+                database.flush().map_err(from_sled)?;
+                log.sync_data().map_err(&io)
+            };
+            catch_unwind(AssertUnwindSafe(apply))
+                .map_err(|panic| OpenError::damaged(&self.path, panic_text(&*panic)))??;
+        }
+        Ok(())
+    }
+
+    /// Marks a folder of an earlier format as one of the present format, which holds what it has as it is. From then
+    /// on, earlier versions refuse it.
+    fn upgrade(&self, database: &sled::Db) -> Result<(), OpenError> {
+        let from_sled = |error| OpenError::from_sled(&self.path, error);
+        if self.number(database, keys::FORMAT)? != Some(u64::from(FORMAT)) {
+            self.marker.upgrade().map_err(OpenError::io(&self.path))?;
+            database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT))).map_err(from_sled)?;
+            database.flush().map_err(from_sled)?;
+        }
+        Ok(())
+    }
+
     /// Opens the database, which is there.
-    pub(crate) fn reopen(&self) -> Result<sled::Db, OpenError> {
+    fn reopen(&self) -> Result<sled::Db, OpenError> {
         remove_torn_snapshots(&self.sled()).map_err(OpenError::io(&self.path))?;
         let database = self.start(&self.sled())?;
         match self.number(&database, keys::FORMAT)? {
-            Some(found) if found == u64::from(FORMAT) => Ok(database),
+            Some(found) if (1..=u64::from(FORMAT)).contains(&found) => Ok(database),
             Some(found) => {
                 let found = u32::try_from(found).unwrap_or(u32::MAX);
                 Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT })

@@ -1,4 +1,4 @@
-//! The thread that makes groups of changes durable and answers those who wait for it.
+//! The thread that writes the journal, makes it durable, and answers those who wait for that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,15 +8,18 @@ use std::{io, mem};
 use crate::commit::{Group, Level};
 use crate::database::Folder;
 use crate::error::panic_text;
+use crate::journal::Journal;
 use crate::options::Durability;
 use crate::shared::{Failure, Shared, lock};
 
-/// Hands groups to the thread, one at a time: while one is made durable, the next is gathered and written, and no
-/// more than that. So sled never reuses a part of its log whose content was moved to a place that is not synced.
+/// Hands groups to the thread. What comes while one is made durable becomes one group, and is next.
 pub(crate) struct Flusher {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// How many bytes of groups may wait.
+const MOST_WAITING: usize = 1 << 20;
 
 #[derive(Default)]
 struct Desk {
@@ -41,25 +44,46 @@ impl Flusher {
         Ok(Self { desk, thread: Some(thread) })
     }
 
-    /// Hands over a group, once the one before it is durable.
+    /// Hands over a group. One that nobody waits for goes along with the next.
     pub(crate) fn submit(&self, group: Group) {
-        let idle = |state: &mut DeskState| state.busy || state.group.is_some();
+        let full = |state: &mut DeskState| {
+            state
+                .group
+                .as_ref()
+                .is_some_and(|waiting| waiting.frames.len() > MOST_WAITING && waiting.is_urgent())
+        };
         let state = lock(&self.desk.state);
-        let mut state = self.desk.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        state.group = Some(group);
-        self.desk.changed.notify_all();
+        let mut state = self.desk.changed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        let is_urgent = group.is_urgent();
+        match &mut state.group {
+            Some(waiting) => waiting.extend(group),
+            none => *none = Some(group),
+        }
+        if is_urgent && !state.busy {
+            self.desk.changed.notify_all();
+        }
     }
 
+    /// Whether everything that somebody waits for is durable.
     pub(crate) fn is_idle(&self) -> bool {
-        let state = lock(&self.desk.state);
-        !state.busy && state.group.is_none()
+        lock(&self.desk.state).is_idle()
     }
 
-    /// Waits until everything that was handed over is durable.
+    /// Waits until everything that somebody waits for is durable.
     pub(crate) fn wait_idle(&self) {
-        let busy = |state: &mut DeskState| state.busy || state.group.is_some();
         let state = lock(&self.desk.state);
-        drop(self.desk.changed.wait_while(state, busy));
+        drop(self.desk.changed.wait_while(state, |state| !state.is_idle()));
+    }
+
+    /// Forgets what nobody waits for.
+    pub(crate) fn forget(&self) {
+        lock(&self.desk.state).group = None;
+    }
+}
+
+impl DeskState {
+    fn is_idle(&self) -> bool {
+        !self.busy && !self.group.as_ref().is_some_and(Group::is_urgent)
     }
 }
 
@@ -88,24 +112,29 @@ impl Desk {
     }
 
     fn next(&self) -> Option<Group> {
-        let idle = |state: &mut DeskState| state.group.is_none() && !state.closed;
+        let idle =
+            |state: &mut DeskState| !state.group.as_ref().is_some_and(Group::is_urgent) && !state.closed;
         let state = lock(&self.state);
         let mut state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        state.busy = state.group.is_some();
-        state.group.take()
+        let group = state.group.take_if(|group| group.is_urgent());
+        state.busy = group.is_some();
+        group
     }
 }
 
 /// Makes a group durable and answers, or fails it.
 fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
-    if let Err(failure) = flush(shared) {
+    let mut journal = folder.journal();
+    if let Err(failure) = write(shared, &mut journal, &group) {
         return fail(shared, group, failure);
     }
     mem::take(&mut group.flushed).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
-    let must_sync = group.level == Level::Synced && shared.options.durability == Durability::Power;
-    if must_sync && let Err(failure) = sync(shared, folder, group.number) {
+    if group.level == Level::Synced
+        && let Err(failure) = sync(shared, folder, &mut journal, group.number)
+    {
         return fail(shared, group, failure);
     }
+    drop(journal);
     {
         let mut runs = shared.runs();
         group.admitted.iter().for_each(|run| runs.live.commit(*run));
@@ -135,23 +164,41 @@ pub(crate) fn fail(shared: &Shared, group: Group, failure: Failure) {
     waiting.for_each(|acknowledge| acknowledge(Err(failure.error())));
 }
 
-/// Makes sled write what it holds in memory, so that it survives the process.
-fn flush(shared: &Shared) -> Result<(), Failure> {
-    // An error that sled met in the background concerns these changes as well.
+/// Appends a group to the journal, so that it survives the process.
+fn write(shared: &Shared, journal: &mut Journal, group: &Group) -> Result<(), Failure> {
+    // An error that was met in the background concerns these changes as well.
     if let Some(failure) = shared.condition.failure() {
         return Err(failure);
     }
-    let database = shared.database.read().unwrap_or_else(PoisonError::into_inner);
-    let Some(database) = &*database else { return Ok(()) };
-    Failure::of_writing(|| database.flush()).map(|_| ())
+    if group.frames.is_empty() {
+        return Ok(());
+    }
+    if let Some(number) = journal.must_be_durable() {
+        shared.backlog.wait_durable(number)?;
+        sync_journal(shared, journal)?;
+        shared.backlog.want_durable(journal.turn());
+    }
+    Failure::of_writing(|| {
+        shared.disk.before_write()?;
+        Ok(journal.append(&group.frames, group.number)?)
+    })
 }
 
-/// Waits for the disk. After an error nobody knows what is on it, and trying again would not tell.
-fn sync(shared: &Shared, folder: &Folder, number: u64) -> Result<(), Failure> {
-    let failed = |reason: &str, error: io::Error| Failure {
-        reason: format!("{reason}: {error}; restart to go on with what is on the disk"),
-        is_full: false,
-    };
-    shared.disk.sync().map_err(|error| failed("the disk did not confirm a write", error))?;
-    folder.marker.acknowledge(number).map_err(|error| failed("the store's marker cannot be written", error))
+/// Waits for the disk.
+fn sync(shared: &Shared, folder: &Folder, journal: &mut Journal, number: u64) -> Result<(), Failure> {
+    if shared.options.durability != Durability::Power || !journal.is_dirty {
+        return Ok(());
+    }
+    sync_journal(shared, journal)?;
+    let noted = folder.marker.acknowledge(number);
+    noted.map_err(|error| Failure::of_sync("the store's marker cannot be written", &error))
+}
+
+fn sync_journal(shared: &Shared, journal: &mut Journal) -> Result<(), Failure> {
+    if shared.options.durability == Durability::Power && journal.is_dirty {
+        let synced = shared.disk.sync_journal(&journal.file());
+        synced.map_err(|error| Failure::of_sync("the disk did not confirm a write", &error))?;
+        journal.is_dirty = false;
+    }
+    Ok(())
 }

@@ -8,11 +8,11 @@
 //! | `n` | number of the last batch |
 //! | `w`\|webhook | webhook |
 //! | `u`\|webhook | when it was last used |
-//! | `l`\|run | live run |
+//! | `l`\|run | live runs of one span |
 //! | `c`\|fence | what claiming changed of some live runs; the fence is the first one's |
-//! | `r`\|run | ended run |
-//! | `y`\|workflow\|state\|run | ended runs to list |
-//! | `h`\|webhook\|state\|run | ended runs to list and to prune: when they ended |
+//! | `r`\|run | ended runs of one span, webhook, workflow and state |
+//! | `y`\|workflow\|state\|run | where ended runs are, to list them |
+//! | `h`\|webhook\|state\|run | where ended runs are, to list and to prune them: when the first of them ended |
 //! | `k`\|webhook\|SHA-256 of key | idempotency key |
 //! | `x`\|expiry\|webhook\|SHA-256 of key | idempotency keys to prune |
 //! | `e`\|run | until when its idempotency key is kept |
@@ -21,6 +21,10 @@
 //! | `o`\|delivery | its run and due time, while it is pending |
 //! | `g`\|run\|offset | part of a run's log |
 //! | `t`\|key\|number | the rest of a record that is too large for one value |
+//!
+//! A value of `l` or `r` holds several runs, and its key names the oldest of them. They are of one span: their ids
+//! begin with the same 44 bits of time, which are 16 ms. So a run is found by reading the values of its span. The
+//! first format had a value for each run.
 
 use sha2::{Digest, Sha256};
 use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
@@ -50,6 +54,29 @@ pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
     let mut key = [kind; 17];
     key[1..].copy_from_slice(id);
     key
+}
+
+/// How a run's id begins: the 16 ms in which it was made.
+pub(crate) type Span = [u8; 6];
+
+pub(crate) fn span(run: RunId) -> Span {
+    let [a, b, c, d, e, f, ..] = *run.as_bytes();
+    [a, b, c, d, e, f & 0xf0]
+}
+
+/// The first and the last key that runs of a span can have.
+pub(crate) fn of_span(kind: u8, span: Span) -> ([u8; 17], [u8; 17]) {
+    let (mut first, mut last) = ([0; 16], [0xff; 16]);
+    first[..6].copy_from_slice(&span);
+    last[..6].copy_from_slice(&span);
+    last[5] |= 0x0f;
+    (by_id(kind, &first), by_id(kind, &last))
+}
+
+/// The greatest id that the span of this one can have.
+pub(crate) fn last_of_span(id: [u8; 16]) -> RunId {
+    let (_, [_, last @ ..]) = of_span(ENDED, span(RunId::from_bytes(id)));
+    RunId::from_bytes(last)
 }
 
 /// The id at the end of a key.
@@ -128,8 +155,13 @@ pub(crate) fn parse_expiry(key: &[u8]) -> Option<(u64, KeyPlace)> {
     Some((u64::from_be_bytes(*expires), place.try_into().ok()?))
 }
 
+/// The state with this number.
+pub(crate) fn state_of_byte(byte: u8) -> Option<RunState> {
+    RunState::ALL.into_iter().find(|state| state_byte(*state) == byte)
+}
+
 /// Numbers never change their meaning; a new state gets a new one.
-fn state_byte(state: RunState) -> u8 {
+pub(crate) fn state_byte(state: RunState) -> u8 {
     match state {
         RunState::Queued => 0,
         RunState::Running => 1,

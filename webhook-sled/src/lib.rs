@@ -22,18 +22,25 @@
 //! # How it works
 //!
 //! Webhooks and the runs that have not ended are in memory as well as on disk, so looking up a token and claiming
-//! a run read nothing. One thread decides every change, in the order of arrival, and writes it as one atomic
-//! batch. A second thread makes batches durable: it flushes sled, syncs sled's log file through a descriptor of
-//! its own (sled 0.34 does not do that by itself on Linux), and only then answers all who wait. While it does so,
-//! the next batch fills, so many callers share one sync.
+//! a run read nothing. One thread decides every change, in the order of arrival. A second one appends what was
+//! decided to a journal, syncs it, and only then answers all who wait; while it does so, the next group gathers, so
+//! many callers share one sync. A third one takes the journal's content to sled, many changes at once, and what was
+//! queued and has ended meanwhile only in its last form. When the store is opened, sled gets what only the
+//! journal has.
 //!
-//! No value is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 20 values) to a
-//! file of its own that it never syncs; larger records are split.
+//! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share one. No value
+//! is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 20 values) to a file of its
+//! own that it never syncs; larger records are split. sled is synced through a descriptor of its own (sled 0.34 does
+//! not do that by itself on Linux), before more than some 100 KB were written to it, because it reuses parts of its log
+//! without knowing what the disk has confirmed.
 
+mod backlog;
+mod block;
 mod commit;
 mod database;
 mod error;
 mod flusher;
+mod journal;
 mod keys;
 mod marker;
 mod operation;
@@ -43,11 +50,13 @@ mod prune;
 mod read;
 mod record;
 mod restore;
+mod run_record;
 mod shared;
 mod store;
 #[doc(hidden)]
 pub mod testing;
 mod webhooks;
+mod window;
 mod writer;
 
 pub use error::OpenError;

@@ -18,7 +18,7 @@ use crate::error::OpenError;
 
 pub(crate) const NAME: &str = "webhook-store";
 /// The newest format that is understood.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// How long a lock that is taken is waited for. A process that is killed while it starts a program leaves its lock to
 /// the child that is to become that program, for the moment until it does.
@@ -79,6 +79,12 @@ impl Marker {
         File::open(folder)?.sync_all()
     }
 
+    /// Says, durably, that the folder has the newest format.
+    pub(crate) fn upgrade(&self) -> io::Result<()> {
+        self.file.write_all_at(&sector(&format!("{TITLE}{FORMAT}")), 0)?;
+        self.file.sync_data()
+    }
+
     /// Notes the number of the newest batch that is durable.
     pub(crate) fn acknowledge(&self, number: u64) -> io::Result<()> {
         self.file.write_all_at(&acknowledgement(number), SECTOR as u64 * (1 + number % 2))
@@ -97,7 +103,7 @@ fn parse(bytes: &[u8]) -> Result<Content, Problem> {
     let mut lines = bytes.chunks(SECTOR).map(|line| str::from_utf8(line).map(str::trim_end));
     let format = lines.next().and_then(Result::ok).and_then(|line| line.strip_prefix(TITLE)?.parse().ok());
     match format {
-        Some(FORMAT) => {}
+        Some(1..=FORMAT) => {}
         Some(newer) if newer > FORMAT => return Err(Problem::Newer(newer)),
         _ => return Err(Problem::Damaged),
     }
@@ -162,11 +168,11 @@ mod tests {
     #[test]
     fn garbage_and_newer_formats_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut newer = sector("webhook store, format 2").to_vec();
+        let mut newer = sector("webhook store, format 3").to_vec();
         for (bytes, is_newer) in [(&b"garbage"[..], false), (&[0xff; 2_000], false), (&newer, true)] {
             std::fs::write(folder.path().join(NAME), bytes).unwrap();
             let error = Marker::lock(folder.path()).unwrap_err();
-            assert_eq!(matches!(error, OpenError::NewerFormat { found: 2, .. }), is_newer, "{error}");
+            assert_eq!(matches!(error, OpenError::NewerFormat { found: 3, .. }), is_newer, "{error}");
             assert_eq!(matches!(error, OpenError::Damaged { .. }), !is_newer, "{error}");
         }
         newer.truncate(10);

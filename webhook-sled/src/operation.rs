@@ -12,6 +12,7 @@ use webhook_core::store::{
 use webhook_core::webhook::Webhook;
 
 use crate::prune::{ExpiredKey, Removal};
+use crate::record::Encoded;
 
 /// Where the answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -22,7 +23,8 @@ pub(crate) enum Operation {
     UpdateWebhook(Box<Webhook>, u64, Reply<()>),
     DeleteWebhook(WebhookId, SystemTime, Reply<Vec<RunId>>),
     RecordUse(Vec<(WebhookId, SystemTime)>, Reply<()>),
-    Enqueue(Box<Enqueue>, Instant, Reply<Enqueued>),
+    /// With the run's record, so that the writer need not make it.
+    Enqueue(Box<Enqueue>, Encoded, Instant, Reply<Enqueued>),
     Claim(ClaimRequest, Instant, Reply<Vec<Claim>>),
     Settle(Vec<Settlement>, Instant, Reply<Vec<Settled>>),
     Cancel(RunId, SystemTime, Reply<Cancelled>),
@@ -40,7 +42,7 @@ impl Operation {
             Self::CreateWebhook(_, reply) | Self::UpdateWebhook(_, _, reply) => drop(reply.send(Err(error))),
             Self::DeleteWebhook(_, _, reply) => drop(reply.send(Err(error))),
             Self::RecordUse(_, reply) | Self::AppendLog(_, _, _, reply) => drop(reply.send(Err(error))),
-            Self::Enqueue(_, _, reply) => drop(reply.send(Err(error))),
+            Self::Enqueue(_, _, _, reply) => drop(reply.send(Err(error))),
             Self::Claim(_, _, reply) => drop(reply.send(Err(error))),
             Self::Settle(_, _, reply) => drop(reply.send(Err(error))),
             Self::Cancel(_, _, reply) => drop(reply.send(Err(error))),

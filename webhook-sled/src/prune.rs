@@ -7,10 +7,11 @@ use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{PruneRequest, StoreError};
 
+use crate::block;
 use crate::error::store_error;
 use crate::keys::{self, KeyPlace};
 use crate::read::{self, Newest};
-use crate::record::{decode_number, encode_number, tail_count};
+use crate::record::{decode_number, tail_count};
 use crate::shared::Shared;
 
 /// A run to remove, with the keys of everything that belongs to it.
@@ -64,31 +65,51 @@ fn past_of_webhook(
     let now = u64::try_from(to_milliseconds(request.now)).unwrap_or(0);
     for index in indexes {
         for entry in tree.scan_prefix(index) {
-            let (key, end) = entry.map_err(store_error)?;
-            let Some(run) = keys::last_id(&key).map(RunId::from_bytes) else { continue };
-            let is_too_many = newest_too_many.is_some_and(|newest| run <= newest);
-            if past.len() > request.limit || !is_too_many && newest_gone.is_none_or(|gone| age(run) > gone) {
+            let (key, first_end) = entry.map_err(store_error)?;
+            let Some(first) = keys::last_id(&key).map(RunId::from_bytes) else { continue };
+            let too_many = |run: RunId| newest_too_many.is_some_and(|newest| run <= newest);
+            if past.len() > request.limit
+                || !too_many(first) && newest_gone.is_none_or(|gone| age(first) > gone)
+            {
                 // All that follow are younger.
                 break;
             }
-            let is_past = is_too_many || decode_number(&end)? <= newest_gone.unwrap_or(0);
-            if is_past && !shared.outbox().has_pending(run) && !key_is_kept(tree, run, now)? {
-                past.push(run);
+            if !too_many(first) && decode_number(&first_end)? > newest_gone.unwrap_or(0) {
+                continue;
+            }
+            let Some(block) = block::named(tree, keys::ENDED, first)? else { continue };
+            for run in block.runs(tree)? {
+                let is_past = too_many(run.id) || newest_gone.is_some_and(|gone| end_of(&run) <= gone);
+                if is_past && !shared.outbox().has_pending(run.id) && !key_is_kept(tree, run.id, now)? {
+                    past.push(run.id);
+                }
             }
         }
     }
     Ok(())
 }
 
+/// When a run ended, in milliseconds.
+fn end_of(run: &Run) -> u64 {
+    u64::try_from(to_milliseconds(run.finished_at.unwrap_or(run.queued_at))).unwrap_or(0)
+}
+
 /// The newest run that is one too many when so many are kept. All older ones are too many as well.
 fn nth_newest(tree: &Tree, indexes: &[Vec<u8>], keep: u64) -> Result<Option<RunId>, StoreError> {
     let mut newest = Newest::new(indexes.iter().map(|index| read::older(tree, index, None)))?;
-    for _ in 0..keep {
-        if newest.next()?.is_none() {
-            return Ok(None);
+    let mut left = usize::try_from(keep).unwrap_or(usize::MAX);
+    while let Some(blocks) = newest.next_span(tree)? {
+        let mut ids = Vec::new();
+        for block in blocks {
+            ids.extend(block.ids()?);
         }
+        if left < ids.len() {
+            ids.sort_unstable();
+            return Ok(Some(ids[ids.len() - 1 - left]));
+        }
+        left -= ids.len();
     }
-    newest.next()
+    Ok(None)
 }
 
 /// Whether the idempotency key of a run is still to find it.
@@ -105,12 +126,10 @@ fn age(run: RunId) -> u64 {
 
 /// Everything that belongs to a run.
 pub(crate) fn removal(tree: &Tree, id: RunId) -> Result<Option<Removal>, StoreError> {
+    let Some(block) = block::find(tree, keys::ENDED, id)? else { return Ok(None) };
     let record = keys::by_id(keys::ENDED, id.as_bytes());
-    let Some(head) = tree.get(record).map_err(store_error)? else { return Ok(None) };
-    let run: Run = read::read(tree, &record, &head)?;
     let mut keys = vec![record.to_vec()];
-    keys.extend((0..tail_count(&head)?).map(|number| keys::tail(&record, number)));
-    keys.extend(index_entries(&run).into_iter().map(|(key, _)| key));
+    keys.extend((0..block.tails()).map(|number| keys::tail(&record, number)));
     let kept = keys::by_id(keys::KEPT, id.as_bytes());
     if tree.contains_key(kept).map_err(store_error)? {
         keys.push(kept.to_vec());
@@ -126,15 +145,6 @@ pub(crate) fn removal(tree: &Tree, id: RunId) -> Result<Option<Removal>, StoreEr
         keys.push(key.to_vec());
     }
     Ok(Some(Removal { run: id, keys }))
-}
-
-/// Where an ended run is indexed: by workflow, and by webhook together with when it ended.
-pub(crate) fn index_entries(run: &Run) -> [(Vec<u8>, Vec<u8>); 2] {
-    let of_workflow = keys::ended(keys::BY_WORKFLOW, &keys::workflow(&run.workflow), run.state);
-    let of_webhook = keys::ended(keys::BY_WEBHOOK, run.webhook_id.as_bytes(), run.state);
-    let end = u64::try_from(to_milliseconds(run.finished_at.unwrap_or(run.queued_at))).unwrap_or(0);
-    let with_id = |prefix: Vec<u8>| [&prefix[..], run.id.as_bytes()].concat();
-    [(with_id(of_workflow), Vec::new()), (with_id(of_webhook), encode_number(end).to_vec())]
 }
 
 /// Idempotency keys past their time, at most `limit`.

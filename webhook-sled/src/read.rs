@@ -1,5 +1,6 @@
 //! Reading records from the database. Everything here may read the disk.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{LogPart, RunQuery, StoreError};
 
+use crate::block::{self, Block};
 use crate::error::store_error;
 use crate::keys;
 use crate::record::{damaged, decode, tail_count};
@@ -23,30 +25,43 @@ pub(crate) fn record<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Opt
 
 /// The record with this first value.
 pub(crate) fn read<T: DeserializeOwned>(tree: &Tree, key: &[u8], head: &IVec) -> Result<T, StoreError> {
-    let tail = |number| {
-        let value = tree.get(keys::tail(key, number)).map_err(store_error)?;
-        value.ok_or_else(|| damaged("a part of a record is missing"))
-    };
-    let tails: Vec<IVec> = (0..tail_count(head)?).map(tail).collect::<Result<_, _>>()?;
-    decode(head, &tails)
+    if tail_count(head)? == 0 { decode(head) } else { decode(&whole(tree, key, head)?) }
+}
+
+/// All of a value of which this is the first part.
+pub(crate) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> Result<Vec<u8>, StoreError> {
+    let mut whole = head.to_vec();
+    for number in 0..tail_count(head)? {
+        let tail = tree.get(keys::tail(key, number)).map_err(store_error)?;
+        whole.extend_from_slice(&tail.ok_or_else(|| damaged("a part of a record is missing"))?);
+    }
+    Ok(whole)
 }
 
 /// A run that has ended.
 pub(crate) fn ended_run(tree: &Tree, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
-    record(tree, &keys::by_id(keys::ENDED, id.as_bytes())).map(|run| run.map(Arc::new))
+    let Some(block) = block::find(tree, keys::ENDED, id)? else { return Ok(None) };
+    Ok(block.runs(tree)?.into_iter().find(|run| run.id == id).map(Arc::new))
 }
 
 /// The newest ended runs that a query asks for, at most `limit`, newest first.
 pub(crate) fn list_ended(tree: &Tree, query: &RunQuery, limit: usize) -> Result<Vec<Arc<Run>>, StoreError> {
-    let mut runs = Vec::new();
     let prefixes = prefixes(tree, query)?;
     let mut newest = Newest::new(prefixes.iter().map(|prefix| older(tree, prefix, query.before)))?;
-    while runs.len() < limit {
-        let Some(id) = newest.next()? else { break };
-        // A run that was pruned since its index entry was read is gone.
-        runs.extend(ended_run(tree, id)?.filter(|run| query.matches(run)));
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(blocks) = newest.next_span(tree)? else { break };
+        let mut runs = Vec::new();
+        for block in blocks {
+            runs.extend(block.runs(tree)?);
+        }
+        let is_older = |run: &Run| query.before.is_none_or(|before| run.id < before);
+        runs.retain(|run| is_older(run) && query.matches(run));
+        runs.sort_unstable_by_key(|run| Reverse(run.id));
+        found.extend(runs.into_iter().map(Arc::new));
     }
-    Ok(runs)
+    found.truncate(limit);
+    Ok(found)
 }
 
 /// Where the ended runs that a query asks for are indexed.
@@ -91,7 +106,7 @@ pub(crate) fn older(tree: &Tree, prefix: &[u8], before: Option<RunId>) -> sled::
     tree.range::<Vec<u8>, _>((start, end))
 }
 
-/// Goes through several indexes at once, newest first.
+/// Goes through several indexes at once, newest first, span by span: within one, runs lie in any order.
 pub(crate) struct Newest {
     indexes: Vec<sled::Iter>,
     heads: BinaryHeap<([u8; 16], usize)>,
@@ -104,10 +119,20 @@ impl Newest {
         Ok(newest)
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<RunId>, StoreError> {
-        let Some((id, place)) = self.heads.pop() else { return Ok(None) };
-        self.advance(place)?;
-        Ok(Some(RunId::from_bytes(id)))
+    /// The values with the ended runs of the newest span that is left.
+    pub(crate) fn next_span(&mut self, tree: &Tree) -> Result<Option<Vec<Block>>, StoreError> {
+        let Some((newest, _)) = self.heads.peek() else { return Ok(None) };
+        let span = keys::span(RunId::from_bytes(*newest));
+        let mut blocks = Vec::new();
+        while let Some((id, place)) = self.heads.peek().copied()
+            && keys::span(RunId::from_bytes(id)) == span
+        {
+            self.heads.pop();
+            self.advance(place)?;
+            // What was pruned since its index entry was read is gone.
+            blocks.extend(block::named(tree, keys::ENDED, RunId::from_bytes(id))?);
+        }
+        Ok(Some(blocks))
     }
 
     fn advance(&mut self, place: usize) -> Result<(), StoreError> {

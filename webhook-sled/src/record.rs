@@ -1,4 +1,5 @@
-//! How records become values: a version byte, the number of further parts, and JSON.
+//! How records become values: a version byte, the number of further parts, and JSON. Runs have a form of their own,
+//! see [`run_record`](crate::run_record); the first format had them as JSON too.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,14 +11,16 @@ use webhook_core::id::RunId;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::StoreError;
 
-/// The newest version of each record that is understood.
+/// The version of all records but runs.
 pub(crate) const VERSION: u8 = 1;
+/// The version of values that hold runs in their compact form.
+pub(crate) const RUNS_VERSION: u8 = 2;
 
 /// The largest value. A page of sled holds up to some 20 values, and one of more than 128 KiB would go to a file
 /// that sled does not sync.
 pub(crate) const VALUE_BYTES: usize = 6_000;
 
-const HEADER_BYTES: usize = 3;
+pub(crate) const HEADER_BYTES: usize = 3;
 
 /// A record as values: the first one, and those that follow it when it is large.
 #[derive(Debug)]
@@ -31,44 +34,46 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Encoded, StoreError> {
     head.extend([VERSION, 0, 0]);
     serde_json::to_writer(&mut head, record)
         .map_err(|error| StoreError::unavailable_because("a record cannot be written as JSON", error))?;
-    if head.len() <= VALUE_BYTES {
-        return Ok(Encoded { head, tails: Vec::new() });
+    Encoded::split(head)
+}
+
+impl Encoded {
+    /// Splits a value, which begins with its header, into parts that are small enough.
+    pub(crate) fn split(mut head: Vec<u8>) -> Result<Self, StoreError> {
+        if head.len() <= VALUE_BYTES {
+            return Ok(Self { head, tails: Vec::new() });
+        }
+        let tails: Vec<Vec<u8>> = head[VALUE_BYTES..].chunks(VALUE_BYTES).map(<[u8]>::to_vec).collect();
+        head.truncate(VALUE_BYTES);
+        let count =
+            u16::try_from(tails.len()).map_err(|_| StoreError::unavailable("a record is too large"))?;
+        head[1..HEADER_BYTES].copy_from_slice(&count.to_be_bytes());
+        Ok(Self { head, tails })
     }
-    let tails: Vec<Vec<u8>> = head[VALUE_BYTES..].chunks(VALUE_BYTES).map(<[u8]>::to_vec).collect();
-    head.truncate(VALUE_BYTES);
-    let count = u16::try_from(tails.len()).map_err(|_| StoreError::unavailable("a record is too large"))?;
-    head[1..HEADER_BYTES].copy_from_slice(&count.to_be_bytes());
-    Ok(Encoded { head, tails })
 }
 
 /// How many values follow this first one.
 pub(crate) fn tail_count(head: &[u8]) -> Result<u16, StoreError> {
-    check_version(head)?;
+    check_version(head, RUNS_VERSION)?;
     match head.get(1..HEADER_BYTES) {
         Some(&[high, low]) => Ok(u16::from_be_bytes([high, low])),
         _ => Err(damaged("a record ends too early")),
     }
 }
 
-/// Reads a record whose first value was checked by [`tail_count`].
-pub(crate) fn decode<T: DeserializeOwned>(head: &[u8], tails: &[sled::IVec]) -> Result<T, StoreError> {
-    let first = head.get(HEADER_BYTES..).unwrap_or_default();
-    let read = if tails.is_empty() {
-        serde_json::from_slice(first)
-    } else {
-        let mut whole = first.to_vec();
-        tails.iter().for_each(|tail| whole.extend_from_slice(tail));
-        serde_json::from_slice(&whole)
-    };
-    read.map_err(|error| StoreError::corrupt("a record is not the JSON it should be", error))
+/// Reads a record that is JSON, all parts of it together.
+pub(crate) fn decode<T: DeserializeOwned>(whole: &[u8]) -> Result<T, StoreError> {
+    check_version(whole, VERSION)?;
+    serde_json::from_slice(whole.get(HEADER_BYTES..).unwrap_or_default())
+        .map_err(|error| StoreError::corrupt("a record is not the JSON it should be", error))
 }
 
-fn check_version(value: &[u8]) -> Result<(), StoreError> {
+fn check_version(value: &[u8], newest: u8) -> Result<(), StoreError> {
     match value.first() {
-        Some(&VERSION) => Ok(()),
-        Some(&found) if found > VERSION => {
-            Err(StoreError::NewerFormat { found: u32::from(found), known: u32::from(VERSION) })
+        Some(&found) if found > newest => {
+            Err(StoreError::NewerFormat { found: u32::from(found), known: u32::from(newest) })
         }
+        Some(1..) => Ok(()),
         _ => Err(damaged("a record has no version")),
     }
 }
@@ -127,7 +132,7 @@ pub(crate) fn encode_claims(runs: &[Arc<Run>]) -> Vec<u8> {
 }
 
 pub(crate) fn decode_claims(value: &[u8]) -> Result<Vec<ClaimRecord>, StoreError> {
-    check_version(value)?;
+    check_version(value, VERSION)?;
     let claims = value[1..].chunks(CLAIM_BYTES).map(|claim| {
         let claim: &[u8; CLAIM_BYTES] = claim.try_into().map_err(|_| damaged("claims end too early"))?;
         Ok(ClaimRecord {
@@ -159,7 +164,7 @@ impl KeyRecord {
     }
 
     pub(crate) fn decode(value: &[u8]) -> Result<Self, StoreError> {
-        check_version(value)?;
+        check_version(value, VERSION)?;
         let value: &[u8; 57] =
             value.try_into().map_err(|_| damaged("an idempotency key has not the right size"))?;
         let run = RunId::from_bytes(part(value, 1));
@@ -176,7 +181,7 @@ pub(crate) fn encode_pending(run: RunId, due: Option<SystemTime>) -> [u8; 25] {
 }
 
 pub(crate) fn decode_pending(value: &[u8]) -> Result<(RunId, SystemTime), StoreError> {
-    check_version(value)?;
+    check_version(value, VERSION)?;
     let value: &[u8; 25] =
         value.try_into().map_err(|_| damaged("a pending delivery has not the right size"))?;
     let due = from_milliseconds(i64::from_be_bytes(part(value, 17)));
@@ -190,7 +195,7 @@ pub(crate) fn encode_number(number: u64) -> [u8; 9] {
 }
 
 pub(crate) fn decode_number(value: &[u8]) -> Result<u64, StoreError> {
-    check_version(value)?;
+    check_version(value, VERSION)?;
     let value: &[u8; 9] = value.try_into().map_err(|_| damaged("a number has not the right size"))?;
     Ok(u64::from_be_bytes(part(value, 1)))
 }
@@ -239,17 +244,17 @@ mod tests {
         let encoded = encode(&text).unwrap();
         assert_eq!(usize::from(tail_count(&encoded.head).unwrap()), encoded.tails.len());
         assert!(encoded.tails.len() == 3 && encoded.tails.iter().all(|tail| tail.len() <= VALUE_BYTES));
-        let tails: Vec<sled::IVec> = encoded.tails.iter().map(|tail| tail.as_slice().into()).collect();
-        assert_eq!(decode::<String>(&encoded.head, &tails).unwrap(), text);
+        let whole = [encoded.head, encoded.tails.concat()].concat();
+        assert_eq!(decode::<String>(&whole).unwrap(), text);
     }
 
     #[test]
     fn other_versions_and_cut_values_are_typed_errors() {
-        assert!(matches!(tail_count(&[2, 0, 0]), Err(StoreError::NewerFormat { found: 2, known: 1 })));
+        assert!(matches!(tail_count(&[3, 0, 0]), Err(StoreError::NewerFormat { found: 3, known: 2 })));
         for value in [&[][..], &[0, 0, 0], &[1], &[1, 0]] {
             assert!(matches!(tail_count(value), Err(StoreError::Corrupt { .. })), "{value:?}");
         }
-        assert!(matches!(decode::<String>(&[1, 0, 0, b'"'], &[]), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(decode::<String>(&[1, 0, 0, b'"']), Err(StoreError::Corrupt { .. })));
         assert!(matches!(KeyRecord::decode(&[1, 2]), Err(StoreError::Corrupt { .. })));
         assert!(matches!(decode_pending(&[1, 2]), Err(StoreError::Corrupt { .. })));
         assert!(matches!(decode_number(&[9; 9]), Err(StoreError::NewerFormat { .. })));

@@ -13,11 +13,12 @@ use webhook_core::run::{Run, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
+use crate::block::Block;
 use crate::error::store_error;
 use crate::keys;
 use crate::outbox::{Outbox, after};
 use crate::read;
-use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending, tail_count};
+use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
 use crate::webhooks::Webhooks;
 
 /// What the store has in memory.
@@ -34,6 +35,8 @@ pub(crate) struct Restored {
     pub(crate) claims: Vec<IVec>,
     /// Runs that ended because their webhook was deleted while they ran.
     pub(crate) ended: Vec<Arc<Run>>,
+    /// No run that has ended is newer than this one.
+    pub(crate) newest_ended: Option<RunId>,
 }
 
 pub(crate) fn restore(tree: &Tree, now: SystemTime, instant: Instant) -> Result<Restored, StoreError> {
@@ -41,6 +44,8 @@ pub(crate) fn restore(tree: &Tree, now: SystemTime, instant: Instant) -> Result<
     read_webhooks(tree, &mut restored.webhooks)?;
     read_live_runs(tree, &mut restored, now, instant)?;
     read_pending_deliveries(tree, &mut restored.outbox, now, instant)?;
+    let newest = tree.scan_prefix([keys::ENDED]).next_back().transpose().map_err(store_error)?;
+    restored.newest_ended = newest.map(|(key, _)| id(&key).map(keys::last_of_span)).transpose()?;
     Ok(restored)
 }
 
@@ -75,21 +80,22 @@ fn read_live_runs(
     let mut orphans = BTreeSet::new();
     for entry in tree.scan_prefix([keys::LIVE]) {
         let (key, head) = entry.map_err(store_error)?;
-        let mut run: Run = read::read(tree, &key, &head)?;
-        if let Some(claim) = claims.get(&run.id) {
-            run = claim.apply(run);
+        let block = Block::new(key, head)?;
+        if block.tails() > 0 {
+            restored.tails.insert(block.first(), block.tails());
         }
-        let tails = tail_count(&head)?;
-        if tails > 0 {
-            restored.tails.insert(run.id, tails);
-        }
-        if restored.webhooks.get(run.webhook_id).is_none() {
-            orphans.insert(run.webhook_id);
-        }
-        let was_running = run.state == RunState::Running;
-        let run = restored.live.restore(run, now, instant);
-        if was_running {
-            restored.interrupted.push(run);
+        for mut run in block.runs(tree)? {
+            if let Some(claim) = claims.get(&run.id) {
+                run = claim.apply(run);
+            }
+            if restored.webhooks.get(run.webhook_id).is_none() {
+                orphans.insert(run.webhook_id);
+            }
+            let was_running = run.state == RunState::Running;
+            let run = restored.live.restore(run, now, instant);
+            if was_running {
+                restored.interrupted.push(run);
+            }
         }
     }
     for webhook in restored.webhooks.all() {

@@ -16,6 +16,7 @@ use webhook_core::live::LiveRuns;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{RunQuery, StoreError};
 
+use crate::backlog::Backlog;
 use crate::error::{is_full, panic_text};
 use crate::operation::Operation;
 use crate::options::SledOptions;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) runs_changed: Notify,
     pub(crate) deliveries_changed: Notify,
     pub(crate) queue: Queue,
+    pub(crate) backlog: Backlog,
     pub(crate) condition: Condition,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: SledOptions,
@@ -65,6 +67,11 @@ impl Runs {
     pub(crate) fn end(&mut self, run: Arc<Run>, before: Option<Arc<Run>>) {
         self.unsynced.insert(run.id, before);
         self.ending.insert(run.id, run);
+    }
+
+    /// The database has these ended runs now.
+    pub(crate) fn forget_ended(&mut self, ids: &[RunId]) {
+        ids.iter().for_each(|id| drop(self.ending.remove(id)));
     }
 
     /// The end of a run is durable.
@@ -107,6 +114,7 @@ impl Shared {
             runs_changed: Notify::new(),
             deliveries_changed: Notify::new(),
             queue: Queue::default(),
+            backlog: Backlog::default(),
             condition: Condition::default(),
             disk,
             options,
@@ -142,13 +150,17 @@ impl Shared {
         }
     }
 
-    /// Reads the database on a thread that may block.
+    /// Reads the database, with all that was acknowledged before, on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Self, &sled::Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.clone();
-        let reading = move || shared.with_tree(|tree| read(&shared, tree));
+        let newest = self.backlog.newest();
+        let reading = move || {
+            shared.backlog.wait_applied(newest).map_err(|failure| failure.error())?;
+            shared.with_tree(|tree| read(&shared, tree))
+        };
         match tokio::task::spawn_blocking(reading).await {
             Ok(answer) => answer,
             // sled asserts what it expects of its files.
@@ -280,6 +292,12 @@ impl Failure {
                 Err(Self { reason, is_full: false })
             }
         }
+    }
+
+    /// What a failed sync means: nobody knows what is on the disk, and trying again would not tell.
+    pub(crate) fn of_sync(reason: &str, error: &std::io::Error) -> Self {
+        let reason = format!("{reason}: {error}; restart to go on with what is on the disk");
+        Self { reason, is_full: false }
     }
 
     pub(crate) fn error(&self) -> StoreError {

@@ -20,6 +20,7 @@ use webhook_core::store::{
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
+use crate::backlog::Applier;
 use crate::database::Folder;
 use crate::error::OpenError;
 use crate::flusher::Flusher;
@@ -29,6 +30,7 @@ use crate::outbox::after;
 use crate::prune::{self, EXPIRED_AT_ONCE, STEP};
 use crate::read;
 use crate::restore::restore;
+use crate::run_record::encode_run;
 use crate::shared::Shared;
 use crate::testing::{Disk, FileDisk, WrapDisk};
 use crate::writer::Writer;
@@ -80,7 +82,8 @@ impl SledStore {
         let disk = wrap.into_iter().fold(disk, |disk, wrap| wrap(disk));
         let (folder, shared) = (Arc::new(folder), Arc::new(Shared::new(database, disk.into(), options)));
         let flusher = Flusher::start(shared.clone(), folder.clone()).map_err(&io)?;
-        let writer = Writer::new(shared.clone(), folder, flusher, restored, number);
+        let applier = Applier::start(shared.clone()).map_err(&io)?;
+        let writer = Writer::new(shared.clone(), folder, flusher, applier, restored, number);
         shared.condition.check().map_err(|error| OpenError::from_store(path, error))?;
         let thread = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.work());
         Ok(Self(Arc::new(Handle { shared, writer: Some(thread.map_err(io)?) })))
@@ -152,8 +155,8 @@ impl Store for SledStore {
     }
 
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
-        let instant = Instant::now();
-        self.ask(|reply| Operation::Enqueue(Box::new(request), instant, reply)).await
+        let (instant, record) = (Instant::now(), encode_run(&request.run)?);
+        self.ask(|reply| Operation::Enqueue(Box::new(request), record, instant, reply)).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {

@@ -18,16 +18,22 @@ pub trait Disk: Send + Sync {
     /// What the operating system says; nothing is known to be durable then.
     fn sync(&self) -> io::Result<()>;
 
+    /// Waits until what was written to this file of the journal survives the loss of power.
+    ///
+    /// # Errors
+    /// What the operating system says; nothing is known to be durable then.
+    fn sync_journal(&self, file: &File) -> io::Result<()>;
+
     /// How many bytes may still be written.
     ///
     /// # Errors
     /// What the operating system says.
     fn free_bytes(&self) -> io::Result<u64>;
 
-    /// Called before each batch is written.
+    /// Called before anything is written to the journal.
     ///
     /// # Errors
-    /// What writing the batch is to fail with.
+    /// What writing it is to fail with.
     fn before_write(&self) -> io::Result<()>;
 }
 
@@ -88,6 +94,10 @@ impl Disk for FileDisk {
     fn sync(&self) -> io::Result<()> {
         self.sync_blobs()?;
         self.log.sync_data()
+    }
+
+    fn sync_journal(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -1,6 +1,7 @@
 //! The thread that decides every change and writes it.
 
 mod deliveries;
+mod keys;
 mod log;
 mod runs;
 mod webhooks;
@@ -15,26 +16,20 @@ use tokio::time::Instant;
 use webhook_core::id::RunId;
 use webhook_core::store::StoreError;
 
-use crate::commit::{Change, Group, Level};
+use crate::backlog::Applier;
+use crate::commit::{Change, Level};
 use crate::database::Folder;
 use crate::error::panic_text;
 use crate::flusher::{self, Flusher};
-use crate::keys;
+use crate::journal;
 use crate::operation::Operation;
-use crate::record::encode_number;
 use crate::restore::{Restored, restore};
 use crate::shared::{Failure, Shared};
+use crate::window::{Numbered, WINDOW};
 
+use keys::PendingKeys;
 use log::LogEnd;
 use runs::Claims;
-
-/// How much is written before it is made durable.
-///
-/// sled reuses the parts of its log (512 KiB each) whose content was moved elsewhere, and it does not know what
-/// the disk has confirmed. A batch that fills less than one part before the sync of the one before it is done
-/// cannot overwrite anything that was moved to a place not yet synced; its pages amplify what is written by some
-/// four. A larger batch is written only after that sync.
-const WINDOW: usize = 96 * 1024;
 
 /// How long what needs not be durable stays in memory only, and how often it is looked whether there is room again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -43,13 +38,17 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     folder: Arc<Folder>,
     flusher: Flusher,
+    applier: Applier,
     /// What is gathered for the next batch.
     change: Change,
     /// How many further values the records of live runs have, where they have any.
     tails: HashMap<RunId, u16>,
     claims: Claims,
+    keys: PendingKeys,
     /// Where the logs of live runs are.
     logs: HashMap<RunId, LogEnd>,
+    /// No run that has ended is newer than this one, so a newer one cannot be there yet.
+    newest_ended: Option<RunId>,
     /// The number of the last batch.
     number: u64,
     /// Whether something was written that nobody waits for.
@@ -62,6 +61,7 @@ impl Writer {
         shared: Arc<Shared>,
         folder: Arc<Folder>,
         flusher: Flusher,
+        applier: Applier,
         restored: Restored,
         number: u64,
     ) -> Self {
@@ -69,10 +69,13 @@ impl Writer {
             shared,
             folder,
             flusher,
+            applier,
             change: Change::default(),
             tails: HashMap::new(),
             claims: Claims::default(),
+            keys: PendingKeys::default(),
             logs: HashMap::new(),
+            newest_ended: None,
             number,
             unflushed: false,
         };
@@ -127,7 +130,9 @@ impl Writer {
             }
             Operation::DeleteWebhook(id, now, reply) => self.delete_webhook(id, now, reply),
             Operation::RecordUse(uses, reply) => self.record_use(&uses, reply),
-            Operation::Enqueue(request, instant, reply) => self.enqueue(*request, instant, reply),
+            Operation::Enqueue(request, record, instant, reply) => {
+                self.enqueue(*request, record, instant, reply);
+            }
             Operation::Claim(request, instant, reply) => self.claim(&request, instant, reply),
             Operation::Settle(settlements, instant, reply) => self.settle(settlements, instant, reply),
             Operation::Cancel(id, now, reply) => self.cancel(id, now, reply),
@@ -143,37 +148,29 @@ impl Writer {
     /// Writes what was gathered as one batch and has it made durable.
     fn commit(&mut self) {
         let mut change = mem::take(&mut self.change);
-        if change.bytes > 0 {
-            if change.bytes > WINDOW {
-                self.flusher.wait_idle();
-            }
+        if !change.writes.is_empty() {
             self.number += 1;
-            change.insert(keys::BATCH_NUMBER, encode_number(self.number).as_slice());
-            if let Err(failure) = self.apply(change.batch) {
-                flusher::fail(&self.shared, change.group, failure);
-                return;
-            }
-            self.shared.runs().ending.clear();
+            change.group.frames = journal::frame(self.number, &change.writes);
+            self.shared.backlog.push(Numbered { number: self.number, writes: change.writes });
             let mut outbox = self.shared.outbox();
             change.due.iter().for_each(|(run, id, due)| outbox.put(*run, *id, *due));
             drop(outbox);
             self.unflushed = true;
         }
+        change.group.number = self.number;
         mem::take(&mut change.group.written).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
-        if change.group.level > Level::None {
+        if change.group.is_urgent() {
             self.unflushed = false;
-            self.flusher.submit(Group { number: self.number, ..change.group });
+        }
+        if change.group.is_urgent() || !change.group.frames.is_empty() {
+            self.flusher.submit(change.group);
         }
     }
 
-    fn apply(&self, batch: sled::Batch) -> Result<(), Failure> {
-        Failure::of_writing(|| {
-            self.shared.disk.before_write()?;
-            match &*self.shared.database.read().unwrap_or_else(PoisonError::into_inner) {
-                Some(database) => database.apply_batch(batch),
-                None => Ok(()),
-            }
-        })
+    /// Waits until the database shows all that was decided.
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.commit();
+        self.shared.backlog.wait_applied(self.number).map_err(|failure| failure.error())
     }
 
     /// Stops all writing because what was decided cannot be written down.
@@ -186,7 +183,10 @@ impl Writer {
         self.change = Change::default();
         self.logs.clear();
         self.claims = Claims::default();
+        self.keys = PendingKeys::default();
         self.tails = restored.tails;
+        self.newest_ended = restored.newest_ended;
+        self.shared.backlog.restart(self.number);
         *self.shared.webhooks_mut() = restored.webhooks;
         *self.shared.outbox() = restored.outbox;
         self.shared.runs().replace(restored.live);
@@ -210,6 +210,8 @@ impl Writer {
             return;
         }
         self.flusher.wait_idle();
+        self.flusher.forget();
+        self.shared.backlog.stop();
         match self.reopen() {
             Ok(restored) => {
                 self.shared.condition.recover();
@@ -224,7 +226,7 @@ impl Writer {
     fn reopen(&mut self) -> Result<Restored, Box<dyn std::error::Error>> {
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
         close(database.take());
-        let opened = self.folder.reopen()?;
+        let opened = self.folder.recover()?;
         self.number = self.folder.batch_number(&opened)?;
         let restored = restore(&opened, SystemTime::now(), Instant::now())?;
         *database = Some(opened);
@@ -237,6 +239,13 @@ impl Writer {
             self.commit();
         }
         self.flusher.wait_idle();
+        let in_order = self.shared.condition.failure().is_none()
+            && self.shared.backlog.wait_durable(self.number).is_ok();
+        drop(self.applier);
+        // Otherwise the journal holds what the database may lack.
+        if in_order && let Err(error) = self.folder.journal().empty() {
+            tracing::warn!(%error, "the journal was not emptied, and will be read again");
+        }
         close(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

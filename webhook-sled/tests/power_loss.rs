@@ -8,6 +8,7 @@ mod scene;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,9 @@ use webhook_sled::testing::{Disk, WrapDisk};
 
 const BLOCK: usize = 4_096;
 const LOSSES: usize = 14;
+/// The files that are synced.
+const DATABASE: &str = "sled/db";
+const JOURNAL: [&str; 2] = ["journal-0", "journal-1"];
 
 /// What callers were told, by run.
 type Acknowledged = Arc<Mutex<HashMap<RunId, RunState>>>;
@@ -41,51 +45,80 @@ struct LosingDisk {
     losses: Arc<Mutex<Vec<Loss>>>,
 }
 
-#[derive(Default)]
 struct State {
     syncs: u64,
-    /// The log as it was when the last finished sync began: that much is durable.
-    durable: Vec<u8>,
+    /// Each file as it was when the last finished sync of it began: that much is durable.
+    durable: HashMap<&'static str, Vec<u8>>,
     random: u64,
 }
 
 impl LosingDisk {
-    fn lose_power(&self, state: &mut State, written: &[u8]) {
+    fn lose_power(&self, state: &mut State, written: &HashMap<&'static str, Vec<u8>>) {
         let mut losses = self.losses.lock().unwrap();
         let acknowledged = self.acknowledged.lock().unwrap().clone();
         let folder = self.losses_in.join(losses.len().to_string());
         // Every third time nothing that was not synced is on the disk.
         let keep_some = !losses.len().is_multiple_of(3);
-        let mut left = Vec::with_capacity(written.len());
-        for (number, block) in written.chunks(BLOCK).enumerate() {
-            let old = state.durable.get(number * BLOCK..).unwrap_or_default();
-            let old = &old[..old.len().min(block.len())];
-            let keep = keep_some && next(&mut state.random).is_multiple_of(2);
-            if keep {
-                left.extend_from_slice(block);
-            } else {
-                left.extend_from_slice(old);
-                left.resize(left.len() + block.len() - old.len(), 0);
-            }
-        }
         copy(&self.store, &folder);
-        fs::write(folder.join("sled/db"), left).unwrap();
+        for (file, written) in written {
+            let durable = state.durable.get(file).cloned().unwrap_or_default();
+            let left = left_of(written, &durable, keep_some, &mut state.random);
+            fs::write(folder.join(file), left).unwrap();
+        }
         losses.push(Loss { folder, acknowledged });
     }
-}
 
-impl Disk for LosingDisk {
-    fn sync(&self) -> io::Result<()> {
+    /// Syncs these files, which may lose power just before.
+    fn syncing(&self, synced: &[&'static str], sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         state.syncs += 1;
-        let written = fs::read(self.store.join("sled/db"))?;
+        let written = files(&self.store)?;
         let many = self.losses.lock().unwrap().len();
         if state.syncs > 20 && many < LOSSES && next(&mut state.random).is_multiple_of(25) {
             self.lose_power(&mut state, &written);
         }
-        self.inner.sync()?;
-        state.durable = written;
+        sync()?;
+        let is_synced = |(file, _): &(&'static str, Vec<u8>)| synced.contains(file);
+        state.durable.extend(written.into_iter().filter(is_synced));
         Ok(())
+    }
+}
+
+/// The content of the files that are synced.
+fn files(store: &Path) -> io::Result<HashMap<&'static str, Vec<u8>>> {
+    let read = |file: &'static str| fs::read(store.join(file)).map(|content| (file, content));
+    [JOURNAL[0], JOURNAL[1], DATABASE].into_iter().map(read).collect()
+}
+
+/// What is left of a file: of its blocks that were not synced, some or none.
+fn left_of(written: &[u8], durable: &[u8], keep_some: bool, random: &mut u64) -> Vec<u8> {
+    let mut left = Vec::with_capacity(written.len());
+    for (number, block) in written.chunks(BLOCK).enumerate() {
+        let old = durable.get(number * BLOCK..).unwrap_or_default();
+        let old = &old[..old.len().min(block.len())];
+        let keep = keep_some && next(random).is_multiple_of(2);
+        if keep {
+            left.extend_from_slice(block);
+        } else {
+            left.extend_from_slice(old);
+            left.resize(left.len() + block.len() - old.len(), 0);
+        }
+    }
+    left
+}
+
+impl Disk for LosingDisk {
+    fn sync(&self) -> io::Result<()> {
+        self.syncing(&[DATABASE], || self.inner.sync())
+    }
+
+    fn sync_journal(&self, file: &fs::File) -> io::Result<()> {
+        // Which of the two it is, its number in the file system tells.
+        let inode = file.metadata()?.ino();
+        let is_it =
+            |name: &&&'static str| fs::metadata(self.store.join(name)).is_ok_and(|data| data.ino() == inode);
+        let name = JOURNAL.iter().find(is_it).unwrap();
+        self.syncing(&[name], || self.inner.sync_journal(file))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -115,8 +148,11 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let wrap: WrapDisk = {
         let (store, losses_in) = (path.clone(), folder.path().join("losses"));
         let (acknowledged, losses) = (acknowledged.clone(), losses.clone());
-        let state = Mutex::new(State { random: seed, ..State::default() });
-        Box::new(move |inner| Box::new(LosingDisk { inner, store, losses_in, state, acknowledged, losses }))
+        Box::new(move |inner| {
+            // A store that was just opened is durable.
+            let state = Mutex::new(State { syncs: 0, durable: files(&store).unwrap(), random: seed });
+            Box::new(LosingDisk { inner, store, losses_in, state, acknowledged, losses })
+        })
     };
     let store = webhook_sled::testing::open_with_disk(&path, options(), wrap).unwrap();
     let webhook = webhook(&store).await;

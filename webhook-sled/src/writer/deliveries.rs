@@ -28,7 +28,10 @@ impl Writer {
         instant: Instant,
         reply: Reply<()>,
     ) {
-        let settled = outcomes.iter().try_for_each(|(id, outcome)| self.settle_one(*id, outcome, instant));
+        let caught_up = self.catch_up();
+        let mut settle =
+            |(id, outcome): &(DeliveryId, DeliveryOutcome)| self.settle_one(*id, outcome, instant);
+        let settled = caught_up.and_then(|()| outcomes.iter().try_for_each(&mut settle));
         match settled {
             Ok(()) => self.change.group.when(Level::Synced, acknowledge(reply, ())),
             Err(error) => drop(reply.send(Err(error))),
@@ -64,7 +67,7 @@ impl Writer {
         instant: Instant,
         reply: Reply<Delivery>,
     ) {
-        match self.resent(id, now, instant) {
+        match self.catch_up().and_then(|()| self.resent(id, now, instant)) {
             Ok(delivery) => self.change.group.when(Level::Synced, acknowledge(reply, delivery)),
             Err(error) => drop(reply.send(Err(error))),
         }

@@ -75,6 +75,7 @@ impl Writer {
 
     /// Removes the parts of which nothing is shown any more. Answers where the log begins then.
     fn drop_oldest(&mut self, id: RunId, log: LogEnd) -> Result<u64, StoreError> {
+        self.catch_up()?;
         let gone = log.end.saturating_sub(LOG_BYTES as u64);
         let (mut start, mut old) = (log.start, Vec::new());
         self.shared.with_tree(|tree| {

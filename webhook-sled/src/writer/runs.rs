@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
-use webhook_core::clock::to_milliseconds;
 use webhook_core::id::RunId;
 use webhook_core::live::LiveCancel;
 use webhook_core::run::{CancelReason, Run};
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, Settled, Settlement, StoreError,
+    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Outcome, Settled, Settlement, StoreError,
 };
 
 use super::Writer;
-use crate::commit::{Level, acknowledge};
-use crate::error::store_error;
-use crate::keys::{self, KeyPlace};
+use super::keys::LookUp;
+use crate::commit::{Change, Level, acknowledge};
+use crate::keys;
 use crate::operation::Reply;
-use crate::prune::{ExpiredKey, Removal, index_entries};
+use crate::prune::{ExpiredKey, Removal};
 use crate::read;
-use crate::record::{CLAIMS_PER_VALUE, Encoded, KeyRecord, encode, encode_claims, encode_number};
+use crate::record::{CLAIMS_PER_VALUE, Encoded, encode_claims};
+use crate::run_record::encode_run;
 
 /// Which claims are kept where, so that each value goes with the last of its claims.
 #[derive(Debug, Default)]
@@ -49,17 +49,15 @@ impl Claims {
     }
 }
 
-/// What an idempotency key stands for.
-enum LookUp {
-    /// Nothing, or no longer anything; this is what is left of it.
-    Unknown(Option<KeyRecord>),
-    Found(Arc<Run>),
-    Mismatch,
-}
-
 impl Writer {
-    pub(super) fn enqueue(&mut self, request: Enqueue, instant: Instant, reply: Reply<Enqueued>) {
-        match self.try_enqueue(request, instant) {
+    pub(super) fn enqueue(
+        &mut self,
+        request: Enqueue,
+        record: Encoded,
+        instant: Instant,
+        reply: Reply<Enqueued>,
+    ) {
+        match self.try_enqueue(request, record, instant) {
             Ok(replayed @ Enqueued::Replayed(_)) => {
                 let acknowledge = acknowledge(reply, replayed);
                 if self.change.is_empty() && self.flusher.is_idle() {
@@ -76,7 +74,12 @@ impl Writer {
         }
     }
 
-    fn try_enqueue(&mut self, request: Enqueue, instant: Instant) -> Result<Enqueued, StoreError> {
+    fn try_enqueue(
+        &mut self,
+        request: Enqueue,
+        record: Encoded,
+        instant: Instant,
+    ) -> Result<Enqueued, StoreError> {
         let (id, webhook_id) = (request.run.id, request.run.webhook_id);
         let webhook = self.shared.webhooks().get(webhook_id).cloned();
         let bound = webhook.ok_or(StoreError::NotFound("webhook"))?.settings.concurrency.bound();
@@ -93,7 +96,6 @@ impl Writer {
             return Err(StoreError::Conflict("run"));
         }
         self.shared.check_space()?;
-        let record = encode(&*request.run)?;
         let admission = {
             let mut runs = self.shared.runs();
             let Ok(admission) = runs.live.admit(&request) else { return Ok(Enqueued::QueueFull) };
@@ -115,7 +117,7 @@ impl Writer {
         let put = if run.state.is_ended() {
             self.end_run(run.clone())
         } else {
-            self.put_live_record(&run, record);
+            self.put_live_record(&run, record, true);
             self.change.group.admitted.push(id);
             self.change.group.published.push(run.clone());
             Ok(())
@@ -136,7 +138,7 @@ impl Writer {
         }
         for runs in claimed.claimed.chunks(CLAIMS_PER_VALUE) {
             self.claims.open(runs);
-            self.change.insert(&keys::claims(runs[0].fence), encode_claims(runs));
+            self.change.insert_fresh(&keys::claims(runs[0].fence), encode_claims(runs));
         }
         let webhooks = self.shared.webhooks();
         let claim = |run: &Arc<Run>| Claim::new(run.clone(), webhooks.get(run.webhook_id).cloned());
@@ -240,20 +242,22 @@ impl Writer {
 
     /// Writes a live run's record anew.
     pub(super) fn put_live(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
-        let record = encode(&*run)?;
+        let record = encode_run(&run)?;
         self.release_claim(run.id);
-        self.put_live_record(&run, record);
+        self.put_live_record(&run, record, false);
         self.change.group.published.push(run);
         Ok(())
     }
 
-    fn put_live_record(&mut self, run: &Run, record: Encoded) {
+    fn put_live_record(&mut self, run: &Run, record: Encoded, is_new: bool) {
         let key = keys::by_id(keys::LIVE, run.id.as_bytes());
         let old_tails = self.tails.remove(&run.id).unwrap_or(0);
-        let tails = self.change.insert_record(&key, record, old_tails);
+        let tails = self.change.insert_tails(&key, record.tails, old_tails);
         if tails > 0 {
             self.tails.insert(run.id, tails);
         }
+        let put = if is_new { Change::insert_fresh } else { Change::insert };
+        put(&mut self.change, &key, record.head);
     }
 
     /// Moves a run that has ended to the history.
@@ -264,11 +268,10 @@ impl Writer {
         (0..tails).for_each(|number| self.change.remove(keys::tail(&live, number)));
         self.release_claim(run.id);
         self.logs.remove(&run.id);
-        let record = encode(&*run)?;
-        self.change.insert_record(&keys::by_id(keys::ENDED, run.id.as_bytes()), record, 0);
-        for (key, value) in index_entries(&run) {
-            self.change.insert(key, value);
-        }
+        let (key, record) = (keys::by_id(keys::ENDED, run.id.as_bytes()), encode_run(&run)?);
+        self.change.insert_tails(&key, record.tails, 0);
+        self.change.insert_fresh(&key, record.head);
+        self.newest_ended = self.newest_ended.max(Some(run.id));
         self.change.group.published.push(run);
         Ok(())
     }
@@ -281,54 +284,11 @@ impl Writer {
     }
 
     /// The run with this id, wherever it is.
-    fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+    pub(super) fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
         let live = self.shared.runs().get(id);
-        if live.is_some() {
+        if live.is_some() || self.newest_ended.is_none_or(|newest| id > newest) {
             return Ok(live);
         }
         self.shared.with_tree(|tree| read::ended_run(tree, id))
-    }
-
-    fn look_up(&self, given: &Idempotency, place: &KeyPlace, instant: Instant) -> Result<LookUp, StoreError> {
-        let Some(record) = self.key_record(place)? else { return Ok(LookUp::Unknown(None)) };
-        if record.expires <= self.shared.clock.now(instant) {
-            return Ok(LookUp::Unknown(Some(record)));
-        }
-        if record.fingerprint != given.fingerprint {
-            return Ok(LookUp::Mismatch);
-        }
-        // A key whose run was pruned stands for nothing any more.
-        Ok(self.run(record.run)?.map_or(LookUp::Unknown(Some(record)), LookUp::Found))
-    }
-
-    fn key_record(&self, place: &KeyPlace) -> Result<Option<KeyRecord>, StoreError> {
-        if let Some(record) = self.change.keys.get(place) {
-            return Ok(Some(*record));
-        }
-        let key = keys::idempotency(place);
-        let value = self.shared.with_tree(|tree| tree.get(key).map_err(store_error))?;
-        value.map(|value| KeyRecord::decode(&value)).transpose()
-    }
-
-    fn put_key(
-        &mut self,
-        given: &Idempotency,
-        place: KeyPlace,
-        leftover: Option<KeyRecord>,
-        run: &Run,
-        instant: Instant,
-    ) {
-        if let Some(old) = leftover {
-            self.change.remove(keys::expiry(old.expires, &place));
-            self.change.remove(&keys::by_id(keys::KEPT, old.run.as_bytes()));
-        }
-        let kept = u64::try_from(given.keep_for.as_millis()).unwrap_or(u64::MAX);
-        let expires = self.shared.clock.now(instant).saturating_add(kept);
-        let until = u64::try_from(to_milliseconds(run.queued_at)).unwrap_or(0).saturating_add(kept);
-        self.change.insert(&keys::by_id(keys::KEPT, run.id.as_bytes()), encode_number(until).as_slice());
-        let record = KeyRecord { run: run.id, fingerprint: given.fingerprint, expires };
-        self.change.insert(keys::idempotency(&place), record.encode().as_slice());
-        self.change.insert(keys::expiry(expires, &place), &[]);
-        self.change.keys.insert(place, record);
     }
 }

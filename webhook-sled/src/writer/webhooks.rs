@@ -50,7 +50,7 @@ impl Writer {
 
     pub(super) fn delete_webhook(&mut self, id: WebhookId, now: SystemTime, reply: Reply<Vec<RunId>>) {
         let key = keys::by_id(keys::WEBHOOK, id.as_bytes());
-        let tails = match self.stored_tails(&key) {
+        let tails = match self.catch_up().and_then(|()| self.stored_tails(&key)) {
             Ok(tails) => tails,
             Err(error) => return drop(reply.send(Err(error))),
         };
@@ -86,6 +86,7 @@ impl Writer {
 
     fn put_webhook(&mut self, webhook: Webhook) -> Result<(), StoreError> {
         let key = keys::by_id(keys::WEBHOOK, webhook.id.as_bytes());
+        self.catch_up()?;
         let (record, tails) = (encode(&webhook)?, self.stored_tails(&key)?);
         self.change.insert_record(&key, record, tails);
         self.shared.webhooks_mut().put(webhook);

@@ -102,17 +102,27 @@ pub struct FaultyDisk {
     faults: Arc<Faults>,
 }
 
-impl Disk for FaultyDisk {
-    fn sync(&self) -> io::Result<()> {
+impl FaultyDisk {
+    fn syncing(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         while self.faults.sync_hangs.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
         if self.faults.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(5));
         }
-        self.inner.sync()?;
+        sync()?;
         self.faults.syncs.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn sync(&self) -> io::Result<()> {
+        self.syncing(|| self.inner.sync())
+    }
+
+    fn sync_journal(&self, file: &fs::File) -> io::Result<()> {
+        self.syncing(|| self.inner.sync_journal(file))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -1,0 +1,103 @@
+//! A value that holds runs, as it is found in the database: several of them, one that is too large for a single
+//! value, or one in the JSON of the first format.
+
+use sled::{IVec, Tree};
+use webhook_core::id::RunId;
+use webhook_core::run::Run;
+use webhook_core::store::StoreError;
+
+use crate::error::store_error;
+use crate::keys::{self, Span};
+use crate::read;
+use crate::record::{RUNS_VERSION, damaged, tail_count};
+use crate::run_record::{self, Belonging, decode_run};
+
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) key: IVec,
+    first: RunId,
+    head: IVec,
+    tails: u16,
+}
+
+impl Block {
+    pub(crate) fn new(key: IVec, head: IVec) -> Result<Self, StoreError> {
+        let first = keys::last_id(&key).ok_or_else(|| damaged("a run's key is too short"))?;
+        Ok(Self { first: RunId::from_bytes(first), tails: tail_count(&head)?, key, head })
+    }
+
+    /// The run that the key names.
+    pub(crate) fn first(&self) -> RunId {
+        self.first
+    }
+
+    /// Of how many further values the only run in it needs the content.
+    pub(crate) fn tails(&self) -> u16 {
+        self.tails
+    }
+
+    /// The runs in it, oldest first.
+    pub(crate) fn ids(&self) -> Result<Vec<RunId>, StoreError> {
+        if !self.is_shared() {
+            return Ok(vec![self.first]);
+        }
+        self.records()?.into_iter().map(run_record::id_of).collect()
+    }
+
+    /// Where all of them belong.
+    pub(crate) fn belonging(&self, tree: &Tree) -> Result<Belonging, StoreError> {
+        if self.head[0] == RUNS_VERSION {
+            return run_record::first_belonging(&self.head).map(|(belonging, _)| belonging);
+        }
+        let run: Run = read::read(tree, &self.key, &self.head)?;
+        Ok(Belonging { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
+    }
+
+    /// The records in it. A run that is alone in its value has none to share.
+    pub(crate) fn records(&self) -> Result<Vec<&[u8]>, StoreError> {
+        if self.is_shared() { run_record::records(&self.head) } else { Ok(Vec::new()) }
+    }
+
+    /// All runs in it, oldest first.
+    pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Run>, StoreError> {
+        if self.head[0] != RUNS_VERSION {
+            return Ok(vec![read::read(tree, &self.key, &self.head)?]);
+        }
+        if self.tails == 0 {
+            return self.records()?.into_iter().map(decode_run).collect();
+        }
+        let whole = read::whole(tree, &self.key, &self.head)?;
+        run_record::records(&whole)?.into_iter().map(decode_run).collect()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.head[0] == RUNS_VERSION && self.tails == 0
+    }
+}
+
+/// The values that hold the runs of a span, oldest first.
+pub(crate) fn of_span(tree: &Tree, kind: u8, span: Span) -> impl Iterator<Item = Result<Block, StoreError>> {
+    let (first, last) = keys::of_span(kind, span);
+    tree.range(first..=last).map(|entry| {
+        let (key, head) = entry.map_err(store_error)?;
+        Block::new(key, head)
+    })
+}
+
+/// The value whose key names this run.
+pub(crate) fn named(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, StoreError> {
+    let key = keys::by_id(kind, run.as_bytes());
+    let head = tree.get(key).map_err(store_error)?;
+    head.map(|head| Block::new(IVec::from(&key), head)).transpose()
+}
+
+/// The value that holds a run.
+pub(crate) fn find(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, StoreError> {
+    for block in of_span(tree, kind, keys::span(run)) {
+        let block = block?;
+        if block.first() <= run && block.ids()?.contains(&run) {
+            return Ok(Some(block));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,418 @@
+//! How runs become values: several in one, in a compact form of their own.
+//!
+//! A value holds, after the header that every record has, one or more runs, each after its length. Of a run, what
+//! every run has comes first, as bytes; what few have follows as JSON. Numbers are in LEB128, signed ones zigzag.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use webhook_core::clock::{from_milliseconds, to_milliseconds};
+use webhook_core::id::{RunId, WebhookId, WorkflowKey};
+use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunState};
+use webhook_core::store::StoreError;
+
+use crate::keys::{state_byte, state_of_byte};
+use crate::record::{Encoded, HEADER_BYTES, RUNS_VERSION, damaged};
+
+/// What few runs have.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Rare {
+    #[serde(skip_serializing_if = "RunParameters::is_empty")]
+    parameters: RunParameters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_requested: Option<CancelReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retried_from: Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    artifacts: Vec<Artifact>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<RunError>,
+}
+
+/// A value that holds this run alone.
+pub(crate) fn encode_run(run: &Run) -> Result<Encoded, StoreError> {
+    let mut value = new_value(256);
+    push_record(&mut value, &record(run)?);
+    Encoded::split(value)
+}
+
+/// A run as one record, for a value or for memory.
+pub(crate) fn record(run: &Run) -> Result<Vec<u8>, StoreError> {
+    let mut out = Out(Vec::with_capacity(224));
+    out.0.extend(run.id.as_bytes());
+    out.0.extend(run.webhook_id.as_bytes());
+    out.0.push(state_byte(run.state));
+    out.text(run.workflow.kind.as_str());
+    out.text(run.workflow.id.as_str());
+    let queued = to_milliseconds(run.queued_at);
+    let since = |time: SystemTime| to_milliseconds(time).wrapping_sub(queued);
+    out.signed(queued);
+    out.optional(run.finished_at, |out, at| out.signed(since(at)));
+    out.optional(run.started_at, |out, at| out.signed(since(at)));
+    out.signed(since(run.due_at));
+    out.number(run.attempt.into());
+    out.number(run.max_attempts.into());
+    out.number(run.interruptions.into());
+    out.number(run.fence);
+    out.optional(run.summary.as_deref(), Out::text);
+    let caller = &run.caller;
+    out.text(&caller.method);
+    match caller.address {
+        None => out.0.push(0),
+        Some(IpAddr::V4(address)) => {
+            out.0.push(4);
+            out.0.extend(address.octets());
+        }
+        Some(IpAddr::V6(address)) => {
+            out.0.push(6);
+            out.0.extend(address.octets());
+        }
+    }
+    let texts = [
+        &caller.user_agent,
+        &caller.request_id,
+        &caller.token_hint,
+        &caller.content_type,
+        &caller.traceparent,
+    ];
+    texts.into_iter().for_each(|text| out.optional(text.as_deref(), Out::text));
+    let rare = rare(run);
+    out.0.push(u8::from(rare.is_some()));
+    if let Some(rare) = rare {
+        serde_json::to_writer(&mut out.0, &rare)
+            .map_err(|error| StoreError::unavailable_because("a record cannot be written as JSON", error))?;
+    }
+    Ok(out.0)
+}
+
+fn rare(run: &Run) -> Option<Rare> {
+    let has_none = run.parameters.is_empty()
+        && run.cancel_requested.is_none()
+        && run.retried_from.is_none()
+        && run.progress.is_none()
+        && run.artifacts.is_empty()
+        && run.error.is_none();
+    (!has_none).then(|| Rare {
+        parameters: run.parameters.clone(),
+        cancel_requested: run.cancel_requested,
+        retried_from: run.retried_from,
+        progress: run.progress.clone(),
+        artifacts: run.artifacts.clone(),
+        error: run.error.clone(),
+    })
+}
+
+/// The run in a record.
+pub(crate) fn decode_run(record: &[u8]) -> Result<Run, StoreError> {
+    let mut rest = In(record);
+    let (id, webhook_id) = (RunId::from_bytes(rest.array()?), WebhookId::from_bytes(rest.array()?));
+    let state = state_of_byte(rest.byte()?).ok_or_else(|| damaged("a run is in no known state"))?;
+    let workflow = rest.workflow()?;
+    let queued = rest.signed()?;
+    let at = |since: i64| from_milliseconds(queued.wrapping_add(since));
+    let finished_at = rest.optional(In::signed)?.map(at);
+    let started_at = rest.optional(In::signed)?.map(at);
+    let due_at = at(rest.signed()?);
+    let (attempt, max_attempts, interruptions) = (rest.small()?, rest.small()?, rest.small()?);
+    let fence = rest.number()?;
+    let summary = rest.optional(In::text)?;
+    let caller = rest.caller()?;
+    let rare: Rare = rest.optional(In::json)?.unwrap_or_default();
+    let queued_at = from_milliseconds(queued);
+    let mut run = Run::new(id, workflow, webhook_id, rare.parameters, max_attempts, caller, queued_at);
+    run.state = state;
+    run.attempt = attempt;
+    run.interruptions = interruptions;
+    run.fence = fence;
+    run.cancel_requested = rare.cancel_requested;
+    run.retried_from = rare.retried_from;
+    run.started_at = started_at;
+    run.finished_at = finished_at;
+    run.due_at = due_at;
+    run.progress = rare.progress;
+    run.summary = summary;
+    run.artifacts = rare.artifacts;
+    run.error = rare.error;
+    Ok(run)
+}
+
+/// What a record says at its beginning, which decides where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Belonging {
+    pub(crate) webhook: WebhookId,
+    pub(crate) workflow: WorkflowKey,
+    pub(crate) state: RunState,
+}
+
+/// Where the run in a record belongs, and when it ended, in milliseconds of the Unix epoch.
+pub(crate) fn belonging(record: &[u8]) -> Result<(Belonging, u64), StoreError> {
+    let mut rest = In(record.get(16..).unwrap_or_default());
+    let webhook = WebhookId::from_bytes(rest.array()?);
+    let state = state_of_byte(rest.byte()?).ok_or_else(|| damaged("a run is in no known state"))?;
+    let workflow = rest.workflow()?;
+    let queued = rest.signed()?;
+    let end = queued.wrapping_add(rest.optional(In::signed)?.unwrap_or(0));
+    Ok((Belonging { webhook, workflow, state }, u64::try_from(end).unwrap_or(0)))
+}
+
+/// The same of the first run in a value, of which only the beginning need be there.
+pub(crate) fn first_belonging(value: &[u8]) -> Result<(Belonging, u64), StoreError> {
+    belonging(first_record(value)?)
+}
+
+fn first_record(value: &[u8]) -> Result<&[u8], StoreError> {
+    let mut rest = In(value.get(HEADER_BYTES..).unwrap_or_default());
+    rest.number()?;
+    Ok(rest.0)
+}
+
+/// The id of the run in a record.
+pub(crate) fn id_of(record: &[u8]) -> Result<RunId, StoreError> {
+    In(record).array().map(RunId::from_bytes)
+}
+
+/// The beginning of a value that holds runs.
+pub(crate) fn new_value(bytes: usize) -> Vec<u8> {
+    let mut value = Vec::with_capacity(bytes);
+    value.extend([RUNS_VERSION, 0, 0]);
+    value
+}
+
+/// Adds a run's record to a value.
+pub(crate) fn push_record(value: &mut Vec<u8>, record: &[u8]) {
+    let mut out = Out(std::mem::take(value));
+    out.number(record.len() as u64);
+    out.0.extend_from_slice(record);
+    *value = out.0;
+}
+
+/// The records in a value, which is whole.
+pub(crate) fn records(value: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
+    let (mut rest, mut records) = (In(value.get(HEADER_BYTES..).unwrap_or_default()), Vec::new());
+    while !rest.0.is_empty() {
+        let length = rest.number()?;
+        records.push(rest.take(length)?);
+    }
+    Ok(records)
+}
+
+struct Out(Vec<u8>);
+
+impl Out {
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    fn signed(&mut self, number: i64) {
+        self.number((number << 1 ^ number >> 63) as u64);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn optional<T>(&mut self, value: Option<T>, put: impl FnOnce(&mut Self, T)) {
+        self.0.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            put(self, value);
+        }
+    }
+}
+
+struct In<'a>(&'a [u8]);
+
+impl<'a> In<'a> {
+    fn take(&mut self, length: u64) -> Result<&'a [u8], StoreError> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let (taken, rest) = self.0.split_at_checked(length).ok_or_else(ends_too_early)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or_else(ends_too_early)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, StoreError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn number(&mut self) -> Result<u64, StoreError> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(damaged("a number in a record is too long"))
+    }
+
+    fn small(&mut self) -> Result<u32, StoreError> {
+        u32::try_from(self.number()?).map_err(|_| damaged("a number in a record is too large"))
+    }
+
+    fn signed(&mut self) -> Result<i64, StoreError> {
+        let number = self.number()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    fn text(&mut self) -> Result<String, StoreError> {
+        self.text_slice().map(str::to_owned)
+    }
+
+    fn text_slice(&mut self) -> Result<&'a str, StoreError> {
+        let length = self.number()?;
+        str::from_utf8(self.take(length)?)
+            .map_err(|error| StoreError::corrupt("a text in a record is not UTF-8", error))
+    }
+
+    fn optional<T>(
+        &mut self,
+        get: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match self.byte()? {
+            0 => Ok(None),
+            1 => get(self).map(Some),
+            _ => Err(damaged("a record has a part that is neither there nor not")),
+        }
+    }
+
+    /// What is left, as JSON.
+    fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+        serde_json::from_slice(self.0)
+            .map_err(|error| StoreError::corrupt("a record is not the JSON it should be", error))
+    }
+
+    fn workflow(&mut self) -> Result<WorkflowKey, StoreError> {
+        let (kind, id) = (self.text_slice()?, self.text_slice()?);
+        let corrupt = |error| StoreError::corrupt("a run's workflow has no valid name", error);
+        Ok(WorkflowKey::new(kind.parse().map_err(corrupt)?, id.parse().map_err(corrupt)?))
+    }
+
+    fn caller(&mut self) -> Result<Caller, StoreError> {
+        let mut caller = Caller::default();
+        caller.method = self.text()?;
+        caller.address = match self.byte()? {
+            0 => None,
+            4 => Some(IpAddr::from(self.array::<4>()?)),
+            6 => Some(IpAddr::from(self.array::<16>()?)),
+            _ => return Err(damaged("a caller's address is of no known kind")),
+        };
+        caller.user_agent = self.optional(Self::text)?;
+        caller.request_id = self.optional(Self::text)?;
+        caller.token_hint = self.optional(Self::text)?;
+        caller.content_type = self.optional(Self::text)?;
+        caller.traceparent = self.optional(Self::text)?;
+        Ok(caller)
+    }
+}
+
+fn ends_too_early() -> StoreError {
+    damaged("a record ends too early")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+    use webhook_core::run::ErrorKind;
+
+    use super::*;
+
+    fn plain() -> Run {
+        let now = from_milliseconds(1_767_225_600_123);
+        let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));
+        let workflow = "report/a".parse().unwrap();
+        Run::new(id, workflow, webhook, RunParameters::default(), 3, Caller::default(), now)
+    }
+
+    fn full() -> Run {
+        let mut run = plain();
+        let at = |milliseconds: i64| Some(from_milliseconds(1_767_225_600_123 + milliseconds));
+        let effective: EffectiveParameters =
+            [("a".to_owned(), EffectiveParameter::new(json!([1, "é"]), Source::Query))].into_iter().collect();
+        run.parameters = RunParameters::seal(effective, None, run.id).unwrap();
+        run.state = RunState::TimedOut;
+        (run.attempt, run.interruptions, run.fence) = (u32::MAX, 300, u64::MAX);
+        run.cancel_requested = Some(CancelReason::Requested);
+        run.retried_from = Some(plain().id);
+        (run.started_at, run.finished_at, run.due_at) = (at(5), at(86_400_000), from_milliseconds(-1));
+        run.progress = Some(Progress::new(0.25, Some("x".to_owned())));
+        run.summary = Some("é".repeat(300));
+        run.artifacts = vec![Artifact::new("a.html", "text/html", 7)];
+        run.error = Some(RunError::new(ErrorKind::TimedOut, "late"));
+        let mut caller = Caller::default();
+        caller.method = "POST".to_owned();
+        caller.address = Some("2001:db8::1".parse().unwrap());
+        caller.user_agent = Some("curl".to_owned());
+        caller.request_id = Some("id".to_owned());
+        caller.token_hint = Some("abcd".to_owned());
+        caller.content_type = Some("application/json".to_owned());
+        caller.traceparent = Some("00-1".to_owned());
+        run.caller = Arc::new(caller);
+        run
+    }
+
+    #[test]
+    fn nothing_of_a_run_is_lost() {
+        let names = |run: &Run| serde_json::to_value(run).unwrap().as_object().unwrap().len();
+        // Whoever adds a field to a run adds it to the record, to `full` above and here.
+        assert_eq!(names(&full()), 20);
+        let mut over_ipv4 = Caller::default();
+        over_ipv4.address = Some("192.0.2.1".parse().unwrap());
+        let mut called = plain();
+        called.caller = Arc::new(over_ipv4);
+        for run in [plain(), full(), called] {
+            let record = record(&run).unwrap();
+            assert_eq!(decode_run(&record).unwrap(), run);
+            assert_eq!(id_of(&record).unwrap(), run.id);
+            let (belonging, end) = belonging(&record).unwrap();
+            assert_eq!((belonging.webhook, belonging.state), (run.webhook_id, run.state));
+            assert_eq!(belonging.workflow, run.workflow);
+            assert_eq!(end as i64, to_milliseconds(run.finished_at.unwrap_or(run.queued_at)));
+        }
+    }
+
+    #[test]
+    fn an_ordinary_run_takes_few_bytes() {
+        assert!(record(&plain()).unwrap().len() < 80);
+    }
+
+    #[test]
+    fn several_runs_in_one_value_are_told_apart() {
+        let runs = [plain(), full(), plain()];
+        let mut value = new_value(0);
+        runs.iter().for_each(|run| push_record(&mut value, &record(run).unwrap()));
+        let read: Vec<Run> =
+            records(&value).unwrap().into_iter().map(|record| decode_run(record).unwrap()).collect();
+        assert_eq!(read, runs);
+    }
+
+    #[test]
+    fn a_record_that_was_cut_is_a_typed_error() {
+        let whole = record(&full()).unwrap();
+        for length in 0..whole.len() {
+            let error = decode_run(&whole[..length]);
+            assert!(matches!(error, Err(StoreError::Corrupt { .. })), "{length}: {error:?}");
+        }
+        let mut value = new_value(0);
+        push_record(&mut value, &whole);
+        assert!(matches!(records(&value[..value.len() - 1]), Err(StoreError::Corrupt { .. })));
+    }
+}

@@ -1,0 +1,263 @@
+//! Changes of the database that are made together, and how runs are placed in it: those made within the same few
+//! milliseconds share a value, since for sled a large value costs hardly more than a small one.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use sled::{Batch, IVec, Tree};
+use webhook_core::id::RunId;
+use webhook_core::store::StoreError;
+
+use crate::block::{self, Block};
+use crate::keys::{self, ENDED, LIVE, Span};
+use crate::record::{VALUE_BYTES, encode_number, tail_count};
+use crate::run_record::{self, Belonging, belonging, first_belonging, new_value, push_record};
+
+/// How much is changed in sled before it is synced.
+///
+/// sled reuses the parts of its log (512 KiB each) whose content was moved elsewhere, and it does not know what
+/// the disk has confirmed. Changes that fill less than one part between two syncs cannot overwrite anything that was
+/// moved to a place not yet synced; sled's pages amplify what is written by some four.
+pub(crate) const WINDOW: usize = 96 * 1024;
+
+/// One record put or removed. The key of a run is `l` or `r` and its id; where it is placed follows from that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Write {
+    pub(crate) key: IVec,
+    /// `None` removes it.
+    pub(crate) value: Option<IVec>,
+    /// Nothing was ever put under this key.
+    pub(crate) fresh: bool,
+}
+
+impl Write {
+    pub(crate) fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
+    }
+}
+
+/// What the writer decided in one step.
+pub(crate) struct Numbered {
+    pub(crate) number: u64,
+    pub(crate) writes: Vec<Write>,
+}
+
+impl Numbered {
+    pub(crate) fn bytes(&self) -> usize {
+        self.writes.iter().map(Write::bytes).sum()
+    }
+}
+
+/// Changes that are made in one atomic step: what is left of successive ones, since much is removed soon after it
+/// was put.
+#[derive(Default)]
+pub(crate) struct Window {
+    writes: BTreeMap<IVec, (Option<IVec>, bool)>,
+    bytes: usize,
+    /// The number of the last batch in it.
+    pub(crate) number: u64,
+}
+
+impl Window {
+    /// Takes as many batches as may be written together, one at least. `None` when there are none.
+    pub(crate) fn of(batches: &mut VecDeque<Numbered>) -> Option<Self> {
+        let mut window = Self::default();
+        while let Some(next) = batches.front()
+            && (window.number == 0 || window.bytes + next.bytes() <= WINDOW)
+        {
+            window.number = next.number;
+            batches.pop_front()?.writes.into_iter().for_each(|write| window.add(write));
+        }
+        (window.number > 0).then_some(window)
+    }
+
+    fn add(&mut self, write: Write) {
+        let bytes = write.bytes();
+        let Write { key, value, fresh } = write;
+        let (mut fresh, is_removal) = (fresh, value.is_none());
+        if let Some((old, was_fresh)) = self.writes.get(&key) {
+            self.bytes -= key.len() + old.as_ref().map_or(0, |value| value.len());
+            fresh |= *was_fresh;
+        }
+        if fresh && is_removal {
+            // The database never had it.
+            self.writes.remove(&key);
+            return;
+        }
+        self.bytes += bytes;
+        self.writes.insert(key, (value, fresh));
+    }
+
+    /// The runs in it that have ended.
+    pub(crate) fn ended(&self) -> Vec<RunId> {
+        let ended = self.writes.range(IVec::from(&[ENDED])..IVec::from(&[ENDED + 1]));
+        ended.filter_map(|(key, _)| keys::last_id(key).map(RunId::from_bytes)).collect()
+    }
+
+    /// As changes of the database as it is now.
+    pub(crate) fn place(self, tree: &Tree) -> Result<Placed, StoreError> {
+        let mut placed = Placed::default();
+        let (mut live, mut ended) = (Moves::default(), Moves::default());
+        for (key, (value, fresh)) in self.writes {
+            let moves = match key.first() {
+                Some(&LIVE) => &mut live,
+                Some(&ENDED) => &mut ended,
+                _ => {
+                    placed.write(key, value);
+                    continue;
+                }
+            };
+            moves.add(&key, value, fresh)?;
+        }
+        live.place(tree, LIVE, &mut placed)?;
+        placed.moves_history = !ended.gone.is_empty();
+        ended.place(tree, ENDED, &mut placed)?;
+        placed.write(keys::BATCH_NUMBER, Some(IVec::from(&encode_number(self.number))));
+        Ok(placed)
+    }
+}
+
+/// A batch for sled.
+#[derive(Default)]
+pub(crate) struct Placed {
+    pub(crate) batch: Batch,
+    pub(crate) bytes: usize,
+    /// Whether ended runs change their places, so that nobody may be reading them.
+    pub(crate) moves_history: bool,
+}
+
+impl Placed {
+    pub(crate) fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>) {
+        let key = key.into();
+        self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+        match value {
+            Some(value) => self.batch.insert(key, value),
+            None => self.batch.remove(key),
+        }
+    }
+}
+
+/// Runs of one kind, live or ended, that come to the database or leave their places in it.
+#[derive(Default)]
+struct Moves {
+    gone: HashMap<Span, HashSet<RunId>>,
+    /// Records by the id of their run.
+    coming: BTreeMap<RunId, Vec<u8>>,
+    /// Values of runs that are too large to share one.
+    alone: Vec<(RunId, IVec)>,
+}
+
+impl Moves {
+    fn add(&mut self, key: &IVec, value: Option<IVec>, fresh: bool) -> Result<(), StoreError> {
+        let Some(id) = keys::last_id(key).map(RunId::from_bytes) else { return Ok(()) };
+        if !fresh {
+            self.gone.entry(keys::span(id)).or_default().insert(id);
+        }
+        match value {
+            Some(value) if tail_count(&value)? > 0 => self.alone.push((id, value)),
+            Some(value) => {
+                for record in run_record::records(&value)? {
+                    self.coming.insert(id, record.to_vec());
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn place(mut self, tree: &Tree, kind: u8, placed: &mut Placed) -> Result<(), StoreError> {
+        for (span, ids) in std::mem::take(&mut self.gone) {
+            for block in block::of_span(tree, kind, span) {
+                let block = block?;
+                if block.ids()?.iter().any(|id| ids.contains(id)) {
+                    self.take_apart(tree, kind, &block, &ids, placed)?;
+                }
+            }
+        }
+        for (id, value) in std::mem::take(&mut self.alone) {
+            let (belonging, end) = first_belonging(&value)?;
+            put(kind, id, value, Some(&belonging), end, placed);
+        }
+        for ((_, belonging), runs) in self.grouped(kind)? {
+            put_together(kind, belonging.as_ref(), &runs, placed);
+        }
+        Ok(())
+    }
+
+    /// Removes a value, and lets the runs in it that stay come anew.
+    fn take_apart(
+        &mut self,
+        tree: &Tree,
+        kind: u8,
+        block: &Block,
+        gone: &HashSet<RunId>,
+        placed: &mut Placed,
+    ) -> Result<(), StoreError> {
+        if kind == ENDED {
+            let belonging = block.belonging(tree)?;
+            index(&belonging, block.first()).into_iter().for_each(|key| placed.write(key, None));
+        }
+        placed.write(block.key.clone(), None);
+        for record in block.records()? {
+            let id = run_record::id_of(record)?;
+            if !gone.contains(&id) {
+                self.coming.entry(id).or_insert_with(|| record.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// Which runs may share a value: those of one span and, once they have ended, of one webhook, workflow and state.
+    fn grouped(self, kind: u8) -> Result<Groups, StoreError> {
+        let mut groups = Groups::new();
+        for (id, record) in self.coming {
+            let (belonging, end) = match kind {
+                ENDED => belonging(&record).map(|(belonging, end)| (Some(belonging), end))?,
+                _ => (None, 0),
+            };
+            groups.entry((keys::span(id), belonging)).or_default().push(Coming { id, record, end });
+        }
+        Ok(groups)
+    }
+}
+
+type Groups = BTreeMap<(Span, Option<Belonging>), Vec<Coming>>;
+
+struct Coming {
+    id: RunId,
+    record: Vec<u8>,
+    /// When it ended.
+    end: u64,
+}
+
+/// Puts runs, oldest first, into as few values as they fit into.
+fn put_together(kind: u8, belonging: Option<&Belonging>, mut runs: &[Coming], placed: &mut Placed) {
+    while let Some(first) = runs.first() {
+        let (mut value, mut end, mut count) = (new_value(VALUE_BYTES), first.end, 0);
+        for run in runs {
+            if count > 0 && value.len() + run.record.len() + 2 > VALUE_BYTES {
+                break;
+            }
+            push_record(&mut value, &run.record);
+            end = end.min(run.end);
+            count += 1;
+        }
+        put(kind, first.id, value.into(), belonging, end, placed);
+        runs = &runs[count..];
+    }
+}
+
+fn put(kind: u8, first: RunId, value: IVec, belonging: Option<&Belonging>, end: u64, placed: &mut Placed) {
+    if let Some(belonging) = belonging.filter(|_| kind == ENDED) {
+        let [of_workflow, of_webhook] = index(belonging, first);
+        placed.write(of_workflow, Some(IVec::default()));
+        placed.write(of_webhook, Some(IVec::from(&encode_number(end))));
+    }
+    placed.write(&keys::by_id(kind, first.as_bytes()), Some(value));
+}
+
+/// Where ended runs are indexed: by workflow, and by webhook together with when the first of them ended.
+fn index(belonging: &Belonging, first: RunId) -> [Vec<u8>; 2] {
+    let of_workflow = keys::ended(keys::BY_WORKFLOW, &keys::workflow(&belonging.workflow), belonging.state);
+    let of_webhook = keys::ended(keys::BY_WEBHOOK, belonging.webhook.as_bytes(), belonging.state);
+    [of_workflow, of_webhook].map(|prefix| [&prefix[..], first.as_bytes()].concat())
+}
