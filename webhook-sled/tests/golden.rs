@@ -81,7 +81,9 @@ async fn opens_with_everything_in_it(version: &str) {
     let later = now() + Duration::from_secs(3_600);
     let mut pruned = store.prune(PruneRequest::new(later, Duration::from_secs(1), 9)).await.unwrap().runs;
     pruned.sort();
-    assert_eq!(pruned, [succeeded.id, cancelled.id]);
+    // The first golden folder is older than the rule that a run stays for as long as its key is kept.
+    let expected = if version == "v1" { vec![succeeded.id, cancelled.id] } else { Vec::new() };
+    assert_eq!(pruned, expected);
     store.delete_webhook(webhook.id, now()).await.unwrap();
 }
 
