@@ -6,6 +6,7 @@
 //! nothing.
 
 mod lane;
+mod packing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::run::{CancelReason, Ending, Run, RunState};
 use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
 
 use lane::Lane;
+pub use packing::Packing;
+use packing::{Live, PACKED_BEHIND};
 
 /// The runs that have not ended. See the [module](self).
 #[derive(Debug, Default)]
@@ -32,12 +35,7 @@ pub struct LiveRuns {
     lanes: HashMap<WebhookId, Lane>,
     queued: usize,
     last_fence: u64,
-}
-
-#[derive(Debug)]
-struct Live {
-    run: Arc<Run>,
-    place: Place,
+    packing: Packing,
 }
 
 /// Where a live run is, besides its state.
@@ -99,6 +97,12 @@ impl LiveRuns {
         Self::default()
     }
 
+    /// No live runs; those that wait behind many others are kept packed.
+    #[must_use]
+    pub fn packed(packing: Packing) -> Self {
+        Self { packing, ..Self::default() }
+    }
+
     /// Takes a run read when the store was opened. One that was running is interrupted, since the process that
     /// ran it is gone. Answers the run as it is now.
     pub fn restore(&mut self, run: Run, now: SystemTime, instant: Instant) -> Arc<Run> {
@@ -107,6 +111,7 @@ impl LiveRuns {
         let wait = run.due_at.duration_since(now).unwrap_or(Duration::ZERO);
         let place = if wait.is_zero() { Place::Ready } else { Place::Delayed(later(instant, wait)) };
         self.insert(run.clone(), place);
+        self.pack(run.id);
         run
     }
 
@@ -121,7 +126,7 @@ impl LiveRuns {
         self.lanes.entry(webhook).or_default().set_bound(request.concurrency.bound());
         let plan = {
             let runs = &self.runs;
-            let asked = |id: &RunId| runs.get(id).is_some_and(|live| live.run.cancel_requested.is_some());
+            let asked = |id: &RunId| runs.get(id).is_some_and(|live| live.is_asked_to_stop());
             self.lanes[&webhook].plan(request.concurrency.on_overlap, asked)
         };
         if plan.skip {
@@ -155,6 +160,7 @@ impl LiveRuns {
     pub fn commit(&mut self, id: RunId) {
         if self.runs.get(&id).is_some_and(|live| live.place == Place::Uncommitted) {
             self.place(id, Place::Ready);
+            self.pack(id);
         }
     }
 
@@ -181,7 +187,7 @@ impl LiveRuns {
     pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
         let mut outcome = ClaimedRuns::default();
         while let Some((_, id)) = self.leases.first().copied().filter(|(end, _)| *end <= instant) {
-            match self.runs.get(&id).map(|live| live.run.interrupted(request.now)) {
+            match self.get(id).map(|run| run.interrupted(request.now)) {
                 Some(Ok(run)) => {
                     let run = Arc::new(run);
                     self.update(run.clone(), Place::Ready);
@@ -195,20 +201,21 @@ impl LiveRuns {
         }
         while outcome.claimed.len() < request.limit {
             let Some(id) = self.ready.first().copied() else { break };
-            let webhook = self.runs[&id].run.webhook_id;
+            let webhook = self.runs[&id].webhook;
             if !self.lanes.entry(webhook).or_default().may_start() {
                 self.place(id, Place::Parked);
                 continue;
             }
             let fence = self.last_fence + 1;
-            match self.runs[&id].run.claimed(fence, request.interruption_bound, request.now) {
-                Ok(run) => {
+            let claimed = |run: Arc<Run>| run.claimed(fence, request.interruption_bound, request.now).ok();
+            match self.get(id).and_then(claimed) {
+                Some(run) => {
                     self.last_fence = fence;
                     let run = Arc::new(run);
                     self.update(run.clone(), Place::Running(later(instant, request.lease)));
                     outcome.claimed.push(run);
                 }
-                Err(_) => self.remove(id),
+                None => self.remove(id),
             }
         }
         outcome
@@ -252,7 +259,7 @@ impl LiveRuns {
 
     /// Cancels a queued run or asks for the cancellation of a running one. `None` when it is not live.
     pub fn cancel(&mut self, id: RunId, reason: CancelReason, now: SystemTime) -> Option<LiveCancel> {
-        match self.runs.get(&id)?.run.state {
+        match self.get(id)?.state {
             RunState::Running => {
                 self.ask(id, reason);
                 self.get(id).map(LiveCancel::Requested)
@@ -282,7 +289,7 @@ impl LiveRuns {
     /// A live run.
     #[must_use]
     pub fn get(&self, id: RunId) -> Option<Arc<Run>> {
-        self.runs.get(&id).map(|live| live.run.clone())
+        self.runs.get(&id)?.run(&self.packing)
     }
 
     /// The live runs that a query asks for, newest first, at most `limit`. Those not yet durable are left out.
@@ -294,8 +301,8 @@ impl LiveRuns {
         };
         older
             .rev()
-            .filter(|(_, live)| live.place != Place::Uncommitted && query.matches(&live.run))
-            .map(|(_, live)| live.run.clone())
+            .filter(|(_, live)| live.place != Place::Uncommitted && live.is_asked_for(query))
+            .filter_map(|(_, live)| live.run(&self.packing))
             .take(limit)
             .collect()
     }
@@ -318,30 +325,32 @@ impl LiveRuns {
     }
 
     fn ask(&mut self, id: RunId, reason: CancelReason) -> Option<Arc<Run>> {
-        let live = self.runs.get_mut(&id)?;
-        if live.run.cancel_requested.is_none() {
-            live.run = Arc::new(Run { cancel_requested: Some(reason), ..(*live.run).clone() });
+        let run = self.get(id)?;
+        if run.cancel_requested.is_some() {
+            return Some(run);
         }
-        Some(live.run.clone())
+        let run = Arc::new(Run { cancel_requested: Some(reason), ..(*run).clone() });
+        self.runs.get_mut(&id)?.keep(run.clone());
+        Some(run)
     }
 
     fn end(&mut self, id: RunId, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
-        let ended = self.runs.get(&id)?.run.ended(ending, now).ok()?;
+        let ended = self.get(id)?.ended(ending, now).ok()?;
         self.remove(id);
         Some(Arc::new(ended))
     }
 
     fn insert(&mut self, run: Arc<Run>, place: Place) {
         let id = run.id;
-        self.attach(&run, place);
-        self.runs.insert(id, Live { run, place });
+        self.attach(id, run.webhook_id, place);
+        self.runs.insert(id, Live::new(run, place));
     }
 
     fn remove(&mut self, id: RunId) {
         if let Some(live) = self.runs.remove(&id) {
-            self.detach(&live.run, live.place);
-            self.refill(live.run.webhook_id);
-            self.tidy(live.run.webhook_id);
+            self.detach(id, live.webhook, live.place);
+            self.refill(live.webhook);
+            self.tidy(live.webhook);
         }
     }
 
@@ -349,58 +358,63 @@ impl LiveRuns {
     fn update(&mut self, run: Arc<Run>, place: Place) {
         let webhook = run.webhook_id;
         if let Some(live) = self.runs.remove(&run.id) {
-            self.detach(&live.run, live.place);
+            self.detach(run.id, live.webhook, live.place);
         }
         self.insert(run, place);
         self.refill(webhook);
     }
 
     fn place(&mut self, id: RunId, place: Place) {
-        if let Some(run) = self.get(id) {
-            let old = self.runs[&id].place;
-            self.detach(&run, old);
-            self.attach(&run, place);
-            if let Some(live) = self.runs.get_mut(&id) {
-                live.place = place;
-            }
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        let (webhook, old) = (live.webhook, std::mem::replace(&mut live.place, place));
+        self.detach(id, webhook, old);
+        self.attach(id, webhook, place);
+    }
+
+    /// Packs a queued run when there are many before it.
+    fn pack(&mut self, id: RunId) {
+        if self.queued > PACKED_BEHIND
+            && let Some(live) = self.runs.get_mut(&id)
+        {
+            live.pack(&self.packing);
         }
     }
 
-    fn attach(&mut self, run: &Run, place: Place) {
-        let lane = self.lanes.entry(run.webhook_id).or_default();
+    fn attach(&mut self, id: RunId, webhook: WebhookId, place: Place) {
+        let lane = self.lanes.entry(webhook).or_default();
         if let Place::Running(end) = place {
-            self.leases.insert((end, run.id));
-            lane.add_running(run.id);
+            self.leases.insert((end, id));
+            lane.add_running(id);
             return;
         }
         self.queued += 1;
-        lane.add_queued(run.id);
+        lane.add_queued(id);
         match place {
             Place::Ready => {
-                self.ready.insert(run.id);
+                self.ready.insert(id);
             }
-            Place::Parked => lane.park(run.id),
+            Place::Parked => lane.park(id),
             Place::Delayed(due) => {
-                self.delayed.insert((due, run.id));
+                self.delayed.insert((due, id));
             }
             Place::Uncommitted | Place::Running(_) => {}
         }
     }
 
-    fn detach(&mut self, run: &Run, place: Place) {
-        if let Some(lane) = self.lanes.get_mut(&run.webhook_id) {
-            lane.remove(run.id);
+    fn detach(&mut self, id: RunId, webhook: WebhookId, place: Place) {
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.remove(id);
         }
         match place {
             Place::Running(end) => {
-                self.leases.remove(&(end, run.id));
+                self.leases.remove(&(end, id));
                 return;
             }
             Place::Ready => {
-                self.ready.remove(&run.id);
+                self.ready.remove(&id);
             }
             Place::Delayed(due) => {
-                self.delayed.remove(&(due, run.id));
+                self.delayed.remove(&(due, id));
             }
             Place::Parked | Place::Uncommitted => {}
         }

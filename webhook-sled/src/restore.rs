@@ -19,6 +19,7 @@ use crate::keys;
 use crate::outbox::{Outbox, after};
 use crate::read;
 use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
+use crate::run_record::packing;
 use crate::webhooks::Webhooks;
 
 /// What the store has in memory.
@@ -40,7 +41,7 @@ pub(crate) struct Restored {
 }
 
 pub(crate) fn restore(tree: &Tree, now: SystemTime, instant: Instant) -> Result<Restored, StoreError> {
-    let mut restored = Restored::default();
+    let mut restored = Restored { live: LiveRuns::packed(packing()), ..Restored::default() };
     read_webhooks(tree, &mut restored.webhooks)?;
     read_live_runs(tree, &mut restored, now, instant)?;
     read_pending_deliveries(tree, &mut restored.outbox, now, instant)?;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use webhook_core::clock::{from_milliseconds, to_milliseconds};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
+use webhook_core::live::Packing;
 use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunState};
 use webhook_core::store::StoreError;
 
@@ -199,6 +200,11 @@ pub(crate) fn records(value: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
         records.push(rest.take(length)?);
     }
     Ok(records)
+}
+
+/// A run in memory, in as few bytes as in a record.
+pub(crate) fn packing() -> Packing {
+    Packing::new(|run| record(run).ok().map(Vec::into_boxed_slice), |record| decode_run(record).ok())
 }
 
 struct Out(Vec<u8>);

@@ -307,3 +307,23 @@ proptest! {
         prop_assert_eq!(ended.len(), admitted.len());
     }
 }
+
+#[tokio::test]
+async fn runs_that_wait_behind_many_are_packed_and_claimed_as_they_were() {
+    let pack = |run: &Run| serde_json::to_vec(run).ok().map(Vec::into_boxed_slice);
+    let mut live = LiveRuns::packed(Packing::new(pack, |packed| serde_json::from_slice(packed).ok()));
+    let (webhook, instant) = (webhook(), Instant::now());
+    let admitted: Vec<_> =
+        (0..PACKED_BEHIND + 2).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run).collect();
+    let [.., cancelled, last] = &admitted[..] else { panic!("there are more than two") };
+    assert!(!Arc::ptr_eq(&live.get(last.id).unwrap(), last), "it is not kept as it was handed in");
+    assert_eq!(live.get(last.id).unwrap(), *last);
+    let of_webhook = RunQuery::default().of_webhook(Some(webhook)).in_state(Some(RunState::Queued));
+    assert_eq!(live.list(&of_webhook, 1), std::slice::from_ref(last));
+    assert!(live.list(&RunQuery::default().in_state(Some(RunState::Running)), 1).is_empty());
+    assert!(live.cancel(cancelled.id, CancelReason::Requested, NOW).is_some());
+    let claimed = claim(&mut live, admitted.len(), instant);
+    assert_eq!(claimed.last().unwrap().id, last.id);
+    assert_eq!(claimed.last().unwrap().parameters, last.parameters);
+    assert_eq!((claimed.len(), live.queued()), (admitted.len() - 1, 0));
+}
