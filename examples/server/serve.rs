@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use warp::Filter;
 use webhook_core::Webhooks;
 use webhook_core::memory::MemoryStore;
@@ -35,11 +36,15 @@ const DEMO_MADE: &str = "demo-made";
 /// The file in the folder of a sled store that is there once it is one.
 const STORE_MARKER: &str = "webhook-store";
 
+/// The bounds that durations in seconds, and sizes of commits, are sorted into.
+const BUCKETS: [f64; 12] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0];
+
 /// Everything that was made before the first call can come.
 pub(crate) struct Prepared {
     webhooks: Webhooks,
     server: Server,
     access: AdminAccess,
+    metrics: PrometheusHandle,
     workers: Option<usize>,
     shutdown_timeout: Duration,
     stop: Pin<Box<dyn Future<Output = ()>>>,
@@ -50,6 +55,8 @@ pub(crate) async fn prepare(
     options: Options,
     workflows: Vec<LoadedWorkflow>,
 ) -> Result<Prepared, Box<dyn Error>> {
+    // The service makes its counters when it is built, and the store with its first commit.
+    let metrics = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
     make_private_folder(&options.data)
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
@@ -88,6 +95,7 @@ pub(crate) async fn prepare(
         webhooks,
         server,
         access: AdminAccess::token(&admin_token),
+        metrics,
         workers: options.workers,
         shutdown_timeout: options.shutdown_timeout,
         stop,
@@ -162,6 +170,12 @@ impl Prepared {
         };
         let (stopping, mut stopped) = tokio::sync::watch::channel(false);
         let routes = webhook_warp::all_routes(&self.webhooks, self.access);
+        let metrics = self.metrics;
+        let render = move || {
+            metrics.run_upkeep();
+            metrics.render()
+        };
+        let routes = routes.or(webhook_warp::metrics_route(&self.webhooks, render)).unify();
         let routes = routes.or(webhook_warp::not_found()).unify();
         let options = ServerOptions::default().with_shutdown_deadline(self.shutdown_timeout);
         let serving = self.server.with_options(options).serve(routes, async move {

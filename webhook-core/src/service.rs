@@ -1,6 +1,7 @@
 //! The service: what a host builds once and hands to its front ends.
 
 mod ends;
+mod meters;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +27,7 @@ use crate::webhook::Channel;
 use crate::worker::{WorkerOptions, Workers};
 
 use ends::Ends;
+use meters::Meters;
 
 /// The kinds every service knows.
 const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
@@ -81,6 +83,7 @@ pub(crate) struct Inner {
     uses: Mutex<HashMap<WebhookId, SystemTime>>,
     executing: Mutex<HashMap<RunId, (u64, CancellationSource)>>,
     ends: Arc<Ends>,
+    pub(crate) meters: Meters,
 }
 
 /// Bounds and times of a whole service.
@@ -274,6 +277,7 @@ impl WebhooksBuilder {
             drained: Notify::new(),
             uses: Mutex::default(),
             executing: Mutex::default(),
+            meters: Meters::new(),
         };
         Ok(Webhooks { inner: Arc::new(inner) })
     }

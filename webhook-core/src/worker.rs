@@ -231,6 +231,7 @@ impl Shared {
 
     /// Hands in how an attempt went; it is held until that is recorded.
     fn settle(&self, run: RunId, fence: u64, outcome: Outcome) {
+        self.webhooks.inner.meters.attempt(&outcome);
         // Nobody receives it once the workers were dropped; the run comes back when its lease is over.
         let _ = self.settlements.send(Settlement::new(run, fence, outcome, self.webhooks.inner.now()));
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
@@ -14,24 +15,35 @@ use webhook_core::service::Webhooks;
 use crate::access::AdminAccess;
 use crate::answer::{Answer, ResponseBody, without_body};
 use crate::body::RequestBody;
+use crate::metrics::{CallMeters, Renderer};
 use crate::problem::Problem;
 use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
 use crate::wire::Links;
-use crate::{events, headers, health, management, openapi, status, trigger};
+use crate::{events, headers, health, management, metrics, openapi, status, trigger};
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.
 #[derive(Debug, Clone)]
 pub struct Api {
     webhooks: Webhooks,
     access: AdminAccess,
+    renderer: Option<Renderer>,
+    pub(crate) calls: CallMeters,
 }
 
 impl Api {
     /// The contract of `webhooks`, with this access to the management paths.
     #[must_use]
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
-        Self { webhooks, access }
+        Self { webhooks, access, renderer: None, calls: CallMeters::new() }
+    }
+
+    /// Answers `/metrics` with what `render` gives: the text format of Prometheus, from the recorder of the
+    /// `metrics` facade that the host has installed before it built the service. Without this there is no such path.
+    #[must_use]
+    pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.renderer = Some(Renderer(Arc::new(render)));
+        self
     }
 
     /// The service.
@@ -57,6 +69,7 @@ impl Api {
         let ours = match (route.workflow(), route.audience()) {
             (Some(workflow), _) => self.webhooks.knows_kind(&workflow.kind),
             (None, Audience::Management) => !matches!(self.access, AdminAccess::Disabled),
+            (None, Audience::Metrics) => self.renderer.is_some(),
             (None, _) => true,
         };
         ours.then_some(route)
@@ -123,7 +136,10 @@ impl Api {
             self.access.check(&request.head.headers)?;
         }
         match route {
-            Route::Trigger(workflow) => trigger::trigger(self, workflow, request).await,
+            Route::Trigger(workflow) => {
+                let answered = trigger::trigger(self, workflow, request).await;
+                answered.inspect_err(|problem| self.calls.refused(problem))
+            }
             Route::CallerRun { workflow, run, part } => {
                 status::for_caller(self, workflow, *run, part, &request.head).await
             }
@@ -157,6 +173,10 @@ impl Api {
             }
             Route::Events => events::stream(self, &request.head).await,
             Route::Description => Ok(openapi::answer()),
+            Route::Metrics => {
+                let renderer = self.renderer.as_ref().ok_or_else(|| Problem::not_found("path"))?;
+                Ok(metrics::metrics(self, renderer).await)
+            }
             Route::Health => health::health(self).await,
             Route::Ready => health::ready(self).await,
         }

@@ -48,6 +48,7 @@ mod events;
 mod headers;
 mod health;
 mod management;
+mod metrics;
 mod openapi;
 mod problem;
 mod query;

@@ -337,6 +337,8 @@ fn service() -> Vec<Operation> {
     let new = Operation::new;
     vec![
         new(Method::GET, "/api/v1/openapi.json", "describe", "This document").answers(200, JSON, "Any"),
+        new(Method::GET, "/metrics", "metrics", "What was counted, for Prometheus; where the host serves it")
+            .answers(200, "text/plain", "Text"),
         new(Method::GET, "/healthz", "health", "Whether the store can be written")
             .refuses(&[StoreUnavailable])
             .answers(200, JSON, "Health"),
@@ -449,6 +451,7 @@ mod tests {
             Route::ResendDelivery(_) => below("/deliveries/{id}/resend"),
             Route::Events => below("/events"),
             Route::Description => "/api/v1/openapi.json".to_owned(),
+            Route::Metrics => "/metrics".to_owned(),
             Route::Health => "/healthz".to_owned(),
             Route::Ready => "/readyz".to_owned(),
         }
@@ -459,7 +462,7 @@ mod tests {
         let document = document();
         let paths = document["paths"].as_object().unwrap();
         // As many as `template` can answer.
-        assert_eq!(paths.len(), 22);
+        assert_eq!(paths.len(), 23);
         for (path, item) in paths {
             let route = sample(path).unwrap_or_else(|| panic!("{path} is not routed"));
             assert_eq!(&template(&route), path);

@@ -52,6 +52,8 @@ pub enum Route {
     ResendDelivery(Option<DeliveryId>),
     /// `/api/v1/openapi.json`: this contract, described for programs.
     Description,
+    /// `/metrics`: what was counted.
+    Metrics,
     /// `/healthz`: whether the process lives and its store can be written.
     Health,
     /// `/readyz`: whether calls are accepted.
@@ -114,6 +116,8 @@ pub enum Audience {
     Management,
     /// Programs that read what is described.
     Description,
+    /// Collectors of metrics.
+    Metrics,
     /// Load balancers and monitors.
     Health,
 }
@@ -139,6 +143,7 @@ pub fn route(path: &str) -> Option<Route> {
     }
     match &segments.each_ref().map(Option::as_deref)[..count] {
         [Some("healthz")] => Some(Route::Health),
+        [Some("metrics")] => Some(Route::Metrics),
         [Some("readyz")] => Some(Route::Ready),
         [Some("api"), Some("v1"), Some("openapi.json")] => Some(Route::Description),
         [Some("api"), Some("v1"), Some(kind), id, rest @ ..] => caller_route(kind, *id, rest),
@@ -224,6 +229,7 @@ impl Route {
         match self {
             Self::Trigger(_) => Audience::Trigger,
             Self::CallerRun { .. } => Audience::Status,
+            Self::Metrics => Audience::Metrics,
             Self::Description => Audience::Description,
             Self::Health | Self::Ready => Audience::Health,
             _ => Audience::Management,
@@ -249,7 +255,7 @@ impl Route {
             Self::Webhook { part: WebhookPart::Url, .. } => READ,
             Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) | Self::ResendDelivery(_) => POST,
             Self::CallerRun { .. } | Self::Workflows | Self::Runs | Self::Run { .. } | Self::Events => READ,
-            Self::Description | Self::Health | Self::Ready => READ,
+            Self::Description | Self::Metrics | Self::Health | Self::Ready => READ,
         }
     }
 }
@@ -305,6 +311,7 @@ mod tests {
             ),
             ("/admin/api/v1/events".to_owned(), Route::Events),
             ("/api/v1/openapi.json".to_owned(), Route::Description),
+            ("/metrics".to_owned(), Route::Metrics),
             ("/healthz".to_owned(), Route::Health),
             ("/readyz".to_owned(), Route::Ready),
         ];

@@ -13,6 +13,7 @@ use webhook_core::trigger::Triggered;
 use crate::answer::{Answer, json, set};
 use crate::api::Api;
 use crate::headers;
+use crate::metrics::Answered;
 use crate::problem::Problem;
 use crate::request::{Head, Request};
 use crate::route::WorkflowPath;
@@ -43,9 +44,13 @@ pub(crate) async fn trigger(
             span.record("webhook", display(run.webhook_id));
             span.in_scope(|| tracing::debug!(replayed, "accepted"));
             drop(span);
+            api.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
             Ok(accepted(api, run, replayed, &request.head).await)
         }
-        Triggered::DryRun(parameters) => Ok(json(StatusCode::OK, &wire::dry_run(&parameters))),
+        Triggered::DryRun(parameters) => {
+            api.calls.answered(Answered::DryRun);
+            Ok(json(StatusCode::OK, &wire::dry_run(&parameters)))
+        }
         _ => Err(Problem::new(crate::Slug::StoreUnavailable)),
     }
 }

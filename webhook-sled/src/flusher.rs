@@ -124,6 +124,7 @@ impl Desk {
 
 /// Makes a group durable and answers, or fails it.
 fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
+    let begun = std::time::Instant::now();
     let mut journal = folder.journal();
     if let Err(failure) = write(shared, &mut journal, &group) {
         return fail(shared, group, failure);
@@ -135,6 +136,8 @@ fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
         return fail(shared, group, failure);
     }
     drop(journal);
+    metrics::histogram!("webhook_store_commit_seconds").record(begun.elapsed());
+    metrics::histogram!("webhook_store_commit_size").record(group.synced.len() as f64);
     {
         let mut runs = shared.runs();
         group.admitted.iter().for_each(|run| runs.live.commit(*run));

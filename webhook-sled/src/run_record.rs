@@ -311,7 +311,7 @@ impl<'a> In<'a> {
 
     fn caller(&mut self) -> Result<Caller, StoreError> {
         let mut caller = Caller::default();
-        caller.method = self.text()?;
+        caller.method = self.text()?.into();
         caller.address = match self.byte()? {
             0 => None,
             4 => Some(IpAddr::from(self.array::<4>()?)),
@@ -364,7 +364,7 @@ mod tests {
         run.artifacts = vec![Artifact::new("a.html", "text/html", 7)];
         run.error = Some(RunError::new(ErrorKind::TimedOut, "late"));
         let mut caller = Caller::default();
-        caller.method = "POST".to_owned();
+        caller.method = "POST".into();
         caller.address = Some("2001:db8::1".parse().unwrap());
         caller.user_agent = Some("curl".to_owned());
         caller.request_id = Some("id".to_owned());

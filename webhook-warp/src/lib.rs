@@ -24,7 +24,8 @@ mod routes;
 pub mod server;
 
 pub use routes::{
-    PeerAddress, all_routes, management_routes, not_found, routes, status_routes, trigger_routes,
+    PeerAddress, all_routes, management_routes, metrics_route, not_found, routes, status_routes,
+    trigger_routes,
 };
 pub use webhook_http::{AdminAccess, AdminToken};
 

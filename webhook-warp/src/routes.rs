@@ -54,6 +54,16 @@ pub fn all_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(Warp
     filter(Api::new(webhooks.clone(), access), AUDIENCES)
 }
 
+/// `/metrics`, answered with what `render` gives, as [`Api::with_metrics`] says. It needs no token.
+#[must_use]
+pub fn metrics_route(
+    webhooks: &Webhooks,
+    render: impl Fn() -> String + Send + Sync + 'static,
+) -> BoxedFilter<(WarpResponse,)> {
+    let api = Api::new(webhooks.clone(), AdminAccess::Disabled).with_metrics(render);
+    filter(api, &[Audience::Metrics])
+}
+
 /// Answers everything with a 404 in the form of this service's errors, for the end of a host's routes.
 #[must_use]
 pub fn not_found() -> BoxedFilter<(WarpResponse,)> {

@@ -89,6 +89,7 @@ async fn giving_way(
 pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) {
     let inner = &shared.webhooks.inner;
     let outcome = judge(shared, &delivery, guarded(try_once(shared, &delivery)).await);
+    inner.meters.delivery(&outcome);
     if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
     }

@@ -43,6 +43,7 @@ pub(super) async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), 
     for (settlement, settled) in batch.iter().zip(settled) {
         match settled {
             Settled::Applied(run) => {
+                shared.webhooks.inner.meters.settled(&run);
                 let (workflow, webhook, attempt) = (&run.workflow, run.webhook_id, run.attempt);
                 let span = tracing::info_span!("settle", run = %run.id, %workflow, %webhook, attempt);
                 span.in_scope(|| tracing::debug!(state = run.state.as_str(), "attempt settled"));

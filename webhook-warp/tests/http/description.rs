@@ -40,7 +40,9 @@ impl Description {
 
     /// The item of a path below any prefix, and how many segments of it are fixed.
     pub(crate) fn item(&self, path: &str) -> Option<&Value> {
-        let start = ["/admin/api/", "/api/", "/healthz", "/readyz"].iter().find_map(|own| path.find(own))?;
+        let start = ["/admin/api/", "/api/", "/healthz", "/readyz", "/metrics"]
+            .iter()
+            .find_map(|own| path.find(own))?;
         let segments: Vec<&str> = path[start..].split('/').collect();
         let fits = |template: &str| {
             let template: Vec<&str> = template.split('/').collect();

@@ -107,6 +107,8 @@ impl World {
         let workers = work.then(|| webhooks.start_workers(WorkerOptions::default()));
         let (stop, stopped) = oneshot::channel();
         let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN));
+        let metrics = webhook_warp::metrics_route(&webhooks, String::new);
+        let routes = warp::Filter::unify(warp::Filter::or(routes, metrics));
         let routes = warp::Filter::or(routes, webhook_warp::not_found());
         let server = tokio::spawn(async move {
             let stopped = async {

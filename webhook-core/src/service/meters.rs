@@ -1,0 +1,72 @@
+//! What is counted. Without a recorder installed, counting costs next to nothing; a host installs one, if it wants,
+//! before it builds the service, since the counters are made then. No label holds an id.
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use crate::notifier::DeliveryOutcome;
+use crate::run::{Ending, Run};
+use crate::store::Outcome;
+
+/// The counters of one service, made once, so that counting looks nothing up.
+pub(crate) struct Meters {
+    succeeded: Counter,
+    failed: Counter,
+    timed_out: Counter,
+    cancelled: Counter,
+    retried: Counter,
+    handed_back: Counter,
+    run_duration: Histogram,
+    delivered: Counter,
+    delivery_retried: Counter,
+    delivery_given_up: Counter,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        let attempts = |outcome: &'static str| counter!("webhook_attempts_total", "outcome" => outcome);
+        let deliveries = |outcome: &'static str| counter!("webhook_deliveries_total", "outcome" => outcome);
+        Self {
+            succeeded: attempts("succeeded"),
+            failed: attempts("failed"),
+            timed_out: attempts("timed_out"),
+            cancelled: attempts("cancelled"),
+            retried: attempts("retried"),
+            handed_back: attempts("handed_back"),
+            run_duration: histogram!("webhook_run_duration_seconds"),
+            delivered: deliveries("delivered"),
+            delivery_retried: deliveries("retried"),
+            delivery_given_up: deliveries("given_up"),
+        }
+    }
+
+    /// An attempt is over.
+    pub(crate) fn attempt(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Retry { .. } => &self.retried,
+            Outcome::HandBack => &self.handed_back,
+            Outcome::Ended { ending, .. } => match ending {
+                Ending::Succeeded { .. } => &self.succeeded,
+                Ending::Failed(_) => &self.failed,
+                Ending::TimedOut(_) => &self.timed_out,
+                Ending::Cancelled(_) | Ending::Skipped => &self.cancelled,
+            },
+        };
+        counter.increment(1);
+    }
+
+    /// An attempt is recorded; if its run has ended, how long that took from its first attempt on.
+    pub(crate) fn settled(&self, run: &Run) {
+        let (Some(started), Some(finished)) = (run.started_at, run.finished_at) else { return };
+        self.run_duration.record(finished.duration_since(started).unwrap_or_default());
+    }
+
+    /// One try of a delivery is over.
+    pub(crate) fn delivery(&self, outcome: &DeliveryOutcome) {
+        let counter = match outcome {
+            DeliveryOutcome::Delivered => &self.delivered,
+            DeliveryOutcome::Retry { .. } => &self.delivery_retried,
+            DeliveryOutcome::GivenUp { .. } => &self.delivery_given_up,
+        };
+        counter.increment(1);
+    }
+}
