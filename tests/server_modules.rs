@@ -7,6 +7,8 @@
 mod admin_token;
 #[path = "../examples/server/executor.rs"]
 mod executor;
+#[path = "../examples/server/integrations.rs"]
+mod integrations;
 #[path = "../examples/server/options.rs"]
 mod options;
 #[path = "../examples/server/report/mod.rs"]

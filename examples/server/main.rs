@@ -2,6 +2,7 @@
 
 mod admin_token;
 mod executor;
+mod integrations;
 mod options;
 mod report;
 mod section;

@@ -10,6 +10,10 @@ use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
 use url::Url;
+use webhook_notify::slack::SlackNotifier;
+use webhook_notify::smtp::SmtpNotifier;
+
+use crate::integrations;
 
 /// The workflows that come with the server, as seen from the folder of the workspace.
 pub(crate) const BUNDLED_WORKFLOWS: &str = "examples/workflows";
@@ -37,6 +41,10 @@ pub(crate) struct Options {
     pub(crate) token_key: PathBuf,
     /// Whether to go on when the key of tokens in the store is lost.
     pub(crate) forget_unknown_keys: bool,
+    /// How mail is sent, if it is.
+    pub(crate) smtp: Option<SmtpNotifier>,
+    /// How Slack is reached, if it is.
+    pub(crate) slack: Option<SlackNotifier>,
     /// How long runs may go on after a signal to stop.
     pub(crate) shutdown_timeout: Duration,
     /// Which log lines are written.
@@ -128,6 +136,33 @@ struct Flags {
     /// waiting runs with secret parameters fail
     #[arg(long, env = "WEBHOOK_FORGET_UNKNOWN_KEYS")]
     forget_unknown_keys: bool,
+    /// The mail server, as smtp://user:password@host:port or smtps://…; shows in process lists, so prefer --smtp-file
+    #[arg(long, env = "WEBHOOK_SMTP", hide_env_values = true, value_name = "URL")]
+    smtp: Option<OsString>,
+    /// A file that holds the URL of the mail server
+    #[arg(long, env = "WEBHOOK_SMTP_FILE", value_name = "FILE", conflicts_with = "smtp")]
+    smtp_file: Option<PathBuf>,
+    /// Who mails are from
+    #[arg(long, env = "WEBHOOK_SMTP_FROM", value_name = "ADDRESS", default_value = "webhooks@localhost")]
+    smtp_from: String,
+    /// A file of certificates (PEM) that the mail server's may be signed with, besides those this machine trusts
+    #[arg(long, env = "WEBHOOK_SMTP_CA_FILE", value_name = "FILE")]
+    smtp_ca_file: Option<PathBuf>,
+    /// The token of a Slack bot; shows in process lists, so prefer --slack-token-file
+    #[arg(long, env = "WEBHOOK_SLACK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    slack_token: Option<OsString>,
+    /// A file that holds the token of a Slack bot
+    #[arg(long, env = "WEBHOOK_SLACK_TOKEN_FILE", value_name = "FILE", conflicts_with = "slack_token")]
+    slack_token_file: Option<PathBuf>,
+    /// Where Slack's Web API is
+    #[arg(
+        long,
+        env = "WEBHOOK_SLACK_API",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "https://slack.com/api/"
+    )]
+    slack_api: String,
     /// How many seconds runs may go on after a signal to stop
     #[arg(long, env = "WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30",
           value_parser = clap::value_parser!(u32).range(0..=86_400))]
@@ -153,7 +188,13 @@ impl Options {
             (None, Some(file)) => Some(admin_token_from(&file)?),
             (None, None) => None,
         };
+        let smtp = given("--smtp", flags.smtp, flags.smtp_file)?;
+        let smtp = smtp.map(|url| integrations::smtp(&url, &flags.smtp_from, flags.smtp_ca_file.as_deref()));
+        let slack = given("--slack-token", flags.slack_token, flags.slack_token_file)?;
+        let slack = slack.map(|token| integrations::slack(&token, &flags.slack_api));
         Ok(Self {
+            smtp: smtp.transpose()?,
+            slack: slack.transpose()?,
             listen: flags.listen,
             token_key: flags.token_key.unwrap_or_else(|| flags.data.join("token.key")),
             forget_unknown_keys: flags.forget_unknown_keys,
@@ -231,12 +272,33 @@ fn store(text: &str) -> Result<StoreChoice, CommandLineError> {
 }
 
 fn admin_token_from(file: &Path) -> Result<Secret, CommandLineError> {
+    let flag = "--admin-token-file";
+    admin_token(Some(secret_in(file, flag)?.expose()), flag)
+}
+
+/// A secret that was given itself, or the file that holds it.
+fn given(
+    flag: &str,
+    itself: Option<OsString>,
+    file: Option<PathBuf>,
+) -> Result<Option<Secret>, CommandLineError> {
+    match (itself, file) {
+        (Some(text), _) => match text.into_string() {
+            Ok(text) => Ok(Some(Secret(text))),
+            Err(_) => Err(CommandLineError::Usage(format!("{flag}: it must be UTF-8 text"))),
+        },
+        (None, Some(file)) => secret_in(&file, &format!("{flag}-file")).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The secret in a file, which may end with a line end.
+fn secret_in(file: &Path, flag: &str) -> Result<Secret, CommandLineError> {
     match std::fs::read_to_string(file) {
-        Ok(text) => admin_token(Some(text.trim_end_matches(['\r', '\n'])), "--admin-token-file"),
-        Err(error) => Err(CommandLineError::Usage(format!(
-            "--admin-token-file: {} cannot be read: {error}",
-            file.display()
-        ))),
+        Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(error) => {
+            Err(CommandLineError::Usage(format!("{flag}: {} cannot be read: {error}", file.display())))
+        }
     }
 }
 
@@ -335,6 +397,15 @@ mod tests {
             (vec!["--no-such-flag"], "--no-such-flag"),
             (vec!["--data"], "--data"),
             (vec!["stray"], "stray"),
+            (vec!["--smtp", "mail.example.com"], "--smtp"),
+            (vec!["--smtp", "smtp://me@mail.example.com"], "user without a password"),
+            (vec!["--smtp", "smtp://localhost", "--smtp-from", "nobody"], "--smtp-from"),
+            (vec!["--smtp", "smtps://localhost", "--smtp-ca-file", "/no/such/file"], "/no/such/file"),
+            (vec!["--smtp-file", "/no/such/file"], "/no/such/file"),
+            (vec!["--smtp", "smtp://localhost", "--smtp-file", "b"], "--smtp-file"),
+            (vec!["--slack-token", ""], "--slack-token"),
+            (vec!["--slack-token-file", "/no/such/file"], "/no/such/file"),
+            (vec!["--slack-token", "xoxb-1", "--slack-api", "http://example.com"], "--slack-api"),
             (vec!["--admin-token", ""], "--admin-token"),
             (vec!["--admin-token-file", "/no/such/file"], "/no/such/file"),
             (vec!["--admin-token", "a", "--admin-token-file", "b"], "--admin-token-file"),
@@ -358,6 +429,16 @@ mod tests {
         let message = usage(&["--store", &database]);
         assert!(message.contains("not built in yet") && !message.contains(CANARY));
         assert!(!usage(&["--admin-token", &format!("{CANARY} x")]).contains(CANARY));
+        for url in ["http://u:{}@a.b", "smtp://u:{}@", "smtp://:{}@a.b", "smtp://u:{}@a.b/c", "{}"] {
+            assert!(!usage(&["--smtp", &url.replace("{}", CANARY)]).contains(CANARY), "{url}");
+        }
+        assert!(!usage(&["--slack-token", &format!("{CANARY} x")]).contains(CANARY));
+        let api = format!("https://u:{CANARY}@example.com");
+        assert!(!usage(&["--slack-token", "xoxb-1", "--slack-api", &api]).contains(CANARY));
+        let smtp = format!("smtps://user:{CANARY}@localhost");
+        let options = parse(&["--smtp", &smtp, "--slack-token", CANARY]).unwrap();
+        assert!(options.smtp.is_some() && options.slack.is_some());
+        assert!(!format!("{options:?}").contains(CANARY));
         let options = parse(&["--admin-token", CANARY]).unwrap();
         assert!(!format!("{options:?}").contains(CANARY));
         assert_eq!(options.admin_token.unwrap().expose(), CANARY);

@@ -76,6 +76,8 @@ pub(crate) async fn prepare(
     let kinds: BTreeSet<_> = workflows.iter().map(|own| own.workflow.key.kind.to_string()).collect();
     let builder = kinds.into_iter().fold(Webhooks::builder(), WebhooksBuilder::kind);
     let builder = if options.forget_unknown_keys { builder.forget_unknown_keys() } else { builder };
+    let builder = options.smtp.clone().into_iter().fold(builder, WebhooksBuilder::notifier);
+    let builder = options.slack.clone().into_iter().fold(builder, WebhooksBuilder::notifier);
     let webhooks = builder
         .store(store)
         .executor(ServerExecutor::new(workflows, options.data.join("artifacts")))

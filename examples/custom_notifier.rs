@@ -1,0 +1,56 @@
+//! A notifier of the host's own: Microsoft Teams takes the place of Slack.
+//!
+//! What a webhook's settings name as its Slack channel is a name of the host's here, which stands for the URL of a
+//! Teams workflow ("Post to a channel when a webhook request is received").
+
+use std::collections::HashMap;
+
+use serde_json::json;
+use webhook_core::Webhooks;
+use webhook_core::memory::{FnExecutor, MemoryStore};
+use webhook_core::notifier::{DeliverError, Notification, Notifier};
+use webhook_core::webhook::Channel;
+
+struct Teams {
+    urls: HashMap<String, String>,
+    client: reqwest::Client,
+}
+
+#[async_trait::async_trait]
+impl Notifier for Teams {
+    fn channels(&self) -> &[Channel] {
+        &[Channel::Slack]
+    }
+
+    fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
+        self.urls.get(recipient).map(drop).ok_or_else(|| "no Teams channel has this name".to_owned())
+    }
+
+    async fn deliver(&self, news: &Notification) -> Result<(), DeliverError> {
+        let unknown = || DeliverError::permanent("no Teams channel has this name any more");
+        let url = self.urls.get(&news.recipient).ok_or_else(unknown)?;
+        let text = format!("{} {}", news.title, news.run.state.as_str());
+        let request = self.client.post(url).json(&json!({"text": text, "link": news.run_url}));
+        // The URL is a secret, so no error may repeat it.
+        let answer = request.send().await.map_err(|error| DeliverError::retryable(error.without_url()))?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status if status.is_client_error() => Err(DeliverError::permanent(format!("refused: {status}"))),
+            status => Err(DeliverError::retryable(format!("failed: {status}"))),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let urls = HashMap::from([("ops".to_owned(), std::env::var("TEAMS_URL")?)]);
+    let webhooks = Webhooks::builder()
+        .store(MemoryStore::new())
+        .executor(FnExecutor::new([], async |_| Ok(webhook_core::executor::RunOutput::new())))
+        .notifier(Teams { urls, client: reqwest::Client::new() })
+        .build()
+        .await?;
+    // From here on it is as in examples/minimal.
+    drop(webhooks);
+    Ok(())
+}

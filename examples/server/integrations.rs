@@ -1,0 +1,37 @@
+//! The integrations for notifications that the command line asks for.
+
+use std::path::Path;
+
+use webhook_notify::slack::{SlackNotifier, SlackOptionsError};
+use webhook_notify::smtp::{SmtpNotifier, SmtpOptions, SmtpOptionsError};
+
+use crate::options::{CommandLineError, Secret};
+use crate::report::chain;
+
+/// A notifier for this mail server. The messages name the flag and repeat no value.
+pub(crate) fn smtp(
+    url: &Secret,
+    from: &str,
+    authority: Option<&Path>,
+) -> Result<SmtpNotifier, CommandLineError> {
+    let wrong = |flag: &'static str| move |error: SmtpOptionsError| usage(flag, &error);
+    let options = SmtpOptions::from_url(url.expose()).map_err(wrong("--smtp"))?;
+    let options = options.with_from(from).map_err(wrong("--smtp-from"))?;
+    let Some(file) = authority else { return SmtpNotifier::new(options).map_err(wrong("--smtp")) };
+    let pem = std::fs::read(file).map_err(|error| {
+        CommandLineError::Usage(format!("--smtp-ca-file: {} cannot be read: {error}", file.display()))
+    })?;
+    let options = options.with_root_certificates(&pem).map_err(wrong("--smtp-ca-file"))?;
+    SmtpNotifier::new(options).map_err(wrong("--smtp-ca-file"))
+}
+
+/// A notifier for Slack with this token.
+pub(crate) fn slack(token: &Secret, api: &str) -> Result<SlackNotifier, CommandLineError> {
+    let wrong = |flag: &'static str| move |error: SlackOptionsError| usage(flag, &error);
+    let notifier = SlackNotifier::with_token(token.expose()).map_err(wrong("--slack-token"))?;
+    notifier.with_api(api).map_err(wrong("--slack-api"))
+}
+
+fn usage(flag: &str, error: &dyn std::error::Error) -> CommandLineError {
+    CommandLineError::Usage(format!("{flag}: {}", chain(error)))
+}

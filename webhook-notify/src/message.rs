@@ -1,0 +1,312 @@
+//! What notifications say: templates in the language of Jinja, which a host may replace one by one.
+//!
+//! A template is given these names:
+//!
+//! | name | what it is |
+//! |---|---|
+//! | `title`, `workflow` | the workflow's title, and its key such as `report/daily-sales` |
+//! | `event` | `success` or `failure` |
+//! | `state`, `state_text` | `succeeded`, `failed` or `timed_out`, and the same for people |
+//! | `duration`, `duration_s` | from the start of the first attempt to the end, for people and in seconds; may be none |
+//! | `attempt`, `max_attempts` | numbers |
+//! | `parameters` | a list of `name` and `value`, a secret one as `***`; at most 50 |
+//! | `parameters_left_out` | how many more there are |
+//! | `error` | `kind` and `message`, or none |
+//! | `summary` | what the executor said of the result, or none |
+//! | `run_id`, `run_url` | the run, and its page in the panel, or none |
+//!
+//! The URL that starts the workflow is not among them. Values are escaped for HTML in [`Template::Html`], and for
+//! Slack (`&`, `<`, `>`) in [`Template::Slack`].
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
+use serde::Serialize;
+use webhook_core::notifier::Notification;
+use webhook_core::run::{Run, RunParameter, RunState};
+use webhook_core::webhook::EventKind;
+
+/// The longest subject, in characters.
+const SUBJECT_CHARACTERS: usize = 200;
+/// The longest value of a parameter that is shown, in characters.
+const VALUE_CHARACTERS: usize = 200;
+/// How many parameters are shown.
+const PARAMETERS: usize = 50;
+const SLACK: &str = "slack";
+
+/// One of the templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Template {
+    /// The subject of an email, and what Slack shows where it cannot show more. Line ends become blanks.
+    Subject,
+    /// The body of an email as text.
+    Text,
+    /// The body of an email as HTML.
+    Html,
+    /// What Slack shows, in its own markup (mrkdwn).
+    Slack,
+}
+
+impl Template {
+    const ALL: [Self; 4] = [Self::Subject, Self::Text, Self::Html, Self::Slack];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Text => "text",
+            Self::Html => "html",
+            Self::Slack => SLACK,
+        }
+    }
+
+    fn source(self) -> &'static str {
+        match self {
+            Self::Subject => include_str!("templates/subject.txt"),
+            Self::Text => include_str!("templates/body.txt"),
+            Self::Html => include_str!("templates/body.html"),
+            Self::Slack => include_str!("templates/slack.txt"),
+        }
+    }
+}
+
+/// The templates of all messages.
+///
+/// ```
+/// use webhook_notify::message::{Messages, Template};
+/// let messages = Messages::new()?.with_template(Template::Subject, "[ACME] {{ title }}: {{ state_text }}")?;
+/// let error = Messages::new()?.with_template(Template::Text, "{{ tokn }}").unwrap_err();
+/// assert!(error.to_string().contains("tokn"));
+/// # Ok::<(), webhook_notify::message::TemplateError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Messages {
+    environment: Environment<'static>,
+}
+
+/// A template is wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// It cannot be read, or cannot be filled in.
+    #[error("the template {template} is wrong")]
+    Wrong {
+        /// Which.
+        template: &'static str,
+        /// What is wrong.
+        source: minijinja::Error,
+    },
+    /// It uses a name that it is not given.
+    #[error("the template {template} uses {name}, which is not known; it has {}", NAMES.join(", "))]
+    UnknownName {
+        /// Which.
+        template: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+impl Messages {
+    /// The templates that come with this crate.
+    ///
+    /// # Errors
+    /// None in practice: the templates are part of the crate, and its tests fill them in.
+    pub fn new() -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|name| match name {
+            "html" => AutoEscape::Html,
+            SLACK => AutoEscape::Custom(Cow::Borrowed(SLACK)),
+            _ => AutoEscape::None,
+        });
+        environment.set_formatter(format_value);
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let wrong = |source| TemplateError::Wrong { template: "syntax", source };
+        environment.set_syntax(syntax.map_err(wrong)?);
+        let messages = Self { environment };
+        Template::ALL.into_iter().try_fold(messages, |all, one| all.with_template(one, one.source()))
+    }
+
+    /// Replaces a template.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when it cannot be read or uses a name that it is not given.
+    pub fn with_template(
+        mut self,
+        template: Template,
+        source: impl Into<String>,
+    ) -> Result<Self, TemplateError> {
+        let name = template.name();
+        let wrong = |source| TemplateError::Wrong { template: name, source };
+        self.environment.add_template_owned(name, source.into()).map_err(wrong)?;
+        let used = self.environment.get_template(name).map_err(wrong)?.undeclared_variables(false);
+        let is_known = |used: &str| {
+            NAMES.contains(&used) || self.environment.globals().any(|(global, _)| global == used)
+        };
+        let mut unknown: Vec<String> = used.into_iter().filter(|used| !is_known(used)).collect();
+        unknown.sort();
+        match unknown.into_iter().next() {
+            Some(unknown) => Err(TemplateError::UnknownName { template: name, name: unknown }),
+            None => Ok(self),
+        }
+    }
+
+    /// Fills in a template.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when the template asks for what cannot be done, such as the items of a number.
+    pub fn render(&self, template: Template, news: &Notification) -> Result<String, TemplateError> {
+        let wrong = |source| TemplateError::Wrong { template: template.name(), source };
+        let compiled = self.environment.get_template(template.name()).map_err(wrong)?;
+        let text = compiled.render(Value::from(Serde(Facts::of(news)))).map_err(wrong)?;
+        Ok(match template {
+            Template::Subject => shortened(&one_line(text.trim()), SUBJECT_CHARACTERS),
+            _ => text,
+        })
+    }
+}
+
+/// A gap where there is nothing; the text escaped for where it stands.
+fn format_value(
+    output: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    let is_for_slack = matches!(state.auto_escape(), AutoEscape::Custom(name) if name == SLACK);
+    if value.is_none() {
+        Ok(())
+    } else if is_for_slack && !value.is_safe() {
+        Ok(output.write_str(&escaped_for_slack(&value.to_string()))?)
+    } else if is_for_slack {
+        Ok(write!(output, "{value}")?)
+    } else {
+        minijinja::escape_formatter(output, state, value)
+    }
+}
+
+/// Slack's control characters as its documentation asks for them: nothing else starts a link or a mention.
+pub(crate) fn escaped_for_slack(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The names that a template is given.
+const NAMES: [&str; 15] = [
+    "title",
+    "workflow",
+    "event",
+    "state",
+    "state_text",
+    "duration",
+    "duration_s",
+    "attempt",
+    "max_attempts",
+    "parameters",
+    "parameters_left_out",
+    "error",
+    "summary",
+    "run_id",
+    "run_url",
+];
+
+/// What a template is given.
+#[derive(Serialize)]
+struct Facts<'a> {
+    title: &'a str,
+    workflow: String,
+    event: &'static str,
+    state: &'static str,
+    state_text: &'static str,
+    duration: Option<String>,
+    duration_s: Option<f64>,
+    attempt: u32,
+    max_attempts: u32,
+    parameters: Vec<Parameter<'a>>,
+    parameters_left_out: usize,
+    error: Option<Failure<'a>>,
+    summary: Option<&'a str>,
+    run_id: String,
+    run_url: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Parameter<'a> {
+    name: &'a str,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    kind: &'static str,
+    message: &'a str,
+}
+
+impl<'a> Facts<'a> {
+    fn of(news: &'a Notification) -> Self {
+        let run: &Run = &news.run;
+        let duration =
+            run.started_at.zip(run.finished_at).and_then(|(start, end)| end.duration_since(start).ok());
+        let shown = run.parameters.iter().take(PARAMETERS);
+        Self {
+            title: &news.title,
+            workflow: run.workflow.to_string(),
+            event: match news.event {
+                EventKind::Success => "success",
+                _ => "failure",
+            },
+            state: run.state.as_str(),
+            state_text: if run.state == RunState::TimedOut { "timed out" } else { run.state.as_str() },
+            duration: duration.map(for_people),
+            duration_s: duration.map(|duration| duration.as_secs_f64()),
+            attempt: run.attempt,
+            max_attempts: run.max_attempts,
+            parameters: shown.map(|(name, value)| Parameter { name, value: shown_value(value) }).collect(),
+            parameters_left_out: run.parameters.iter().count().saturating_sub(PARAMETERS),
+            error: run
+                .error
+                .as_ref()
+                .map(|error| Failure { kind: error.kind.as_str(), message: &error.message }),
+            summary: run.summary.as_deref(),
+            run_id: run.id.to_string(),
+            run_url: news.run_url.as_deref(),
+        }
+    }
+}
+
+fn shown_value(parameter: &RunParameter) -> String {
+    let text = match parameter.shown() {
+        serde_json::Value::String(text) => text,
+        value => value.to_string(),
+    };
+    shortened(&one_line(&text), VALUE_CHARACTERS)
+}
+
+/// A text whose line ends and other control characters are blanks.
+fn one_line(text: &str) -> String {
+    let breaks = |character: char| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+    text.replace(breaks, " ")
+}
+
+/// A text cut to so many characters, with a mark where it was cut.
+pub(crate) fn shortened(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(characters.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+/// A duration in its two largest units.
+fn for_people(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0..10) => format!("{:.1} s", duration.as_secs_f64()),
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

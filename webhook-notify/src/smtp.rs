@@ -1,0 +1,164 @@
+//! Email through an SMTP server (RFC 5321), over TLS wherever it leaves the machine.
+
+mod options;
+
+use std::fmt;
+use std::time::Duration;
+
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use webhook_core::error::chain;
+use webhook_core::notifier::{DeliverError, Notification, Notifier};
+use webhook_core::webhook::Channel;
+
+use crate::message::{Messages, Template, TemplateError};
+use crate::secrets::Secrets;
+pub use options::{Encryption, SmtpOptions, SmtpOptionsError};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may take for one mail, its connection included.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Sends emails: one mail for each recipient, over a connection of its own.
+///
+/// The `Message-ID` is the delivery's id, the same over all tries, so that mail systems can drop duplicates. What the
+/// server refuses for good (5xx) is not tried again; everything else is, a connection that cannot be made or
+/// encrypted included.
+#[derive(Clone)]
+pub struct SmtpNotifier {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    messages: Messages,
+    secrets: Secrets,
+}
+
+impl SmtpNotifier {
+    /// A notifier for this server. It reads the certificates that the machine trusts, and connects to nobody yet.
+    ///
+    /// # Errors
+    /// [`SmtpOptionsError`] when a certificate of the options cannot be used.
+    pub fn new(options: SmtpOptions) -> Result<Self, SmtpOptionsError> {
+        let tls = |options: &SmtpOptions| {
+            let builder = TlsParameters::builder(options.host.clone());
+            let builder =
+                options.roots.iter().cloned().fold(builder, |all, one| all.add_root_certificate(one));
+            builder.build().map_err(|error| SmtpOptionsError::Certificate(chain(&error)))
+        };
+        let tls = match options.encryption {
+            Encryption::None => Tls::None,
+            Encryption::StartTls => Tls::Required(tls(&options)?),
+            Encryption::Implicit => Tls::Wrapper(tls(&options)?),
+        };
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(options.host.clone())
+            .port(options.port)
+            .timeout(Some(CONNECT_TIMEOUT))
+            .hello_name(ClientId::Domain(options.from.email.domain().to_owned()))
+            .tls(tls);
+        if let Some(credentials) = options.credentials() {
+            builder = builder.credentials(credentials);
+        }
+        let secrets = options.secrets();
+        Ok(Self { transport: builder.build(), from: options.from, messages: Messages::new()?, secrets })
+    }
+
+    /// Says things in other words.
+    #[must_use]
+    pub fn with_messages(mut self, messages: Messages) -> Self {
+        self.messages = messages;
+        self
+    }
+
+    fn mail(&self, news: &Notification) -> Result<Message, MailError> {
+        let to: Address = news.recipient.parse()?;
+        let id = format!("<{}@{}>", news.delivery, self.from.email.domain());
+        let text = self.messages.render(Template::Text, news)?;
+        let html = self.messages.render(Template::Html, news)?;
+        Ok(Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(self.messages.render(Template::Subject, news)?)
+            .message_id(Some(id))
+            .date_now()
+            .header(AutoSubmitted)
+            .multipart(MultiPart::alternative_plain_html(text, html))?)
+    }
+}
+
+impl fmt::Debug for SmtpNotifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SmtpNotifier").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// A mail cannot be made.
+#[derive(Debug, thiserror::Error)]
+enum MailError {
+    #[error("the address is not one")]
+    Address(#[from] lettre::address::AddressError),
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error("the mail cannot be put together")]
+    Mail(#[from] lettre::error::Error),
+}
+
+/// Says that no person wrote this, so that no holiday note comes back (RFC 3834).
+#[derive(Clone)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+#[async_trait::async_trait]
+impl Notifier for SmtpNotifier {
+    fn channels(&self) -> &[Channel] {
+        &[Channel::Email]
+    }
+
+    fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
+        let expected = "an address such as someone@example.com is expected";
+        recipient.parse::<Address>().map(drop).map_err(|error| format!("{expected} ({error})"))
+    }
+
+    async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
+        let mail = self.mail(notification).map_err(DeliverError::permanent)?;
+        match tokio::time::timeout(TIMEOUT, self.transport.send(mail)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                // The server's own words may repeat what it was sent.
+                let said = self.secrets.mask(chain(&error));
+                Err(if error.is_permanent() {
+                    DeliverError::permanent(said)
+                } else {
+                    DeliverError::retryable(said)
+                })
+            }
+            Err(_) => {
+                let seconds = TIMEOUT.as_secs();
+                Err(DeliverError::retryable(format!("the mail server took longer than {seconds} s")))
+            }
+        }
+    }
+}
+
+/// Reads certificates in PEM (RFC 7468).
+fn certificates(pem: &[u8]) -> Result<Certificate, SmtpOptionsError> {
+    let is_pem = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
+    let none = || SmtpOptionsError::Certificate("there is no certificate in PEM in it".to_owned());
+    let found = is_pem.then(|| Certificate::from_pem(pem)).ok_or_else(none)?;
+    found.map_err(|error| SmtpOptionsError::Certificate(chain(&error)))
+}
