@@ -1,1 +1,15 @@
+//! Notifications that arrive: through a real mail server, and through a server that behaves as Slack does.
 
+#![allow(clippy::unwrap_used)]
+
+mod email;
+mod house;
+mod mail_server;
+mod outage;
+#[path = "../support/process.rs"]
+mod process;
+mod program;
+#[path = "../server/server.rs"]
+mod server;
+mod slack;
+mod slack_server;

@@ -1,5 +1,8 @@
 //! The example server with its bundled workflows, and calling it.
 
+// Each test target uses a part of this.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,6 +88,11 @@ impl Server {
         let (status, created) = self.admin("POST", "/webhooks", &self.admin_token(), Some(body)).await;
         assert_eq!(status, reqwest::StatusCode::CREATED, "{created}");
         created["url"].as_str().unwrap().to_owned()
+    }
+
+    /// Kills the server with SIGKILL and answers its log.
+    pub(crate) fn kill(self) -> String {
+        self.process.kill()
     }
 
     /// Asks the server to stop, checks that it does so cleanly, and answers its log.

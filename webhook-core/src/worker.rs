@@ -51,7 +51,7 @@ pub struct WorkerOptions {
     /// Whether each attempt has a thread of its own, so that an executor may block. On by default; off, attempts
     /// are tasks, which suits executors that never block, and tests with paused time.
     pub threads: bool,
-    /// When a failed delivery is tried again. By default with pauses from 30 s to 1 h for about two days.
+    /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days.
     pub delivery_retries: RetryPolicy,
     /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,
@@ -71,7 +71,7 @@ impl Default for WorkerOptions {
             interruption_bound: 5,
             threads: true,
             delivery_retries: RetryPolicy::new(55)
-                .with_base(Duration::from_secs(30))
+                .with_base(Duration::from_secs(10))
                 .with_cap(Duration::from_secs(3_600)),
             delivery_slots: 16,
             outbox_limit: 100_000,

@@ -122,7 +122,7 @@ async fn the_pause_that_the_other_side_asks_for_is_kept_within_a_day() {
     let pauses: Vec<u64> = tried.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
     assert!((500..510).contains(&pauses[0]), "{pauses:?}");
     assert!((86_400..86_410).contains(&pauses[1]), "{pauses:?}");
-    assert!((96..=120).contains(&pauses[2]), "the third pause has grown from 30 s, less jitter: {pauses:?}");
+    assert!((32..=41).contains(&pauses[2]), "the third pause has grown from 10 s, less jitter: {pauses:?}");
     workers.shutdown(Duration::from_secs(1)).await;
 }
 

@@ -1,0 +1,86 @@
+//! A mail server that is down while a thousand runs end.
+//!
+//! How much slower runs are then, as a ratio:
+//!
+//! ```sh
+//! cargo test --release --test notifications -- --ignored --nocapture runs_are_no_slower
+//! ```
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use webhook_core::Webhooks;
+use webhook_core::run::RunState;
+use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
+
+use crate::house::House;
+use crate::mail_server::{MailServer, python};
+
+const RUNS: usize = 1_000;
+
+/// A port on which nobody listens.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn house_on(port: u16) -> House {
+    let options = SmtpOptions::from_url(&format!("smtp://127.0.0.1:{port}")).unwrap();
+    let notifier = SmtpNotifier::new(options).unwrap();
+    let settings = json!({"notifications": {"email": {"recipients": ["a@example.com"], "on": ["success"]}}});
+    House::new(Webhooks::builder().notifier(notifier), settings).await
+}
+
+/// Starts a thousand runs and waits for their ends. Answers their deliveries' message ids, and how long it took.
+async fn thousand(house: &House) -> (BTreeSet<String>, Duration) {
+    let start = Instant::now();
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(house.start(json!({})).await);
+    }
+    for run in &runs {
+        assert_eq!(house.ended(*run).await.state, RunState::Succeeded);
+    }
+    let took = start.elapsed();
+    let mut ids = BTreeSet::new();
+    for run in runs {
+        let deliveries = house.webhooks.manage().deliveries(run).await.unwrap();
+        ids.extend(deliveries.iter().map(|delivery| format!("{}@localhost", delivery.id)));
+    }
+    (ids, took)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_runs_end_while_the_mail_server_is_down_and_every_mail_arrives_later() {
+    let Some(python) = python() else { return };
+    let port = free_port();
+    let house = house_on(port).await;
+    let (expected, took) = thousand(&house).await;
+    assert_eq!(expected.len(), RUNS);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
+    let server = MailServer::start(&python, port, &[]);
+    let arrived: BTreeSet<String> =
+        server.mails(RUNS).await.into_iter().map(|mail| mail.message_id).collect();
+    assert_eq!(arrived, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures; see the head of this file"]
+async fn runs_are_no_slower() {
+    let Some(python) = python() else { return };
+    let mut ratios = Vec::new();
+    for _ in 0..5 {
+        let server = MailServer::start(&python, 0, &[]);
+        let house = house_on(server.port).await;
+        let (_, up) = thousand(&house).await;
+        house.workers.shutdown(Duration::from_secs(1)).await;
+        drop(server);
+        let house = house_on(free_port()).await;
+        let (_, down) = thousand(&house).await;
+        house.workers.shutdown(Duration::from_secs(1)).await;
+        ratios.push(down.as_secs_f64() / up.as_secs_f64());
+    }
+    ratios.sort_by(f64::total_cmp);
+    eprintln!("{RUNS} runs with the mail server down take {:.2} times as long as with it up", ratios[2]);
+}
