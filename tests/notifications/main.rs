@@ -1,6 +1,6 @@
 //! Notifications that arrive: through a real mail server, and through a server that behaves as Slack does.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod email;
 mod house;

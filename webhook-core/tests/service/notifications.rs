@@ -36,7 +36,7 @@ impl Mail {
         };
         let mut tried = self.tried.subscribe();
         let tried = tried.wait_for(|tries| of(tries).len() >= count);
-        of(&*tried.await.unwrap())
+        of(&tried.await.unwrap())
     }
 }
 
