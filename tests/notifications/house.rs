@@ -29,7 +29,18 @@ pub(crate) struct House {
 }
 
 impl House {
+    /// A house whose failed deliveries are tried again soon.
     pub(crate) async fn new(builder: WebhooksBuilder, settings: Value) -> Self {
+        let often = RetryPolicy::new(10_000).with_base(Duration::from_millis(100));
+        let often = often.with_cap(Duration::from_secs(1));
+        Self::with_options(builder, settings, WorkerOptions::default().with_delivery_retries(often)).await
+    }
+
+    pub(crate) async fn with_options(
+        builder: WebhooksBuilder,
+        settings: Value,
+        options: WorkerOptions,
+    ) -> Self {
         let blocks = ParameterBlocks::new(vec![
             ParameterBlock::new("region", ParameterType::Text),
             ParameterBlock::new("password", ParameterType::Text).secret(),
@@ -47,10 +58,7 @@ impl House {
         let settings = WebhookSettings::default().patched(&settings).unwrap();
         let created = webhooks.manage().create("report/sales".parse().unwrap(), settings).await.unwrap();
         let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
-        let often =
-            RetryPolicy::new(10_000).with_base(Duration::from_millis(100)).with_cap(Duration::from_secs(1));
-        let options = WorkerOptions::default().with_threads(false).with_delivery_retries(often);
-        let workers = webhooks.start_workers(options);
+        let workers = webhooks.start_workers(options.with_threads(false));
         Self { webhooks, executor, webhook: created.webhook, token, workers }
     }
 

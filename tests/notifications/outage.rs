@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use webhook_core::Webhooks;
 use webhook_core::run::RunState;
+use webhook_core::service::WebhooksBuilder;
+use webhook_core::worker::WorkerOptions;
 use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
 
 use crate::house::House;
@@ -24,11 +26,21 @@ pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-async fn house_on(port: u16) -> House {
+fn builder(port: u16) -> WebhooksBuilder {
     let options = SmtpOptions::from_url(&format!("smtp://127.0.0.1:{port}")).unwrap();
-    let notifier = SmtpNotifier::new(options).unwrap();
-    let settings = json!({"notifications": {"email": {"recipients": ["a@example.com"], "on": ["success"]}}});
-    House::new(Webhooks::builder().notifier(notifier), settings).await
+    Webhooks::builder().notifier(SmtpNotifier::new(options).unwrap())
+}
+
+fn settings() -> serde_json::Value {
+    json!({"notifications": {"email": {"recipients": ["a@example.com"], "on": ["success"]}}})
+}
+
+/// How long a thousand runs take under the options that hosts have by default.
+async fn measured(port: u16) -> Duration {
+    let house = House::with_options(builder(port), settings(), WorkerOptions::default()).await;
+    let (_, took) = thousand(&house).await;
+    house.workers.shutdown(Duration::from_secs(1)).await;
+    took
 }
 
 /// Starts a thousand runs and waits for their ends. Answers their deliveries' message ids, and how long it took.
@@ -54,7 +66,7 @@ async fn thousand(house: &House) -> (BTreeSet<String>, Duration) {
 async fn a_thousand_runs_end_while_the_mail_server_is_down_and_every_mail_arrives_later() {
     let Some(python) = python() else { return };
     let port = free_port();
-    let house = house_on(port).await;
+    let house = House::new(builder(port), settings()).await;
     let (expected, took) = thousand(&house).await;
     assert_eq!(expected.len(), RUNS);
     assert!(took < Duration::from_secs(20), "{took:?}");
@@ -72,13 +84,9 @@ async fn runs_are_no_slower() {
     let mut ratios = Vec::new();
     for _ in 0..5 {
         let server = MailServer::start(&python, 0, &[]);
-        let house = house_on(server.port).await;
-        let (_, up) = thousand(&house).await;
-        house.workers.shutdown(Duration::from_secs(1)).await;
+        let up = measured(server.port).await;
         drop(server);
-        let house = house_on(free_port()).await;
-        let (_, down) = thousand(&house).await;
-        house.workers.shutdown(Duration::from_secs(1)).await;
+        let down = measured(free_port()).await;
         ratios.push(down.as_secs_f64() / up.as_secs_f64());
     }
     ratios.sort_by(f64::total_cmp);
