@@ -9,8 +9,12 @@ mod admin_token;
 mod executor;
 #[path = "../examples/server/integrations.rs"]
 mod integrations;
+#[path = "../examples/server/notebook.rs"]
+mod notebook;
 #[path = "../examples/server/options.rs"]
 mod options;
+#[path = "../examples/server/parameter_section.rs"]
+mod parameter_section;
 #[path = "../examples/server/report/mod.rs"]
 mod report;
 #[path = "../examples/server/section.rs"]

@@ -1,29 +1,25 @@
 //! The executor of the example server: every loaded workflow, and the folder of artifacts.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use webhook_core::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
 };
 use webhook_core::id::{RunId, WorkflowKey};
-use webhook_core::run::Artifact;
-use webhook_process::CommandOptions;
+use webhook_process::{ArtifactError, ArtifactFolder, CommandOptions};
 
 use crate::workflow_file::{Action, LoadedWorkflow};
 
-/// The only artifact there is: the page of a report.
+/// The artifact of a report.
 const PAGE: &str = "report.html";
-const PAGE_TYPE: &str = "text/html; charset=utf-8";
 
-/// Executes the loaded workflows. The artifacts of a run are in a folder of its own, named by its id.
+/// Executes the loaded workflows, and keeps what reports and notebooks make.
 #[derive(Debug)]
 pub(crate) struct ServerExecutor {
     workflows: BTreeMap<WorkflowKey, LoadedWorkflow>,
-    artifacts: PathBuf,
+    artifacts: ArtifactFolder,
     command_options: CommandOptions,
 }
 
@@ -31,11 +27,8 @@ impl ServerExecutor {
     /// An executor that keeps artifacts below the folder `artifacts`, which it makes when it is needed.
     pub(crate) fn new(workflows: Vec<LoadedWorkflow>, artifacts: PathBuf) -> Self {
         let workflows = workflows.into_iter().map(|own| (own.workflow.key.clone(), own)).collect();
+        let artifacts = ArtifactFolder::new(artifacts);
         Self { workflows, artifacts, command_options: CommandOptions::default() }
-    }
-
-    fn folder(&self, run: RunId) -> PathBuf {
-        self.artifacts.join(run.to_string())
     }
 }
 
@@ -56,83 +49,54 @@ impl Executor for ServerExecutor {
         match &own.action {
             Action::Noop => Ok(RunOutput::new()),
             Action::Command(command) => command.run(&context, &self.command_options).await,
+            Action::Notebook(notebook) => {
+                notebook.run(&context, &self.command_options, &self.artifacts).await
+            }
+            Action::Unavailable(why) => Err(ExecuteError::fatal(why.clone())),
             Action::Report(report) => {
                 let finished = report.run(&context, &own.workflow)?;
-                write_artifact(&self.folder(context.run), context.attempt, &finished.html)
-                    .map_err(ExecuteError::retryable)?;
+                let artifact = self
+                    .artifacts
+                    .write(context.run, context.attempt, PAGE, &finished.html)
+                    .map_err(execute_error)?;
                 context.progress(1.0, "done");
-                let artifact = Artifact::new(PAGE, PAGE_TYPE, finished.html.len() as u64);
                 Ok(RunOutput::new().with_summary(finished.summary).with_artifact(artifact))
             }
         }
     }
 
     async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
-        if name != PAGE {
-            return Ok(None);
-        }
-        let path = self.folder(run).join(PAGE);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {
-                Ok(Some(ArtifactContent::File { content_type: PAGE_TYPE.to_owned(), path }))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ExecutorError::new(error)),
-        }
+        self.artifacts.content(run, name).map_err(ExecutorError::new)
     }
 
     async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError> {
-        for run in runs {
-            match fs::remove_dir_all(self.folder(*run)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ExecutorError::new(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        self.artifacts.discard(runs).map_err(ExecutorError::new)
     }
 }
 
-/// An artifact cannot be written.
-#[derive(Debug, thiserror::Error)]
-#[error("the artifact {PAGE} cannot be written to {}", .folder.display())]
-struct ArtifactError {
-    folder: PathBuf,
-    source: io::Error,
-}
-
-/// Writes the page so that it is there in one step and stays there after a power loss: the record of the run, which
-/// names it, is as durable.
-fn write_artifact(folder: &Path, attempt: u32, html: &[u8]) -> Result<(), ArtifactError> {
-    let write = || {
-        fs::create_dir_all(folder)?;
-        // An attempt that lost its lease may still be writing, so each has a draft of its own.
-        let draft = folder.join(format!(".{PAGE}.{attempt}"));
-        let mut file = File::create(&draft)?;
-        file.write_all(html)?;
-        file.sync_all()?;
-        fs::rename(&draft, folder.join(PAGE))?;
-        File::open(folder)?.sync_all()?;
-        folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-    };
-    write().map_err(|source| ArtifactError { folder: folder.to_owned(), source })
+fn execute_error(error: ArtifactError) -> ExecuteError {
+    if error.is_retryable() { ExecuteError::retryable(error) } else { ExecuteError::fatal(error) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
     use std::time::SystemTime;
 
     use webhook_core::executor::ExecuteError;
     use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+    use webhook_process::Python;
 
     use super::*;
     use crate::workflow_file::load_folder;
 
     fn bundled(artifacts: &Path) -> ServerExecutor {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
-        ServerExecutor::new(load_folder(&folder).unwrap(), artifacts.to_owned())
+        ServerExecutor::new(
+            load_folder(&folder, &Python::new("/no/such/python")).unwrap(),
+            artifacts.to_owned(),
+        )
     }
 
     fn context(workflow: &str, given: &[(&str, &str)]) -> RunContext {
@@ -159,7 +123,7 @@ mod tests {
             );
             let content = executor.artifact(run, &output.artifacts[0].name).await.unwrap().unwrap();
             let ArtifactContent::File { content_type, path } = content else { panic!("no file") };
-            assert_eq!(content_type, PAGE_TYPE);
+            assert_eq!(content_type, "text/html; charset=utf-8");
             let page = fs::read_to_string(path).unwrap();
             assert_eq!(page.len() as u64, output.artifacts[0].size);
             assert!(page.contains(date) && page.contains(region));
@@ -186,6 +150,14 @@ mod tests {
         assert_eq!(executor.execute(context("report/noop", &[])).await.unwrap(), RunOutput::new());
         let error = executor.execute(context("report/gone", &[])).await.unwrap_err();
         assert!(matches!(error, ExecuteError::Fatal(_)));
+    }
+
+    #[tokio::test]
+    async fn a_notebook_that_cannot_be_run_here_fails_and_says_what_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = bundled(folder.path()).execute(context("notebook/daily-sales", &[])).await.unwrap_err();
+        assert!(matches!(error, ExecuteError::Fatal(_)));
+        assert!(error.to_string().contains("python3 -m venv .venv"), "{error}");
     }
 
     #[tokio::test]

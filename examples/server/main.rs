@@ -3,7 +3,9 @@
 mod admin_token;
 mod executor;
 mod integrations;
+mod notebook;
 mod options;
+mod parameter_section;
 mod report;
 mod section;
 mod serve;
@@ -19,6 +21,7 @@ use report::chain;
 use serve::Prepared;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use webhook_process::Python;
 
 /// sled fragments the arenas of the default allocator, so that a server at work would keep ever more memory.
 #[global_allocator]
@@ -60,7 +63,8 @@ async fn start(options: Options) -> Result<Prepared, Box<dyn Error>> {
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
         .with(options.log.clone())
         .init();
-    let workflows = workflow_file::load_folder(&options.workflows)?;
+    let python = options.python.as_ref().map_or_else(Python::find, Python::new);
+    let workflows = workflow_file::load_folder(&options.workflows, &python)?;
     serve::prepare(options, workflows).await
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) slack: Option<SlackNotifier>,
     /// How long runs may go on after a signal to stop.
     pub(crate) shutdown_timeout: Duration,
+    /// The Python that runs notebooks, when it is given rather than found.
+    pub(crate) python: Option<PathBuf>,
     /// Which log lines are written.
     pub(crate) log: Targets,
 }
@@ -167,6 +169,10 @@ struct Flags {
     #[arg(long, env = "WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30",
           value_parser = clap::value_parser!(u32).range(0..=86_400))]
     shutdown_timeout: u32,
+    /// The Python that runs notebooks: a virtual environment's folder or an interpreter [default: .venv here, the
+    /// environment that is active, or python3]
+    #[arg(long, env = "WEBHOOK_PYTHON", value_name = "PATH")]
+    python: Option<PathBuf>,
     /// Which log lines are written to standard error, such as info, trace or info,webhook_core=debug
     #[arg(long, env = "WEBHOOK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     log: Targets,
@@ -206,6 +212,7 @@ impl Options {
             workers: flags.workers.map(usize::from),
             admin_token,
             shutdown_timeout: Duration::from_secs(flags.shutdown_timeout.into()),
+            python: flags.python,
             log: flags.log,
         })
     }

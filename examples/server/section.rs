@@ -93,6 +93,11 @@ impl<'a> Section<'a> {
         self.entries.remove(key)
     }
 
+    /// Whether there is a key that was not taken yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Takes the value of a key that must be there.
     pub(crate) fn require(&mut self, key: &'static str) -> Result<Entry<'a>, Problem> {
         self.take(key).ok_or_else(|| self.problem(format!("the key {key} is missing")))

@@ -24,7 +24,7 @@ use webhook_warp::server::{Server, ServerOptions};
 
 use crate::executor::ServerExecutor;
 use crate::options::{DurabilityChoice, Options, StoreChoice};
-use crate::workflow_file::LoadedWorkflow;
+use crate::workflow_file::{Action, LoadedWorkflow};
 use crate::{admin_token, token_key};
 
 /// The bundled workflow that gets a webhook of its own.
@@ -73,6 +73,7 @@ pub(crate) async fn prepare(
         }
     };
     let server = Server::bind(options.listen).await?;
+    let unavailable = unavailable(&workflows);
     let kinds: BTreeSet<_> = workflows.iter().map(|own| own.workflow.key.kind.to_string()).collect();
     let builder = kinds.into_iter().fold(Webhooks::builder(), WebhooksBuilder::kind);
     let builder = if options.forget_unknown_keys { builder.forget_unknown_keys() } else { builder };
@@ -90,6 +91,9 @@ pub(crate) async fn prepare(
         (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
         (true, StoreChoice::Sled) => demo_url(&webhooks, &options.data).await?,
     };
+    for (workflow, why) in unavailable {
+        tracing::warn!("{workflow} is unavailable: {why}");
+    }
     // Who has read the greeting may stop the server at once.
     let stop = Box::pin(stop_signal()?);
     greet(&webhooks, demo.as_ref(), &admin_token_place)?;
@@ -102,6 +106,15 @@ pub(crate) async fn prepare(
         shutdown_timeout: options.shutdown_timeout,
         stop,
     })
+}
+
+/// The workflows that cannot be executed here, each with why.
+fn unavailable(workflows: &[LoadedWorkflow]) -> Vec<(String, String)> {
+    let reason = |own: &LoadedWorkflow| match &own.action {
+        Action::Unavailable(why) => Some((own.workflow.key.to_string(), why.clone())),
+        _ => None,
+    };
+    workflows.iter().filter_map(reason).collect()
 }
 
 fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dyn Error>> {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use webhook_core::executor::Workflow;
 use webhook_core::id::WorkflowKey;
-use webhook_core::parameters::{InvalidBlocks, ParameterBlock, ParameterBlocks};
-use webhook_process::{Command, CommandWorkflow};
+use webhook_process::{Command, CommandWorkflow, NotebookWorkflow, Python};
 
 use crate::report::Report;
 use crate::section::{Document, Entry, Problem, Section};
+use crate::{notebook, parameter_section};
 
 /// A workflow and what executes it.
 #[derive(Debug)]
@@ -27,10 +27,14 @@ pub(crate) struct LoadedWorkflow {
 pub(crate) enum Action {
     /// An external command.
     Command(Box<CommandWorkflow>),
+    /// A notebook.
+    Notebook(Box<NotebookWorkflow>),
     /// Queries and a template.
     Report(Box<Report>),
     /// Nothing: it succeeds at once.
     Noop,
+    /// An optional notebook that cannot be run here, and why.
+    Unavailable(String),
 }
 
 /// Why the workflows cannot be loaded.
@@ -71,7 +75,7 @@ pub(crate) enum WorkflowFileError {
 ///
 /// # Errors
 /// [`WorkflowFileError`] for the first thing that is wrong.
-pub(crate) fn load_folder(folder: &Path) -> Result<Vec<LoadedWorkflow>, WorkflowFileError> {
+pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWorkflow>, WorkflowFileError> {
     let unreadable = |source| {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         WorkflowFileError::Folder { folder, source }
@@ -92,7 +96,7 @@ pub(crate) fn load_folder(folder: &Path) -> Result<Vec<LoadedWorkflow>, Workflow
     for file in files {
         let text = std::fs::read_to_string(&file)
             .map_err(|source| WorkflowFileError::Unreadable { path: file.clone(), source })?;
-        let own = load(&file, &text).map_err(WorkflowFileError::Invalid)?;
+        let own = load(&file, &text, python).map_err(WorkflowFileError::Invalid)?;
         let workflow = own.workflow.key.clone();
         if let Some(first) = declared_in.insert(workflow.clone(), file.clone()) {
             return Err(WorkflowFileError::Duplicate { workflow, first, second: file });
@@ -102,8 +106,8 @@ pub(crate) fn load_folder(folder: &Path) -> Result<Vec<LoadedWorkflow>, Workflow
     Ok(loaded)
 }
 
-/// Reads one file. Paths in it are relative to its folder.
-pub(crate) fn load(file: &Path, text: &str) -> Result<LoadedWorkflow, Problem> {
+/// Reads one file. Paths in it are relative to its folder. Notebooks are run by `python`.
+pub(crate) fn load(file: &Path, text: &str, python: &Python) -> Result<LoadedWorkflow, Problem> {
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -116,11 +120,7 @@ pub(crate) fn load(file: &Path, text: &str) -> Result<LoadedWorkflow, Problem> {
     let id = root.require("id")?;
     let id = id.text()?.parse().map_err(|error| id.problem(format!("{error}")))?;
     let title = root.require("title")?.text()?;
-    let blocks = match root.take("parameters") {
-        Some(entry) => parameters(&entry)?,
-        None => ParameterBlocks::default(),
-    };
-    let workflow = Workflow::new(WorkflowKey::new(kind, id), title, blocks);
+    let parameters = root.take("parameters");
     let actions = ["command", "notebook", "report", "noop"].map(|name| (name, root.take(name)));
     let mut given = actions.into_iter().filter_map(|(name, entry)| Some((name, entry?)));
     let (name, entry) = given.next().ok_or_else(|| {
@@ -131,7 +131,13 @@ pub(crate) fn load(file: &Path, text: &str) -> Result<LoadedWorkflow, Problem> {
             entry.problem(format!("only one thing executes a workflow, and [{name}] and [{other}] are two"))
         );
     }
-    let loaded = act(name, &entry, workflow, folder)?;
+    let key = WorkflowKey::new(kind, id);
+    let loaded = if name == "notebook" {
+        notebook::load(&entry, parameters.as_ref(), (key, title), folder, python)?
+    } else {
+        let blocks = parameters.as_ref().map(parameter_section::declared).transpose()?;
+        act(name, &entry, Workflow::new(key, title, blocks.unwrap_or_default()), folder)?
+    };
     root.finish()?;
     Ok(loaded)
 }
@@ -148,67 +154,10 @@ fn act(name: &str, entry: &Entry<'_>, workflow: Workflow, folder: &Path) -> Resu
             let report = Report::load(&mut section, folder, &workflow)?;
             (Arc::new(workflow), Action::Report(Box::new(report)))
         }
-        "noop" => (Arc::new(workflow), Action::Noop),
-        _ => return Err(entry.problem("this build has no notebook support yet; use [command] or [report]")),
+        _ => (Arc::new(workflow), Action::Noop),
     };
     section.finish()?;
     Ok(LoadedWorkflow { workflow, action })
-}
-
-fn parameters(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
-    let items = entry.items()?;
-    let mut blocks = Vec::new();
-    for item in &items {
-        blocks.push(parameter(item)?);
-    }
-    ParameterBlocks::new(blocks).map_err(|error| {
-        // Each block is fine by itself, so one of them repeats a name.
-        let named = |name: &str| items.iter().rfind(|item| name_of(item) == Some(name));
-        let place = error.problems.first().and_then(|problem| named(&problem.parameter)).unwrap_or(entry);
-        place.problem(messages(&error))
-    })
-}
-
-fn name_of<'a>(item: &Entry<'a>) -> Option<&'a str> {
-    item.section().ok()?.take("name")?.text().ok()
-}
-
-fn parameter(item: &Entry<'_>) -> Result<ParameterBlock, Problem> {
-    let mut section = item.section()?;
-    let name = section.require("name")?;
-    let kind = section.require("type")?;
-    let kind_of_value = kind.text()?.parse().map_err(|error| kind.problem(format!("{error}")))?;
-    let mut block = ParameterBlock::new(name.text()?, kind_of_value);
-    if let Some(required) = section.take("required") {
-        block.required = required.boolean()?;
-    }
-    if let Some(secret) = section.take("secret") {
-        block.secret = secret.boolean()?;
-    }
-    if let Some(description) = section.take("description") {
-        block.description = Some(description.text()?.to_owned());
-    }
-    if let Some(choices) = section.take("choices") {
-        for choice in choices.items()? {
-            block.choices.push(choice.any_text()?.to_owned());
-        }
-    }
-    let default = section.take("default");
-    section.finish()?;
-    check(&block).map_err(|error| item.problem(messages(&error)))?;
-    if let Some(default) = default {
-        block.default = Some(default.json()?);
-        check(&block).map_err(|error| default.problem(messages(&error)))?;
-    }
-    Ok(block)
-}
-
-fn check(block: &ParameterBlock) -> Result<(), InvalidBlocks> {
-    ParameterBlocks::new(vec![block.clone()]).map(|_| ())
-}
-
-fn messages(error: &InvalidBlocks) -> String {
-    error.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 /// A program with a slash in it is relative to the folder of the file, and so is the working folder, which is that
@@ -244,7 +193,11 @@ mod tests {
     const HEAD: &str = "kind = 'report'\nid = 'a'\ntitle = 'A'\n";
 
     fn load_text(text: &str) -> Result<LoadedWorkflow, Problem> {
-        load(Path::new("workflows/a.toml"), text)
+        load(Path::new("workflows/a.toml"), text, &no_python())
+    }
+
+    fn no_python() -> Python {
+        Python::new("/no/such/python")
     }
 
     fn problem(text: &str) -> String {
@@ -387,11 +340,24 @@ mod tests {
         assert!(problem(HEAD).starts_with("workflows/a.toml:1: one of [command], [notebook], [report]"));
         let message = problem(&format!("{HEAD}[noop]\n[command]\nprogram = 'true'\n"));
         assert!(message.contains("[command] and [noop] are two"), "{message}");
-        let message = problem(&format!("{HEAD}[notebook]\npath = 'a.ipynb'\n"));
-        assert_eq!(
-            message,
-            "workflows/a.toml:4: notebook: this build has no notebook support yet; use [command] or [report]"
-        );
+    }
+
+    #[test]
+    fn a_notebook_without_python_names_what_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.ipynb"), "{}").unwrap();
+        let file = folder.path().join("a.toml");
+        let load_text = |more: &str| {
+            let text = format!("{HEAD}[notebook]\npath = 'a.ipynb'\n{more}\n");
+            load(&file, &text, &no_python())
+        };
+        let message = load_text("").unwrap_err().to_string();
+        assert!(message.contains("a.toml:5: notebook.path: Python cannot be run as"), "{message}");
+        assert!(message.contains("python3 -m venv .venv && .venv/bin/pip install papermill"), "{message}");
+        let loaded = load_text("optional = true").unwrap();
+        assert!(loaded.workflow.title.contains("unavailable"), "{}", loaded.workflow.title);
+        let Action::Unavailable(message) = loaded.action else { panic!("available") };
+        assert!(message.contains("python3 -m venv"), "{message}");
     }
 
     #[test]
@@ -409,14 +375,14 @@ mod tests {
             std::fs::write(folder.path().join(name), format!("{HEAD}[noop]\n")).unwrap();
         }
         std::fs::write(folder.path().join("notes.txt"), "no workflow").unwrap();
-        let message = load_folder(folder.path()).unwrap_err().to_string();
+        let message = load_folder(folder.path(), &no_python()).unwrap_err().to_string();
         assert!(message.contains("a.toml and ") && message.contains("b.toml both declare"), "{message}");
         assert!(message.contains("report/a"), "{message}");
     }
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let message = load_folder(Path::new("no/such/folder")).unwrap_err().to_string();
+        let message = load_folder(Path::new("no/such/folder"), &no_python()).unwrap_err().to_string();
         let folder = std::path::absolute("no/such/folder").unwrap();
         assert!(message.contains(folder.to_str().unwrap()) && message.contains("--workflows"), "{message}");
     }
@@ -424,8 +390,8 @@ mod tests {
     #[test]
     fn the_bundled_workflows_load() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
-        let loaded = load_folder(&folder).unwrap();
+        let loaded = load_folder(&folder, &no_python()).unwrap();
         let keys: Vec<_> = loaded.iter().map(|own| own.workflow.key.to_string()).collect();
-        assert_eq!(keys, ["report/daily-sales", "report/echo", "report/noop"]);
+        assert_eq!(keys, ["notebook/daily-sales", "report/daily-sales", "report/echo", "report/noop"]);
     }
 }

@@ -58,6 +58,15 @@ impl Server {
         address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
+    /// Where the management API is.
+    pub(crate) fn api(&self) -> &str {
+        &self.api
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn admin_token(&self) -> String {
         std::fs::read_to_string(self.data.join("admin.token")).unwrap().trim().to_owned()
     }

@@ -1,7 +1,6 @@
 //! An executor over a fixed set of workflows.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use webhook_core::executor::{
@@ -11,9 +10,13 @@ use webhook_core::id::{RunId, WorkflowKey};
 
 use crate::command::{CommandOptions, CommandWorkflow};
 use crate::error::DuplicateWorkflow;
+use crate::listing::{self, Executes};
 
-/// How many workflows a page lists.
-const PAGE: usize = 100;
+impl Executes for CommandWorkflow {
+    fn workflow(&self) -> &Arc<Workflow> {
+        self.workflow()
+    }
+}
 
 /// Executes every workflow by its command. Commands leave no artifacts.
 #[derive(Debug, Clone, Default)]
@@ -28,14 +31,7 @@ impl CommandExecutor {
     /// # Errors
     /// [`DuplicateWorkflow`] when two have the same kind and id.
     pub fn new(workflows: impl IntoIterator<Item = CommandWorkflow>) -> Result<Self, DuplicateWorkflow> {
-        let mut executor = Self::default();
-        for workflow in workflows {
-            let key = workflow.workflow().key.clone();
-            if executor.workflows.insert(key.clone(), workflow).is_some() {
-                return Err(DuplicateWorkflow(key));
-            }
-        }
-        Ok(executor)
+        Ok(Self { workflows: listing::by_key(workflows)?, options: CommandOptions::default() })
     }
 
     /// Sets how commands are run.
@@ -49,19 +45,7 @@ impl CommandExecutor {
 #[async_trait::async_trait]
 impl Executor for CommandExecutor {
     async fn list(&self, cursor: Option<String>) -> Result<WorkflowPage, ExecutorError> {
-        let start = match &cursor {
-            None => Bound::Unbounded,
-            Some(last) => Bound::Excluded(last.parse::<WorkflowKey>().map_err(ExecutorError::new)?),
-        };
-        let mut following = self.workflows.range((start, Bound::Unbounded));
-        let items: Vec<_> = following.by_ref().take(PAGE).map(|(_, own)| own.workflow().clone()).collect();
-        Ok(match (items.last(), following.next()) {
-            (Some(last), Some(_)) => {
-                let next_cursor = last.key.to_string();
-                WorkflowPage::new(items, next_cursor)
-            }
-            _ => WorkflowPage::last(items),
-        })
+        listing::page(&self.workflows, cursor.as_deref())
     }
 
     async fn describe(&self, workflow: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError> {
@@ -90,6 +74,7 @@ mod tests {
 
     use super::*;
     use crate::command::Command;
+    use crate::listing::PAGE;
 
     fn workflow(key: &str) -> CommandWorkflow {
         let workflow = Workflow::new(key.parse().unwrap(), key, ParameterBlocks::default());

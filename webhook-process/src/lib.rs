@@ -1,4 +1,5 @@
-//! An [`Executor`](webhook_core::executor::Executor) for inbound webhook triggers that runs external commands.
+//! An [`Executor`](webhook_core::executor::Executor) for inbound webhook triggers that runs external commands
+//! and Jupyter notebooks.
 //!
 //! ```
 //! use webhook_core::executor::Workflow;
@@ -11,6 +12,8 @@
 //! let executor = CommandExecutor::new([CommandWorkflow::new(workflow, command)?])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`NotebookExecutor`] does the same for Jupyter notebooks.
 //!
 //! # What a command is given
 //!
@@ -47,22 +50,44 @@
 //!
 //! A process that leaves the group (`setsid`, a daemon) is beyond all this.
 //!
+//! # Notebooks
+//!
+//! A [`Notebook`] is run by papermill in a [`Python`] of the host's choice, and [`Notebook::parameters`] are the
+//! parameters that it declares in its cell with the tag `parameters`.
+//!
+//! - The effective parameters stand in a cell after that one, as Python values of their types; dates are text. They
+//!   travel on standard input. A parameter whose name is no Python name fails the run, for it would be code.
+//! - What cells print is the run's log, line by line, and each cell is a step of its progress. A last line that is a
+//!   JSON object with a `summary` is the summary, as for a command.
+//! - The artifacts are `notebook.ipynb`, as executed, and `notebook.html`. Each cell keeps up to 256 KiB of what it
+//!   prints there, and the notebook up to 8 MiB of output; what is cut is replaced by a note. Secret parameters
+//!   are masked in both.
+//! - The error of a failing cell is the error of the run; it may be retried.
+//! - The kernel stays in the process group of its attempt and ends with it, as all above. What a cell starts by
+//!   `!command` has a terminal of its own, whose end it is told of by SIGHUP when the kernel ends.
+//!
 //! Unix only, with a `/bin/sh`. The futures need a tokio runtime with I/O and time enabled.
 
 #[cfg(not(unix))]
 compile_error!("webhook-process needs process groups and signals, which only Unix has");
 
+mod artifact;
 mod attempt;
 mod command;
 mod environment;
 mod error;
 mod executor;
 mod group;
+mod listing;
+mod notebook;
 mod output;
+mod process;
 
+pub use artifact::{ArtifactError, ArtifactFolder, Draft};
 pub use command::{Command, CommandOptions, CommandWorkflow};
 pub use error::{CommandError, DuplicateWorkflow, InvalidCommand};
 pub use executor::CommandExecutor;
+pub use notebook::{InvalidNotebook, Notebook, NotebookError, NotebookExecutor, NotebookWorkflow, Python};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use webhook_core::id::RunId;
 use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
 
 use super::{Finished, Report, ReportError};
+use webhook_process::Python;
+
 use crate::workflow_file::{Action, LoadedWorkflow, load};
 
 const HEAD: &str = "kind = 'report'\nid = 'a'\ntitle = 'A & B'\n";
@@ -34,7 +36,8 @@ impl Trial {
         let parameters = "[[parameters]]\nname = 'least'\ntype = 'number'\n\
                           [[parameters]]\nname = 'password'\ntype = 'text'\nsecret = true\n";
         let text = format!("{HEAD}{parameters}[report]\ntemplate = 'page.html'\n{report}");
-        load(&self.folder.path().join("a.toml"), &text).map_err(|problem| problem.to_string())
+        load(&self.folder.path().join("a.toml"), &text, &Python::new("/no/such/python"))
+            .map_err(|problem| problem.to_string())
     }
 
     fn context(&self) -> RunContext {

@@ -1,0 +1,232 @@
+//! Real notebooks, run by a real papermill in the example server, called over a real socket.
+
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
+
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/python.rs"]
+mod python;
+mod scene;
+#[path = "../server/server.rs"]
+mod server;
+
+use std::time::{Duration, Instant};
+
+use scene::{Scene, assert_gone, process_ids};
+use serde_json::{Value, json};
+use server::Server;
+
+#[tokio::test]
+async fn the_bundled_notebook_makes_a_page_with_a_chart_for_the_date_and_region_asked_for() {
+    let Some(scene) = Scene::bundled("the bundled notebook") else { return };
+    let workflows = scene.admin("GET", "/workflows", None).await;
+    let items = workflows["items"].as_array().unwrap();
+    let own = items.iter().find(|own| own["kind"] == "notebook").unwrap();
+    let block = |name: &str| {
+        own["parameters"].as_array().unwrap().iter().find(|block| block["name"] == name).unwrap().clone()
+    };
+    assert_eq!(block("date")["type"], "date");
+    assert_eq!(block("region")["type"], "choice");
+    assert_eq!(block("region")["choices"], json!(["EMEA", "APAC", "AMER"]));
+    assert_eq!(block("days")["default"], 7);
+
+    let webhook = scene.webhook("daily-sales", json!({})).await;
+    let run = webhook.run(json!({"date": "2026-01-10", "region": "APAC"})).await;
+    assert_eq!(run["state"], "succeeded", "{run}");
+    assert!(run["summary"].as_str().unwrap().starts_with("APAC on 2026-01-10: revenue "), "{run}");
+    assert_eq!(run["progress"]["fraction"], 1.0);
+    let (headers, page) = webhook.artifact(&run, "notebook.html").await;
+    assert!(page.contains("APAC, 2026-01-10") && page.contains("data:image/png;base64,"), "no chart");
+    assert!(headers["content-security-policy"].to_str().unwrap().starts_with("sandbox; default-src 'none'"));
+    assert!(headers["content-disposition"].to_str().unwrap().starts_with("inline"));
+    let (headers, notebook) = webhook.artifact(&run, "notebook.ipynb").await;
+    assert!(headers["content-disposition"].to_str().unwrap().starts_with("attachment"));
+    let notebook: Value = serde_json::from_str(&notebook).unwrap();
+    assert!(notebook["cells"].as_array().unwrap().len() > 6, "the parameters were injected");
+    assert!(webhook.log(&run).await.contains("rows for APAC on 2026-01-10"));
+
+    let refused = webhook.call(json!({"date": "tomorrow", "region": "MOON"})).await;
+    assert_eq!(refused.0, 422, "the notebook's own types are checked: {}", refused.1);
+    scene.stop();
+}
+
+#[tokio::test]
+async fn parameters_keep_their_types_and_never_become_code() {
+    let cells = [
+        "from typing import Literal\ncount = 1\nrate = 0.5\nflag = False\nitems = []\nall = {}\nday: 'date' = None\n\
+         mode: Literal['a', 'b'] = 'a'\npassword = ''\nnow = __import__('time').time()",
+        "import json\nprint(json.dumps([count, rate, flag, items, all, day, mode, len(password), type(now).__name__]))\n\
+         print(password)\ntext = extra",
+    ];
+    let text =
+        "[[parameters]]\nname = 'password'\nsecret = true\n[[parameters]]\nname = 'count'\nrequired = true\n";
+    let Some(scene) = Scene::with("types", &cells, text) else { return };
+    let webhook = scene.webhook("types", json!({})).await;
+    let evil = "a\"\\\n__import__('os').abort()#'''\u{1F6B2}";
+    let given = json!({"count": 7, "rate": 2, "flag": true, "items": [1, "b", null], "all": {"k\"": [1.5, evil]},
+        "day": "2026-01-10", "mode": "b", "password": "canary-5f1c2a \"quoted\"", "extra": evil});
+    let run = webhook.run(given).await;
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let log = webhook.log(&run).await;
+    let printed: Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    let all = json!({"k\"": [1.5, evil]});
+    assert_eq!(printed, json!([7, 2, true, [1, "b", null], all, "2026-01-10", "b", 22, "float"]));
+    assert!(!log.contains("canary-5f1c2a"), "{log}");
+    for name in ["notebook.html", "notebook.ipynb"] {
+        let artifact = webhook.artifact(&run, name).await.1;
+        assert!(artifact.contains("***") && !artifact.contains("canary-5f1c2a"), "a secret is in {name}");
+    }
+    assert_eq!(webhook.call(json!({})).await.0, 422, "the file demands a count");
+    let run = webhook.run(json!({"count": 1, "x=1;import os": 2})).await;
+    assert_eq!(run["error"]["kind"], "fatal", "{run}");
+    assert!(run["error"]["message"].as_str().unwrap().contains("no Python name"), "{run}");
+    scene.stop();
+}
+
+#[tokio::test]
+async fn a_failing_cell_is_the_error_of_the_run_and_a_dead_kernel_says_so() {
+    let cells = [
+        "dies = False",
+        "import os\nif dies: os._exit(3)",
+        "def f():\n    raise ValueError('no such day')\nf()",
+    ];
+    let Some(scene) = Scene::with("fails", &cells, "") else { return };
+    let webhook = scene.webhook("fails", json!({})).await;
+    let run = webhook.run(json!({})).await;
+    assert_eq!(run["state"], "failed", "{run}");
+    assert_eq!(run["error"], json!({"kind": "retryable", "message": "cell 3 of 3: ValueError: no such day"}));
+    assert!(webhook.log(&run).await.contains("raise ValueError('no such day')"), "the log has the traceback");
+    let run = webhook.run(json!({"dies": true})).await;
+    assert!(run["error"]["message"].as_str().unwrap().contains("the kernel died"), "{run}");
+    scene.stop();
+}
+
+/// Prints the ids of the kernel, of the runner and of processes that the notebook started, then goes on for long.
+const ENDLESS: &str = "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\n\
+    get_ipython().system_raw('true')\nprint(os.getpid(), os.getppid(), child.pid, flush=True)\n\
+    get_ipython().system('echo $$; exec sleep 600')";
+
+#[tokio::test]
+async fn cancelling_and_timing_out_leave_no_process_behind() {
+    let Some(scene) = Scene::with("endless", &["x = 1", ENDLESS], "") else { return };
+    for (settings, state) in [(json!({}), "cancelled"), (json!({"timeout_s": 8}), "timed_out")] {
+        let webhook = scene.webhook("endless", settings).await;
+        let run = webhook.start(json!({})).await;
+        let processes = process_ids(&webhook.logged(&run, 2).await);
+        assert_eq!(processes.len(), 4);
+        if state == "cancelled" {
+            scene.admin("POST", &format!("/runs/{}/cancel", run.id), None).await;
+        }
+        let ended = webhook.ended(&run).await;
+        assert_eq!(ended["state"], state, "{ended}");
+        assert_gone(&processes).await;
+    }
+    let left: Vec<_> = scene.files("artifacts").into_iter().filter(|path| path.contains("attempt")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    scene.stop();
+}
+
+#[tokio::test]
+async fn killing_the_server_leaves_no_kernel_and_a_new_attempt_ends_after_the_restart() {
+    let cells = ["x = 1", "import os\nfirst = not os.path.exists('was-here')\nopen('was-here', 'w').close()"];
+    let endless = format!("if first:\n    {}", ENDLESS.replace('\n', "\n    "));
+    let Some(scene) = Scene::with("again", &[cells[0], cells[1], &endless], "") else { return };
+    let webhook = scene.webhook("again", json!({})).await;
+    let run = webhook.start(json!({})).await;
+    let processes = process_ids(&webhook.logged(&run, 2).await);
+    let scene = scene.killed_and_restarted();
+    assert_gone(&processes).await;
+    let webhook = webhook.at(&scene);
+    let ended = webhook.ended(&run).await;
+    assert_eq!((&ended["state"], &ended["interruptions"]), (&json!("succeeded"), &json!(1)), "{ended}");
+    scene.stop();
+}
+
+#[tokio::test]
+async fn ten_at_once_with_a_limit_of_two_never_run_more_than_two_kernels() {
+    // Each kernel marks that it is there, sees who else is, and stays a little.
+    let cell = "import os, time\nopen(f'kernel-{os.getpid()}', 'w').close()\ntime.sleep(0.5)\n\
+        print('kernels', sum(name.startswith('kernel-') for name in os.listdir()))\nos.remove(f'kernel-{os.getpid()}')";
+    let Some(scene) = Scene::with("few", &["x = 1", cell], "") else { return };
+    let webhook = scene.webhook("few", json!({"concurrency": {"max": 2, "on_overlap": "queue"}})).await;
+    let mut runs = Vec::new();
+    for number in 0..10 {
+        runs.push(webhook.start(json!({"x": number})).await);
+    }
+    let mut most = 0;
+    for run in &runs {
+        let ended = webhook.ended(run).await;
+        assert_eq!(ended["state"], "succeeded", "{ended}");
+        let log = webhook.log(&ended).await;
+        let seen = log.lines().find_map(|line| line.strip_prefix("kernels ")).unwrap();
+        most = most.max(seen.parse().unwrap());
+    }
+    assert_eq!(most, 2);
+    scene.stop();
+}
+
+#[tokio::test]
+async fn a_notebook_that_prints_100_mb_is_cut_with_a_note_and_costs_the_server_no_memory() {
+    let cell = "line = 'x' * 99\nfor _ in range(1_000_000): print(line)\nprint('the end')";
+    let Some(scene) = Scene::with("loud", &["x = 1", cell], "") else { return };
+    let webhook = scene.webhook("loud", json!({})).await;
+    let before = scene.peak_memory();
+    let began = Instant::now();
+    let run = webhook.run(json!({})).await;
+    assert_eq!(run["state"], "succeeded", "{run}");
+    let after = scene.peak_memory();
+    println!("server: {before} kB before, {after} kB after {:?}", began.elapsed());
+    assert!(after < before + 32 * 1024, "memory grew from {before} kB to {after} kB");
+    let log = webhook.log(&run).await;
+    assert!(log.contains(" characters are left out here]") && log.ends_with("the end\n"), "{}", log.len());
+    let page = webhook.artifact(&run, "notebook.html").await.1;
+    assert!(page.contains("[output is cut here: ") && page.len() < 2_000_000, "{} bytes", page.len());
+    scene.stop();
+}
+
+#[test]
+fn a_broken_notebook_a_missing_kernel_and_missing_packages_are_one_clear_line_at_the_start() {
+    let Some(program) = python::python("a broken notebook") else { return };
+    let python = program.to_str().unwrap();
+    let cell = |source: &str| scene::notebook(&[source]);
+    let kernel = cell("x = 1").replace("\"python3\"", "\"no-such-kernel\"");
+    let bare = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new(python)
+        .args(["-m", "venv", "--without-pip"])
+        .arg(bare.path().join("bare"))
+        .status();
+    assert!(made.unwrap().success());
+    let bare = bare.path().join("bare");
+    for (python, notebook, expected) in [
+        (python, "{".to_owned(), "it is no JSON"),
+        (python, "{}".to_owned(), "no Jupyter notebook"),
+        (python, cell("x = = 1"), "its parameters cell is no Python: line 1"),
+        (python, cell("x: int = 'a'"), "notebook.path: "),
+        (python, cell("x = 1").replace("\"python\"", "\"R\""), "its language is R"),
+        (python, kernel, "-m ipykernel install --sys-prefix --name no-such-kernel"),
+        (bare.to_str().unwrap(), cell("x = 1"), "-m pip install papermill ipykernel nbconvert"),
+        ("/no/such/python", cell("x = 1"), "python3 -m venv .venv && .venv/bin/pip install papermill"),
+        ("/bin/cat", cell("x = 1"), "does not answer as Python"),
+    ] {
+        let line = scene::refusal(python, &notebook);
+        assert!(line.contains(expected), "{line}");
+        assert!(line.contains("own.toml:"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn without_python_the_bundled_notebook_is_unavailable_and_everything_else_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--python", "/no/such/python"]);
+    let url = server.webhook_of("notebook", "daily-sales").await;
+    let call = server.client.post(&url).header("Prefer", "wait=20").timeout(Duration::from_secs(40));
+    let answer: Value = server.send(call).await.json().await.unwrap();
+    let message = answer["run"]["error"]["message"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(message.contains("python3 -m venv .venv"), "{message}");
+    let call = server.client.post(server.url()).header("Prefer", "wait=20");
+    let answer: Value = server.send(call).await.json().await.unwrap();
+    assert_eq!(answer["state"], "succeeded", "{answer}");
+    let log = server.stop();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("unavailable")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("python3 -m venv .venv"), "{log}");
+}

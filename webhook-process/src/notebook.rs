@@ -1,0 +1,241 @@
+//! Jupyter notebooks, run by papermill.
+
+mod error;
+mod executor;
+mod listener;
+mod python;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use webhook_core::executor::{ExecuteError, RunContext, RunOutput, Workflow};
+use webhook_core::parameters::{ParameterBlock, ParameterType};
+
+use crate::artifact::{ArtifactError, ArtifactFolder};
+use crate::command::{Command, CommandOptions};
+use crate::environment;
+use crate::error::CommandError;
+use crate::process::{self, Launch};
+pub use error::{InvalidNotebook, NotebookError};
+pub use executor::NotebookExecutor;
+use listener::NotebookListener;
+pub use python::Python;
+
+const RUNNER: &str = include_str!("notebook/runner.py");
+const DESCRIBE: &str = include_str!("notebook/describe.py");
+
+/// The artifacts of a run.
+const EXECUTED: &str = "notebook.ipynb";
+const PAGE: &str = "notebook.html";
+
+/// How much output an executed notebook keeps, in characters.
+const OUTPUT_CHARACTERS: usize = 8 * 1024 * 1024;
+
+/// A notebook that Python can run, with the parameters that it declares.
+#[derive(Debug, Clone)]
+pub struct Notebook {
+    path: PathBuf,
+    python: Python,
+    kernel: String,
+    parameters: Vec<ParameterBlock>,
+    environment: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Description {
+    kernel: String,
+    parameters: Vec<DescribedParameter>,
+}
+
+#[derive(Deserialize)]
+struct DescribedParameter {
+    name: String,
+    #[serde(rename = "type")]
+    parameter_type: ParameterType,
+    choices: Vec<String>,
+    default: Option<Value>,
+    description: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Described(Description),
+    Unusable { problem: error::Problem },
+}
+
+impl Notebook {
+    /// Reads what a notebook declares and checks that `python` can run it. It blocks for up to a few seconds.
+    ///
+    /// The parameters are the assignments in the code cell with the tag `parameters`. The type of each is its
+    /// annotation or type comment, else the type of its literal, else text; a comment at the end of its line says
+    /// what it is for. Nothing of the cell is executed, so a value that is no literal is no default here: a call
+    /// that does not give it leaves it to the notebook.
+    ///
+    /// # Errors
+    /// [`InvalidNotebook`], which says what would mend it.
+    pub fn load(path: impl AsRef<Path>, python: &Python) -> Result<Self, InvalidNotebook> {
+        Self::load_with_kernel(path, python, None)
+    }
+
+    /// As [`load`](Self::load), with another Jupyter kernel than the one that the notebook names.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn load_with_kernel(
+        path: impl AsRef<Path>,
+        python: &Python,
+        kernel: Option<&str>,
+    ) -> Result<Self, InvalidNotebook> {
+        let given = path.as_ref();
+        let unreadable = |message: String| InvalidNotebook::Notebook { path: given.to_owned(), message };
+        let path = given.canonicalize().map_err(|error| unreadable(format!("it cannot be read: {error}")))?;
+        let text = path.to_str().ok_or_else(|| unreadable("its path is not UTF-8".to_owned()))?;
+        let request = json!({ "path": text, "kernel": kernel });
+        let answer = python.answer(&python::input(DESCRIBE, &request))?;
+        match serde_json::from_slice(&answer) {
+            Ok(Answer::Described(Description { kernel, parameters })) => Ok(Self {
+                path,
+                python: python.clone(),
+                kernel,
+                parameters: parameters.into_iter().map(block).collect(),
+                environment: BTreeMap::new(),
+            }),
+            Ok(Answer::Unusable { problem }) => Err(InvalidNotebook::from_problem(problem, given, python)),
+            Err(source) => Err(InvalidNotebook::Answer { python: python.shown(), source }),
+        }
+    }
+
+    /// Adds a variable to the environment of its runs.
+    #[must_use]
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// The parameters that it declares, in their order. A host may refine them before it makes a workflow of them.
+    #[must_use]
+    pub fn parameters(&self) -> &[ParameterBlock] {
+        &self.parameters
+    }
+
+    /// What runs it: Python, which is given the runner and then its request on standard input.
+    fn command(&self) -> Command {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let mut command = self.python.command().with_folder(folder);
+        command.environment.clone_from(&self.environment);
+        command
+    }
+}
+
+fn block(described: DescribedParameter) -> ParameterBlock {
+    let mut block = ParameterBlock::new(described.name, described.parameter_type);
+    block.choices = described.choices;
+    block.default = described.default;
+    block.description = described.description;
+    block
+}
+
+/// A workflow with the notebook that executes it.
+#[derive(Debug, Clone)]
+pub struct NotebookWorkflow {
+    workflow: Arc<Workflow>,
+    notebook: Notebook,
+}
+
+impl NotebookWorkflow {
+    /// Puts a workflow and its notebook together.
+    ///
+    /// # Errors
+    /// [`InvalidCommand`](crate::InvalidCommand) when a variable of the notebook has a name or a value that no
+    /// program can be given.
+    pub fn new(workflow: Workflow, notebook: Notebook) -> Result<Self, crate::InvalidCommand> {
+        environment::check(&notebook.command(), &[])?;
+        Ok(Self { workflow: Arc::new(workflow), notebook })
+    }
+
+    /// The workflow.
+    #[must_use]
+    pub fn workflow(&self) -> &Arc<Workflow> {
+        &self.workflow
+    }
+
+    /// Runs the notebook for one attempt, as the [crate] describes, and keeps what it makes in `artifacts`.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] with a [`NotebookError`]: retryable when a cell fails, the kernel dies or the attempt is
+    /// stopped, fatal when Python, a package or the kernel is missing.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    ///
+    /// # Cancel safety
+    /// When it is dropped, the kernel and all of its process group are killed before the drop returns.
+    pub async fn run(
+        &self,
+        context: &RunContext,
+        options: &CommandOptions,
+        artifacts: &ArtifactFolder,
+    ) -> Result<RunOutput, ExecuteError> {
+        self.try_run(context, options, artifacts).await.map_err(|error| {
+            if error.is_retryable() { ExecuteError::retryable(error) } else { ExecuteError::fatal(error) }
+        })
+    }
+
+    async fn try_run(
+        &self,
+        context: &RunContext,
+        options: &CommandOptions,
+        artifacts: &ArtifactFolder,
+    ) -> Result<RunOutput, NotebookError> {
+        let draft = artifacts.draft(context.run, context.attempt)?;
+        let command = self.notebook.command();
+        let (variables, _) = environment::run_variables(context.run, &[], &context.parameters);
+        let launch = Launch { command: &command, variables, input: self.input(context, draft.path()) };
+        let mut listener = NotebookListener::new(context.reporter());
+        let status = process::run(launch, context, options, &mut listener).await?;
+        let mut output = listener.judge(status, &self.notebook.python)?;
+        for name in [PAGE, EXECUTED] {
+            output = output.with_artifact(draft.keep(name)?);
+        }
+        context.progress(1.0, "done");
+        Ok(output)
+    }
+
+    fn input(&self, context: &RunContext, folder: &Path) -> Vec<u8> {
+        let parameters: serde_json::Map<String, Value> =
+            context.parameters.values().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let secrets: Vec<&str> =
+            context.parameters.iter().filter(|(_, own)| own.secret).map(|(name, _)| name).collect();
+        let request = json!({
+            "notebook": self.notebook.path.to_string_lossy(),
+            "kernel": self.notebook.kernel,
+            "title": self.workflow.title,
+            "parameters": parameters,
+            "secrets": secrets,
+            "output_limit": OUTPUT_CHARACTERS,
+            "folder": folder.to_string_lossy(),
+            "executed": EXECUTED,
+            "page": PAGE,
+        });
+        python::input(RUNNER, &request)
+    }
+}
+
+impl From<CommandError> for NotebookError {
+    fn from(error: CommandError) -> Self {
+        Self::Process(error)
+    }
+}
+
+impl From<ArtifactError> for NotebookError {
+    fn from(error: ArtifactError) -> Self {
+        Self::Artifact(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

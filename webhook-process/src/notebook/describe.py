@@ -1,0 +1,234 @@
+"""Says what a notebook declares, as one JSON object on standard output. Nothing of the notebook is executed."""
+
+import ast
+import io
+import json
+import math
+import os
+import re
+import sys
+import tokenize
+
+PACKAGES = ["papermill", "ipykernel", "nbconvert"]
+
+TYPES = {
+    "str": "text",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "date": "date",
+    "datetime": "datetime",
+    "list": "list",
+    "tuple": "list",
+    "set": "list",
+    "sequence": "list",
+    "iterable": "list",
+    "dict": "json",
+    "mapping": "json",
+    "any": "json",
+    "object": "json",
+}
+
+TYPE_COMMENT = re.compile(r"type:\s*(\S+)\s*(.*)")
+
+
+class Unusable(Exception):
+    def __init__(self, kind, **details):
+        super().__init__(kind)
+        self.answer = {"problem": {"kind": kind, **details}}
+
+
+def describe(path, kernel):
+    missing = [name for name in PACKAGES if not is_installed(name)]
+    if missing:
+        raise Unusable("packages", missing=missing, is_virtual=sys.prefix != sys.base_prefix)
+    notebook = load(path)
+    kernel = kernel or named_kernel(notebook)
+    check_kernel(kernel)
+    cell = parameters_cell(notebook)
+    parameters = [] if cell is None else declared(source_of(cell))
+    return {"kernel": kernel, "parameters": parameters}
+
+
+def is_installed(package):
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+def load(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            notebook = json.load(file)
+    except OSError as error:
+        raise Unusable("notebook", message=f"it cannot be read: {error.strerror}")
+    except ValueError as error:
+        raise Unusable("notebook", message=f"it is no JSON: {error}")
+    is_notebook = isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)
+    if not is_notebook or not all(isinstance(cell, dict) for cell in notebook["cells"]):
+        raise Unusable("notebook", message="it is no Jupyter notebook of format 4: it has no list of cells")
+    metadata = notebook.get("metadata", {})
+    language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+    if language not in (None, "python"):
+        raise Unusable("notebook", message=f"its language is {language}; only Python notebooks are executed")
+    return notebook
+
+
+def named_kernel(notebook):
+    return notebook.get("metadata", {}).get("kernelspec", {}).get("name") or "python3"
+
+
+def check_kernel(name):
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        KernelSpecManager().get_kernel_spec(name)
+    except NoSuchKernel:
+        raise Unusable("kernel", name=name)
+
+
+def parameters_cell(notebook):
+    for cell in notebook["cells"]:
+        is_code = cell.get("cell_type") == "code"
+        if is_code and "parameters" in cell.get("metadata", {}).get("tags", []):
+            return cell
+    return None
+
+
+def source_of(cell):
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+def declared(source):
+    """The parameters of a cell: every assignment to one plain name, the last one of a name."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError as error:
+        message = f"its parameters cell is no Python: line {error.lineno}: {error.msg}"
+        raise Unusable("notebook", message=message)
+    comments = comments_by_line(source)
+    found = {}
+    for statement in statements:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            target, annotation = statement.target, statement.annotation
+        elif isinstance(statement, ast.Assign) and is_plain(statement.targets):
+            target, annotation = statement.targets[0], None
+        else:
+            continue
+        comment = comments.get(statement.end_lineno, "")
+        found[target.id] = parameter(target.id, annotation, statement.value, comment)
+    return list(found.values())
+
+
+def is_plain(targets):
+    return len(targets) == 1 and isinstance(targets[0], ast.Name)
+
+
+def comments_by_line(source):
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return {
+        token.start[0]: token.string.lstrip("#").strip() for token in tokens if token.type == tokenize.COMMENT
+    }
+
+
+def parameter(name, annotation, value, comment):
+    typed = TYPE_COMMENT.match(comment)
+    if typed:
+        comment = typed.group(2).lstrip("# ")
+        annotation = annotation or parsed(typed.group(1))
+    has_default, default = literal(value)
+    kind, choices = annotated(annotation) if annotation is not None else (None, [])
+    return {
+        "name": name,
+        "type": kind or type_of_literal(default),
+        "choices": choices,
+        "default": default if has_default else None,
+        "description": comment or None,
+    }
+
+
+def parsed(text):
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return None
+
+
+def literal(value):
+    """Whether a value is a literal that JSON can hold, and which; a literal is read, never evaluated."""
+    try:
+        value = as_json(ast.literal_eval(value)) if value is not None else None
+        return value is not None, value
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False, None
+
+
+def as_json(value):
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: as_json(item) for name, item in value.items()}
+    raise ValueError("JSON cannot hold it")
+
+
+def type_of_literal(value):
+    for python, kind in [(bool, "boolean"), (int, "integer"), (float, "number"), (list, "list"), (dict, "json")]:
+        if isinstance(value, python):
+            return kind
+    return "text"
+
+
+def annotated(node):
+    """The type that an annotation stands for, and its choices; no type when it stands for none we know."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        node = parsed(node.value)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return either([node.left, node.right])
+    if isinstance(node, ast.Subscript):
+        outer = last_name(node.value).lower()
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if outer in ("optional", "final", "annotated"):
+            return annotated(inner[0])
+        if outer == "union":
+            return either(inner)
+        if outer == "literal":
+            choices = [item.value for item in inner if isinstance(item, ast.Constant)]
+            is_choice = len(choices) == len(inner) and all(isinstance(item, str) for item in choices)
+            return ("choice", choices) if is_choice else ("json", [])
+        return TYPES.get(outer), []
+    return TYPES.get(last_name(node).lower()), []
+
+
+def either(nodes):
+    """Of alternatives the one that is not None; more of them are any JSON."""
+    is_none = lambda node: isinstance(node, ast.Constant) and node.value is None
+    others = [node for node in nodes if not is_none(node)]
+    return annotated(others[0]) if len(others) == 1 else ("json", [])
+
+
+def last_name(node):
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def main():
+    request = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        answer = describe(request["path"], request["kernel"])
+    except Unusable as error:
+        answer = error.answer
+    json.dump(answer, answers)
+    answers.close()
+
+
+main()

@@ -1,0 +1,98 @@
+//! The Python that runs notebooks.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::InvalidNotebook;
+use crate::command::Command;
+use crate::environment;
+
+/// Reads a script from standard input, whose length in bytes is on the first line, and leaves the rest of the input
+/// to it. So neither the script nor a parameter shows in a process list, and no file is needed. The folder of the
+/// notebook is no place to import from: a `json.py` beside the notebook is none of ours.
+const BOOTSTRAP: &str = "import sys; sys.path = [place for place in sys.path if place]; given = sys.stdin.buffer; \
+    exec(compile(given.read(int(given.readline())), 'webhook-notebook', 'exec'))";
+
+/// How long Python may take to describe a notebook.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Python interpreter, best the one of a virtual environment with papermill, ipykernel and nbconvert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Python {
+    program: OsString,
+}
+
+impl Python {
+    /// The interpreter at a path, that of a virtual environment's folder, or one by its name in `PATH`.
+    #[must_use]
+    pub fn new(program: impl AsRef<Path>) -> Self {
+        let given = program.as_ref();
+        let program = if given.is_dir() { given.join("bin/python") } else { given.to_owned() };
+        let is_name = program.components().count() == 1;
+        // The notebook's folder is the working folder of its runs, so a relative path would mean another file there.
+        let absolute = if is_name { None } else { std::path::absolute(&program).ok() };
+        Self { program: absolute.unwrap_or(program).into_os_string() }
+    }
+
+    /// The interpreter of the virtual environment `.venv` in the working folder, of the one that is active, or
+    /// else `python3`, whichever is there first.
+    #[must_use]
+    pub fn find() -> Self {
+        let active = std::env::var_os("VIRTUAL_ENV").map(Into::into);
+        let environments = [Some(".venv".into()), active].into_iter().flatten();
+        let mut interpreters = environments.map(|folder: std::path::PathBuf| folder.join("bin/python"));
+        interpreters.find(|program| program.exists()).map_or_else(|| Self::new("python3"), Self::new)
+    }
+
+    /// Its path or name, for people.
+    pub(super) fn shown(&self) -> String {
+        self.program.to_string_lossy().into_owned()
+    }
+
+    pub(super) fn command(&self) -> Command {
+        Command::new(&self.program).with_arguments(["-c", BOOTSTRAP])
+    }
+
+    /// Runs a script to its end and answers what it wrote to standard output.
+    pub(super) fn answer(&self, input: &[u8]) -> Result<Vec<u8>, InvalidNotebook> {
+        let mut process = std::process::Command::new(&self.program);
+        process.args(["-c", BOOTSTRAP]);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| environment::is_withheld(name)) {
+            process.env_remove(name);
+        }
+        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let unusable = |source| InvalidNotebook::Python { python: self.shown(), source };
+        let mut child = process.spawn().map_err(unusable)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A Python that ends before it has read all says so by its answer.
+            let _ = stdin.write_all(input);
+        }
+        let (sender, receiver) = mpsc::channel();
+        if let Some(mut stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                let mut answer = Vec::new();
+                let read = stdout.read_to_end(&mut answer).map(|_| answer);
+                let _ = sender.send(read);
+            });
+        }
+        let answer = receiver.recv_timeout(PATIENCE);
+        // It has closed its output, or it is out of time; either way nothing more is wanted of it.
+        let _ = child.kill();
+        let _ = child.wait();
+        match answer {
+            Ok(answer) => answer.map_err(unusable),
+            Err(_) => Err(unusable(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// What [`BOOTSTRAP`] reads: a script and its request.
+pub(super) fn input(script: &str, request: &Value) -> Vec<u8> {
+    format!("{}\n{script}{request}\n", script.len()).into_bytes()
+}

@@ -1,0 +1,221 @@
+//! One process of an attempt: starts it, feeds it, listens to it, and sees to its end.
+
+use std::future::pending;
+use std::io;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Instant, sleep_until, timeout};
+use webhook_core::executor::{RunContext, StopReason};
+
+use crate::command::{Command, CommandOptions};
+use crate::environment;
+use crate::error::CommandError;
+use crate::group::ProcessGroup;
+use crate::output::{Line, LineCutter};
+
+/// How long output is still read after the group was killed: only a process that left the group can hold it open.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
+/// How long after the deadline an attempt stops that nobody cancelled.
+const DEADLINE_PATIENCE: Duration = Duration::from_millis(250);
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// What is started for one attempt.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) command: &'a Command,
+    /// Variables of this run, beside those of the command.
+    pub(crate) variables: Vec<(&'a str, String)>,
+    /// All it can read on standard input.
+    pub(crate) input: Vec<u8>,
+}
+
+/// Takes the lines that a process writes.
+pub(crate) trait Listener: Send {
+    /// Takes a line of standard output.
+    fn stdout(&mut self, line: Line);
+    /// Takes a line of standard error.
+    fn stderr(&mut self, line: Line);
+}
+
+/// Runs a process for one attempt and answers how it ended. Dropping the future kills its process group.
+pub(crate) async fn run(
+    launch: Launch<'_>,
+    context: &RunContext,
+    options: &CommandOptions,
+    listener: &mut dyn Listener,
+) -> Result<ExitStatus, CommandError> {
+    if let Some(reason) = context.cancellation.reason() {
+        return Err(CommandError::Stopped(reason));
+    }
+    let group = ProcessGroup::start().map_err(|source| CommandError::CannotWatch { source })?;
+    let mut child = start(launch.command, launch.variables, context.caller.traceparent.as_deref(), &group)?;
+    // From here on the group is dropped before the child, so that the child is dead when it is dropped.
+    let mut group = group;
+    let mut feeding = pin!(feed(child.stdin.take(), launch.input));
+    let mut output = Output::new(child.stdout.take(), child.stderr.take(), listener);
+
+    let mut is_fed = false;
+    let mut stopped = None;
+    let mut kill_at = Instant::now();
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break Some(status),
+            reason = stop(context), if stopped.is_none() => {
+                stopped = Some(reason);
+                // Another worker may be executing the run already, so there is no time to wait.
+                if reason == StopReason::LeaseLost {
+                    break None;
+                }
+                group.terminate();
+                kill_at = Instant::now() + options.termination_grace;
+            }
+            () = sleep_until(kill_at), if stopped.is_some() => break None,
+            () = &mut feeding, if !is_fed => is_fed = true,
+            () = output.read(), if output.is_open() => {}
+        }
+    };
+
+    group.kill();
+    let status = match status {
+        Some(status) => status,
+        None => {
+            timeout(LAST_OUTPUT, child.wait()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        }
+    };
+    // What cannot be read by now comes from a process that left the group.
+    let _ = timeout(LAST_OUTPUT, output.read()).await;
+    output.finish();
+    match stopped {
+        Some(reason) => Err(CommandError::Stopped(reason)),
+        None => status.map_err(CommandError::Lost),
+    }
+}
+
+fn start(
+    command: &Command,
+    variables: Vec<(&str, String)>,
+    traceparent: Option<&str>,
+    group: &ProcessGroup,
+) -> Result<Child, CommandError> {
+    let mut process = tokio::process::Command::new(&command.program);
+    process.args(&command.arguments).process_group(group.id());
+    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(folder) = &command.folder {
+        process.current_dir(folder);
+    }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| environment::is_withheld(name)) {
+        process.env_remove(name);
+    }
+    // The trace that this process is part of is not that of the run.
+    process.env_remove(environment::TRACEPARENT);
+    process.envs(&command.environment).envs(variables);
+    if let Some(traceparent) = traceparent {
+        process.env(environment::TRACEPARENT, traceparent);
+    }
+    process.spawn().map_err(|source| {
+        let program = command.program.to_string_lossy().into_owned();
+        match &command.folder {
+            Some(folder) if !folder.is_dir() => {
+                CommandError::FolderMissing { program, folder: folder.to_string_lossy().into_owned() }
+            }
+            _ => CommandError::CannotStart { program, source },
+        }
+    })
+}
+
+/// Writes the input and closes the pipe. A command that does not care to read it is no error.
+async fn feed(stdin: Option<ChildStdin>, input: Vec<u8>) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(&input).await;
+    }
+}
+
+/// Waits until the attempt is to stop. Cancel safe.
+///
+/// Whoever set the deadline cancels at the deadline too. That comes first, so that it decides how the run ends.
+async fn stop(context: &RunContext) -> StopReason {
+    let deadline = async {
+        match context.deadline {
+            Some(deadline) => sleep_until(deadline + DEADLINE_PATIENCE).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        reason = context.cancellation.cancelled() => reason,
+        () = deadline => StopReason::TimedOut,
+    }
+}
+
+/// What a process writes, cut into lines.
+struct Output<'a> {
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    stdout_bytes: Vec<u8>,
+    stderr_bytes: Vec<u8>,
+    stdout_lines: LineCutter,
+    stderr_lines: LineCutter,
+    listener: &'a mut dyn Listener,
+}
+
+impl<'a> Output<'a> {
+    fn new(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>, listener: &'a mut dyn Listener) -> Self {
+        Self {
+            stdout,
+            stderr,
+            stdout_bytes: vec![0; READ_BYTES],
+            stderr_bytes: vec![0; READ_BYTES],
+            stdout_lines: LineCutter::default(),
+            stderr_lines: LineCutter::default(),
+            listener,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.stdout.is_some() || self.stderr.is_some()
+    }
+
+    /// Reads until both streams have ended. Cancel safe.
+    async fn read(&mut self) {
+        while self.is_open() {
+            tokio::select! {
+                count = read_some(&mut self.stdout, &mut self.stdout_bytes) => self.take_stdout(count),
+                count = read_some(&mut self.stderr, &mut self.stderr_bytes) => self.take_stderr(count),
+            }
+        }
+    }
+
+    fn take_stdout(&mut self, count: usize) {
+        let Self { stdout_lines, stdout_bytes, listener, .. } = self;
+        stdout_lines.push(&stdout_bytes[..count], |line| listener.stdout(line));
+    }
+
+    fn take_stderr(&mut self, count: usize) {
+        let Self { stderr_lines, stderr_bytes, listener, .. } = self;
+        stderr_lines.push(&stderr_bytes[..count], |line| listener.stderr(line));
+    }
+
+    /// Takes what follows the last line ends.
+    fn finish(&mut self) {
+        let Self { stdout_lines, stderr_lines, listener, .. } = self;
+        stdout_lines.finish(|line| listener.stdout(line));
+        stderr_lines.finish(|line| listener.stderr(line));
+    }
+}
+
+/// Reads what is there and answers how much; a stream that has ended is dropped. Cancel safe.
+async fn read_some<R: AsyncRead + Unpin>(stream: &mut Option<R>, bytes: &mut [u8]) -> usize {
+    let Some(open) = stream else { return pending().await };
+    match open.read(bytes).await {
+        Ok(count) if count > 0 => count,
+        _ => {
+            *stream = None;
+            0
+        }
+    }
+}
