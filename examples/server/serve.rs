@@ -19,8 +19,8 @@ use webhook_core::store::{Store, WebhookQuery};
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::WorkerOptions;
 use webhook_sled::{Durability, SledStore};
-use webhook_warp::AdminAccess;
 use webhook_warp::server::{Server, ServerOptions};
+use webhook_warp::{AdminAccess, PanelOptions};
 
 use crate::executor::ServerExecutor;
 use crate::options::{DurabilityChoice, Options, StoreChoice};
@@ -170,6 +170,7 @@ fn greet(webhooks: &Webhooks, demo: Option<&TriggerUrl>, admin_token_place: &str
         writeln!(output, "Start the demo report:\n  curl -X POST '{}'", url.expose())?;
     }
     let base = webhooks.base_url().as_str().trim_end_matches('/');
+    writeln!(output, "Panel:\n  {base}/panel")?;
     writeln!(output, "Management API:\n  {base}/admin/api/v1/webhooks")?;
     writeln!(output, "Admin token:\n  {admin_token_place}")?;
     output.flush()
@@ -191,7 +192,8 @@ impl Prepared {
             metrics.render()
         };
         let routes = routes.or(webhook_warp::metrics_route(&self.webhooks, render)).unify();
-        let routes = routes.or(webhook_warp::not_found()).unify();
+        let panel = webhook_warp::panel_routes(&PanelOptions::default());
+        let routes = routes.or(panel).unify().or(webhook_warp::not_found()).unify();
         let options = ServerOptions::default().with_shutdown_deadline(self.shutdown_timeout);
         let serving = self.server.with_options(options).serve(routes, async move {
             // The sender is dropped only after it was told to stop.

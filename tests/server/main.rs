@@ -57,6 +57,10 @@ async fn a_pasted_url_starts_a_real_report_that_stands_for_what_was_asked() {
     let server = Server::start(folder.path(), &[]);
     let url = server.url().to_owned();
     let by_query = format!("{url}&date=2026-01-10&region=APAC");
+    let panel = format!("http://127.0.0.1:{}/panel", server.port());
+    assert!(
+        server.panel() == panel && server.send(server.client.get(&panel)).await.status() == StatusCode::OK
+    );
     let body = json!({"date": "2026-01-07", "region": "AMER"});
     let requests = [
         (server.client.post(&url), "EMEA", None),

@@ -18,6 +18,7 @@ pub(crate) struct Server {
     demo: Option<String>,
     /// Where the management API is.
     api: String,
+    panel: String,
     pub(crate) client: reqwest::Client,
 }
 
@@ -33,10 +34,11 @@ impl Server {
         let greeting = process.greeting();
         let demo =
             greeting.contains("curl").then(|| greeting.split('\'').nth(1).expect("a quoted URL").to_owned());
-        let webhooks =
-            greeting.lines().skip_while(|line| !line.starts_with("Management API")).nth(1).unwrap();
-        let api = webhooks.trim().strip_suffix("/webhooks").unwrap().to_owned();
-        Self { process, data: data.to_owned(), demo, api, client: reqwest::Client::new() }
+        let below =
+            |title: &str| greeting.lines().skip_while(|line| !line.starts_with(title)).nth(1).unwrap().trim();
+        let api = below("Management API").strip_suffix("/webhooks").unwrap().to_owned();
+        let panel = below("Panel").to_owned();
+        Self { process, data: data.to_owned(), demo, api, panel, client: reqwest::Client::new() }
     }
 
     /// Whether the server named the URL of a demo webhook.
@@ -47,6 +49,11 @@ impl Server {
     /// The URL of the demo webhook.
     pub(crate) fn url(&self) -> &str {
         self.demo.as_deref().expect("the server names the URL of the demo webhook")
+    }
+
+    /// The address of the panel.
+    pub(crate) fn panel(&self) -> &str {
+        &self.panel
     }
 
     pub(crate) fn token(&self) -> &str {

@@ -50,6 +50,8 @@ mod health;
 mod management;
 mod metrics;
 mod openapi;
+#[cfg(feature = "panel")]
+mod panel;
 mod problem;
 mod query;
 mod request;
@@ -62,6 +64,8 @@ mod wire;
 pub use access::{AdminAccess, AdminToken};
 pub use answer::ResponseBody;
 pub use api::Api;
+#[cfg(feature = "panel")]
+pub use panel::{InvalidFrameAncestor, Panel, PanelOptions};
 pub use problem::{Problem, Slug};
 pub use request::RequestHead;
 pub use route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};

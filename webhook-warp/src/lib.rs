@@ -17,17 +17,24 @@
 //! answer, errors included, so a host's own `recover` is not disturbed.
 //!
 //! warp's own server has no deadline for a request's head, no cap on connections and no deadline at shutdown.
-//! `server::Server` (feature `server`) has, for hosts that do not bring a hardened one.
+//! `server::Server` (feature `server`) has, for hosts that do not bring a hardened one. `panel_routes` (feature
+//! `panel`) adds a page for people.
 
+#[cfg(feature = "panel")]
+mod panel;
 mod routes;
 #[cfg(feature = "server")]
 pub mod server;
 
+#[cfg(feature = "panel")]
+pub use panel::panel_routes;
 pub use routes::{
     PeerAddress, all_routes, management_routes, metrics_route, not_found, routes, status_routes,
     trigger_routes,
 };
 pub use webhook_http::{AdminAccess, AdminToken};
+#[cfg(feature = "panel")]
+pub use webhook_http::{InvalidFrameAncestor, PanelOptions};
 
 /// The quick start of the README, compiled.
 #[cfg(doctest)]

@@ -113,7 +113,7 @@ async fn answer<D: Buf + Send>(
     reply(api.handle(head.route, request, peer, body).await)
 }
 
-fn reply(response: Response<ResponseBody>) -> WarpResponse {
+pub(crate) fn reply(response: Response<ResponseBody>) -> WarpResponse {
     let (parts, body) = response.into_parts();
     match body.into_bytes() {
         Ok(bytes) => Response::from_parts(parts, bytes).into_response(),

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use serde_json::json;
 use warp::{Filter, Rejection, Reply};
-use webhook_warp::AdminAccess;
 use webhook_warp::server::Server;
+use webhook_warp::{AdminAccess, PanelOptions};
 
 use crate::support::{ADMIN, World, content, problem};
 
@@ -92,4 +92,34 @@ async fn warps_own_error_type_is_enough_for_serving() {
     let world = World::start_idle().await;
     let base = serve(webhook_warp::routes(&world.webhooks)).await;
     assert_eq!(world.get(&format!("{base}/nothing")).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn the_panel_stands_below_a_prefix_beside_its_management_paths() {
+    let world = World::start_idle().await;
+    let panel = webhook_warp::panel_routes(&PanelOptions::default());
+    let everything = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN)).or(panel);
+    let own = warp::path!("panel").map(|| "the host's own panel");
+    let base = serve(warp::path("hooks").and(everything).or(own).recover(own_recover)).await;
+    let page = world.get(&format!("{base}/hooks/panel")).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(
+        policy.starts_with("default-src 'none'; ") && policy.ends_with("frame-ancestors 'none'"),
+        "{policy}"
+    );
+    let page = page.text().await.unwrap();
+    // Its addresses are relative to its own, so they and the management paths stand below the prefix too.
+    assert!(page.contains("src=\"panel/main.js\""));
+    let script = world.get(&format!("{base}/hooks/panel/main.js")).send().await.unwrap();
+    assert_eq!(script.headers()["content-type"], "text/javascript; charset=utf-8");
+    let moved = world.get(&format!("{base}/hooks/panel/")).send().await.unwrap();
+    assert_eq!(moved.url().path(), "/hooks/panel");
+    for foreign in ["/hooks/panel/nothing", "/hooks/panels"] {
+        assert_eq!(world.get(&format!("{base}{foreign}")).send().await.unwrap().status(), 404, "{foreign}");
+    }
+    assert_eq!(
+        world.get(&format!("{base}/panel")).send().await.unwrap().text().await.unwrap(),
+        "the host's own panel"
+    );
 }

@@ -1,0 +1,99 @@
+//! The ready-made calls are what they claim: taken from the clipboard and used.
+
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use webhook_core::store::RunQuery;
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::Scene;
+
+/// Runs a command line in a shell and answers what it writes. It must succeed.
+fn shell(command: &str, environment: &[(&str, &str)]) -> String {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).envs(environment.iter().copied()).stdin(Stdio::null());
+    let output = shell.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{command}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+fn yaml(text: &str) -> Yaml {
+    YamlLoader::load_from_str(text).unwrap().remove(0)
+}
+
+impl Scene {
+    async fn snippet(&self, name: &str) -> String {
+        self.browser.click(&format!("//button[@role = 'tab' and . = '{name}']")).await;
+        self.browser.press(&format!("Copy {name}")).await;
+        self.browser.until_shown(&format!("{name} is on the clipboard.")).await;
+        self.browser.clipboard().await
+    }
+
+    async fn runs(&self) -> usize {
+        self.world.webhooks.manage().runs(RunQuery::default()).await.unwrap().items.len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_ready_made_call_starts_a_run() {
+    let Some(scene) = Scene::start().await else { return };
+    let hook = scene.world.hook("report/daily-sales", json!({"label": "It's \"mine\""})).await;
+    let url = scene.world.webhooks.manage().url(hook).await.unwrap().expose().to_owned();
+    let token = url.split_once("token=").unwrap().1;
+    scene.sign_in().await;
+    scene.go("#/report/daily-sales", "mine").await;
+    let secret = [("WEBHOOK_URL", url.as_str())];
+    let mut expected = 0;
+    for name in ["curl POST", "curl GET"] {
+        let line = scene.snippet(name).await;
+        assert!(line.contains(&url) && shell(&line, &[]).contains("\"run_id\""), "{line}");
+        expected += 1;
+        assert_eq!(scene.runs().await, expected, "{name}");
+    }
+
+    let github = scene.snippet("GitHub Actions").await;
+    assert!(!github.contains(token) && github.contains("${{ secrets.WEBHOOK_URL }}"), "{github}");
+    let job = &yaml(&github)["jobs"]["start"];
+    assert!(
+        job["runs-on"].as_str().is_some() && yaml(&github)["on"]["schedule"][0]["cron"].as_str().is_some()
+    );
+    let step = &job["steps"][0];
+    assert_eq!(step["env"]["WEBHOOK_URL"].as_str(), Some("${{ secrets.WEBHOOK_URL }}"));
+    let environment = [secret[0], ("GITHUB_RUN_ID", "7"), ("GITHUB_RUN_ATTEMPT", "1")];
+    shell(step["run"].as_str().unwrap(), &environment);
+
+    let gitlab = scene.snippet("GitLab CI").await;
+    assert!(!gitlab.contains(token), "{gitlab}");
+    let job = &yaml(&gitlab)["start-report-daily-sales"];
+    assert!(job["image"].as_str().is_some() && job["rules"].as_vec().is_some());
+    shell(job["script"][0].as_str().unwrap(), &[secret[0], ("CI_JOB_ID", "8")]);
+    assert_eq!(scene.runs().await, expected + 2);
+
+    let cron = scene.snippet("cron").await;
+    let (assigned, line) = cron.trim_end().split_once('\n').unwrap();
+    assert_eq!(assigned, format!("WEBHOOK_URL={url}"));
+    let fields: Vec<&str> = line.splitn(6, ' ').collect();
+    assert!(fields[..5].iter().all(|field| field.chars().all(|it| "0123456789*-,/".contains(it))), "{line}");
+    // Cron itself takes the escape away before it calls the shell; a bare percent sign would end the command.
+    let command = fields[5].replace("\\%", "\u{1}");
+    assert!(!command.contains('%'), "{line}");
+    shell(&command.replace('\u{1}', "%"), &secret);
+    assert_eq!(scene.runs().await, expected + 3);
+    airflow(&scene.snippet("Airflow").await, token);
+    scene.no_complaints(&[]).await;
+}
+
+fn airflow(text: &str, token: &str) {
+    assert!(
+        !text.contains(token) && text.contains("endpoint=\"api/v1/report/daily-sales/webhook\""),
+        "{text}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dag.py");
+    std::fs::write(&file, text).unwrap();
+    match Command::new("python3").args(["-m", "py_compile"]).arg(&file).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => crate::browser::skip("the Airflow call is compiled with python3, which is not installed"),
+    }
+}

@@ -1,0 +1,211 @@
+//! A service with workflows to look at, served with its panel.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use warp::Filter;
+use webhook_core::Webhooks;
+use webhook_core::executor::{
+    ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
+};
+use webhook_core::id::{RunId, WebhookId, WorkflowKey};
+use webhook_core::memory::{MemoryStore, RecordingNotifier};
+use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
+use webhook_core::run::Artifact;
+use webhook_core::token::TokenKey;
+use webhook_core::webhook::WebhookSettings;
+use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_warp::server::{Served, Server};
+use webhook_warp::{AdminAccess, PanelOptions};
+
+pub(crate) const ADMIN: &str = "the-admin-token";
+/// Sets a flag on the page if it is ever taken for markup.
+pub(crate) const HOSTILE: &str =
+    "<img src=x onerror=\"top.pwned=1\"><script>top.pwned=1</script>'\"{{7*7}}${{x}}javascript:top.pwned=1";
+
+pub(crate) struct World {
+    pub(crate) base: String,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) notifier: RecordingNotifier,
+    _workers: Option<Workers>,
+    server: JoinHandle<Served>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::with(Offices { hostile: false }).await
+    }
+
+    /// With a workflow that means harm.
+    pub(crate) async fn hostile() -> Self {
+        Self::with(Offices { hostile: true }).await
+    }
+
+    async fn with(offices: Offices) -> Self {
+        let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let base = format!("http://{}", server.local_address().unwrap());
+        let notifier = RecordingNotifier::new();
+        let webhooks = Webhooks::builder()
+            .store(MemoryStore::new())
+            .executor(offices)
+            .notifier(notifier.clone())
+            .token_key(TokenKey::generate())
+            .base_url(base.parse().unwrap())
+            .build()
+            .await
+            .unwrap();
+        let workers = Some(webhooks.start_workers(WorkerOptions::default()));
+        let panel = webhook_warp::panel_routes(&PanelOptions::default());
+        let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN)).or(panel).unify();
+        let routes = routes.or(webhook_warp::not_found()).unify();
+        let server = tokio::spawn(server.serve(routes, std::future::pending()));
+        Self { base, webhooks, notifier, _workers: workers, server }
+    }
+
+    pub(crate) async fn hook(&self, workflow: &str, settings: Value) -> WebhookId {
+        let settings = WebhookSettings::default().patched(&settings).unwrap();
+        let created = self.webhooks.manage().create(workflow.parse().unwrap(), settings).await.unwrap();
+        created.webhook.id
+    }
+
+    pub(crate) async fn start_run(&self, webhook: WebhookId, parameters: Value) -> RunId {
+        let Value::Object(parameters) = parameters else { panic!("an object") };
+        self.webhooks.manage().run(webhook, parameters, Default::default()).await.unwrap().id
+    }
+
+    pub(crate) async fn ended(&self, run: RunId) {
+        self.webhooks.wait_for_end(run, Duration::from_secs(30)).await.unwrap();
+    }
+}
+
+/// Workflows as an office has them, and one that means harm.
+struct Offices {
+    hostile: bool,
+}
+
+impl Offices {
+    fn workflows(&self) -> impl Iterator<Item = Arc<Workflow>> {
+        let wanted = |workflow: &Workflow| self.hostile || workflow.title != HOSTILE;
+        workflows().into_iter().filter(wanted).map(Arc::new)
+    }
+}
+
+fn workflows() -> Vec<Workflow> {
+    let daily = ParameterBlocks::new(vec![
+        ParameterBlock::new("date", ParameterType::Date)
+            .with_default("2026-01-14")
+            .with_description("The day to report on"),
+        ParameterBlock::new("region", ParameterType::Choice)
+            .with_choices(["EMEA", "APAC", "AMER"])
+            .with_default("EMEA"),
+        ParameterBlock::new("rows", ParameterType::Integer).with_default(20),
+        ParameterBlock::new("password", ParameterType::Text).secret(),
+    ]);
+    let training = ParameterBlocks::new(vec![
+        ParameterBlock::new("epochs", ParameterType::Integer).required(),
+        ParameterBlock::new("rate", ParameterType::Number).with_default(0.01),
+        ParameterBlock::new("shuffle", ParameterType::Boolean),
+        ParameterBlock::new("until", ParameterType::Datetime),
+        ParameterBlock::new("layers", ParameterType::List),
+        ParameterBlock::new("options", ParameterType::Json),
+    ]);
+    let hostile = ParameterBlocks::new(vec![
+        ParameterBlock::new("note", ParameterType::Text).with_default(HOSTILE).with_description(HOSTILE),
+        ParameterBlock::new(HOSTILE, ParameterType::Choice).with_choices([HOSTILE]).with_default(HOSTILE),
+    ]);
+    let workflow = |key: &str, title: &str, blocks| Workflow::new(key.parse().unwrap(), title, blocks);
+    vec![
+        workflow("report/daily-sales", "Daily sales", daily.unwrap()),
+        workflow("report/hostile", HOSTILE, hostile.unwrap()),
+        workflow("report/stock", "Stock levels", ParameterBlocks::default()),
+        workflow("notebook/training", "Train the forecast", training.unwrap()),
+    ]
+}
+
+#[async_trait::async_trait]
+impl Executor for Offices {
+    async fn list(&self, _cursor: Option<String>) -> Result<WorkflowPage, ExecutorError> {
+        Ok(WorkflowPage::last(self.workflows().collect()))
+    }
+
+    async fn describe(&self, key: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError> {
+        Ok(self.workflows().find(|workflow| workflow.key == *key))
+    }
+
+    async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError> {
+        match context.workflow.id.as_str() {
+            "daily-sales" => daily_sales(context).await,
+            "training" => training(context).await,
+            "hostile" => Ok(hostile(&context)),
+            _ => Err(ExecuteError::fatal("the warehouse database refused the connection")),
+        }
+    }
+
+    async fn artifact(&self, _run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
+        let (content_type, text) = match name {
+            "sales.csv" => ("text/csv", "product,units\nLamp,12\n".to_owned()),
+            "sales.html" => ("text/html; charset=utf-8", PAGE.to_owned()),
+            _ => ("text/html; charset=utf-8", format!("{HOSTILE}<p id=reached>It was shown</p>")),
+        };
+        Ok(Some(ArtifactContent::Bytes { content_type: content_type.to_owned(), bytes: text.into_bytes() }))
+    }
+
+    async fn discard(&self, _runs: &[RunId]) -> Result<(), ExecutorError> {
+        Ok(())
+    }
+}
+
+const PAGE: &str = "<!doctype html><title>Sales</title><style>h1 { color: rgb(1, 2, 3) }</style>\
+     <h1 style='letter-spacing: 3px'>Sales in EMEA</h1>";
+
+async fn daily_sales(context: RunContext) -> Result<RunOutput, ExecuteError> {
+    for step in 1..=4 {
+        context.progress(f64::from(step) / 4.0, format!("step {step} of 4"));
+        context.log(format!("step {step}: read {} rows", step * 5));
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let artifacts = [("sales.html", "text/html; charset=utf-8", PAGE.len()), ("sales.csv", "text/csv", 23)];
+    let output = RunOutput::new().with_summary("20 rows for EMEA on 2026-01-14");
+    let add =
+        |output: RunOutput, (name, kind, size)| output.with_artifact(Artifact::new(name, kind, size as u64));
+    Ok(artifacts.into_iter().fold(output, add))
+}
+
+/// Goes on until somebody stops it.
+async fn training(context: RunContext) -> Result<RunOutput, ExecuteError> {
+    for epoch in 1..=6 {
+        context.log(format!("epoch {epoch}: loss {:.4}", 2.0 / f64::from(epoch)));
+    }
+    context.progress(0.62, "epoch 7 of 10");
+    context.cancellation.cancelled().await;
+    Err(ExecuteError::fatal("stopped"))
+}
+
+fn hostile(context: &RunContext) -> RunOutput {
+    context.log(HOSTILE);
+    context.log("x".repeat(1_000_000));
+    RunOutput::new().with_summary(HOSTILE).with_artifact(Artifact::new(
+        "evil.html",
+        "text/html; charset=utf-8",
+        300,
+    ))
+}
+
+/// The address of a run's page.
+pub(crate) fn run_hash(workflow: &str, run: RunId) -> String {
+    format!("#/{workflow}/runs/{run}")
+}
+
+/// What one call of the management API sends to sign in and so on, for those who look from outside.
+pub(crate) fn parameters() -> Value {
+    json!({"region": "APAC", "password": "hunter2-canary"})
+}

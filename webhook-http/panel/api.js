@@ -1,0 +1,112 @@
+// The management API, and the session that opens it. The token is kept for this tab alone, and is sent as a
+// header, never in an address.
+
+const BASE = new URL("admin/api/v1/", document.baseURI);
+const KEPT_AS = "webhook-panel-token";
+const PAGE = 200;
+
+export const needsToken = () => document.documentElement.dataset.signIn !== "none";
+
+export const session = {
+  onEnd: () => {},
+  get token() { return sessionStorage.getItem(KEPT_AS); },
+  begin(token) { sessionStorage.setItem(KEPT_AS, token); },
+  end(reason) {
+    sessionStorage.removeItem(KEPT_AS);
+    this.onEnd(reason);
+  },
+};
+
+// An answer that is an error (RFC 9457), or no answer at all.
+export class Problem extends Error {
+  constructor(status, content = {}) {
+    super(content.title ?? "Something went wrong");
+    this.status = status;
+    this.slug = String(content.type ?? "").split(":").pop();
+    this.title = this.message;
+    this.detail = content.detail ?? "";
+    this.errors = content.errors ?? [];
+  }
+}
+
+export const asProblem = (error) =>
+  (error instanceof Problem ? error : new Problem(0, { title: "The panel failed", detail: String(error) }));
+
+function headers(extra) {
+  const all = new Headers(extra);
+  if (session.token) all.set("Authorization", `Bearer ${session.token}`);
+  return all;
+}
+
+// The answer itself, when it is no error.
+export async function send(method, path, { body, revision, signal, accept } = {}) {
+  const own = headers({ Accept: accept ?? "application/json" });
+  if (body !== undefined) own.set("Content-Type", "application/json");
+  if (revision !== undefined) own.set("If-Match", `"${revision}"`);
+  let answer;
+  try {
+    const options = { method, headers: own, body, signal, cache: "no-store", redirect: "error" };
+    answer = await fetch(new URL(path, BASE), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, { title: "The server cannot be reached", detail: "Check that it runs, then try again." });
+  }
+  if (answer.ok) return answer;
+  const content = await answer.json().catch(() => ({ title: `The server answered ${answer.status}` }));
+  const problem = new Problem(answer.status, content);
+  if (answer.status === 401 && needsToken()) session.end(problem);
+  throw problem;
+}
+
+async function json(method, path, body, options = {}) {
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const answer = await send(method, path, { ...options, body: text });
+  return answer.status === 204 ? null : JSON.parse(await answer.text(), exact);
+}
+
+// Whole numbers longer than JavaScript's keep every digit, where the browser is new enough to tell them.
+function exact(name, value, context) {
+  const rounded = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+  return rounded && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+}
+
+const segment = encodeURIComponent;
+
+export const workflows = (cursor) => json("GET", `workflows?${query({ limit: PAGE, cursor })}`);
+export const webhook = (id) => json("GET", `webhooks/${segment(id)}`);
+export const createWebhook = (content) => json("POST", "webhooks", content);
+export const changeWebhook = (id, patch, revision) => json("PATCH", `webhooks/${segment(id)}`, patch, { revision });
+export const deleteWebhook = (id) => json("DELETE", `webhooks/${segment(id)}`);
+export const url = async (id) => (await json("GET", `webhooks/${segment(id)}/url`)).url;
+export const refreshToken = async (id) => (await json("POST", `webhooks/${segment(id)}/refresh-token`)).url;
+export const testNotification = (id) => json("POST", `webhooks/${segment(id)}/test-notification`);
+export const runs = (filter) => json("GET", `runs?${query(filter)}`);
+export const run = (id) => json("GET", `runs/${segment(id)}`);
+export const cancelRun = (id) => json("POST", `runs/${segment(id)}/cancel`);
+export const retryRun = (id) => json("POST", `runs/${segment(id)}/retry`);
+export const resend = (id) => json("POST", `deliveries/${segment(id)}/resend`);
+
+// Starts a run. The body is text already, because a number may be longer than JavaScript's are.
+export const startRun = async (id, body) =>
+  (await send("POST", `webhooks/${segment(id)}/run`, { body })).json();
+
+export const artifact = (run, name) =>
+  send("GET", `runs/${segment(run)}/artifacts/${segment(name)}`, { accept: "*/*" });
+
+// A part of a run's log: where it starts, where to go on, and its text.
+export async function log(run, offset) {
+  const answer = await send("GET", `runs/${segment(run)}/log?offset=${offset}`, { accept: "text/plain" });
+  const place = (name) => Number(answer.headers.get(name));
+  return { start: place("Webhook-Log-Offset"), end: place("Webhook-Log-End"), text: await answer.text() };
+}
+
+export const events = (lastId, signal) => {
+  const own = headers({ Accept: "text/event-stream" });
+  if (lastId) own.set("Last-Event-ID", lastId);
+  return fetch(new URL("events", BASE), { headers: own, signal, cache: "no-store", redirect: "error" });
+};
+
+function query(fields) {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return new URLSearchParams(given).toString();
+}

@@ -1,0 +1,105 @@
+// Form fields with a label, a hint and room for what the server finds wrong. Each has `name`, the setting or
+// parameter it is for, `element`, `read()` for its value and `problem(text)`.
+
+import { element, fill, freshId } from "./dom.js";
+
+export function field(name, label, input, { hint, read } = {}) {
+  const [hintId, problemId] = [freshId("hint"), freshId("problem")];
+  input.id = input.id || freshId("field");
+  input.name = name;
+  input.setAttribute("aria-describedby", hint ? `${hintId} ${problemId}` : problemId);
+  const said = element("p", { class: "problem", id: problemId });
+  const made = {
+    name,
+    input,
+    read,
+    element: element("div", { class: "field" }, element("label", { for: input.id }, label), input,
+      hint ? element("p", { class: "hint", id: hintId }, hint) : null, said),
+    problem(message) {
+      fill(said, message);
+      if (message) input.setAttribute("aria-invalid", "true");
+      else input.removeAttribute("aria-invalid");
+    },
+  };
+  input.addEventListener("input", () => made.problem(""));
+  return made;
+}
+
+export function text(name, label, { hint, value, ...attributes } = {}) {
+  const input = element("input", { type: "text", spellcheck: "false", autocomplete: "off", ...attributes,
+    value: value ?? "" });
+  return field(name, label, input, { hint, read: () => input.value.trim() || null });
+}
+
+// A number that may be left empty. What is no number is sent as it is, for the server to name.
+export function number(name, label, { hint, value, ...attributes } = {}) {
+  const input = element("input", { type: "text", inputmode: "decimal", autocomplete: "off", class: "short",
+    ...attributes, value: value ?? "" });
+  const read = () => {
+    const given = input.value.trim();
+    return given === "" ? null : Number.isFinite(Number(given)) ? Number(given) : given;
+  };
+  return field(name, label, input, { hint, read });
+}
+
+export function area(name, label, { hint, value, ...attributes } = {}) {
+  const input = element("textarea", { rows: 3, spellcheck: "false", ...attributes, value: value ?? "" });
+  return field(name, label, input, { hint, read: () => input.value });
+}
+
+export function choice(name, label, options, value, hint) {
+  const option = ([own, title]) => element("option", { value: own, selected: own === value }, title);
+  const input = element("select", {}, options.map(option));
+  return field(name, label, input, { hint, read: () => input.value });
+}
+
+export function toggle(name, label, checked, hint) {
+  const input = element("input", { type: "checkbox", role: "switch", checked });
+  const made = field(name, label, input, { hint, read: () => input.checked });
+  made.element.classList.add("switch-field");
+  return made;
+}
+
+// Several boxes that make one list. `options` are pairs of value and title.
+export function boxes(name, label, options, values) {
+  const problemId = freshId("problem");
+  const said = element("p", { class: "problem", id: problemId });
+  const inputs = options.map(([value]) => element("input", { type: "checkbox", value, id: freshId("box"), name,
+    checked: values.includes(value) }));
+  const box = (input, index) => element("label", { class: "box", for: input.id }, input, options[index][1]);
+  return {
+    name,
+    input: inputs[0],
+    read: () => inputs.filter((input) => input.checked).map((input) => input.value),
+    element: element("fieldset", { class: "field", "aria-describedby": problemId }, element("legend", {}, label),
+      element("div", { class: "row" }, inputs.map(box)), said),
+    problem(message) { fill(said, message); },
+  };
+}
+
+// Puts the problems of an answer at their fields and goes to the first. What fits no field is said in `rest`.
+// Answers whether the problem was one of fields at all.
+export function showProblems(fields, problem, rest) {
+  fields.forEach((one) => one.problem(""));
+  fill(rest);
+  if (!problem.errors.length) return false;
+  const lost = [];
+  const met = new Map();
+  for (const error of problem.errors) {
+    const name = String(error.field ?? error.parameter ?? "");
+    const plain = name.replace(/\[\d+\]$/, "");
+    const own = fields.find((one) => one.name === name) ?? fields.find((one) => one.name === plain)
+      ?? fields.find((one) => one.name.startsWith(`${plain}.`));
+    if (own) met.set(own, [...(met.get(own) ?? []), error.message]);
+    else lost.push(`${name}: ${error.message}`);
+  }
+  met.forEach((messages, own) => own.problem(messages.join(" ")));
+  if (lost.length) fill(rest, element("div", { class: "notice bad", role: "alert" }, lost.join(" ")));
+  const first = fields.find((one) => met.has(one));
+  if (first) {
+    const folded = first.input.closest("details:not([open])");
+    if (folded) folded.open = true;
+    first.input.focus();
+  }
+  return true;
+}

@@ -1,0 +1,161 @@
+// Runs, newest first, a page at a time, kept up to date while they are looked at.
+
+import * as api from "./api.js";
+import { button, element, emptyState, errorState, fill, whileBusy } from "./dom.js";
+import { duration, exactTime, isLive, runAddress, STATES, timeAgo, workflowName } from "./format.js";
+
+const PAGE = 50;
+// How many runs are added to the list as they come before it begins anew.
+const MOST_BY_THEMSELVES = 500;
+const TICK = 1_000;
+
+export const stateMark = (state) =>
+  element("span", { class: "state", "data-state": state }, STATES[state] ?? state);
+
+// A bar for a run under way; without a known fraction it only says that something happens.
+export function progressBar(run) {
+  const { fraction, message } = run.progress ?? {};
+  return element("span", { class: "progress" },
+    element("progress", { max: 1, value: fraction ?? null, "aria-label": "Progress" }),
+    element("span", { class: "quiet" }, [fraction === undefined ? null : `${Math.round(fraction * 100)} %`, message]
+      .filter(Boolean).join(" · ")));
+}
+
+export function history(container, world, { workflow }) {
+  const filter = { workflow: workflow ? workflowName(workflow) : undefined, state: undefined, webhook: undefined };
+  const rows = new Map();
+  const list = element("ol", { class: "runs bare", "aria-label": "Runs" });
+  const foot = element("div", { class: "foot" });
+  const newest = element("p", { class: "off-screen", role: "status" });
+  let cursor;
+  let asked = 0;
+  let arrived = 0;
+
+  const title = (run) => world.catalogue.workflows
+    .find((one) => one.kind === run.workflow.kind && one.id === run.workflow.id)?.title ?? workflowName(run.workflow);
+
+  const webhookLabel = (run) => {
+    const webhook = workflow?.webhooks.find((one) => one.id === run.webhook_id);
+    return webhook?.label ?? (run.caller?.method === "GET" ? "by GET" : "");
+  };
+
+  const outcome = (run) => {
+    if (run.state === "running") return progressBar(run);
+    if (run.error) return element("span", { class: "run-error" }, run.error.message);
+    return element("span", {}, run.summary ?? "");
+  };
+
+  const draw = (row) => fill(row.link, stateMark(row.run.state),
+    element("span", { class: "run-name" }, workflow ? webhookLabel(row.run) || "Run" : title(row.run)),
+    element("time", { class: "run-time quiet", datetime: row.run.queued_at, title: exactTime(row.run.queued_at) },
+      timeAgo(row.run.queued_at)),
+    element("span", { class: "run-duration quiet" }, duration(row.run)),
+    element("span", { class: "run-outcome" }, outcome(row.run)));
+
+  const makeRow = (run) => {
+    const link = element("a", { class: "run", href: runAddress(run) });
+    const row = { run, link, item: element("li", { "data-run": run.id }, link) };
+    rows.set(run.id, row);
+    draw(row);
+    return row;
+  };
+
+  const fits = (run) => (!filter.workflow || workflowName(run.workflow) === filter.workflow)
+    && (!filter.state || run.state === filter.state) && (!filter.webhook || run.webhook_id === filter.webhook);
+
+  const load = async (more) => {
+    asked += 1;
+    const own = asked;
+    try {
+      const page = await api.runs({ ...filter, limit: PAGE, cursor: more ? cursor : undefined });
+      if (own !== asked) return;
+      if (!more) {
+        arrived = 0;
+        rows.clear();
+        fill(list);
+      }
+      page.items.filter((run) => !rows.has(run.id)).forEach((run) => list.append(makeRow(run).item));
+      cursor = page.next_cursor;
+      drawFoot();
+    } catch (error) {
+      if (own === asked) fill(foot, errorState(api.asProblem(error), () => load(more)));
+    }
+  };
+
+  const drawFoot = () => {
+    const older = button("Show older runs", () => whileBusy(older, () => load(true)));
+    const filtered = filter.state || filter.webhook || (!workflow && filter.workflow);
+    if (rows.size === 0) {
+      fill(foot, filtered ? emptyState("No run fits the filter")
+        : emptyState("No runs yet", "They appear here as soon as a webhook is called."));
+    } else {
+      fill(foot, cursor ? older : null);
+    }
+  };
+
+  const update = (run) => {
+    const row = rows.get(run.id);
+    if (row && !fits(run)) {
+      rows.delete(run.id);
+      row.item.remove();
+      drawFoot();
+    } else if (row) {
+      row.run = { ...row.run, ...run };
+      draw(row);
+    } else if (fits(run) && (rows.size === 0 || run.id > list.firstChild.dataset.run)) {
+      const fresh = makeRow(run);
+      list.prepend(fresh.item);
+      fill(newest, `A new run: ${STATES[run.state]}`);
+      bounded();
+      drawFoot();
+    }
+  };
+
+  // Who watches for long sees what came last, and not all that ever came.
+  const bounded = () => {
+    arrived += 1;
+    if (arrived > MOST_BY_THEMSELVES) load(false);
+  };
+
+  const drawSoon = new Set();
+  let frame = 0;
+  const later = (row) => {
+    drawSoon.add(row);
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      drawSoon.forEach(draw);
+      drawSoon.clear();
+    });
+  };
+
+  const forget = world.listens((type, data) => {
+    if (type === "run") update(data);
+    const row = type === "progress" ? rows.get(data.run_id) : null;
+    if (row) {
+      row.run.progress = data.progress;
+      later(row);
+    }
+  });
+  const clock = setInterval(() => rows.forEach((row) => { if (isLive(row.run.state)) later(row); }), TICK);
+
+  const pick = (label, options, act) => element("select", { "aria-label": label,
+    on: { change: (event) => { act(event.target.value || undefined); load(false); } } },
+  options.map(([value, name]) => element("option", { value }, name)));
+  const states = pick("State", [["", "Any state"], ...Object.entries(STATES)], (value) => { filter.state = value; });
+  const others = workflow
+    ? pick("Webhook", [["", "Any webhook"], ...workflow.webhooks.map((one) => [one.id, one.label ?? `…${one.token_hint}`])],
+      (value) => { filter.webhook = value; })
+    : pick("Workflow", [["", "Any workflow"], ...world.catalogue.workflows.map((one) => [workflowName(one), one.title])],
+      (value) => { filter.workflow = value; });
+
+  fill(container, container.querySelector(".section-head"), element("div", { class: "filters" }, states, others),
+    newest, list, foot);
+  fill(foot, element("p", { class: "quiet loading" }, "Loading…"));
+  load(false);
+  return () => {
+    forget();
+    clearInterval(clock);
+    cancelAnimationFrame(frame);
+    asked += 1;
+  };
+}

@@ -1,0 +1,52 @@
+// What the panel tells people: short messages at the edge of the page, and dialogs that want an answer.
+
+import { button, element, fill, freshId, icon } from "./dom.js";
+
+const SHOWN_FOR = 6_000;
+const MOST_AT_ONCE = 4;
+
+export function tell(text, bad = false) {
+  const region = document.getElementById("toasts");
+  const toast = element("div", { class: bad ? "toast bad" : "toast", role: bad ? "alert" : null },
+    icon(bad ? "alert" : "check"), element("span", {}, text));
+  region.append(toast);
+  while (region.children.length > MOST_AT_ONCE) region.firstChild.remove();
+  // Shown anew, it stands above a dialog that was opened meanwhile.
+  if (region.matches(":popover-open")) region.hidePopover();
+  region.showPopover();
+  setTimeout(() => {
+    toast.remove();
+    if (!region.children.length && region.matches(":popover-open")) region.hidePopover();
+  }, bad ? SHOWN_FOR * 2 : SHOWN_FOR);
+}
+
+export function tellProblem(problem) {
+  if (problem.status !== 401) tell(`${problem.title}. ${problem.detail}`, true);
+}
+
+// Opens a dialog. `content` is given the function that closes it.
+export function openDialog(title, content, { wide = false } = {}) {
+  const heading = freshId("dialog");
+  const dialog = element("dialog", { "aria-labelledby": heading, class: wide ? "wide" : null });
+  const close = () => dialog.close();
+  fill(dialog, element("div", { class: "dialog-head" }, element("h2", { id: heading }, title),
+    button("", close, { kind: "quiet", symbol: "close", label: "Close" })), content(close));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+// Asks before something is done that cannot be undone.
+export function ask(title, text, yes, { danger = false } = {}) {
+  return new Promise((answer) => {
+    let agreed = false;
+    const dialog = openDialog(title, (close) => {
+      const agree = () => { agreed = true; close(); };
+      const no = button("Cancel", close, { autofocus: true });
+      return [element("p", {}, text),
+        element("div", { class: "row end" }, no, button(yes, agree, { kind: danger ? "danger" : "primary" }))];
+    });
+    dialog.addEventListener("close", () => answer(agreed));
+  });
+}

@@ -1,0 +1,142 @@
+// The settings of a webhook. Only what was changed is sent, and only if nobody else changed it meanwhile.
+
+import * as api from "./api.js";
+import { button, element, errorState, fill, whileBusy } from "./dom.js";
+import { area, boxes, choice, number, showProblems, text, toggle } from "./fields.js";
+import { tell, tellProblem } from "./messages.js";
+
+const OVERLAP = [["queue", "Queue: the new run waits"], ["skip", "Skip: the new run is not executed"],
+  ["replace", "Replace: the running one is cancelled"], ["coalesce", "Coalesce: at most one waits"]];
+const EVENTS = [["success", "Success"], ["failure", "Failure"]];
+
+export function settingsForm(webhook, changed) {
+  const holder = element("div");
+  draw(holder, webhook, changed);
+  return holder;
+}
+
+function draw(holder, webhook, changed) {
+  const { retries, concurrency, rate_limit: rate, notifications: { email, slack } } = webhook;
+  const fields = {
+    label: text("label", "Label", { value: webhook.label, maxlength: 200, hint: "Who calls it." }),
+    allow_get: toggle("allow_get", "May be called by GET", webhook.allow_get, "Off: only POST starts a run."),
+    strict: toggle("strict", "Strict", webhook.strict, "Refuse parameters the workflow does not declare."),
+    timeout_s: number("timeout_s", "Time-out in seconds", { value: webhook.timeout_s, placeholder: "none" }),
+    queue_limit: number("queue_limit", "Most runs that wait", { value: webhook.queue_limit, placeholder: "no limit" }),
+    per_minute: number("rate_limit.per_minute", "Calls per minute", { value: rate?.per_minute, placeholder: "no limit" }),
+    burst: number("rate_limit.burst", "Calls at once", { value: rate?.burst, placeholder: "as per minute" }),
+    retention_days: number("retention_days", "Keep runs for days", { value: webhook.retention_days, placeholder: "as the server does" }),
+    max: number("concurrency.max", "Runs at once", { value: concurrency.max, placeholder: "no limit" }),
+    on_overlap: choice("concurrency.on_overlap", "When one too many comes", OVERLAP, concurrency.on_overlap),
+    max_attempts: number("retries.max_attempts", "Attempts", { value: retries.max_attempts, hint: "1 means no retry." }),
+    base_s: number("retries.base_s", "First pause in seconds", { value: retries.base_s }),
+    factor: number("retries.factor", "Growth of pauses", { value: retries.factor }),
+    cap_s: number("retries.cap_s", "Longest pause in seconds", { value: retries.cap_s }),
+    jitter: number("retries.jitter", "Random share, 0 to 1", { value: retries.jitter }),
+    recipients: area("notifications.email.recipients", "Email to", { value: email?.recipients.join("\n"),
+      placeholder: "someone@example.com", hint: "One address per line; empty for no email." }),
+    email_on: boxes("notifications.email.on", "Email on", EVENTS, email?.on ?? ["failure"]),
+    channel: text("notifications.slack.channel", "Slack channel", { value: slack?.channel, placeholder: "#reports",
+      hint: "Empty for no message." }),
+    slack_on: boxes("notifications.slack.on", "Slack on", EVENTS, slack?.on ?? ["failure"]),
+  };
+  const said = element("div");
+  const save = element("button", { type: "submit", class: "button primary" }, "Save settings");
+  const before = read(fields);
+
+  const submit = () => whileBusy(save, async () => {
+    const patch = difference(before, read(fields));
+    if (Object.keys(patch).length === 0) {
+      tell("Nothing was changed.");
+      return;
+    }
+    try {
+      changed(await api.changeWebhook(webhook.id, patch, webhook.revision));
+      tell("The settings were saved.");
+      draw(holder, webhook, changed);
+      holder.querySelector("button[type=submit]").focus();
+    } catch (error) {
+      const problem = api.asProblem(error);
+      if (showProblems(Object.values(fields), problem, said)) return;
+      fill(said, problem.status === 412 ? stale(holder, webhook, changed) : errorState(problem));
+    }
+  });
+
+  const group = (title, ...content) => element("fieldset", { class: "group" }, element("legend", {}, title), content);
+  const grid = (...content) => element("div", { class: "grid" }, content.map((one) => one.element));
+  fill(holder, element("form", { class: "form", novalidate: true, on: { submit: (event) => {
+    event.preventDefault();
+    submit();
+  } } },
+  fields.label.element, grid(fields.allow_get, fields.strict),
+  group("Limits", grid(fields.timeout_s, fields.queue_limit, fields.per_minute, fields.burst, fields.retention_days)),
+  group("Overlap", grid(fields.max, fields.on_overlap)),
+  group("Retries", grid(fields.max_attempts, fields.base_s, fields.factor, fields.cap_s, fields.jitter)),
+  group("Notifications", grid(fields.recipients, fields.email_on, fields.channel, fields.slack_on), testing(webhook)),
+  said, element("div", { class: "row" }, save)));
+}
+
+// What the form says, as the settings are on the wire.
+function read(fields) {
+  const value = (name) => fields[name].read();
+  const recipients = value("recipients").split(/[\s,;]+/).filter(Boolean);
+  const [per_minute, burst] = [value("per_minute"), value("burst")];
+  return {
+    label: value("label"),
+    allow_get: value("allow_get"),
+    strict: value("strict"),
+    timeout_s: value("timeout_s"),
+    queue_limit: value("queue_limit"),
+    rate_limit: per_minute === null && burst === null ? null : { per_minute, burst },
+    retention_days: value("retention_days"),
+    concurrency: { max: value("max"), on_overlap: value("on_overlap") },
+    retries: { max_attempts: value("max_attempts"), base_s: value("base_s"), factor: value("factor"),
+      cap_s: value("cap_s"), jitter: value("jitter") },
+    notifications: {
+      email: recipients.length ? { recipients, on: value("email_on") } : null,
+      slack: value("channel") === null ? null : { channel: value("channel"), on: value("slack_on") },
+    },
+  };
+}
+
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+// The merge patch (RFC 7396) that leads from one to the other.
+export function difference(before, after) {
+  const patch = {};
+  for (const [name, value] of Object.entries(after)) {
+    if (JSON.stringify(before[name]) === JSON.stringify(value)) continue;
+    patch[name] = isObject(value) && isObject(before[name]) ? difference(before[name], value) : value;
+  }
+  return patch;
+}
+
+function stale(holder, webhook, changed) {
+  const again = async () => {
+    try {
+      changed(await api.webhook(webhook.id));
+      draw(holder, webhook, changed);
+    } catch (error) {
+      tellProblem(api.asProblem(error));
+    }
+  };
+  return element("div", { class: "notice bad", role: "alert" },
+    element("div", { class: "grow" }, element("strong", {}, "Somebody else changed this webhook."),
+      element("p", {}, "Load its present settings, then make your change again.")), button("Load", again));
+}
+
+function testing(webhook) {
+  const results = element("ul", { class: "bare results", "aria-live": "polite" });
+  const test = button("Send a test notification", () => whileBusy(test, async () => {
+    try {
+      const { items } = await api.testNotification(webhook.id);
+      const result = (item) => element("li", { class: item.delivered ? "good" : "problem" },
+        `${item.recipient} (${item.channel}): ${item.delivered ? "delivered" : item.error}`);
+      fill(results, items.length ? items.map(result)
+        : element("li", { class: "quiet" }, "Nobody is to be told. Save an address or a channel first."));
+    } catch (error) {
+      tellProblem(api.asProblem(error));
+    }
+  }));
+  return element("div", {}, test, results);
+}
