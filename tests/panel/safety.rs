@@ -59,8 +59,11 @@ async fn where_the_clipboard_is_refused_the_url_is_there_to_be_copied_by_hand() 
     browser.press("Close").await;
     browser.press("Sign out").await;
     browser.until_shown("Admin token").await;
+    browser.fill("token", "wrong").await;
+    browser.press("Sign in").await;
+    browser.until_shown("This is not the admin token.").await;
     assert_eq!(browser.run("return sessionStorage.length", json!([])).await, json!(0));
-    scene.no_complaints(&[]).await;
+    scene.no_complaints(&[401]).await;
 }
 
 /// Stands in for the server: a stream that breaks off within an event's lines, then one that tells of a gap.

@@ -14,6 +14,8 @@ const root = document.getElementById("panel");
 
 function signIn(reason) {
   document.title = "Sign in · Webhooks";
+  // What goes wrong here is said here.
+  api.session.onEnd = () => {};
   const message = freshId("message");
   const input = element("input", { type: "password", id: freshId("token"), name: "token", required: true,
     autocomplete: "current-password", spellcheck: "false", "aria-describedby": message });
@@ -27,7 +29,7 @@ function signIn(reason) {
       await api.workflows();
       panel();
     } catch (error) {
-      sessionStorage.clear();
+      api.session.end();
       const problem = api.asProblem(error);
       fill(said, problem.status === 401 ? "This is not the admin token." : `${problem.title}. ${problem.detail}`);
       enter.disabled = false;
