@@ -7,6 +7,7 @@
 
 mod lane;
 mod packing;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, S
 use lane::Lane;
 pub use packing::Packing;
 use packing::{Live, PACKED_BEHIND};
+pub use waiting::{later, wait_for_work};
 
 /// The runs that have not ended. See the [module](self).
 #[derive(Debug, Default)]
@@ -172,12 +174,15 @@ impl LiveRuns {
     /// Whether something can be claimed at this moment.
     #[must_use]
     pub fn has_work(&self, instant: Instant) -> bool {
-        !self.ready.is_empty() || self.next_deadline().is_some_and(|deadline| deadline <= instant)
+        self.work_at(instant).is_some_and(|from| from <= instant)
     }
 
-    /// When a run becomes due or a lease is over next.
+    /// From when on something can be claimed, if nothing changes: now, or once a run becomes due or a lease is over.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn work_at(&self, now: Instant) -> Option<Instant> {
+        if !self.ready.is_empty() {
+            return Some(now);
+        }
         let delayed = self.delayed.first().map(|first| first.0);
         let lease = self.leases.first().map(|first| first.0);
         delayed.into_iter().chain(lease).min()
@@ -435,11 +440,6 @@ impl LiveRuns {
             self.lanes.remove(&webhook);
         }
     }
-}
-
-/// An instant after a pause; a pause beyond what can be counted is a century.
-fn later(instant: Instant, pause: Duration) -> Instant {
-    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::events::{EventCursor, EventLog, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::live::wait_for_work;
 use crate::notifier::{Delivery, DeliveryOutcome};
 use crate::run::Run;
 use crate::store::{
@@ -199,26 +200,7 @@ impl Store for MemoryStore {
             Work::Runs => &self.0.runs_changed,
             Work::Deliveries => &self.0.deliveries_changed,
         };
-        loop {
-            let changed = changes.notified();
-            tokio::pin!(changed);
-            // Registered before the look at the state, so that no change falls between the two.
-            changed.as_mut().enable();
-            let deadline = {
-                let state = self.state();
-                if state.has_work(work, Instant::now()) {
-                    return;
-                }
-                state.next_deadline(work)
-            };
-            match deadline {
-                None => changed.await,
-                Some(deadline) => tokio::select! {
-                    () = changed => {}
-                    () = sleep_until(deadline) => {}
-                },
-            }
-        }
+        wait_for_work(changes, |now| self.state().work_at(work, now)).await;
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {

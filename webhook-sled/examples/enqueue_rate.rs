@@ -4,17 +4,16 @@
 
 #![allow(clippy::print_stdout)]
 
+mod scene;
+
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use webhook_core::id::{RunId, WebhookId};
-use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
-use webhook_core::run::{Caller, Ending, Run, RunParameters};
-use webhook_core::store::{ClaimRequest, Enqueue, Outcome, Settlement, Store};
-use webhook_core::token::Token;
-use webhook_core::webhook::{Webhook, WebhookSettings};
+use webhook_core::store::{Store, StoreError};
 use webhook_sled::{Durability, SledStore};
+
+use scene::{create_webhook, execute, peak_memory, request};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -44,11 +43,7 @@ async fn measure(
     executes: bool,
 ) -> Result<(), Box<dyn Error>> {
     let store = SledStore::options().durability(durability).open(&path)?;
-    let now = SystemTime::now();
-    let settings = WebhookSettings::default();
-    let (id, workflow) = (WebhookId::generate(now), "report/sales".parse()?);
-    let webhook = Webhook::new(id, workflow, settings, &Token::generate(), None, now);
-    store.create_webhook(webhook.clone()).await?;
+    let webhook = create_webhook(&store).await?;
     let end = Instant::now() + time;
     // Claiming and settling along costs several times what accepting does.
     let worker = tokio::spawn(drain(store.clone(), if executes { end } else { Instant::now() }));
@@ -62,7 +57,7 @@ async fn measure(
                 store.enqueue(request(&webhook)).await?;
                 latencies.push(begun.elapsed());
             }
-            Ok::<_, webhook_core::store::StoreError>(latencies)
+            Ok::<_, StoreError>(latencies)
         }));
     }
     let mut latencies = Vec::new();
@@ -73,8 +68,7 @@ async fn measure(
     latencies.sort_unstable();
     let rate = latencies.len() as f64 / time.as_secs_f64();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();
+    let peak = peak_memory();
     println!(
         "{durability:?}, {callers} callers: {rate:.0} accepted/s, p50 {:?}, p99 {:?}; {settled} settled, peak {peak}",
         at(0.5),
@@ -83,32 +77,14 @@ async fn measure(
     Ok(())
 }
 
-async fn drain(store: SledStore, end: Instant) -> Result<usize, webhook_core::store::StoreError> {
+async fn drain(store: SledStore, end: Instant) -> Result<usize, StoreError> {
     let mut settled = 0;
     while Instant::now() < end {
-        let now = SystemTime::now();
-        let claims = store.claim(ClaimRequest::new(256, Duration::from_secs(60), now)).await?;
-        if claims.is_empty() {
+        let executed = execute(&store, 256).await?;
+        settled += executed;
+        if executed == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            continue;
         }
-        settled += claims.len();
-        let ending = || Ending::Succeeded { summary: None, artifacts: Vec::new() };
-        let outcome = || Outcome::Ended { ending: ending(), deliveries: Vec::new() };
-        let settlements =
-            claims.iter().map(|claim| Settlement::new(claim.run.id, claim.run.fence, outcome(), now));
-        store.settle(settlements.collect()).await?;
     }
     Ok(settled)
-}
-
-fn request(webhook: &Webhook) -> Enqueue {
-    let now = SystemTime::now();
-    let id = RunId::generate(now);
-    let region = EffectiveParameter::new("EMEA", Source::Query);
-    let date = EffectiveParameter::new("2026-01-31", Source::Body);
-    let effective: EffectiveParameters =
-        [("region".to_owned(), region), ("date".to_owned(), date)].into_iter().collect();
-    let parameters = RunParameters::seal(effective, None, id).unwrap_or_default();
-    Enqueue::new(Run::new(id, webhook.workflow.clone(), webhook.id, parameters, 1, Caller::default(), now))
 }

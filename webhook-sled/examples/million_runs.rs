@@ -4,20 +4,18 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod scene;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
-use webhook_core::id::{RunId, WebhookId};
-use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
-use webhook_core::run::{Caller, Ending, Run, RunParameters, RunState};
-use webhook_core::store::{
-    ClaimRequest, Enqueue, Outcome, RunQuery, Settlement, Store, StoreError, WebhookQuery,
-};
-use webhook_core::token::Token;
-use webhook_core::webhook::{Webhook, WebhookSettings};
+use webhook_core::run::RunState;
+use webhook_core::store::{RunQuery, Store, WebhookQuery};
 use webhook_sled::{Durability, SledStore};
+
+use scene::{create_webhook, execute, peak_memory, request};
 
 /// How many runs are enqueued, claimed and settled together while a store is filled.
 const TOGETHER: usize = 1_000;
@@ -68,8 +66,7 @@ async fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     store.enqueue(request(webhook)).await?;
     let enqueue = begun.elapsed();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim();
+    let peak = peak_memory();
     let runs = path.file_name().unwrap_or_default().to_string_lossy();
     let disk = std::fs::metadata(path.join("sled/db"))?.len() >> 20;
     assert!(page.items.len() == 50 || runs == "0", "the store was filled");
@@ -82,10 +79,7 @@ async fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
 /// Makes a store with one webhook and this many runs that were executed.
 async fn fill(path: &Path, count: usize) -> Result<(), Box<dyn Error>> {
     let store = SledStore::options().durability(Durability::Process).open(path)?;
-    let now = SystemTime::now();
-    let (id, workflow) = (WebhookId::generate(now), "report/sales".parse()?);
-    let webhook = Webhook::new(id, workflow, WebhookSettings::default(), &Token::generate(), None, now);
-    store.create_webhook(webhook.clone()).await?;
+    let webhook = create_webhook(&store).await?;
     let mut left = count;
     while left > 0 {
         let together = left.min(TOGETHER);
@@ -98,35 +92,11 @@ async fn fill(path: &Path, count: usize) -> Result<(), Box<dyn Error>> {
         for caller in callers {
             caller.await??;
         }
-        execute(&store, together).await?;
+        let mut executed = 0;
+        while executed < together {
+            executed += execute(&store, together - executed).await?;
+        }
         left -= together;
     }
     Ok(())
-}
-
-/// Claims and settles this many runs.
-async fn execute(store: &SledStore, mut count: usize) -> Result<(), StoreError> {
-    while count > 0 {
-        let now = SystemTime::now();
-        let claims = store.claim(ClaimRequest::new(count, Duration::from_secs(600), now)).await?;
-        count -= claims.len();
-        let outcome = || Outcome::Ended {
-            ending: Ending::Succeeded { summary: Some("42 rows".to_owned()), artifacts: Vec::new() },
-            deliveries: Vec::new(),
-        };
-        let settlement = |run: &Run| Settlement::new(run.id, run.fence, outcome(), now);
-        store.settle(claims.iter().map(|claim| settlement(&claim.run)).collect()).await?;
-    }
-    Ok(())
-}
-
-fn request(webhook: &Webhook) -> Enqueue {
-    let now = SystemTime::now();
-    let id = RunId::generate(now);
-    let region = EffectiveParameter::new("EMEA", Source::Query);
-    let date = EffectiveParameter::new("2026-01-31", Source::Body);
-    let effective: EffectiveParameters =
-        [("region".to_owned(), region), ("date".to_owned(), date)].into_iter().collect();
-    let parameters = RunParameters::seal(effective, None, id).unwrap_or_default();
-    Enqueue::new(Run::new(id, webhook.workflow.clone(), webhook.id, parameters, 1, Caller::default(), now))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use webhook_core::id::{DeliveryId, RunId};
+use webhook_core::live::later;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -55,7 +56,7 @@ impl Outbox {
         let due: Vec<DeliveryId> = due.collect();
         let claim = |id: DeliveryId| {
             let run = self.entries.get(&id)?.run;
-            self.put(run, id, after(instant, lease));
+            self.put(run, id, later(instant, lease));
             Some((run, id))
         };
         due.into_iter().filter_map(claim).collect()
@@ -76,11 +77,6 @@ impl Outbox {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|first| first.0)
     }
-}
-
-/// An instant after a pause; a pause beyond what can be counted is a century.
-pub(crate) fn after(instant: Instant, pause: Duration) -> Instant {
-    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
 }
 
 #[cfg(test)]

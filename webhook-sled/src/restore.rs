@@ -8,7 +8,7 @@ use sled::{IVec, Tree};
 use tokio::time::Instant;
 use webhook_core::clock::from_milliseconds;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::live::LiveRuns;
+use webhook_core::live::{LiveRuns, later};
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
@@ -16,7 +16,7 @@ use webhook_core::webhook::Webhook;
 use crate::block::Block;
 use crate::error::store_error;
 use crate::keys;
-use crate::outbox::{Outbox, after};
+use crate::outbox::Outbox;
 use crate::read;
 use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
 use crate::run_record::packing;
@@ -118,7 +118,7 @@ fn read_pending_deliveries(
         let (key, value) = entry.map_err(store_error)?;
         let (run, due) = decode_pending(&value)?;
         let pause = due.duration_since(now).unwrap_or(Duration::ZERO);
-        outbox.put(run, DeliveryId::from_bytes(id(&key)?), after(instant, pause));
+        outbox.put(run, DeliveryId::from_bytes(id(&key)?), later(instant, pause));
     }
     Ok(())
 }

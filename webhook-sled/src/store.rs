@@ -8,9 +8,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use webhook_core::events::{Change, EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::live::{later, wait_for_work};
 use webhook_core::notifier::{Delivery, DeliveryOutcome};
 use webhook_core::run::Run;
 use webhook_core::store::{
@@ -26,7 +27,6 @@ use crate::error::OpenError;
 use crate::flusher::Flusher;
 use crate::operation::{Operation, Reply};
 use crate::options::SledOptions;
-use crate::outbox::after;
 use crate::prune::{self, EXPIRED_AT_ONCE, STEP};
 use crate::read;
 use crate::restore::restore;
@@ -170,7 +170,7 @@ impl Store for SledStore {
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
         self.shared().condition.check()?;
-        let end = after(Instant::now(), lease);
+        let end = later(Instant::now(), lease);
         let mut runs = self.shared().runs();
         let renew = |renewal: &Renewal| {
             let renewed = runs.live.renew(renewal, end);
@@ -273,23 +273,11 @@ impl Store for SledStore {
             Work::Deliveries => &shared.deliveries_changed,
             _ => &shared.runs_changed,
         };
-        loop {
-            let changed = changes.notified();
-            tokio::pin!(changed);
-            // Registered before the look at the state, so that no change falls between the two.
-            changed.as_mut().enable();
-            let (has_work, deadline) = work_at(shared, work, Instant::now());
-            if has_work {
-                return;
-            }
-            match deadline {
-                None => changed.await,
-                Some(deadline) => tokio::select! {
-                    () = changed => {}
-                    () = sleep_until(deadline) => {}
-                },
-            }
-        }
+        let work_at = |now| match work {
+            Work::Deliveries => shared.outbox().next_deadline(),
+            _ => shared.runs().live.work_at(now),
+        };
+        wait_for_work(changes, work_at).await;
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
@@ -332,19 +320,4 @@ impl Store for SledStore {
         let runs = self.shared().runs();
         Ok(StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending))
     }
-}
-
-/// Whether there is work of this sort, and otherwise when there will be without anything changing.
-fn work_at(shared: &Shared, work: Work, instant: Instant) -> (bool, Option<Instant>) {
-    let deadline = match work {
-        Work::Deliveries => shared.outbox().next_deadline(),
-        _ => {
-            let runs = shared.runs();
-            if runs.live.has_work(instant) {
-                return (true, None);
-            }
-            runs.live.next_deadline()
-        }
-    };
-    (deadline.is_some_and(|deadline| deadline <= instant), deadline)
 }

@@ -172,7 +172,7 @@ async fn a_stale_fence_neither_renews_nor_settles() {
     admit(&mut live, webhook(), None, OnOverlap::Queue);
     let first = claim(&mut live, 1, instant).remove(0);
     let over = instant + LEASE;
-    assert_eq!(live.next_deadline(), Some(over));
+    assert_eq!(live.work_at(instant), Some(over));
     let claimed = live.claim(&ClaimRequest::new(1, LEASE, NOW), over);
     assert_eq!(claimed.interrupted.len(), 1);
     let second = &claimed.claimed[0];

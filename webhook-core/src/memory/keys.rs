@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::state::after;
 use crate::id::{RunId, WebhookId};
+use crate::live::later;
 use crate::run::Run;
 use crate::store::Idempotency;
 
@@ -53,7 +53,7 @@ impl Keys {
 
     pub(super) fn record(&mut self, webhook: WebhookId, key: Idempotency, run: &Run, instant: Instant) {
         let place: Place = (webhook, Arc::from(key.key));
-        let expires = after(instant, key.keep_for);
+        let expires = later(instant, key.keep_for);
         let entry = Entry { fingerprint: key.fingerprint, run: run.id, expires };
         self.kept.insert(run.id, run.queued_at.checked_add(key.keep_for));
         if let Some(old) = self.entries.insert(place.clone(), entry) {

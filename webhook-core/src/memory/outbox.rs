@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::state::after;
 use crate::id::{DeliveryId, RunId};
+use crate::live::later;
 use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
 
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Outbox {
         let due: Vec<DeliveryId> = due.collect();
         let claim = |id: DeliveryId| {
             let delivery = self.deliveries.get(&id)?.delivery.clone();
-            self.replace(delivery.clone(), after(instant, lease));
+            self.replace(delivery.clone(), later(instant, lease));
             Some(delivery)
         };
         due.into_iter().filter_map(claim).collect()
@@ -52,7 +52,7 @@ impl Outbox {
             DeliveryOutcome::Retry { delay, .. } => *delay,
             _ => Duration::ZERO,
         };
-        self.replace(entry.delivery.after(outcome), after(instant, pause));
+        self.replace(entry.delivery.after(outcome), later(instant, pause));
     }
 
     pub(super) fn resend(&mut self, id: DeliveryId, now: SystemTime, instant: Instant) -> Option<Delivery> {

@@ -12,7 +12,7 @@ use super::log::RunLog;
 use super::outbox::Outbox;
 use crate::events::{Change, EventLog};
 use crate::id::{RunId, WebhookId};
-use crate::live::{LiveCancel, LiveRuns};
+use crate::live::{LiveCancel, LiveRuns, later};
 use crate::run::{CancelReason, Run, RunState};
 use crate::store::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal,
@@ -162,7 +162,7 @@ impl State {
     }
 
     pub(super) fn renew(&mut self, renewals: &[Renewal], lease: Duration, instant: Instant) -> Vec<Renewed> {
-        let end = after(instant, lease);
+        let end = later(instant, lease);
         let renew = |renewal: &Renewal| {
             let renewed = self.live.renew(renewal, end);
             if renewed != Renewed::Lost
@@ -245,16 +245,9 @@ impl State {
         self.logs.get(&id).map_or_else(|| LogPart::new(offset, String::new()), |log| log.read(offset))
     }
 
-    pub(super) fn has_work(&self, work: Work, instant: Instant) -> bool {
+    pub(super) fn work_at(&self, work: Work, now: Instant) -> Option<Instant> {
         match work {
-            Work::Runs => self.live.has_work(instant),
-            Work::Deliveries => self.outbox.next_deadline().is_some_and(|deadline| deadline <= instant),
-        }
-    }
-
-    pub(super) fn next_deadline(&self, work: Work) -> Option<Instant> {
-        match work {
-            Work::Runs => self.live.next_deadline(),
+            Work::Runs => self.live.work_at(now),
             Work::Deliveries => self.outbox.next_deadline(),
         }
     }
@@ -269,9 +262,4 @@ impl State {
         self.events.publish_state(&run);
         self.history.insert(run);
     }
-}
-
-/// An instant after a pause; a pause beyond what can be counted is a century.
-pub(super) fn after(instant: Instant, pause: Duration) -> Instant {
-    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
 }

@@ -11,9 +11,9 @@ use super::Writer;
 use crate::commit::{Level, acknowledge};
 use crate::keys;
 use crate::operation::Reply;
-use crate::outbox::after;
 use crate::read;
 use crate::record::{encode, encode_pending};
+use webhook_core::live::later;
 
 impl Writer {
     /// Records a new delivery, due at once.
@@ -57,7 +57,7 @@ impl Writer {
             _ => Duration::ZERO,
         };
         let tails = self.stored_tails(&keys::delivery(run, id))?;
-        self.put_delivery(delivery.after(outcome), after(instant, pause), tails)
+        self.put_delivery(delivery.after(outcome), later(instant, pause), tails)
     }
 
     pub(super) fn resend(

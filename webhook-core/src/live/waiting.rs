@@ -1,0 +1,35 @@
+//! Waiting for work, and the instants that it is due at.
+
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// Waits until there is work. `work_at` answers from when on there is some, if nothing changes; it is asked again after
+/// every change, which `changes` tells by [`Notify::notify_waiters`].
+///
+/// # Cancel safety
+/// Whoever stops waiting misses nothing.
+pub async fn wait_for_work(changes: &Notify, work_at: impl Fn(Instant) -> Option<Instant>) {
+    loop {
+        let changed = changes.notified();
+        tokio::pin!(changed);
+        // Registered before the look, so that no change falls between the two.
+        changed.as_mut().enable();
+        let now = Instant::now();
+        match work_at(now) {
+            None => changed.await,
+            Some(from) if from <= now => return,
+            Some(from) => tokio::select! {
+                () = changed => {}
+                () = sleep_until(from) => {}
+            },
+        }
+    }
+}
+
+/// An instant after a pause; a pause beyond what can be counted is a century.
+#[must_use]
+pub fn later(instant: Instant, pause: Duration) -> Instant {
+    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
+}

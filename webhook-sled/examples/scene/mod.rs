@@ -1,0 +1,56 @@
+//! What the measurements of this store are made with.
+
+use std::time::{Duration, SystemTime};
+
+use webhook_core::id::{RunId, WebhookId};
+use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+use webhook_core::run::{Caller, Ending, Run, RunParameters};
+use webhook_core::store::{Claim, ClaimRequest, Enqueue, Outcome, Settlement, Store, StoreError};
+use webhook_core::token::Token;
+use webhook_core::webhook::{Webhook, WebhookSettings};
+use webhook_sled::SledStore;
+
+/// For how long a run may execute.
+const LEASE: Duration = Duration::from_secs(600);
+
+/// Makes the webhook that is called.
+pub(crate) async fn create_webhook(store: &SledStore) -> Result<Webhook, Box<dyn std::error::Error>> {
+    let now = SystemTime::now();
+    let (id, workflow) = (WebhookId::generate(now), "report/sales".parse()?);
+    let webhook = Webhook::new(id, workflow, WebhookSettings::default(), &Token::generate(), None, now);
+    store.create_webhook(webhook.clone()).await?;
+    Ok(webhook)
+}
+
+/// A call with two parameters.
+pub(crate) fn request(webhook: &Webhook) -> Enqueue {
+    let now = SystemTime::now();
+    let id = RunId::generate(now);
+    let region = EffectiveParameter::new("EMEA", Source::Query);
+    let date = EffectiveParameter::new("2026-01-31", Source::Body);
+    let effective: EffectiveParameters =
+        [("region".to_owned(), region), ("date".to_owned(), date)].into_iter().collect();
+    let parameters = RunParameters::seal(effective, None, id).unwrap_or_default();
+    Enqueue::new(Run::new(id, webhook.workflow.clone(), webhook.id, parameters, 1, Caller::default(), now))
+}
+
+/// Claims at most so many runs and settles them as succeeded. Answers how many it were.
+pub(crate) async fn execute(store: &SledStore, limit: usize) -> Result<usize, StoreError> {
+    let now = SystemTime::now();
+    let claims = store.claim(ClaimRequest::new(limit, LEASE, now)).await?;
+    let settlement = |claim: &Claim| {
+        let ending = Ending::Succeeded { summary: Some("42 rows".to_owned()), artifacts: Vec::new() };
+        let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
+        Settlement::new(claim.run.id, claim.run.fence, outcome, now)
+    };
+    if !claims.is_empty() {
+        store.settle(claims.iter().map(settlement).collect()).await?;
+    }
+    Ok(claims.len())
+}
+
+/// The most memory this process has had resident, as the system says it.
+pub(crate) fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned()
+}
