@@ -19,7 +19,7 @@ use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
 use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
 
-use lane::Lane;
+use lane::{Lane, Part};
 pub use packing::Packing;
 use packing::{Live, PACKED_BEHIND};
 pub use waiting::{later, wait_for_work};
@@ -53,6 +53,21 @@ enum Place {
     Delayed(Instant),
     /// It is claimed until then.
     Running(Instant),
+}
+
+impl Place {
+    /// Where that is in its lane.
+    fn part(self) -> Part {
+        match self {
+            Self::Running(_) => Part::Running,
+            Self::Parked => Part::Parked,
+            Self::Uncommitted | Self::Ready | Self::Delayed(_) => Part::Queued,
+        }
+    }
+
+    fn is_queued(self) -> bool {
+        !matches!(self, Self::Running(_))
+    }
 }
 
 /// What became of the live runs when one was admitted.
@@ -125,12 +140,10 @@ impl LiveRuns {
     pub fn admit(&mut self, request: &Enqueue) -> Result<Admission, QueueFull> {
         let now = request.run.queued_at;
         let webhook = request.run.webhook_id;
-        self.lanes.entry(webhook).or_default().set_bound(request.concurrency.bound());
-        let plan = {
-            let runs = &self.runs;
-            let asked = |id: &RunId| runs.get(id).is_some_and(|live| live.is_asked_to_stop());
-            self.lanes[&webhook].plan(request.concurrency.on_overlap, asked)
-        };
+        let lane = self.lanes.entry(webhook).or_default();
+        lane.set_bound(request.concurrency.bound());
+        let asked = |id: &RunId| self.runs.get(id).is_some_and(Live::is_asked_to_stop);
+        let plan = lane.plan(request.concurrency.on_overlap, asked);
         if plan.skip {
             self.tidy(webhook);
             let skipped = request.run.ended(Ending::Skipped, now);
@@ -138,7 +151,7 @@ impl LiveRuns {
             return Ok(Admission { run, superseded: Vec::new(), asked_to_stop: Vec::new() });
         }
         let freed = plan.supersede.len();
-        let of_webhook = self.lanes[&webhook].queued_count() - freed + 1;
+        let of_webhook = lane.queued_count() - freed + 1;
         let in_all = self.queued - freed + 1;
         let full = request.webhook_queue_limit.is_some_and(|limit| of_webhook > limit as usize)
             || in_all > request.queue_limit as usize;
@@ -207,7 +220,7 @@ impl LiveRuns {
         while outcome.claimed.len() < request.limit {
             let Some(id) = self.ready.first().copied() else { break };
             let webhook = self.runs[&id].webhook;
-            if !self.lanes.entry(webhook).or_default().may_start() {
+            if self.lanes.get(&webhook).is_some_and(|lane| !lane.may_start()) {
                 self.place(id, Place::Parked);
                 continue;
             }
@@ -346,34 +359,48 @@ impl LiveRuns {
     }
 
     fn insert(&mut self, run: Arc<Run>, place: Place) {
-        let id = run.id;
-        self.attach(id, run.webhook_id, place);
+        let (id, webhook) = (run.id, run.webhook_id);
         self.runs.insert(id, Live::new(run, place));
+        self.index(id, place);
+        self.lanes.entry(webhook).or_default().moved(id, None, Some(place.part()));
     }
 
     fn remove(&mut self, id: RunId) {
-        if let Some(live) = self.runs.remove(&id) {
-            self.detach(id, live.webhook, live.place);
-            self.refill(live.webhook);
-            self.tidy(live.webhook);
+        let Some(Live { webhook, place, .. }) = self.runs.remove(&id) else { return };
+        self.unindex(id, place);
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        lane.moved(id, Some(place.part()), None);
+        if lane.is_empty() {
+            self.lanes.remove(&webhook);
+        } else {
+            self.refill(webhook);
         }
     }
 
     /// Replaces a run's record and moves it to another place.
     fn update(&mut self, run: Arc<Run>, place: Place) {
-        let webhook = run.webhook_id;
-        if let Some(live) = self.runs.remove(&run.id) {
-            self.detach(run.id, live.webhook, live.place);
-        }
-        self.insert(run, place);
+        let (id, webhook) = (run.id, run.webhook_id);
+        let Some(live) = self.runs.get_mut(&id) else { return };
+        live.keep(run);
+        let old = std::mem::replace(&mut live.place, place);
+        self.moved(id, webhook, old, place);
         self.refill(webhook);
     }
 
     fn place(&mut self, id: RunId, place: Place) {
         let Some(live) = self.runs.get_mut(&id) else { return };
         let (webhook, old) = (live.webhook, std::mem::replace(&mut live.place, place));
-        self.detach(id, webhook, old);
-        self.attach(id, webhook, place);
+        self.moved(id, webhook, old, place);
+    }
+
+    fn moved(&mut self, id: RunId, webhook: WebhookId, old: Place, new: Place) {
+        self.unindex(id, old);
+        self.index(id, new);
+        if old.part() != new.part()
+            && let Some(lane) = self.lanes.get_mut(&webhook)
+        {
+            lane.moved(id, Some(old.part()), Some(new.part()));
+        }
     }
 
     /// Packs a queued run when there are many before it.
@@ -385,45 +412,24 @@ impl LiveRuns {
         }
     }
 
-    fn attach(&mut self, id: RunId, webhook: WebhookId, place: Place) {
-        let lane = self.lanes.entry(webhook).or_default();
-        if let Place::Running(end) = place {
-            self.leases.insert((end, id));
-            lane.add_running(id);
-            return;
-        }
-        self.queued += 1;
-        lane.add_queued(id);
+    fn index(&mut self, id: RunId, place: Place) {
+        self.queued += usize::from(place.is_queued());
         match place {
-            Place::Ready => {
-                self.ready.insert(id);
-            }
-            Place::Parked => lane.park(id),
-            Place::Delayed(due) => {
-                self.delayed.insert((due, id));
-            }
-            Place::Uncommitted | Place::Running(_) => {}
+            Place::Ready => drop(self.ready.insert(id)),
+            Place::Delayed(due) => drop(self.delayed.insert((due, id))),
+            Place::Running(end) => drop(self.leases.insert((end, id))),
+            Place::Parked | Place::Uncommitted => {}
         }
     }
 
-    fn detach(&mut self, id: RunId, webhook: WebhookId, place: Place) {
-        if let Some(lane) = self.lanes.get_mut(&webhook) {
-            lane.remove(id);
-        }
+    fn unindex(&mut self, id: RunId, place: Place) {
+        self.queued -= usize::from(place.is_queued());
         match place {
-            Place::Running(end) => {
-                self.leases.remove(&(end, id));
-                return;
-            }
-            Place::Ready => {
-                self.ready.remove(&id);
-            }
-            Place::Delayed(due) => {
-                self.delayed.remove(&(due, id));
-            }
+            Place::Ready => drop(self.ready.remove(&id)),
+            Place::Delayed(due) => drop(self.delayed.remove(&(due, id))),
+            Place::Running(end) => drop(self.leases.remove(&(end, id))),
             Place::Parked | Place::Uncommitted => {}
         }
-        self.queued -= 1;
     }
 
     /// Makes parked runs of a webhook claimable again, as many as its concurrency has room for.

@@ -16,6 +16,15 @@ pub(super) struct Lane {
     parked: BTreeSet<RunId>,
 }
 
+/// Where in its lane a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Running,
+    Queued,
+    /// Queued, and waiting for the bound.
+    Parked,
+}
+
 /// What a new run does to the ones before it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -66,22 +75,12 @@ impl Lane {
         }
     }
 
-    pub(super) fn add_running(&mut self, id: RunId) {
-        self.running.insert(id);
-    }
-
-    pub(super) fn add_queued(&mut self, id: RunId) {
-        self.queued.insert(id);
-    }
-
-    pub(super) fn park(&mut self, id: RunId) {
-        self.parked.insert(id);
-    }
-
-    pub(super) fn remove(&mut self, id: RunId) {
-        self.running.remove(&id);
-        self.queued.remove(&id);
-        self.parked.remove(&id);
+    /// A run comes, goes, or is in another part from now on.
+    pub(super) fn moved(&mut self, id: RunId, old: Option<Part>, new: Option<Part>) {
+        let is_queued = |part| matches!(part, Some(Part::Queued | Part::Parked));
+        follow(&mut self.queued, id, is_queued(old), is_queued(new));
+        follow(&mut self.parked, id, old == Some(Part::Parked), new == Some(Part::Parked));
+        follow(&mut self.running, id, old == Some(Part::Running), new == Some(Part::Running));
     }
 
     /// The oldest parked runs, as many as there is room for.
@@ -105,5 +104,14 @@ impl Lane {
 
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty() && self.queued.is_empty()
+    }
+}
+
+/// Has a set hold a run or not, as it should now.
+fn follow(set: &mut BTreeSet<RunId>, id: RunId, was_in: bool, is_in: bool) {
+    match (was_in, is_in) {
+        (true, false) => drop(set.remove(&id)),
+        (false, true) => drop(set.insert(id)),
+        _ => {}
     }
 }
