@@ -172,7 +172,7 @@ impl Api {
                 management::runs::resend(self, id, request).await
             }
             Route::Events => events::stream(self, &request.head).await,
-            Route::Description => Ok(openapi::answer()),
+            Route::Description => Ok(openapi::answer(self)),
             Route::Metrics => {
                 let renderer = self.renderer.as_ref().ok_or_else(|| Problem::not_found("path"))?;
                 Ok(metrics::metrics(self, renderer).await)

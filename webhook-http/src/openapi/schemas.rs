@@ -2,14 +2,18 @@
 
 use serde_json::{Map, Value, json};
 use webhook_core::run::RunState;
-use webhook_core::webhook::WebhookSettings;
 
-use super::text;
+use super::settings;
 use crate::problem::Slug;
 
 /// Refers to a schema by its name.
 pub(super) fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// Whether an object of this schema must have some member, so that it cannot be left out.
+pub(super) fn has_required(name: &str) -> bool {
+    name == "NewWebhook"
 }
 
 /// All schemas by name.
@@ -57,7 +61,7 @@ pub(super) fn all() -> Value {
             "channel": channel(), "recipient": text(), "delivered": {"type": "boolean"}, "error": maybe_text(),
         }))}})),
         "Url": exact(&json!({"url": text()})),
-        "Settings": {"type": "object", "properties": settings(), "additionalProperties": false},
+        "Settings": {"type": "object", "properties": settings::asked(), "additionalProperties": false},
         "NewWebhook": new_webhook(),
         "NewRun": {
             "type": "object", "additionalProperties": false,
@@ -111,23 +115,8 @@ fn problem() -> Value {
     })
 }
 
-/// The settings that there are, with what is known of each. A setting of which nothing is known may be anything.
-fn settings() -> Value {
-    let present = serde_json::to_value(WebhookSettings::default()).unwrap_or_default();
-    let flag = || json!({"type": ["boolean", "null"]});
-    let number = || json!({"type": ["number", "null"]});
-    let object = || json!({"type": ["object", "null"]});
-    let known = json!({
-        "label": maybe_text(), "enabled": flag(), "allow_get": flag(), "strict": flag(), "timeout_s": number(),
-        "queue_limit": number(), "retention_days": number(), "retries": object(), "concurrency": object(),
-        "rate_limit": object(), "notifications": object(),
-    });
-    let names = present.as_object().into_iter().flat_map(Map::keys);
-    names.map(|name| (name.clone(), known.get(name).cloned().unwrap_or(Value::Bool(true)))).collect()
-}
-
 fn new_webhook() -> Value {
-    let mut properties = settings();
+    let mut properties = settings::asked();
     properties["workflow"] = reference("WorkflowKey");
     json!({
         "type": "object", "required": ["workflow"], "properties": properties, "additionalProperties": false,
@@ -135,7 +124,7 @@ fn new_webhook() -> Value {
 }
 
 fn webhook() -> Value {
-    let mut members = settings();
+    let mut members = settings::answered();
     for (name, schema) in [
         ("id", id()),
         ("workflow", reference("WorkflowKey")),
@@ -151,7 +140,7 @@ fn webhook() -> Value {
 }
 
 /// An object with these members, all of them and no others.
-fn exact(members: &Value) -> Value {
+pub(super) fn exact(members: &Value) -> Value {
     let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
     json!({"type": "object", "required": names, "properties": members, "additionalProperties": false})
 }
@@ -168,15 +157,19 @@ fn by_name(values: &str) -> Value {
     json!({"type": "object", "additionalProperties": reference(values)})
 }
 
-fn maybe(schema: &Value) -> Value {
+pub(super) fn maybe(schema: &Value) -> Value {
     json!({"oneOf": [schema, {"type": "null"}]})
+}
+
+pub(super) fn text() -> Value {
+    json!({"type": "string"})
 }
 
 fn maybe_text() -> Value {
     json!({"type": ["string", "null"]})
 }
 
-fn id() -> Value {
+pub(super) fn id() -> Value {
     json!({"type": "string", "format": "uuid"})
 }
 
@@ -194,4 +187,9 @@ fn channel() -> Value {
 
 fn event() -> Value {
     json!({"enum": ["success", "failure"]})
+}
+
+/// Of what a channel is told.
+pub(super) fn channel_events() -> Value {
+    json!({"type": "array", "minItems": 1, "items": event()})
 }

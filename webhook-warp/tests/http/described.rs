@@ -15,12 +15,16 @@ fn an_answer_that_is_not_described_is_noticed() {
     let operation = &description.item("/my/hooks/healthz").unwrap()["get"];
     let mut headers = HeaderMap::new();
     headers.insert("content-type", "application/json".parse().unwrap());
+    assert!(description.check(operation, 200, &headers, "{\"status\":\"ok\"}").is_err(), "no request id");
+    headers.insert("x-request-id", "7".parse().unwrap());
     let check = |status, text: &str| description.check(operation, status, &headers, text);
     assert_eq!(check(200, "{\"status\":\"ok\"}"), Ok(()));
     assert!(check(200, "{\"status\":\"well\"}").is_err());
     assert!(check(200, "{\"status\":\"ok\",\"more\":1}").is_err());
     assert!(check(500, "{\"status\":\"ok\"}").is_err());
     assert!(check(503, "{\"status\":\"ok\"}").is_err());
+    headers.insert("location", "/elsewhere".parse().unwrap());
+    assert!(description.check(operation, 200, &headers, "{\"status\":\"ok\"}").is_err());
 }
 
 /// A request made up from the document.

@@ -11,10 +11,23 @@ use webhook_core::Webhooks;
 use webhook_core::memory::{MemoryStore, ScriptedExecutor};
 use webhook_http::{AdminAccess, Api};
 
+/// Headers that every answer may have, and that the document need not name.
+const EVERYWHERE: [&str; 9] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "date",
+    "referrer-policy",
+    "server",
+    "transfer-encoding",
+    "x-content-type-options",
+];
+
 pub(crate) struct Description(pub(crate) Value);
 
 static SHARED: LazyLock<Description> = LazyLock::new(|| {
-    // The document does not depend on the service that gives it out.
+    // Only the address in it depends on the service that gives it out.
     std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
@@ -73,6 +86,7 @@ impl Description {
         if !answer.is_object() {
             return Err(format!("{status} is not described"));
         }
+        check_headers(&answer["headers"], headers).map_err(|error| format!("{status}: {error}"))?;
         let given = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = given.split(';').next().unwrap();
         let content = &answer["content"];
@@ -92,4 +106,30 @@ impl Description {
         let validator = jsonschema::validator_for(&schema).unwrap();
         validator.validate(&body).map_err(|error| format!("{status}: {error} at {}", error.instance_path()))
     }
+}
+
+/// Whether an answer has the headers that are described for it, as described, and no others.
+fn check_headers(described: &Value, given: &HeaderMap) -> Result<(), String> {
+    let described = described.as_object().unwrap();
+    let known = |name: &str| described.keys().any(|own| own.eq_ignore_ascii_case(name));
+    let more = given.keys().find(|name| !EVERYWHERE.contains(&name.as_str()) && !known(name.as_str()));
+    if let Some(name) = more {
+        return Err(format!("the header {name} is not described"));
+    }
+    for (name, header) in described {
+        let Some(value) = given.get(name) else {
+            if header["required"] == true {
+                return Err(format!("the header {name} is missing"));
+            }
+            continue;
+        };
+        let text = value.to_str().map_err(|_| format!("the header {name} is no text"))?;
+        let number = text.parse::<u64>().ok().filter(|_| header["schema"]["type"] == "integer");
+        let value = number.map_or(Value::from(text), Value::from);
+        let fits = jsonschema::validator_for(&header["schema"]).unwrap().is_valid(&value);
+        if !fits || header["description"].as_str().is_none_or(str::is_empty) {
+            return Err(format!("the header {name} is not as described: {text}"));
+        }
+    }
+    Ok(())
 }
