@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use warp::Filter;
 use webhook_core::Webhooks;
 use webhook_core::memory::MemoryStore;
@@ -36,8 +36,11 @@ const DEMO_MADE: &str = "demo-made";
 /// The file in the folder of a sled store that is there once it is one.
 const STORE_MARKER: &str = "webhook-store";
 
-/// The bounds that durations in seconds, and sizes of commits, are sorted into.
-const BUCKETS: [f64; 12] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0];
+/// The bounds that durations in seconds are sorted into: from a commit to a long run.
+const SECONDS: [f64; 13] =
+    [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0];
+/// The bounds that numbers of changes in one commit are sorted into.
+const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
 
 /// Everything that was made before the first call can come.
 pub(crate) struct Prepared {
@@ -55,8 +58,8 @@ pub(crate) async fn prepare(
     options: Options,
     workflows: Vec<LoadedWorkflow>,
 ) -> Result<Prepared, Box<dyn Error>> {
-    // The service makes its counters when it is built, and the store with its first commit.
-    let metrics = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
+    // The store makes its counters when it is opened, and the service when it is built.
+    let metrics = recorder()?;
     make_private_folder(&options.data)
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
@@ -106,6 +109,12 @@ pub(crate) async fn prepare(
         shutdown_timeout: options.shutdown_timeout,
         stop,
     })
+}
+
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    let sizes = Matcher::Full("webhook_store_commit_size".to_owned());
+    let builder = PrometheusBuilder::new().set_buckets(&SECONDS)?;
+    builder.set_buckets_for_metric(sizes, &SIZES)?.install_recorder()
 }
 
 /// The workflows that cannot be executed here, each with why.

@@ -76,6 +76,24 @@ fn after_a_start_whose_port_was_taken_the_next_one_still_makes_the_demo_webhook(
     server.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_are_measured_from_the_first_one_on_in_bounds_that_fit_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let url = format!("http://127.0.0.1:{}/metrics", server.port());
+    let text = server.send(server.client.get(url)).await.text().await.unwrap();
+    let bounds = |metric: &str| -> Vec<&str> {
+        let of_metric = format!("{metric}_bucket{{le=\"");
+        text.lines().filter_map(|line| line.strip_prefix(&of_metric)?.split('"').next()).collect()
+    };
+    // The demo webhook was made before the port was bound.
+    assert!(!text.contains("webhook_store_commit_size_count 0"), "{text}");
+    assert_eq!(bounds("webhook_store_commit_size")[..3], ["1", "2", "4"]);
+    assert_eq!(bounds("webhook_store_commit_seconds")[..3], ["0.0003", "0.001", "0.003"]);
+    assert_eq!(bounds("webhook_run_duration_seconds").last(), Some(&"+Inf"));
+    server.stop();
+}
+
 #[tokio::test]
 async fn a_deleted_demo_webhook_stays_deleted() {
     let folder = tempfile::tempdir().unwrap();

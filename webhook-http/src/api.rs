@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
@@ -39,10 +38,10 @@ impl Api {
     }
 
     /// Answers `/metrics` with what `render` gives: the text format of Prometheus, from the recorder of the
-    /// `metrics` facade that the host has installed before it built the service. Without this there is no such path.
+    /// `metrics` facade that the host has installed before it opened the store. Without this there is no such path.
     #[must_use]
     pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        self.renderer = Some(Renderer(Arc::new(render)));
+        self.renderer = Some(Renderer::new(render));
         self
     }
 

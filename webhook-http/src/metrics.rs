@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::StatusCode;
-use metrics::{Counter, counter, gauge};
+use metrics::{Counter, counter, describe_counter, describe_gauge, gauge};
 use webhook_core::error::chain;
 
 use crate::answer::{Answer, with_body};
@@ -13,7 +13,16 @@ use crate::problem::{Problem, Slug};
 
 /// Gives the text of all metrics, made by whatever recorder the host has installed.
 #[derive(Clone)]
-pub(crate) struct Renderer(pub(crate) Arc<dyn Fn() -> String + Send + Sync>);
+pub(crate) struct Renderer(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl Renderer {
+    pub(crate) fn new(render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        describe_gauge!("webhook_runs_queued", "Runs that wait");
+        describe_gauge!("webhook_runs_executing", "Runs that execute");
+        describe_gauge!("webhook_deliveries_pending", "Notifications that are not delivered yet");
+        Self(Arc::new(render))
+    }
+}
 
 impl fmt::Debug for Renderer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,6 +69,7 @@ impl fmt::Debug for CallMeters {
 
 impl CallMeters {
     pub(crate) fn new() -> Self {
+        describe_counter!("webhook_calls_total", "Trigger calls, by how they were answered");
         let calls = |outcome: &'static str| counter!("webhook_calls_total", "outcome" => outcome);
         Self {
             accepted: calls("accepted"),

@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::{io, mem};
 
+use metrics::{Histogram, describe_histogram, histogram};
+
 use crate::commit::{Group, Level};
 use crate::database::Folder;
 use crate::error::panic_text;
@@ -38,9 +40,10 @@ impl Flusher {
     pub(crate) fn start(shared: Arc<Shared>, folder: Arc<Folder>) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let worker = desk.clone();
+        let meters = CommitMeters::new();
         let thread = Builder::new()
             .name("webhook-sled-flusher".to_owned())
-            .spawn(move || worker.work(&shared, &folder))?;
+            .spawn(move || worker.work(&shared, &folder, &meters))?;
         Ok(Self { desk, thread: Some(thread) })
     }
 
@@ -99,9 +102,9 @@ impl Drop for Flusher {
 }
 
 impl Desk {
-    fn work(&self, shared: &Shared, folder: &Folder) {
+    fn work(&self, shared: &Shared, folder: &Folder, meters: &CommitMeters) {
         while let Some(group) = self.next() {
-            let finish = AssertUnwindSafe(|| finish(shared, folder, group));
+            let finish = AssertUnwindSafe(|| finish(shared, folder, meters, group));
             if let Err(panic) = catch_unwind(finish) {
                 let reason = format!("the flusher panicked: {}", panic_text(&*panic));
                 shared.condition.fail(Failure { reason, is_full: false });
@@ -122,8 +125,25 @@ impl Desk {
     }
 }
 
+/// What is counted of commits, made once when the store is opened.
+struct CommitMeters {
+    seconds: Histogram,
+    size: Histogram,
+}
+
+impl CommitMeters {
+    fn new() -> Self {
+        describe_histogram!("webhook_store_commit_seconds", "How long a group of changes took to be durable");
+        describe_histogram!("webhook_store_commit_size", "How many changes were answered by one commit");
+        Self {
+            seconds: histogram!("webhook_store_commit_seconds"),
+            size: histogram!("webhook_store_commit_size"),
+        }
+    }
+}
+
 /// Makes a group durable and answers, or fails it.
-fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
+fn finish(shared: &Shared, folder: &Folder, meters: &CommitMeters, mut group: Group) {
     let begun = std::time::Instant::now();
     let mut journal = folder.journal();
     if let Err(failure) = write(shared, &mut journal, &group) {
@@ -136,8 +156,8 @@ fn finish(shared: &Shared, folder: &Folder, mut group: Group) {
         return fail(shared, group, failure);
     }
     drop(journal);
-    metrics::histogram!("webhook_store_commit_seconds").record(begun.elapsed());
-    metrics::histogram!("webhook_store_commit_size").record(group.synced.len() as f64);
+    meters.seconds.record(begun.elapsed());
+    meters.size.record(group.synced.len() as f64);
     {
         let mut runs = shared.runs();
         group.admitted.iter().for_each(|run| runs.live.commit(*run));

@@ -39,6 +39,8 @@ async fn calls_attempts_and_runs_are_counted_by_outcome_without_ids() {
     let routes = webhook_warp::metrics_route(&world.webhooks, move || handle.render());
     tokio::spawn(server.serve(routes, std::future::pending()));
     let expected = [
+        "# HELP webhook_calls_total Trigger calls, by how they were answered",
+        "# HELP webhook_runs_queued Runs that wait",
         "webhook_calls_total{outcome=\"accepted\"} 2",
         "webhook_calls_total{outcome=\"replayed\"} 1",
         "webhook_calls_total{outcome=\"dry-run\"} 1",

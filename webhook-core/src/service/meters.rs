@@ -1,7 +1,7 @@
 //! What is counted. Without a recorder installed, counting costs next to nothing; a host installs one, if it wants,
 //! before it builds the service, since the counters are made then. No label holds an id.
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 
 use crate::notifier::DeliveryOutcome;
 use crate::run::{Ending, Run};
@@ -23,6 +23,12 @@ pub(crate) struct Meters {
 
 impl Meters {
     pub(crate) fn new() -> Self {
+        describe_counter!("webhook_attempts_total", "Attempts that are over, by how they ended");
+        describe_counter!("webhook_deliveries_total", "Tries of notifications, by how they ended");
+        describe_histogram!(
+            "webhook_run_duration_seconds",
+            "How long runs took from their first attempt to their end"
+        );
         let attempts = |outcome: &'static str| counter!("webhook_attempts_total", "outcome" => outcome);
         let deliveries = |outcome: &'static str| counter!("webhook_deliveries_total", "outcome" => outcome);
         Self {
