@@ -19,6 +19,8 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Keys that have no character (WebDriver section 17.4.2).
 pub(crate) const TAB: char = '\u{e004}';
 pub(crate) const ENTER: char = '\u{e007}';
+pub(crate) const BACKSPACE: char = '\u{e003}';
+pub(crate) const RIGHT: char = '\u{e014}';
 pub(crate) const ESCAPE: char = '\u{e00c}';
 
 /// Put into every page before its own scripts: notes what the policy refused.

@@ -1,4 +1,4 @@
-//! How the panel looks and who can use it: keyboard, screen readers, phones, dark rooms, long lists.
+//! How the panel looks and who can use it: screen readers, phones, dark rooms, long lists.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use webhook_core::id::{RunId, WebhookId};
 
 use crate::Scene;
-use crate::browser::{ENTER, ESCAPE, TAB, skip};
+use crate::browser::{ESCAPE, skip};
 use crate::world::{parameters, run_hash};
 
 /// What axe calls bad enough to fail.
@@ -28,7 +28,7 @@ impl Scene {
     /// What axe finds seriously wrong with the page as it is.
     async fn violations(&self, axe: &str) -> Vec<String> {
         self.browser.run(&format!("{axe}; window.axe = axe;"), json!([])).await;
-        let script = "return axe.run(document).then(found => found.violations.map(it =>
+        let script = "return axe.run(document, { iframes: false }).then(found => found.violations.map(it =>
             [it.impact, it.id, it.nodes.slice(0, 3).map(node => node.html.slice(0, 160) + ' ' + node.failureSummary)]))";
         let found = self.browser.run(script, json!([])).await;
         let serious = |it: &&Value| SERIOUS.contains(&it[0].as_str().unwrap_or_default());
@@ -49,6 +49,46 @@ impl Scene {
         let bytes = self.browser.run(script, json!([encoded])).await;
         let bytes: Vec<u8> = serde_json::from_value(bytes).unwrap();
         std::fs::write(PathBuf::from(folder).join(format!("{name}.png")), bytes).unwrap();
+    }
+
+    /// Looks at each kind of dialog.
+    async fn dialogs(&self, axe: Option<&str>, scheme: &str, run: &str) {
+        let hash = "#/report/daily-sales";
+        self.go(hash, "Nightly build").await;
+        let card = "//button[contains(@class, 'card-open') and contains(., 'Nightly build')]";
+        self.browser.click(card).await;
+        for (opener, shown) in [
+            ("Run now", "As if called by"),
+            ("New webhook", "May be called by GET"),
+            ("Refresh token", "The present one stops working at once"),
+        ] {
+            self.browser.press(opener).await;
+            self.dialog(axe, &format!("{opener} {scheme}"), shown).await;
+        }
+        self.go(run, "sales.html").await;
+        for (artifact, shown) in [("sales.html", "sales.html"), ("sales.csv", "product,units")] {
+            self.browser.press(&format!("Open {artifact}")).await;
+            self.dialog(axe, &format!("{artifact} {scheme}"), shown).await;
+        }
+    }
+
+    /// Looks at the dialog that is open or opens, on a screen and on a phone, and closes it.
+    async fn dialog(&self, axe: Option<&str>, name: &str, shown: &str) {
+        let browser = &self.browser;
+        let text = json!(shown);
+        browser.until(&format!("document.querySelector('dialog[open]').innerText.includes({text})")).await;
+        if let Some(axe) = axe {
+            assert_eq!(self.violations(axe).await, Vec::<String>::new(), "{name}");
+        }
+        self.shoot(&format!("dialog-{}", name.replace(' ', "-"))).await;
+        browser.size(375, 780, true).await;
+        let wide = "return Math.max(document.documentElement.scrollWidth,
+            document.querySelector('dialog[open]').getBoundingClientRect().right)";
+        let wide = browser.run(wide, json!([])).await;
+        assert!(wide.as_f64().unwrap() <= 375.0, "{name} is {wide} wide");
+        browser.size(1280, 860, false).await;
+        browser.keys(&[ESCAPE]).await;
+        browser.until("document.querySelector('dialog') === null").await;
     }
 
     async fn furnish(&self) -> (RunId, RunId, WebhookId) {
@@ -122,76 +162,8 @@ async fn every_page_is_accessible_and_fits_a_phone_in_light_and_dark() {
                 browser.size(1280, 860, false).await;
             }
         }
-        scene.go("#/report/daily-sales", "Nightly build").await;
-        browser.press("Run now").await;
-        if let Some(axe) = &axe {
-            assert_eq!(scene.violations(axe).await, Vec::<String>::new(), "run form {scheme}");
-        }
-        scene.shoot(&format!("panel-form-{scheme}")).await;
-        browser.keys(&[ESCAPE]).await;
+        scene.dialogs(axe.as_deref(), scheme, &run_hash("report/daily-sales", ended)).await;
     }
-    scene.no_complaints(&[]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_can_be_reached_by_keyboard() {
-    let Some(scene) = Scene::start().await else { return };
-    let browser = &scene.browser;
-    scene.world.hook("report/daily-sales", json!({"label": "Nightly build"})).await;
-    browser.open(&format!("{}/panel", scene.world.base)).await;
-    browser.until("document.activeElement.name === 'token'").await;
-    browser.keys(&crate::ADMIN.chars().chain([ENTER]).collect::<Vec<_>>()).await;
-    browser.until_shown("Daily sales").await;
-    scene.go("#/report/daily-sales", "Nightly build").await;
-    browser.until("document.activeElement.id === 'main'").await;
-    let name = "const it = document.activeElement; return it.getAttribute('aria-label')
-        ?? it.labels?.[0]?.innerText ?? it.innerText";
-    let mut reached = Vec::new();
-    for _ in 0..60 {
-        browser.keys(&[TAB]).await;
-        reached.push(browser.run(name, json!([])).await.as_str().unwrap_or_default().trim().to_owned());
-        let outlined = "const it = getComputedStyle(document.activeElement);
-            return document.activeElement === document.body || it.outlineStyle !== 'none'";
-        assert_eq!(
-            browser.run(outlined, json!([])).await,
-            json!(true),
-            "{:?} shows no focus",
-            reached.last()
-        );
-    }
-    let wanted = [
-        "Run now",
-        "New webhook",
-        "Run now by Nightly build",
-        "Nightly build enabled",
-        "Copy URL",
-        "Reveal",
-        "Refresh token",
-        "Call it",
-        "curl POST",
-        "Copy curl POST",
-        "State",
-        "Webhook",
-        "Sign out",
-        "Skip to the content",
-    ];
-    for wanted in wanted {
-        assert!(reached.iter().any(|it| it.starts_with(wanted)), "{wanted} is not among {reached:?}");
-    }
-    // Arrows change tabs, a dialog takes the focus, Escape closes it and gives the focus back.
-    browser.run("document.querySelector('[role=tab]').focus()", json!([])).await;
-    browser.keys(&['\u{e014}']).await;
-    browser.until_shown("Save settings").await;
-    browser
-        .run(
-            "[...document.querySelectorAll('button')].find(it => it.innerText === 'Refresh token').focus()",
-            json!([]),
-        )
-        .await;
-    browser.keys(&[ENTER]).await;
-    browser.until("document.activeElement.closest('dialog') !== null").await;
-    browser.keys(&[ESCAPE]).await;
-    browser.until("document.activeElement.innerText === 'Refresh token'").await;
     scene.no_complaints(&[]).await;
 }
 
@@ -223,13 +195,14 @@ async fn ten_thousand_runs_and_five_hundred_webhooks_are_no_burden() {
             ? requestAnimationFrame(() => done(performance.now())) : requestAnimationFrame(look); look(); }})"
         );
         let mut took = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..5 {
             browser.run("location.reload()", json!([])).await;
             took.push(browser.run(&script, json!([])).await.as_f64().unwrap().round());
         }
         println!("{hash}: data is painted after {took:?} ms");
-        // Of three, for what else the machine does is no matter of the panel.
-        assert!(took.iter().any(|took| *took < 1_000.0), "{hash}: {took:?} ms");
+        // The median: a load that the machine disturbs is no matter of the panel, and neither is one lucky load.
+        took.sort_by(f64::total_cmp);
+        assert!(took[2] < 1_000.0, "{hash}: {took:?} ms");
     }
     browser.click("//button[normalize-space() = 'Show older runs']").await;
     browser.until("document.querySelectorAll('.run').length === 100").await;

@@ -5,6 +5,7 @@
 
 mod browser;
 mod day;
+mod keyboard;
 mod looks;
 mod safety;
 mod snippets;

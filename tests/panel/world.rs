@@ -1,7 +1,7 @@
 //! A service with workflows to look at, served with its panel.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,10 +13,11 @@ use webhook_core::executor::{
 };
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::memory::{MemoryStore, RecordingNotifier};
+use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Artifact;
 use webhook_core::token::TokenKey;
-use webhook_core::webhook::WebhookSettings;
+use webhook_core::webhook::{Channel, WebhookSettings};
 use webhook_core::worker::{WorkerOptions, Workers};
 use webhook_warp::server::{Served, Server};
 use webhook_warp::{AdminAccess, PanelOptions};
@@ -26,10 +27,18 @@ pub(crate) const ADMIN: &str = "the-admin-token";
 pub(crate) const HOSTILE: &str =
     "<img src=x onerror=\"top.pwned=1\"><script>top.pwned=1</script>'\"{{7*7}}${{x}}javascript:top.pwned=1";
 
+/// Ways in which a page reaches others or goes elsewhere.
+const WAYS_OUT: &str = "<link rel=stylesheet href=/way-out/style><iframe src=/way-out/frame></iframe>\
+     <img src=/way-out/image><meta http-equiv=refresh content='0;url=/way-out/refresh'>\
+     <object data=/way-out/object></object><script src=/way-out/script></script>\
+     <input autofocus onfocus='top.pwned=1'>";
+
 pub(crate) struct World {
     pub(crate) base: String,
     pub(crate) webhooks: Webhooks,
     pub(crate) notifier: RecordingNotifier,
+    /// Every path that was asked for.
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
     _workers: Option<Workers>,
     server: JoinHandle<Served>,
 }
@@ -57,7 +66,7 @@ impl World {
         let webhooks = Webhooks::builder()
             .store(MemoryStore::new())
             .executor(offices)
-            .notifier(notifier.clone())
+            .notifier(MailOnly(notifier.clone()))
             .token_key(TokenKey::generate())
             .base_url(base.parse().unwrap())
             .build()
@@ -66,9 +75,12 @@ impl World {
         let workers = Some(webhooks.start_workers(WorkerOptions::default()));
         let panel = webhook_warp::panel_routes(&PanelOptions::default());
         let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN)).or(panel).unify();
-        let routes = routes.or(webhook_warp::not_found()).unify();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let note = asked.clone();
+        let noted = warp::log::custom(move |info| note.lock().unwrap().push(info.path().to_owned()));
+        let routes = routes.or(webhook_warp::not_found()).unify().with(noted);
         let server = tokio::spawn(server.serve(routes, std::future::pending()));
-        Self { base, webhooks, notifier, _workers: workers, server }
+        Self { base, webhooks, notifier, asked, _workers: workers, server }
     }
 
     pub(crate) async fn hook(&self, workflow: &str, settings: Value) -> WebhookId {
@@ -84,6 +96,24 @@ impl World {
 
     pub(crate) async fn ended(&self, run: RunId) {
         self.webhooks.wait_for_end(run, Duration::from_secs(30)).await.unwrap();
+    }
+}
+
+/// A host that has a mail server and no Slack.
+struct MailOnly(RecordingNotifier);
+
+#[async_trait::async_trait]
+impl Notifier for MailOnly {
+    fn channels(&self) -> &[Channel] {
+        &[Channel::Email]
+    }
+
+    fn check(&self, channel: Channel, recipient: &str) -> Result<(), String> {
+        self.0.check(channel, recipient)
+    }
+
+    async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
+        self.0.deliver(notification).await
     }
 }
 
@@ -154,7 +184,7 @@ impl Executor for Offices {
         let (content_type, text) = match name {
             "sales.csv" => ("text/csv", "product,units\nLamp,12\n".to_owned()),
             "sales.html" => ("text/html; charset=utf-8", PAGE.to_owned()),
-            _ => ("text/html; charset=utf-8", format!("{HOSTILE}<p id=reached>It was shown</p>")),
+            _ => ("text/html; charset=utf-8", format!("{HOSTILE}{WAYS_OUT}<p id=reached>It was shown</p>")),
         };
         Ok(Some(ArtifactContent::Bytes { content_type: content_type.to_owned(), bytes: text.into_bytes() }))
     }

@@ -76,7 +76,7 @@ function webhookList(section, world, workflow, changed) {
 function openCreate(workflow, made) {
   openDialog("New webhook", (close) => {
     const label = text("label", "Label", { hint: "Who will call it: one webhook per caller is good practice.",
-      maxlength: 200, placeholder: "Nightly build" });
+      maxlength: 200, placeholder: "Nightly build", autofocus: true });
     const get = toggle("allow_get", "May be called by GET", true, "Convenient for links; switch it off for POST only.");
     const strict = toggle("strict", "Strict", false, "Refuse parameters the workflow does not declare.");
     const said = element("div");

@@ -21,9 +21,9 @@ const NO_SIGN_IN: &str = "data-sign-in=\"none\"";
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'";
 
-/// The frame that shows one artifact. It has an origin of its own, reaches nothing, and its own script does no more
-/// than put the artifact into a further frame, without scripts, where this policy is inherited: styles and images
-/// within the artifact are all that is left to it.
+/// The frame that shows one artifact. It has an origin of its own, reaches nothing but its own files, and its script
+/// does no more than put the artifact into a further frame, without scripts, where this policy is inherited and one
+/// is added that takes those files away: styles and images within the artifact are all that is left to it.
 const ARTIFACT_POLICY: &str = "sandbox allow-scripts; default-src 'none'; script-src 'self'; \
      style-src 'self' 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
@@ -73,7 +73,7 @@ impl PanelOptions {
     ///
     /// # Errors
     /// [`InvalidFrameAncestor`] for anything but a scheme and host with or without a port, such as
-    /// `https://editor.example.com`, or `'self'`.
+    /// `https://editor.example.com` or `https://*.example.com`, or `'self'`.
     pub fn allow_framing_by(mut self, origin: impl Into<String>) -> Result<Self, InvalidFrameAncestor> {
         let origin = origin.into();
         if !is_origin(&origin) {
@@ -111,7 +111,9 @@ pub struct InvalidFrameAncestor {
 fn is_origin(text: &str) -> bool {
     let authority = text.strip_prefix("https://").or(text.strip_prefix("http://"));
     let is_plain = |text: &str| {
-        let character = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]*".contains(&byte);
+        let character = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
+        // An asterisk may stand for the subdomains of one domain, and not for everybody.
+        let text = text.strip_prefix("*.").unwrap_or(text);
         !text.is_empty() && text.bytes().all(character)
     };
     text == "'self'" || authority.is_some_and(is_plain)
@@ -296,10 +298,14 @@ mod tests {
         let artifact = get(&open, "/panel/artifact.html").unwrap();
         assert!(policy(&artifact).starts_with("sandbox allow-scripts; default-src 'none'"));
         assert!(policy(&artifact).contains("frame-ancestors 'self' https://editor"));
+        assert!(PanelOptions::default().allow_framing_by("https://*.example.com").is_ok());
         for wrong in [
             "editor.example.com",
             "*",
             "https://",
+            "https://*",
+            "https://*.",
+            "https://a.*",
             "https://a b",
             "https://a;b",
             "https://a,b",
