@@ -186,7 +186,7 @@ async fn a_notebook_that_prints_100_mb_is_cut_with_a_note_and_costs_the_server_n
 
 #[test]
 fn a_broken_notebook_a_missing_kernel_and_missing_packages_are_one_clear_line_at_the_start() {
-    let Some(program) = python::python("a broken notebook") else { return };
+    let Some(program) = python::python("a broken notebook", scene::MODULES) else { return };
     let python = program.to_str().unwrap();
     let cell = |source: &str| scene::notebook(&[source]);
     let kernel = cell("x = 1").replace("\"python3\"", "\"no-such-kernel\"");

@@ -12,6 +12,9 @@ use crate::process::fails_to_start;
 use crate::python::python;
 use crate::server::{Server, each_file};
 
+/// What Python needs to run a notebook.
+pub(crate) const MODULES: &[&str] = &["papermill", "ipykernel", "nbconvert", "matplotlib"];
+
 /// How long anything here may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -79,7 +82,7 @@ pub(crate) struct Started {
 impl Scene {
     /// A server with one notebook; none when there is no Python for it.
     pub(crate) fn with(id: &str, cells: &[&str], more: &str) -> Option<Self> {
-        let python = python(id)?;
+        let python = python(id, MODULES)?;
         let folder = tempfile::tempdir().unwrap();
         let workflows = folder.path().join("workflows");
         write(&workflows, id, &notebook(cells), more);
@@ -90,7 +93,7 @@ impl Scene {
 
     /// A server with the bundled workflows.
     pub(crate) fn bundled(test: &str) -> Option<Self> {
-        let python = python(test)?;
+        let python = python(test, MODULES)?;
         let arguments = vec!["--python".to_owned(), python.to_str().unwrap().to_owned()];
         Some(Self::start(tempfile::tempdir().unwrap(), arguments))
     }

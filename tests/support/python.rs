@@ -1,18 +1,41 @@
 //! The Python of tests that need one.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// The interpreter that the packages of tests/requirements.txt are installed for: `WEBHOOK_TEST_PYTHON`, or the one in
-/// target/python. Without one a test is skipped, but not where `CI` is `true`.
-pub(crate) fn python(test: &str) -> Option<PathBuf> {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
-    let program = std::env::var_os("WEBHOOK_TEST_PYTHON").map_or(made, PathBuf::from);
-    if program.exists() {
-        return Some(program);
-    }
-    let how = "python3 -m venv target/python && target/python/bin/pip install -r tests/requirements.txt";
-    let message = format!("{test}: there is no {}; make it with: {how}", program.display());
+/// How an interpreter with everything that any test needs is made.
+const MADE_WITH: &str =
+    "python3 -m venv target/python && target/python/bin/pip install -r tests/requirements.txt";
+
+/// An interpreter that has these modules: `WEBHOOK_TEST_PYTHON`, or the one in target/python of the workspace.
+///
+/// Without one, `test` is to be skipped, which is said loudly; where `CI` is `true` it fails instead.
+pub(crate) fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
+    let program = std::env::var_os("WEBHOOK_TEST_PYTHON").map_or_else(made, PathBuf::from);
+    let Err(lack) = check(&program, modules) else { return Some(program) };
+    let message = format!("{test}: {} {lack}; make it with: {MADE_WITH}", program.display());
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
     eprintln!("SKIPPED {message}");
     None
+}
+
+/// The interpreter in target/python of the workspace, which the package of this test is the root or a folder of.
+fn made() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.ancestors().find(|folder| folder.join("tests/requirements.txt").exists());
+    root.unwrap_or(package).join("target/python/bin/python")
+}
+
+/// Looks for the modules without importing them, which could take seconds.
+fn check(program: &Path, modules: &[&str]) -> Result<(), String> {
+    let script = "import importlib.util as i, sys; print(*[m for m in sys.argv[1:] if not i.find_spec(m)])";
+    let probe = Command::new(program).args(["-c", script]).args(modules).output();
+    match probe {
+        Err(error) => Err(format!("cannot be run ({error})")),
+        Ok(probe) if !probe.status.success() => Err("does not run as Python".to_owned()),
+        Ok(probe) => match String::from_utf8_lossy(&probe.stdout).trim() {
+            "" => Ok(()),
+            missing => Err(format!("lacks {missing}")),
+        },
+    }
 }

@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use webhook_core::parameters::ParameterBlocks;
@@ -7,16 +6,11 @@ use super::*;
 use crate::output::Line;
 use crate::process::Listener;
 
-/// The Python of tests/requirements.txt; without one a test is skipped, but not where `CI` is `true`.
+#[path = "../../../tests/support/python.rs"]
+mod found;
+
 fn python(test: &str) -> Option<Python> {
-    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
-    let program = std::env::var_os("WEBHOOK_TEST_PYTHON").map_or(made, PathBuf::from);
-    if program.exists() {
-        return Some(Python::new(program));
-    }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test}: there is no {}", program.display());
-    eprintln!("SKIPPED {test}: there is no {}", program.display());
-    None
+    found::python(test, &["papermill", "ipykernel", "nbconvert"]).map(Python::new)
 }
 
 fn load(python: &Python, source: &str) -> Result<Notebook, InvalidNotebook> {
