@@ -130,7 +130,7 @@ async fn new_data_starts_one_run_for_each_file_and_what_is_not_accepted_stays() 
     let (inbox, config) = (folder.path().join("inbox"), folder.path().join("config"));
     configuration(&config, server.url());
     std::fs::create_dir(&inbox).unwrap();
-    for (name, content) in [("a b&c.csv", "1"), ("d.csv", "2"), ("e.part", "3")] {
+    for (name, content) in [("a b&c.csv", "1"), ("d.csv", "2"), ("e.part", "3"), ("f.csv", "2")] {
         std::fs::write(inbox.join(name), content).unwrap();
     }
     let script = use_case("new-data/on-new-data.sh");
@@ -143,15 +143,33 @@ async fn new_data_starts_one_run_for_each_file_and_what_is_not_accepted_stays() 
         assert!(ran.status.success(), "{ran:?}");
         let names: Vec<_> =
             runs(&server).await.iter().map(|run| run["parameters"]["file"]["value"].clone()).collect();
-        assert_eq!(names, ["d.csv", "a b&c.csv"]);
+        assert_eq!(names, ["f.csv", "d.csv", "a b&c.csv"]);
     }
     std::fs::write(inbox.join("d.csv"), "2").unwrap();
     assert!(watch().status.success());
-    assert_eq!(runs(&server).await.len(), 2, "the same file again is the same run");
+    assert_eq!(runs(&server).await.len(), 3, "the same file again is the same run");
     server.stop();
-    std::fs::write(inbox.join("later.csv"), "4").unwrap();
-    assert!(!watch().status.success());
-    assert!(inbox.join("later.csv").exists() && inbox.join("e.part").exists());
+    for name in ["later.csv", "latest.csv"] {
+        std::fs::write(inbox.join(name), "4").unwrap();
+    }
+    let ran = watch();
+    assert!(!ran.status.success());
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    for name in ["later.csv", "latest.csv"] {
+        assert!(
+            inbox.join(name).exists() && said.contains(name),
+            "one that is not accepted stops no other: {said}"
+        );
+    }
+    assert!(inbox.join("e.part").exists());
+}
+
+#[test]
+fn each_use_case_says_in_its_own_folder_how_it_is_set_up() {
+    for entry in std::fs::read_dir(use_case("")).unwrap() {
+        let folder = entry.unwrap().path();
+        assert!(folder.is_file() || folder.join("README.md").is_file(), "{}", folder.display());
+    }
 }
 
 #[test]

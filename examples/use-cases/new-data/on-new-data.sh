@@ -9,15 +9,19 @@
 set -eu
 folder=$1
 mkdir -p "$folder/accepted"
+failed=0
 for file in "$folder"/*.csv; do
     [ -f "$file" ] || continue
-    key="new-data-$(cksum < "$file" | tr ' ' '-')"
+    # The name is a part of the key, since two files may well have the same content.
+    key="new-data-$(printf '%s\n' "${file##*/}" | cat - "$file" | cksum | tr ' ' '-')"
     # The name of the file is a parameter; curl encodes it.
     if curl -sS --fail-with-body -X POST -K "$WEBHOOK_CONFIG" -H "Idempotency-Key: $key" \
         --data-urlencode "file=${file##*/}"; then
         mv "$file" "$folder/accepted/"
     else
+        # The files after it may fare better.
         echo "not accepted: $file" >&2
-        exit 1
+        failed=1
     fi
 done
+exit "$failed"
