@@ -43,7 +43,7 @@ def describe(path, kernel):
     if missing:
         raise Unusable("packages", missing=missing, is_virtual=sys.prefix != sys.base_prefix)
     notebook = load(path)
-    kernel = kernel or named_kernel(notebook)
+    kernel = kernel or named(notebook, "kernelspec", "name") or "python3"
     check_kernel(kernel)
     cell = parameters_cell(notebook)
     parameters = [] if cell is None else declared(source_of(cell))
@@ -64,18 +64,25 @@ def load(path):
         raise Unusable("notebook", message=f"it cannot be read: {error.strerror}")
     except ValueError as error:
         raise Unusable("notebook", message=f"it is no JSON: {error}")
+    except RecursionError:
+        raise Unusable("notebook", message="it is no notebook: its JSON is nested too deeply")
     is_notebook = isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)
     if not is_notebook or not all(isinstance(cell, dict) for cell in notebook["cells"]):
         raise Unusable("notebook", message="it is no Jupyter notebook of format 4: it has no list of cells")
-    metadata = notebook.get("metadata", {})
-    language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+    if notebook.get("nbformat") != 4 or not isinstance(notebook.get("metadata"), dict):
+        raise Unusable("notebook", message="it is no Jupyter notebook of format 4: its format or its metadata is odd")
+    language = named(notebook, "kernelspec", "language") or named(notebook, "language_info", "name")
     if language not in (None, "python"):
         raise Unusable("notebook", message=f"its language is {language}; only Python notebooks are executed")
     return notebook
 
 
-def named_kernel(notebook):
-    return notebook.get("metadata", {}).get("kernelspec", {}).get("name") or "python3"
+def named(notebook, section, name):
+    """A text of the metadata; what is of another shape than it should be says nothing."""
+    found = notebook.get("metadata")
+    for step in (section, name):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def check_kernel(name):
@@ -89,24 +96,21 @@ def check_kernel(name):
 
 def parameters_cell(notebook):
     for cell in notebook["cells"]:
-        is_code = cell.get("cell_type") == "code"
-        if is_code and "parameters" in cell.get("metadata", {}).get("tags", []):
+        metadata = cell.get("metadata")
+        tags = metadata.get("tags") if isinstance(metadata, dict) else None
+        if cell.get("cell_type") == "code" and isinstance(tags, list) and "parameters" in tags:
             return cell
     return None
 
 
 def source_of(cell):
     source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(source)
+    return source if isinstance(source, str) else "".join(map(str, source))
 
 
 def declared(source):
     """The parameters of a cell: every assignment to one plain name, the last one of a name."""
-    try:
-        statements = ast.parse(source).body
-    except SyntaxError as error:
-        message = f"its parameters cell is no Python: line {error.lineno}: {error.msg}"
-        raise Unusable("notebook", message=message)
+    source, statements = statements_of(source)
     comments = comments_by_line(source)
     found = {}
     for statement in statements:
@@ -119,6 +123,23 @@ def declared(source):
         comment = comments.get(statement.end_lineno, "")
         found[target.id] = parameter(target.id, annotation, statement.value, comment)
     return list(found.values())
+
+
+def statements_of(source):
+    """The statements of a cell and the source they stand in: lines for IPython, such as `%matplotlib inline`, are
+    passed over. Only where Python finds no sense is such a line looked for, so a text that spans lines stays whole."""
+    lines = source.split("\n")
+    while True:
+        source = "\n".join(lines)
+        try:
+            return source, ast.parse(source).body
+        except SyntaxError as error:
+            place = (error.lineno or 0) - 1
+            line = lines[place] if 0 <= place < len(lines) else ""
+            if not line.lstrip().startswith(("%", "!")):
+                message = f"its parameters cell is no Python: line {error.lineno}: {error.msg}"
+                raise Unusable("notebook", message=message)
+            lines[place] = line[: len(line) - len(line.lstrip())] + "pass"
 
 
 def is_plain(targets):

@@ -203,6 +203,8 @@ def register_engine(speaker, place, limit):
             if msg["msg_type"] == "error":
                 content["traceback"] = [cut(line) for line in content.get("traceback", [])[-50:]]
                 content["evalue"] = cut(content.get("evalue", ""))
+                # A failed run keeps no notebook, so the log alone says where the traceback belongs.
+                printed.take("stderr", f"{place} failed:\n")
                 for line in content["traceback"]:
                     printed.take("stderr", COLOURS.sub("", line) + "\n")
             elif not fits(content, room):
@@ -315,10 +317,17 @@ def execute(request, speaker, place):
         if not name.isidentifier() or keyword.iskeyword(name):
             raise Failure(f"the parameter {name!r} cannot be given to a notebook: it is no Python name", False)
 
+    import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
+
+    try:
+        nbformat.read(request["notebook"], as_version=4)
+    except Exception as error:
+        # It was fine when the server started, so somebody has changed it since.
+        raise Failure(f"the notebook cannot be read: {str(error).partition(chr(10))[0]}", False)
 
     keep_kernels_in_our_group()
     # Its connection files go where they are removed even when nobody is left to tidy up.

@@ -64,6 +64,44 @@ fn parameters_have_the_types_of_annotations_comments_and_literals() {
 }
 
 #[test]
+fn a_line_for_ipython_in_the_parameters_cell_is_passed_over() {
+    let Some(python) = python("a line for IPython") else { return };
+    let notebook = load(&python, "%matplotlib inline\nif True:\n    !true\na = '''\n%s'''\nb = 2").unwrap();
+    let names: Vec<_> = notebook.parameters().iter().map(|own| own.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(notebook.parameters()[0].default, Some(json!("\n%s")));
+}
+
+#[test]
+fn a_broken_notebook_is_named_as_the_culprit() {
+    let Some(python) = python("a broken notebook") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ipynb");
+    let answer = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        Notebook::load(&path, &python).map_err(|error| (error.is_unprepared(), error.to_string()))
+    };
+    let of_format_4 = |metadata: Value, cells: Value| {
+        json!({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}).to_string()
+    };
+    let cell = json!([{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "x = = 1"}]);
+    for (text, expected) in [
+        ("{}".to_owned(), "no Jupyter notebook"),
+        (of_format_4(json!({}), cell), "its parameters cell is no Python: line 1"),
+        (of_format_4(json!(null), json!([])), "its format or its metadata is odd"),
+        (of_format_4(json!({"kernelspec": {"language": "R"}}), json!([])), "its language is R"),
+        ("[".repeat(100_000), "nested too deeply"),
+    ] {
+        let (is_unprepared, message) = answer(&text).unwrap_err();
+        assert!(message.contains(expected) && !is_unprepared, "{message}");
+    }
+    let cells = json!([{"cell_type": "code", "metadata": null, "source": [1]},
+        {"cell_type": "code", "metadata": {"tags": null}, "source": ""}]);
+    let odd = of_format_4(json!({"kernelspec": null, "language_info": 1}), cells);
+    assert!(answer(&odd).unwrap().parameters().is_empty());
+}
+
+#[test]
 fn reading_the_parameters_executes_nothing_of_the_cell() {
     let Some(python) = python("executing nothing") else { return };
     let folder = tempfile::tempdir().unwrap();
