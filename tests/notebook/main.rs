@@ -95,9 +95,14 @@ async fn a_failing_cell_is_the_error_of_the_run_and_a_dead_kernel_says_so() {
     let run = webhook.run(json!({})).await;
     assert_eq!(run["state"], "failed", "{run}");
     assert_eq!(run["error"], json!({"kind": "retryable", "message": "cell 3 of 3: ValueError: no such day"}));
-    assert!(webhook.log(&run).await.contains("raise ValueError('no such day')"), "the log has the traceback");
+    let log = webhook.log(&run).await;
+    assert!(log.contains("cell 3 of 3 failed:") && log.contains("raise ValueError('no such day')"), "{log}");
     let run = webhook.run(json!({"dies": true})).await;
     assert!(run["error"]["message"].as_str().unwrap().contains("the kernel died"), "{run}");
+    scene.change("fails", "{");
+    let run = webhook.run(json!({})).await;
+    assert_eq!(run["error"]["kind"], "fatal", "{run}");
+    assert!(run["error"]["message"].as_str().unwrap().starts_with("the notebook cannot be read: "), "{run}");
     scene.stop();
 }
 
@@ -109,18 +114,30 @@ const ENDLESS: &str = "import os, subprocess, time\nchild = subprocess.Popen(['s
 #[tokio::test]
 async fn cancelling_and_timing_out_leave_no_process_behind() {
     let Some(scene) = Scene::with("endless", &["x = 1", ENDLESS], "") else { return };
-    for (settings, state) in [(json!({}), "cancelled"), (json!({"timeout_s": 8}), "timed_out")] {
-        let webhook = scene.webhook("endless", settings).await;
-        let run = webhook.start(json!({})).await;
-        let processes = process_ids(&webhook.logged(&run, 2).await);
-        assert_eq!(processes.len(), 4);
-        if state == "cancelled" {
-            scene.admin("POST", &format!("/runs/{}/cancel", run.id), None).await;
+    let webhook = scene.webhook("endless", json!({})).await;
+    let run = webhook.start(json!({})).await;
+    let processes = process_ids(&webhook.logged(&run, 2).await);
+    assert_eq!(processes.len(), 4);
+    scene.admin("POST", &format!("/runs/{}/cancel", run.id), None).await;
+    let ended = webhook.ended(&run).await;
+    assert_eq!(ended["state"], "cancelled", "{ended}");
+    assert_gone(&processes).await;
+
+    // How long a kernel takes to start depends on the machine, so the time is doubled until it was there in time.
+    let mut seconds = 4;
+    let processes = loop {
+        let webhook = scene.webhook("endless", json!({"timeout_s": seconds})).await;
+        let ended = webhook.run(json!({})).await;
+        assert_eq!(ended["state"], "timed_out", "{ended}");
+        let log = webhook.log(&ended).await;
+        if log.lines().count() >= 2 {
+            break process_ids(&log.lines().take(2).collect::<Vec<_>>().join(" "));
         }
-        let ended = webhook.ended(&run).await;
-        assert_eq!(ended["state"], state, "{ended}");
-        assert_gone(&processes).await;
-    }
+        seconds *= 2;
+        assert!(seconds < 100, "the kernel has not started: {log}");
+    };
+    assert_eq!(processes.len(), 4);
+    assert_gone(&processes).await;
     let left: Vec<_> = scene.files("artifacts").into_iter().filter(|path| path.contains("attempt")).collect();
     assert!(left.is_empty(), "{left:?}");
     scene.stop();
@@ -167,12 +184,14 @@ async fn ten_at_once_with_a_limit_of_two_never_run_more_than_two_kernels() {
 
 #[tokio::test]
 async fn a_notebook_that_prints_100_mb_is_cut_with_a_note_and_costs_the_server_no_memory() {
-    let cell = "line = 'x' * 99\nfor _ in range(1_000_000): print(line)\nprint('the end')";
-    let Some(scene) = Scene::with("loud", &["x = 1", cell], "") else { return };
+    let cell = "line = 'x' * 99\nfor _ in range(lines): print(line)\nprint('the end')";
+    let Some(scene) = Scene::with("loud", &["lines = 1", cell], "") else { return };
     let webhook = scene.webhook("loud", json!({})).await;
+    // What a first run costs in any case is no part of the question.
+    webhook.run(json!({})).await;
     let before = scene.peak_memory();
     let began = Instant::now();
-    let run = webhook.run(json!({})).await;
+    let run = webhook.run(json!({"lines": 1_000_000})).await;
     assert_eq!(run["state"], "succeeded", "{run}");
     let after = scene.peak_memory();
     println!("server: {before} kB before, {after} kB after {:?}", began.elapsed());
@@ -199,10 +218,7 @@ fn a_broken_notebook_a_missing_kernel_and_missing_packages_are_one_clear_line_at
     let bare = bare.path().join("bare");
     for (python, notebook, expected) in [
         (python, "{".to_owned(), "it is no JSON"),
-        (python, "{}".to_owned(), "no Jupyter notebook"),
-        (python, cell("x = = 1"), "its parameters cell is no Python: line 1"),
         (python, cell("x: int = 'a'"), "notebook.path: "),
-        (python, cell("x = 1").replace("\"python\"", "\"R\""), "its language is R"),
         (python, kernel, "-m ipykernel install --sys-prefix --name no-such-kernel"),
         (bare.to_str().unwrap(), cell("x = 1"), "-m pip install papermill ipykernel nbconvert"),
         ("/no/such/python", cell("x = 1"), "python3 -m venv .venv && .venv/bin/pip install papermill"),
