@@ -139,6 +139,10 @@ pub enum DeliverError {
         /// How long the other side asked to wait.
         after: Option<Duration>,
     },
+    /// Nobody can be reached through this channel at present, such as when its server refuses connections. Trying
+    /// again may help, but other deliveries would fare the same: one at a time is tried until one gets through.
+    #[error("{0}")]
+    Unreachable(#[source] BoxError),
     /// Trying again will not help.
     #[error("{0}")]
     Permanent(#[source] BoxError),
@@ -148,6 +152,11 @@ impl DeliverError {
     /// An error after which trying again may help.
     pub fn retryable(error: impl Into<BoxError>) -> Self {
         Self::Retryable { source: error.into(), after: None }
+    }
+
+    /// An error that every delivery through this channel would meet at present.
+    pub fn unreachable(error: impl Into<BoxError>) -> Self {
+        Self::Unreachable(error.into())
     }
 
     /// An error after which trying again will not help.

@@ -10,6 +10,7 @@ mod deliveries;
 mod housekeeping;
 mod idle;
 mod lanes;
+mod outage;
 mod outbox;
 mod settling;
 mod threads;

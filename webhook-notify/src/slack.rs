@@ -173,15 +173,24 @@ impl SlackNotifier {
         Ok(message)
     }
 
-    async fn post(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, String> {
+    async fn post(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, DeliverError> {
         let asking = async {
-            let answer = self.client.request(request).await.map_err(|error| chain(&error))?;
+            let failed = |error: hyper_util::client::legacy::Error| {
+                let said = self.secrets.mask(chain(&error));
+                if error.is_connect() {
+                    DeliverError::unreachable(said)
+                } else {
+                    DeliverError::retryable(said)
+                }
+            };
+            let answer = self.client.request(request).await.map_err(failed)?;
             let (head, body) = answer.into_parts();
             let read = Limited::new(body, ANSWER_BYTES).collect().await;
-            let body = read.map_err(|error| format!("the answer cannot be read: {}", chain(&*error)))?;
+            let unread = |said| DeliverError::retryable(format!("the answer cannot be read: {said}"));
+            let body = read.map_err(|error| unread(chain(&*error)))?;
             Ok(Response::from_parts(head, body.to_bytes()))
         };
-        let late = |_| format!("Slack took longer than {} s", TIMEOUT.as_secs());
+        let late = |_| DeliverError::retryable(format!("Slack took longer than {} s", TIMEOUT.as_secs()));
         tokio::time::timeout(TIMEOUT, asking).await.map_err(late)?
     }
 }
@@ -222,10 +231,7 @@ impl Notifier for SlackNotifier {
 
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
         let request = self.request(notification).map_err(DeliverError::permanent)?;
-        let answer = match self.post(request).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(DeliverError::retryable(self.secrets.mask(error))),
-        };
+        let answer = self.post(request).await?;
         match &self.target {
             Target::Api { .. } => answer::of_api(&answer, &self.secrets),
             Target::IncomingWebhook { .. } => answer::of_incoming_webhook(&answer, &self.secrets),

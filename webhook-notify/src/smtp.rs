@@ -141,8 +141,12 @@ impl Notifier for SmtpNotifier {
             Ok(Err(error)) => {
                 // The server's own words may repeat what it was sent.
                 let said = self.secrets.mask(chain(&error));
+                let has_answered = error.is_transient() || error.is_response() || error.is_client();
                 Err(if error.is_permanent() {
                     DeliverError::permanent(said)
+                } else if !has_answered && !error.is_timeout() {
+                    // Only a recipient of its own can be slow, but a connection that breaks does so for all.
+                    DeliverError::unreachable(said)
                 } else {
                     DeliverError::retryable(said)
                 })

@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::lanes::{Lanes, Try};
+use super::outage::{Admitted, Held, Reached};
 use super::{Phase, Shared};
 use crate::error::chain;
 use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
@@ -23,6 +25,8 @@ const SLOW: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 /// For how long a claimed delivery is left alone: longer than a try and recording it takes.
 const LEASE: Duration = Duration::from_secs(120);
+/// For how long a claimed delivery waits here for its channel: what is left of its lease suffices for a try.
+const HOLD: Duration = Duration::from_secs(50);
 /// How long to wait after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest error that is kept, in bytes.
@@ -33,6 +37,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
     let slots = Arc::new(Semaphore::new(shared.options.delivery_slots.max(1)));
     let lanes = Lanes::new(shared.options.delivery_slots.max(1));
     let mut tries = JoinSet::new();
+    let mut held = Held::default();
     while *phase.borrow_and_update() == Phase::Working {
         while tries.try_join_next().is_some() {}
         let first = tokio::select! {
@@ -41,14 +46,31 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
         };
         let Ok(first) = first else { break };
         let limit = 1 + slots.available_permits();
-        let waited = match shared.webhooks.inner.store.claim_deliveries(limit, LEASE).await {
-            Ok(due) if due.is_empty() => shared.webhooks.inner.store.wait_for_work(Work::Deliveries),
-            Ok(due) => {
+        // Made before looking, so that no outage ends unnoticed in between.
+        let channel_changed = Lanes::channel_changed(&lanes);
+        let mut due = held.taken(limit, HOLD, |channel| Lanes::lets_through(&lanes, channel));
+        let claimed = if due.is_empty() {
+            shared.webhooks.inner.store.claim_deliveries(limit, LEASE).await
+        } else {
+            Ok(Vec::new())
+        };
+        let claimed_at = Instant::now();
+        let waited = match claimed {
+            Ok(claimed) if claimed.is_empty() && due.is_empty() => {
+                shared.webhooks.inner.store.wait_for_work(Work::Deliveries)
+            }
+            Ok(claimed) => {
+                due.extend(claimed.into_iter().map(|delivery| (claimed_at, delivery)));
                 let more = std::iter::repeat_with(|| slots.clone().try_acquire_owned().ok());
                 let mut permits = std::iter::once(Some(first)).chain(more);
-                for delivery in due {
-                    // What may not begin now comes back when its lease is over.
-                    let Some(begun) = Try::begin(&lanes, &delivery) else { continue };
+                for (claimed_at, delivery) in due {
+                    let Some(begun) = Try::begin(&lanes, &delivery) else {
+                        // What may not begin now comes back when its lease is over, or sooner when its channel does.
+                        if Lanes::lets_through(&lanes, delivery.channel) == Admitted::None {
+                            held.put(claimed_at, delivery);
+                        }
+                        continue;
+                    };
                     let (shared, permit) = (shared.clone(), permits.next().flatten());
                     tries.spawn(async move {
                         let delivering = deliver_one(&shared, delivery);
@@ -65,6 +87,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
         drop(first);
         tokio::select! {
             () = waited => {}
+            () = channel_changed => {}
             _ = phase.changed() => {}
         }
     }
@@ -73,26 +96,33 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
 
 /// Goes on with a try that takes long without its slot.
 async fn giving_way(
-    delivering: impl Future<Output = ()>,
+    delivering: impl Future<Output = Reached>,
     mut begun: Try,
     permit: Option<OwnedSemaphorePermit>,
 ) {
     tokio::pin!(delivering);
-    if tokio::time::timeout(SLOW, &mut delivering).await.is_err() {
-        begun.is_slow();
-        drop(permit);
-        delivering.await;
-    }
+    let reached = match tokio::time::timeout(SLOW, &mut delivering).await {
+        Ok(reached) => reached,
+        Err(_) => {
+            begun.is_slow();
+            drop(permit);
+            delivering.await
+        }
+    };
+    begun.came_back(reached);
 }
 
-/// Tries one delivery and records how it went.
-pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) {
+/// Tries one delivery and records how it went. Answers whether the other side was reached.
+pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) -> Reached {
     let inner = &shared.webhooks.inner;
-    let outcome = judge(shared, &delivery, guarded(try_once(shared, &delivery)).await);
+    let tried = guarded(try_once(shared, &delivery)).await;
+    let reached = Reached(!matches!(tried, Err(DeliverError::Unreachable(_))));
+    let outcome = judge(shared, &delivery, tried);
     inner.meters.delivery(&outcome);
     if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
     }
+    reached
 }
 
 /// Gives a notifier a bounded time, and turns its panic into an error.
@@ -130,15 +160,19 @@ async fn try_once(shared: &Shared, delivery: &Delivery) -> Result<(), DeliverErr
 fn judge(shared: &Shared, delivery: &Delivery, tried: Result<(), DeliverError>) -> DeliveryOutcome {
     let policy = &shared.options.delivery_retries;
     let attempt = delivery.attempts + 1;
-    match tried {
-        Ok(()) => DeliveryOutcome::Delivered,
-        Err(DeliverError::Retryable { source, after }) if policy.allows_another(attempt) => {
-            let delay =
-                policy.delay(attempt, rand::random()).max(after.unwrap_or_default().min(LONGEST_PAUSE));
+    let Err(error) = tried else { return DeliveryOutcome::Delivered };
+    let after = match &error {
+        DeliverError::Retryable { after, .. } => Some(after.unwrap_or_default()),
+        DeliverError::Unreachable(_) => Some(Duration::ZERO),
+        DeliverError::Permanent(_) => None,
+    };
+    let error = shortened(chain(&error), ERROR_BYTES);
+    match after {
+        Some(after) if policy.allows_another(attempt) => {
+            let delay = policy.delay(attempt, rand::random()).max(after.min(LONGEST_PAUSE));
             let now = shared.webhooks.inner.now();
-            let error = shortened(chain(&*source), ERROR_BYTES);
             DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }
         }
-        Err(error) => DeliveryOutcome::GivenUp { error: shortened(chain(&error), ERROR_BYTES) },
+        _ => DeliveryOutcome::GivenUp { error },
     }
 }

@@ -6,6 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::outage::{Admitted, Outage, Reached};
 use crate::notifier::Delivery;
 use crate::service::lock;
 use crate::webhook::Channel;
@@ -23,6 +27,9 @@ pub(super) struct Lanes {
     slow_limit: usize,
     slow_tries: HashMap<Channel, usize>,
     recipients: HashMap<Lane, Recipient>,
+    outages: HashMap<Channel, Outage>,
+    /// Signalled when an outage begins, goes on after a try, or ends.
+    changed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -34,12 +41,59 @@ struct Recipient {
 impl Lanes {
     pub(super) fn new(slots: usize) -> Arc<Mutex<Self>> {
         let slow_limit = slots.saturating_mul(SLOW_TRIES_PER_SLOT);
-        Arc::new(Mutex::new(Self { slow_limit, slow_tries: HashMap::new(), recipients: HashMap::new() }))
+        Arc::new(Mutex::new(Self {
+            slow_limit,
+            slow_tries: HashMap::new(),
+            recipients: HashMap::new(),
+            outages: HashMap::new(),
+            changed: Arc::default(),
+        }))
     }
 
-    fn begin(&mut self, lane: &Lane) -> bool {
+    /// How many tries may begin through a channel as far as outages go.
+    pub(super) fn lets_through(lanes: &Mutex<Self>, channel: Channel) -> Admitted {
+        lock(lanes).outages.get(&channel).map_or(Admitted::All, |outage| outage.admits(Instant::now()))
+    }
+
+    /// Waits until an outage changes or lets another try through. It counts from when it is called.
+    pub(super) fn channel_changed(lanes: &Mutex<Self>) -> impl Future<Output = ()> + use<> {
+        let lanes = lock(lanes);
+        let changed = lanes.changed.clone().notified_owned();
+        let next =
+            lanes.outages.values().filter_map(Outage::next_try).filter(|at| *at > Instant::now()).min();
+        async move {
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = due => {}
+            }
+        }
+    }
+
+    fn came_back(&mut self, channel: Channel, reached: Option<Reached>, was_probe: bool) {
+        match reached {
+            Some(Reached(true)) => drop(self.outages.remove(&channel)),
+            Some(Reached(false)) => {
+                self.outages.entry(channel).or_default().goes_on(was_probe, Instant::now())
+            }
+            None if was_probe => self.outages.entry(channel).or_default().goes_on(true, Instant::now()),
+            None => return,
+        }
+        self.changed.notify_one();
+    }
+
+    /// Begins a try, if one may begin; answers whether it finds out if an outage is over.
+    fn begin(&mut self, lane: &Lane) -> Option<bool> {
         if self.slow_tries.get(&lane.0).is_some_and(|tries| *tries >= self.slow_limit) {
-            return false;
+            return None;
+        }
+        if self.outages.get(&lane.0).is_some_and(|outage| outage.admits(Instant::now()) == Admitted::None) {
+            return None;
         }
         if self.recipients.len() > REMEMBERED {
             self.recipients.retain(|_, recipient| recipient.under_way > 0);
@@ -47,7 +101,13 @@ impl Lanes {
         let recipient = self.recipients.entry(lane.clone()).or_default();
         let may_begin = !recipient.is_slow || recipient.under_way == 0;
         recipient.under_way += usize::from(may_begin);
-        may_begin
+        may_begin.then(|| match self.outages.get_mut(&lane.0) {
+            Some(outage) => {
+                outage.probe();
+                true
+            }
+            None => false,
+        })
     }
 
     fn is_slow(&mut self, lane: &Lane) {
@@ -75,14 +135,16 @@ pub(super) struct Try {
     lanes: Arc<Mutex<Lanes>>,
     lane: Lane,
     was_slow: bool,
+    was_probe: bool,
+    reached: Option<Reached>,
 }
 
 impl Try {
     /// Begins a try, unless its recipient or its channel is too slow for another.
     pub(super) fn begin(lanes: &Arc<Mutex<Lanes>>, delivery: &Delivery) -> Option<Self> {
         let lane = (delivery.channel, delivery.recipient.clone());
-        let began = lock(lanes).begin(&lane);
-        began.then(|| Self { lanes: lanes.clone(), lane, was_slow: false })
+        let was_probe = lock(lanes).begin(&lane)?;
+        Some(Self { lanes: lanes.clone(), lane, was_slow: false, was_probe, reached: None })
     }
 
     /// It takes long.
@@ -90,11 +152,18 @@ impl Try {
         self.was_slow = true;
         lock(&self.lanes).is_slow(&self.lane);
     }
+
+    /// It came back, from the other side or from nowhere.
+    pub(super) fn came_back(&mut self, reached: Reached) {
+        self.reached = Some(reached);
+    }
 }
 
 impl Drop for Try {
     fn drop(&mut self) {
-        lock(&self.lanes).end(&self.lane, self.was_slow);
+        let mut lanes = lock(&self.lanes);
+        lanes.end(&self.lane, self.was_slow);
+        lanes.came_back(self.lane.0, self.reached, self.was_probe);
     }
 }
 

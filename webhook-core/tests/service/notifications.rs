@@ -1,6 +1,7 @@
 //! The outbox at work: who is held up by whom, when deliveries are tried again, and how many there may be.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,13 +21,14 @@ use super::House;
 #[derive(Clone)]
 struct Mail {
     failures: Arc<Mutex<VecDeque<DeliverError>>>,
+    is_down: Arc<AtomicBool>,
     tried: watch::Sender<Vec<(String, Instant)>>,
 }
 
 impl Mail {
     fn new(failures: impl IntoIterator<Item = DeliverError>) -> Self {
         let failures = Arc::new(Mutex::new(failures.into_iter().collect()));
-        Self { failures, tried: watch::Sender::new(Vec::new()) }
+        Self { failures, is_down: Arc::default(), tried: watch::Sender::new(Vec::new()) }
     }
 
     /// Waits for the first `count` tries to reach addresses that start so, and answers when they did.
@@ -55,6 +57,9 @@ impl Notifier for Mail {
         self.tried.send_modify(|tried| tried.push((to, Instant::now())));
         if notification.recipient.starts_with("dead") {
             std::future::pending::<()>().await;
+        }
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(DeliverError::unreachable("connection refused"));
         }
         let failure = self.failures.lock().unwrap().pop_front();
         failure.map_or(Ok(()), Err)
@@ -169,6 +174,40 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
     let before = mail.tried("", 10).await.len();
     house.webhooks.manage().resend(refused[0].id).await.unwrap();
     mail.tried("", before + 1).await;
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_without_the_mail_server_costs_few_tries_and_its_end_is_noticed_soon() {
+    const RUNS: usize = 1_500;
+    let mail = Mail::new([]);
+    let house = house_with(&mail, &["a@example.com"]).await;
+    mail.is_down.store(true, Ordering::SeqCst);
+    let workers = house.webhooks.start_workers(options());
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(house.trigger("").await.id);
+    }
+    house.notifier.delivered(RUNS).await;
+    let first_minute = {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        mail.tried("a", 1).await.len()
+    };
+    assert!((3..40).contains(&first_minute), "{first_minute} tries in the first minute");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let tries = mail.tried("a", 1).await.len();
+    assert!((200..320).contains(&tries), "{tries} tries in an hour, one about every 15 s");
+    mail.is_down.store(false, Ordering::SeqCst);
+    let back = Instant::now();
+    let mut late = 0;
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    for run in runs {
+        for delivery in house.webhooks.manage().deliveries(run).await.unwrap() {
+            assert!(delivery.attempts < 20 && delivery.state != DeliveryState::GivenUp, "{delivery:?}");
+            late += usize::from(delivery.state == DeliveryState::Pending && delivery.attempts == 0);
+        }
+    }
+    assert_eq!(late, 0, "all that was never tried has gone out {:?} after the end", back.elapsed());
     workers.shutdown(Duration::from_secs(1)).await;
 }
 
