@@ -10,7 +10,8 @@ use webhook_core::notifier::DeliveryState;
 use webhook_notify::smtp::{Encryption, SmtpNotifier, SmtpOptions};
 
 use crate::house::{CANARY, House};
-use crate::mail_server::{MailServer, python};
+use crate::mail_server::MailServer;
+use crate::python::python;
 
 const PASSWORD: &str = "p@ss canary-77";
 
@@ -39,7 +40,7 @@ async fn plain_house(server: &MailServer, settings: serde_json::Value) -> House 
 
 #[tokio::test]
 async fn a_success_and_a_failure_reach_every_recipient_as_configured() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
     let recipients = ["a@example.com", "b@example.com", "c@example.org"];
     let house = plain_house(&server, email(&recipients, &["success", "failure"])).await;
@@ -81,7 +82,7 @@ async fn a_success_and_a_failure_reach_every_recipient_as_configured() {
 
 #[tokio::test]
 async fn events_that_nobody_asked_for_are_not_sent() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
     let house = plain_house(&server, email(&["a@example.com"], &["failure"])).await;
     let good = house.start(json!({})).await;
@@ -106,7 +107,7 @@ async fn events_that_nobody_asked_for_are_not_sent() {
 
 #[tokio::test]
 async fn what_is_refused_for_good_is_given_up_and_holds_back_nobody() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
     let recipients = ["reject@example.com", "busy@example.com", "slow@example.com", "a@example.com"];
     let house = plain_house(&server, email(&recipients, &["success"])).await;
@@ -134,7 +135,7 @@ async fn what_is_refused_for_good_is_given_up_and_holds_back_nobody() {
 
 #[tokio::test]
 async fn mail_goes_over_tls_with_a_password_and_an_unknown_certificate_gets_nothing() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (pem, files) = certificate(folder.path());
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -178,7 +179,7 @@ async fn mail_goes_over_tls_with_a_password_and_an_unknown_certificate_gets_noth
 
 #[tokio::test]
 async fn a_server_without_starttls_gets_no_mail() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
     let options = SmtpOptions::from_url(&format!("smtp://localhost:{}", server.port)).unwrap();
     let options = options.with_encryption(Encryption::StartTls);

@@ -1,7 +1,7 @@
 //! A real mail server as a process of its own: aiosmtpd, driven by a small script.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,22 +31,6 @@ pub(crate) struct Mail {
     pub(crate) raw: String,
     pub(crate) encrypted: bool,
     pub(crate) authenticated: bool,
-}
-
-/// The interpreter that has aiosmtpd. Without one these tests are skipped, loudly, but not in a build that counts.
-pub(crate) fn python() -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/python");
-    let named = std::env::var_os("WEBHOOK_TEST_PYTHON").map(PathBuf::from);
-    let found = named.into_iter().chain([own, PathBuf::from("python3")]).find(|python| {
-        let probe = Command::new(python).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
-        probe.is_ok_and(|status| status.success())
-    });
-    if found.is_none() {
-        let how = "python3 -m venv target/python && target/python/bin/pip install aiosmtpd==1.4.6";
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "there is no Python with aiosmtpd: {how}");
-        eprintln!("SKIPPED: there is no Python with aiosmtpd, so no mail server to test with: {how}");
-    }
-    found
 }
 
 impl MailServer {

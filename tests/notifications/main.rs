@@ -9,6 +9,8 @@ mod outage;
 #[path = "../support/process.rs"]
 mod process;
 mod program;
+#[path = "../support/python.rs"]
+mod python;
 #[path = "../server/server.rs"]
 mod server;
 mod slack;

@@ -17,7 +17,8 @@ use webhook_core::worker::WorkerOptions;
 use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
 
 use crate::house::House;
-use crate::mail_server::{MailServer, python};
+use crate::mail_server::MailServer;
+use crate::python::python;
 
 const RUNS: usize = 1_000;
 
@@ -64,7 +65,7 @@ async fn thousand(house: &House) -> (BTreeSet<String>, Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_runs_end_while_the_mail_server_is_down_and_every_mail_arrives_later() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let port = free_port();
     let house = House::new(builder(port), settings()).await;
     let (expected, took) = thousand(&house).await;
@@ -80,7 +81,7 @@ async fn a_thousand_runs_end_while_the_mail_server_is_down_and_every_mail_arrive
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it measures; see the head of this file"]
 async fn runs_are_no_slower() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let mut ratios = Vec::new();
     for _ in 0..5 {
         let server = MailServer::start(&python, 0, &[]);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::email::certificate;
-use crate::mail_server::{MailServer, python};
+use crate::mail_server::MailServer;
 use crate::outage::free_port;
+use crate::python::python;
 use crate::server::{Server, each_file};
 use crate::slack_server::SlackServer;
 
@@ -36,7 +37,7 @@ async fn webhook(server: &Server, notifications: serde_json::Value) -> (String, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_and_slack_are_told_and_no_secret_is_said_anywhere() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (_, files) = certificate(folder.path());
     let login = ["--tls", "implicit", "--user", "me", "--password", SECRETS[0]];
@@ -108,7 +109,7 @@ async fn mail_and_slack_are_told_and_no_secret_is_said_anywhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mails_of_a_thousand_runs_arrive_although_the_process_was_killed_while_the_mail_server_was_down() {
     const RUNS: usize = 1_000;
-    let Some(python) = python() else { return };
+    let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (data, port, workflows) = (folder.path().join("data"), free_port(), workflow(folder.path()));
     let smtp = format!("smtp://127.0.0.1:{port}");
