@@ -52,7 +52,8 @@ pub struct WorkerOptions {
     /// Whether each attempt has a thread of its own, so that an executor may block. On by default; off, attempts
     /// are tasks, which suits executors that never block, and tests with paused time.
     pub threads: bool,
-    /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days.
+    /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days. While nobody
+    /// can be reached through its channel, a delivery waits without using up tries.
     pub delivery_retries: RetryPolicy,
     /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,
