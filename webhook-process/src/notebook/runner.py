@@ -9,6 +9,7 @@ import keyword
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -366,6 +367,9 @@ def write(notebook, request):
 
 
 def main():
+    # What a cell starts on a terminal of its own ends by this signal, which a server under nohup ignores, and all its
+    # children with it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     request = json.load(sys.stdin)
     speaker = Speaker()
     logging.basicConfig(level=logging.ERROR)
