@@ -2,17 +2,20 @@
 //!
 //! `cargo bench --bench load` starts each server as a process of its own, in turns, and calls it over 64 keep-alive
 //! connections from this one. Figures are ratios to the bare server of the same round. The store in memory keeps the
-//! newest 10,000 ended runs, the durable one all of them. After a durable server was
-//! killed with SIGKILL, its store is opened and every run it had answered for is looked up.
-//! `cargo bench --bench load -- ROUNDS SECONDS` sets how many rounds there are and how long each turn takes.
+//! newest 10,000 ended runs, the durable one all of them. What is left is how many accepted runs had not ended when
+//! the last call was answered: few, where runs are executed as they come. After a durable server was killed with
+//! SIGKILL, its store is opened and every run it had answered for is looked up.
+//! `cargo bench --bench load -- ROUNDS SECONDS` sets how many rounds there are and how long each turn takes, and
+//! names after that (`memory`, `sled`, `sled-idle`) which servers take turns with the bare one.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
 mod server;
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use webhook_core::id::RunId;
@@ -67,6 +70,7 @@ struct Turn {
     p99: Duration,
     peak_kib: u64,
     disk_per_run: Option<u64>,
+    left: Option<u64>,
 }
 
 fn main() {
@@ -81,12 +85,16 @@ fn main() {
         arguments.get(index).map_or(default, |text| text.parse().expect("a number"))
     };
     let (rounds, seconds) = (number(0, 3), number(1, 3));
+    let named = |contender: &Contender| arguments.iter().skip(2).any(|name| name == contender.name());
+    let takes_part =
+        |contender: &Contender| *contender == Contender::Bare || arguments.len() < 3 || named(contender);
+    let mut turns: Vec<(Contender, Vec<Turn>)> =
+        Contender::ALL.into_iter().filter(takes_part).map(|contender| (contender, Vec::new())).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let mut turns: Vec<Vec<Turn>> = Contender::ALL.iter().map(|_| Vec::new()).collect();
     for round in 1..=rounds {
-        for (index, contender) in Contender::ALL.into_iter().enumerate() {
+        for (contender, own) in &mut turns {
             eprintln!("round {round} of {rounds}: {}", contender.title());
-            turns[index].push(take_turn(&runtime, contender, Duration::from_secs(seconds)));
+            own.push(take_turn(&runtime, *contender, Duration::from_secs(seconds)));
         }
     }
     print(&turns);
@@ -94,11 +102,12 @@ fn main() {
 
 fn take_turn(runtime: &tokio::runtime::Runtime, contender: Contender, time: Duration) -> Turn {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut process, url) = start(contender, folder.path());
-    let load = runtime.block_on(client::load(&url, CONNECTIONS, time));
-    let peak_kib = peak_memory_kib(process.id());
-    process.kill().expect("the server is killed");
-    process.wait().expect("the server is gone");
+    let mut server = Server::start(contender, folder.path());
+    let load = runtime.block_on(client::load(&server.url, CONNECTIONS, time));
+    let left = (contender != Contender::Bare).then(|| server.left());
+    let peak_kib = peak_memory_kib(server.process.id());
+    server.process.kill().expect("the server is killed");
+    server.process.wait().expect("the server is gone");
     let durable = matches!(contender, Contender::Sled | Contender::SledIdle);
     let disk_per_run = durable.then(|| {
         let bytes = size_of(folder.path());
@@ -111,21 +120,46 @@ fn take_turn(runtime: &tokio::runtime::Runtime, contender: Contender, time: Dura
         p99: percentile(&load.latencies, 99),
         peak_kib,
         disk_per_run,
+        left,
     }
 }
 
-/// Starts a server process and reads its URL from its first line.
-fn start(contender: Contender, folder: &Path) -> (Child, String) {
-    let mut process = Command::new(std::env::current_exe().expect("this program"))
-        .args(["serve", contender.name()])
-        .arg(folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the server starts");
-    let mut line = String::new();
-    let output = process.stdout.take().expect("its output");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).expect("its first line");
-    (process, line.trim().to_owned())
+/// A server process.
+struct Server {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl Server {
+    /// Starts it and reads its URL from its first line.
+    fn start(contender: Contender, folder: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("this program"))
+            .args(["serve", contender.name()])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let input = process.stdin.take().expect("its input");
+        let output = BufReader::new(process.stdout.take().expect("its output"));
+        let mut server = Self { process, input, output, url: String::new() };
+        server.url = server.line();
+        server
+    }
+
+    /// How many runs have not ended.
+    fn left(&mut self) -> u64 {
+        self.input.write_all(b"\n").expect("it is asked");
+        self.line().parse().expect("a number")
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        line.trim().to_owned()
+    }
 }
 
 async fn check_all_are_there(folder: &Path, runs: &[String]) {
@@ -155,21 +189,22 @@ fn size_of(folder: &Path) -> u64 {
         .sum()
 }
 
-fn print(turns: &[Vec<Turn>]) {
-    println!("| server | accepted/s | ratio to bare | p50 ms | p99 ms | peak MiB | disk B/run |");
-    println!("|---|---|---|---|---|---|---|");
-    for (contender, own) in Contender::ALL.iter().zip(turns) {
-        let ratios = own.iter().zip(&turns[0]).map(|(turn, bare)| turn.per_second / bare.per_second);
+fn print(turns: &[(Contender, Vec<Turn>)]) {
+    println!("| server | accepted/s | ratio to bare | p50 ms | p99 ms | peak MiB | disk B/run | left |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for (contender, own) in turns {
+        let ratios = own.iter().zip(&turns[0].1).map(|(turn, bare)| turn.per_second / bare.per_second);
         let peak = own.iter().map(|turn| turn.peak_kib).max().unwrap_or(0) / 1024;
-        let disk = own.iter().filter_map(|turn| turn.disk_per_run).max();
+        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let disk = number(own.iter().filter_map(|turn| turn.disk_per_run).max());
+        let left = number(own.iter().filter_map(|turn| turn.left).max());
         println!(
-            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {peak} | {} |",
+            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {peak} | {disk} | {left} |",
             contender.title(),
             median(own.iter().map(|turn| turn.per_second)),
             median(ratios),
             median(own.iter().map(|turn| turn.p50.as_secs_f64() * 1000.0)),
             median(own.iter().map(|turn| turn.p99.as_secs_f64() * 1000.0)),
-            disk.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()),
         );
     }
 }

@@ -22,7 +22,7 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 /// How many ended runs the store in memory keeps: a host that takes calls by the thousand bounds them as well.
 const KEPT: u64 = 10_000;
 /// How often those beyond are removed.
-const PRUNE_EVERY: Duration = Duration::from_millis(500);
+const PRUNE_EVERY: Duration = Duration::from_millis(250);
 
 /// Serves until the process is killed, after saying on its first line where.
 pub(crate) fn serve(contender: Contender, folder: &Path) {
@@ -67,7 +67,17 @@ async fn ours(builder: WebhooksBuilder, workers: bool, keep: Option<u64>) {
     let options = WorkerOptions::default().with_slots(256);
     let options = if keep.is_some() { options.with_prune_every(PRUNE_EVERY) } else { options };
     let _workers = workers.then(|| webhooks.start_workers(options));
+    let (asked, runtime) = (webhooks.clone(), tokio::runtime::Handle::current());
+    std::thread::spawn(move || tell_what_is_left(&asked, &runtime));
     run(&path, webhook_warp::routes(&webhooks)).await;
+}
+
+/// Answers every line of standard input with how many runs have not ended.
+fn tell_what_is_left(webhooks: &Webhooks, runtime: &tokio::runtime::Handle) {
+    for _ in std::io::stdin().lines() {
+        let health = runtime.block_on(webhooks.health()).expect("the store is well");
+        println!("{}", health.queued + health.running);
+    }
 }
 
 async fn run<F>(path: &str, route: F)

@@ -1,9 +1,9 @@
 //! Threads for attempts: an executor may block the thread it is polled on, and only that one.
 //!
-//! A thread that is awake works through what is queued. Threads are woken only when the queue stands still for two
-//! milliseconds: because nobody is awake, or because the executors before it take their time or block. So many
-//! short attempts share one change of threads, and long ones each get a thread of their own. What lasts longer than
-//! that is [watched](Job::watch); what is over before costs nothing but its own work.
+//! A thread that is awake works through what is queued. A crowd of jobs wakes one at once. Otherwise threads are woken
+//! only when the queue stands still for two milliseconds: because nobody is awake, or because the executors before it
+//! take their time or block. So many short attempts share one change of threads, and long ones each get a thread of
+//! their own. What lasts longer than that is [watched](Job::watch); what is over before costs nothing but its own work.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -17,6 +17,8 @@ use crate::service::lock;
 
 /// How long the queue may stand still before more threads are woken, and how long a job goes unwatched.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// How many queued jobs wake a thread at once: enough to be worth it.
+const CROWD: usize = 32;
 /// How long a job may wait for a thread, when the system has none to give, before it is watched.
 const QUEUED: Duration = Duration::from_millis(100);
 /// How long an idle thread stays.
@@ -73,9 +75,14 @@ impl<J: Job> Threads<J> {
     }
 
     /// Does these jobs, each on one of the threads, where it may block.
-    pub(super) fn run(&self, jobs: impl IntoIterator<Item = Arc<J>>) {
+    pub(super) fn run(self: &Arc<Self>, jobs: impl IntoIterator<Item = Arc<J>>) {
         let now = Instant::now();
-        lock(&self.state).jobs.extend(jobs.into_iter().map(|job| (now, job)));
+        let mut state = lock(&self.state);
+        state.jobs.extend(jobs.into_iter().map(|job| (now, job)));
+        if state.jobs.len() >= CROWD && state.nobody_moves() {
+            self.wake(&mut state, 1);
+        }
+        drop(state);
         self.queued.notify_one();
     }
 
@@ -193,6 +200,11 @@ impl<J> State<J> {
         }
     }
 
+    /// Whether no thread is about to take the next job: those that are awake have been busy with one for a while.
+    fn nobody_moves(&self) -> bool {
+        self.coming == 0 && self.unwatched.is_empty()
+    }
+
     /// Takes the jobs that were under way at the last tick already, and begins the next tick.
     fn lasting(&mut self) -> Vec<Arc<J>> {
         let tick = self.ticks;
@@ -204,5 +216,34 @@ impl<J> State<J> {
     fn stuck(&self) -> Vec<Arc<J>> {
         let waiting = self.jobs.iter().take_while(|(queued, _)| queued.elapsed() >= QUEUED);
         waiting.map(|(_, job)| job.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Note(std::sync::mpsc::Sender<()>);
+
+    impl Job for Note {
+        fn run(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+
+        async fn watch(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_crowd_is_worked_through_before_the_queue_is_looked_at() {
+        let threads = Threads::new();
+        let (done, all_done) = std::sync::mpsc::channel();
+        let jobs = |count: usize| (0..count).map(|_| Arc::new(Note(done.clone()))).collect::<Vec<_>>();
+        threads.run(jobs(CROWD - 1));
+        assert_eq!(lock(&threads.state).coming, 0, "these few wait for more");
+        threads.run(jobs(1));
+        for _ in 0..CROWD {
+            all_done.recv_timeout(Duration::from_secs(20)).expect("the crowd is worked through");
+        }
+        threads.close();
     }
 }
