@@ -257,6 +257,11 @@ impl Queue {
         !(waiting.closed && taken.is_empty())
     }
 
+    /// Adds what has come in the meantime, without waiting.
+    pub(crate) fn take_what_came(&self, taken: &mut VecDeque<Operation>) {
+        taken.append(&mut lock(&self.waiting).operations);
+    }
+
     pub(crate) fn close(&self) {
         lock(&self.waiting).closed = true;
         self.arrived.notify_one();

@@ -88,6 +88,9 @@ impl Writer {
         let mut operations = VecDeque::new();
         let shared = self.shared.clone();
         while shared.queue.take(&mut operations, self.pause()) {
+            // Whoever is about to ask for something gets the chance to come along.
+            std::thread::yield_now();
+            shared.queue.take_what_came(&mut operations);
             self.recover_if_possible();
             let work = AssertUnwindSafe(|| self.perform(&mut operations));
             if let Err(panic) = catch_unwind(work) {
