@@ -5,8 +5,8 @@
 //! persists the records it answers. Time that passes is handed in as [`Instant`], so a jump of the clock changes
 //! nothing.
 
+mod far;
 mod lane;
-mod packing;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,25 +19,36 @@ use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
 use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
 
+use far::Depth;
+pub use far::Packing;
 use lane::{Lane, Part};
-pub use packing::Packing;
-use packing::{Live, PACKED_BEHIND};
 pub use waiting::{later, wait_for_work};
 
 /// The runs that have not ended. See the [module](self).
 #[derive(Debug, Default)]
 pub struct LiveRuns {
+    /// All of them but those that are far.
     runs: BTreeMap<RunId, Live>,
-    /// Runs that may be claimed now, oldest first.
-    ready: BTreeSet<RunId>,
+    /// The next run of each webhook that may be claimed now, oldest first.
+    next: BTreeSet<(RunId, WebhookId)>,
     /// Runs that wait for their due time.
     delayed: BTreeSet<(Instant, RunId)>,
     /// Running runs by the end of their lease.
     leases: BTreeSet<(Instant, RunId)>,
     lanes: HashMap<WebhookId, Lane>,
+    /// The webhooks that have far runs.
+    deep: BTreeSet<WebhookId>,
     queued: usize,
     last_fence: u64,
     packing: Packing,
+    depth: Depth,
+}
+
+/// A live run and where it is.
+#[derive(Debug)]
+struct Live {
+    run: Arc<Run>,
+    place: Place,
 }
 
 /// Where a live run is, besides its state.
@@ -45,10 +56,8 @@ pub struct LiveRuns {
 enum Place {
     /// It is admitted, but not known to be durable.
     Uncommitted,
-    /// It may be claimed.
+    /// It may be claimed, once its webhook's concurrency has room.
     Ready,
-    /// It waits for its webhook's concurrency.
-    Parked,
     /// It waits for its due time.
     Delayed(Instant),
     /// It is claimed until then.
@@ -60,8 +69,8 @@ impl Place {
     fn part(self) -> Part {
         match self {
             Self::Running(_) => Part::Running,
-            Self::Parked => Part::Parked,
-            Self::Uncommitted | Self::Ready | Self::Delayed(_) => Part::Queued,
+            Self::Ready => Part::Ready,
+            Self::Uncommitted | Self::Delayed(_) => Part::Waiting,
         }
     }
 
@@ -114,7 +123,7 @@ impl LiveRuns {
         Self::default()
     }
 
-    /// No live runs; those that wait behind many others are kept packed.
+    /// No live runs; those that wait behind many others of their webhook are kept packed.
     #[must_use]
     pub fn packed(packing: Packing) -> Self {
         Self { packing, ..Self::default() }
@@ -128,7 +137,7 @@ impl LiveRuns {
         let wait = run.due_at.duration_since(now).unwrap_or(Duration::ZERO);
         let place = if wait.is_zero() { Place::Ready } else { Place::Delayed(later(instant, wait)) };
         self.insert(run.clone(), place);
-        self.pack(run.id);
+        self.keep_far(run.webhook_id);
         run
     }
 
@@ -142,10 +151,10 @@ impl LiveRuns {
         let webhook = request.run.webhook_id;
         let lane = self.lanes.entry(webhook).or_default();
         lane.set_bound(request.concurrency.bound());
-        let asked = |id: &RunId| self.runs.get(id).is_some_and(Live::is_asked_to_stop);
+        let asked = |id: &RunId| self.runs.get(id).is_some_and(|live| live.run.cancel_requested.is_some());
         let plan = lane.plan(request.concurrency.on_overlap, asked);
         if plan.skip {
-            self.tidy(webhook);
+            self.refresh(webhook);
             let skipped = request.run.ended(Ending::Skipped, now);
             let run = skipped.map_or_else(|_| request.run.clone(), Arc::new);
             return Ok(Admission { run, superseded: Vec::new(), asked_to_stop: Vec::new() });
@@ -156,7 +165,7 @@ impl LiveRuns {
         let full = request.webhook_queue_limit.is_some_and(|limit| of_webhook > limit as usize)
             || in_all > request.queue_limit as usize;
         if full {
-            self.tidy(webhook);
+            self.refresh(webhook);
             return Err(QueueFull);
         }
         let superseded = plan
@@ -173,9 +182,10 @@ impl LiveRuns {
 
     /// Lets an admitted run be claimed, now that it is durable.
     pub fn commit(&mut self, id: RunId) {
-        if self.runs.get(&id).is_some_and(|live| live.place == Place::Uncommitted) {
+        if let Some(live) = self.runs.get(&id).filter(|live| live.place == Place::Uncommitted) {
+            let webhook = live.run.webhook_id;
             self.place(id, Place::Ready);
-            self.pack(id);
+            self.keep_far(webhook);
         }
     }
 
@@ -193,7 +203,7 @@ impl LiveRuns {
     /// From when on something can be claimed, if nothing changes: now, or once a run becomes due or a lease is over.
     #[must_use]
     pub fn work_at(&self, now: Instant) -> Option<Instant> {
-        if !self.ready.is_empty() {
+        if !self.next.is_empty() {
             return Some(now);
         }
         let delayed = self.delayed.first().map(|first| first.0);
@@ -218,15 +228,10 @@ impl LiveRuns {
             self.place(id, Place::Ready);
         }
         while outcome.claimed.len() < request.limit {
-            let Some(id) = self.ready.first().copied() else { break };
-            let webhook = self.runs[&id].webhook;
-            if self.lanes.get(&webhook).is_some_and(|lane| !lane.may_start()) {
-                self.place(id, Place::Parked);
-                continue;
-            }
+            let Some((id, _)) = self.next.first().copied() else { break };
             let fence = self.last_fence + 1;
             let claimed = |run: Arc<Run>| run.claimed(fence, request.interruption_bound, request.now).ok();
-            match self.get(id).and_then(claimed) {
+            match self.bring_near(id).and_then(claimed) {
                 Some(run) => {
                     self.last_fence = fence;
                     let run = Arc::new(run);
@@ -290,7 +295,7 @@ impl LiveRuns {
     pub fn set_bound(&mut self, webhook: WebhookId, bound: Option<u32>) {
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.set_bound(bound);
-            self.refill(webhook);
+            self.refresh(webhook);
         }
     }
 
@@ -307,7 +312,10 @@ impl LiveRuns {
     /// A live run.
     #[must_use]
     pub fn get(&self, id: RunId) -> Option<Arc<Run>> {
-        self.runs.get(&id)?.run(&self.packing)
+        match self.runs.get(&id) {
+            Some(live) => Some(live.run.clone()),
+            None => self.deep.iter().find_map(|webhook| self.lanes.get(webhook)?.far.get(id, &self.packing)),
+        }
     }
 
     /// The live runs that a query asks for, newest first, at most `limit`. Those not yet durable are left out.
@@ -317,12 +325,20 @@ impl LiveRuns {
             Some(before) => self.runs.range(..before),
             None => self.runs.range::<RunId, _>(..),
         };
-        older
+        let near = older
             .rev()
-            .filter(|(_, live)| live.place != Place::Uncommitted && live.is_asked_for(query))
-            .filter_map(|(_, live)| live.run(&self.packing))
-            .take(limit)
-            .collect()
+            .map(|(_, live)| live)
+            .filter(|live| live.place != Place::Uncommitted && query.matches(&live.run));
+        let mut found: Vec<Arc<Run>> = near.map(|live| live.run.clone()).take(limit).collect();
+        // Where there are enough near ones, only those that are newer than the last of them are of interest.
+        let floor = limit.checked_sub(1).and_then(|last| found.get(last)).map(|run| run.id);
+        let deep = self.deep.iter().filter(|id| query.webhook.is_none_or(|asked| asked == **id));
+        for lane in deep.filter_map(|webhook| self.lanes.get(webhook)) {
+            found.extend(lane.far.newest(query, floor, limit, &self.packing));
+        }
+        found.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
+        found.truncate(limit);
+        found
     }
 
     /// How many runs are queued.
@@ -348,103 +364,129 @@ impl LiveRuns {
             return Some(run);
         }
         let run = Arc::new(Run { cancel_requested: Some(reason), ..(*run).clone() });
-        self.runs.get_mut(&id)?.keep(run.clone());
+        self.runs.get_mut(&id)?.run = run.clone();
         Some(run)
     }
 
     fn end(&mut self, id: RunId, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
-        let ended = self.get(id)?.ended(ending, now).ok()?;
+        let ended = self.bring_near(id)?.ended(ending, now).ok()?;
         self.remove(id);
         Some(Arc::new(ended))
     }
 
     fn insert(&mut self, run: Arc<Run>, place: Place) {
         let (id, webhook) = (run.id, run.webhook_id);
-        self.runs.insert(id, Live::new(run, place));
+        self.runs.insert(id, Live { run, place });
         self.index(id, place);
         self.lanes.entry(webhook).or_default().moved(id, None, Some(place.part()));
+        self.refresh(webhook);
     }
 
     fn remove(&mut self, id: RunId) {
-        let Some(Live { webhook, place, .. }) = self.runs.remove(&id) else { return };
+        let Some(Live { run, place }) = self.runs.remove(&id) else { return };
         self.unindex(id, place);
-        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        lane.moved(id, Some(place.part()), None);
-        if lane.is_empty() {
-            self.lanes.remove(&webhook);
-        } else {
-            self.refill(webhook);
+        if let Some(lane) = self.lanes.get_mut(&run.webhook_id) {
+            lane.moved(id, Some(place.part()), None);
         }
+        self.refresh(run.webhook_id);
     }
 
     /// Replaces a run's record and moves it to another place.
     fn update(&mut self, run: Arc<Run>, place: Place) {
-        let (id, webhook) = (run.id, run.webhook_id);
+        let id = run.id;
         let Some(live) = self.runs.get_mut(&id) else { return };
-        live.keep(run);
-        let old = std::mem::replace(&mut live.place, place);
-        self.moved(id, webhook, old, place);
-        self.refill(webhook);
+        live.run = run;
+        self.place(id, place);
     }
 
     fn place(&mut self, id: RunId, place: Place) {
         let Some(live) = self.runs.get_mut(&id) else { return };
-        let (webhook, old) = (live.webhook, std::mem::replace(&mut live.place, place));
-        self.moved(id, webhook, old, place);
-    }
-
-    fn moved(&mut self, id: RunId, webhook: WebhookId, old: Place, new: Place) {
+        let (webhook, old) = (live.run.webhook_id, std::mem::replace(&mut live.place, place));
         self.unindex(id, old);
-        self.index(id, new);
-        if old.part() != new.part()
+        self.index(id, place);
+        if old.part() != place.part()
             && let Some(lane) = self.lanes.get_mut(&webhook)
         {
-            lane.moved(id, Some(old.part()), Some(new.part()));
-        }
-    }
-
-    /// Packs a queued run when there are many before it.
-    fn pack(&mut self, id: RunId) {
-        if self.queued > PACKED_BEHIND
-            && let Some(live) = self.runs.get_mut(&id)
-        {
-            live.pack(&self.packing);
+            lane.moved(id, Some(old.part()), Some(place.part()));
+            self.refresh(webhook);
         }
     }
 
     fn index(&mut self, id: RunId, place: Place) {
         self.queued += usize::from(place.is_queued());
         match place {
-            Place::Ready => drop(self.ready.insert(id)),
             Place::Delayed(due) => drop(self.delayed.insert((due, id))),
             Place::Running(end) => drop(self.leases.insert((end, id))),
-            Place::Parked | Place::Uncommitted => {}
+            Place::Ready | Place::Uncommitted => {}
         }
     }
 
     fn unindex(&mut self, id: RunId, place: Place) {
         self.queued -= usize::from(place.is_queued());
         match place {
-            Place::Ready => drop(self.ready.remove(&id)),
             Place::Delayed(due) => drop(self.delayed.remove(&(due, id))),
             Place::Running(end) => drop(self.leases.remove(&(end, id))),
-            Place::Parked | Place::Uncommitted => {}
+            Place::Ready | Place::Uncommitted => {}
         }
     }
 
-    /// Makes parked runs of a webhook claimable again, as many as its concurrency has room for.
-    fn refill(&mut self, webhook: WebhookId) {
-        let Some(lane) = self.lanes.get(&webhook) else { return };
-        for id in lane.unparkable() {
-            self.place(id, Place::Ready);
+    /// Notes which run of a webhook is next now, and forgets a webhook without live runs.
+    fn refresh(&mut self, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        let next = lane.next();
+        let shown = std::mem::replace(&mut lane.shown, next);
+        let is_empty = lane.is_empty();
+        if shown != next {
+            if let Some(id) = shown {
+                self.next.remove(&(id, webhook));
+            }
+            self.next.extend(next.map(|id| (id, webhook)));
         }
-    }
-
-    /// Drops the lane of a webhook without live runs.
-    fn tidy(&mut self, webhook: WebhookId) {
-        if self.lanes.get(&webhook).is_some_and(Lane::is_empty) {
+        if is_empty {
             self.lanes.remove(&webhook);
         }
+    }
+
+    /// Packs runs of a webhook that wait far behind others of it.
+    fn keep_far(&mut self, webhook: WebhookId) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        if !self.packing.packs() || !lane.has_grown(&self.depth) {
+            return;
+        }
+        for id in lane.take_far(&self.depth) {
+            let packed = self.runs.get(&id).and_then(|live| self.packing.pack(&live.run));
+            match packed.and_then(|packed| Some((self.runs.remove(&id)?.run, packed))) {
+                Some((run, packed)) => lane.far.push(&run, &packed, &self.depth),
+                None => lane.moved(id, None, Some(Part::Ready)),
+            }
+        }
+        if !lane.far.is_empty() {
+            self.deep.insert(webhook);
+        }
+    }
+
+    /// The run, which is not far from now on, nor are those that were packed together with it.
+    fn bring_near(&mut self, id: RunId) -> Option<Arc<Run>> {
+        if let Some(live) = self.runs.get(&id) {
+            return Some(live.run.clone());
+        }
+        let (lanes, packing) = (&mut self.lanes, &self.packing);
+        let taken = |webhook: &WebhookId| {
+            lanes.get_mut(webhook)?.far.take(id, packing).map(|(count, runs)| (*webhook, count, runs))
+        };
+        let (webhook, count, runs) = self.deep.iter().find_map(taken)?;
+        self.queued -= count - runs.len();
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            if lane.far.is_empty() {
+                self.deep.remove(&webhook);
+            }
+            for run in runs {
+                lane.moved(run.id, None, Some(Part::Ready));
+                self.runs.insert(run.id, Live { run, place: Place::Ready });
+            }
+        }
+        self.refresh(webhook);
+        self.runs.get(&id).map(|live| live.run.clone())
     }
 }
 

@@ -9,7 +9,7 @@ use webhook_core::store::StoreError;
 use crate::error::store_error;
 use crate::keys::{self, Span};
 use crate::read;
-use crate::record::{RUNS_VERSION, damaged, tail_count};
+use crate::record::{damaged, tail_count};
 use crate::run_record::{self, Belonging, decode_run};
 
 #[derive(Debug)]
@@ -41,12 +41,12 @@ impl Block {
         if !self.is_shared() {
             return Ok(vec![self.first]);
         }
-        self.records()?.into_iter().map(run_record::id_of).collect()
+        self.records()?.iter().map(|record| run_record::id_of(record)).collect()
     }
 
     /// Where all of them belong.
     pub(crate) fn belonging(&self, tree: &Tree) -> Result<Belonging, StoreError> {
-        if self.head[0] == RUNS_VERSION {
+        if run_record::holds_records(&self.head) {
             return run_record::first_belonging(&self.head).map(|(belonging, _)| belonging);
         }
         let run: Run = read::read(tree, &self.key, &self.head)?;
@@ -54,24 +54,24 @@ impl Block {
     }
 
     /// The records in it. A run that is alone in its value has none to share.
-    pub(crate) fn records(&self) -> Result<Vec<&[u8]>, StoreError> {
+    pub(crate) fn records(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         if self.is_shared() { run_record::records(&self.head) } else { Ok(Vec::new()) }
     }
 
     /// All runs in it, oldest first.
     pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Run>, StoreError> {
-        if self.head[0] != RUNS_VERSION {
+        if !run_record::holds_records(&self.head) {
             return Ok(vec![read::read(tree, &self.key, &self.head)?]);
         }
         if self.tails == 0 {
-            return self.records()?.into_iter().map(decode_run).collect();
+            return self.records()?.iter().map(|record| decode_run(record)).collect();
         }
         let whole = read::whole(tree, &self.key, &self.head)?;
-        run_record::records(&whole)?.into_iter().map(decode_run).collect()
+        run_record::records(&whole)?.iter().map(|record| decode_run(record)).collect()
     }
 
     fn is_shared(&self) -> bool {
-        self.head[0] == RUNS_VERSION && self.tails == 0
+        run_record::holds_records(&self.head) && self.tails == 0
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! A value holds, after the header that every record has, one or more runs, each after its length. Of a run, what
 //! every run has comes first, as bytes; what few have follows as JSON. Numbers are in LEB128, signed ones zigzag.
+//!
+//! A run whose webhook, state and workflow are those of the run before it in the value does not repeat them, and has
+//! of its id only the difference. In the first version of this form every run was whole, and every text a text.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use webhook_core::clock::{from_milliseconds, to_milliseconds};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::live::Packing;
@@ -15,7 +20,11 @@ use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError,
 use webhook_core::store::StoreError;
 
 use crate::keys::{state_byte, state_of_byte};
-use crate::record::{Encoded, HEADER_BYTES, RUNS_VERSION, damaged};
+use crate::record::{Encoded, FIRST_RUNS_VERSION, HEADER_BYTES, RUNS_VERSION, damaged};
+
+/// How a record stands in a value: whole, or without what the one before it says as well.
+const WHOLE: u8 = 0;
+const LIKE_THE_LAST: u8 = 1;
 
 /// What few runs have.
 #[derive(Default, Serialize, Deserialize)]
@@ -37,12 +46,12 @@ struct Rare {
 
 /// A value that holds this run alone.
 pub(crate) fn encode_run(run: &Run) -> Result<Encoded, StoreError> {
-    let mut value = new_value(256);
-    push_record(&mut value, &record(run)?);
-    Encoded::split(value)
+    let mut value = Value::new(256);
+    value.push(&record(run)?)?;
+    Encoded::split(value.bytes)
 }
 
-/// A run as one record, for a value or for memory.
+/// A run as one record.
 pub(crate) fn record(run: &Run) -> Result<Vec<u8>, StoreError> {
     let mut out = Out(Vec::with_capacity(224));
     out.0.extend(run.id.as_bytes());
@@ -50,6 +59,12 @@ pub(crate) fn record(run: &Run) -> Result<Vec<u8>, StoreError> {
     out.0.push(state_byte(run.state));
     out.text(run.workflow.kind.as_str());
     out.text(run.workflow.id.as_str());
+    put_details(&mut out, run)?;
+    Ok(out.0)
+}
+
+/// What a record holds besides its id, webhook, state and workflow.
+fn put_details(out: &mut Out, run: &Run) -> Result<(), StoreError> {
     let queued = to_milliseconds(run.queued_at);
     let since = |time: SystemTime| to_milliseconds(time).wrapping_sub(queued);
     out.signed(queued);
@@ -74,13 +89,9 @@ pub(crate) fn record(run: &Run) -> Result<Vec<u8>, StoreError> {
             out.0.extend(address.octets());
         }
     }
-    let texts = [
-        &caller.user_agent,
-        &caller.request_id,
-        &caller.token_hint,
-        &caller.content_type,
-        &caller.traceparent,
-    ];
+    out.optional(caller.user_agent.as_deref(), Out::text);
+    out.request_id(caller.request_id.as_deref());
+    let texts = [&caller.token_hint, &caller.content_type, &caller.traceparent];
     texts.into_iter().for_each(|text| out.optional(text.as_deref(), Out::text));
     let rare = rare(run);
     out.0.push(u8::from(rare.is_some()));
@@ -88,7 +99,7 @@ pub(crate) fn record(run: &Run) -> Result<Vec<u8>, StoreError> {
         serde_json::to_writer(&mut out.0, &rare)
             .map_err(|error| StoreError::unavailable_because("a record cannot be written as JSON", error))?;
     }
-    Ok(out.0)
+    Ok(())
 }
 
 fn rare(run: &Run) -> Option<Rare> {
@@ -114,32 +125,7 @@ pub(crate) fn decode_run(record: &[u8]) -> Result<Run, StoreError> {
     let (id, webhook_id) = (RunId::from_bytes(rest.array()?), WebhookId::from_bytes(rest.array()?));
     let state = state_of_byte(rest.byte()?).ok_or_else(|| damaged("a run is in no known state"))?;
     let workflow = rest.workflow()?;
-    let queued = rest.signed()?;
-    let at = |since: i64| from_milliseconds(queued.wrapping_add(since));
-    let finished_at = rest.optional(In::signed)?.map(at);
-    let started_at = rest.optional(In::signed)?.map(at);
-    let due_at = at(rest.signed()?);
-    let (attempt, max_attempts, interruptions) = (rest.small()?, rest.small()?, rest.small()?);
-    let fence = rest.number()?;
-    let summary = rest.optional(In::text)?;
-    let caller = rest.caller()?;
-    let rare: Rare = rest.optional(In::json)?.unwrap_or_default();
-    let queued_at = from_milliseconds(queued);
-    let mut run = Run::new(id, workflow, webhook_id, rare.parameters, max_attempts, caller, queued_at);
-    run.state = state;
-    run.attempt = attempt;
-    run.interruptions = interruptions;
-    run.fence = fence;
-    run.cancel_requested = rare.cancel_requested;
-    run.retried_from = rare.retried_from;
-    run.started_at = started_at;
-    run.finished_at = finished_at;
-    run.due_at = due_at;
-    run.progress = rare.progress;
-    run.summary = summary;
-    run.artifacts = rare.artifacts;
-    run.error = rare.error;
-    Ok(run)
+    rest.details(id, webhook_id, workflow, state)
 }
 
 /// What a record says at its beginning, which decides where it belongs.
@@ -166,9 +152,13 @@ pub(crate) fn first_belonging(value: &[u8]) -> Result<(Belonging, u64), StoreErr
     belonging(first_record(value)?)
 }
 
+/// The first record in a value is whole, so that what it begins with can be read alone.
 fn first_record(value: &[u8]) -> Result<&[u8], StoreError> {
     let mut rest = In(value.get(HEADER_BYTES..).unwrap_or_default());
     rest.number()?;
+    if value.first() != Some(&FIRST_RUNS_VERSION) && rest.byte()? != WHOLE {
+        return Err(damaged("the first run in a value is not whole"));
+    }
     Ok(rest.0)
 }
 
@@ -177,34 +167,108 @@ pub(crate) fn id_of(record: &[u8]) -> Result<RunId, StoreError> {
     In(record).array().map(RunId::from_bytes)
 }
 
-/// The beginning of a value that holds runs.
-pub(crate) fn new_value(bytes: usize) -> Vec<u8> {
-    let mut value = Vec::with_capacity(bytes);
-    value.extend([RUNS_VERSION, 0, 0]);
-    value
+/// What records of successive runs mostly have in common: webhook, state and workflow. Answers what follows it too.
+fn heading(record: &[u8]) -> Result<(&[u8], &[u8]), StoreError> {
+    let heading = record.get(16..).unwrap_or_default();
+    let mut rest = In(heading);
+    rest.take(17)?;
+    rest.text_slice()?;
+    rest.text_slice()?;
+    Ok(heading.split_at(heading.len() - rest.0.len()))
 }
 
-/// Adds a run's record to a value.
-pub(crate) fn push_record(value: &mut Vec<u8>, record: &[u8]) {
-    let mut out = Out(std::mem::take(value));
-    out.number(record.len() as u64);
-    out.0.extend_from_slice(record);
-    *value = out.0;
+/// Whether a value holds runs in this form.
+pub(crate) fn holds_records(value: &[u8]) -> bool {
+    value.first().is_some_and(|version| *version >= FIRST_RUNS_VERSION)
+}
+
+/// A value that holds runs, while it is put together.
+pub(crate) struct Value {
+    bytes: Vec<u8>,
+    /// The id of the last run in it, and where its heading is.
+    last: Option<(u128, Range<usize>)>,
+}
+
+impl Value {
+    /// One without runs, with room for so many bytes.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.extend([RUNS_VERSION, 0, 0]);
+        Self { bytes, last: None }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Adds a run's record.
+    pub(crate) fn push(&mut self, record: &[u8]) -> Result<(), StoreError> {
+        let id = u128::from_be_bytes(*id_of(record)?.as_bytes());
+        let (heading, details) = heading(record)?;
+        let mut out = Out(std::mem::take(&mut self.bytes));
+        let like_last = self.last.take().filter(|(last, at)| id > *last && out.0[at.clone()] == *heading);
+        let at = match like_last {
+            Some((last, at)) => {
+                let mut difference = Out(Vec::with_capacity(19));
+                difference.wide(id - last);
+                out.number((1 + difference.0.len() + details.len()) as u64);
+                out.0.push(LIKE_THE_LAST);
+                out.0.extend(difference.0);
+                out.0.extend_from_slice(details);
+                at
+            }
+            None => {
+                out.number(1 + record.len() as u64);
+                out.0.push(WHOLE);
+                let start = out.0.len() + 16;
+                out.0.extend_from_slice(record);
+                start..start + heading.len()
+            }
+        };
+        self.bytes = out.0;
+        self.last = Some((id, at));
+        Ok(())
+    }
 }
 
 /// The records in a value, which is whole.
-pub(crate) fn records(value: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
-    let (mut rest, mut records) = (In(value.get(HEADER_BYTES..).unwrap_or_default()), Vec::new());
+pub(crate) fn records(value: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    let is_first_version = value.first() == Some(&FIRST_RUNS_VERSION);
+    let (mut rest, mut records) = (In(value.get(HEADER_BYTES..).unwrap_or_default()), Vec::<Vec<u8>>::new());
     while !rest.0.is_empty() {
         let length = rest.number()?;
-        records.push(rest.take(length)?);
+        let mut stored = In(rest.take(length)?);
+        let form = if is_first_version { WHOLE } else { stored.byte()? };
+        records.push(match (form, records.last()) {
+            (WHOLE, _) => stored.0.to_vec(),
+            (LIKE_THE_LAST, Some(last)) => like(last, stored)?,
+            _ => return Err(damaged("a run in a value is in no known form")),
+        });
     }
     Ok(records)
 }
 
-/// A run in memory, in as few bytes as in a record.
+/// The record that was stored without what the last one says as well.
+fn like(last: &[u8], mut stored: In<'_>) -> Result<Vec<u8>, StoreError> {
+    let before = u128::from_be_bytes(*id_of(last)?.as_bytes());
+    let id = before.wrapping_add(stored.wide()?);
+    let (heading, _) = heading(last)?;
+    Ok([&id.to_be_bytes()[..], heading, stored.0].concat())
+}
+
+/// A queued run in memory, in as few bytes as in a record.
 pub(crate) fn packing() -> Packing {
-    Packing::new(|run| record(run).ok().map(Vec::into_boxed_slice), |record| decode_run(record).ok())
+    let pack = |run: &Run| {
+        let mut out = Out(Vec::with_capacity(128));
+        put_details(&mut out, run).is_ok().then_some(out.0)
+    };
+    Packing::new(pack, |id, webhook, workflow, packed| {
+        In(packed).details(id, webhook, workflow.clone(), RunState::Queued).ok()
+    })
 }
 
 struct Out(Vec<u8>);
@@ -216,6 +280,25 @@ impl Out {
             number >>= 7;
         }
         self.0.push(number as u8);
+    }
+
+    fn wide(&mut self, mut number: u128) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    /// The ids that requests are given here are UUIDs, which take half as much as bytes.
+    fn request_id(&mut self, id: Option<&str>) {
+        match id.and_then(|id| Some((id, Uuid::try_parse(id).ok()?))) {
+            Some((id, uuid)) if is_text_of(&uuid, id) => {
+                self.0.push(2);
+                self.0.extend(uuid.as_bytes());
+            }
+            _ => self.optional(id, Self::text),
+        }
     }
 
     fn signed(&mut self, number: i64) {
@@ -267,6 +350,26 @@ impl<'a> In<'a> {
         Err(damaged("a number in a record is too long"))
     }
 
+    fn wide(&mut self) -> Result<u128, StoreError> {
+        let mut number = 0;
+        for shift in (0..128).step_by(7) {
+            let byte = self.byte()?;
+            number |= u128::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(damaged("a number in a record is too long"))
+    }
+
+    fn request_id(&mut self) -> Result<Option<String>, StoreError> {
+        if self.0.first() == Some(&2) {
+            self.byte()?;
+            return Ok(Some(Uuid::from_bytes(self.array()?).as_hyphenated().to_string()));
+        }
+        self.optional(Self::text)
+    }
+
     fn small(&mut self) -> Result<u32, StoreError> {
         u32::try_from(self.number()?).map_err(|_| damaged("a number in a record is too large"))
     }
@@ -303,6 +406,42 @@ impl<'a> In<'a> {
             .map_err(|error| StoreError::corrupt("a record is not the JSON it should be", error))
     }
 
+    /// What a record holds besides these.
+    fn details(
+        mut self,
+        id: RunId,
+        webhook_id: WebhookId,
+        workflow: WorkflowKey,
+        state: RunState,
+    ) -> Result<Run, StoreError> {
+        let queued = self.signed()?;
+        let at = |since: i64| from_milliseconds(queued.wrapping_add(since));
+        let finished_at = self.optional(In::signed)?.map(at);
+        let started_at = self.optional(In::signed)?.map(at);
+        let due_at = at(self.signed()?);
+        let (attempt, max_attempts, interruptions) = (self.small()?, self.small()?, self.small()?);
+        let fence = self.number()?;
+        let summary = self.optional(In::text)?;
+        let caller = self.caller()?;
+        let rare: Rare = self.optional(In::json)?.unwrap_or_default();
+        let queued_at = from_milliseconds(queued);
+        let mut run = Run::new(id, workflow, webhook_id, rare.parameters, max_attempts, caller, queued_at);
+        run.state = state;
+        run.attempt = attempt;
+        run.interruptions = interruptions;
+        run.fence = fence;
+        run.cancel_requested = rare.cancel_requested;
+        run.retried_from = rare.retried_from;
+        run.started_at = started_at;
+        run.finished_at = finished_at;
+        run.due_at = due_at;
+        run.progress = rare.progress;
+        run.summary = summary;
+        run.artifacts = rare.artifacts;
+        run.error = rare.error;
+        Ok(run)
+    }
+
     fn workflow(&mut self) -> Result<WorkflowKey, StoreError> {
         let (kind, id) = (self.text_slice()?, self.text_slice()?);
         let corrupt = |error| StoreError::corrupt("a run's workflow has no valid name", error);
@@ -319,12 +458,17 @@ impl<'a> In<'a> {
             _ => return Err(damaged("a caller's address is of no known kind")),
         };
         caller.user_agent = self.optional(Self::text)?;
-        caller.request_id = self.optional(Self::text)?;
+        caller.request_id = self.request_id()?;
         caller.token_hint = self.optional(Self::text)?;
         caller.content_type = self.optional(Self::text)?;
         caller.traceparent = self.optional(Self::text)?;
         Ok(caller)
     }
+}
+
+/// Whether this is the lower-case hyphenated form, which is what a UUID is read back as.
+fn is_text_of(uuid: &Uuid, text: &str) -> bool {
+    text == uuid.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())
 }
 
 fn ends_too_early() -> StoreError {
@@ -402,12 +546,41 @@ mod tests {
 
     #[test]
     fn several_runs_in_one_value_are_told_apart() {
-        let runs = [plain(), full(), plain()];
-        let mut value = new_value(0);
-        runs.iter().for_each(|run| push_record(&mut value, &record(run).unwrap()));
-        let read: Vec<Run> =
-            records(&value).unwrap().into_iter().map(|record| decode_run(record).unwrap()).collect();
-        assert_eq!(read, runs);
+        let (first, mut second, mut older) = (plain(), plain(), plain());
+        (second.webhook_id, older.webhook_id) = (first.webhook_id, first.webhook_id);
+        older.id = RunId::from_bytes([0; 16]);
+        let runs = [first, second, older, full(), plain()];
+        let mut value = Value::new(0);
+        runs.iter().for_each(|run| value.push(&record(run).unwrap()).unwrap());
+        let mut first_version = vec![FIRST_RUNS_VERSION, 0, 0];
+        for run in &runs {
+            let mut out = Out(first_version);
+            let record = record(run).unwrap();
+            out.number(record.len() as u64);
+            out.0.extend(record);
+            first_version = out.0;
+        }
+        assert!(value.len() + 30 < first_version.len(), "{} {}", value.len(), first_version.len());
+        for value in [value.into_bytes(), first_version] {
+            let decoded = |record: &Vec<u8>| decode_run(record).unwrap();
+            let read: Vec<Run> = records(&value).unwrap().iter().map(decoded).collect();
+            assert_eq!(read, runs);
+            assert_eq!(first_belonging(&value).unwrap().0.webhook, runs[0].webhook_id);
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_read_as_it_was_written_whatever_its_form() {
+        let uuid = "0b8c9a4e-6c1f-4f0e-9d2b-1a2b3c4d5e6f";
+        let forms = ["ci-17".to_owned(), uuid.to_owned(), uuid.to_uppercase(), uuid.replace('-', "")];
+        for id in forms.into_iter().map(Some).chain([None, Some(String::new())]) {
+            let mut caller = Caller::default();
+            caller.request_id = id.clone();
+            let mut run = plain();
+            run.caller = Arc::new(caller);
+            let record = record(&run).unwrap();
+            assert_eq!(decode_run(&record).unwrap().caller.request_id, id);
+        }
     }
 
     #[test]
@@ -417,8 +590,10 @@ mod tests {
             let error = decode_run(&whole[..length]);
             assert!(matches!(error, Err(StoreError::Corrupt { .. })), "{length}: {error:?}");
         }
-        let mut value = new_value(0);
-        push_record(&mut value, &whole);
+        let mut value = Value::new(0);
+        value.push(&whole).unwrap();
+        value.push(&record(&full()).unwrap()).unwrap();
+        let value = value.into_bytes();
         assert!(matches!(records(&value[..value.len() - 1]), Err(StoreError::Corrupt { .. })));
     }
 }

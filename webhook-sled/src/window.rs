@@ -9,8 +9,8 @@ use webhook_core::store::StoreError;
 
 use crate::block::{self, Block};
 use crate::keys::{self, ENDED, LIVE, Span};
-use crate::record::{VALUE_BYTES, encode_number, tail_count};
-use crate::run_record::{self, Belonging, belonging, first_belonging, new_value, push_record};
+use crate::record::{encode_number, tail_count};
+use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
 
 /// How much is changed in sled before it is synced.
 ///
@@ -18,6 +18,10 @@ use crate::run_record::{self, Belonging, belonging, first_belonging, new_value, 
 /// the disk has confirmed. Changes that fill less than one part between two syncs cannot overwrite anything that was
 /// moved to a place not yet synced; sled's pages amplify what is written by some four.
 pub(crate) const WINDOW: usize = 96 * 1024;
+
+/// How large a value is that several runs share. sled keeps pages of up to 16 values in memory, one of each of 256
+/// parts of its cache at least, so that larger values would make the least of its cache a large one.
+const SHARED_BYTES: usize = 2_000;
 
 /// One record put or removed. The key of a run is `l` or `r` and its id; where it is placed follows from that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +160,7 @@ impl Moves {
             Some(value) if tail_count(&value)? > 0 => self.alone.push((id, value)),
             Some(value) => {
                 for record in run_record::records(&value)? {
-                    self.coming.insert(id, record.to_vec());
+                    self.coming.insert(id, record);
                 }
             }
             None => {}
@@ -178,7 +182,7 @@ impl Moves {
             put(kind, id, value, Some(&belonging), end, placed);
         }
         for ((_, belonging), runs) in self.grouped(kind)? {
-            put_together(kind, belonging.as_ref(), &runs, placed);
+            put_together(kind, belonging.as_ref(), &runs, placed)?;
         }
         Ok(())
     }
@@ -198,9 +202,9 @@ impl Moves {
         }
         placed.write(block.key.clone(), None);
         for record in block.records()? {
-            let id = run_record::id_of(record)?;
+            let id = run_record::id_of(&record)?;
             if !gone.contains(&id) {
-                self.coming.entry(id).or_insert_with(|| record.to_vec());
+                self.coming.entry(id).or_insert(record);
             }
         }
         Ok(())
@@ -230,20 +234,26 @@ struct Coming {
 }
 
 /// Puts runs, oldest first, into as few values as they fit into.
-fn put_together(kind: u8, belonging: Option<&Belonging>, mut runs: &[Coming], placed: &mut Placed) {
+fn put_together(
+    kind: u8,
+    belonging: Option<&Belonging>,
+    mut runs: &[Coming],
+    placed: &mut Placed,
+) -> Result<(), StoreError> {
     while let Some(first) = runs.first() {
-        let (mut value, mut end, mut count) = (new_value(VALUE_BYTES), first.end, 0);
+        let (mut value, mut end, mut count) = (Value::new(SHARED_BYTES), first.end, 0);
         for run in runs {
-            if count > 0 && value.len() + run.record.len() + 2 > VALUE_BYTES {
+            if count > 0 && value.len() + run.record.len() > SHARED_BYTES {
                 break;
             }
-            push_record(&mut value, &run.record);
+            value.push(&run.record)?;
             end = end.min(run.end);
             count += 1;
         }
-        put(kind, first.id, value.into(), belonging, end, placed);
+        put(kind, first.id, value.into_bytes().into(), belonging, end, placed);
         runs = &runs[count..];
     }
+    Ok(())
 }
 
 fn put(kind: u8, first: RunId, value: IVec, belonging: Option<&Belonging>, end: u64, placed: &mut Placed) {

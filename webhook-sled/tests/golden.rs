@@ -32,6 +32,11 @@ async fn the_folder_of_format_two_opens_with_everything_in_it() {
     opens_with_everything_in_it("v2").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_folder_of_format_three_opens_with_everything_in_it() {
+    opens_with_everything_in_it("v3").await;
+}
+
 async fn opens_with_everything_in_it(version: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("copy");
@@ -97,7 +102,7 @@ fn forever(webhook: &webhook_core::webhook::Webhook, key: &str) -> webhook_core:
 #[ignore = "writes the folder that the test above reads"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn write_the_golden_folder() {
-    let path = golden("v2");
+    let path = golden("v3");
     assert!(!path.exists(), "a golden folder is never written again");
     let store = open(&path);
     let plain = webhook(&store).await;

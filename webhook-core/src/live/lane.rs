@@ -1,7 +1,9 @@
-//! One webhook's live runs: its concurrency and what happens on overlap.
+//! One webhook's live runs: its concurrency, what happens on overlap, and which run is next.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
+use super::far::{Depth, Far};
 use crate::id::RunId;
 use crate::webhook::OnOverlap;
 
@@ -11,18 +13,24 @@ pub(super) struct Lane {
     bound: Option<u32>,
     closed: bool,
     running: BTreeSet<RunId>,
-    queued: BTreeSet<RunId>,
-    /// Those of `queued` that wait for the bound.
-    parked: BTreeSet<RunId>,
+    /// Queued, and not to be claimed yet.
+    waiting: BTreeSet<RunId>,
+    /// Queued, and to be claimed when there is room.
+    ready: BTreeSet<RunId>,
+    /// Those that are ready as well, behind many others.
+    pub(super) far: Far,
+    /// How many were ready when it was last looked which of them are far.
+    looked_at: usize,
+    /// The next run as it is known outside.
+    pub(super) shown: Option<RunId>,
 }
 
 /// Where in its lane a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Running,
-    Queued,
-    /// Queued, and waiting for the bound.
-    Parked,
+    Waiting,
+    Ready,
 }
 
 /// What a new run does to the ones before it.
@@ -41,77 +49,109 @@ impl Lane {
         self.bound = bound;
     }
 
-    pub(super) fn may_start(&self) -> bool {
-        self.room().is_none_or(|room| room > 0)
-    }
-
     /// How many more may run; `None` without a bound.
     fn room(&self) -> Option<usize> {
         self.bound.map(|bound| (bound as usize).saturating_sub(self.running.len()))
     }
 
+    /// The run that is to be claimed next, if there is room for it.
+    pub(super) fn next(&self) -> Option<RunId> {
+        let near = self.ready.first().copied();
+        let next = near.into_iter().chain(self.far.first()).min();
+        next.filter(|_| self.room().is_none_or(|room| room > 0))
+    }
+
     /// What a new run does to these, where `asked` tells which running ones are about to stop anyway.
     pub(super) fn plan(&self, on_overlap: OnOverlap, asked: impl Fn(&RunId) -> bool) -> Plan {
         let Some(bound) = self.bound.map(|bound| bound as usize) else { return Plan::default() };
-        let staying: Vec<RunId> = self.running.iter().copied().filter(|id| !asked(id)).collect();
-        let overlaps = self.running.len() + self.queued.len() >= bound;
         match on_overlap {
             OnOverlap::Queue => Plan::default(),
-            OnOverlap::Skip => Plan { skip: overlaps, ..Plan::default() },
+            OnOverlap::Skip => {
+                let skip = self.running.len() + self.queued_count() >= bound;
+                Plan { skip, ..Plan::default() }
+            }
             OnOverlap::Replace => {
+                let staying: Vec<RunId> = self.running.iter().copied().filter(|id| !asked(id)).collect();
                 // The queued ones have not begun, so they are the first to go; then the oldest that run.
-                let excess = (staying.len() + self.queued.len() + 1).saturating_sub(bound);
-                let supersede: Vec<RunId> = self.queued.iter().copied().take(excess).collect();
+                let excess = (staying.len() + self.queued_count() + 1).saturating_sub(bound);
+                let supersede: Vec<RunId> = self.queued().into_iter().take(excess).collect();
                 let stop = staying.into_iter().take(excess - supersede.len()).collect();
                 Plan { skip: false, supersede, stop }
             }
             OnOverlap::Coalesce => {
                 let room = self.room().unwrap_or(usize::MAX);
-                let waiting = self.queued.len().saturating_sub(room);
-                let supersede = self.queued.iter().copied().skip(room).take(waiting).collect();
-                let begins_at_once = self.queued.len() < room;
-                if begins_at_once { Plan::default() } else { Plan { supersede, ..Plan::default() } }
+                let begins_at_once = self.queued_count() < room;
+                let supersede =
+                    if begins_at_once { Vec::new() } else { self.queued().into_iter().skip(room).collect() };
+                Plan { supersede, ..Plan::default() }
             }
         }
     }
 
     /// A run comes, goes, or is in another part from now on.
     pub(super) fn moved(&mut self, id: RunId, old: Option<Part>, new: Option<Part>) {
-        let is_queued = |part| matches!(part, Some(Part::Queued | Part::Parked));
-        follow(&mut self.queued, id, is_queued(old), is_queued(new));
-        follow(&mut self.parked, id, old == Some(Part::Parked), new == Some(Part::Parked));
-        follow(&mut self.running, id, old == Some(Part::Running), new == Some(Part::Running));
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.part(old).remove(&id);
+        }
+        if let Some(new) = new {
+            self.part(new).insert(id);
+        }
     }
 
-    /// The oldest parked runs, as many as there is room for.
-    pub(super) fn unparkable(&self) -> Vec<RunId> {
-        self.parked.iter().copied().take(self.room().unwrap_or(usize::MAX)).collect()
+    fn part(&mut self, part: Part) -> &mut BTreeSet<RunId> {
+        match part {
+            Part::Running => &mut self.running,
+            Part::Waiting => &mut self.waiting,
+            Part::Ready => &mut self.ready,
+        }
+    }
+
+    /// Whether it is time to look which ready runs are far.
+    pub(super) fn has_grown(&self, depth: &Depth) -> bool {
+        let near = if self.far.is_empty() { depth.near } else { 0 };
+        self.ready.len() >= (self.looked_at + depth.step).max(near + depth.newest + 1)
+    }
+
+    /// The ready runs that are far from now on.
+    pub(super) fn take_far(&mut self, depth: &Depth) -> Vec<RunId> {
+        let mut far: Vec<RunId> = match self.far.last() {
+            Some(last) => self.ready.range((Bound::Excluded(last), Bound::Unbounded)).copied().collect(),
+            None => self.ready.iter().skip(depth.near).copied().collect(),
+        };
+        far.truncate(far.len().saturating_sub(depth.newest));
+        for id in &far {
+            self.ready.remove(id);
+        }
+        self.looked_at = self.ready.len();
+        far
     }
 
     /// Marks the webhook as deleted and answers its queued runs.
     pub(super) fn close(&mut self) -> Vec<RunId> {
         self.closed = true;
-        self.queued.iter().copied().collect()
+        self.queued()
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
+    /// All queued runs, oldest first.
+    fn queued(&self) -> Vec<RunId> {
+        let near = self.waiting.iter().chain(&self.ready).copied();
+        let mut queued: Vec<RunId> = near.chain(self.far.ids()).collect();
+        queued.sort_unstable();
+        queued
+    }
+
     pub(super) fn queued_count(&self) -> usize {
-        self.queued.len()
+        self.waiting.len() + self.ready.len() + self.far.count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.queued.is_empty()
-    }
-}
-
-/// Has a set hold a run or not, as it should now.
-fn follow(set: &mut BTreeSet<RunId>, id: RunId, was_in: bool, is_in: bool) {
-    match (was_in, is_in) {
-        (true, false) => drop(set.remove(&id)),
-        (false, true) => drop(set.insert(id)),
-        _ => {}
+        self.running.is_empty() && self.queued_count() == 0
     }
 }

@@ -88,7 +88,7 @@ async fn no_webhook_runs_more_than_its_concurrency_allows() {
 }
 
 #[tokio::test]
-async fn cancelling_a_queued_run_lets_a_parked_one_move_up() {
+async fn cancelling_a_queued_run_lets_the_one_behind_it_move_up() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
     let webhook = webhook();
     let ids: Vec<RunId> =
@@ -254,10 +254,13 @@ proptest! {
     /// Whatever happens in whatever order: the bound holds, every admitted run ends exactly once, and when all
     /// is drained nothing is left behind.
     #[test]
-    fn every_run_ends_once_and_the_bound_holds(steps in proptest::collection::vec(step(), 1..120)) {
+    fn every_run_ends_once_and_the_bound_holds(
+        steps in proptest::collection::vec(step(), 1..120),
+        is_packed: bool,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _guard = runtime.enter();
-        let mut live = LiveRuns::new();
+        let mut live = if is_packed { packed(SHALLOW) } else { LiveRuns::new() };
         let mut instant = Instant::now();
         let webhooks = [webhook(), webhook(), webhook()];
         let rules = [OnOverlap::Queue, OnOverlap::Skip, OnOverlap::Replace, OnOverlap::Coalesce];
@@ -303,27 +306,89 @@ proptest! {
             }
         }
         prop_assert_eq!((live.queued(), live.running()), (0, 0));
-        prop_assert!(live.lanes.is_empty() && live.ready.is_empty() && live.delayed.is_empty());
+        prop_assert!(live.lanes.is_empty() && live.next.is_empty() && live.delayed.is_empty());
         prop_assert_eq!(ended.len(), admitted.len());
     }
 }
 
+/// Packs as JSON, and runs of few others are far already.
+fn packed(depth: Depth) -> LiveRuns {
+    let packing = Packing::new(
+        |run| serde_json::to_vec(run).ok(),
+        |id, webhook, workflow, packed| {
+            let run: Run = serde_json::from_slice(packed).ok()?;
+            assert_eq!((run.id, run.webhook_id, &run.workflow), (id, webhook, workflow));
+            Some(run)
+        },
+    );
+    LiveRuns { depth, ..LiveRuns::packed(packing) }
+}
+
+const SHALLOW: Depth = Depth { near: 2, newest: 1, step: 1, piece: 3 };
+
+fn is_far(live: &LiveRuns, run: &Run) -> bool {
+    !live.runs.contains_key(&run.id)
+}
+
 #[tokio::test]
 async fn runs_that_wait_behind_many_are_packed_and_claimed_as_they_were() {
-    let pack = |run: &Run| serde_json::to_vec(run).ok().map(Vec::into_boxed_slice);
-    let mut live = LiveRuns::packed(Packing::new(pack, |packed| serde_json::from_slice(packed).ok()));
-    let (webhook, instant) = (webhook(), Instant::now());
+    for max in [None, Some(1)] {
+        let (mut live, webhook, instant) = (packed(SHALLOW), webhook(), Instant::now());
+        let mut admitted: Vec<_> =
+            (0..20).map(|_| admit(&mut live, webhook, max, OnOverlap::Queue).run).collect();
+        let far: Vec<bool> = admitted.iter().map(|run| is_far(&live, run)).collect();
+        assert_eq!(far, [&[false; 2][..], &[true; 17], &[false]].concat());
+        assert!(admitted.iter().all(|run| live.get(run.id).as_ref() == Some(run)));
+
+        let cancelled = admitted.remove(7);
+        assert!(live.cancel(cancelled.id, CancelReason::Requested, NOW).is_some());
+        assert_eq!((live.get(cancelled.id), live.queued()), (None, 19));
+        let mut claimed = Vec::new();
+        while let Some(run) = claim(&mut live, 1, instant).pop() {
+            // What comes meanwhile is newer.
+            if claimed.len() < 20 {
+                admitted.push(admit(&mut live, webhook, max, OnOverlap::Queue).run);
+            }
+            settle(&mut live, &run, success(), instant).unwrap();
+            claimed.push(run);
+        }
+        let ids = |runs: &[Arc<Run>]| runs.iter().map(|run| run.id).collect::<Vec<_>>();
+        assert_eq!(ids(&claimed), ids(&admitted));
+        assert!(claimed.iter().zip(&admitted).all(|(claimed, run)| claimed.parameters == run.parameters));
+        assert!(
+            live.runs.is_empty() && live.lanes.is_empty() && live.deep.is_empty() && live.next.is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn packed_runs_are_listed_newest_first_and_in_no_state_but_queued() {
+    let (mut live, first, second) = (packed(SHALLOW), webhook(), webhook());
+    let admitted: Vec<_> = (0..40)
+        .map(|index| if index % 2 == 0 { first } else { second })
+        .map(|webhook| admit(&mut live, webhook, None, OnOverlap::Queue).run)
+        .collect();
+    let newest: Vec<_> = admitted.iter().rev().cloned().collect();
+    for limit in [0, 1, 2, 7, 40, 99] {
+        assert_eq!(live.list(&RunQuery::default(), limit), newest[..limit.min(40)]);
+    }
+    let before = RunQuery::default().before(Some(newest[4].id));
+    assert_eq!(live.list(&before, 10), newest[5..15]);
+    let of_second = RunQuery::default().of_webhook(Some(second)).in_state(Some(RunState::Queued));
+    let expected: Vec<_> = newest.iter().filter(|run| run.webhook_id == second).cloned().collect();
+    assert_eq!(live.list(&of_second, 99), expected);
+    let running = RunQuery::default().in_state(Some(RunState::Running));
+    let other = RunQuery::default().of_workflow(Some("report/b".parse().unwrap()));
+    assert!(live.list(&running, 99).is_empty() && live.list(&other, 99).is_empty());
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_deleted_takes_its_packed_runs_along() {
+    let (mut live, webhook) = (packed(SHALLOW), webhook());
     let admitted: Vec<_> =
-        (0..PACKED_BEHIND + 2).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run).collect();
-    let [.., cancelled, last] = &admitted[..] else { panic!("there are more than two") };
-    assert!(!Arc::ptr_eq(&live.get(last.id).unwrap(), last), "it is not kept as it was handed in");
-    assert_eq!(live.get(last.id).unwrap(), *last);
-    let of_webhook = RunQuery::default().of_webhook(Some(webhook)).in_state(Some(RunState::Queued));
-    assert_eq!(live.list(&of_webhook, 1), std::slice::from_ref(last));
-    assert!(live.list(&RunQuery::default().in_state(Some(RunState::Running)), 1).is_empty());
-    assert!(live.cancel(cancelled.id, CancelReason::Requested, NOW).is_some());
-    let claimed = claim(&mut live, admitted.len(), instant);
-    assert_eq!(claimed.last().unwrap().id, last.id);
-    assert_eq!(claimed.last().unwrap().parameters, last.parameters);
-    assert_eq!((claimed.len(), live.queued()), (admitted.len() - 1, 0));
+        (0..20).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
+    let ended = live.close_webhook(webhook, NOW);
+    assert_eq!(ended.iter().map(|run| run.id).collect::<Vec<_>>(), admitted);
+    assert!(ended.iter().all(|run| run.state == RunState::Cancelled));
+    assert_eq!((live.queued(), live.list(&RunQuery::default(), 99).len()), (0, 0));
 }
