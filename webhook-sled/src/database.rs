@@ -75,7 +75,7 @@ impl Folder {
         Ok(database)
     }
 
-    /// The journal, which the flusher writes.
+    /// The journal, which the writer writes.
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         lock(&self.journal)
     }

@@ -1,127 +1,63 @@
-//! The thread that writes the journal, makes it durable, and answers those who wait for that.
+//! Writes the journal, makes it durable, and answers those who wait for that.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
-use std::{io, mem};
+use std::mem;
+use std::sync::Arc;
 
 use metrics::{Histogram, describe_histogram, histogram};
 
 use crate::commit::{Group, Level};
 use crate::database::Folder;
-use crate::error::panic_text;
 use crate::journal::Journal;
 use crate::options::Durability;
-use crate::shared::{Failure, Shared, lock};
+use crate::shared::{Failure, Shared};
 
-/// Hands groups to the thread. What comes while one is made durable becomes one group, and is next.
+/// Gathers groups. What comes while one is made durable is the next.
+///
+/// The thread that decides is also the one that waits for the disk: with a thread for each, callers would be shared out
+/// between the group that is written and the one that is decided, for twice as many syncs and changes of threads.
 pub(crate) struct Flusher {
-    desk: Arc<Desk>,
-    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    folder: Arc<Folder>,
+    meters: CommitMeters,
+    group: Group,
 }
 
 /// How many bytes of groups may wait.
 const MOST_WAITING: usize = 1 << 20;
 
-#[derive(Default)]
-struct Desk {
-    state: Mutex<DeskState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct DeskState {
-    group: Option<Group>,
-    busy: bool,
-    closed: bool,
-}
-
 impl Flusher {
-    pub(crate) fn start(shared: Arc<Shared>, folder: Arc<Folder>) -> io::Result<Self> {
-        let desk = Arc::new(Desk::default());
-        let worker = desk.clone();
-        let meters = CommitMeters::new();
-        let thread = Builder::new()
-            .name("webhook-sled-flusher".to_owned())
-            .spawn(move || worker.work(&shared, &folder, &meters))?;
-        Ok(Self { desk, thread: Some(thread) })
+    pub(crate) fn new(shared: Arc<Shared>, folder: Arc<Folder>) -> Self {
+        Self { shared, folder, meters: CommitMeters::new(), group: Group::default() }
     }
 
-    /// Hands over a group. One that nobody waits for goes along with the next.
-    pub(crate) fn submit(&self, group: Group) {
-        let full = |state: &mut DeskState| {
-            state
-                .group
-                .as_ref()
-                .is_some_and(|waiting| waiting.frames.len() > MOST_WAITING && waiting.is_urgent())
-        };
-        let state = lock(&self.desk.state);
-        let mut state = self.desk.changed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
-        let is_urgent = group.is_urgent();
-        match &mut state.group {
-            Some(waiting) => waiting.extend(group),
-            none => *none = Some(group),
-        }
-        if is_urgent && !state.busy {
-            self.desk.changed.notify_all();
+    /// Takes a group, which goes along with the next flush.
+    pub(crate) fn add(&mut self, group: Group) {
+        self.group.extend(group);
+        if self.group.frames.len() > MOST_WAITING {
+            self.flush();
         }
     }
 
     /// Whether everything that somebody waits for is durable.
     pub(crate) fn is_idle(&self) -> bool {
-        lock(&self.desk.state).is_idle()
+        !self.group.is_urgent()
     }
 
-    /// Waits until everything that somebody waits for is durable.
-    pub(crate) fn wait_idle(&self) {
-        let state = lock(&self.desk.state);
-        drop(self.desk.changed.wait_while(state, |state| !state.is_idle()));
+    /// Makes durable what somebody waits for, and answers.
+    pub(crate) fn flush(&mut self) {
+        if self.group.is_urgent() {
+            finish(&self.shared, &self.folder, &self.meters, mem::take(&mut self.group));
+        }
     }
 
     /// Forgets what nobody waits for.
-    pub(crate) fn forget(&self) {
-        lock(&self.desk.state).group = None;
-    }
-}
-
-impl DeskState {
-    fn is_idle(&self) -> bool {
-        !self.busy && !self.group.as_ref().is_some_and(Group::is_urgent)
-    }
-}
-
-impl Drop for Flusher {
-    fn drop(&mut self) {
-        lock(&self.desk.state).closed = true;
-        self.desk.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // It catches panics, so there is nothing to learn from how it ended.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Desk {
-    fn work(&self, shared: &Shared, folder: &Folder, meters: &CommitMeters) {
-        while let Some(group) = self.next() {
-            let finish = AssertUnwindSafe(|| finish(shared, folder, meters, group));
-            if let Err(panic) = catch_unwind(finish) {
-                let reason = format!("the flusher panicked: {}", panic_text(&*panic));
-                shared.condition.fail(Failure { reason, is_full: false });
-            }
-            lock(&self.state).busy = false;
-            self.changed.notify_all();
-        }
+    pub(crate) fn forget(&mut self) {
+        self.group = Group::default();
     }
 
-    fn next(&self) -> Option<Group> {
-        let idle =
-            |state: &mut DeskState| !state.group.as_ref().is_some_and(Group::is_urgent) && !state.closed;
-        let state = lock(&self.state);
-        let mut state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        let group = state.group.take_if(|group| group.is_urgent());
-        state.busy = group.is_some();
-        group
+    /// Refuses those who wait for what was gathered.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        fail(&self.shared, mem::take(&mut self.group), failure);
     }
 }
 
@@ -175,7 +111,7 @@ fn finish(shared: &Shared, folder: &Folder, meters: &CommitMeters, mut group: Gr
 }
 
 /// Refuses those who wait, and forgets the runs that were to be admitted.
-pub(crate) fn fail(shared: &Shared, group: Group, failure: Failure) {
+fn fail(shared: &Shared, group: Group, failure: Failure) {
     let failure = shared.condition.fail(failure);
     // The writer looks now and then whether there is room again.
     shared.queue.nudge();

@@ -22,14 +22,13 @@
 //! # How it works
 //!
 //! Webhooks and the runs that have not ended are in memory as well as on disk, so looking up a token and claiming
-//! a run read nothing. One thread decides every change, in the order of arrival. A second one appends what was
-//! decided to a journal, syncs it, and only then answers all who wait; while it does so, the next group gathers, so
-//! many callers share one sync. A third one takes the journal's content to sled, many changes at once, and what was
-//! queued and has ended meanwhile only in its last form. When the store is opened, sled gets what only the
-//! journal has.
+//! a run read nothing. One thread decides every change, in the order of arrival, appends what it decided to a journal,
+//! syncs it, and only then answers all who wait; while it does so, the next group gathers, so many callers share one
+//! sync. A second one takes the journal's content to sled, many changes at once, and what was queued and has ended
+//! meanwhile only in its last form. When the store is opened, sled gets what only the journal has.
 //!
-//! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share one. No value
-//! is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 20 values) to a file of its
+//! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share values of some
+//! 2 KB. No value is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 20 values) to a file of its
 //! own that it never syncs; larger records are split. sled is synced through a descriptor of its own (sled 0.34 does
 //! not do that by itself on Linux), before more than some 100 KB were written to it, because it reuses parts of its log
 //! without knowing what the disk has confirmed.

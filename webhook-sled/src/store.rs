@@ -81,7 +81,7 @@ impl SledStore {
         let disk: Box<dyn Disk> = Box::new(FileDisk::open(&folder.sled()).map_err(&io)?);
         let disk = wrap.into_iter().fold(disk, |disk, wrap| wrap(disk));
         let (folder, shared) = (Arc::new(folder), Arc::new(Shared::new(database, disk.into(), options)));
-        let flusher = Flusher::start(shared.clone(), folder.clone()).map_err(&io)?;
+        let flusher = Flusher::new(shared.clone(), folder.clone());
         let applier = Applier::start(shared.clone()).map_err(&io)?;
         let writer = Writer::new(shared.clone(), folder, flusher, applier, restored, number);
         shared.condition.check().map_err(|error| OpenError::from_store(path, error))?;

@@ -20,7 +20,7 @@ use crate::backlog::Applier;
 use crate::commit::{Change, Level};
 use crate::database::Folder;
 use crate::error::panic_text;
-use crate::flusher::{self, Flusher};
+use crate::flusher::Flusher;
 use crate::journal;
 use crate::operation::Operation;
 use crate::restore::{Restored, restore};
@@ -95,8 +95,8 @@ impl Writer {
             let work = AssertUnwindSafe(|| self.perform(&mut operations));
             if let Err(panic) = catch_unwind(work) {
                 let reason = format!("the writer panicked: {}", panic_text(&*panic));
-                let failure = Failure { reason, is_full: false };
-                flusher::fail(&shared, mem::take(&mut self.change).group, failure);
+                self.flusher.add(mem::take(&mut self.change).group);
+                self.flusher.fail(Failure { reason, is_full: false });
             }
         }
         self.close();
@@ -123,6 +123,7 @@ impl Writer {
             }
         }
         self.commit();
+        self.flusher.flush();
     }
 
     fn decide(&mut self, operation: Operation) {
@@ -148,7 +149,7 @@ impl Writer {
         }
     }
 
-    /// Writes what was gathered as one batch and has it made durable.
+    /// Makes one batch of what was gathered. It is made durable with the next flush.
     fn commit(&mut self) {
         let mut change = mem::take(&mut self.change);
         if !change.writes.is_empty() {
@@ -166,7 +167,7 @@ impl Writer {
             self.unflushed = false;
         }
         if change.group.is_urgent() || !change.group.frames.is_empty() {
-            self.flusher.submit(change.group);
+            self.flusher.add(change.group);
         }
     }
 
@@ -203,7 +204,7 @@ impl Writer {
             self.change.group.level = Level::Synced;
         }
         self.commit();
-        self.flusher.wait_idle();
+        self.flusher.flush();
     }
 
     /// Opens the database anew when the disk was full and has room again.
@@ -212,7 +213,6 @@ impl Writer {
         if !is_full || self.shared.check_space().is_err() {
             return;
         }
-        self.flusher.wait_idle();
         self.flusher.forget();
         self.shared.backlog.stop();
         match self.reopen() {
@@ -241,7 +241,7 @@ impl Writer {
             self.change.group.level = Level::Flushed;
             self.commit();
         }
-        self.flusher.wait_idle();
+        self.flusher.flush();
         let in_order = self.shared.condition.failure().is_none()
             && self.shared.backlog.wait_durable(self.number).is_ok();
         drop(self.applier);

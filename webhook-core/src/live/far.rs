@@ -105,7 +105,8 @@ impl Far {
         let fits = |piece: &Piece| piece.count < depth.piece && piece.workflow == run.workflow;
         if !self.pieces.back().is_some_and(fits) {
             if let Some(full) = self.pieces.back_mut() {
-                full.bytes.shrink_to_fit();
+                // Shrinking in place would leave to some allocators what was too much.
+                full.bytes = full.bytes.as_slice().to_vec();
             }
             self.pieces.push_back(Piece {
                 webhook: run.webhook_id,
