@@ -188,6 +188,10 @@ pub struct Delivery {
     /// When it is tried next; `None` once it is delivered or given up.
     #[serde(with = "milliseconds::option")]
     pub next_at: Option<SystemTime>,
+    /// Since when it is to go out: since its run ended, or since it was sent again. Records of earlier versions do not
+    /// say so.
+    #[serde(default, with = "milliseconds::option", skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<SystemTime>,
 }
 
 impl Delivery {
@@ -211,26 +215,42 @@ impl Delivery {
             attempts: 0,
             last_error: None,
             next_at: Some(now),
+            asked_at: Some(now),
         }
     }
 
-    /// This delivery after one more try.
+    /// This delivery after one more try, or after it was dropped without one.
     #[must_use]
     pub fn after(&self, outcome: &DeliveryOutcome) -> Self {
+        let is_tried = !matches!(outcome, DeliveryOutcome::Dropped { .. });
         let (state, last_error, next_at) = match outcome {
             DeliveryOutcome::Delivered => (DeliveryState::Delivered, None, None),
             DeliveryOutcome::Retry { error, at, .. } => {
                 (DeliveryState::Pending, Some(error.clone()), Some(*at))
             }
-            DeliveryOutcome::GivenUp { error } => (DeliveryState::GivenUp, Some(error.clone()), None),
+            DeliveryOutcome::GivenUp { error } | DeliveryOutcome::Dropped { error } => {
+                (DeliveryState::GivenUp, Some(error.clone()), None)
+            }
         };
-        Self { state, last_error, next_at, attempts: self.attempts + 1, ..self.clone() }
+        Self { state, last_error, next_at, attempts: self.attempts + u32::from(is_tried), ..self.clone() }
     }
 
     /// This delivery due again at once, as people asked.
     #[must_use]
     pub fn resent(&self, now: SystemTime) -> Self {
-        Self { state: DeliveryState::Pending, next_at: Some(now), attempts: 0, ..self.clone() }
+        Self {
+            state: DeliveryState::Pending,
+            next_at: Some(now),
+            asked_at: Some(now),
+            attempts: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it has been to go out for this long.
+    #[must_use]
+    pub fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
+        self.asked_at.is_some_and(|asked| now.duration_since(asked).is_ok_and(|passed| passed > age))
     }
 }
 
@@ -247,7 +267,7 @@ pub enum DeliveryState {
     GivenUp,
 }
 
-/// How one try of a delivery went.
+/// How one try of a delivery went, or why there was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryOutcome {
@@ -265,6 +285,11 @@ pub enum DeliveryOutcome {
     /// It is not tried again.
     GivenUp {
         /// What went wrong.
+        error: String,
+    },
+    /// It is given up without this try: there was no room for it, or it had waited too long.
+    Dropped {
+        /// Why.
         error: String,
     },
 }

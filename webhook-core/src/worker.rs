@@ -55,6 +55,9 @@ pub struct WorkerOptions {
     /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days. While nobody
     /// can be reached through its channel, a delivery waits without using up tries.
     pub delivery_retries: RetryPolicy,
+    /// After how long a delivery is given up that has not gone out since its run ended, or since it was sent again;
+    /// after a longer standstill of the whole process it is tried once more. 3 days by default.
+    pub delivery_expiry: Duration,
     /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,
     /// How many deliveries may be pending, about: one more is recorded as given up when its run ends, and can be
@@ -75,6 +78,7 @@ impl Default for WorkerOptions {
             delivery_retries: RetryPolicy::new(55)
                 .with_base(Duration::from_secs(10))
                 .with_cap(Duration::from_secs(3_600)),
+            delivery_expiry: Duration::from_secs(3 * 86_400),
             delivery_slots: 16,
             outbox_limit: 100_000,
             prune_every: Duration::from_secs(60),
@@ -122,6 +126,13 @@ impl WorkerOptions {
     #[must_use]
     pub fn with_delivery_retries(mut self, policy: RetryPolicy) -> Self {
         self.delivery_retries = policy;
+        self
+    }
+
+    /// Sets after how long a delivery is given up.
+    #[must_use]
+    pub fn with_delivery_expiry(mut self, expiry: Duration) -> Self {
+        self.delivery_expiry = expiry;
         self
     }
 

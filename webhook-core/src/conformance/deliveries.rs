@@ -81,20 +81,27 @@ pub async fn a_failed_try_is_repeated_after_its_pause(store: Arc<dyn Store>) {
 /// A delivery that went out or was given up is done: it is not claimed, and a late outcome changes nothing.
 pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let deliveries = delivering(&*store, &webhook, 2).await;
+    let deliveries = delivering(&*store, &webhook, 3).await;
     claim_deliveries(&*store, 10, SHORT).await;
     let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
+    let dropped = DeliveryOutcome::Dropped { error: "too late".to_owned() };
     let unknown = DeliveryId::generate(now());
     let outcomes = vec![
         (deliveries[0].id, DeliveryOutcome::Delivered),
         (unknown, DeliveryOutcome::Delivered),
         (deliveries[1].id, given_up.clone()),
+        (deliveries[2].id, dropped.clone()),
     ];
     store.settle_deliveries(outcomes).await.must("settle deliveries");
-    let expected = vec![deliveries[0].after(&DeliveryOutcome::Delivered), deliveries[1].after(&given_up)];
+    let expected = vec![
+        deliveries[0].after(&DeliveryOutcome::Delivered),
+        deliveries[1].after(&given_up),
+        deliveries[2].after(&dropped),
+    ];
     let listed = || async { store.list_deliveries(deliveries[0].run).await.must("list deliveries") };
     assert_eq!(listed().await, expected);
-    assert_eq!(expected[1].state, DeliveryState::GivenUp);
+    assert_eq!((expected[1].state, expected[1].attempts), (DeliveryState::GivenUp, 1));
+    assert_eq!((expected[2].state, expected[2].attempts), (DeliveryState::GivenUp, 0));
 
     let late = DeliveryOutcome::Retry { error: "late".to_owned(), delay: Duration::ZERO, at: now() };
     let outcomes = deliveries.iter().map(|delivery| (delivery.id, late.clone())).collect();
@@ -109,8 +116,8 @@ pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
 pub async fn a_delivery_given_up_from_the_start_is_kept_and_can_be_resent(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
-    let given_up = DeliveryOutcome::GivenUp { error: "no room".to_owned() };
-    let told = delivery(run.id, "a@example.com").after(&given_up);
+    let dropped = DeliveryOutcome::Dropped { error: "no room".to_owned() };
+    let told = delivery(run.id, "a@example.com").after(&dropped);
     applied(settle(&*store, &run, success_with(vec![told.clone()])).await);
     assert_eq!(of(&*store, &told).await, told);
     assert_eq!(store.health().await.must("tell its health").pending_deliveries, 0);

@@ -19,12 +19,16 @@ pub(crate) struct Meters {
     delivered: Counter,
     delivery_retried: Counter,
     delivery_given_up: Counter,
+    delivery_dropped: Counter,
 }
 
 impl Meters {
     pub(crate) fn new() -> Self {
         describe_counter!("webhook_attempts_total", "Attempts that are over, by how they ended");
-        describe_counter!("webhook_deliveries_total", "Tries of notifications, by how they ended");
+        describe_counter!(
+            "webhook_deliveries_total",
+            "Tries of notifications, by how they ended, and those dropped without one"
+        );
         describe_histogram!(
             "webhook_run_duration_seconds",
             "How long runs took from their first attempt to their end"
@@ -42,6 +46,7 @@ impl Meters {
             delivered: deliveries("delivered"),
             delivery_retried: deliveries("retried"),
             delivery_given_up: deliveries("given_up"),
+            delivery_dropped: deliveries("dropped"),
         }
     }
 
@@ -66,12 +71,13 @@ impl Meters {
         self.run_duration.record(finished.duration_since(started).unwrap_or_default());
     }
 
-    /// One try of a delivery is over.
+    /// One try of a delivery is over, or was left out.
     pub(crate) fn delivery(&self, outcome: &DeliveryOutcome) {
         let counter = match outcome {
             DeliveryOutcome::Delivered => &self.delivered,
             DeliveryOutcome::Retry { .. } => &self.delivery_retried,
             DeliveryOutcome::GivenUp { .. } => &self.delivery_given_up,
+            DeliveryOutcome::Dropped { .. } => &self.delivery_dropped,
         };
         counter.increment(1);
     }

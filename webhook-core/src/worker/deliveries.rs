@@ -13,6 +13,7 @@ use super::lanes::{Lanes, Try};
 use super::outage::{Admitted, Held, Reached};
 use super::{Phase, Shared};
 use crate::error::chain;
+use crate::id::DeliveryId;
 use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
 use crate::run::shortened;
 use crate::store::Work;
@@ -29,6 +30,8 @@ const LEASE: Duration = Duration::from_secs(120);
 const HOLD: Duration = Duration::from_secs(50);
 /// How long to wait after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Why a delivery is given up that was not tried.
+const EXPIRED: &str = "it waited too long for a channel that could not be used; send it again once it can";
 /// The longest error that is kept, in bytes.
 const ERROR_BYTES: usize = 1_024;
 
@@ -63,10 +66,13 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
                 due.extend(claimed.into_iter().map(|delivery| (claimed_at, delivery)));
                 let more = std::iter::repeat_with(|| slots.clone().try_acquire_owned().ok());
                 let mut permits = std::iter::once(Some(first)).chain(more);
+                let mut expired = Vec::new();
                 for (claimed_at, delivery) in due {
                     let Some(begun) = Try::begin(&lanes, &delivery) else {
                         // What may not begin now comes back when its lease is over, or sooner when its channel does.
-                        if Lanes::lets_through(&lanes, delivery.channel) == Admitted::None {
+                        if is_expired(&shared, &delivery) {
+                            expired.push(delivery.id);
+                        } else if Lanes::lets_through(&lanes, delivery.channel) == Admitted::None {
                             held.put(claimed_at, delivery);
                         }
                         continue;
@@ -76,6 +82,9 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
                         let delivering = deliver_one(&shared, delivery);
                         giving_way(delivering, begun, permit).await;
                     });
+                }
+                if !expired.is_empty() {
+                    drop_expired(&shared, expired).await;
                 }
                 continue;
             }
@@ -125,6 +134,27 @@ pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) -> Reached 
     reached
 }
 
+fn is_expired(shared: &Shared, delivery: &Delivery) -> bool {
+    delivery.is_older_than(shared.options.delivery_expiry, shared.webhooks.inner.now())
+}
+
+/// Gives up deliveries that have waited too long behind others.
+async fn drop_expired(shared: &Shared, expired: Vec<DeliveryId>) {
+    let inner = &shared.webhooks.inner;
+    tracing::warn!(count = expired.len(), "deliveries that waited too long are given up");
+    let dropped = |id| {
+        let outcome = DeliveryOutcome::Dropped { error: EXPIRED.to_owned() };
+        inner.meters.delivery(&outcome);
+        (id, outcome)
+    };
+    if let Err(error) = inner.store.settle_deliveries(expired.into_iter().map(dropped).collect()).await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "expired deliveries are not recorded as such"
+        );
+    }
+}
+
 /// Gives a notifier a bounded time, and turns its panic into an error.
 pub(crate) async fn guarded(
     delivering: impl Future<Output = Result<(), DeliverError>>,
@@ -168,7 +198,7 @@ fn judge(shared: &Shared, delivery: &Delivery, tried: Result<(), DeliverError>) 
     };
     let error = shortened(chain(&error), ERROR_BYTES);
     match after {
-        Some(after) if policy.allows_another(attempt) => {
+        Some(after) if policy.allows_another(attempt) && !is_expired(shared, delivery) => {
             let delay = policy.delay(attempt, rand::random()).max(after.min(LONGEST_PAUSE));
             let now = shared.webhooks.inner.now();
             DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }

@@ -97,3 +97,82 @@ impl Held {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::id::{DeliveryId, RunId};
+    use crate::webhook::EventKind;
+
+    fn delivery(channel: Channel) -> Delivery {
+        let now = SystemTime::now();
+        Delivery::new(DeliveryId::generate(now), RunId::generate(now), channel, "a", EventKind::Failure, now)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_try_at_a_time_finds_out_after_pauses_that_double_up_to_a_bound() {
+        let mut outage = Outage::default();
+        let mut pauses: Vec<u128> = Vec::new();
+        outage.goes_on(false, Instant::now());
+        for _ in 0..8 {
+            let next = outage.next_try().unwrap();
+            assert_eq!(outage.admits(next - Duration::from_millis(1)), Admitted::None);
+            assert_eq!(outage.admits(next), Admitted::One);
+            pauses.push((next - Instant::now()).as_millis());
+            tokio::time::sleep_until(next).await;
+            outage.probe();
+            assert_eq!((outage.admits(next), outage.next_try()), (Admitted::None, None), "one at a time");
+            outage.goes_on(true, Instant::now());
+        }
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_that_had_begun_before_do_not_make_the_pause_longer() {
+        let mut outage = Outage::default();
+        outage.goes_on(false, Instant::now());
+        let next = outage.next_try();
+        for _ in 0..16 {
+            outage.goes_on(false, Instant::now());
+        }
+        assert_eq!(outage.next_try(), next);
+        tokio::time::sleep_until(next.unwrap()).await;
+        outage.probe();
+        outage.goes_on(false, Instant::now());
+        assert_eq!(outage.next_try(), None, "the probe is still under way");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_are_taken_as_their_channel_admits() {
+        let mut held = Held::default();
+        let longest = Duration::from_secs(50);
+        for _ in 0..3 {
+            held.put(Instant::now(), delivery(Channel::Email));
+            held.put(Instant::now(), delivery(Channel::Slack));
+        }
+        assert!(held.taken(9, longest, |_| Admitted::None).is_empty());
+        let slack_is_out = |channel| if channel == Channel::Slack { Admitted::One } else { Admitted::None };
+        let one = held.taken(9, longest, slack_is_out);
+        assert_eq!(one.iter().map(|(_, delivery)| delivery.channel).collect::<Vec<_>>(), [Channel::Slack]);
+        assert_eq!(held.taken(4, longest, |_| Admitted::All).len(), 4, "as many as there are slots");
+        assert_eq!(held.taken(9, longest, |_| Admitted::All).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_is_bounded_in_number_and_time() {
+        let mut held = Held::default();
+        let longest = Duration::from_secs(50);
+        for _ in 0..HELD + 5 {
+            held.put(Instant::now(), delivery(Channel::Email));
+        }
+        tokio::time::sleep(longest / 2).await;
+        held.put(Instant::now(), delivery(Channel::Slack));
+        assert_eq!(held.0[&Channel::Email].len(), HELD);
+        tokio::time::sleep(longest / 2).await;
+        let left = held.taken(9, longest, |_| Admitted::All);
+        assert_eq!(left.len(), 1, "the lease of the others is nearly over");
+        assert_eq!(left[0].1.channel, Channel::Slack);
+    }
+}

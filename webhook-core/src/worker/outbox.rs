@@ -67,9 +67,10 @@ impl OutboxBound {
         if given_up > 0 {
             tracing::warn!(limit = self.limit, given_up, "the outbox is full; deliveries are given up");
         }
-        let full = DeliveryOutcome::GivenUp { error: FULL.to_owned() };
-        let untried = |delivery: &Delivery| Delivery { attempts: 0, ..delivery.after(&full) };
-        let bounded = |(index, delivery)| if index < room { delivery } else { untried(&delivery) };
+        let full = DeliveryOutcome::Dropped { error: FULL.to_owned() };
+        let bounded = |(index, delivery): (usize, Delivery)| {
+            if index < room { delivery } else { delivery.after(&full) }
+        };
         deliveries.into_iter().enumerate().map(bounded).collect()
     }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use webhook_core::Webhooks;
+use webhook_core::clock::TestClock;
 use webhook_core::notifier::{DeliverError, DeliveryState, Notification, Notifier};
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::RunState;
@@ -208,6 +209,44 @@ async fn an_hour_without_the_mail_server_costs_few_tries_and_its_end_is_noticed_
         }
     }
     assert_eq!(late, 0, "all that was never tried has gone out {:?} after the end", back.elapsed());
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_dropped_can_be_sent_again() {
+    const RUNS: usize = 300;
+    let mail = Mail::new([]);
+    mail.is_down.store(true, Ordering::SeqCst);
+    let settings = json!({"notifications": {"email": {"recipients": ["a@example.com"], "on": ["success"]}}});
+    let builder = Webhooks::builder().notifier(mail.clone()).clock(TestClock::default());
+    let house = House::of(builder, settings).await;
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let workers = house.webhooks.start_workers(options().with_delivery_expiry(minutes(30)));
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        let run = house.trigger("").await;
+        house.end(run.id).await;
+        runs.push(run.id);
+    }
+    tokio::time::sleep(minutes(28)).await;
+    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
+    // Those that were tried wait for their own pause.
+    tokio::time::sleep(minutes(2 + 60 + 3)).await;
+    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, 0);
+    let mut untried = Vec::new();
+    for run in runs {
+        let delivery = house.webhooks.manage().deliveries(run).await.unwrap().remove(0);
+        assert_eq!(delivery.state, DeliveryState::GivenUp);
+        if delivery.last_error.as_ref().unwrap().contains("waited too long") {
+            untried.push(delivery);
+        }
+    }
+    let again = untried.iter().find(|delivery| delivery.attempts == 0).expect("some were never tried");
+    mail.is_down.store(false, Ordering::SeqCst);
+    house.webhooks.manage().resend(again.id).await.unwrap();
+    tokio::time::sleep(minutes(1)).await;
+    let sent = house.webhooks.manage().deliveries(again.run).await.unwrap().remove(0);
+    assert_eq!((sent.state, sent.attempts), (DeliveryState::Delivered, 1));
     workers.shutdown(Duration::from_secs(1)).await;
 }
 
