@@ -55,8 +55,8 @@ pub struct WorkerOptions {
     /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days. While nobody
     /// can be reached through its channel, a delivery waits without using up tries.
     pub delivery_retries: RetryPolicy,
-    /// After how long a delivery is given up that has not gone out since its run ended, or since it was sent again;
-    /// after a longer standstill of the whole process it is tried once more. 3 days by default.
+    /// How long after its run ended, or after it was sent again, a delivery is given up: when it waits behind an outage
+    /// then, or when a try fails. 3 days by default.
     pub delivery_expiry: Duration,
     /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,

@@ -70,8 +70,44 @@ impl Block {
         run_record::records(&whole)?.iter().map(|record| decode_run(record)).collect()
     }
 
+    /// All runs in it, to be read when they are needed.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry<'_>>, StoreError> {
+        if !self.is_shared() {
+            return Ok(vec![Entry { id: self.first, content: Content::Alone(self) }]);
+        }
+        let entry = |record: Vec<u8>| {
+            let id = run_record::id_of(&record)?;
+            Ok(Entry { id, content: Content::Record(record) })
+        };
+        self.records()?.into_iter().map(entry).collect()
+    }
+
     fn is_shared(&self) -> bool {
         run_record::holds_records(&self.head) && self.tails == 0
+    }
+}
+
+/// A run in a value, by its id.
+pub(crate) struct Entry<'a> {
+    id: RunId,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Record(Vec<u8>),
+    Alone(&'a Block),
+}
+
+impl Entry<'_> {
+    pub(crate) fn id(&self) -> RunId {
+        self.id
+    }
+
+    pub(crate) fn run(&self, tree: &Tree) -> Result<Option<Run>, StoreError> {
+        match &self.content {
+            Content::Record(record) => decode_run(record).map(Some),
+            Content::Alone(block) => Ok(block.runs(tree)?.pop()),
+        }
     }
 }
 

@@ -51,16 +51,20 @@ pub(crate) fn list_ended(tree: &Tree, query: &RunQuery, limit: usize) -> Result<
     let mut found = Vec::new();
     while found.len() < limit {
         let Some(blocks) = newest.next_span(tree)? else { break };
-        let mut runs = Vec::new();
-        for block in blocks {
-            runs.extend(block.runs(tree)?);
+        let mut of_span = Vec::new();
+        for block in &blocks {
+            of_span.extend(block.entries()?);
         }
-        let is_older = |run: &Run| query.before.is_none_or(|before| run.id < before);
-        runs.retain(|run| is_older(run) && query.matches(run));
-        runs.sort_unstable_by_key(|run| Reverse(run.id));
-        found.extend(runs.into_iter().map(Arc::new));
+        of_span.retain(|entry| query.before.is_none_or(|before| entry.id() < before));
+        of_span.sort_unstable_by_key(|entry| Reverse(entry.id()));
+        // There may be thousands, of which a page needs few.
+        for entry in of_span {
+            if found.len() == limit {
+                break;
+            }
+            found.extend(entry.run(tree)?.filter(|run| query.matches(run)).map(Arc::new));
+        }
     }
-    found.truncate(limit);
     Ok(found)
 }
 
