@@ -124,6 +124,16 @@ async fn mails_of_a_thousand_runs_arrive_although_the_process_was_killed_while_t
         }
     }));
     calls.await;
+    // All runs have ended, so what is to arrive is in the outbox alone.
+    for (gauge, expected) in [("runs_queued", 0), ("runs_executing", 0), ("deliveries_pending", RUNS)] {
+        let name = format!("webhook_{gauge} ");
+        let reached = async {
+            while server.metric(&name).await != Some(expected as f64) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reached).await.expect(gauge);
+    }
     server.kill();
 
     let mail = MailServer::start(&python, port, &[]);

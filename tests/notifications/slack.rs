@@ -1,14 +1,21 @@
 //! Messages in Slack, and what becomes of them when Slack does not take them.
 
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection};
 use serde_json::{Value, json};
+use tracing_subscriber::filter::LevelFilter;
 use webhook_core::Webhooks;
 use webhook_core::memory::Step;
 use webhook_core::notifier::DeliveryState;
 use webhook_notify::slack::SlackNotifier;
 
 use crate::house::{CANARY, House};
+use crate::outage::free_port;
 use crate::slack_server::{Answer, SlackServer};
 
 const TOKEN: &str = "xoxb-canary-88";
@@ -108,18 +115,93 @@ async fn a_test_message_reaches_the_channel() {
     assert!(message["text"].as_str().unwrap().starts_with("Test: Sales"), "{message}");
 }
 
-#[tokio::test]
-async fn an_incoming_webhook_takes_messages_too_and_its_url_is_said_nowhere() {
-    let server = SlackServer::start([Answer::Broken]).await;
-    let url = format!("http://{}/services/canary-url", server.address);
-    let notifier = SlackNotifier::with_incoming_webhook(&url).unwrap();
+async fn house_behind(url: &str) -> House {
+    let notifier = SlackNotifier::with_incoming_webhook(url).unwrap();
     assert!(!format!("{notifier:?}").contains("canary-url"));
     let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
-    let house = House::new(Webhooks::builder().notifier(notifier), settings).await;
+    House::new(Webhooks::builder().notifier(notifier), settings).await
+}
+
+#[tokio::test]
+async fn an_incoming_webhook_takes_messages_too() {
+    let server = SlackServer::start([Answer::Broken]).await;
+    let house = house_behind(&format!("http://{}/services/canary-url", server.address)).await;
     let run = house.start(json!({})).await;
     let delivery = house.settled(run).await.remove(0);
     assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 2));
     let call = server.calls(2).await.remove(1);
     assert_eq!((call.path.as_str(), call.authorization), ("/services/canary-url", None));
     assert_eq!(call.message["channel"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer).finish();
+    // Of this thread, on which all of this test happens.
+    let logging = tracing::subscriber::set_default(subscriber);
+    let redirect = Answer::Redirect("https://elsewhere.example/services/canary-url".to_owned());
+    let answers = [
+        Answer::Said(404, "no_service: canary-url"),
+        Answer::Said(500, "POST /services/canary-url failed"),
+        redirect,
+    ];
+    let server = SlackServer::start(answers).await;
+    let mut errors = Vec::new();
+    for address in [server.address.to_string(), format!("127.0.0.1:{}", free_port())] {
+        let house = house_behind(&format!("http://{address}/services/canary-url")).await;
+        for _ in 0..3 {
+            let run = house.start(json!({})).await;
+            let tried = house.deliveries_when(run, |delivery| delivery.last_error.is_some()).await;
+            errors.extend(tried.into_iter().filter_map(|delivery| delivery.last_error));
+        }
+        house.workers.shutdown(Duration::from_secs(1)).await;
+    }
+    drop(logging);
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("TRACE") && log.contains("hyper"), "the client's own log is there");
+    assert!(errors[0].contains("404") && errors[0].contains("no_service: ***"), "{errors:?}");
+    assert!(!log.contains("canary-url"), "{:?}", log.lines().find(|line| line.contains("canary-url")));
+    assert!(!errors.concat().contains("canary-url"), "{errors:?}");
+}
+
+/// A TLS server with a certificate of its own making, which notes what it is told once the connection is secure.
+fn untrusted_server() -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config =
+        Arc::new(config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, told) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let noted = told.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut connection = ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::Stream::new(&mut connection, &mut stream);
+            let mut said = [0; 4_096];
+            if let Ok(length) = std::io::Read::read(&mut stream, &mut said) {
+                noted.lock().unwrap().extend_from_slice(&said[..length]);
+            }
+        }
+    });
+    (port, told)
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_prove_to_be_slack_is_told_nothing() {
+    let (port, told) = untrusted_server();
+    let notifier = SlackNotifier::with_token(TOKEN).unwrap();
+    let notifier = notifier.with_api(&format!("https://localhost:{port}/api")).unwrap();
+    let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
+    let house = House::new(Webhooks::builder().notifier(notifier), settings).await;
+    let run = house.start(json!({})).await;
+    let delivery = house.deliveries_when(run, |delivery| delivery.attempts > 1).await.remove(0);
+    assert_eq!(delivery.state, DeliveryState::Pending);
+    let error = delivery.last_error.unwrap();
+    assert!(error.contains("certificate") && !error.contains(TOKEN), "{error}");
+    assert!(told.lock().unwrap().is_empty(), "{:?}", String::from_utf8_lossy(&told.lock().unwrap()));
 }

@@ -16,6 +16,7 @@ pub(crate) enum Answer {
     Error(&'static str),
     RateLimited(u64),
     Redirect(String),
+    Said(u16, &'static str),
     Broken,
     Slow(Duration),
 }
@@ -94,6 +95,7 @@ async fn answered(answer: Option<Answer>) -> Response<String> {
         Some(Answer::Redirect(to)) => {
             Response::builder().status(307).header("location", to).body(String::new()).unwrap()
         }
+        Some(Answer::Said(status, text)) => Response::builder().status(status).body(text.to_owned()).unwrap(),
         Some(Answer::Broken) => Response::builder().status(500).body("<html>".to_owned()).unwrap(),
         Some(Answer::Slow(pause)) => {
             tokio::time::sleep(pause).await;

@@ -98,6 +98,13 @@ impl Server {
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
     }
 
+    /// The value of a metric by how its line begins, if there is such a line.
+    pub(crate) async fn metric(&self, start: &str) -> Option<f64> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port());
+        let text = self.send(self.client.get(url)).await.text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix(start)?.trim().parse().ok())
+    }
+
     /// Makes a webhook for a workflow and answers its URL.
     pub(crate) async fn webhook_of(&self, kind: &str, id: &str) -> String {
         let body = serde_json::json!({"workflow": {"kind": kind, "id": id}});

@@ -100,7 +100,9 @@ impl SlackNotifier {
     /// [`SlackOptionsError::Url`], [`SlackOptionsError::Certificates`].
     pub fn with_incoming_webhook(url: &str) -> Result<Self, SlackOptionsError> {
         let checked = checked_url(url)?;
-        let secrets = Secrets::new([checked.path().to_owned(), checked.to_string()]);
+        // The last part of the path is what nobody may know, and may come back alone.
+        let last = checked.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+        let secrets = Secrets::new([last.to_owned(), checked.path().to_owned(), checked.to_string()]);
         Self::new(Target::IncomingWebhook { url: uri(&checked)? }, secrets)
     }
 
