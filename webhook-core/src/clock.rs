@@ -1,6 +1,6 @@
 //! Where the time of day comes from, and how it is written.
 //!
-//! The wall clock stamps records and nothing else. Whatever waits or expires (leases, pauses, time-outs) is
+//! The wall clock stamps records, and tells their age in days. Whatever waits or expires (leases, pauses, time-outs) is
 //! measured with [`tokio::time::Instant`], which a jump of the wall clock does not touch and which a test can pause.
 
 use std::fmt::Debug;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
@@ -162,6 +162,11 @@ macro_rules! uuid_id {
                 Self(Uuid::from_bytes(bytes))
             }
 
+            /// About when it was made: ids that are made while the clock goes back keep the time from before.
+            pub fn made_at(&self) -> SystemTime {
+                UNIX_EPOCH + Duration::from_millis((self.0.as_u128() >> 80) as u64)
+            }
+
             /// The sixteen bytes in big-endian order, which sort as the ids do.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -282,8 +287,6 @@ fn compose(milliseconds: u64, tail: u128) -> Uuid {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -318,6 +321,9 @@ mod tests {
         assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
         assert_eq!(text.parse::<RunId>().unwrap(), id);
         assert_eq!(RunId::from_bytes(*id.as_bytes()), id);
+        let now = SystemTime::now() + Duration::from_secs(86_400);
+        let since = now.duration_since(RunId::generate(now).made_at()).unwrap();
+        assert!(since < Duration::from_millis(1), "{since:?}");
         assert!(text.to_uppercase().parse::<RunId>().is_err());
         assert!(text.replace('-', "").parse::<RunId>().is_err());
     }

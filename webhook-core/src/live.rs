@@ -228,10 +228,10 @@ impl LiveRuns {
             self.place(id, Place::Ready);
         }
         while outcome.claimed.len() < request.limit {
-            let Some((id, _)) = self.next.first().copied() else { break };
+            let Some((id, webhook)) = self.next.first().copied() else { break };
             let fence = self.last_fence + 1;
             let claimed = |run: Arc<Run>| run.claimed(fence, request.interruption_bound, request.now).ok();
-            match self.bring_near(id).and_then(claimed) {
+            match self.bring_near(id, webhook).and_then(claimed) {
                 Some(run) => {
                     self.last_fence = fence;
                     let run = Arc::new(run);
@@ -369,7 +369,7 @@ impl LiveRuns {
     }
 
     fn end(&mut self, id: RunId, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
-        let ended = self.bring_near(id)?.ended(ending, now).ok()?;
+        let ended = self.get(id)?.ended(ending, now).ok()?;
         self.remove(id);
         Some(Arc::new(ended))
     }
@@ -383,12 +383,21 @@ impl LiveRuns {
     }
 
     fn remove(&mut self, id: RunId) {
-        let Some(Live { run, place }) = self.runs.remove(&id) else { return };
+        let Some(Live { run, place }) = self.runs.remove(&id) else { return self.remove_far(id) };
         self.unindex(id, place);
         if let Some(lane) = self.lanes.get_mut(&run.webhook_id) {
             lane.moved(id, Some(place.part()), None);
         }
         self.refresh(run.webhook_id);
+    }
+
+    fn remove_far(&mut self, id: RunId) {
+        let lanes = &mut self.lanes;
+        let has_it = |webhook: &&WebhookId| lanes.get_mut(webhook).is_some_and(|lane| lane.far.remove(id));
+        if let Some(webhook) = self.deep.iter().find(has_it).copied() {
+            self.queued -= 1;
+            self.refresh(webhook);
+        }
     }
 
     /// Replaces a run's record and moves it to another place.
@@ -430,19 +439,21 @@ impl LiveRuns {
         }
     }
 
-    /// Notes which run of a webhook is next now, and forgets a webhook without live runs.
+    /// Notes what has changed of a webhook: which run of it is next now, and whether it has far runs, or runs at all.
     fn refresh(&mut self, webhook: WebhookId) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         let next = lane.next();
-        let shown = std::mem::replace(&mut lane.shown, next);
-        let is_empty = lane.is_empty();
-        if shown != next {
-            if let Some(id) = shown {
+        let known = std::mem::replace(&mut lane.known_next, next);
+        if known != next {
+            if let Some(id) = known {
                 self.next.remove(&(id, webhook));
             }
             self.next.extend(next.map(|id| (id, webhook)));
         }
-        if is_empty {
+        if lane.far.is_empty() {
+            self.deep.remove(&webhook);
+        }
+        if lane.is_empty() {
             self.lanes.remove(&webhook);
         }
     }
@@ -460,32 +471,25 @@ impl LiveRuns {
                 None => lane.moved(id, None, Some(Part::Ready)),
             }
         }
+        lane.has_looked();
         if !lane.far.is_empty() {
             self.deep.insert(webhook);
         }
     }
 
-    /// The run, which is not far from now on, nor are those that were packed together with it.
-    fn bring_near(&mut self, id: RunId) -> Option<Arc<Run>> {
-        if let Some(live) = self.runs.get(&id) {
-            return Some(live.run.clone());
-        }
-        let (lanes, packing) = (&mut self.lanes, &self.packing);
-        let taken = |webhook: &WebhookId| {
-            lanes.get_mut(webhook)?.far.take(id, packing).map(|(count, runs)| (*webhook, count, runs))
-        };
-        let (webhook, count, runs) = self.deep.iter().find_map(taken)?;
-        self.queued -= count - runs.len();
-        if let Some(lane) = self.lanes.get_mut(&webhook) {
-            if lane.far.is_empty() {
-                self.deep.remove(&webhook);
-            }
+    /// The next run of a webhook. If it is far, it is so no longer, nor are those that were packed together with it.
+    fn bring_near(&mut self, id: RunId, webhook: WebhookId) -> Option<Arc<Run>> {
+        if !self.runs.contains_key(&id)
+            && let Some(lane) = self.lanes.get_mut(&webhook)
+            && let Some((count, runs)) = lane.far.take_first(&self.packing)
+        {
+            self.queued -= count - runs.len();
             for run in runs {
                 lane.moved(run.id, None, Some(Part::Ready));
                 self.runs.insert(run.id, Live { run, place: Place::Ready });
             }
+            self.refresh(webhook);
         }
-        self.refresh(webhook);
         self.runs.get(&id).map(|live| live.run.clone())
     }
 }

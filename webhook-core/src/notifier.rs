@@ -65,9 +65,9 @@ pub trait Notifier: Send + Sync + 'static {
     /// Delivers one notification to one recipient.
     ///
     /// # Behavior
-    /// It is called at least once for each delivery, again with a growing pause after a retryable error. The
-    /// delivery's id stays the same, so that it can serve as a message id. A failure never changes the run. It has
-    /// 60 s, and is dropped then.
+    /// It is called at least once for each delivery that does not wait behind an outage for days, and again with a
+    /// growing pause after a retryable error. The delivery's id stays the same, so that it can serve as a message id. A
+    /// failure never changes the run. It has 60 s, and is dropped then.
     ///
     /// # Errors
     /// [`DeliverError`], which says whether trying again may help.
@@ -247,10 +247,12 @@ impl Delivery {
         }
     }
 
-    /// Whether it has been to go out for this long.
+    /// For how long it has been waiting to go out by the clock; not at all when the clock was set back since.
     #[must_use]
-    pub fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
-        self.asked_at.is_some_and(|asked| now.duration_since(asked).is_ok_and(|passed| passed > age))
+    pub fn age(&self, now: SystemTime) -> Duration {
+        // The id of a record that does not say so tells when it was made.
+        let asked_at = self.asked_at.unwrap_or_else(|| self.id.made_at());
+        now.duration_since(asked_at).unwrap_or_default()
     }
 }
 

@@ -55,8 +55,8 @@ pub struct WorkerOptions {
     /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days. While nobody
     /// can be reached through its channel, a delivery waits without using up tries.
     pub delivery_retries: RetryPolicy,
-    /// How long after its run ended, or after it was sent again, a delivery is given up: when it waits behind an outage
-    /// then, or when a try fails. 3 days by default.
+    /// After how long an outage of its channel a delivery is given up that has waited for as long. 3 days by default.
+    /// The outage is measured from when these workers met it first.
     pub delivery_expiry: Duration,
     /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,
@@ -130,7 +130,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets after how long a delivery is given up.
+    /// Sets after how long an outage deliveries that have waited for as long are given up.
     #[must_use]
     pub fn with_delivery_expiry(mut self, expiry: Duration) -> Self {
         self.delivery_expiry = expiry;

@@ -41,7 +41,7 @@ impl Block {
         if !self.is_shared() {
             return Ok(vec![self.first]);
         }
-        self.records()?.iter().map(|record| run_record::id_of(record)).collect()
+        run_record::ids(&self.head)
     }
 
     /// Where all of them belong.

@@ -64,7 +64,7 @@ impl Group {
     /// Takes what came after this.
     pub(crate) fn extend(&mut self, later: Self) {
         self.level = self.level.max(later.level);
-        self.number = later.number;
+        self.number = self.number.max(later.number);
         self.wakes_deliveries |= later.wakes_deliveries;
         if self.frames.is_empty() {
             self.frames = later.frames;

@@ -57,9 +57,10 @@ impl Folder {
                     return Err(OpenError::damaged(path, "its database is missing or empty"));
                 }
                 let database = folder.reopen()?;
+                // Before anything is written that earlier versions do not understand.
+                folder.upgrade(&database)?;
                 folder.replay(&database)?;
                 folder.check_complete(&database, acknowledged)?;
-                folder.upgrade(&database)?;
                 database
             }
         };

@@ -22,8 +22,8 @@ pub(crate) struct Flusher {
     group: Group,
 }
 
-/// How many bytes of groups may wait.
-const MOST_WAITING: usize = 1 << 20;
+/// How many bytes may be gathered that nobody waits for.
+const MOST_GATHERED: usize = 1 << 20;
 
 impl Flusher {
     pub(crate) fn new(shared: Arc<Shared>, folder: Arc<Folder>) -> Self {
@@ -33,8 +33,8 @@ impl Flusher {
     /// Takes a group, which goes along with the next flush.
     pub(crate) fn add(&mut self, group: Group) {
         self.group.extend(group);
-        if self.group.frames.len() > MOST_WAITING {
-            self.flush();
+        if self.group.frames.len() > MOST_GATHERED {
+            self.group.level = self.group.level.max(Level::Flushed);
         }
     }
 
@@ -55,8 +55,9 @@ impl Flusher {
         self.group = Group::default();
     }
 
-    /// Refuses those who wait for what was gathered.
-    pub(crate) fn fail(&mut self, failure: Failure) {
+    /// Refuses those who wait for what was gathered, and for this group.
+    pub(crate) fn fail(&mut self, group: Group, failure: Failure) {
+        self.group.extend(group);
         fail(&self.shared, mem::take(&mut self.group), failure);
     }
 }

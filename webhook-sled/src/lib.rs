@@ -28,8 +28,8 @@
 //! meanwhile only in its last form. When the store is opened, sled gets what only the journal has.
 //!
 //! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share values of some
-//! 2 KB. No value is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 20 values) to a file of its
-//! own that it never syncs; larger records are split. sled is synced through a descriptor of its own (sled 0.34 does
+//! 2 KB. No value is larger than some 6 KB, because sled writes a page of more than 128 KiB (of up to 16 values) to a
+//! file of its own that it never syncs; larger records are split. sled is synced through a descriptor of its own (sled 0.34 does
 //! not do that by itself on Linux), before more than some 100 KB were written to it, because it reuses parts of its log
 //! without knowing what the disk has confirmed.
 

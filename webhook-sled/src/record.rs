@@ -18,7 +18,7 @@ pub(crate) const RUNS_VERSION: u8 = 3;
 /// The first version of that form. Values of it are read, and written no more.
 pub(crate) const FIRST_RUNS_VERSION: u8 = 2;
 
-/// The largest value. A page of sled holds up to some 20 values, and one of more than 128 KiB would go to a file
+/// The largest value. A page of sled holds up to 16 values, and one of more than 128 KiB would go to a file
 /// that sled does not sync.
 pub(crate) const VALUE_BYTES: usize = 6_000;
 

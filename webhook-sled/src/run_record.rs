@@ -237,27 +237,62 @@ impl Value {
 
 /// The records in a value, which is whole.
 pub(crate) fn records(value: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut records = Vec::<Vec<u8>>::new();
+    each_stored(value, |form, stored| {
+        records.push(match (form, records.last()) {
+            (WHOLE, _) => stored.0.to_vec(),
+            (LIKE_THE_LAST, Some(last)) => like(last, stored)?,
+            _ => return Err(unknown_form()),
+        });
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// The ids of the runs in a value.
+pub(crate) fn ids(value: &[u8]) -> Result<Vec<RunId>, StoreError> {
+    let mut ids = Vec::<RunId>::new();
+    each_stored(value, |form, mut stored| {
+        ids.push(match (form, ids.last()) {
+            (WHOLE, _) => id_of(stored.0)?,
+            (LIKE_THE_LAST, Some(last)) => id_after(*last, &mut stored)?,
+            _ => return Err(unknown_form()),
+        });
+        Ok(())
+    })?;
+    Ok(ids)
+}
+
+/// Goes through what a value holds: how each record stands in it, and the rest.
+fn each_stored<'a>(
+    value: &'a [u8],
+    mut act: impl FnMut(u8, In<'a>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let is_first_version = value.first() == Some(&FIRST_RUNS_VERSION);
-    let (mut rest, mut records) = (In(value.get(HEADER_BYTES..).unwrap_or_default()), Vec::<Vec<u8>>::new());
+    let mut rest = In(value.get(HEADER_BYTES..).unwrap_or_default());
     while !rest.0.is_empty() {
         let length = rest.number()?;
         let mut stored = In(rest.take(length)?);
         let form = if is_first_version { WHOLE } else { stored.byte()? };
-        records.push(match (form, records.last()) {
-            (WHOLE, _) => stored.0.to_vec(),
-            (LIKE_THE_LAST, Some(last)) => like(last, stored)?,
-            _ => return Err(damaged("a run in a value is in no known form")),
-        });
+        act(form, stored)?;
     }
-    Ok(records)
+    Ok(())
+}
+
+fn unknown_form() -> StoreError {
+    damaged("a run in a value is in no known form")
 }
 
 /// The record that was stored without what the last one says as well.
 fn like(last: &[u8], mut stored: In<'_>) -> Result<Vec<u8>, StoreError> {
-    let before = u128::from_be_bytes(*id_of(last)?.as_bytes());
-    let id = before.wrapping_add(stored.wide()?);
+    let id = id_after(id_of(last)?, &mut stored)?;
     let (heading, _) = heading(last)?;
-    Ok([&id.to_be_bytes()[..], heading, stored.0].concat())
+    Ok([id.as_bytes(), heading, stored.0].concat())
+}
+
+fn id_after(last: RunId, stored: &mut In<'_>) -> Result<RunId, StoreError> {
+    let id = u128::from_be_bytes(*last.as_bytes()).wrapping_add(stored.wide()?);
+    Ok(RunId::from_bytes(id.to_be_bytes()))
 }
 
 /// A queued run in memory, in as few bytes as in a record.
@@ -480,8 +515,10 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::json;
+    use webhook_core::live::LiveRuns;
     use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
     use webhook_core::run::ErrorKind;
+    use webhook_core::store::Enqueue;
 
     use super::*;
 
@@ -565,8 +602,39 @@ mod tests {
             let decoded = |record: &Vec<u8>| decode_run(record).unwrap();
             let read: Vec<Run> = records(&value).unwrap().iter().map(decoded).collect();
             assert_eq!(read, runs);
+            assert_eq!(ids(&value).unwrap(), runs.iter().map(|run| run.id).collect::<Vec<_>>());
             assert_eq!(first_belonging(&value).unwrap().0.webhook, runs[0].webhook_id);
         }
+    }
+
+    /// What a release has written must be read for ever, so the bytes are spelled out.
+    #[test]
+    fn a_value_of_format_three_is_written_as_ever() {
+        let now = from_milliseconds(1_767_225_600_123);
+        let run = |last: u8| {
+            let (id, webhook) = (
+                RunId::from_bytes([[1; 15].as_slice(), &[last]].concat().try_into().unwrap()),
+                WebhookId::from_bytes([2; 16]),
+            );
+            let mut caller = Caller::default();
+            caller.method = "POST".into();
+            caller.request_id = Some("0b8c9a4e-6c1f-4f0e-9d2b-1a2b3c4d5e6f".to_owned());
+            Run::new(id, "report/a".parse().unwrap(), webhook, RunParameters::default(), 3, caller, now)
+        };
+        let runs = [run(1), run(200)];
+        let mut value = Value::new(0);
+        runs.iter().for_each(|run| value.push(&record(run).unwrap()).unwrap());
+        let hex: String = value.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let whole = "5500\
+            01010101010101010101010101010101\
+            02020202020202020202020202020202\
+            0006 7265706f7274 0161\
+            f6a1d5edee66 0000 00 000300 00 00\
+            04504f5354 00 00 02 0b8c9a4e6c1f4f0e9d2b1a2b3c4d5e6f 00 00 00 00";
+        let like_the_last = "2d01 c701\
+            f6a1d5edee66 0000 00 000300 00 00\
+            04504f5354 00 00 02 0b8c9a4e6c1f4f0e9d2b1a2b3c4d5e6f 00 00 00 00";
+        assert_eq!(hex, format!("030000{whole}{like_the_last}").replace(' ', ""));
     }
 
     #[test]
@@ -580,6 +648,25 @@ mod tests {
             run.caller = Arc::new(caller);
             let record = record(&run).unwrap();
             assert_eq!(decode_run(&record).unwrap().caller.request_id, id);
+        }
+    }
+
+    #[test]
+    fn a_packed_run_is_unpacked_as_it_was() {
+        let mut full = full();
+        full.state = RunState::Queued;
+        for run in [plain(), full] {
+            let mut live = LiveRuns::packed(packing());
+            let mut waiting = Vec::new();
+            // So many that most of them wait far behind others.
+            for _ in 0..1_700 {
+                let mut next = run.clone();
+                next.id = RunId::generate(SystemTime::now());
+                live.admit(&Enqueue::new(next.clone()).with_queue_limits(None, 10_000)).unwrap();
+                live.commit(next.id);
+                waiting.push(next);
+            }
+            assert!(waiting.iter().all(|run| live.get(run.id).as_deref() == Some(run)));
         }
     }
 

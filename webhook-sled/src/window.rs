@@ -243,7 +243,7 @@ fn put_together(
     while let Some(first) = runs.first() {
         let (mut value, mut end, mut count) = (Value::new(SHARED_BYTES), first.end, 0);
         for run in runs {
-            if count > 0 && value.len() + run.record.len() > SHARED_BYTES {
+            if count > 0 && value.len() + run.record.len() + 3 > SHARED_BYTES {
                 break;
             }
             value.push(&run.record)?;
@@ -270,4 +270,78 @@ fn index(belonging: &Belonging, first: RunId) -> [Vec<u8>; 2] {
     let of_workflow = keys::ended(keys::BY_WORKFLOW, &keys::workflow(&belonging.workflow), belonging.state);
     let of_webhook = keys::ended(keys::BY_WEBHOOK, belonging.webhook.as_bytes(), belonging.state);
     [of_workflow, of_webhook].map(|prefix| [&prefix[..], first.as_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use webhook_core::id::WebhookId;
+    use webhook_core::run::{Caller, Ending, Run, RunParameters};
+
+    use super::*;
+    use crate::record::{FIRST_RUNS_VERSION, encode};
+    use crate::run_record::{encode_run, record};
+
+    fn run(now: SystemTime, webhook: WebhookId) -> Run {
+        let (id, workflow) = (RunId::generate(now), "report/a".parse().unwrap());
+        Run::new(id, workflow, webhook, RunParameters::default(), 1, Caller::default(), now)
+    }
+
+    fn put(kind: u8, run: &Run, value: Vec<u8>, fresh: bool) -> Write {
+        Write { key: IVec::from(&keys::by_id(kind, run.id.as_bytes())), value: Some(value.into()), fresh }
+    }
+
+    fn apply(tree: &sled::Db, number: u64, writes: Vec<Write>) {
+        let mut batches = VecDeque::from([Numbered { number, writes }]);
+        let placed = Window::of(&mut batches).unwrap().place(tree).unwrap();
+        tree.apply_batch(placed.batch).unwrap();
+    }
+
+    fn runs(tree: &sled::Db, kind: u8, span: Span) -> Vec<Run> {
+        let of_block = |block: Result<Block, StoreError>| block.unwrap().runs(tree).unwrap();
+        let mut runs: Vec<Run> = block::of_span(tree, kind, span).flat_map(of_block).collect();
+        runs.sort_by_key(|run| run.id);
+        runs
+    }
+
+    /// A value as the first version of the compact form had it.
+    fn of_first_version(run: &Run) -> Vec<u8> {
+        let record = record(run).unwrap();
+        let length = u8::try_from(record.len()).unwrap();
+        assert!(length < 0x80, "so that it is its own LEB128");
+        [&[FIRST_RUNS_VERSION, 0, 0, length], &record[..]].concat()
+    }
+
+    #[test]
+    fn runs_of_all_formats_share_a_span_and_leave_it_one_by_one() {
+        let tree = sled::Config::new().temporary(true).open().unwrap();
+        let (now, webhook) = (SystemTime::UNIX_EPOCH, WebhookId::generate(SystemTime::UNIX_EPOCH));
+        for kind in [LIVE, ENDED] {
+            let made = |_| {
+                let run = run(now, webhook);
+                if kind == ENDED { run.ended(Ending::Skipped, now).unwrap() } else { run }
+            };
+            let mut left: Vec<Run> = (0..6).map(made).collect();
+            let span = keys::span(left[0].id);
+            assert!(left.iter().all(|run| keys::span(run.id) == span));
+            // Two as the first format wrote them, two from a journal of the second one, two of today.
+            for run in &left[..2] {
+                let key = keys::by_id(kind, run.id.as_bytes());
+                tree.insert(key, encode(run).unwrap().head).unwrap();
+            }
+            let of_journal =
+                left[2..4].iter().map(|run| put(kind, run, of_first_version(run), true)).collect();
+            apply(&tree, 1, of_journal);
+            let of_today = left[4..].iter().map(|run| put(kind, run, encode_run(run).unwrap().head, true));
+            apply(&tree, 2, of_today.collect());
+            assert_eq!(runs(&tree, kind, span), left);
+            for (index, gone) in [4, 2, 0, 1, 1, 0].into_iter().enumerate() {
+                let gone = left.remove(gone);
+                let key = IVec::from(&keys::by_id(kind, gone.id.as_bytes()));
+                apply(&tree, 3 + index as u64, vec![Write { key, value: None, fresh: false }]);
+                assert_eq!(runs(&tree, kind, span), left);
+            }
+        }
+    }
 }

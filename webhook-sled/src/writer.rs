@@ -91,15 +91,23 @@ impl Writer {
             // Whoever is about to ask for something gets the chance to come along.
             std::thread::yield_now();
             shared.queue.take_what_came(&mut operations);
-            self.recover_if_possible();
-            let work = AssertUnwindSafe(|| self.perform(&mut operations));
-            if let Err(panic) = catch_unwind(work) {
-                let reason = format!("the writer panicked: {}", panic_text(&*panic));
-                self.flusher.add(mem::take(&mut self.change).group);
-                self.flusher.fail(Failure { reason, is_full: false });
-            }
+            self.guarded(|writer| {
+                writer.recover_if_possible();
+                writer.perform(&mut operations);
+            });
         }
-        self.close();
+        self.guarded(Self::finish);
+        drop(self.applier);
+        close(shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Works, and fails the store when that panics.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
+            let reason = format!("the writer panicked: {}", panic_text(&*panic));
+            let group = mem::take(&mut self.change).group;
+            self.flusher.fail(group, Failure { reason, is_full: false });
+        }
     }
 
     fn pause(&self) -> Option<Duration> {
@@ -171,9 +179,10 @@ impl Writer {
         }
     }
 
-    /// Waits until the database shows all that was decided.
+    /// Waits until the database shows all that was decided. That may take a while, so who waits is answered before.
     fn catch_up(&mut self) -> Result<(), StoreError> {
         self.commit();
+        self.flusher.flush();
         self.shared.backlog.wait_applied(self.number).map_err(|failure| failure.error())
     }
 
@@ -236,7 +245,8 @@ impl Writer {
         Ok(restored)
     }
 
-    fn close(mut self) {
+    /// Writes what is left, and empties the journal once sled has all that is in it.
+    fn finish(&mut self) {
         if self.unflushed {
             self.change.group.level = Level::Flushed;
             self.commit();
@@ -244,12 +254,10 @@ impl Writer {
         self.flusher.flush();
         let in_order = self.shared.condition.failure().is_none()
             && self.shared.backlog.wait_durable(self.number).is_ok();
-        drop(self.applier);
         // Otherwise the journal holds what the database may lack.
         if in_order && let Err(error) = self.folder.journal().empty() {
             tracing::warn!(%error, "the journal was not emptied, and will be read again");
         }
-        close(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

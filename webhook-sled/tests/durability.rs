@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use scene::*;
 use webhook_core::id::RunId;
-use webhook_core::run::RunState;
-use webhook_core::store::{Cancelled, RunQuery, Store, StoreError, Work};
+use webhook_core::run::{Ending, RunState};
+use webhook_core::store::{Cancelled, Outcome, RunQuery, Settlement, Store, StoreError, Work};
 use webhook_sled::Durability;
 
 fn is_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
@@ -29,7 +29,7 @@ async fn a_run_is_acknowledged_only_after_the_sync() {
     assert!(tokio::time::timeout(waited, &mut enqueued).await.is_err(), "nothing is durable yet");
     assert!(claim(&store, 1).await.is_empty(), "a run that is not durable is not claimed");
     let mut replayed = Box::pin(store.enqueue(keyed(&webhook, "key")));
-    assert!(tokio::time::timeout(waited, &mut replayed).await.is_err(), "a replay waits as well");
+    assert!(tokio::time::timeout(waited, &mut replayed).await.is_err());
     faults.sync_hangs.store(false, Ordering::SeqCst);
     enqueued.await.unwrap();
     replayed.await.unwrap();
@@ -51,14 +51,13 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
     let (id, fence) = (runs[1].id, runs[1].fence);
 
     faults.sync_hangs.store(true, Ordering::SeqCst);
+    let syncing = faults.next_sync();
     let settling = {
         let (store, run) = (store.clone(), runs[1].clone());
         tokio::spawn(async move { succeed(&store, &run, Vec::new()).await })
     };
-    while store.health().await.unwrap().running > 0 {
-        tokio::task::yield_now().await;
-    }
-    // Lists are read from the database once it has all that was decided, so the end is in it below.
+    syncing.await;
+    // Lists are read from the database once it has all that was decided before a sync, so the end is in it below.
     let shown = store.get_run(id).await.unwrap().unwrap();
     assert_eq!((shown.state, shown.fence), (RunState::Running, fence));
     let in_state = |state| {
@@ -75,10 +74,7 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
     assert_eq!((first.items[0].state, first.next), (RunState::Running, Some(id)));
     let mut cancelled = Box::pin(store.cancel_run(id, now()));
     let waited = Duration::from_millis(150);
-    assert!(
-        tokio::time::timeout(waited, &mut cancelled).await.is_err(),
-        "that it is too late is not durable"
-    );
+    assert!(tokio::time::timeout(waited, &mut cancelled).await.is_err());
 
     faults.sync_hangs.store(false, Ordering::SeqCst);
     assert_eq!(settling.await.unwrap().state, RunState::Succeeded);
@@ -86,6 +82,45 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
     assert_eq!(store.get_run(id).await.unwrap().unwrap().state, RunState::Succeeded);
     assert_eq!(in_state(Some(RunState::Succeeded)).await.items[0].id, id);
     assert!(in_state(Some(RunState::Running)).await.items.is_empty());
+}
+
+/// What comes while one sync hangs is one group, and the sync of that one fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_answered_with_what_another_did_waits_for_it_to_be_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    let running = claim(&store, 1).await.remove(0).run;
+
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    let last = faults.syncs.load(Ordering::SeqCst) + 1;
+    faults.sync_fails_after.store(last, Ordering::SeqCst);
+    let syncing = faults.next_sync();
+    let durable = {
+        let (store, request) = (store.clone(), request(&webhook, "y"));
+        tokio::spawn(async move { enqueue(&store, request).await })
+    };
+    syncing.await;
+    let ending = Ending::Succeeded { summary: None, artifacts: Vec::new() };
+    let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
+    let settlement = Settlement::new(running.id, running.fence, outcome, now());
+    let mut settled = Box::pin(store.settle(vec![settlement]));
+    let mut cancelled = Box::pin(store.cancel_run(running.id, now()));
+    let mut enqueued = Box::pin(store.enqueue(keyed(&webhook, "key")));
+    let mut replayed = Box::pin(store.enqueue(keyed(&webhook, "key")));
+    // In this order they wait for the writer.
+    let moment = Duration::from_millis(50);
+    assert!(tokio::time::timeout(moment, &mut settled).await.is_err());
+    assert!(tokio::time::timeout(moment, &mut cancelled).await.is_err());
+    assert!(tokio::time::timeout(moment, &mut enqueued).await.is_err());
+    assert!(tokio::time::timeout(moment, &mut replayed).await.is_err());
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    durable.await.unwrap().unwrap();
+    assert!(is_unavailable(settled.await));
+    assert!(is_unavailable(cancelled.await), "that it is too late is not durable");
+    assert!(is_unavailable(enqueued.await));
+    assert!(is_unavailable(replayed.await), "the run it stands for is not durable");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,10 +10,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use scene::*;
+use serde_json::json;
 use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
-use webhook_core::run::{CancelReason, RunState};
+use webhook_core::run::{CancelReason, Run, RunState};
 use webhook_core::store::{Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
 use webhook_core::webhook::{Concurrency, OnOverlap};
+use webhook_sled::Durability;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_survives_being_opened_again() {
@@ -221,4 +223,42 @@ async fn dropping_the_store_with_reads_under_way_closes_the_folder() {
         let _ = reading.await;
         drop(store);
     }
+}
+
+/// Thousands of runs wait, most of them far behind others, of two webhooks in turns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
+    const EACH: usize = 1_500;
+    let folder = tempfile::tempdir().unwrap();
+    let deep = || options().durability(Durability::Process);
+    let store = deep().open(folder.path()).unwrap();
+    let (kept, deleted) = (webhook(&store).await, webhook(&store).await);
+    let mut runs = Vec::new();
+    for _ in 0..EACH {
+        runs.push(enqueue(&store, request(&kept, "kept")).await.unwrap().id);
+        enqueue(&store, request(&deleted, "deleted")).await.unwrap();
+    }
+    for run in runs.extract_if(EACH / 2.., |run| run.as_bytes()[15] % 8 == 0).collect::<Vec<_>>() {
+        let cancelled = store.cancel_run(run, now()).await.unwrap();
+        assert!(matches!(cancelled, Cancelled::Ended(run) if run.state == RunState::Cancelled));
+    }
+    assert_eq!(store.delete_webhook(deleted.id, now()).await.unwrap().len(), EACH);
+    let page =
+        store.list_runs(RunQuery::default().in_state(Some(RunState::Queued)).limit(200)).await.unwrap();
+    let newest: Vec<_> = page.items.iter().map(|run| run.id).collect();
+    assert_eq!(newest, runs.iter().rev().take(200).copied().collect::<Vec<_>>());
+    drop(store);
+
+    let store = deep().open(folder.path()).unwrap();
+    assert_eq!(store.health().await.unwrap().queued, runs.len() as u64);
+    let middle = store.get_run(runs[runs.len() / 2]).await.unwrap().unwrap();
+    let text = |run: &Run| run.parameters.iter().map(|(_, parameter)| parameter.shown()).collect::<Vec<_>>();
+    assert_eq!((middle.state, text(&middle)), (RunState::Queued, vec![json!("kept")]));
+    let mut claimed = Vec::new();
+    while claimed.len() < runs.len() {
+        let claims = claim(&store, 100).await;
+        assert!(!claims.is_empty() && claims.iter().all(|claim| text(&claim.run) == [json!("kept")]));
+        claimed.extend(claims.into_iter().map(|claim| claim.run.id));
+    }
+    assert_eq!(claimed, runs);
 }

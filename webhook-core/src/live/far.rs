@@ -105,42 +105,42 @@ impl Far {
         let fits = |piece: &Piece| piece.count < depth.piece && piece.workflow == run.workflow;
         if !self.pieces.back().is_some_and(fits) {
             if let Some(full) = self.pieces.back_mut() {
-                // Shrinking in place would leave to some allocators what was too much.
-                full.bytes = full.bytes.as_slice().to_vec();
+                full.shrink();
             }
-            self.pieces.push_back(Piece {
-                webhook: run.webhook_id,
-                workflow: run.workflow.clone(),
-                first: run.id,
-                last: run.id,
-                count: 0,
-                bytes: Vec::new(),
-            });
+            self.pieces.push_back(Piece::new(run.webhook_id, run.workflow.clone(), run.id));
         }
         if let Some(piece) = self.pieces.back_mut() {
-            put_number(&mut piece.bytes, number_of(run.id) - number_of(piece.last));
-            put_number(&mut piece.bytes, packed.len() as u128);
-            piece.bytes.extend(packed);
-            piece.last = run.id;
-            piece.count += 1;
+            piece.push(run.id, packed);
             self.count += 1;
         }
     }
 
     pub(super) fn get(&self, id: RunId, packing: &Packing) -> Option<Arc<Run>> {
-        let piece = &self.pieces[self.index_of(id)?];
+        let piece = &self.pieces[self.candidate(id)?];
         let (_, packed) = piece.packed().find(|(found, _)| *found == id)?;
         piece.unpack(id, packed, packing)
     }
 
-    /// Takes out the piece that a run is in. Answers how many runs were in it, and these runs, less those that their
-    /// store unpacks no more.
-    pub(super) fn take(&mut self, id: RunId, packing: &Packing) -> Option<(usize, Vec<Arc<Run>>)> {
-        let index = self.index_of(id)?;
-        let piece = self.pieces.remove(index)?;
+    /// Takes out the first piece. Answers how many runs were in it, and these runs, less those that their store unpacks
+    /// no more.
+    pub(super) fn take_first(&mut self, packing: &Packing) -> Option<(usize, Vec<Arc<Run>>)> {
+        let piece = self.pieces.pop_front()?;
         self.count -= piece.count;
         let runs = piece.packed().filter_map(|(id, packed)| piece.unpack(id, packed, packing)).collect();
         Some((piece.count, runs))
+    }
+
+    /// Removes a run. Answers whether it was there.
+    pub(super) fn remove(&mut self, id: RunId) -> bool {
+        let Some(index) = self.candidate(id) else { return false };
+        let piece = &mut self.pieces[index];
+        let Some(rest) = piece.without(id) else { return false };
+        self.count -= 1;
+        match rest {
+            Some(rest) => *piece = rest,
+            None => drop(self.pieces.remove(index)),
+        }
+        true
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = RunId> {
@@ -172,14 +172,43 @@ impl Far {
         found
     }
 
-    /// Which piece this run may be in.
-    fn index_of(&self, id: RunId) -> Option<usize> {
+    /// Which piece this run is in, if it is in one: ids of other webhooks lie in between.
+    fn candidate(&self, id: RunId) -> Option<usize> {
         let index = self.pieces.partition_point(|piece| piece.last < id);
         self.pieces.get(index).filter(|piece| piece.first <= id).map(|_| index)
     }
 }
 
 impl Piece {
+    /// An empty piece for runs from this one on.
+    fn new(webhook: WebhookId, workflow: WorkflowKey, first: RunId) -> Self {
+        Self { webhook, workflow, first, last: first, count: 0, bytes: Vec::new() }
+    }
+
+    fn push(&mut self, id: RunId, packed: &[u8]) {
+        put_number(&mut self.bytes, number_of(id) - number_of(self.last));
+        put_number(&mut self.bytes, packed.len() as u128);
+        self.bytes.extend(packed);
+        self.last = id;
+        self.count += 1;
+    }
+
+    /// Shrinking in place would leave to some allocators what was too much.
+    fn shrink(&mut self) {
+        self.bytes = self.bytes.as_slice().to_vec();
+    }
+
+    /// The piece without this run, which is in it; `Some(None)` when nothing is left.
+    fn without(&self, gone: RunId) -> Option<Option<Self>> {
+        let mut rest: Option<Self> = None;
+        for (id, packed) in self.packed().filter(|(id, _)| *id != gone) {
+            rest.get_or_insert_with(|| Self::new(self.webhook, self.workflow.clone(), id)).push(id, packed);
+        }
+        let left = rest.as_ref().map_or(0, |rest| rest.count);
+        rest.iter_mut().for_each(Self::shrink);
+        (left < self.count).then_some(rest)
+    }
+
     fn is_asked_for(&self, query: &RunQuery) -> bool {
         query.matches_these(&self.workflow, self.webhook, RunState::Queued)
     }

@@ -19,10 +19,10 @@ pub(super) struct Lane {
     ready: BTreeSet<RunId>,
     /// Those that are ready as well, behind many others.
     pub(super) far: Far,
-    /// How many were ready when it was last looked which of them are far.
-    looked_at: usize,
-    /// The next run as it is known outside.
-    pub(super) shown: Option<RunId>,
+    /// At most how many were ready when it was last looked which of them are far.
+    ready_when_looked: usize,
+    /// The next run as all lanes know it.
+    pub(super) known_next: Option<RunId>,
 }
 
 /// Where in its lane a run is.
@@ -74,6 +74,9 @@ impl Lane {
                 let staying: Vec<RunId> = self.running.iter().copied().filter(|id| !asked(id)).collect();
                 // The queued ones have not begun, so they are the first to go; then the oldest that run.
                 let excess = (staying.len() + self.queued_count() + 1).saturating_sub(bound);
+                if excess == 0 {
+                    return Plan::default();
+                }
                 let supersede: Vec<RunId> = self.queued().into_iter().take(excess).collect();
                 let stop = staying.into_iter().take(excess - supersede.len()).collect();
                 Plan { skip: false, supersede, stop }
@@ -99,6 +102,7 @@ impl Lane {
         if let Some(new) = new {
             self.part(new).insert(id);
         }
+        self.ready_when_looked = self.ready_when_looked.min(self.ready.len());
     }
 
     fn part(&mut self, part: Part) -> &mut BTreeSet<RunId> {
@@ -112,7 +116,7 @@ impl Lane {
     /// Whether it is time to look which ready runs are far.
     pub(super) fn has_grown(&self, depth: &Depth) -> bool {
         let near = if self.far.is_empty() { depth.near } else { 0 };
-        self.ready.len() >= (self.looked_at + depth.step).max(near + depth.newest + 1)
+        self.ready.len() >= (self.ready_when_looked + depth.step).max(near + depth.newest + 1)
     }
 
     /// The ready runs that are far from now on.
@@ -125,8 +129,12 @@ impl Lane {
         for id in &far {
             self.ready.remove(id);
         }
-        self.looked_at = self.ready.len();
         far
+    }
+
+    /// It was looked which runs are far.
+    pub(super) fn has_looked(&mut self) {
+        self.ready_when_looked = self.ready.len();
     }
 
     /// Marks the webhook as deleted and answers its queued runs.

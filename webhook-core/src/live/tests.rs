@@ -289,17 +289,27 @@ proptest! {
                 }
                 Step::Settle { .. } => instant += LEASE,
                 Step::Cancel(index) if index < admitted.len() => {
-                    if let Some(LiveCancel::Ended(run)) = live.cancel(admitted[index], CancelReason::Requested, NOW) {
-                        over.push(run);
+                    let id = admitted[index];
+                    match live.cancel(id, CancelReason::Requested, NOW) {
+                        Some(LiveCancel::Ended(run)) => over.push(run),
+                        Some(LiveCancel::Requested(run)) => prop_assert_eq!(run.state, RunState::Running),
+                        None => prop_assert!(ended.contains_key(&id), "{} was not found", id),
                     }
                 }
                 Step::Cancel(_) => {}
                 Step::Pass(seconds) => instant += Duration::from_secs(seconds),
-                Step::Close(webhook) => over.extend(live.close_webhook(webhooks[webhook], NOW)),
+                Step::Close(webhook) => {
+                    over.extend(live.close_webhook(webhooks[webhook], NOW));
+                    let left = RunQuery::default().of_webhook(Some(webhooks[webhook])).in_state(Some(RunState::Queued));
+                    prop_assert_eq!(live.list(&left, 99), vec![]);
+                }
             }
             for run in over.into_iter().filter(|run| run.state.is_ended()) {
                 prop_assert!(ended.insert(run.id, run.state).is_none(), "{} ended twice", run.id);
             }
+            let queued = live.list(&RunQuery::default().in_state(Some(RunState::Queued)), 999);
+            prop_assert!(queued.is_sorted_by(|newer, older| newer.id > older.id));
+            prop_assert_eq!(queued.len(), live.queued());
             for webhook in webhooks {
                 let query = RunQuery::default().of_webhook(Some(webhook)).in_state(Some(RunState::Running));
                 prop_assert!(live.list(&query, 99).len() <= 2);
@@ -307,6 +317,7 @@ proptest! {
         }
         prop_assert_eq!((live.queued(), live.running()), (0, 0));
         prop_assert!(live.lanes.is_empty() && live.next.is_empty() && live.delayed.is_empty());
+        prop_assert!(live.runs.is_empty() && live.deep.is_empty());
         prop_assert_eq!(ended.len(), admitted.len());
     }
 }
@@ -391,4 +402,36 @@ async fn a_webhook_that_is_deleted_takes_its_packed_runs_along() {
     assert_eq!(ended.iter().map(|run| run.id).collect::<Vec<_>>(), admitted);
     assert!(ended.iter().all(|run| run.state == RunState::Cancelled));
     assert_eq!((live.queued(), live.list(&RunQuery::default(), 99).len()), (0, 0));
+    assert!(live.deep.is_empty() && live.lanes.is_empty());
+}
+
+#[tokio::test]
+async fn packed_runs_of_webhooks_that_take_turns_are_told_apart() {
+    let (mut live, webhooks) = (packed(SHALLOW), [webhook(), webhook()]);
+    let admitted: Vec<_> =
+        (0..40).map(|index| admit(&mut live, webhooks[index % 2], None, OnOverlap::Queue).run).collect();
+    for run in admitted.iter().skip(10).step_by(3) {
+        let Some(LiveCancel::Ended(ended)) = live.cancel(run.id, CancelReason::Requested, NOW) else {
+            panic!("{} was not found", run.id)
+        };
+        assert_eq!((ended.id, ended.webhook_id), (run.id, run.webhook_id));
+    }
+    let far = admitted.iter().skip(10).filter(|run| is_far(&live, run)).count();
+    assert_eq!((live.queued(), far), (30, 28), "what was packed with a cancelled run stays packed");
+    assert_eq!(live.close_webhook(webhooks[1], NOW).len(), 15);
+    let claimed = claim(&mut live, 99, Instant::now());
+    assert_eq!(claimed.len(), 15);
+    assert!(claimed.iter().all(|run| run.webhook_id == webhooks[0]));
+    assert!(claimed.is_sorted_by(|older, newer| older.id < newer.id));
+    assert!(live.deep.is_empty());
+}
+
+#[tokio::test]
+async fn runs_that_their_store_does_not_pack_stay_as_they_are() {
+    let packing = Packing::new(|_| None, |_, _, _, _| None);
+    let (mut live, webhook) = (LiveRuns { depth: SHALLOW, ..LiveRuns::packed(packing) }, webhook());
+    let admitted: Vec<_> =
+        (0..20).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
+    let claimed: Vec<_> = claim(&mut live, 99, Instant::now()).iter().map(|run| run.id).collect();
+    assert_eq!(claimed, admitted);
 }

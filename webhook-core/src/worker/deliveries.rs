@@ -13,7 +13,6 @@ use super::lanes::{Lanes, Try};
 use super::outage::{Admitted, Held, Reached};
 use super::{Phase, Shared};
 use crate::error::chain;
-use crate::id::DeliveryId;
 use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
 use crate::run::shortened;
 use crate::store::Work;
@@ -57,29 +56,32 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
         } else {
             Ok(Vec::new())
         };
-        let claimed_at = Instant::now();
+        let just_now = Instant::now();
         let waited = match claimed {
             Ok(claimed) if claimed.is_empty() && due.is_empty() => {
                 shared.webhooks.inner.store.wait_for_work(Work::Deliveries)
             }
             Ok(claimed) => {
-                due.extend(claimed.into_iter().map(|delivery| (claimed_at, delivery)));
+                due.extend(claimed.into_iter().map(|delivery| (just_now, delivery)));
                 let more = std::iter::repeat_with(|| slots.clone().try_acquire_owned().ok());
                 let mut permits = std::iter::once(Some(first)).chain(more);
                 let mut expired = Vec::new();
                 for (claimed_at, delivery) in due {
                     let Some(begun) = Try::begin(&lanes, &delivery) else {
                         // What may not begin now comes back when its lease is over, or sooner when its channel does.
-                        if is_expired(&shared, &delivery) {
-                            expired.push(delivery.id);
+                        // One that waited here may have been sent again since.
+                        let outage = Lanes::outage_lasts(&lanes, delivery.channel);
+                        if claimed_at == just_now && is_expired(&shared, &delivery, outage) {
+                            expired.push(delivery);
                         } else if Lanes::lets_through(&lanes, delivery.channel) == Admitted::None {
                             held.put(claimed_at, delivery);
                         }
                         continue;
                     };
+                    let outage = Lanes::outage_lasts(&lanes, delivery.channel);
                     let (shared, permit) = (shared.clone(), permits.next().flatten());
                     tries.spawn(async move {
-                        let delivering = deliver_one(&shared, delivery);
+                        let delivering = deliver_one(&shared, delivery, outage);
                         giving_way(delivering, begun, permit).await;
                     });
                 }
@@ -121,12 +123,13 @@ async fn giving_way(
     begun.came_back(reached);
 }
 
-/// Tries one delivery and records how it went. Answers whether the other side was reached.
-pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) -> Reached {
+/// Tries one delivery, whose channel has been out for this long if it is, and records how it went. Answers whether the
+/// other side was reached.
+pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery, outage: Option<Duration>) -> Reached {
     let inner = &shared.webhooks.inner;
     let tried = guarded(try_once(shared, &delivery)).await;
     let reached = Reached(!matches!(tried, Err(DeliverError::Unreachable(_))));
-    let outcome = judge(shared, &delivery, tried);
+    let outcome = judge(shared, &delivery, tried, outage);
     inner.meters.delivery(&outcome);
     if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
@@ -134,24 +137,31 @@ pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery) -> Reached 
     reached
 }
 
-fn is_expired(shared: &Shared, delivery: &Delivery) -> bool {
-    delivery.is_older_than(shared.options.delivery_expiry, shared.webhooks.inner.now())
+/// Whether a delivery has waited too long for a channel that has been out for this long. The outage itself must have
+/// lasted so long, as this process knows it: neither a jump of the clock nor a standstill of the process counts.
+fn is_expired(shared: &Shared, delivery: &Delivery, outage: Option<Duration>) -> bool {
+    let expiry = shared.options.delivery_expiry;
+    outage.is_some_and(|lasts| lasts >= expiry) && delivery.age(shared.webhooks.inner.now()) >= expiry
 }
 
 /// Gives up deliveries that have waited too long behind others.
-async fn drop_expired(shared: &Shared, expired: Vec<DeliveryId>) {
+async fn drop_expired(shared: &Shared, expired: Vec<Delivery>) {
     let inner = &shared.webhooks.inner;
     tracing::warn!(count = expired.len(), "deliveries that waited too long are given up");
-    let dropped = |id| {
-        let outcome = DeliveryOutcome::Dropped { error: EXPIRED.to_owned() };
-        inner.meters.delivery(&outcome);
-        (id, outcome)
+    let dropped = |delivery: Delivery| {
+        let error = match delivery.last_error {
+            Some(last) => shortened(format!("{EXPIRED}; its last try: {last}"), ERROR_BYTES),
+            None => EXPIRED.to_owned(),
+        };
+        (delivery.id, DeliveryOutcome::Dropped { error })
     };
-    if let Err(error) = inner.store.settle_deliveries(expired.into_iter().map(dropped).collect()).await {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "expired deliveries are not recorded as such"
-        );
+    let outcomes: Vec<_> = expired.into_iter().map(dropped).collect();
+    match inner.store.settle_deliveries(outcomes.clone()).await {
+        Ok(()) => outcomes.iter().for_each(|(_, outcome)| inner.meters.delivery(outcome)),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "expired deliveries are not recorded as such");
+        }
     }
 }
 
@@ -187,18 +197,24 @@ async fn try_once(shared: &Shared, delivery: &Delivery) -> Result<(), DeliverErr
     notifier.deliver(&notification).await
 }
 
-fn judge(shared: &Shared, delivery: &Delivery, tried: Result<(), DeliverError>) -> DeliveryOutcome {
+fn judge(
+    shared: &Shared,
+    delivery: &Delivery,
+    tried: Result<(), DeliverError>,
+    outage: Option<Duration>,
+) -> DeliveryOutcome {
     let policy = &shared.options.delivery_retries;
     let attempt = delivery.attempts + 1;
     let Err(error) = tried else { return DeliveryOutcome::Delivered };
     let after = match &error {
         DeliverError::Retryable { after, .. } => Some(after.unwrap_or_default()),
+        DeliverError::Unreachable(_) if is_expired(shared, delivery, outage) => None,
         DeliverError::Unreachable(_) => Some(Duration::ZERO),
         DeliverError::Permanent(_) => None,
     };
     let error = shortened(chain(&error), ERROR_BYTES);
     match after {
-        Some(after) if policy.allows_another(attempt) && !is_expired(shared, delivery) => {
+        Some(after) if policy.allows_another(attempt) => {
             let delay = policy.delay(attempt, rand::random()).max(after.min(LONGEST_PAUSE));
             let now = shared.webhooks.inner.now();
             DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }

@@ -35,7 +35,7 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
         }
         let due = store.claim_deliveries(options.delivery_slots, options.lease).await?;
         let delivered = !due.is_empty();
-        join_all(due.into_iter().map(|delivery| deliver_one(&shared, delivery))).await;
+        join_all(due.into_iter().map(|delivery| deliver_one(&shared, delivery, None))).await;
         if began || delivered {
             continue;
         }

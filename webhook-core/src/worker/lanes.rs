@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -75,13 +76,21 @@ impl Lanes {
         }
     }
 
+    /// For how long a channel has been out, if it is.
+    pub(super) fn outage_lasts(lanes: &Mutex<Self>, channel: Channel) -> Option<Duration> {
+        lock(lanes).outages.get(&channel).map(|outage| outage.lasts(Instant::now()))
+    }
+
     fn came_back(&mut self, channel: Channel, reached: Option<Reached>, was_probe: bool) {
+        let now = Instant::now();
+        let mut goes_on = |was_probe| {
+            let outage = self.outages.entry(channel).or_insert_with(|| Outage::new(now));
+            outage.goes_on(was_probe, now);
+        };
         match reached {
             Some(Reached(true)) => drop(self.outages.remove(&channel)),
-            Some(Reached(false)) => {
-                self.outages.entry(channel).or_default().goes_on(was_probe, Instant::now())
-            }
-            None if was_probe => self.outages.entry(channel).or_default().goes_on(true, Instant::now()),
+            Some(Reached(false)) => goes_on(was_probe),
+            None if was_probe => goes_on(true),
             None => return,
         }
         self.changed.notify_one();

@@ -31,14 +31,24 @@ pub(super) enum Admitted {
 }
 
 /// An outage of one channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outage {
+    since: Instant,
     pause: Duration,
     until: Option<Instant>,
     probing: bool,
 }
 
 impl Outage {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, pause: Duration::ZERO, until: None, probing: false }
+    }
+
+    /// For how long this process has known that nobody can be reached.
+    pub(super) fn lasts(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
     pub(super) fn admits(&self, now: Instant) -> Admitted {
         let is_over = self.until.is_none_or(|until| until <= now);
         if is_over && !self.probing { Admitted::One } else { Admitted::None }
@@ -113,7 +123,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_try_at_a_time_finds_out_after_pauses_that_double_up_to_a_bound() {
-        let mut outage = Outage::default();
+        let mut outage = Outage::new(Instant::now());
         let mut pauses: Vec<u128> = Vec::new();
         outage.goes_on(false, Instant::now());
         for _ in 0..8 {
@@ -131,7 +141,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tries_that_had_begun_before_do_not_make_the_pause_longer() {
-        let mut outage = Outage::default();
+        let mut outage = Outage::new(Instant::now());
         outage.goes_on(false, Instant::now());
         let next = outage.next_try();
         for _ in 0..16 {

@@ -237,6 +237,9 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     for run in runs {
         let delivery = house.webhooks.manage().deliveries(run).await.unwrap().remove(0);
         assert_eq!(delivery.state, DeliveryState::GivenUp);
+        assert!(
+            delivery.last_error.as_ref().unwrap().contains("connection refused") || delivery.attempts == 0
+        );
         if delivery.last_error.as_ref().unwrap().contains("waited too long") {
             untried.push(delivery);
         }
@@ -247,6 +250,24 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     tokio::time::sleep(minutes(1)).await;
     let sent = house.webhooks.manage().deliveries(again.run).await.unwrap().remove(0);
     assert_eq!((sent.state, sent.attempts), (DeliveryState::Delivered, 1));
+    workers.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_to_a_slow_recipient_is_not_dropped_however_old_it_is() {
+    let mail = Mail::new([]);
+    let builder = Webhooks::builder().notifier(mail.clone()).clock(TestClock::default());
+    let house = House::of(builder, mail_to(&["dead@example.com"])).await;
+    let workers = house.webhooks.start_workers(options().with_delivery_expiry(Duration::ZERO));
+    let mut runs = Vec::new();
+    for _ in 0..40 {
+        runs.push(house.trigger("").await.id);
+    }
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    for run in runs {
+        let deliveries = house.webhooks.manage().deliveries(run).await.unwrap();
+        assert!(deliveries.iter().all(|delivery| delivery.state != DeliveryState::GivenUp), "{deliveries:?}");
+    }
     workers.shutdown(Duration::from_secs(1)).await;
 }
 

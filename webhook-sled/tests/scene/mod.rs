@@ -88,7 +88,11 @@ pub fn delivery(run: RunId) -> Delivery {
 #[derive(Default)]
 pub struct Faults {
     pub syncs: AtomicU64,
+    /// Syncs that were begun.
+    pub begun: AtomicU64,
     pub sync_fails: AtomicBool,
+    /// After so many syncs they fail; 0 is never.
+    pub sync_fails_after: AtomicU64,
     /// Syncs wait while this is set.
     pub sync_hangs: AtomicBool,
     /// Nothing is free.
@@ -104,10 +108,13 @@ pub struct FaultyDisk {
 
 impl FaultyDisk {
     fn syncing(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.faults.begun.fetch_add(1, Ordering::SeqCst);
         while self.faults.sync_hangs.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
-        if self.faults.sync_fails.load(Ordering::SeqCst) {
+        let last = self.faults.sync_fails_after.load(Ordering::SeqCst);
+        let is_over = last > 0 && self.faults.syncs.load(Ordering::SeqCst) >= last;
+        if is_over || self.faults.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(5));
         }
         sync()?;
@@ -142,6 +149,18 @@ pub fn open_faulty(path: &Path, options: SledOptions) -> Result<(SledStore, Arc<
     let shared = faults.clone();
     let wrap: WrapDisk = Box::new(move |inner| Box::new(FaultyDisk { inner, faults: shared }));
     webhook_sled::testing::open_with_disk(path, options, wrap).map(|store| (store, faults))
+}
+
+impl Faults {
+    /// Waits until a sync is begun after this call.
+    pub fn next_sync(&self) -> impl Future<Output = ()> {
+        let before = self.begun.load(Ordering::SeqCst);
+        async move {
+            while self.begun.load(Ordering::SeqCst) == before {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
 
 /// Copies a folder with all that is in it.
