@@ -309,12 +309,8 @@ pub(crate) fn packing() -> Packing {
 struct Out(Vec<u8>);
 
 impl Out {
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
+    fn number(&mut self, number: u64) {
+        self.wide(number.into());
     }
 
     fn wide(&mut self, mut number: u128) {
@@ -374,15 +370,7 @@ impl<'a> In<'a> {
     }
 
     fn number(&mut self) -> Result<u64, StoreError> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(damaged("a number in a record is too long"))
+        u64::try_from(self.wide()?).map_err(|_| damaged("a number in a record is too large"))
     }
 
     fn wide(&mut self) -> Result<u128, StoreError> {
