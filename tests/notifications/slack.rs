@@ -145,7 +145,7 @@ async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
     let redirect = Answer::Redirect("https://elsewhere.example/services/canary-url".to_owned());
     let answers = [
         Answer::Said(404, "no_service: canary-url"),
-        Answer::Said(500, "POST /services/canary-url failed"),
+        Answer::Said(400, "POST /services/canary-url failed"),
         redirect,
     ];
     let server = SlackServer::start(answers).await;
@@ -161,6 +161,7 @@ async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
     }
     drop(logging);
     let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(errors[2].contains("redirects are not followed"), "{errors:?}");
     assert!(log.contains("TRACE") && log.contains("hyper"), "the client's own log is there");
     assert!(errors[0].contains("404") && errors[0].contains("no_service: ***"), "{errors:?}");
     assert!(!log.contains("canary-url"), "{:?}", log.lines().find(|line| line.contains("canary-url")));

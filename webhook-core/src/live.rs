@@ -168,10 +168,9 @@ impl LiveRuns {
             self.refresh(webhook);
             return Err(QueueFull);
         }
-        let superseded = plan
-            .supersede
-            .iter()
-            .filter_map(|id| self.end(*id, Ending::Cancelled(CancelReason::Superseded), now));
+        let superseded = plan.supersede.iter().filter_map(|id| {
+            self.end(self.get_of(webhook, *id)?, Ending::Cancelled(CancelReason::Superseded), now)
+        });
         let superseded = superseded.collect();
         let asked_to_stop =
             plan.stop.iter().filter_map(|id| self.ask(*id, CancelReason::Superseded)).collect();
@@ -238,7 +237,10 @@ impl LiveRuns {
                     self.update(run.clone(), Place::Running(later(instant, request.lease)));
                     outcome.claimed.push(run);
                 }
-                None => self.remove(id),
+                None => {
+                    self.remove(id);
+                    self.next.remove(&(id, webhook));
+                }
             }
         }
         outcome
@@ -277,17 +279,15 @@ impl LiveRuns {
                 return Some(run);
             }
         };
-        self.end(run.id, ending, now)
+        self.end(run, ending, now)
     }
 
     /// Cancels a queued run or asks for the cancellation of a running one. `None` when it is not live.
     pub fn cancel(&mut self, id: RunId, reason: CancelReason, now: SystemTime) -> Option<LiveCancel> {
-        match self.get(id)?.state {
-            RunState::Running => {
-                self.ask(id, reason);
-                self.get(id).map(LiveCancel::Requested)
-            }
-            _ => self.end(id, Ending::Cancelled(reason), now).map(LiveCancel::Ended),
+        let run = self.get(id)?;
+        match run.state {
+            RunState::Running => self.ask(id, reason).map(LiveCancel::Requested),
+            _ => self.end(run, Ending::Cancelled(reason), now).map(LiveCancel::Ended),
         }
     }
 
@@ -305,7 +305,9 @@ impl LiveRuns {
         let queued = lane.close();
         queued
             .into_iter()
-            .filter_map(|id| self.end(id, Ending::Cancelled(CancelReason::WebhookDeleted), now))
+            .filter_map(|id| {
+                self.end(self.get_of(webhook, id)?, Ending::Cancelled(CancelReason::WebhookDeleted), now)
+            })
             .collect()
     }
 
@@ -314,7 +316,15 @@ impl LiveRuns {
     pub fn get(&self, id: RunId) -> Option<Arc<Run>> {
         match self.runs.get(&id) {
             Some(live) => Some(live.run.clone()),
-            None => self.deep.iter().find_map(|webhook| self.lanes.get(webhook)?.far.get(id, &self.packing)),
+            None => self.deep.iter().find_map(|webhook| self.get_of(*webhook, id)),
+        }
+    }
+
+    /// A live run that is of this webhook if it is far.
+    fn get_of(&self, webhook: WebhookId, id: RunId) -> Option<Arc<Run>> {
+        match self.runs.get(&id) {
+            Some(live) => Some(live.run.clone()),
+            None => self.lanes.get(&webhook)?.far.get(id, &self.packing),
         }
     }
 
@@ -368,9 +378,14 @@ impl LiveRuns {
         Some(run)
     }
 
-    fn end(&mut self, id: RunId, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
-        let ended = self.get(id)?.ended(ending, now).ok()?;
-        self.remove(id);
+    fn end(&mut self, run: Arc<Run>, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
+        let ended = run.ended(ending, now).ok()?;
+        if self.runs.contains_key(&run.id) {
+            self.remove(run.id);
+        } else if self.lanes.get_mut(&run.webhook_id).is_some_and(|lane| lane.far.remove(run.id)) {
+            self.queued -= 1;
+            self.refresh(run.webhook_id);
+        }
         Some(Arc::new(ended))
     }
 
@@ -382,22 +397,14 @@ impl LiveRuns {
         self.refresh(webhook);
     }
 
+    /// Forgets a run that is not far.
     fn remove(&mut self, id: RunId) {
-        let Some(Live { run, place }) = self.runs.remove(&id) else { return self.remove_far(id) };
+        let Some(Live { run, place }) = self.runs.remove(&id) else { return };
         self.unindex(id, place);
         if let Some(lane) = self.lanes.get_mut(&run.webhook_id) {
             lane.moved(id, Some(place.part()), None);
         }
         self.refresh(run.webhook_id);
-    }
-
-    fn remove_far(&mut self, id: RunId) {
-        let lanes = &mut self.lanes;
-        let has_it = |webhook: &&WebhookId| lanes.get_mut(webhook).is_some_and(|lane| lane.far.remove(id));
-        if let Some(webhook) = self.deep.iter().find(has_it).copied() {
-            self.queued -= 1;
-            self.refresh(webhook);
-        }
     }
 
     /// Replaces a run's record and moves it to another place.

@@ -81,6 +81,8 @@ impl CommitMeters {
 
 /// Makes a group durable and answers, or fails it.
 fn finish(shared: &Shared, folder: &Folder, meters: &CommitMeters, mut group: Group) {
+    // Dropped before the group, so that whoever finds the answer missing finds out why.
+    let _on_panic = FailOnPanic(shared);
     let begun = std::time::Instant::now();
     let mut journal = folder.journal();
     if let Err(failure) = write(shared, &mut journal, &group) {
@@ -108,6 +110,18 @@ fn finish(shared: &Shared, folder: &Folder, meters: &CommitMeters, mut group: Gr
     }
     if group.wakes_deliveries {
         shared.deliveries_changed.notify_waiters();
+    }
+}
+
+/// Fails the store when a panic passes by.
+struct FailOnPanic<'a>(&'a Shared);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "the writer panicked while it made changes durable".to_owned();
+            self.0.condition.fail(Failure { reason, is_full: false });
+        }
     }
 }
 

@@ -179,10 +179,14 @@ impl Writer {
         }
     }
 
-    /// Waits until the database shows all that was decided. That may take a while, so who waits is answered before.
+    /// Waits until the database shows all that was decided.
     fn catch_up(&mut self) -> Result<(), StoreError> {
         self.commit();
-        self.flusher.flush();
+        self.catch_up_before_change()
+    }
+
+    /// Waits until the database shows all that was decided before the present change.
+    fn catch_up_before_change(&self) -> Result<(), StoreError> {
         self.shared.backlog.wait_applied(self.number).map_err(|failure| failure.error())
     }
 

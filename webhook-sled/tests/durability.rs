@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use scene::*;
 use webhook_core::id::RunId;
+use webhook_core::notifier::DeliveryOutcome;
 use webhook_core::run::{Ending, RunState};
 use webhook_core::store::{Cancelled, Outcome, RunQuery, Settlement, Store, StoreError, Work};
 use webhook_sled::Durability;
@@ -181,6 +182,51 @@ async fn a_failed_sync_ends_all_writing_and_what_was_acknowledged_is_there_after
     let store = open(folder.path());
     assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
     store.health().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_while_changes_are_made_durable_fails_the_store_and_leaves_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    let kept = enqueue(&store, keyed(&webhook, "kept")).await.unwrap();
+    faults.sync_panics.store(true, Ordering::SeqCst);
+    let refused = store.enqueue(request(&webhook, "lost")).await.unwrap_err().to_string();
+    assert!(refused.contains("panicked"), "{refused}");
+    faults.sync_panics.store(false, Ordering::SeqCst);
+    let refused = store.enqueue(request(&webhook, "x")).await.unwrap_err().to_string();
+    assert!(refused.contains("panicked"), "{refused}");
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outcomes_that_come_one_by_one_share_a_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    let run = claim(&store, 1).await.remove(0).run;
+    let deliveries: Vec<_> = (0..50).map(|_| delivery(run.id)).collect();
+    succeed(&store, &run, deliveries.clone()).await;
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    let before = faults.syncs.load(Ordering::SeqCst);
+    let settling: Vec<_> = deliveries
+        .into_iter()
+        .map(|delivery| {
+            let store = store.clone();
+            let outcome = vec![(delivery.id, DeliveryOutcome::Delivered)];
+            tokio::spawn(async move { store.settle_deliveries(outcome).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    for settled in settling {
+        settled.await.unwrap().unwrap();
+    }
+    assert!(faults.syncs.load(Ordering::SeqCst) - before <= 5);
+    assert_eq!(store.health().await.unwrap().pending_deliveries, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

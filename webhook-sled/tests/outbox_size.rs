@@ -46,6 +46,7 @@ async fn bytes_each(recipient: &str, tries: u32, error: &str) -> u64 {
     for attempt in 1..=tries {
         for _ in 0..RUNS {
             let claimed = store.claim_deliveries(RECIPIENTS, LEASE).await.unwrap();
+            assert_eq!(claimed.len(), RECIPIENTS);
             let delay = if attempt < tries { Duration::ZERO } else { LEASE };
             let failed = DeliveryOutcome::Retry { error: error.to_owned(), delay, at: now() + delay };
             let outcomes = claimed.iter().map(|delivery| (delivery.id, failed.clone())).collect();

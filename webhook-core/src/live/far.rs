@@ -134,9 +134,11 @@ impl Far {
     pub(super) fn remove(&mut self, id: RunId) -> bool {
         let Some(index) = self.candidate(id) else { return false };
         let piece = &mut self.pieces[index];
-        let Some(rest) = piece.without(id) else { return false };
+        if !piece.packed().any(|(found, _)| found == id) {
+            return false;
+        }
         self.count -= 1;
-        match rest {
+        match piece.without(id) {
             Some(rest) => *piece = rest,
             None => drop(self.pieces.remove(index)),
         }
@@ -198,15 +200,14 @@ impl Piece {
         self.bytes = self.bytes.as_slice().to_vec();
     }
 
-    /// The piece without this run, which is in it; `Some(None)` when nothing is left.
-    fn without(&self, gone: RunId) -> Option<Option<Self>> {
+    /// The piece without this run; `None` when nothing is left.
+    fn without(&self, gone: RunId) -> Option<Self> {
         let mut rest: Option<Self> = None;
         for (id, packed) in self.packed().filter(|(id, _)| *id != gone) {
             rest.get_or_insert_with(|| Self::new(self.webhook, self.workflow.clone(), id)).push(id, packed);
         }
-        let left = rest.as_ref().map_or(0, |rest| rest.count);
         rest.iter_mut().for_each(Self::shrink);
-        (left < self.count).then_some(rest)
+        rest
     }
 
     fn is_asked_for(&self, query: &RunQuery) -> bool {

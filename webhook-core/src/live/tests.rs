@@ -427,6 +427,22 @@ async fn packed_runs_of_webhooks_that_take_turns_are_told_apart() {
 }
 
 #[tokio::test]
+async fn most_of_a_deep_queue_is_packed_also_when_it_has_been_short_in_between() {
+    let (mut live, webhook) = (packed(Depth::default()), webhook());
+    for _ in 0..2 {
+        for _ in 0..4_000 {
+            admit(&mut live, webhook, None, OnOverlap::Queue);
+        }
+        assert_eq!(live.queued(), 4_000);
+        assert!(live.runs.len() <= 1_024 + 64 + 512, "{} of 4,000 are not packed", live.runs.len());
+        for run in claim(&mut live, 4_000, Instant::now()) {
+            settle(&mut live, &run, success(), Instant::now()).unwrap();
+        }
+        assert_eq!((live.queued(), live.runs.len()), (0, 0));
+    }
+}
+
+#[tokio::test]
 async fn runs_that_their_store_does_not_pack_stay_as_they_are() {
     let packing = Packing::new(|_| None, |_, _, _, _| None);
     let (mut live, webhook) = (LiveRuns { depth: SHALLOW, ..LiveRuns::packed(packing) }, webhook());

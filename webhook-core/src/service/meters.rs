@@ -71,6 +71,11 @@ impl Meters {
         self.run_duration.record(finished.duration_since(started).unwrap_or_default());
     }
 
+    /// Deliveries were given up before their first try, for want of room.
+    pub(crate) fn dropped(&self, count: usize) {
+        self.delivery_dropped.increment(count as u64);
+    }
+
     /// One try of a delivery is over, or was left out.
     pub(crate) fn delivery(&self, outcome: &DeliveryOutcome) {
         let counter = match outcome {

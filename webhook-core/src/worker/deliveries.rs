@@ -13,7 +13,7 @@ use super::lanes::{Lanes, Try};
 use super::outage::{Admitted, Held, Reached};
 use super::{Phase, Shared};
 use crate::error::chain;
-use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification};
+use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification, Notifier};
 use crate::run::shortened;
 use crate::store::Work;
 
@@ -107,7 +107,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
 
 /// Goes on with a try that takes long without its slot.
 async fn giving_way(
-    delivering: impl Future<Output = Reached>,
+    delivering: impl Future<Output = Option<Reached>>,
     mut begun: Try,
     permit: Option<OwnedSemaphorePermit>,
 ) {
@@ -120,15 +120,27 @@ async fn giving_way(
             delivering.await
         }
     };
-    begun.came_back(reached);
+    if let Some(reached) = reached {
+        begun.came_back(reached);
+    }
 }
 
 /// Tries one delivery, whose channel has been out for this long if it is, and records how it went. Answers whether the
-/// other side was reached.
-pub(super) async fn deliver_one(shared: &Shared, delivery: Delivery, outage: Option<Duration>) -> Reached {
+/// other side was reached, if the notifier was asked at all.
+pub(super) async fn deliver_one(
+    shared: &Shared,
+    delivery: Delivery,
+    outage: Option<Duration>,
+) -> Option<Reached> {
     let inner = &shared.webhooks.inner;
-    let tried = guarded(try_once(shared, &delivery)).await;
-    let reached = Reached(!matches!(tried, Err(DeliverError::Unreachable(_))));
+    let (tried, reached) = match guarded(prepare(shared, &delivery)).await {
+        Ok((notifier, notification)) => {
+            let tried = guarded(notifier.deliver(&notification)).await;
+            let reached = Reached(!matches!(tried, Err(DeliverError::Unreachable(_))));
+            (tried, Some(reached))
+        }
+        Err(error) => (Err(error), None),
+    };
     let outcome = judge(shared, &delivery, tried, outage);
     inner.meters.delivery(&outcome);
     if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
@@ -150,8 +162,10 @@ async fn drop_expired(shared: &Shared, expired: Vec<Delivery>) {
     tracing::warn!(count = expired.len(), "deliveries that waited too long are given up");
     let dropped = |delivery: Delivery| {
         let error = match delivery.last_error {
-            Some(last) => shortened(format!("{EXPIRED}; its last try: {last}"), ERROR_BYTES),
-            None => EXPIRED.to_owned(),
+            Some(last) if delivery.attempts > 0 => {
+                shortened(format!("{EXPIRED}; its last try: {last}"), ERROR_BYTES)
+            }
+            _ => EXPIRED.to_owned(),
         };
         (delivery.id, DeliveryOutcome::Dropped { error })
     };
@@ -166,9 +180,9 @@ async fn drop_expired(shared: &Shared, expired: Vec<Delivery>) {
 }
 
 /// Gives a notifier a bounded time, and turns its panic into an error.
-pub(crate) async fn guarded(
-    delivering: impl Future<Output = Result<(), DeliverError>>,
-) -> Result<(), DeliverError> {
+pub(crate) async fn guarded<T>(
+    delivering: impl Future<Output = Result<T, DeliverError>>,
+) -> Result<T, DeliverError> {
     let caught = AssertUnwindSafe(delivering).catch_unwind();
     match tokio::time::timeout(TRY_TIMEOUT, caught).await {
         Ok(Ok(outcome)) => outcome,
@@ -177,7 +191,11 @@ pub(crate) async fn guarded(
     }
 }
 
-async fn try_once(shared: &Shared, delivery: &Delivery) -> Result<(), DeliverError> {
+/// The notifier that is to deliver this, and what it is given.
+async fn prepare<'a>(
+    shared: &'a Shared,
+    delivery: &Delivery,
+) -> Result<(&'a dyn Notifier, Notification), DeliverError> {
     let inner = &shared.webhooks.inner;
     let serving = inner.notifier(delivery.channel);
     let notifier = serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
@@ -194,7 +212,7 @@ async fn try_once(shared: &Shared, delivery: &Delivery) -> Result<(), DeliverErr
         run,
     )
     .with_run_url(page);
-    notifier.deliver(&notification).await
+    Ok((&**notifier, notification))
 }
 
 fn judge(

@@ -81,6 +81,8 @@ pub(super) struct Held(HashMap<Channel, VecDeque<(Instant, Delivery)>>);
 impl Held {
     pub(super) fn put(&mut self, claimed_at: Instant, delivery: Delivery) {
         let held = self.0.entry(delivery.channel).or_default();
+        // One that was sent again is claimed anew, and must not go out twice.
+        held.retain(|(_, earlier)| earlier.id != delivery.id);
         if held.len() < HELD {
             held.push_back((claimed_at, delivery));
         }
@@ -180,6 +182,9 @@ mod tests {
         tokio::time::sleep(longest / 2).await;
         held.put(Instant::now(), delivery(Channel::Slack));
         assert_eq!(held.0[&Channel::Email].len(), HELD);
+        let again = held.0[&Channel::Email][7].1.clone();
+        held.put(Instant::now() - longest, again);
+        assert_eq!(held.0[&Channel::Email].len(), HELD, "the same is not held twice");
         tokio::time::sleep(longest / 2).await;
         let left = held.taken(9, longest, |_| Admitted::All);
         assert_eq!(left.len(), 1, "the lease of the others is nearly over");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::Shared;
+use crate::notifier::{Delivery, DeliveryState};
 use crate::store::{Settled, Settlement};
 
 /// The most settlements that are recorded at once.
@@ -43,7 +44,10 @@ pub(super) async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), 
     for (settlement, settled) in batch.iter().zip(settled) {
         match settled {
             Settled::Applied(run) => {
-                shared.webhooks.inner.meters.settled(&run);
+                let meters = &shared.webhooks.inner.meters;
+                meters.settled(&run);
+                let born_given_up = |delivery: &&Delivery| delivery.state == DeliveryState::GivenUp;
+                meters.dropped(settlement.deliveries().iter().filter(born_given_up).count());
                 let (workflow, webhook, attempt) = (&run.workflow, run.webhook_id, run.attempt);
                 let span = tracing::info_span!("settle", run = %run.id, %workflow, %webhook, attempt);
                 span.in_scope(|| tracing::debug!(state = run.state.as_str(), "attempt settled"));

@@ -28,13 +28,23 @@ impl Writer {
         instant: Instant,
         reply: Reply<()>,
     ) {
-        let caught_up = self.catch_up();
+        let caught_up = self.catch_up_with(outcomes.iter().map(|(id, _)| *id));
         let mut settle =
             |(id, outcome): &(DeliveryId, DeliveryOutcome)| self.settle_one(*id, outcome, instant);
         let settled = caught_up.and_then(|()| outcomes.iter().try_for_each(&mut settle));
         match settled {
             Ok(()) => self.change.group.when(Level::Synced, acknowledge(reply, ())),
             Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Has the database show these deliveries as they are. As long as the present change has none of them, it can go on
+    /// to be gathered, so that outcomes that come one by one share a sync.
+    fn catch_up_with(&mut self, ids: impl IntoIterator<Item = DeliveryId>) -> Result<(), StoreError> {
+        if ids.into_iter().any(|id| self.change.deliveries.contains_key(&id)) {
+            self.catch_up()
+        } else {
+            self.catch_up_before_change()
         }
     }
 
@@ -67,7 +77,7 @@ impl Writer {
         instant: Instant,
         reply: Reply<Delivery>,
     ) {
-        match self.catch_up().and_then(|()| self.resent(id, now, instant)) {
+        match self.catch_up_with([id]).and_then(|()| self.resent(id, now, instant)) {
             Ok(delivery) => self.change.group.when(Level::Synced, acknowledge(reply, delivery)),
             Err(error) => drop(reply.send(Err(error))),
         }

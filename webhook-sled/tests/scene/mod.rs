@@ -91,6 +91,7 @@ pub struct Faults {
     /// Syncs that were begun.
     pub begun: AtomicU64,
     pub sync_fails: AtomicBool,
+    pub sync_panics: AtomicBool,
     /// After so many syncs they fail; 0 is never.
     pub sync_fails_after: AtomicU64,
     /// Syncs wait while this is set.
@@ -112,6 +113,7 @@ impl FaultyDisk {
         while self.faults.sync_hangs.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
+        assert!(!self.faults.sync_panics.load(Ordering::SeqCst), "as it is told");
         let last = self.faults.sync_fails_after.load(Ordering::SeqCst);
         let is_over = last > 0 && self.faults.syncs.load(Ordering::SeqCst) >= last;
         if is_over || self.faults.sync_fails.load(Ordering::SeqCst) {
