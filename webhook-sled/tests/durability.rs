@@ -201,6 +201,22 @@ async fn a_panic_while_changes_are_made_durable_fails_the_store_and_leaves_nobod
     assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
 }
 
+/// A run that logs without a pause, and nobody waits for any of it to be durable.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_is_written_before_it_fills_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    let run = claim(&store, 1).await.remove(0).run;
+    let before = faults.writes.load(Ordering::SeqCst);
+    let line = "x".repeat(5_000) + "\n";
+    for _ in 0..3 * (1 << 20) / line.len() {
+        store.append_log(run.id, run.fence, line.clone()).await.unwrap();
+    }
+    assert!(faults.writes.load(Ordering::SeqCst) >= before + 2, "3 MiB are gathered in memory");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outcomes_that_come_one_by_one_share_a_sync() {
     let folder = tempfile::tempdir().unwrap();

@@ -209,6 +209,23 @@ mod tests {
         assert!(lock(&lanes).recipients.is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn only_a_try_that_reached_the_other_side_ends_an_outage() {
+        let lanes = Lanes::new(4);
+        let mail = to(Channel::Email, "a@example.com");
+        Try::begin(&lanes, &mail).unwrap().came_back(Reached(false));
+        let minute = Duration::from_secs(60);
+        tokio::time::sleep(minute).await;
+        // One whose notifier was never asked, such as when its run cannot be read.
+        drop(Try::begin(&lanes, &mail).expect("it finds out whether the outage is over"));
+        assert_eq!(Lanes::outage_lasts(&lanes, Channel::Email), Some(minute));
+        assert!(Try::begin(&lanes, &mail).is_none(), "the next one waits again");
+        tokio::time::sleep(minute).await;
+        Try::begin(&lanes, &mail).unwrap().came_back(Reached(true));
+        assert_eq!(Lanes::outage_lasts(&lanes, Channel::Email), None);
+        assert_eq!(Lanes::outage_lasts(&lanes, Channel::Slack), None);
+    }
+
     #[test]
     fn a_channel_whose_tries_are_all_slow_waits_and_the_other_goes_on() {
         let lanes = Lanes::new(1);

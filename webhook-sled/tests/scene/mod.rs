@@ -88,6 +88,8 @@ pub fn delivery(run: RunId) -> Delivery {
 #[derive(Default)]
 pub struct Faults {
     pub syncs: AtomicU64,
+    /// Writes of the journal.
+    pub writes: AtomicU64,
     /// Syncs that were begun.
     pub begun: AtomicU64,
     pub sync_fails: AtomicBool,
@@ -142,6 +144,7 @@ impl Disk for FaultyDisk {
         if self.faults.writes_fail.load(Ordering::SeqCst) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
+        self.faults.writes.fetch_add(1, Ordering::SeqCst);
         self.inner.before_write()
     }
 }
