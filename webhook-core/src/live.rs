@@ -239,6 +239,7 @@ impl LiveRuns {
                 }
                 None => {
                     self.remove(id);
+                    // What cannot be claimed must not stay next, or this would never end.
                     self.next.remove(&(id, webhook));
                 }
             }

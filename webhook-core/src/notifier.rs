@@ -66,8 +66,8 @@ pub trait Notifier: Send + Sync + 'static {
     ///
     /// # Behavior
     /// It is called at least once for each delivery that finds room in the outbox and does not wait behind an outage
-    /// for days, and again with a growing pause after a retryable error. The delivery's id stays the same, so that it can serve as a message id. A
-    /// failure never changes the run. It has 60 s, and is dropped then.
+    /// for days, and again with a growing pause after a retryable error. The delivery's id stays the same, so that it
+    /// can serve as a message id. A failure never changes the run. It has 60 s, and is dropped then.
     ///
     /// # Errors
     /// [`DeliverError`], which says whether trying again may help.

@@ -61,8 +61,8 @@ pub struct WorkerOptions {
     /// How many deliveries are under way at once, less those whose other side answers slowly. 16 by default.
     pub delivery_slots: usize,
     /// How many deliveries may be pending, about: one more is recorded as given up when its run ends, and can be
-    /// sent again. 100,000 by default; a pending delivery takes 1 to 2 KiB of the sled store, and
-    /// up to 8 KiB with the longest address and the longest error that is kept.
+    /// sent again. 100,000 by default; a pending delivery takes 1 to 2 KiB of the sled store, and up to 8 KiB with the
+    /// longest address and the longest error that is kept.
     pub outbox_limit: u64,
     /// How often ended runs past their retention are removed. Every minute by default.
     pub prune_every: Duration,

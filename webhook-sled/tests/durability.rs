@@ -4,18 +4,30 @@
 
 mod scene;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use scene::*;
 use webhook_core::id::RunId;
 use webhook_core::notifier::DeliveryOutcome;
-use webhook_core::run::{Ending, RunState};
+use webhook_core::run::{Ending, Run, RunState};
 use webhook_core::store::{Cancelled, Outcome, RunQuery, Settlement, Store, StoreError, Work};
-use webhook_sled::Durability;
+use webhook_core::webhook::Webhook;
+use webhook_sled::{Durability, SledStore};
 
 fn is_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
     matches!(outcome, Err(StoreError::Unavailable { .. }))
+}
+
+/// A store on a disk that does as it is told, with a webhook of which one run is running.
+async fn open_with_a_running_run(folder: &Path) -> (SledStore, Arc<Faults>, Webhook, Arc<Run>) {
+    let (store, faults) = open_faulty(folder, options()).unwrap();
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    let run = claim(&store, 1).await.remove(0).run;
+    (store, faults, webhook, run)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,11 +101,7 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_answered_with_what_another_did_waits_for_it_to_be_durable() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
-    let webhook = webhook(&store).await;
-    enqueue(&store, request(&webhook, "x")).await.unwrap();
-    let running = claim(&store, 1).await.remove(0).run;
-
+    let (store, faults, webhook, running) = open_with_a_running_run(folder.path()).await;
     faults.sync_hangs.store(true, Ordering::SeqCst);
     let last = faults.syncs.load(Ordering::SeqCst) + 1;
     faults.sync_fails_after.store(last, Ordering::SeqCst);
@@ -205,10 +213,7 @@ async fn a_panic_while_changes_are_made_durable_fails_the_store_and_leaves_nobod
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_waits_for_is_written_before_it_fills_the_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
-    let webhook = webhook(&store).await;
-    enqueue(&store, request(&webhook, "x")).await.unwrap();
-    let run = claim(&store, 1).await.remove(0).run;
+    let (store, faults, _, run) = open_with_a_running_run(folder.path()).await;
     let before = faults.writes.load(Ordering::SeqCst);
     let line = "x".repeat(5_000) + "\n";
     for _ in 0..3 * (1 << 20) / line.len() {
@@ -220,10 +225,7 @@ async fn what_nobody_waits_for_is_written_before_it_fills_the_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outcomes_that_come_one_by_one_share_a_sync() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
-    let webhook = webhook(&store).await;
-    enqueue(&store, request(&webhook, "x")).await.unwrap();
-    let run = claim(&store, 1).await.remove(0).run;
+    let (store, faults, _, run) = open_with_a_running_run(folder.path()).await;
     let deliveries: Vec<_> = (0..50).map(|_| delivery(run.id)).collect();
     succeed(&store, &run, deliveries.clone()).await;
     faults.sync_hangs.store(true, Ordering::SeqCst);
