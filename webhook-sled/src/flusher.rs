@@ -46,7 +46,8 @@ impl Flusher {
     /// Makes durable what somebody waits for, and answers.
     pub(crate) fn flush(&mut self) {
         if self.group.is_urgent() {
-            finish(&self.shared, &self.folder, &self.meters, mem::take(&mut self.group));
+            let group = mem::take(&mut self.group);
+            self.finish(group);
         }
     }
 
@@ -58,7 +59,109 @@ impl Flusher {
     /// Refuses those who wait for what was gathered, and for this group.
     pub(crate) fn fail(&mut self, group: Group, failure: Failure) {
         self.group.extend(group);
-        fail(&self.shared, mem::take(&mut self.group), failure);
+        let group = mem::take(&mut self.group);
+        self.refuse(group, failure);
+    }
+
+    /// Makes a group durable and answers, or fails it.
+    fn finish(&self, mut group: Group) {
+        let shared = &*self.shared;
+        // Dropped before the group, so that whoever finds the answer missing finds out why.
+        let _on_panic = FailOnPanic(shared);
+        let begun = std::time::Instant::now();
+        let mut journal = self.folder.journal();
+        if let Err(failure) = self.write(&mut journal, &group) {
+            return self.refuse(group, failure);
+        }
+        mem::take(&mut group.flushed).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
+        if group.level == Level::Synced
+            && let Err(failure) = self.sync(&mut journal, group.number)
+        {
+            return self.refuse(group, failure);
+        }
+        drop(journal);
+        self.meters.seconds.record(begun.elapsed());
+        self.meters.size.record(group.synced.len() as f64);
+        {
+            let mut runs = shared.runs();
+            group.admitted.iter().for_each(|run| runs.live.commit(*run));
+            let ended = group.published.iter().filter(|run| run.state.is_ended());
+            ended.for_each(|run| runs.show_end(run.id));
+        }
+        group.published.iter().for_each(|run| shared.events.publish_state(run));
+        group.synced.into_iter().for_each(|acknowledge| acknowledge(Ok(())));
+        if !group.published.is_empty() {
+            shared.runs_changed.notify_waiters();
+        }
+        if group.wakes_deliveries {
+            shared.deliveries_changed.notify_waiters();
+        }
+    }
+
+    /// Refuses those who wait, and forgets the runs that were to be admitted.
+    fn refuse(&self, group: Group, failure: Failure) {
+        let shared = &*self.shared;
+        let failure = shared.condition.fail(failure);
+        // The writer looks now and then whether there is room again.
+        shared.queue.nudge();
+        {
+            let mut runs = shared.runs();
+            group.admitted.iter().for_each(|run| runs.live.forget(*run));
+        }
+        let waiting = group.written.into_iter().chain(group.flushed).chain(group.synced);
+        waiting.for_each(|acknowledge| acknowledge(Err(failure.error())));
+    }
+
+    /// Appends a group to the journal, so that it survives the process.
+    fn write(&self, journal: &mut Journal, group: &Group) -> Result<(), Failure> {
+        let shared = &*self.shared;
+        // An error that was met in the background concerns these changes as well.
+        if let Some(failure) = shared.condition.failure() {
+            return Err(failure);
+        }
+        if group.frames.is_empty() {
+            return Ok(());
+        }
+        if let Some(number) = journal.must_be_durable() {
+            shared.backlog.wait_durable(number)?;
+            self.sync_journal(journal)?;
+            shared.backlog.want_durable(journal.turn());
+        }
+        Failure::of_writing(|| {
+            shared.disk.before_write()?;
+            Ok(journal.append(&group.frames, group.number)?)
+        })
+    }
+
+    /// Waits for the disk.
+    fn sync(&self, journal: &mut Journal, number: u64) -> Result<(), Failure> {
+        if self.shared.options.durability != Durability::Power || !journal.is_dirty {
+            return Ok(());
+        }
+        self.sync_journal(journal)?;
+        let noted = self.folder.marker.acknowledge(number);
+        noted.map_err(|error| Failure::of_sync("the store's marker cannot be written", &error))
+    }
+
+    fn sync_journal(&self, journal: &mut Journal) -> Result<(), Failure> {
+        if self.shared.options.durability == Durability::Power && journal.is_dirty {
+            let synced = self.shared.disk.sync_journal(&journal.file());
+            synced.map_err(|error| Failure::of_sync("the disk did not confirm a write", &error))?;
+            journal.is_dirty = false;
+        }
+        Ok(())
+    }
+}
+
+/// Fails the store when a panic passes by.
+struct FailOnPanic<'a>(&'a Shared);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "the writer panicked while it made changes durable".to_owned();
+            self.0.condition.fail(Failure { reason, is_full: false });
+        }
     }
 }
 
@@ -77,102 +180,4 @@ impl CommitMeters {
             size: histogram!("webhook_store_commit_size"),
         }
     }
-}
-
-/// Makes a group durable and answers, or fails it.
-fn finish(shared: &Shared, folder: &Folder, meters: &CommitMeters, mut group: Group) {
-    // Dropped before the group, so that whoever finds the answer missing finds out why.
-    let _on_panic = FailOnPanic(shared);
-    let begun = std::time::Instant::now();
-    let mut journal = folder.journal();
-    if let Err(failure) = write(shared, &mut journal, &group) {
-        return fail(shared, group, failure);
-    }
-    mem::take(&mut group.flushed).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
-    if group.level == Level::Synced
-        && let Err(failure) = sync(shared, folder, &mut journal, group.number)
-    {
-        return fail(shared, group, failure);
-    }
-    drop(journal);
-    meters.seconds.record(begun.elapsed());
-    meters.size.record(group.synced.len() as f64);
-    {
-        let mut runs = shared.runs();
-        group.admitted.iter().for_each(|run| runs.live.commit(*run));
-        let ended = group.published.iter().filter(|run| run.state.is_ended());
-        ended.for_each(|run| runs.show_end(run.id));
-    }
-    group.published.iter().for_each(|run| shared.events.publish_state(run));
-    group.synced.into_iter().for_each(|acknowledge| acknowledge(Ok(())));
-    if !group.published.is_empty() {
-        shared.runs_changed.notify_waiters();
-    }
-    if group.wakes_deliveries {
-        shared.deliveries_changed.notify_waiters();
-    }
-}
-
-/// Fails the store when a panic passes by.
-struct FailOnPanic<'a>(&'a Shared);
-
-impl Drop for FailOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let reason = "the writer panicked while it made changes durable".to_owned();
-            self.0.condition.fail(Failure { reason, is_full: false });
-        }
-    }
-}
-
-/// Refuses those who wait, and forgets the runs that were to be admitted.
-fn fail(shared: &Shared, group: Group, failure: Failure) {
-    let failure = shared.condition.fail(failure);
-    // The writer looks now and then whether there is room again.
-    shared.queue.nudge();
-    {
-        let mut runs = shared.runs();
-        group.admitted.iter().for_each(|run| runs.live.forget(*run));
-    }
-    let waiting = group.written.into_iter().chain(group.flushed).chain(group.synced);
-    waiting.for_each(|acknowledge| acknowledge(Err(failure.error())));
-}
-
-/// Appends a group to the journal, so that it survives the process.
-fn write(shared: &Shared, journal: &mut Journal, group: &Group) -> Result<(), Failure> {
-    // An error that was met in the background concerns these changes as well.
-    if let Some(failure) = shared.condition.failure() {
-        return Err(failure);
-    }
-    if group.frames.is_empty() {
-        return Ok(());
-    }
-    if let Some(number) = journal.must_be_durable() {
-        shared.backlog.wait_durable(number)?;
-        sync_journal(shared, journal)?;
-        shared.backlog.want_durable(journal.turn());
-    }
-    Failure::of_writing(|| {
-        shared.disk.before_write()?;
-        Ok(journal.append(&group.frames, group.number)?)
-    })
-}
-
-/// Waits for the disk.
-fn sync(shared: &Shared, folder: &Folder, journal: &mut Journal, number: u64) -> Result<(), Failure> {
-    if shared.options.durability != Durability::Power || !journal.is_dirty {
-        return Ok(());
-    }
-    sync_journal(shared, journal)?;
-    let noted = folder.marker.acknowledge(number);
-    noted.map_err(|error| Failure::of_sync("the store's marker cannot be written", &error))
-}
-
-fn sync_journal(shared: &Shared, journal: &mut Journal) -> Result<(), Failure> {
-    if shared.options.durability == Durability::Power && journal.is_dirty {
-        let synced = shared.disk.sync_journal(&journal.file());
-        synced.map_err(|error| Failure::of_sync("the disk did not confirm a write", &error))?;
-        journal.is_dirty = false;
-    }
-    Ok(())
 }
