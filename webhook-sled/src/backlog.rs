@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use crate::error::panic_text;
 use crate::options::Durability;
 use crate::shared::{Failure, Shared, lock};
-use crate::window::{Numbered, WINDOW, Window};
+use crate::window::{Numbered, Step, WINDOW, Window};
 
 /// For how long changes wait when nobody reads.
 const MOMENT: Duration = Duration::from_millis(100);
-/// How many bytes of changes wait for no longer.
+/// How much of changes waits for no longer.
 const MANY: usize = 256 * 1024;
 
 /// What is on its way.
@@ -33,7 +33,8 @@ pub(crate) struct Backlog {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Numbered>,
-    bytes: usize,
+    /// How much they count for.
+    cost: usize,
     /// Since when the first of them waits.
     since: Option<Instant>,
     /// Batches by number: the last that came, that is in sled, that is durable there, and until which somebody wants
@@ -64,18 +65,18 @@ impl Backlog {
     pub(crate) fn stop(&self) {
         let mut state = self.state();
         state.waiting.clear();
-        state.bytes = 0;
+        state.cost = 0;
         drop(self.moved.wait_while(state, |state| state.busy));
     }
 
     pub(crate) fn push(&self, batch: Numbered) {
         let mut state = self.state();
-        let (was_empty, had_many) = (state.waiting.is_empty(), state.bytes >= MANY);
+        let (was_empty, had_many) = (state.waiting.is_empty(), state.cost >= MANY);
         state.newest = batch.number;
-        state.bytes += batch.bytes();
+        state.cost += batch.cost();
         state.since.get_or_insert_with(Instant::now);
         state.waiting.push_back(batch);
-        if was_empty || (state.bytes >= MANY && !had_many) {
+        if was_empty || (state.cost >= MANY && !had_many) {
             self.arrived.notify_one();
         }
     }
@@ -136,11 +137,11 @@ impl Backlog {
                 None => Duration::MAX,
             };
             let is_wanted = state.wanted.max(state.wanted_durable) > state.applied;
-            let is_due = state.bytes >= MANY || pause.is_zero() || is_wanted || state.closed;
+            let is_due = state.cost >= MANY || pause.is_zero() || is_wanted || state.closed;
             let sync = state.wanted_durable > state.durable && state.failure.is_none();
             if !state.waiting.is_empty() && is_due || sync {
                 let batches = std::mem::take(&mut state.waiting);
-                (state.bytes, state.since, state.busy) = (0, None, true);
+                (state.cost, state.since, state.busy) = (0, None, true);
                 return Some(Task { batches, sync });
             }
             if state.closed {
@@ -186,7 +187,7 @@ impl Drop for Applier {
 
 struct Work {
     shared: Arc<Shared>,
-    /// How many bytes were written to sled since it was last synced.
+    /// How much was written to sled since it was last synced.
     unsynced: usize,
 }
 
@@ -223,23 +224,29 @@ impl Work {
             let reason = format!("the database cannot be read: {error}");
             Failure { reason, is_full: false }
         })?;
-        if self.unsynced > 0 && self.unsynced + placed.bytes > WINDOW {
-            self.sync()?;
-        }
-        self.unsynced += placed.bytes;
-        let database = &self.shared.database;
-        let write = |database: &Option<sled::Db>| match database {
-            Some(database) => Failure::of_writing(|| database.apply_batch(placed.batch)),
-            None => Ok(()),
-        };
-        if placed.moves_history {
-            write(&database.write().unwrap_or_else(PoisonError::into_inner))?;
-        } else {
-            write(&database.read().unwrap_or_else(PoisonError::into_inner))?;
+        for step in placed.into_steps() {
+            self.write(step)?;
         }
         self.shared.runs().forget_ended(&ended);
         self.shared.backlog.advance(|state| state.applied = number);
         Ok(())
+    }
+
+    fn write(&mut self, step: Step) -> Result<(), Failure> {
+        if self.unsynced > 0 && self.unsynced + step.cost > WINDOW {
+            self.sync()?;
+        }
+        self.unsynced += step.cost;
+        let database = &self.shared.database;
+        let write = |database: &Option<sled::Db>| match database {
+            Some(database) => Failure::of_writing(|| database.apply_batch(step.batch)),
+            None => Ok(()),
+        };
+        if step.moves_history {
+            write(&database.write().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            write(&database.read().unwrap_or_else(PoisonError::into_inner))
+        }
     }
 
     /// Makes what is in sled as durable as the store promises.

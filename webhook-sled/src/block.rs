@@ -31,6 +31,11 @@ impl Block {
         self.first
     }
 
+    /// How many bytes its first value has.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len()
+    }
+
     /// Of how many further values the only run in it needs the content.
     pub(crate) fn tails(&self) -> u16 {
         self.tails

@@ -93,8 +93,8 @@ impl Group {
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) writes: Vec<Write>,
-    /// About how much is in it.
-    pub(crate) bytes: usize,
+    /// About how much it counts for in a window.
+    pub(crate) cost: usize,
     /// Deliveries in it, which the database does not show yet.
     pub(crate) deliveries: HashMap<DeliveryId, Delivery>,
     /// Deliveries in it that are pending, and when they are due.
@@ -117,7 +117,7 @@ impl Change {
     }
 
     fn write(&mut self, write: Write) {
-        self.bytes += write.bytes();
+        self.cost += write.cost();
         self.writes.push(write);
     }
 
@@ -130,12 +130,27 @@ impl Change {
 
     /// Inserts the further values of a record that had `old` ones. Answers how many it has now.
     pub(crate) fn insert_tails(&mut self, key: &[u8], tails: Vec<Vec<u8>>, old: u16) -> u16 {
+        let count = self.put_tails(key, tails, Self::insert);
+        (count..old).for_each(|number| self.remove(keys::tail(key, number)));
+        count
+    }
+
+    /// Inserts the further values of a record that was never there. Answers how many they are.
+    pub(crate) fn insert_fresh_tails(&mut self, key: &[u8], tails: Vec<Vec<u8>>) -> u16 {
+        self.put_tails(key, tails, Self::insert_fresh)
+    }
+
+    fn put_tails(
+        &mut self,
+        key: &[u8],
+        tails: Vec<Vec<u8>>,
+        put: impl Fn(&mut Self, Vec<u8>, Vec<u8>),
+    ) -> u16 {
         let mut count = 0;
         for tail in tails {
-            self.insert(keys::tail(key, count), tail);
+            put(self, keys::tail(key, count), tail);
             count += 1;
         }
-        (count..old).for_each(|number| self.remove(keys::tail(key, number)));
         count
     }
 

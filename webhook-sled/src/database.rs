@@ -91,9 +91,12 @@ impl Folder {
                 let from_sled = |error| OpenError::from_sled(&self.path, error);
                 let placed =
                     window.place(database).map_err(|error| OpenError::from_store(&self.path, error))?;
-                database.apply_batch(placed.batch).map_err(from_sled)?;
-                database.flush().map_err(from_sled)?;
-                log.sync_data().map_err(&io)
+                for step in placed.into_steps() {
+                    database.apply_batch(step.batch).map_err(from_sled)?;
+                    database.flush().map_err(from_sled)?;
+                    log.sync_data().map_err(&io)?;
+                }
+                Ok(())
             };
             catch_unwind(AssertUnwindSafe(apply))
                 .map_err(|panic| OpenError::damaged(&self.path, panic_text(&*panic)))??;

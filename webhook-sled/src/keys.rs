@@ -46,8 +46,8 @@ pub(crate) const KEPT: u8 = b'e';
 pub(crate) const DELIVERY: u8 = b'd';
 const DELIVERY_RUN: u8 = b'i';
 pub(crate) const PENDING: u8 = b'o';
-const LOG: u8 = b'g';
-const TAIL: u8 = b't';
+pub(crate) const LOG: u8 = b'g';
+pub(crate) const TAIL: u8 = b't';
 
 /// A kind of record and an id of sixteen bytes.
 pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {

@@ -8,8 +8,8 @@ use webhook_core::id::RunId;
 use webhook_core::store::StoreError;
 
 use crate::block::{self, Block};
-use crate::keys::{self, ENDED, LIVE, Span};
-use crate::record::{encode_number, tail_count};
+use crate::keys::{self, ENDED, LIVE, LOG, Span, TAIL};
+use crate::record::{VALUE_BYTES, encode_number, tail_count};
 use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
 
 /// How much is changed in sled before it is synced.
@@ -18,6 +18,13 @@ use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
 /// the disk has confirmed. Changes that fill less than one part between two syncs cannot overwrite anything that was
 /// moved to a place not yet synced; sled's pages amplify what is written by some four.
 pub(crate) const WINDOW: usize = 96 * 1024;
+
+/// What removing a small value counts for. Only its key is written, but what shares its page is rewritten when
+/// enough has gone from there.
+const REMOVAL: usize = 200;
+/// The same of a part of a log or of a large record: a page of them is rewritten, or merged with its neighbour, for
+/// every few that go.
+const PART_REMOVAL: usize = VALUE_BYTES;
 
 /// How large a value is that several runs share. sled keeps pages of up to 16 values in memory, one of each of 256
 /// parts of its cache at least, so that larger values would make the least of its cache a large one.
@@ -37,6 +44,20 @@ impl Write {
     pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }
+
+    /// How much it counts for in a window.
+    pub(crate) fn cost(&self) -> usize {
+        cost(&self.key, self.value.as_ref())
+    }
+}
+
+fn cost(key: &[u8], value: Option<&IVec>) -> usize {
+    key.len() + value.map_or(REMOVAL, |value| value.len())
+}
+
+/// Whether a key is that of a part of a log or of a large record, which nobody reads without what it belongs to.
+fn is_part(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(LOG | TAIL)))
 }
 
 /// What the writer decided in one step.
@@ -46,8 +67,8 @@ pub(crate) struct Numbered {
 }
 
 impl Numbered {
-    pub(crate) fn bytes(&self) -> usize {
-        self.writes.iter().map(Write::bytes).sum()
+    pub(crate) fn cost(&self) -> usize {
+        self.writes.iter().map(Write::cost).sum()
     }
 }
 
@@ -56,7 +77,7 @@ impl Numbered {
 #[derive(Default)]
 pub(crate) struct Window {
     writes: BTreeMap<IVec, (Option<IVec>, bool)>,
-    bytes: usize,
+    cost: usize,
     /// The number of the last batch in it.
     pub(crate) number: u64,
 }
@@ -66,7 +87,7 @@ impl Window {
     pub(crate) fn of(batches: &mut VecDeque<Numbered>) -> Option<Self> {
         let mut window = Self::default();
         while let Some(next) = batches.front()
-            && (window.number == 0 || window.bytes + next.bytes() <= WINDOW)
+            && (window.number == 0 || window.has_room_for(next))
         {
             window.number = next.number;
             batches.pop_front()?.writes.into_iter().for_each(|write| window.add(write));
@@ -74,12 +95,32 @@ impl Window {
         (window.number > 0).then_some(window)
     }
 
+    /// Whether a batch fits into it. What the batch removes again of what is here makes room.
+    fn has_room_for(&self, next: &Numbered) -> bool {
+        let gross = next.cost();
+        if self.cost + gross <= WINDOW {
+            return true;
+        }
+        // What it puts and removes itself counts for nothing either.
+        let mut net = Self::default();
+        next.writes.iter().cloned().for_each(|write| net.add(write));
+        let removed: usize = net.writes.iter().filter_map(|(key, (value, _))| self.saved(key, value)).sum();
+        self.cost + net.cost <= WINDOW + removed
+    }
+
+    /// What is not written when this follows: what is here under the same key, and the removal of what was never there.
+    fn saved(&self, key: &IVec, value: &Option<IVec>) -> Option<usize> {
+        let (old, was_fresh) = self.writes.get(key)?;
+        let removal = if *was_fresh && value.is_none() { cost(key, None) } else { 0 };
+        Some(cost(key, old.as_ref()) + removal)
+    }
+
     fn add(&mut self, write: Write) {
-        let bytes = write.bytes();
+        let added = write.cost();
         let Write { key, value, fresh } = write;
         let (mut fresh, is_removal) = (fresh, value.is_none());
         if let Some((old, was_fresh)) = self.writes.get(&key) {
-            self.bytes -= key.len() + old.as_ref().map_or(0, |value| value.len());
+            self.cost -= cost(&key, old.as_ref());
             fresh |= *was_fresh;
         }
         if fresh && is_removal {
@@ -87,7 +128,7 @@ impl Window {
             self.writes.remove(&key);
             return;
         }
-        self.bytes += bytes;
+        self.cost += added;
         self.writes.insert(key, (value, fresh));
     }
 
@@ -105,6 +146,10 @@ impl Window {
             let moves = match key.first() {
                 Some(&LIVE) => &mut live,
                 Some(&ENDED) => &mut ended,
+                _ if is_part(&key) => {
+                    placed.write_part(key, value, fresh);
+                    continue;
+                }
                 _ => {
                     placed.write(key, value);
                     continue;
@@ -113,29 +158,74 @@ impl Window {
             moves.add(&key, value, fresh)?;
         }
         live.place(tree, LIVE, &mut placed)?;
-        placed.moves_history = !ended.gone.is_empty();
+        placed.records.moves_history = !ended.gone.is_empty();
         ended.place(tree, ENDED, &mut placed)?;
         placed.write(keys::BATCH_NUMBER, Some(IVec::from(&encode_number(self.number))));
         Ok(placed)
     }
 }
 
-/// A batch for sled.
+/// A window as batches for sled, in the order in which they are to be written: parts that are new, then everything that
+/// readers find, in one atomic step together with the window's number, then parts that are gone.
+///
+/// A crash between two of them leaves nothing but parts that belong to no record.
 #[derive(Default)]
 pub(crate) struct Placed {
+    new_parts: Vec<Step>,
+    records: Step,
+    gone_parts: Vec<Step>,
+}
+
+/// One batch for sled, which is written atomically.
+#[derive(Default)]
+pub(crate) struct Step {
     pub(crate) batch: Batch,
-    pub(crate) bytes: usize,
+    /// How much it counts for of what may be written between two syncs.
+    pub(crate) cost: usize,
     /// Whether ended runs change their places, so that nobody may be reading them.
     pub(crate) moves_history: bool,
 }
 
-impl Placed {
-    pub(crate) fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>) {
-        let key = key.into();
-        self.bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+impl Step {
+    fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>, cost: usize) {
+        self.cost += cost;
         match value {
             Some(value) => self.batch.insert(key, value),
             None => self.batch.remove(key),
+        }
+    }
+}
+
+impl Placed {
+    pub(crate) fn into_steps(self) -> impl Iterator<Item = Step> {
+        self.new_parts.into_iter().chain([self.records]).chain(self.gone_parts)
+    }
+
+    fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>) {
+        let key = key.into();
+        let cost = cost(&key, value.as_ref());
+        self.records.write(key, value, cost);
+    }
+
+    /// Removes a value that holds runs.
+    fn remove_block(&mut self, block: &Block) {
+        // At worst all that shares its page is rewritten for it.
+        let cost = cost(&block.key, None) + block.len();
+        self.records.write(block.key.clone(), None, cost);
+    }
+
+    /// Writes a part of a log or of a large record. One that replaces another changes together with its record.
+    fn write_part(&mut self, key: IVec, value: Option<IVec>, fresh: bool) {
+        let (steps, cost) = match &value {
+            Some(value) if fresh => (&mut self.new_parts, key.len() + value.len()),
+            Some(_) => return self.write(key, value),
+            None => (&mut self.gone_parts, PART_REMOVAL),
+        };
+        if steps.last().is_none_or(|step| step.cost + cost > WINDOW) {
+            steps.push(Step::default());
+        }
+        if let Some(step) = steps.last_mut() {
+            step.write(key, value, cost);
         }
     }
 }
@@ -200,7 +290,7 @@ impl Moves {
             let belonging = block.belonging(tree)?;
             index(&belonging, block.first()).into_iter().for_each(|key| placed.write(key, None));
         }
-        placed.write(block.key.clone(), None);
+        placed.remove_block(block);
         for record in block.records()? {
             let id = run_record::id_of(&record)?;
             if !gone.contains(&id) {
@@ -296,7 +386,7 @@ mod tests {
     fn apply(tree: &sled::Db, number: u64, writes: Vec<Write>) {
         let mut batches = VecDeque::from([Numbered { number, writes }]);
         let placed = Window::of(&mut batches).unwrap().place(tree).unwrap();
-        tree.apply_batch(placed.batch).unwrap();
+        placed.into_steps().for_each(|step| tree.apply_batch(step.batch).unwrap());
     }
 
     fn runs(tree: &sled::Db, kind: u8, span: Span) -> Vec<Run> {
@@ -312,6 +402,53 @@ mod tests {
         let length = u8::try_from(record.len()).unwrap();
         assert!(length < 0x80, "so that it is its own LEB128");
         [&[FIRST_RUNS_VERSION, 0, 0, length], &record[..]].concat()
+    }
+
+    fn part(number: u16, value: Option<&[u8]>, fresh: bool) -> Write {
+        let key = IVec::from(keys::tail(b"record", number));
+        Write { key, value: value.map(IVec::from), fresh }
+    }
+
+    #[test]
+    fn removals_count_for_what_they_make_sled_write_and_are_spread_over_steps() {
+        let tree = sled::Config::new().temporary(true).open().unwrap();
+        let value = [7; VALUE_BYTES];
+        let count = 100;
+        let puts = (0..count).map(|number| part(number, Some(&value), true)).collect();
+        let removals = (0..count).map(|number| part(number, None, false)).collect();
+        for (number, writes) in [(1, puts), (2, removals)] {
+            let mut batches = VecDeque::from([Numbered { number, writes }]);
+            let steps: Vec<Step> =
+                Window::of(&mut batches).unwrap().place(&tree).unwrap().into_steps().collect();
+            assert!(steps.len() > 6 && steps.iter().all(|step| step.cost <= WINDOW));
+            steps.into_iter().for_each(|step| tree.apply_batch(step.batch).unwrap());
+            let left = tree.scan_prefix([TAIL]).count();
+            assert_eq!(left, if number == 1 { usize::from(count) } else { 0 });
+        }
+    }
+
+    #[test]
+    fn a_part_that_replaces_another_changes_together_with_its_record() {
+        let tree = sled::Config::new().temporary(true).open().unwrap();
+        let writes = vec![part(0, Some(b"new"), false), part(1, None, false)];
+        let mut batches = VecDeque::from([Numbered { number: 1, writes }]);
+        let placed = Window::of(&mut batches).unwrap().place(&tree).unwrap();
+        assert!(placed.new_parts.is_empty());
+        tree.apply_batch(placed.records.batch).unwrap();
+        assert_eq!(tree.get(keys::tail(b"record", 0)).unwrap().unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_is_put_and_removed_again_takes_no_room_in_a_window() {
+        let value = [7; VALUE_BYTES];
+        let numbers = 0..15;
+        let puts: Vec<Write> = numbers.clone().map(|number| part(number, Some(&value), true)).collect();
+        let removals: Vec<Write> = numbers.map(|number| part(number, None, false)).collect();
+        let both = [puts.clone(), removals.clone()].concat();
+        let batches = [puts, removals, both].into_iter().zip(1..);
+        let mut batches: VecDeque<_> = batches.map(|(writes, number)| Numbered { number, writes }).collect();
+        let window = Window::of(&mut batches).unwrap();
+        assert!(window.number == 3 && window.cost == 0 && window.writes.is_empty());
     }
 
     #[test]

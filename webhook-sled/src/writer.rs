@@ -126,7 +126,7 @@ impl Writer {
                 Ok(()) => self.decide(operation),
                 Err(error) => operation.refuse(error),
             }
-            if self.change.bytes >= WINDOW {
+            if self.change.cost >= WINDOW {
                 self.commit();
             }
         }

@@ -10,14 +10,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scene::*;
 use webhook_core::id::RunId;
 use webhook_core::run::RunState;
-use webhook_core::store::{PruneRequest, Store};
+use webhook_core::store::{PruneRequest, RunQuery, Store};
 use webhook_sled::testing::{Disk, WrapDisk};
 
 const BLOCK: usize = 4_096;
@@ -41,12 +41,37 @@ struct LosingDisk {
     store: PathBuf,
     losses_in: PathBuf,
     state: Mutex<State>,
+    scene: Scene,
+}
+
+/// What a test and its disk share.
+#[derive(Clone, Default)]
+struct Scene {
     acknowledged: Acknowledged,
     losses: Arc<Mutex<Vec<Loss>>>,
+    /// Power is lost before about one sync in so many; 0 is never.
+    one_in: Arc<AtomicU64>,
+}
+
+impl Scene {
+    fn count(&self) -> usize {
+        self.losses.lock().unwrap().len()
+    }
+
+    /// Opens a store on a disk that loses power.
+    fn open(&self, folder: &Path, seed: u64) -> (webhook_sled::SledStore, PathBuf) {
+        let path = folder.join("store");
+        let (store, losses_in, scene) = (path.clone(), folder.join("losses"), self.clone());
+        let wrap: WrapDisk = Box::new(move |inner| {
+            // A store that was just opened is durable.
+            let state = Mutex::new(State { durable: files(&store).unwrap(), random: seed });
+            Box::new(LosingDisk { inner, store, losses_in, state, scene })
+        });
+        (webhook_sled::testing::open_with_disk(&path, options(), wrap).unwrap(), path)
+    }
 }
 
 struct State {
-    syncs: u64,
     /// Each file as it was when the last finished sync of it began: that much is durable.
     durable: HashMap<&'static str, Vec<u8>>,
     random: u64,
@@ -54,8 +79,8 @@ struct State {
 
 impl LosingDisk {
     fn lose_power(&self, state: &mut State, written: &HashMap<&'static str, Vec<u8>>) {
-        let mut losses = self.losses.lock().unwrap();
-        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        let mut losses = self.scene.losses.lock().unwrap();
+        let acknowledged = self.scene.acknowledged.lock().unwrap().clone();
         let folder = self.losses_in.join(losses.len().to_string());
         // Every third time nothing that was not synced is on the disk.
         let keep_some = !losses.len().is_multiple_of(3);
@@ -71,10 +96,10 @@ impl LosingDisk {
     /// Syncs these files, which may lose power just before.
     fn syncing(&self, synced: &[&'static str], sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
-        state.syncs += 1;
         let written = files(&self.store)?;
-        let many = self.losses.lock().unwrap().len();
-        if state.syncs > 20 && many < LOSSES && next(&mut state.random).is_multiple_of(25) {
+        let one_in = self.scene.one_in.load(Ordering::SeqCst);
+        let may_lose = one_in > 0 && self.scene.count() < LOSSES;
+        if may_lose && next(&mut state.random).is_multiple_of(one_in) {
             self.lose_power(&mut state, &written);
         }
         sync()?;
@@ -130,6 +155,10 @@ impl Disk for LosingDisk {
     }
 }
 
+fn seed() -> u64 {
+    now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
+}
+
 /// A random number (xorshift).
 fn next(random: &mut u64) -> u64 {
     *random ^= *random << 13;
@@ -141,20 +170,10 @@ fn next(random: &mut u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
-    let (acknowledged, losses) = (Acknowledged::default(), Arc::new(Mutex::new(Vec::new())));
-    let seed = now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let (scene, seed) = (Scene::default(), seed());
     eprintln!("seed {seed}");
-    let wrap: WrapDisk = {
-        let (store, losses_in) = (path.clone(), folder.path().join("losses"));
-        let (acknowledged, losses) = (acknowledged.clone(), losses.clone());
-        Box::new(move |inner| {
-            // A store that was just opened is durable.
-            let state = Mutex::new(State { syncs: 0, durable: files(&store).unwrap(), random: seed });
-            Box::new(LosingDisk { inner, store, losses_in, state, acknowledged, losses })
-        })
-    };
-    let store = webhook_sled::testing::open_with_disk(&path, options(), wrap).unwrap();
+    let (store, path) = scene.open(folder.path(), seed);
+    let (acknowledged, losses) = (scene.acknowledged.clone(), scene.losses.clone());
     let webhook = webhook(&store).await;
     let done = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
@@ -174,7 +193,11 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     }
     tasks.push(tokio::spawn(settle_and_prune(store.clone(), acknowledged.clone(), done.clone())));
     let enough = async {
-        while losses.lock().unwrap().len() < LOSSES {
+        while acknowledged.lock().unwrap().len() < 20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        scene.one_in.store(25, Ordering::SeqCst);
+        while scene.count() < LOSSES {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -189,6 +212,58 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let losses = std::mem::take(&mut *losses.lock().unwrap());
     for (number, loss) in losses.iter().enumerate() {
         check(&loss.folder, &loss.acknowledged, number).await;
+    }
+}
+
+/// Nothing but removals: of runs with logs and with large parameters, whose pages are shared with what stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_are_pruned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (scene, seed) = (Scene::default(), seed());
+    eprintln!("seed {seed}");
+    let (store, _) = scene.open(folder.path(), seed);
+    let (going, staying) = (webhook(&store).await, webhook_kept_for(&store, 30).await);
+    let (mut kept, mut waiting) = (Vec::new(), Vec::new());
+    for number in 0..120_usize {
+        let webhook = if number.is_multiple_of(6) { &staying } else { &going };
+        let text = "p".repeat(if number.is_multiple_of(5) { 120_000 } else { 300 });
+        let run = enqueue(&store, request(webhook, &text)).await.unwrap();
+        let claimed = claim(&store, 1).await.remove(0).run;
+        for _ in 0..8 {
+            let line = format!("{number} {}\n", "x".repeat(3_000));
+            store.append_log(run.id, claimed.fence, line).await.unwrap();
+        }
+        let ended = succeed(&store, &claimed, Vec::new()).await;
+        if webhook.id == staying.id {
+            scene.acknowledged.lock().unwrap().insert(ended.id, ended.state);
+            kept.push((ended, store.read_log(run.id, 0).await.unwrap()));
+        }
+    }
+    for _ in 0..40 {
+        let run = enqueue(&store, request(&going, &"q".repeat(400))).await.unwrap();
+        scene.acknowledged.lock().unwrap().insert(run.id, run.state);
+        waiting.push(run);
+    }
+    scene.one_in.store(4, Ordering::SeqCst);
+    let request = PruneRequest::new(now() + Duration::from_secs(1), Duration::ZERO, 20);
+    while store.prune(request).await.unwrap().more {}
+    drop(store);
+    let losses = std::mem::take(&mut *scene.losses.lock().unwrap());
+    assert!(losses.len() >= 5, "power was lost {} times only", losses.len());
+    for (number, loss) in losses.iter().enumerate() {
+        let store = check(&loss.folder, &loss.acknowledged, number).await;
+        for (run, log) in &kept {
+            assert_eq!(store.get_run(run.id).await.unwrap().as_ref(), Some(run), "loss {number}");
+            assert_eq!(store.read_log(run.id, 0).await.unwrap(), *log, "loss {number}");
+        }
+        for run in &waiting {
+            assert_eq!(store.get_run(run.id).await.unwrap().as_ref(), Some(run), "loss {number}");
+        }
+        // What was about to be removed is there, or gone.
+        while store.prune(request).await.unwrap().more {}
+        let left = store.list_runs(RunQuery::default().limit(200)).await.unwrap().items;
+        let ended = left.iter().filter(|run| run.state.is_ended()).count();
+        assert_eq!(ended, kept.len(), "loss {number}");
     }
 }
 
@@ -217,7 +292,11 @@ async fn settle_and_prune(store: webhook_sled::SledStore, acknowledged: Acknowle
     }
 }
 
-async fn check(folder: &Path, acknowledged: &HashMap<RunId, RunState>, number: usize) {
+async fn check(
+    folder: &Path,
+    acknowledged: &HashMap<RunId, RunState>,
+    number: usize,
+) -> webhook_sled::SledStore {
     let store = options().open(folder).unwrap_or_else(|error| panic!("loss {number}: {error:?}"));
     assert!(!acknowledged.is_empty());
     for (id, state) in acknowledged {
@@ -232,4 +311,5 @@ async fn check(folder: &Path, acknowledged: &HashMap<RunId, RunState>, number: u
     // And it goes on.
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();
+    store
 }

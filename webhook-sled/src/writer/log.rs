@@ -49,7 +49,7 @@ impl Writer {
         let mut at = log.end + (text.len() - rest.len()) as u64;
         while !rest.is_empty() {
             let (part, after) = rest.split_at(rest.floor_char_boundary(VALUE_BYTES));
-            self.change.insert(keys::log(id, at), part.as_bytes());
+            self.change.insert_fresh(keys::log(id, at), part.as_bytes());
             at += part.len() as u64;
             rest = after;
         }

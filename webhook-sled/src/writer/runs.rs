@@ -252,7 +252,11 @@ impl Writer {
     fn put_live_record(&mut self, run: &Run, record: Encoded, is_new: bool) {
         let key = keys::by_id(keys::LIVE, run.id.as_bytes());
         let old_tails = self.tails.remove(&run.id).unwrap_or(0);
-        let tails = self.change.insert_tails(&key, record.tails, old_tails);
+        let tails = if is_new {
+            self.change.insert_fresh_tails(&key, record.tails)
+        } else {
+            self.change.insert_tails(&key, record.tails, old_tails)
+        };
         if tails > 0 {
             self.tails.insert(run.id, tails);
         }
@@ -269,7 +273,7 @@ impl Writer {
         self.release_claim(run.id);
         self.logs.remove(&run.id);
         let (key, record) = (keys::by_id(keys::ENDED, run.id.as_bytes()), encode_run(&run)?);
-        self.change.insert_tails(&key, record.tails, 0);
+        self.change.insert_fresh_tails(&key, record.tails);
         self.change.insert_fresh(&key, record.head);
         self.newest_ended = self.newest_ended.max(Some(run.id));
         self.change.group.published.push(run);

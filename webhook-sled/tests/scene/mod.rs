@@ -38,8 +38,18 @@ pub fn open(path: &Path) -> SledStore {
 }
 
 pub async fn webhook(store: &SledStore) -> Webhook {
+    webhook_with(store, WebhookSettings::default()).await
+}
+
+/// A webhook whose runs are kept for so many days.
+pub async fn webhook_kept_for(store: &SledStore, days: u32) -> Webhook {
+    let mut settings = WebhookSettings::default();
+    settings.retention_days = Some(days);
+    webhook_with(store, settings).await
+}
+
+async fn webhook_with(store: &SledStore, settings: WebhookSettings) -> Webhook {
     let (id, workflow) = (WebhookId::generate(now()), "report/sales".parse().unwrap());
-    let settings = WebhookSettings::default();
     let webhook = Webhook::new(id, workflow, settings, &Token::generate(), None, now());
     store.create_webhook(webhook.clone()).await.unwrap();
     webhook
