@@ -57,7 +57,12 @@ async fn ours(builder: WebhooksBuilder, workers: bool, keep: Option<u64>) {
     let workflow = Workflow::new(workflow, "Bench", ParameterBlocks::default());
     let webhooks = builder
         .executor(FnExecutor::new([workflow], |_| async { Ok(RunOutput::new()) }))
-        .options(ServiceOptions::default().with_queue_limit(10_000_000).with_keep_runs(MONTH, keep))
+        .options(
+            ServiceOptions::default()
+                .with_queue_limit(10_000_000)
+                .with_queue_bytes(8 << 30, 16 << 30)
+                .with_keep_runs(MONTH, keep),
+        )
         .build()
         .await
         .expect("a service");

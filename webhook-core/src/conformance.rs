@@ -26,6 +26,7 @@ mod logs;
 mod model;
 mod overlap;
 mod pruning;
+mod queue;
 mod scene;
 mod settling;
 mod waiting;
@@ -109,7 +110,7 @@ promises! { $
         new_settings_hold_for_later_claims,
         a_deleted_webhook_is_gone,
         deleting_a_webhook_cancels_what_waits_and_keeps_what_was,
-        a_run_of_a_deleted_webhook_is_claimed_without_it,
+        a_run_of_a_deleted_webhook_is_not_executed_again,
         webhooks_are_listed_newest_first_and_by_workflow,
         listing_webhooks_is_stable_while_they_change;
     enqueueing:
@@ -125,6 +126,11 @@ promises! { $
         the_queue_limit_over_all_holds,
         a_full_queue_neither_hides_nor_burns_keys,
         large_parameters_and_outputs_survive;
+    queue:
+        the_bytes_of_queued_parameters_are_bounded,
+        a_refused_run_leaves_the_bound_as_it_is,
+        a_queued_runs_parameters_come_back_exactly,
+        deleting_a_webhook_ends_all_that_waits_for_it;
     overlap:
         no_more_runs_than_the_bound_are_claimed,
         claimers_at_once_keep_to_the_bound,

@@ -1,12 +1,17 @@
 //! Live runs: every decision about runs that have not ended, for stores that one process opens.
 //!
-//! [`LiveRuns`] holds the queued and running runs in memory and says what becomes of them: who is admitted, who
-//! is claimed, which lease is over, whose fence is stale. It is synchronous and does no I/O; the store around it
+//! [`LiveRuns`] knows the queued and running runs and says what becomes of them: which are admitted, which are claimed,
+//! which lease is over, whose fence is stale. It is synchronous and does no I/O; the store around it
 //! persists the records it answers. Time that passes is handed in as [`Instant`], so a jump of the clock changes
 //! nothing.
+//!
+//! Of a queued run an index entry is in memory. Its record is too while it fits into a [cache](LiveRuns::with_cache);
+//! otherwise the methods that need it answer that it is missing, have changed nothing, and are called again once the
+//! store has [provided](LiveRuns::provide) it.
 
-mod far;
 mod lane;
+mod listing;
+mod records;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,18 +22,18 @@ use tokio::time::Instant;
 
 use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
-use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
+use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, Settlement};
 
-use far::Depth;
-pub use far::Packing;
 use lane::{Lane, Part};
+pub use listing::ListedRun;
+use records::Records;
 pub use waiting::{later, wait_for_work};
 
 /// The runs that have not ended. See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LiveRuns {
-    /// All of them but those that are far.
     runs: BTreeMap<RunId, Live>,
+    records: Records,
     /// The next run of each webhook that may be claimed now, oldest first.
     next: BTreeSet<(RunId, WebhookId)>,
     /// Runs that wait for their due time.
@@ -36,19 +41,28 @@ pub struct LiveRuns {
     /// Running runs by the end of their lease.
     leases: BTreeSet<(Instant, RunId)>,
     lanes: HashMap<WebhookId, Lane>,
-    /// The webhooks that have far runs.
-    deep: BTreeSet<WebhookId>,
     queued: usize,
+    /// How many bytes of parameters the queued runs have.
+    queued_bytes: u64,
     last_fence: u64,
-    packing: Packing,
-    depth: Depth,
 }
 
-/// A live run and where it is.
+/// How many records are asked for at once, when the next run's is missing.
+const READ_AHEAD: usize = 128;
+/// How many bytes of parameters they have, unless the first alone has more.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
+/// How many runs behind the next one are read along where the webhook has room for fewer.
+const LEAST_READ_AHEAD: usize = 16;
+
+/// What is known of every live run.
 #[derive(Debug)]
 struct Live {
-    run: Arc<Run>,
+    webhook: WebhookId,
     place: Place,
+    /// Of its parameters.
+    bytes: u32,
+    /// The number of its workflow in its lane.
+    workflow: u16,
 }
 
 /// Where a live run is, besides its state.
@@ -91,10 +105,17 @@ pub struct Admission {
     pub asked_to_stop: Vec<Arc<Run>>,
 }
 
-/// The queue has no room for another run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue is full")]
-pub struct QueueFull;
+/// Why a run was not admitted. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAdmitted {
+    /// The queue has no room for another run, or for its parameters.
+    #[error("the queue is full")]
+    QueueFull,
+    /// It supersedes these runs, whose records must be [provided](LiveRuns::provide) first.
+    #[error("records of queued runs are missing")]
+    Missing(Vec<RunId>),
+}
 
 /// What a claim changed.
 #[derive(Debug, Clone, Default)]
@@ -102,8 +123,13 @@ pub struct QueueFull;
 pub struct ClaimedRuns {
     /// Runs whose lease was over: queued again, and maybe claimed again below.
     pub interrupted: Vec<Arc<Run>>,
+    /// Runs whose lease was over and whose webhook is gone: cancelled.
+    pub ended: Vec<Arc<Run>>,
     /// Runs that were claimed.
     pub claimed: Vec<Arc<Run>>,
+    /// The next run to claim and some behind it, if it has room and its record must be
+    /// [provided](LiveRuns::provide) first.
+    pub missing: Vec<RunId>,
 }
 
 /// What became of a cancellation.
@@ -114,44 +140,73 @@ pub enum LiveCancel {
     Ended(Arc<Run>),
     /// It is running and its cancellation is asked for.
     Requested(Arc<Run>),
+    /// It is queued, and its record must be [provided](LiveRuns::provide) first. Nothing has changed.
+    Missing,
+}
+
+impl Default for LiveRuns {
+    fn default() -> Self {
+        Self::with_cache(usize::MAX)
+    }
 }
 
 impl LiveRuns {
-    /// No live runs.
+    /// No live runs; all records will stay in memory.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No live runs; those that wait behind many others of their webhook are kept packed.
+    /// No live runs; of the records of queued ones, about so many bytes will stay in memory.
     #[must_use]
-    pub fn packed(packing: Packing) -> Self {
-        Self { packing, ..Self::default() }
+    pub fn with_cache(bytes: usize) -> Self {
+        Self {
+            runs: BTreeMap::new(),
+            records: Records::new(bytes),
+            next: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            leases: BTreeSet::new(),
+            lanes: HashMap::new(),
+            queued: 0,
+            queued_bytes: 0,
+            last_fence: 0,
+        }
     }
 
-    /// Takes a run read when the store was opened. One that was running is interrupted, since the process that
-    /// ran it is gone. Answers the run as it is now.
-    pub fn restore(&mut self, run: Run, now: SystemTime, instant: Instant) -> Arc<Run> {
+    /// Takes a run read when the store was opened, which has so many bytes of parameters; they may be left out of it,
+    /// since its record does not stay in memory. One that was running is interrupted, since the process that ran it is
+    /// gone. Answers the run as it is now.
+    pub fn restore(&mut self, run: Run, bytes: usize, now: SystemTime, instant: Instant) -> Run {
         self.last_fence = self.last_fence.max(run.fence);
-        let run = Arc::new(run.interrupted(now).unwrap_or(run));
+        let run = run.interrupted(now).unwrap_or(run);
         let wait = run.due_at.duration_since(now).unwrap_or(Duration::ZERO);
         let place = if wait.is_zero() { Place::Ready } else { Place::Delayed(later(instant, wait)) };
-        self.insert(run.clone(), place);
-        self.keep_far(run.webhook_id);
+        self.insert(&run, bytes, place);
         run
     }
 
-    /// Admits a new run under its webhook's overlap rule and the queue limits. Whoever persists it then calls
-    /// [`commit`](Self::commit), or [`forget`](Self::forget) when that failed.
+    /// Takes the record of a queued run, as it was last written, which was found missing.
+    pub fn provide(&mut self, run: Arc<Run>) {
+        let id = run.id;
+        let is_wanted = self.runs.get(&id).is_some_and(|live| live.place.is_queued());
+        if is_wanted && !self.records.has(id) {
+            self.records.put(run, true);
+        }
+    }
+
+    /// Admits a new run under its webhook's overlap rule and the queue limits, where `bound` is the bound on
+    /// concurrency that the webhook has now. Whoever persists it then calls [`commit`](Self::commit), or
+    /// [`forget`](Self::forget) when that failed.
     ///
     /// # Errors
-    /// [`QueueFull`]; nothing has changed then.
-    pub fn admit(&mut self, request: &Enqueue) -> Result<Admission, QueueFull> {
+    /// [`NotAdmitted`]; nothing has changed then.
+    pub fn admit(&mut self, request: &Enqueue, bound: Option<u32>) -> Result<Admission, NotAdmitted> {
         let now = request.run.queued_at;
         let webhook = request.run.webhook_id;
         let lane = self.lanes.entry(webhook).or_default();
-        lane.set_bound(request.concurrency.bound());
-        let asked = |id: &RunId| self.runs.get(id).is_some_and(|live| live.run.cancel_requested.is_some());
+        lane.set_bound(bound);
+        let records = &self.records;
+        let asked = |id: &RunId| records.get(*id).is_some_and(|run| run.cancel_requested.is_some());
         let plan = lane.plan(request.concurrency.on_overlap, asked);
         if plan.skip {
             self.refresh(webhook);
@@ -159,36 +214,56 @@ impl LiveRuns {
             let run = skipped.map_or_else(|_| request.run.clone(), Arc::new);
             return Ok(Admission { run, superseded: Vec::new(), asked_to_stop: Vec::new() });
         }
-        let freed = plan.supersede.len();
-        let of_webhook = lane.queued_count() - freed + 1;
-        let in_all = self.queued - freed + 1;
-        let full = request.webhook_queue_limit.is_some_and(|limit| of_webhook > limit as usize)
-            || in_all > request.queue_limit as usize;
-        if full {
+        let refused = if self.is_full(request, &plan.supersede) {
+            Some(NotAdmitted::QueueFull)
+        } else {
+            let missing: Vec<RunId> =
+                plan.supersede.iter().copied().filter(|id| !self.records.has(*id)).collect();
+            (!missing.is_empty()).then_some(NotAdmitted::Missing(missing))
+        };
+        if let Some(refused) = refused {
             self.refresh(webhook);
-            return Err(QueueFull);
+            return Err(refused);
         }
         let superseded = plan.supersede.iter().filter_map(|id| {
-            self.end(self.get_of(webhook, *id)?, Ending::Cancelled(CancelReason::Superseded), now)
+            let run = self.record(*id)?;
+            self.end(run, Ending::Cancelled(CancelReason::Superseded), now)
         });
         let superseded = superseded.collect();
         let asked_to_stop =
             plan.stop.iter().filter_map(|id| self.ask(*id, CancelReason::Superseded)).collect();
         let run = request.run.clone();
-        self.insert(run.clone(), Place::Uncommitted);
+        self.insert(&run, run.parameters.bytes(), Place::Uncommitted);
+        self.records.put(run.clone(), true);
         Ok(Admission { run, superseded, asked_to_stop })
+    }
+
+    /// Whether a queue has no room for a run that supersedes these.
+    fn is_full(&self, request: &Enqueue, superseded: &[RunId]) -> bool {
+        let bytes_of = |id: &RunId| self.runs.get(id).map_or(0, |live| u64::from(live.bytes));
+        let freed: u64 = superseded.iter().map(bytes_of).sum();
+        let (queued, queued_bytes) = self
+            .lanes
+            .get(&request.run.webhook_id)
+            .map_or((0, 0), |lane| (lane.queued_count(), lane.queued_bytes));
+        let bytes = request.run.parameters.bytes() as u64;
+        let of_webhook = queued + 1 - superseded.len();
+        let in_all = self.queued + 1 - superseded.len();
+        request.webhook_queue_limit.is_some_and(|limit| of_webhook > limit as usize)
+            || in_all > request.queue_limit as usize
+            || queued_bytes + bytes - freed > request.webhook_queue_bytes
+            || self.queued_bytes + bytes - freed > request.queue_bytes
     }
 
     /// Lets an admitted run be claimed, now that it is durable.
     pub fn commit(&mut self, id: RunId) {
-        if let Some(live) = self.runs.get(&id).filter(|live| live.place == Place::Uncommitted) {
-            let webhook = live.run.webhook_id;
+        if self.runs.get(&id).is_some_and(|live| live.place == Place::Uncommitted) {
             self.place(id, Place::Ready);
-            self.keep_far(webhook);
+            self.records.trim();
         }
     }
 
-    /// Forgets an admitted run that could not be made durable.
+    /// Forgets a run that could not be made durable, or of which the record cannot be read.
     pub fn forget(&mut self, id: RunId) {
         self.remove(id);
     }
@@ -210,41 +285,71 @@ impl LiveRuns {
         delayed.into_iter().chain(lease).min()
     }
 
-    /// Claims due runs, oldest first, after interrupting those whose lease is over.
+    /// Claims due runs, oldest first, after interrupting those whose lease is over. It stops at a run whose record is
+    /// [missing](ClaimedRuns::missing); once that is provided, the rest can be claimed.
     pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
         let mut outcome = ClaimedRuns::default();
-        while let Some((_, id)) = self.leases.first().copied().filter(|(end, _)| *end <= instant) {
-            match self.get(id).map(|run| run.interrupted(request.now)) {
-                Some(Ok(run)) => {
-                    let run = Arc::new(run);
-                    self.update(run.clone(), Place::Ready);
-                    outcome.interrupted.push(run);
-                }
-                _ => self.remove(id),
-            }
-        }
+        self.interrupt_expired(request, instant, &mut outcome);
         while let Some((_, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= instant) {
             self.place(id, Place::Ready);
         }
         while outcome.claimed.len() < request.limit {
             let Some((id, webhook)) = self.next.first().copied() else { break };
+            let Some(run) = self.records.get(id) else {
+                outcome.missing = self.read_ahead(webhook);
+                break;
+            };
             let fence = self.last_fence + 1;
-            let claimed = |run: Arc<Run>| run.claimed(fence, request.interruption_bound, request.now).ok();
-            match self.bring_near(id, webhook).and_then(claimed) {
-                Some(run) => {
+            match run.claimed(fence, request.interruption_bound, request.now) {
+                Ok(run) => {
                     self.last_fence = fence;
                     let run = Arc::new(run);
                     self.update(run.clone(), Place::Running(later(instant, request.lease)));
                     outcome.claimed.push(run);
                 }
-                None => {
-                    self.remove(id);
-                    // What cannot be claimed must not stay next, or this would never end.
-                    self.next.remove(&(id, webhook));
-                }
+                // What cannot be claimed must not stay next, or this would never end.
+                Err(_) => self.remove(id),
             }
         }
+        self.records.trim();
         outcome
+    }
+
+    fn interrupt_expired(&mut self, request: &ClaimRequest, instant: Instant, outcome: &mut ClaimedRuns) {
+        while let Some((_, id)) = self.leases.first().copied().filter(|(end, _)| *end <= instant) {
+            let Some(run) = self.record(id) else {
+                self.remove(id);
+                continue;
+            };
+            if self.is_closed(run.webhook_id) {
+                let ending = Ending::Cancelled(CancelReason::WebhookDeleted);
+                outcome.ended.extend(self.end(run, ending, request.now));
+                continue;
+            }
+            match run.interrupted(request.now) {
+                Ok(run) => {
+                    let run = Arc::new(run);
+                    self.update(run.clone(), Place::Ready);
+                    outcome.interrupted.push(run);
+                }
+                Err(_) => self.remove(id),
+            }
+        }
+    }
+
+    /// The next runs of a webhook whose records are missing.
+    fn read_ahead(&self, webhook: WebhookId) -> Vec<RunId> {
+        let Some(lane) = self.lanes.get(&webhook) else { return Vec::new() };
+        let count = lane.room().map_or(READ_AHEAD, |room| room.clamp(LEAST_READ_AHEAD, READ_AHEAD));
+        let (mut missing, mut bytes) = (Vec::new(), 0);
+        for id in lane.ready().take(count).filter(|id| !self.records.has(*id)) {
+            bytes += self.runs.get(&id).map_or(0, |live| u64::from(live.bytes));
+            if !missing.is_empty() && bytes > READ_AHEAD_BYTES {
+                break;
+            }
+            missing.push(id);
+        }
+        missing
     }
 
     /// Extends a lease to `end` and records progress.
@@ -263,20 +368,23 @@ impl LiveRuns {
     pub fn settle(&mut self, settlement: &Settlement, instant: Instant) -> Option<Arc<Run>> {
         let now = settlement.now;
         let run = self.held(settlement.run, settlement.fence)?;
-        let closed = self.lanes.get(&run.webhook_id).is_some_and(Lane::is_closed);
+        let is_closed = self.is_closed(run.webhook_id);
         let ending = match (&settlement.outcome, run.cancel_requested) {
             (Outcome::Ended { ending, .. }, _) => ending.clone(),
             (Outcome::Retry { .. } | Outcome::HandBack, Some(reason)) => Ending::Cancelled(reason),
-            (Outcome::Retry { error, .. }, None) if closed => Ending::Failed(error.clone()),
+            (Outcome::Retry { error, .. }, None) if is_closed => Ending::Failed(error.clone()),
+            (Outcome::HandBack, None) if is_closed => Ending::Cancelled(CancelReason::WebhookDeleted),
             (Outcome::Retry { error, delay }, None) => {
                 let due_at = now.checked_add(*delay).unwrap_or(now);
                 let run = Arc::new(run.retrying(error.clone(), due_at).ok()?);
                 self.update(run.clone(), Place::Delayed(later(instant, *delay)));
+                self.records.trim();
                 return Some(run);
             }
             (Outcome::HandBack, None) => {
                 let run = Arc::new(run.handed_back(now).ok()?);
                 self.update(run.clone(), Place::Ready);
+                self.records.trim();
                 return Some(run);
             }
         };
@@ -285,10 +393,12 @@ impl LiveRuns {
 
     /// Cancels a queued run or asks for the cancellation of a running one. `None` when it is not live.
     pub fn cancel(&mut self, id: RunId, reason: CancelReason, now: SystemTime) -> Option<LiveCancel> {
-        let run = self.get(id)?;
-        match run.state {
-            RunState::Running => self.ask(id, reason).map(LiveCancel::Requested),
-            _ => self.end(run, Ending::Cancelled(reason), now).map(LiveCancel::Ended),
+        let live = self.runs.get(&id)?;
+        let Some(run) = self.record(id) else { return Some(LiveCancel::Missing) };
+        if live.place.is_queued() {
+            self.end(run, Ending::Cancelled(reason), now).map(LiveCancel::Ended)
+        } else {
+            self.ask(id, reason).map(LiveCancel::Requested)
         }
     }
 
@@ -300,56 +410,25 @@ impl LiveRuns {
         }
     }
 
-    /// Cancels the queued runs of a deleted webhook and answers them. Its running ones go on and are not retried.
-    pub fn close_webhook(&mut self, webhook: WebhookId, now: SystemTime) -> Vec<Arc<Run>> {
+    /// Closes the queue of a deleted webhook and answers its queued runs, oldest first: none of them is claimed any
+    /// more, and whoever closes it [cancels](Self::cancel) them. Its running ones go on and are not executed again.
+    pub fn close_webhook(&mut self, webhook: WebhookId) -> Vec<RunId> {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return Vec::new() };
         let queued = lane.close();
+        self.refresh(webhook);
         queued
-            .into_iter()
-            .filter_map(|id| {
-                self.end(self.get_of(webhook, id)?, Ending::Cancelled(CancelReason::WebhookDeleted), now)
-            })
-            .collect()
     }
 
-    /// A live run.
+    /// Whether a run is queued or running.
     #[must_use]
-    pub fn get(&self, id: RunId) -> Option<Arc<Run>> {
-        match self.runs.get(&id) {
-            Some(live) => Some(live.run.clone()),
-            None => self.deep.iter().find_map(|webhook| self.get_of(*webhook, id)),
-        }
+    pub fn is_live(&self, id: RunId) -> bool {
+        self.runs.contains_key(&id)
     }
 
-    /// A live run that is of this webhook if it is far.
-    fn get_of(&self, webhook: WebhookId, id: RunId) -> Option<Arc<Run>> {
-        match self.runs.get(&id) {
-            Some(live) => Some(live.run.clone()),
-            None => self.lanes.get(&webhook)?.far.get(id, &self.packing),
-        }
-    }
-
-    /// The live runs that a query asks for, newest first, at most `limit`. Those not yet durable are left out.
+    /// A live run, if its record is in memory; that of a running one is.
     #[must_use]
-    pub fn list(&self, query: &RunQuery, limit: usize) -> Vec<Arc<Run>> {
-        let older = match query.before {
-            Some(before) => self.runs.range(..before),
-            None => self.runs.range::<RunId, _>(..),
-        };
-        let near = older
-            .rev()
-            .map(|(_, live)| live)
-            .filter(|live| live.place != Place::Uncommitted && query.matches(&live.run));
-        let mut found: Vec<Arc<Run>> = near.map(|live| live.run.clone()).take(limit).collect();
-        // Where there are enough near ones, only those that are newer than the last of them are of interest.
-        let floor = limit.checked_sub(1).and_then(|last| found.get(last)).map(|run| run.id);
-        let deep = self.deep.iter().filter(|id| query.webhook.is_none_or(|asked| asked == **id));
-        for lane in deep.filter_map(|webhook| self.lanes.get(webhook)) {
-            found.extend(lane.far.newest(query, floor, limit, &self.packing));
-        }
-        found.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
-        found.truncate(limit);
-        found
+    pub fn record(&self, id: RunId) -> Option<Arc<Run>> {
+        self.records.get(id).cloned()
     }
 
     /// How many runs are queued.
@@ -358,69 +437,83 @@ impl LiveRuns {
         self.queued
     }
 
+    /// How many bytes of parameters the queued runs have.
+    #[must_use]
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
     /// How many runs are running.
     #[must_use]
     pub fn running(&self) -> usize {
         self.leases.len()
     }
 
+    fn is_closed(&self, webhook: WebhookId) -> bool {
+        self.lanes.get(&webhook).is_some_and(Lane::is_closed)
+    }
+
     /// The run if it is running under this very fence.
     fn held(&self, id: RunId, fence: u64) -> Option<Arc<Run>> {
-        self.get(id).filter(|run| run.state == RunState::Running && run.fence == fence)
+        self.record(id).filter(|run| run.state == RunState::Running && run.fence == fence)
     }
 
     fn ask(&mut self, id: RunId, reason: CancelReason) -> Option<Arc<Run>> {
-        let run = self.get(id)?;
+        let run = self.record(id)?;
         if run.cancel_requested.is_some() {
             return Some(run);
         }
         let run = Arc::new(Run { cancel_requested: Some(reason), ..(*run).clone() });
-        self.runs.get_mut(&id)?.run = run.clone();
+        self.records.put(run.clone(), false);
         Some(run)
     }
 
     fn end(&mut self, run: Arc<Run>, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
         let ended = run.ended(ending, now).ok()?;
-        if self.runs.contains_key(&run.id) {
-            self.remove(run.id);
-        } else if self.lanes.get_mut(&run.webhook_id).is_some_and(|lane| lane.far.remove(run.id)) {
-            self.queued -= 1;
-            self.refresh(run.webhook_id);
-        }
+        self.remove(run.id);
         Some(Arc::new(ended))
     }
 
-    fn insert(&mut self, run: Arc<Run>, place: Place) {
+    fn insert(&mut self, run: &Run, bytes: usize, place: Place) {
         let (id, webhook) = (run.id, run.webhook_id);
-        self.runs.insert(id, Live { run, place });
+        let lane = self.lanes.entry(webhook).or_default();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let workflow = lane.workflow_number(&run.workflow);
+        lane.moved(id, None, Some(place.part()));
+        self.count(webhook, bytes, place);
+        self.runs.insert(id, Live { webhook, place, bytes, workflow });
         self.index(id, place);
-        self.lanes.entry(webhook).or_default().moved(id, None, Some(place.part()));
         self.refresh(webhook);
     }
 
-    /// Forgets a run that is not far.
     fn remove(&mut self, id: RunId) {
-        let Some(Live { run, place }) = self.runs.remove(&id) else { return };
+        self.records.remove(id);
+        let Some(Live { webhook, place, bytes, .. }) = self.runs.remove(&id) else { return };
         self.unindex(id, place);
-        if let Some(lane) = self.lanes.get_mut(&run.webhook_id) {
+        self.discount(webhook, bytes, place);
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.moved(id, Some(place.part()), None);
         }
-        self.refresh(run.webhook_id);
+        self.refresh(webhook);
     }
 
     /// Replaces a run's record and moves it to another place.
     fn update(&mut self, run: Arc<Run>, place: Place) {
         let id = run.id;
-        let Some(live) = self.runs.get_mut(&id) else { return };
-        live.run = run;
-        self.place(id, place);
+        if self.runs.contains_key(&id) {
+            self.records.put(run, place.is_queued());
+            self.place(id, place);
+        }
     }
 
     fn place(&mut self, id: RunId, place: Place) {
         let Some(live) = self.runs.get_mut(&id) else { return };
-        let (webhook, old) = (live.run.webhook_id, std::mem::replace(&mut live.place, place));
+        let (webhook, bytes) = (live.webhook, live.bytes);
+        let old = std::mem::replace(&mut live.place, place);
         self.unindex(id, old);
+        self.discount(webhook, bytes, old);
         self.index(id, place);
+        self.count(webhook, bytes, place);
         if old.part() != place.part()
             && let Some(lane) = self.lanes.get_mut(&webhook)
         {
@@ -429,8 +522,27 @@ impl LiveRuns {
         }
     }
 
+    fn count(&mut self, webhook: WebhookId, bytes: u32, place: Place) {
+        if place.is_queued() {
+            self.queued += 1;
+            self.queued_bytes += u64::from(bytes);
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.queued_bytes += u64::from(bytes);
+            }
+        }
+    }
+
+    fn discount(&mut self, webhook: WebhookId, bytes: u32, place: Place) {
+        if place.is_queued() {
+            self.queued -= 1;
+            self.queued_bytes -= u64::from(bytes);
+            if let Some(lane) = self.lanes.get_mut(&webhook) {
+                lane.queued_bytes -= u64::from(bytes);
+            }
+        }
+    }
+
     fn index(&mut self, id: RunId, place: Place) {
-        self.queued += usize::from(place.is_queued());
         match place {
             Place::Delayed(due) => drop(self.delayed.insert((due, id))),
             Place::Running(end) => drop(self.leases.insert((end, id))),
@@ -439,7 +551,6 @@ impl LiveRuns {
     }
 
     fn unindex(&mut self, id: RunId, place: Place) {
-        self.queued -= usize::from(place.is_queued());
         match place {
             Place::Delayed(due) => drop(self.delayed.remove(&(due, id))),
             Place::Running(end) => drop(self.leases.remove(&(end, id))),
@@ -447,7 +558,7 @@ impl LiveRuns {
         }
     }
 
-    /// Notes what has changed of a webhook: which run of it is next now, and whether it has far runs, or runs at all.
+    /// Notes what has changed of a webhook: which run of it is next now, and whether it has runs at all.
     fn refresh(&mut self, webhook: WebhookId) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         let next = lane.next();
@@ -458,47 +569,9 @@ impl LiveRuns {
             }
             self.next.extend(next.map(|id| (id, webhook)));
         }
-        if lane.far.is_empty() {
-            self.deep.remove(&webhook);
-        }
         if lane.is_empty() {
             self.lanes.remove(&webhook);
         }
-    }
-
-    /// Packs runs of a webhook that wait far behind others of it.
-    fn keep_far(&mut self, webhook: WebhookId) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        if !self.packing.packs() || !lane.has_grown(&self.depth) {
-            return;
-        }
-        for id in lane.take_far(&self.depth) {
-            let packed = self.runs.get(&id).and_then(|live| self.packing.pack(&live.run));
-            match packed.and_then(|packed| Some((self.runs.remove(&id)?.run, packed))) {
-                Some((run, packed)) => lane.far.push(&run, &packed, &self.depth),
-                None => lane.moved(id, None, Some(Part::Ready)),
-            }
-        }
-        lane.has_looked();
-        if !lane.far.is_empty() {
-            self.deep.insert(webhook);
-        }
-    }
-
-    /// The next run of a webhook. If it is far, it is so no longer, nor are those that were packed together with it.
-    fn bring_near(&mut self, id: RunId, webhook: WebhookId) -> Option<Arc<Run>> {
-        if !self.runs.contains_key(&id)
-            && let Some(lane) = self.lanes.get_mut(&webhook)
-            && let Some((count, runs)) = lane.far.take_first(&self.packing)
-        {
-            self.queued -= count - runs.len();
-            for run in runs {
-                lane.moved(run.id, None, Some(Part::Ready));
-                self.runs.insert(run.id, Live { run, place: Place::Ready });
-            }
-            self.refresh(webhook);
-        }
-        self.runs.get(&id).map(|live| live.run.clone())
     }
 }
 

@@ -92,8 +92,14 @@ pub(crate) struct Inner {
 pub struct ServiceOptions {
     /// The bounds on what a call brings.
     pub limits: ParameterLimits,
-    /// How many runs may be queued in all. 100,000 by default.
+    /// How many runs may be queued in all. 100,000 by default. A webhook without a limit of its own may have half of
+    /// them, and one at least.
     pub queue_limit: u32,
+    /// How many bytes of parameters all queued runs may have, as JSON. 256 MiB by default.
+    pub queue_bytes: u64,
+    /// How many bytes of parameters the queued runs of one webhook may have, as JSON. 16 MiB by default, and never more
+    /// than half of [`queue_bytes`](Self::queue_bytes).
+    pub webhook_queue_bytes: u64,
     /// For how long an idempotency key is kept. 24 hours by default.
     pub keep_idempotency_keys: Duration,
     /// For how long ended runs are kept where their webhook does not say. 30 days by default.
@@ -107,6 +113,8 @@ impl Default for ServiceOptions {
         Self {
             limits: ParameterLimits::default(),
             queue_limit: 100_000,
+            queue_bytes: 256 << 20,
+            webhook_queue_bytes: 16 << 20,
             keep_idempotency_keys: Duration::from_secs(24 * 3_600),
             keep_runs: Duration::from_secs(30 * 86_400),
             keep_runs_per_webhook: None,
@@ -127,6 +135,24 @@ impl ServiceOptions {
     pub fn with_queue_limit(mut self, limit: u32) -> Self {
         self.queue_limit = limit;
         self
+    }
+
+    /// Sets how many bytes of parameters may be queued, of each webhook and in all.
+    #[must_use]
+    pub fn with_queue_bytes(mut self, of_webhook: u64, in_all: u64) -> Self {
+        self.webhook_queue_bytes = of_webhook;
+        self.queue_bytes = in_all;
+        self
+    }
+
+    /// How many runs of a webhook with this limit of its own may be queued.
+    pub(crate) fn queue_share(&self, own_limit: Option<u32>) -> u32 {
+        own_limit.unwrap_or_else(|| (self.queue_limit / 2).max(1))
+    }
+
+    /// How many bytes of parameters the queued runs of one webhook may have.
+    pub(crate) fn queue_bytes_share(&self) -> u64 {
+        self.webhook_queue_bytes.min(self.queue_bytes / 2)
     }
 
     /// Sets for how long an idempotency key is kept.

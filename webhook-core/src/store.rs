@@ -109,7 +109,9 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a webhook and cancels its queued runs; its running ones go on and its history stays.
     ///
     /// # Behavior
-    /// One atomic, durable step. Answers the runs it cancelled.
+    /// Durable when it returns, and all queued runs are cancelled then. Meanwhile the webhook is found no more and none of
+    /// these runs is claimed, also when the process dies in between; the next start cancels the rest. Answers the runs
+    /// it cancelled, oldest first.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
@@ -146,8 +148,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Behavior
     /// One atomic step, durable when it returns: look up the key (a replay waits until the run it stands for is
-    /// durable); apply the overlap rule of [`Enqueue::concurrency`]; check the queue limits; record run and key.
-    /// Only then may the run be claimed.
+    /// durable); apply the overlap rule of [`Enqueue::concurrency`]; check the queue limits, in runs and in bytes; record
+    /// run and key. Only then may the run be claimed. A run that is refused changes nothing. Of the bound on
+    /// concurrency, the one that is stored with the webhook holds.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when its webhook does not exist, [`StoreError::Conflict`] when its id is taken. A

@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 use crate::executor::Workflow;
 use crate::id::RunId;
 use crate::parameters::{
-    self, BodyParameters, EffectiveParameters, ParameterProblem, ParsedQuery, ProblemCode, QueryParameters,
+    self, BodyParameters, EffectiveParameters, ParameterLimits, ParameterProblem, ParsedQuery, ProblemCode,
+    QueryParameters,
 };
 use crate::run::{Caller, CancelReason, Run, RunParameters};
 use crate::service::{Inner, Webhooks};
@@ -49,6 +50,14 @@ impl AuthenticatedCall {
 /// A call whose body may be read: its webhook is enabled, allows its method, and is not called too often.
 #[derive(Debug)]
 pub struct AdmittedCall(AuthenticatedCall);
+
+impl AdmittedCall {
+    /// The webhook that is called.
+    #[must_use]
+    pub fn webhook(&self) -> &Arc<Webhook> {
+        self.0.webhook()
+    }
+}
 
 /// What a call led to.
 #[derive(Debug, Clone)]
@@ -161,7 +170,7 @@ impl Webhooks {
         }
         let given = match call.method {
             Method::Get => BodyParameters::default(),
-            Method::Post => parameters::parse_body(call.content_type.as_deref(), body, limits)?,
+            Method::Post => read_body(call.content_type.as_deref(), body, limits).await?,
         };
         let key = call.idempotency_key()?;
         let effective = self.effective(&workflow, &webhook, &query, &given)?;
@@ -223,10 +232,11 @@ pub(crate) async fn enqueue(
     run: Run,
     idempotency: Option<Idempotency>,
 ) -> Result<Triggered, TriggerError> {
-    let settings = &webhook.settings;
+    let (settings, options) = (&webhook.settings, &inner.options);
     let request = Enqueue::new(run)
         .with_concurrency(settings.concurrency)
-        .with_queue_limits(settings.queue_limit, inner.options.queue_limit)
+        .with_queue_limits(Some(options.queue_share(settings.queue_limit)), options.queue_limit)
+        .with_queue_bytes(options.queue_bytes_share(), options.queue_bytes)
         .with_idempotency(idempotency);
     match inner.store.enqueue(request).await {
         Ok(Enqueued::Created { run, asked_to_stop }) => {
@@ -239,6 +249,30 @@ pub(crate) async fn enqueue(
         // The webhook was deleted while its call was checked.
         Err(StoreError::NotFound(_)) => Err(TriggerError::Unauthorized),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Up to which size a body is read on the caller's thread.
+const SMALL_BODY: usize = 64 << 10;
+
+/// Reads the parameters in a body. A large one takes milliseconds, which other calls on this thread need not wait for.
+async fn read_body(
+    content_type: Option<&str>,
+    body: &[u8],
+    limits: &ParameterLimits,
+) -> Result<BodyParameters, TriggerError> {
+    if body.len() <= SMALL_BODY {
+        return Ok(parameters::parse_body(content_type, body, limits)?);
+    }
+    let (content_type, body, limits) = (content_type.map(str::to_owned), body.to_vec(), *limits);
+    let reading =
+        tokio::task::spawn_blocking(move || parameters::parse_body(content_type.as_deref(), &body, &limits));
+    match reading.await {
+        Ok(read) => Ok(read?),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(TriggerError::ShuttingDown),
+        },
     }
 }
 

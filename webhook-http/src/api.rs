@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, Version, header};
@@ -14,6 +15,7 @@ use webhook_core::service::Webhooks;
 use crate::access::AdminAccess;
 use crate::answer::{Answer, ResponseBody, without_body};
 use crate::body::RequestBody;
+use crate::body_budget::BodyBudget;
 use crate::metrics::{CallMeters, Renderer};
 use crate::problem::Problem;
 use crate::request::{Head, Request, RequestHead};
@@ -28,13 +30,14 @@ pub struct Api {
     access: AdminAccess,
     renderer: Option<Renderer>,
     pub(crate) calls: CallMeters,
+    pub(crate) bodies: Arc<BodyBudget>,
 }
 
 impl Api {
     /// The contract of `webhooks`, with this access to the management paths.
     #[must_use]
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
-        Self { webhooks, access, renderer: None, calls: CallMeters::new() }
+        Self { webhooks, access, renderer: None, calls: CallMeters::new(), bodies: Arc::default() }
     }
 
     /// Answers `/metrics` with what `render` gives: the text format of Prometheus, from the recorder of the

@@ -8,8 +8,10 @@ use http::{HeaderMap, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use webhook_core::error::BoxError;
+use webhook_core::id::WebhookId;
 use webhook_core::trigger::TriggerError;
 
+use crate::body_budget::{BodyBudget, FREE, Room};
 use crate::problem::{Problem, Slug};
 
 /// How much of an unwanted body is read so that its sender comes to read the answer (RFC 9112 section 9.6).
@@ -51,15 +53,40 @@ impl<'a> RequestBody<'a> {
     /// Reads the whole body, counting while it comes.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
         self.check_declared(limit)?;
-        let expected = self.declared.map_or(0, |length| length as usize);
-        let mut collected = Vec::with_capacity(expected.min(FIRST_CAPACITY));
+        let mut collected = self.buffer();
         while let Some(bytes) = self.next().await? {
-            if bytes.len() > limit - collected.len() {
-                return Err(TriggerError::BodyTooLarge { limit }.into());
-            }
-            collected.extend_from_slice(&bytes);
+            append(&mut collected, &bytes, limit)?;
         }
         Ok(collected)
+    }
+
+    /// Reads the whole body of a call of this webhook, counting while it comes. Unless it is small, it waits for room in
+    /// the budget first, and has it until the room that is answered is dropped.
+    pub(crate) async fn read_in_turn(
+        &mut self,
+        limit: usize,
+        budget: &BodyBudget,
+        webhook: WebhookId,
+    ) -> Result<(Vec<u8>, Option<Room>), Problem> {
+        self.check_declared(limit)?;
+        let most = self.declared.map_or(limit, |length| length as usize);
+        let mut room = None;
+        if self.declared.is_some() && most > FREE {
+            room = Some(budget.room(webhook, most).await?);
+        }
+        let mut collected = self.buffer();
+        while let Some(bytes) = self.next().await? {
+            if room.is_none() && collected.len() + bytes.len() > FREE {
+                room = Some(budget.room(webhook, most).await?);
+            }
+            append(&mut collected, &bytes, limit)?;
+        }
+        Ok((collected, room))
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        let expected = self.declared.map_or(0, |length| length as usize);
+        Vec::with_capacity(expected.min(FIRST_CAPACITY))
     }
 
     /// Reads on and throws away, within bounds. Answers whether the body came to its end.
@@ -107,6 +134,14 @@ impl<'a> RequestBody<'a> {
     }
 }
 
+fn append(collected: &mut Vec<u8>, bytes: &[u8], limit: usize) -> Result<(), Problem> {
+    if bytes.len() > limit - collected.len() {
+        return Err(TriggerError::BodyTooLarge { limit }.into());
+    }
+    collected.extend_from_slice(bytes);
+    Ok(())
+}
+
 fn broken() -> Problem {
     let detail = "the body broke off or came too slowly, or its chunks are malformed";
     Problem::new(Slug::MalformedBody).with_detail(detail)
@@ -144,6 +179,32 @@ mod tests {
         let mut body = RequestBody::new(body.as_mut(), &HeaderMap::new());
         assert_eq!(body.read(1_000).await.unwrap_err().slug(), Slug::TooLarge);
         assert!(body.drain().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_waits_for_room_and_a_small_one_does_not() {
+        let (budget, webhook) =
+            (BodyBudget::default(), WebhookId::generate(std::time::SystemTime::UNIX_EPOCH));
+        let limit = 1 << 20;
+        let mut held = Vec::new();
+        while let Ok(room) = budget.room(webhook, limit).await {
+            held.push(room);
+        }
+        for (size, is_read) in [(FREE, true), (FREE + 1, false)] {
+            for headers in [HeaderMap::new(), declaring(&size.to_string())] {
+                let mut body = pin!(chunks(vec![size / 2, size - size / 2]));
+                let mut body = RequestBody::new(body.as_mut(), &headers);
+                let read = body.read_in_turn(limit, &budget, webhook).await;
+                assert_eq!(read.is_ok(), is_read, "{size} bytes, {headers:?}");
+                let expected = if is_read { None } else { Some(Slug::QueueFull) };
+                assert_eq!(read.err().map(|problem| problem.slug()), expected);
+            }
+        }
+        held.pop();
+        let mut body = pin!(chunks(vec![limit / 2; 2]));
+        let read =
+            RequestBody::new(body.as_mut(), &HeaderMap::new()).read_in_turn(limit, &budget, webhook).await;
+        assert_eq!(read.unwrap().0.len(), limit);
     }
 
     #[tokio::test]

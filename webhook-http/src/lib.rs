@@ -44,6 +44,7 @@ mod answer;
 mod api;
 mod artifact;
 mod body;
+mod body_budget;
 mod events;
 mod headers;
 mod health;

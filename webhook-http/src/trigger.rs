@@ -34,11 +34,15 @@ pub(crate) async fn trigger(
     }
     let call = request.head.call(workflow)?;
     let call = api.webhooks().admit(api.webhooks().authenticate(call).await?)?;
-    let body = if has_body { request.body.read(limit).await? } else { Vec::new() };
+    let (body, room) = if has_body {
+        request.body.read_in_turn(limit, &api.bodies, call.webhook().id).await?
+    } else {
+        (Vec::new(), None)
+    };
     let span = tracing::info_span!("trigger", run = Empty, workflow = Empty, webhook = Empty);
     match api.webhooks().trigger(call, &body).instrument(span.clone()).await? {
         Triggered::Accepted { run, replayed } => {
-            drop(body);
+            drop((body, room));
             span.record("run", display(run.id));
             span.record("workflow", display(&run.workflow));
             span.record("webhook", display(run.webhook_id));

@@ -88,9 +88,7 @@ fn run_record(run: &Run, address: &str) -> Map<String, Value> {
     let parameters: Map<String, Value> = run
         .parameters
         .iter()
-        .map(|(name, parameter)| {
-            (name.to_owned(), json!({"value": parameter.shown(), "source": parameter.source}))
-        })
+        .map(|(name, parameter)| (name, json!({"value": parameter.shown(), "source": parameter.source})))
         .collect();
     let artifacts: Vec<Value> = run
         .artifacts

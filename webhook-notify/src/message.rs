@@ -223,7 +223,7 @@ struct Facts<'a> {
     duration_s: Option<f64>,
     attempt: u32,
     max_attempts: u32,
-    parameters: Vec<Parameter<'a>>,
+    parameters: Vec<Parameter>,
     parameters_left_out: usize,
     error: Option<Failure<'a>>,
     summary: Option<&'a str>,
@@ -232,8 +232,8 @@ struct Facts<'a> {
 }
 
 #[derive(Serialize)]
-struct Parameter<'a> {
-    name: &'a str,
+struct Parameter {
+    name: String,
     value: String,
 }
 
@@ -262,7 +262,7 @@ impl<'a> Facts<'a> {
             duration_s: duration.map(|duration| duration.as_secs_f64()),
             attempt: run.attempt,
             max_attempts: run.max_attempts,
-            parameters: shown.map(|(name, value)| Parameter { name, value: shown_value(value) }).collect(),
+            parameters: shown.map(|(name, value)| Parameter { name, value: shown_value(&value) }).collect(),
             parameters_left_out: run.parameters.iter().count().saturating_sub(PARAMETERS),
             error: run
                 .error

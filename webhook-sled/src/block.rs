@@ -10,7 +10,7 @@ use crate::error::store_error;
 use crate::keys::{self, Span};
 use crate::read;
 use crate::record::{damaged, tail_count};
-use crate::run_record::{self, Belonging, decode_run};
+use crate::run_record::{self, Belonging, Recorded, decode_run};
 
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -63,10 +63,10 @@ impl Block {
         if self.is_shared() { run_record::records(&self.head) } else { Ok(Vec::new()) }
     }
 
-    /// All runs in it, oldest first.
-    pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Run>, StoreError> {
+    /// All runs in it as they are recorded, oldest first.
+    pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Recorded>, StoreError> {
         if !run_record::holds_records(&self.head) {
-            return Ok(vec![read::read(tree, &self.key, &self.head)?]);
+            return Ok(vec![Recorded { run: read::read(tree, &self.key, &self.head)?, apart: 0 }]);
         }
         if self.tails == 0 {
             return self.records()?.iter().map(|record| decode_run(record)).collect();
@@ -108,7 +108,7 @@ impl Entry<'_> {
         self.id
     }
 
-    pub(crate) fn run(&self, tree: &Tree) -> Result<Option<Run>, StoreError> {
+    pub(crate) fn run(&self, tree: &Tree) -> Result<Option<Recorded>, StoreError> {
         match &self.content {
             Content::Record(record) => decode_run(record).map(Some),
             Content::Alone(block) => Ok(block.runs(tree)?.pop()),

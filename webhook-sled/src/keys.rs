@@ -9,6 +9,7 @@
 //! | `w`\|webhook | webhook |
 //! | `u`\|webhook | when it was last used |
 //! | `l`\|run | live runs of one span |
+//! | `p`\|run\|number | part of a run's parameters, where they are kept apart from its record |
 //! | `c`\|fence | what claiming changed of some live runs; the fence is the first one's |
 //! | `r`\|run | ended runs of one span, webhook, workflow and state |
 //! | `y`\|workflow\|state\|run | where ended runs are, to list them |
@@ -46,6 +47,7 @@ pub(crate) const KEPT: u8 = b'e';
 pub(crate) const DELIVERY: u8 = b'd';
 const DELIVERY_RUN: u8 = b'i';
 pub(crate) const PENDING: u8 = b'o';
+pub(crate) const PARAMETERS: u8 = b'p';
 pub(crate) const LOG: u8 = b'g';
 pub(crate) const TAIL: u8 = b't';
 
@@ -90,6 +92,13 @@ pub(crate) fn delivery(run: RunId, id: DeliveryId) -> Vec<u8> {
 
 pub(crate) fn delivery_run(id: DeliveryId) -> [u8; 17] {
     by_id(DELIVERY_RUN, id.as_bytes())
+}
+
+pub(crate) fn parameters(run: RunId, number: u16) -> [u8; 19] {
+    let mut key = [PARAMETERS; 19];
+    key[1..17].copy_from_slice(run.as_bytes());
+    key[17..].copy_from_slice(&number.to_be_bytes());
+    key
 }
 
 pub(crate) fn log(run: RunId, offset: u64) -> Vec<u8> {
@@ -210,6 +219,7 @@ mod tests {
             DELIVERY,
             DELIVERY_RUN,
             PENDING,
+            PARAMETERS,
             LOG,
             TAIL,
             FORMAT[0],

@@ -18,7 +18,7 @@ use crate::error::OpenError;
 
 pub(crate) const NAME: &str = "webhook-store";
 /// The newest format that is understood.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 
 /// How long a lock that is taken is waited for. A process that is killed while it starts a program leaves its lock to
 /// the child that is to become that program, for the moment until it does.
@@ -168,11 +168,11 @@ mod tests {
     #[test]
     fn garbage_and_newer_formats_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut newer = sector("webhook store, format 4").to_vec();
+        let mut newer = sector("webhook store, format 5").to_vec();
         for (bytes, is_newer) in [(&b"garbage"[..], false), (&[0xff; 2_000], false), (&newer, true)] {
             std::fs::write(folder.path().join(NAME), bytes).unwrap();
             let error = Marker::lock(folder.path()).unwrap_err();
-            assert_eq!(matches!(error, OpenError::NewerFormat { found: 4, .. }), is_newer, "{error}");
+            assert_eq!(matches!(error, OpenError::NewerFormat { found: 5, .. }), is_newer, "{error}");
             assert_eq!(matches!(error, OpenError::Damaged { .. }), !is_newer, "{error}");
         }
         newer.truncate(10);

@@ -12,6 +12,7 @@ use crate::error::store_error;
 use crate::keys::{self, KeyPlace};
 use crate::read::{self, Newest};
 use crate::record::{decode_number, tail_count};
+use crate::run_record::Recorded;
 use crate::shared::Shared;
 
 /// A run to remove, with the keys of everything that belongs to it.
@@ -78,7 +79,7 @@ fn past_of_webhook(
                 continue;
             }
             let Some(block) = block::named(tree, keys::ENDED, first)? else { continue };
-            for run in block.runs(tree)? {
+            for Recorded { run, .. } in block.runs(tree)? {
                 let is_past = too_many(run.id) || newest_gone.is_some_and(|gone| end_of(&run) <= gone);
                 if is_past && !shared.outbox().has_pending(run.id) && !key_is_kept(tree, run.id, now)? {
                     past.push(run.id);
@@ -134,8 +135,10 @@ pub(crate) fn removal(tree: &Tree, id: RunId) -> Result<Option<Removal>, StoreEr
     if tree.contains_key(kept).map_err(store_error)? {
         keys.push(kept.to_vec());
     }
-    for entry in tree.scan_prefix(keys::log_of(id)) {
-        keys.push(entry.map_err(store_error)?.0.to_vec());
+    for prefix in [keys::log_of(id), keys::by_id(keys::PARAMETERS, id.as_bytes())] {
+        for key in tree.scan_prefix(prefix).keys() {
+            keys.push(key.map_err(store_error)?.to_vec());
+        }
     }
     for entry in tree.scan_prefix(keys::by_id(keys::DELIVERY, id.as_bytes())) {
         let (key, head) = entry.map_err(store_error)?;

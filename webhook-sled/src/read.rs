@@ -1,7 +1,7 @@
 //! Reading records from the database. Everything here may read the disk.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use serde::de::DeserializeOwned;
 use sled::{IVec, Tree};
 use webhook_core::id::{DeliveryId, RunId};
 use webhook_core::notifier::Delivery;
-use webhook_core::run::{Run, RunState};
+use webhook_core::run::{Run, RunParameters, RunState};
 use webhook_core::store::{LogPart, RunQuery, StoreError};
 
 use crate::block::{self, Block};
 use crate::error::store_error;
-use crate::keys;
-use crate::record::{damaged, decode, tail_count};
+use crate::keys::{self, Span};
+use crate::record::{VALUE_BYTES, damaged, decode, tail_count};
+use crate::run_record::Recorded;
 
 /// The record under this key.
 pub(crate) fn record<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Option<T>, StoreError> {
@@ -41,7 +42,70 @@ pub(crate) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> Result<Vec<u8>, Sto
 /// A run that has ended.
 pub(crate) fn ended_run(tree: &Tree, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
     let Some(block) = block::find(tree, keys::ENDED, id)? else { return Ok(None) };
-    Ok(block.runs(tree)?.into_iter().find(|run| run.id == id).map(Arc::new))
+    let recorded = block.runs(tree)?.into_iter().find(|recorded| recorded.run.id == id);
+    recorded.map(|recorded| complete(tree, recorded).map(Arc::new)).transpose()
+}
+
+/// A run with its parameters, wherever they are.
+pub(crate) fn complete(tree: &Tree, recorded: Recorded) -> Result<Run, StoreError> {
+    let Recorded { mut run, apart } = recorded;
+    if apart > 0 {
+        let mut json = Vec::with_capacity(apart);
+        for number in 0..apart.div_ceil(VALUE_BYTES) {
+            let number =
+                u16::try_from(number).map_err(|_| damaged("a run's parameters have too many parts"))?;
+            let part = tree.get(keys::parameters(run.id, number)).map_err(store_error)?;
+            json.extend_from_slice(&part.ok_or_else(|| damaged("a part of a run's parameters is missing"))?);
+        }
+        let text = String::from_utf8(json)
+            .map_err(|error| StoreError::corrupt("a run's parameters are not UTF-8", error))?;
+        run.parameters = RunParameters::from_json(&text).map_err(|error| {
+            StoreError::corrupt("a run's parameters are not the JSON they should be", error)
+        })?;
+    }
+    Ok(run)
+}
+
+/// Of these queued runs, those that are there, as they are recorded or with what is wrong with their records.
+pub(crate) fn queued_runs(tree: &Tree, ids: &[RunId]) -> Vec<(RunId, Result<Run, StoreError>)> {
+    let mut by_span = BTreeMap::<Span, BTreeSet<RunId>>::new();
+    for id in ids {
+        by_span.entry(keys::span(*id)).or_default().insert(*id);
+    }
+    let mut found = Vec::new();
+    for (span, mut wanted) in by_span {
+        for block in block::of_span(tree, keys::LIVE, span) {
+            if wanted.is_empty() {
+                break;
+            }
+            if let Err(error) = block.and_then(|block| queued_in(tree, &block, &mut wanted, &mut found)) {
+                tracing::error!(%error, "a value that holds queued runs cannot be read");
+            }
+        }
+    }
+    found
+}
+
+/// Finds wanted runs in a value.
+fn queued_in(
+    tree: &Tree,
+    block: &Block,
+    wanted: &mut BTreeSet<RunId>,
+    found: &mut Vec<(RunId, Result<Run, StoreError>)>,
+) -> Result<(), StoreError> {
+    for entry in block.entries()? {
+        if wanted.remove(&entry.id()) {
+            let read = entry.run(tree).transpose();
+            let run = read.map(|recorded| recorded.and_then(|recorded| complete(tree, recorded)));
+            found.extend(run.map(|run| (entry.id(), run)));
+        }
+    }
+    Ok(())
+}
+
+/// A queued run.
+pub(crate) fn queued_run(tree: &Tree, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+    queued_runs(tree, &[id]).pop().map(|(_, run)| run.map(Arc::new)).transpose()
 }
 
 /// The newest ended runs that a query asks for, at most `limit`, newest first.
@@ -62,7 +126,9 @@ pub(crate) fn list_ended(tree: &Tree, query: &RunQuery, limit: usize) -> Result<
             if found.len() == limit {
                 break;
             }
-            found.extend(entry.run(tree)?.filter(|run| query.matches(run)).map(Arc::new));
+            if let Some(recorded) = entry.run(tree)?.filter(|recorded| query.matches(&recorded.run)) {
+                found.push(Arc::new(complete(tree, recorded)?));
+            }
         }
     }
     Ok(found)

@@ -1,7 +1,6 @@
 //! What is read when the store is opened: webhooks, live runs and pending deliveries, and nothing of the history.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use sled::{IVec, Tree};
@@ -9,18 +8,21 @@ use tokio::time::Instant;
 use webhook_core::clock::from_milliseconds;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::live::{LiveRuns, later};
-use webhook_core::run::{Run, RunState};
+use webhook_core::run::RunState;
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
 use crate::block::Block;
-use crate::error::store_error;
+use crate::error::{set_aside, store_error};
 use crate::keys;
 use crate::outbox::Outbox;
 use crate::read;
 use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
-use crate::run_record::packing;
+use crate::run_record::Recorded;
 use crate::webhooks::Webhooks;
+
+/// About how many bytes the records of queued runs may take in memory. Those that came last are there.
+const CACHE_BYTES: usize = 8 << 20;
 
 /// What the store has in memory.
 #[derive(Default)]
@@ -30,18 +32,20 @@ pub(crate) struct Restored {
     pub(crate) outbox: Outbox,
     /// Live runs that have further values.
     pub(crate) tails: HashMap<RunId, u16>,
+    /// Live runs that have large parameters in their records, as earlier formats do.
+    pub(crate) with_large_parameters: HashSet<RunId>,
     /// Runs that were running, queued again.
-    pub(crate) interrupted: Vec<Arc<Run>>,
+    pub(crate) interrupted: Vec<Recorded>,
     /// Where their claims were kept.
     pub(crate) claims: Vec<IVec>,
-    /// Runs that ended because their webhook was deleted while they ran.
-    pub(crate) ended: Vec<Arc<Run>>,
+    /// Queued runs whose webhook was deleted, and which are to be cancelled.
+    pub(crate) orphans: Vec<RunId>,
     /// No run that has ended is newer than this one.
     pub(crate) newest_ended: Option<RunId>,
 }
 
 pub(crate) fn restore(tree: &Tree, now: SystemTime, instant: Instant) -> Result<Restored, StoreError> {
-    let mut restored = Restored { live: LiveRuns::packed(packing()), ..Restored::default() };
+    let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
     read_webhooks(tree, &mut restored.webhooks)?;
     read_live_runs(tree, &mut restored, now, instant)?;
     read_pending_deliveries(tree, &mut restored.outbox, now, instant)?;
@@ -81,21 +85,33 @@ fn read_live_runs(
     let mut orphans = BTreeSet::new();
     for entry in tree.scan_prefix([keys::LIVE]) {
         let (key, head) = entry.map_err(store_error)?;
-        let block = Block::new(key, head)?;
+        let read = Block::new(key.clone(), head).and_then(|block| Ok((block.runs(tree)?, block)));
+        let (runs, block) = match read {
+            Ok(read) => read,
+            Err(error @ StoreError::Corrupt { .. }) => {
+                set_aside("queued runs", &key, &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if block.tails() > 0 {
             restored.tails.insert(block.first(), block.tails());
         }
-        for mut run in block.runs(tree)? {
-            if let Some(claim) = claims.get(&run.id) {
-                run = claim.apply(run);
+        for mut recorded in runs {
+            if let Some(claim) = claims.get(&recorded.run.id) {
+                recorded.run = claim.apply(recorded.run);
             }
-            if restored.webhooks.get(run.webhook_id).is_none() {
-                orphans.insert(run.webhook_id);
+            if restored.webhooks.get(recorded.run.webhook_id).is_none() {
+                orphans.insert(recorded.run.webhook_id);
             }
-            let was_running = run.state == RunState::Running;
-            let run = restored.live.restore(run, now, instant);
+            if recorded.has_large_parameters() {
+                restored.with_large_parameters.insert(recorded.run.id);
+            }
+            let was_running = recorded.run.state == RunState::Running;
+            let (bytes, apart) = (recorded.parameter_bytes(), recorded.apart);
+            let run = restored.live.restore(recorded.run, bytes, now, instant);
             if was_running {
-                restored.interrupted.push(run);
+                restored.interrupted.push(Recorded { run, apart });
             }
         }
     }
@@ -103,7 +119,7 @@ fn read_live_runs(
         restored.live.set_bound(webhook.id, webhook.settings.concurrency.bound());
     }
     for webhook in orphans {
-        restored.ended.extend(restored.live.close_webhook(webhook, now));
+        restored.orphans.extend(restored.live.close_webhook(webhook));
     }
     Ok(())
 }

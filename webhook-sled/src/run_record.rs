@@ -5,17 +5,19 @@
 //!
 //! A run whose webhook, state and workflow are those of the run before it in the value does not repeat them, and has
 //! of its id only the difference. In the first version of this form every run was whole, and every text a text.
+//!
+//! Parameters that are large are not in the record, which says how many bytes they have: they are written once, while a
+//! record is written anew with every change of its run.
 
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::SystemTime;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 use webhook_core::clock::{from_milliseconds, to_milliseconds};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
-use webhook_core::live::Packing;
 use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunState};
 use webhook_core::store::StoreError;
 
@@ -26,12 +28,18 @@ use crate::record::{Encoded, FIRST_RUNS_VERSION, HEADER_BYTES, RUNS_VERSION, dam
 const WHOLE: u8 = 0;
 const LIKE_THE_LAST: u8 = 1;
 
+/// From how many bytes on parameters are kept apart from their run's record.
+const LARGE: usize = 1_024;
+
 /// What few runs have.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Rare {
-    #[serde(skip_serializing_if = "RunParameters::is_empty")]
-    parameters: RunParameters,
+struct Rare<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a RawValue>,
+    /// How many bytes of parameters are kept apart. Only the fourth format has it.
+    #[serde(skip_serializing_if = "is_zero")]
+    parameters_apart: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_requested: Option<CancelReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,27 +52,62 @@ struct Rare {
     error: Option<RunError>,
 }
 
-/// A value that holds this run alone.
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// A run as its record has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Recorded {
+    /// The run, without the parameters that are kept apart.
+    pub(crate) run: Run,
+    /// How many bytes of parameters are kept apart.
+    pub(crate) apart: usize,
+}
+
+impl Recorded {
+    /// How many bytes of parameters the run has.
+    pub(crate) fn parameter_bytes(&self) -> usize {
+        self.apart + self.run.parameters.bytes()
+    }
+
+    /// Whether the record has parameters that are kept apart nowadays.
+    pub(crate) fn has_large_parameters(&self) -> bool {
+        parameters_apart(&self.run) > 0
+    }
+}
+
+/// How many bytes of a run's parameters are to be kept apart from its record.
+pub(crate) fn parameters_apart(run: &Run) -> usize {
+    Some(run.parameters.bytes()).filter(|bytes| *bytes > LARGE).unwrap_or(0)
+}
+
+/// A value that holds this run alone, less parameters that are kept apart.
 pub(crate) fn encode_run(run: &Run) -> Result<Encoded, StoreError> {
+    encode_recorded(run, parameters_apart(run))
+}
+
+/// The same of a run of which so many bytes of parameters are kept apart, whether it is here with them or without.
+pub(crate) fn encode_recorded(run: &Run, apart: usize) -> Result<Encoded, StoreError> {
     let mut value = Value::new(256);
-    value.push(&record(run)?)?;
+    value.push(&record(run, apart)?)?;
     Encoded::split(value.bytes)
 }
 
-/// A run as one record.
-pub(crate) fn record(run: &Run) -> Result<Vec<u8>, StoreError> {
+/// A run as one record, less so many bytes of parameters that are kept apart.
+pub(crate) fn record(run: &Run, apart: usize) -> Result<Vec<u8>, StoreError> {
     let mut out = Out(Vec::with_capacity(224));
     out.0.extend(run.id.as_bytes());
     out.0.extend(run.webhook_id.as_bytes());
     out.0.push(state_byte(run.state));
     out.text(run.workflow.kind.as_str());
     out.text(run.workflow.id.as_str());
-    put_details(&mut out, run)?;
+    put_details(&mut out, run, apart)?;
     Ok(out.0)
 }
 
 /// What a record holds besides its id, webhook, state and workflow.
-fn put_details(out: &mut Out, run: &Run) -> Result<(), StoreError> {
+fn put_details(out: &mut Out, run: &Run, apart: usize) -> Result<(), StoreError> {
     let queued = to_milliseconds(run.queued_at);
     let since = |time: SystemTime| to_milliseconds(time).wrapping_sub(queued);
     out.signed(queued);
@@ -93,34 +136,43 @@ fn put_details(out: &mut Out, run: &Run) -> Result<(), StoreError> {
     out.request_id(caller.request_id.as_deref());
     let texts = [&caller.token_hint, &caller.content_type, &caller.traceparent];
     texts.into_iter().for_each(|text| out.optional(text.as_deref(), Out::text));
-    let rare = rare(run);
+    let rare = rare(run, apart).map_err(not_as_json)?;
     out.0.push(u8::from(rare.is_some()));
     if let Some(rare) = rare {
-        serde_json::to_writer(&mut out.0, &rare)
-            .map_err(|error| StoreError::unavailable_because("a record cannot be written as JSON", error))?;
+        serde_json::to_writer(&mut out.0, &rare).map_err(not_as_json)?;
     }
     Ok(())
 }
 
-fn rare(run: &Run) -> Option<Rare> {
-    let has_none = run.parameters.is_empty()
+fn not_as_json(error: serde_json::Error) -> StoreError {
+    StoreError::unavailable_because("a record cannot be written as JSON", error)
+}
+
+fn rare(run: &Run, apart: usize) -> serde_json::Result<Option<Rare<'_>>> {
+    let has_none = apart == 0
+        && run.parameters.is_empty()
         && run.cancel_requested.is_none()
         && run.retried_from.is_none()
         && run.progress.is_none()
         && run.artifacts.is_empty()
         && run.error.is_none();
-    (!has_none).then(|| Rare {
-        parameters: run.parameters.clone(),
+    if has_none {
+        return Ok(None);
+    }
+    let is_within = apart == 0 && !run.parameters.is_empty();
+    Ok(Some(Rare {
+        parameters: is_within.then(|| serde_json::from_str(run.parameters.as_json())).transpose()?,
+        parameters_apart: apart,
         cancel_requested: run.cancel_requested,
         retried_from: run.retried_from,
         progress: run.progress.clone(),
         artifacts: run.artifacts.clone(),
         error: run.error.clone(),
-    })
+    }))
 }
 
 /// The run in a record.
-pub(crate) fn decode_run(record: &[u8]) -> Result<Run, StoreError> {
+pub(crate) fn decode_run(record: &[u8]) -> Result<Recorded, StoreError> {
     let mut rest = In(record);
     let (id, webhook_id) = (RunId::from_bytes(rest.array()?), WebhookId::from_bytes(rest.array()?));
     let state = state_of_byte(rest.byte()?).ok_or_else(|| damaged("a run is in no known state"))?;
@@ -295,17 +347,6 @@ fn id_after(last: RunId, stored: &mut In<'_>) -> Result<RunId, StoreError> {
     Ok(RunId::from_bytes(id.to_be_bytes()))
 }
 
-/// A queued run in memory, in as few bytes as in a record.
-pub(crate) fn packing() -> Packing {
-    let pack = |run: &Run| {
-        let mut out = Out(Vec::with_capacity(128));
-        put_details(&mut out, run).is_ok().then_some(out.0)
-    };
-    Packing::new(pack, |id, webhook, workflow, packed| {
-        In(packed).details(id, webhook, workflow.clone(), RunState::Queued).ok()
-    })
-}
-
 struct Out(Vec<u8>);
 
 impl Out {
@@ -424,9 +465,8 @@ impl<'a> In<'a> {
     }
 
     /// What is left, as JSON.
-    fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
-        serde_json::from_slice(self.0)
-            .map_err(|error| StoreError::corrupt("a record is not the JSON it should be", error))
+    fn json<T: Deserialize<'a>>(&mut self) -> Result<T, StoreError> {
+        serde_json::from_slice(self.0).map_err(not_the_json)
     }
 
     /// What a record holds besides these.
@@ -436,7 +476,7 @@ impl<'a> In<'a> {
         webhook_id: WebhookId,
         workflow: WorkflowKey,
         state: RunState,
-    ) -> Result<Run, StoreError> {
+    ) -> Result<Recorded, StoreError> {
         let queued = self.signed()?;
         let at = |since: i64| from_milliseconds(queued.wrapping_add(since));
         let finished_at = self.optional(In::signed)?.map(at);
@@ -446,9 +486,13 @@ impl<'a> In<'a> {
         let fence = self.number()?;
         let summary = self.optional(In::text)?;
         let caller = self.caller()?;
-        let rare: Rare = self.optional(In::json)?.unwrap_or_default();
+        let rare: Rare<'_> = self.optional(In::json)?.unwrap_or_default();
         let queued_at = from_milliseconds(queued);
-        let mut run = Run::new(id, workflow, webhook_id, rare.parameters, max_attempts, caller, queued_at);
+        let parameters = match rare.parameters {
+            Some(json) => RunParameters::from_json(json.get()).map_err(not_the_json)?,
+            None => RunParameters::default(),
+        };
+        let mut run = Run::new(id, workflow, webhook_id, parameters, max_attempts, caller, queued_at);
         run.state = state;
         run.attempt = attempt;
         run.interruptions = interruptions;
@@ -462,7 +506,7 @@ impl<'a> In<'a> {
         run.summary = summary;
         run.artifacts = rare.artifacts;
         run.error = rare.error;
-        Ok(run)
+        Ok(Recorded { run, apart: rare.parameters_apart })
     }
 
     fn workflow(&mut self) -> Result<WorkflowKey, StoreError> {
@@ -494,6 +538,10 @@ fn is_text_of(uuid: &Uuid, text: &str) -> bool {
     text == uuid.as_hyphenated().encode_lower(&mut Uuid::encode_buffer())
 }
 
+fn not_the_json(error: serde_json::Error) -> StoreError {
+    StoreError::corrupt("a record is not the JSON it should be", error)
+}
+
 fn ends_too_early() -> StoreError {
     damaged("a record ends too early")
 }
@@ -503,10 +551,8 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::json;
-    use webhook_core::live::LiveRuns;
     use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
     use webhook_core::run::ErrorKind;
-    use webhook_core::store::Enqueue;
 
     use super::*;
 
@@ -554,8 +600,8 @@ mod tests {
         let mut called = plain();
         called.caller = Arc::new(over_ipv4);
         for run in [plain(), full(), called] {
-            let record = record(&run).unwrap();
-            assert_eq!(decode_run(&record).unwrap(), run);
+            let record = record(&run, 0).unwrap();
+            assert_eq!(decode_run(&record).unwrap(), Recorded { run: run.clone(), apart: 0 });
             assert_eq!(id_of(&record).unwrap(), run.id);
             let (belonging, end) = belonging(&record).unwrap();
             assert_eq!((belonging.webhook, belonging.state), (run.webhook_id, run.state));
@@ -566,7 +612,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_run_takes_few_bytes() {
-        assert!(record(&plain()).unwrap().len() < 80);
+        assert!(record(&plain(), 0).unwrap().len() < 80);
     }
 
     #[test]
@@ -576,18 +622,18 @@ mod tests {
         older.id = RunId::from_bytes([0; 16]);
         let runs = [first, second, older, full(), plain()];
         let mut value = Value::new(0);
-        runs.iter().for_each(|run| value.push(&record(run).unwrap()).unwrap());
+        runs.iter().for_each(|run| value.push(&record(run, 0).unwrap()).unwrap());
         let mut first_version = vec![FIRST_RUNS_VERSION, 0, 0];
         for run in &runs {
             let mut out = Out(first_version);
-            let record = record(run).unwrap();
+            let record = record(run, 0).unwrap();
             out.number(record.len() as u64);
             out.0.extend(record);
             first_version = out.0;
         }
         assert!(value.len() + 30 < first_version.len(), "{} {}", value.len(), first_version.len());
         for value in [value.into_bytes(), first_version] {
-            let decoded = |record: &Vec<u8>| decode_run(record).unwrap();
+            let decoded = |record: &Vec<u8>| decode_run(record).unwrap().run;
             let read: Vec<Run> = records(&value).unwrap().iter().map(decoded).collect();
             assert_eq!(read, runs);
             assert_eq!(ids(&value).unwrap(), runs.iter().map(|run| run.id).collect::<Vec<_>>());
@@ -611,7 +657,7 @@ mod tests {
         };
         let runs = [run(1), run(200)];
         let mut value = Value::new(0);
-        runs.iter().for_each(|run| value.push(&record(run).unwrap()).unwrap());
+        runs.iter().for_each(|run| value.push(&record(run, 0).unwrap()).unwrap());
         let hex: String = value.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         let whole = "5500\
             01010101010101010101010101010101\
@@ -634,40 +680,44 @@ mod tests {
             caller.request_id = id.clone();
             let mut run = plain();
             run.caller = Arc::new(caller);
-            let record = record(&run).unwrap();
-            assert_eq!(decode_run(&record).unwrap().caller.request_id, id);
+            let record = record(&run, 0).unwrap();
+            assert_eq!(decode_run(&record).unwrap().run.caller.request_id, id);
         }
     }
 
     #[test]
-    fn a_packed_run_is_unpacked_as_it_was() {
-        let mut full = full();
-        full.state = RunState::Queued;
-        for run in [plain(), full] {
-            let mut live = LiveRuns::packed(packing());
-            let mut waiting = Vec::new();
-            // So many that most of them wait far behind others.
-            for _ in 0..1_700 {
-                let mut next = run.clone();
-                next.id = RunId::generate(SystemTime::now());
-                live.admit(&Enqueue::new(next.clone()).with_queue_limits(None, 10_000)).unwrap();
-                live.commit(next.id);
-                waiting.push(next);
+    fn large_parameters_are_kept_apart_and_small_ones_are_not() {
+        let is_apart = |length: usize| {
+            let mut run = plain();
+            let text = EffectiveParameter::new(json!("x".repeat(length)), Source::Body);
+            run.parameters =
+                RunParameters::seal([("a".to_owned(), text)].into_iter().collect(), None, run.id).unwrap();
+            let record = record(&run, parameters_apart(&run)).unwrap();
+            let recorded = decode_run(&record).unwrap();
+            assert_eq!(recorded.parameter_bytes(), run.parameters.bytes());
+            assert!(record.len() < 100 + LARGE);
+            if recorded.apart == 0 {
+                assert_eq!(recorded.run, run);
+            } else {
+                let mut without = run;
+                without.parameters = RunParameters::default();
+                assert_eq!(recorded.run, without);
             }
-            assert!(waiting.iter().all(|run| live.get(run.id).as_deref() == Some(run)));
-        }
+            recorded.apart > 0
+        };
+        assert_eq!([0, 900, 1_100, 1 << 20].map(is_apart), [false, false, true, true]);
     }
 
     #[test]
     fn a_record_that_was_cut_is_a_typed_error() {
-        let whole = record(&full()).unwrap();
+        let whole = record(&full(), 0).unwrap();
         for length in 0..whole.len() {
             let error = decode_run(&whole[..length]);
             assert!(matches!(error, Err(StoreError::Corrupt { .. })), "{length}: {error:?}");
         }
         let mut value = Value::new(0);
         value.push(&whole).unwrap();
-        value.push(&record(&full()).unwrap()).unwrap();
+        value.push(&record(&full(), 0).unwrap()).unwrap();
         let value = value.into_bytes();
         assert!(matches!(records(&value[..value.len() - 1]), Err(StoreError::Corrupt { .. })));
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use webhook_core::clock::to_milliseconds;
 use webhook_core::events::EventLog;
 use webhook_core::id::RunId;
-use webhook_core::live::LiveRuns;
+use webhook_core::live::{ListedRun, LiveRuns};
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{RunQuery, StoreError};
 
@@ -21,6 +21,7 @@ use crate::error::{is_full, panic_text};
 use crate::operation::Operation;
 use crate::options::SledOptions;
 use crate::outbox::Outbox;
+use crate::read;
 use crate::testing::Disk;
 use crate::webhooks::Webhooks;
 
@@ -58,9 +59,9 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// A run as the writer has decided, whether that is durable or not.
-    pub(crate) fn get(&self, id: RunId) -> Option<Arc<Run>> {
-        self.live.get(id).or_else(|| self.ending.get(&id).cloned())
+    /// A run as the writer has decided, whether that is durable or not, if its record is in memory.
+    pub(crate) fn record(&self, id: RunId) -> Option<Arc<Run>> {
+        self.live.record(id).or_else(|| self.ending.get(&id).cloned())
     }
 
     /// A run has ended. Until that is durable, it is shown as it was before; `None` is not shown at all.
@@ -84,20 +85,26 @@ impl Runs {
         self.unsynced.get(&id)
     }
 
+    /// A run as it is shown, if that is known in memory; a run of which nothing is to be seen is shown as `None`.
+    pub(crate) fn shown(&self, id: RunId) -> Option<Option<Arc<Run>>> {
+        self.before_end(id).cloned().or_else(|| self.record(id).map(Some))
+    }
+
     /// Forgets all that was read or decided since the store was opened.
     pub(crate) fn replace(&mut self, live: LiveRuns) {
         *self = Self { live, ..Self::default() };
     }
 
-    /// The runs in memory that a query asks for, as they are shown: at least the newest `limit`.
-    pub(crate) fn list(&self, query: &RunQuery, limit: usize) -> BTreeMap<Reverse<RunId>, Arc<Run>> {
+    /// The runs known in memory that a query asks for, as they are shown: at least the newest `limit`. Of some, the record
+    /// is in the database only.
+    pub(crate) fn list(&self, query: &RunQuery, limit: usize) -> BTreeMap<Reverse<RunId>, Option<Arc<Run>>> {
         let ending = self.ending.values().filter(|run| !self.unsynced.contains_key(&run.id));
         let shown = ending.chain(self.unsynced.values().flatten());
         let asked = |run: &&Arc<Run>| query.matches(run) && query.before.is_none_or(|before| run.id < before);
         let mut found: BTreeMap<_, _> =
-            shown.filter(asked).map(|run| (Reverse(run.id), run.clone())).collect();
+            shown.filter(asked).map(|run| (Reverse(run.id), Some(run.clone()))).collect();
         if !query.state.is_some_and(RunState::is_ended) {
-            found.extend(self.live.list(query, limit).into_iter().map(|run| (Reverse(run.id), run)));
+            found.extend(self.live.list(query, limit).into_iter().map(|(id, run)| (Reverse(id), run)));
         }
         found
     }
@@ -167,6 +174,33 @@ impl Shared {
             Err(error) if error.is_panic() => Err(StoreError::corrupt("the database cannot be read", error)),
             Err(error) => Err(StoreError::unavailable_because("the runtime shuts down", error)),
         }
+    }
+
+    /// Runs with those records that are in the database only. What has ended and was removed meanwhile is left out.
+    pub(crate) async fn with_records(
+        self: &Arc<Self>,
+        listed: Vec<ListedRun>,
+    ) -> Result<Vec<Arc<Run>>, StoreError> {
+        if listed.iter().all(|(_, run)| run.is_some()) {
+            return Ok(listed.into_iter().filter_map(|(_, run)| run).collect());
+        }
+        let complete = move |_: &Self, tree: &sled::Tree| {
+            let missing: Vec<RunId> =
+                listed.iter().filter(|(_, run)| run.is_none()).map(|(id, _)| *id).collect();
+            let mut queued = HashMap::new();
+            for (id, run) in read::queued_runs(tree, &missing) {
+                queued.insert(id, Arc::new(run?));
+            }
+            let mut runs = Vec::with_capacity(listed.len());
+            for (id, run) in listed {
+                match run.or_else(|| queued.remove(&id)) {
+                    Some(run) => runs.push(run),
+                    None => runs.extend(read::ended_run(tree, id)?),
+                }
+            }
+            Ok(runs)
+        };
+        self.read(complete).await
     }
 
     /// Whether there is room for another run.

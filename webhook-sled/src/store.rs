@@ -175,7 +175,7 @@ impl Store for SledStore {
         let renew = |renewal: &Renewal| {
             let renewed = runs.live.renew(renewal, end);
             if renewed != Renewed::Lost
-                && let (Some(progress), Some(run)) = (&renewal.progress, runs.live.get(renewal.run))
+                && let (Some(progress), Some(run)) = (&renewal.progress, runs.live.record(renewal.run))
             {
                 self.shared().events.publish(&run, Change::Progress(progress.clone()));
             }
@@ -194,17 +194,16 @@ impl Store for SledStore {
     }
 
     async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
-        {
-            let runs = self.shared().runs();
-            if let Some(before) = runs.before_end(id) {
-                return Ok(before.clone());
-            }
-            if let Some(run) = runs.get(id) {
-                return Ok(Some(run));
-            }
+        if let Some(shown) = self.shared().runs().shown(id) {
+            return Ok(shown);
         }
-        let ended = self.shared().read(move |_, tree| read::ended_run(tree, id)).await?;
-        Ok(self.shared().runs().before_end(id).cloned().unwrap_or(ended))
+        let read = move |_: &Shared, tree: &sled::Tree| match read::queued_run(tree, id)? {
+            Some(run) => Ok(Some(run)),
+            None => read::ended_run(tree, id),
+        };
+        let read = self.shared().read(read).await?;
+        // What has become of it meanwhile is in memory.
+        Ok(self.shared().runs().shown(id).unwrap_or(read))
     }
 
     async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
@@ -225,8 +224,10 @@ impl Store for SledStore {
             }
             asked += enough - ended.len();
         };
-        found.extend(ended.into_iter().map(|run| (Reverse(run.id), run)));
-        Ok(Page::cut(found.into_values().collect(), limit, |run: &Arc<Run>| run.id))
+        found.extend(ended.into_iter().map(|run| (Reverse(run.id), Some(run))));
+        let page: Vec<_> = found.into_iter().take(enough).map(|(Reverse(id), run)| (id, run)).collect();
+        let page = self.shared().with_records(page).await?;
+        Ok(Page::cut(page, limit, |run: &Arc<Run>| run.id))
     }
 
     async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {

@@ -8,7 +8,7 @@ use webhook_core::id::RunId;
 use webhook_core::store::StoreError;
 
 use crate::block::{self, Block};
-use crate::keys::{self, ENDED, LIVE, LOG, Span, TAIL};
+use crate::keys::{self, ENDED, LIVE, LOG, PARAMETERS, Span, TAIL};
 use crate::record::{VALUE_BYTES, encode_number, tail_count};
 use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
 
@@ -55,9 +55,10 @@ fn cost(key: &[u8], value: Option<&IVec>) -> usize {
     key.len() + value.map_or(REMOVAL, |value| value.len())
 }
 
-/// Whether a key is that of a part of a log or of a large record, which nobody reads without what it belongs to.
+/// Whether a key is that of a part of a log, of parameters or of a large record, which nobody reads without what it belongs
+/// to.
 fn is_part(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&(LOG | TAIL)))
+    matches!(key.first(), Some(&(LOG | PARAMETERS | TAIL)))
 }
 
 /// What the writer decided in one step.
@@ -371,7 +372,7 @@ mod tests {
 
     use super::*;
     use crate::record::{FIRST_RUNS_VERSION, encode};
-    use crate::run_record::{encode_run, record};
+    use crate::run_record::{Recorded, encode_run, record};
 
     fn run(number: u8, now: SystemTime, webhook: WebhookId) -> Run {
         let id = RunId::from_bytes(u128::from(number).to_be_bytes());
@@ -391,14 +392,15 @@ mod tests {
 
     fn runs(tree: &sled::Db, kind: u8, span: Span) -> Vec<Run> {
         let of_block = |block: Result<Block, StoreError>| block.unwrap().runs(tree).unwrap();
-        let mut runs: Vec<Run> = block::of_span(tree, kind, span).flat_map(of_block).collect();
+        let recorded = block::of_span(tree, kind, span).flat_map(of_block);
+        let mut runs: Vec<Run> = recorded.map(|Recorded { run, .. }| run).collect();
         runs.sort_by_key(|run| run.id);
         runs
     }
 
     /// A value as the first version of the compact form had it.
     fn of_first_version(run: &Run) -> Vec<u8> {
-        let record = record(run).unwrap();
+        let record = record(run, 0).unwrap();
         let length = u8::try_from(record.len()).unwrap();
         assert!(length < 0x80, "so that it is its own LEB128");
         [&[FIRST_RUNS_VERSION, 0, 0, length], &record[..]].concat()

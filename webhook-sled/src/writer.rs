@@ -6,7 +6,7 @@ mod log;
 mod runs;
 mod webhooks;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -30,6 +30,7 @@ use crate::window::{Numbered, WINDOW};
 use keys::PendingKeys;
 use log::LogEnd;
 use runs::Claims;
+use webhooks::Closing;
 
 /// How long what needs not be durable stays in memory only, and how often it is looked whether there is room again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -43,6 +44,12 @@ pub(crate) struct Writer {
     change: Change,
     /// How many further values the records of live runs have, where they have any.
     tails: HashMap<RunId, u16>,
+    /// Live runs that have large parameters in their records, as earlier formats do.
+    with_large_parameters: HashSet<RunId>,
+    /// Records of live runs that the database may not show yet, with the numbers of their batches, oldest first.
+    unapplied: VecDeque<(u64, RunId)>,
+    /// Deleted webhooks whose queued runs are being cancelled.
+    closing: VecDeque<Closing>,
     claims: Claims,
     keys: PendingKeys,
     /// Where the logs of live runs are.
@@ -72,6 +79,9 @@ impl Writer {
             applier,
             change: Change::default(),
             tails: HashMap::new(),
+            with_large_parameters: HashSet::new(),
+            unapplied: VecDeque::new(),
+            closing: VecDeque::new(),
             claims: Claims::default(),
             keys: PendingKeys::default(),
             logs: HashMap::new(),
@@ -111,12 +121,15 @@ impl Writer {
     }
 
     fn pause(&self) -> Option<Duration> {
+        if !self.closing.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let waits_for_room = self.shared.condition.failure().is_some_and(|failure| failure.is_full);
         (self.unflushed || waits_for_room).then_some(PAUSE)
     }
 
     fn perform(&mut self, operations: &mut VecDeque<Operation>) {
-        if operations.is_empty() && self.unflushed {
+        if operations.is_empty() && self.unflushed && self.closing.is_empty() {
             // Nothing has come for a while.
             self.change.group.level = Level::Flushed;
             self.commit();
@@ -130,6 +143,7 @@ impl Writer {
                 self.commit();
             }
         }
+        self.cancel_some();
         self.commit();
         self.flusher.flush();
     }
@@ -169,6 +183,7 @@ impl Writer {
             drop(outbox);
             self.unflushed = true;
         }
+        self.forget_applied();
         change.group.number = self.number;
         mem::take(&mut change.group.written).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
         if change.group.is_urgent() {
@@ -202,17 +217,22 @@ impl Writer {
         self.claims = Claims::default();
         self.keys = PendingKeys::default();
         self.tails = restored.tails;
+        self.with_large_parameters = restored.with_large_parameters;
+        self.unapplied.clear();
+        self.refuse_closing();
         self.newest_ended = restored.newest_ended;
         self.shared.backlog.restart(self.number);
         *self.shared.webhooks_mut() = restored.webhooks;
         *self.shared.outbox() = restored.outbox;
         self.shared.runs().replace(restored.live);
-        let interrupted = restored.interrupted.into_iter().try_for_each(|run| self.put_live(run));
-        let ended = restored.ended.into_iter().try_for_each(|run| self.end_run(run));
+        let interrupted = restored.interrupted.into_iter().try_for_each(|run| self.put_restored(run));
         restored.claims.into_iter().for_each(|key| self.change.remove(key));
-        if let Err(error) = interrupted.and(ended) {
+        if let Err(error) = interrupted {
             self.fail(&error);
         }
+        self.cancel_orphans(restored.orphans);
+        // The first of them before anybody can look.
+        self.cancel_some();
         if !self.change.is_empty() {
             self.change.group.level = Level::Synced;
         }

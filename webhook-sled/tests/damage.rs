@@ -76,17 +76,17 @@ async fn a_newer_format_is_told_and_left_alone() {
     drop(open(folder.path()));
     let marker = folder.path().join("webhook-store");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replacen("format 3", "format 7", 1)).unwrap();
+    fs::write(&marker, text.replacen("format 4", "format 7", 1)).unwrap();
     let error = SledStore::open(folder.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 7, known: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 7, known: 4, .. }), "{error}");
     fs::write(&marker, text).unwrap();
     let database = sled::open(folder.path().join("sled")).unwrap();
     let mut newer = vec![1];
-    newer.extend(4_u64.to_be_bytes());
+    newer.extend(5_u64.to_be_bytes());
     database.insert("f", newer).unwrap();
     drop(database);
     let error = SledStore::open(folder.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 5, known: 4, .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

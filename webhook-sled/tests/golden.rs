@@ -59,7 +59,7 @@ async fn opens_with_everything_in_it(version: &str) {
     let [queued, interrupted, cancelled, succeeded] = &runs[..] else { panic!("four runs") };
     assert_eq!((interrupted.interruptions, interrupted.attempt, interrupted.fence), (1, 1, 2));
     assert_eq!((succeeded.attempt, succeeded.summary.as_deref()), (1, Some("done")));
-    let text = |parameter: (&str, &RunParameter)| (parameter.0.to_owned(), parameter.1.shown());
+    let text = |(name, parameter): (String, RunParameter)| (name, parameter.shown());
     let shown: Vec<_> = queued.parameters.iter().map(text).collect();
     assert_eq!(shown, [("text".to_owned(), json!("large ".repeat(2_000)))], "a record in several values");
     for state in [RunState::Cancelled, RunState::Succeeded] {
@@ -82,13 +82,20 @@ async fn opens_with_everything_in_it(version: &str) {
 
     // And it can be written.
     store.settle_deliveries(vec![(due[0].id, DeliveryOutcome::Delivered)]).await.unwrap();
-    assert_eq!(claim(&store, 9).await.len(), 2);
+    let claims = claim(&store, 9).await;
+    assert_eq!(claims.len(), 2);
     let later = now() + Duration::from_secs(3_600);
     let mut pruned = store.prune(PruneRequest::new(later, Duration::from_secs(1), 9)).await.unwrap().runs;
     pruned.sort();
     // The first golden folder is older than the rule that a run stays for as long as its key is kept.
     let expected = if version == "v1" { vec![succeeded.id, cancelled.id] } else { Vec::new() };
     assert_eq!(pruned, expected);
+    // Large parameters get a place of their own when their run ends.
+    let large = claims.iter().find(|claim| claim.run.id == queued.id).unwrap();
+    succeed(&store, &large.run, Vec::new()).await;
+    let ended = RunQuery::default().in_state(Some(RunState::Succeeded)).limit(1);
+    let newest = store.list_runs(ended).await.unwrap().items.remove(0);
+    assert_eq!((newest.id, &newest.parameters), (queued.id, &queued.parameters));
     store.delete_webhook(webhook.id, now()).await.unwrap();
 }
 

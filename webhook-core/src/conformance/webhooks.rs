@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::scene::*;
 use crate::id::{WebhookId, WorkflowKey};
-use crate::run::{CancelReason, RunState};
+use crate::run::RunState;
 use crate::store::{Renewal, Renewed, RunQuery, Store, StoreError, WebhookQuery};
 use crate::token::Token;
 use crate::webhook::{Email, EventKind, OnOverlap, RateLimit, Webhook, WebhookSettings};
@@ -206,18 +206,23 @@ pub async fn deleting_a_webhook_cancels_what_waits_and_keeps_what_was(store: Arc
     assert_eq!(claim_ids(&*store, 10).await, vec![others], "only the other webhook's run is left to claim");
 }
 
-/// A run of a deleted webhook that comes back is claimed without a webhook.
-pub async fn a_run_of_a_deleted_webhook_is_claimed_without_it(store: Arc<dyn Store>) {
+/// A running run of a deleted webhook that is handed back or interrupted is cancelled: it is not executed again.
+pub async fn a_run_of_a_deleted_webhook_is_not_executed_again(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    enqueue(&*store, &webhook).await;
-    let claims = claim(&*store, 1).await;
-    assert_eq!(claims[0].webhook.as_deref(), Some(&webhook), "a claim must carry its webhook");
+    enqueue_many(&*store, &webhook, 2).await;
+    let handed_back = claim(&*store, 1).await.remove(0);
+    assert_eq!(handed_back.webhook.as_deref(), Some(&webhook), "a claim must carry its webhook");
+    let interrupted = claim_for(&*store, 1, SHORT).await.remove(0).run;
     store.delete_webhook(webhook.id, now()).await.must("delete a webhook");
-    applied(settle(&*store, &claims[0].run, crate::store::Outcome::HandBack).await);
-    let again = claim(&*store, 1).await;
-    assert_eq!(again.len(), 1, "a run that was handed back must be claimable");
-    assert_eq!(again[0].webhook, None, "a deleted webhook must not come back with a claim");
-    assert_eq!(again[0].run.cancel_requested, None::<CancelReason>);
+    let run = applied(settle(&*store, &handed_back.run, crate::store::Outcome::HandBack).await);
+    assert_eq!(run.state, RunState::Cancelled, "what is handed back must be cancelled");
+    within("an interrupted run to be cancelled", async {
+        while state(&*store, interrupted.id).await != RunState::Cancelled {
+            assert!(claim(&*store, 9).await.is_empty(), "a run of a deleted webhook must not be claimed");
+            tokio::time::sleep(SHORT / 4).await;
+        }
+    })
+    .await;
 }
 
 /// Webhooks are listed newest first, by workflow if asked, and no page holds more than it may.

@@ -1,10 +1,8 @@
 //! One webhook's live runs: its concurrency, what happens on overlap, and which run is next.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 
-use super::far::{Depth, Far};
-use crate::id::RunId;
+use crate::id::{RunId, WorkflowKey};
 use crate::webhook::OnOverlap;
 
 /// The live runs of one webhook.
@@ -17,10 +15,10 @@ pub(super) struct Lane {
     waiting: BTreeSet<RunId>,
     /// Queued, and to be claimed when there is room.
     ready: BTreeSet<RunId>,
-    /// Those that are ready as well, behind many others.
-    pub(super) far: Far,
-    /// At most how many were ready when it was last looked which of them are far.
-    ready_when_looked: usize,
+    /// How many bytes of parameters the queued ones have.
+    pub(super) queued_bytes: u64,
+    /// What its runs execute: one workflow, unless the webhook was given another.
+    workflows: Vec<WorkflowKey>,
     /// The next run as all lanes know it.
     pub(super) known_next: Option<RunId>,
 }
@@ -50,15 +48,19 @@ impl Lane {
     }
 
     /// How many more may run; `None` without a bound.
-    fn room(&self) -> Option<usize> {
+    pub(super) fn room(&self) -> Option<usize> {
         self.bound.map(|bound| (bound as usize).saturating_sub(self.running.len()))
     }
 
     /// The run that is to be claimed next, if there is room for it.
     pub(super) fn next(&self) -> Option<RunId> {
-        let near = self.ready.first().copied();
-        let next = near.into_iter().chain(self.far.first()).min();
-        next.filter(|_| self.room().is_none_or(|room| room > 0))
+        let has_room = !self.closed && self.room().is_none_or(|room| room > 0);
+        self.ready.first().copied().filter(|_| has_room)
+    }
+
+    /// The runs that may be claimed, in the order in which they are.
+    pub(super) fn ready(&self) -> impl Iterator<Item = RunId> {
+        self.ready.iter().copied()
     }
 
     /// What a new run does to these, where `asked` tells which running ones are about to stop anyway.
@@ -102,7 +104,6 @@ impl Lane {
         if let Some(new) = new {
             self.part(new).insert(id);
         }
-        self.ready_when_looked = self.ready_when_looked.min(self.ready.len());
     }
 
     fn part(&mut self, part: Part) -> &mut BTreeSet<RunId> {
@@ -113,31 +114,43 @@ impl Lane {
         }
     }
 
-    /// Whether it is time to look which ready runs are far.
-    pub(super) fn has_grown(&self, depth: &Depth) -> bool {
-        let near = if self.far.is_empty() { depth.near } else { 0 };
-        self.ready.len() >= (self.ready_when_looked + depth.step).max(near + depth.newest + 1)
+    /// The number that this workflow has here from now on.
+    pub(super) fn workflow_number(&mut self, workflow: &WorkflowKey) -> u16 {
+        let known = self.workflows.iter().position(|known| known == workflow);
+        let number = known.unwrap_or_else(|| {
+            self.workflows.push(workflow.clone());
+            self.workflows.len() - 1
+        });
+        u16::try_from(number).unwrap_or(u16::MAX)
     }
 
-    /// The ready runs that are far from now on.
-    pub(super) fn take_far(&mut self, depth: &Depth) -> Vec<RunId> {
-        let mut far: Vec<RunId> = match self.far.last() {
-            Some(last) => self.ready.range((Bound::Excluded(last), Bound::Unbounded)).copied().collect(),
-            None => self.ready.iter().skip(depth.near).copied().collect(),
+    /// The number of a workflow that may have runs here.
+    pub(super) fn number_of(&self, workflow: &WorkflowKey) -> Option<u16> {
+        let known = self.workflows.iter().position(|known| known == workflow);
+        known.map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+    }
+
+    /// The runs in these parts that are older than `before`, newest first, each part for itself.
+    pub(super) fn newest(
+        &self,
+        parts: &[Part],
+        before: Option<RunId>,
+    ) -> Vec<std::iter::Rev<std::collections::btree_set::Range<'_, RunId>>> {
+        let of_part = |part: &Part| {
+            let runs = match part {
+                Part::Running => &self.running,
+                Part::Waiting => &self.waiting,
+                Part::Ready => &self.ready,
+            };
+            match before {
+                Some(before) => runs.range(..before).rev(),
+                None => runs.range::<RunId, _>(..).rev(),
+            }
         };
-        far.truncate(far.len().saturating_sub(depth.newest));
-        for id in &far {
-            self.ready.remove(id);
-        }
-        far
+        parts.iter().map(of_part).collect()
     }
 
-    /// It was looked which runs are far.
-    pub(super) fn has_looked(&mut self) {
-        self.ready_when_looked = self.ready.len();
-    }
-
-    /// Marks the webhook as deleted and answers its queued runs.
+    /// Marks the webhook as deleted, so that none of its runs is claimed any more, and answers its queued runs.
     pub(super) fn close(&mut self) -> Vec<RunId> {
         self.closed = true;
         self.queued()
@@ -149,14 +162,13 @@ impl Lane {
 
     /// All queued runs, oldest first.
     fn queued(&self) -> Vec<RunId> {
-        let near = self.waiting.iter().chain(&self.ready).copied();
-        let mut queued: Vec<RunId> = near.chain(self.far.ids()).collect();
+        let mut queued: Vec<RunId> = self.waiting.iter().chain(&self.ready).copied().collect();
         queued.sort_unstable();
         queued
     }
 
     pub(super) fn queued_count(&self) -> usize {
-        self.waiting.len() + self.ready.len() + self.far.count()
+        self.waiting.len() + self.ready.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,9 +1,11 @@
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::run::{Caller, ErrorKind, RunError, RunParameters};
+use crate::store::RunQuery;
 use crate::webhook::{Concurrency, OnOverlap};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
@@ -28,17 +30,76 @@ fn enqueue(webhook: WebhookId, max: Option<u32>, on_overlap: OnOverlap) -> Enque
 }
 
 fn admit(live: &mut LiveRuns, webhook: WebhookId, max: Option<u32>, on_overlap: OnOverlap) -> Admission {
-    let admission = live.admit(&enqueue(webhook, max, on_overlap)).unwrap();
+    let request = enqueue(webhook, max, on_overlap);
+    let admission = loop {
+        match live.admit(&request, request.concurrency.bound()) {
+            Ok(admission) => break admission,
+            Err(NotAdmitted::Missing(missing)) => provide(live, &missing),
+            Err(refused) => panic!("{refused}"),
+        }
+    };
     live.commit(admission.run.id);
+    store(&admission.run);
     admission
 }
 
 fn claim(live: &mut LiveRuns, limit: usize, instant: Instant) -> Vec<Arc<Run>> {
-    live.claim(&ClaimRequest::new(limit, LEASE, NOW), instant).claimed
+    claim_or_end(live, limit, instant).claimed
+}
+
+fn claim_or_end(live: &mut LiveRuns, limit: usize, instant: Instant) -> ClaimedRuns {
+    let mut all = ClaimedRuns::default();
+    loop {
+        let outcome = live.claim(&ClaimRequest::new(limit - all.claimed.len(), LEASE, NOW), instant);
+        outcome.interrupted.iter().for_each(store);
+        all.ended.extend(outcome.ended);
+        all.claimed.extend(outcome.claimed);
+        if outcome.missing.is_empty() {
+            return all;
+        }
+        provide(live, &outcome.missing);
+    }
+}
+
+thread_local! {
+    /// What a store would have written down: the newest record of each queued run.
+    static STORED: RefCell<HashMap<RunId, Arc<Run>>> = RefCell::default();
+}
+
+fn store(run: &Arc<Run>) {
+    STORED.with_borrow_mut(|stored| stored.insert(run.id, run.clone()));
+}
+
+fn provide(live: &mut LiveRuns, missing: &[RunId]) {
+    for id in missing.iter().rev() {
+        live.provide(STORED.with_borrow(|stored| stored[id].clone()));
+    }
+}
+
+fn cancel(live: &mut LiveRuns, id: RunId, reason: CancelReason) -> Option<LiveCancel> {
+    match live.cancel(id, reason, NOW) {
+        Some(LiveCancel::Missing) => {
+            provide(live, &[id]);
+            live.cancel(id, reason, NOW)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Deletes a webhook, as a store does, and answers its queued runs at their end.
+fn close(live: &mut LiveRuns, webhook: WebhookId) -> Vec<Arc<Run>> {
+    let queued = live.close_webhook(webhook);
+    let ended = |id: RunId| match cancel(live, id, CancelReason::WebhookDeleted) {
+        Some(LiveCancel::Ended(run)) => run,
+        other => panic!("{id} was queued: {other:?}"),
+    };
+    queued.into_iter().map(ended).collect()
 }
 
 fn settle(live: &mut LiveRuns, run: &Run, outcome: Outcome, instant: Instant) -> Option<Arc<Run>> {
-    live.settle(&Settlement::new(run.id, run.fence, outcome, NOW), instant)
+    let settled = live.settle(&Settlement::new(run.id, run.fence, outcome, NOW), instant)?;
+    store(&settled);
+    Some(settled)
 }
 
 fn success() -> Outcome {
@@ -61,7 +122,7 @@ async fn runs_are_claimed_oldest_first_and_each_once() {
 #[tokio::test]
 async fn a_run_is_not_claimed_before_it_is_durable() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
-    let admission = live.admit(&enqueue(webhook(), None, OnOverlap::Queue)).unwrap();
+    let admission = live.admit(&enqueue(webhook(), None, OnOverlap::Queue), None).unwrap();
     assert!(claim(&mut live, 1, instant).is_empty());
     assert!(live.list(&RunQuery::default(), 10).is_empty());
     live.commit(admission.run.id);
@@ -159,11 +220,68 @@ async fn a_full_queue_refuses_and_changes_nothing() {
     let mut live = LiveRuns::new();
     let (first, second) = (webhook(), webhook());
     let request = |webhook| enqueue(webhook, None, OnOverlap::Queue).with_queue_limits(Some(1), 2);
-    live.admit(&request(first)).unwrap();
-    assert_eq!(live.admit(&request(first)).unwrap_err(), QueueFull);
-    live.admit(&request(second)).unwrap();
-    assert_eq!(live.admit(&request(webhook())).unwrap_err(), QueueFull);
-    assert_eq!(live.queued(), 2);
+    live.admit(&request(first), None).unwrap();
+    assert_eq!(live.admit(&request(first), None).unwrap_err(), NotAdmitted::QueueFull);
+    live.admit(&request(second), None).unwrap();
+    assert_eq!(live.admit(&request(webhook()), None).unwrap_err(), NotAdmitted::QueueFull);
+    assert_eq!((live.queued(), live.lanes.len()), (2, 2));
+}
+
+/// A request for a run whose parameters take so many bytes.
+fn sized(webhook: WebhookId, bytes: usize) -> Enqueue {
+    let mut request = enqueue(webhook, None, OnOverlap::Queue);
+    let run = Arc::make_mut(&mut request.run);
+    run.parameters = parameters(bytes);
+    assert_eq!(run.parameters.bytes(), bytes);
+    request
+}
+
+fn parameters(bytes: usize) -> RunParameters {
+    let empty = r#"{"a":{"source":"body","value":""}}"#;
+    let text = "x".repeat(bytes - empty.len());
+    RunParameters::from_json(&format!(r#"{{"a":{{"source":"body","value":"{text}"}}}}"#)).unwrap()
+}
+
+#[tokio::test]
+async fn the_bytes_of_queued_parameters_are_bounded_for_each_webhook_and_in_all() {
+    let (mut live, first, second, instant) = (LiveRuns::new(), webhook(), webhook(), Instant::now());
+    let request = |webhook, bytes| sized(webhook, bytes).with_queue_bytes(1_000, 1_500);
+    let id = live.admit(&request(first, 600), None).unwrap().run.id;
+    assert_eq!(live.admit(&request(first, 401), None).unwrap_err(), NotAdmitted::QueueFull);
+    live.admit(&request(first, 400), None).unwrap();
+    assert_eq!(live.admit(&request(second, 501), None).unwrap_err(), NotAdmitted::QueueFull);
+    live.admit(&request(second, 500), None).unwrap();
+    assert_eq!(live.queued_bytes(), 1_500);
+    live.commit(id);
+    let running = claim(&mut live, 1, instant).remove(0);
+    assert_eq!(live.queued_bytes(), 900, "a running run is no longer in the queue");
+    live.admit(&request(second, 500), None).unwrap();
+    settle(&mut live, &running, Outcome::HandBack, instant).unwrap();
+    assert_eq!(live.queued_bytes(), 2_000, "what was accepted comes back, whatever came meanwhile");
+    cancel(&mut live, id, CancelReason::Requested).unwrap();
+    assert_eq!(live.queued_bytes(), 1_400);
+}
+
+#[tokio::test]
+async fn what_is_superseded_makes_room_for_the_bytes_of_its_successor() {
+    let (mut live, webhook) = (LiveRuns::new(), webhook());
+    for _ in 0..5 {
+        let request =
+            Enqueue { concurrency: Concurrency::new(Some(1), OnOverlap::Replace), ..sized(webhook, 600) };
+        live.admit(&request.with_queue_bytes(1_000, 1_000), Some(1)).unwrap();
+    }
+    assert_eq!((live.queued(), live.queued_bytes()), (1, 600));
+}
+
+#[tokio::test]
+async fn a_refused_run_leaves_the_bound_as_it_was_whatever_its_call_had_read() {
+    let (mut live, webhook, instant) = (LiveRuns::new(), webhook(), Instant::now());
+    for _ in 0..3 {
+        admit(&mut live, webhook, Some(1), OnOverlap::Queue);
+    }
+    let stale = enqueue(webhook, None, OnOverlap::Queue).with_queue_limits(Some(1), 9);
+    assert_eq!(live.admit(&stale, Some(1)).unwrap_err(), NotAdmitted::QueueFull);
+    assert_eq!(claim(&mut live, 9, instant).len(), 1);
 }
 
 #[tokio::test]
@@ -214,7 +332,7 @@ async fn a_deleted_webhook_loses_its_queued_runs_and_its_running_one_is_not_retr
     admit(&mut live, webhook, None, OnOverlap::Queue);
     let running = claim(&mut live, 1, instant).remove(0);
     admit(&mut live, webhook, None, OnOverlap::Queue);
-    assert_eq!(live.close_webhook(webhook, NOW).len(), 1);
+    assert_eq!(close(&mut live, webhook).len(), 1);
     let error = RunError::new(ErrorKind::Retryable, "no");
     let ended = settle(&mut live, &running, Outcome::Retry { error, delay: LEASE }, instant).unwrap();
     assert_eq!(ended.state, RunState::Failed);
@@ -224,9 +342,121 @@ async fn a_deleted_webhook_loses_its_queued_runs_and_its_running_one_is_not_retr
 async fn what_was_running_when_the_store_was_closed_is_interrupted() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
     let run = enqueue(webhook(), None, OnOverlap::Queue).run.claimed(8, 5, NOW).unwrap();
-    let restored = live.restore(run, NOW, instant);
+    let restored = Arc::new(live.restore(run, 700, NOW, instant));
     assert_eq!((restored.state, restored.interruptions), (RunState::Queued, 1));
+    assert_eq!((live.queued(), live.queued_bytes(), live.record(restored.id)), (1, 700, None));
+    store(&restored);
     assert!(claim(&mut live, 1, instant)[0].fence > 8);
+}
+
+#[tokio::test]
+async fn a_run_of_a_deleted_webhook_that_would_be_executed_again_is_cancelled() {
+    let (mut live, instant) = (LiveRuns::new(), Instant::now());
+    let webhooks = [webhook(), webhook()];
+    for webhook in webhooks {
+        admit(&mut live, webhook, None, OnOverlap::Queue);
+    }
+    let running = claim(&mut live, 2, instant);
+    assert!(webhooks.iter().all(|webhook| close(&mut live, *webhook).is_empty()));
+    let handed_back = settle(&mut live, &running[0], Outcome::HandBack, instant).unwrap();
+    let expired = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant + LEASE);
+    assert!(expired.interrupted.is_empty() && expired.claimed.is_empty());
+    assert_eq!([handed_back.state, expired.ended[0].state], [RunState::Cancelled; 2]);
+    assert!(live.lanes.is_empty());
+}
+
+#[tokio::test]
+async fn a_closed_queue_gives_out_nothing_while_its_runs_are_being_cancelled() {
+    let (mut live, webhook, instant) = (LiveRuns::new(), webhook(), Instant::now());
+    let ids: Vec<RunId> = (0..3).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
+    assert_eq!(live.close_webhook(webhook), ids);
+    assert!(!live.has_work(instant) && claim(&mut live, 9, instant).is_empty());
+    assert_eq!(live.queued(), 3, "they are queued until they are cancelled");
+}
+
+#[tokio::test]
+async fn records_beyond_the_cache_are_asked_for_again_and_nothing_changes_before_they_are_there() {
+    let (mut live, webhook, instant) = (LiveRuns::with_cache(0), webhook(), Instant::now());
+    let admitted: Vec<_> =
+        (0..300).map(|_| admit(&mut live, webhook, Some(1), OnOverlap::Queue).run).collect();
+    assert!(live.records.is_empty());
+    let first = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant);
+    assert!(first.claimed.is_empty() && live.running() == 0);
+    assert_eq!(first.missing[0], admitted[0].id);
+    assert_eq!(first.missing.len(), LEAST_READ_AHEAD, "it has room for one");
+    live.set_bound(webhook, None);
+    let second = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant);
+    assert_eq!(second.missing.len(), READ_AHEAD);
+    let cancelled = live.cancel(admitted[7].id, CancelReason::Requested, NOW);
+    assert!(matches!(cancelled, Some(LiveCancel::Missing)) && live.queued() == 300);
+    let newest = enqueue(webhook, None, OnOverlap::Coalesce);
+    let Err(NotAdmitted::Missing(missing)) = live.admit(&newest, Some(1)) else { panic!("299 are missing") };
+    assert_eq!((missing.len(), live.queued()), (299, 300));
+    live.set_bound(webhook, None);
+    let claimed = claim(&mut live, 300, instant);
+    assert!(claimed.iter().map(|run| run.id).eq(admitted.iter().map(|run| run.id)));
+}
+
+#[tokio::test]
+async fn what_is_read_ahead_is_bounded_in_bytes_but_holds_one_run_at_least() {
+    let (mut live, instant) = (LiveRuns::with_cache(0), Instant::now());
+    for bytes in [3 << 20, 300 << 10] {
+        let webhook = webhook();
+        for _ in 0..9 {
+            let id = live.admit(&sized(webhook, bytes), None).unwrap().run.id;
+            live.commit(id);
+        }
+        let missing = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant).missing;
+        assert_eq!(missing.len(), (READ_AHEAD_BYTES as usize / bytes).max(1));
+        live.close_webhook(webhook);
+    }
+}
+
+#[tokio::test]
+async fn the_cache_holds_the_runs_that_came_last_within_its_bytes() {
+    let (mut live, webhook) = (LiveRuns::with_cache(100_000), webhook());
+    let ids: Vec<RunId> = (0..50)
+        .map(|_| {
+            let id = live.admit(&sized(webhook, 10_000), None).unwrap().run.id;
+            live.commit(id);
+            id
+        })
+        .collect();
+    let held = live.records.waiting();
+    assert!((7..10).contains(&held), "{held}");
+    assert!(ids[..50 - held].iter().all(|id| live.record(*id).is_none() && live.is_live(*id)));
+    assert!(ids[50 - held..].iter().all(|id| live.record(*id).is_some()));
+}
+
+#[tokio::test]
+async fn a_query_finds_its_runs_newest_first_whether_their_records_are_in_memory_or_not() {
+    for cache in [0, usize::MAX] {
+        let (mut live, first, second) = (LiveRuns::with_cache(cache), webhook(), webhook());
+        let admitted: Vec<RunId> = (0..40)
+            .map(|index| {
+                admit(&mut live, if index % 2 == 0 { first } else { second }, None, OnOverlap::Queue).run.id
+            })
+            .collect();
+        let ids = |live: &LiveRuns, query: &RunQuery, limit| -> Vec<RunId> {
+            live.list(query, limit).into_iter().map(|(id, _)| id).collect()
+        };
+        let newest: Vec<RunId> = admitted.iter().rev().copied().collect();
+        for limit in [0, 1, 2, 7, 40, 99] {
+            assert_eq!(ids(&live, &RunQuery::default(), limit), newest[..limit.min(40)]);
+        }
+        let before = RunQuery::default().before(Some(newest[4]));
+        assert_eq!(ids(&live, &before, 10), newest[5..15]);
+        let of_second = RunQuery::default().of_webhook(Some(second)).in_state(Some(RunState::Queued));
+        let expected: Vec<RunId> = newest.iter().step_by(2).copied().collect();
+        assert_eq!(ids(&live, &of_second, 99), expected);
+        let running = RunQuery::default().in_state(Some(RunState::Running));
+        let other = RunQuery::default().of_workflow(Some("report/b".parse().unwrap()));
+        assert!(live.list(&running, 99).is_empty() && live.list(&other, 99).is_empty());
+        let claimed = claim(&mut live, 3, Instant::now());
+        assert_eq!(ids(&live, &running, 99), [claimed[2].id, claimed[1].id, claimed[0].id]);
+        let of_workflow = RunQuery::default().of_workflow(Some("report/a".parse().unwrap()));
+        assert_eq!(ids(&live, &of_workflow, 99), newest);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -256,13 +486,13 @@ proptest! {
     #[test]
     fn every_run_ends_once_and_the_bound_holds(
         steps in proptest::collection::vec(step(), 1..120),
-        is_packed: bool,
+        is_cached: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let _guard = runtime.enter();
-        let mut live = if is_packed { packed(SHALLOW) } else { LiveRuns::new() };
+        let mut live = LiveRuns::with_cache(if is_cached { usize::MAX } else { 0 });
         let mut instant = Instant::now();
-        let webhooks = [webhook(), webhook(), webhook()];
+        let mut webhooks = [webhook(), webhook(), webhook()];
         let rules = [OnOverlap::Queue, OnOverlap::Skip, OnOverlap::Replace, OnOverlap::Coalesce];
         let mut ended: HashMap<RunId, RunState> = HashMap::new();
         let mut admitted: Vec<RunId> = Vec::new();
@@ -277,7 +507,11 @@ proptest! {
                     over.extend(admission.superseded);
                     over.push(admission.run);
                 }
-                Step::Claim(limit) => claims.extend(claim(&mut live, limit, instant)),
+                Step::Claim(limit) => {
+                    let outcome = claim_or_end(&mut live, limit, instant);
+                    claims.extend(outcome.claimed);
+                    over.extend(outcome.ended);
+                }
                 Step::Settle { index, how } if !claims.is_empty() => {
                     let run = claims.remove(index % claims.len());
                     let outcome = match how {
@@ -290,7 +524,8 @@ proptest! {
                 Step::Settle { .. } => instant += LEASE,
                 Step::Cancel(index) if index < admitted.len() => {
                     let id = admitted[index];
-                    match live.cancel(id, CancelReason::Requested, NOW) {
+                    match cancel(&mut live, id, CancelReason::Requested) {
+                        Some(LiveCancel::Missing) => prop_assert!(false, "{} was provided", id),
                         Some(LiveCancel::Ended(run)) => over.push(run),
                         Some(LiveCancel::Requested(run)) => prop_assert_eq!(run.state, RunState::Running),
                         None => prop_assert!(ended.contains_key(&id), "{} was not found", id),
@@ -299,16 +534,18 @@ proptest! {
                 Step::Cancel(_) => {}
                 Step::Pass(seconds) => instant += Duration::from_secs(seconds),
                 Step::Close(webhook) => {
-                    over.extend(live.close_webhook(webhooks[webhook], NOW));
+                    over.extend(close(&mut live, webhooks[webhook]));
                     let left = RunQuery::default().of_webhook(Some(webhooks[webhook])).in_state(Some(RunState::Queued));
                     prop_assert_eq!(live.list(&left, 99), vec![]);
+                    // Nothing is enqueued for a webhook that is gone.
+                    webhooks[webhook] = self::webhook();
                 }
             }
             for run in over.into_iter().filter(|run| run.state.is_ended()) {
                 prop_assert!(ended.insert(run.id, run.state).is_none(), "{} ended twice", run.id);
             }
             let queued = live.list(&RunQuery::default().in_state(Some(RunState::Queued)), 999);
-            prop_assert!(queued.is_sorted_by(|newer, older| newer.id > older.id));
+            prop_assert!(queued.is_sorted_by(|newer, older| newer.0 > older.0));
             prop_assert_eq!(queued.len(), live.queued());
             for webhook in webhooks {
                 let query = RunQuery::default().of_webhook(Some(webhook)).in_state(Some(RunState::Running));
@@ -317,137 +554,7 @@ proptest! {
         }
         prop_assert_eq!((live.queued(), live.running()), (0, 0));
         prop_assert!(live.lanes.is_empty() && live.next.is_empty() && live.delayed.is_empty());
-        prop_assert!(live.runs.is_empty() && live.deep.is_empty());
+        prop_assert!(live.runs.is_empty() && live.records.is_empty() && live.queued_bytes() == 0);
         prop_assert_eq!(ended.len(), admitted.len());
     }
-}
-
-/// Packs as JSON, and runs of few others are far already.
-fn packed(depth: Depth) -> LiveRuns {
-    let packing = Packing::new(
-        |run| serde_json::to_vec(run).ok(),
-        |id, webhook, workflow, packed| {
-            let run: Run = serde_json::from_slice(packed).ok()?;
-            assert_eq!((run.id, run.webhook_id, &run.workflow), (id, webhook, workflow));
-            Some(run)
-        },
-    );
-    LiveRuns { depth, ..LiveRuns::packed(packing) }
-}
-
-const SHALLOW: Depth = Depth { near: 2, newest: 1, step: 1, piece: 3 };
-
-fn is_far(live: &LiveRuns, run: &Run) -> bool {
-    !live.runs.contains_key(&run.id)
-}
-
-#[tokio::test]
-async fn runs_that_wait_behind_many_are_packed_and_claimed_as_they_were() {
-    for max in [None, Some(1)] {
-        let (mut live, webhook, instant) = (packed(SHALLOW), webhook(), Instant::now());
-        let mut admitted: Vec<_> =
-            (0..20).map(|_| admit(&mut live, webhook, max, OnOverlap::Queue).run).collect();
-        let far: Vec<bool> = admitted.iter().map(|run| is_far(&live, run)).collect();
-        assert_eq!(far, [&[false; 2][..], &[true; 17], &[false]].concat());
-        assert!(admitted.iter().all(|run| live.get(run.id).as_ref() == Some(run)));
-
-        let cancelled = admitted.remove(7);
-        assert!(live.cancel(cancelled.id, CancelReason::Requested, NOW).is_some());
-        assert_eq!((live.get(cancelled.id), live.queued()), (None, 19));
-        let mut claimed = Vec::new();
-        while let Some(run) = claim(&mut live, 1, instant).pop() {
-            // What comes meanwhile is newer.
-            if claimed.len() < 20 {
-                admitted.push(admit(&mut live, webhook, max, OnOverlap::Queue).run);
-            }
-            settle(&mut live, &run, success(), instant).unwrap();
-            claimed.push(run);
-        }
-        let ids = |runs: &[Arc<Run>]| runs.iter().map(|run| run.id).collect::<Vec<_>>();
-        assert_eq!(ids(&claimed), ids(&admitted));
-        assert!(claimed.iter().zip(&admitted).all(|(claimed, run)| claimed.parameters == run.parameters));
-        assert!(
-            live.runs.is_empty() && live.lanes.is_empty() && live.deep.is_empty() && live.next.is_empty()
-        );
-    }
-}
-
-#[tokio::test]
-async fn packed_runs_are_listed_newest_first_and_in_no_state_but_queued() {
-    let (mut live, first, second) = (packed(SHALLOW), webhook(), webhook());
-    let admitted: Vec<_> = (0..40)
-        .map(|index| if index % 2 == 0 { first } else { second })
-        .map(|webhook| admit(&mut live, webhook, None, OnOverlap::Queue).run)
-        .collect();
-    let newest: Vec<_> = admitted.iter().rev().cloned().collect();
-    for limit in [0, 1, 2, 7, 40, 99] {
-        assert_eq!(live.list(&RunQuery::default(), limit), newest[..limit.min(40)]);
-    }
-    let before = RunQuery::default().before(Some(newest[4].id));
-    assert_eq!(live.list(&before, 10), newest[5..15]);
-    let of_second = RunQuery::default().of_webhook(Some(second)).in_state(Some(RunState::Queued));
-    let expected: Vec<_> = newest.iter().filter(|run| run.webhook_id == second).cloned().collect();
-    assert_eq!(live.list(&of_second, 99), expected);
-    let running = RunQuery::default().in_state(Some(RunState::Running));
-    let other = RunQuery::default().of_workflow(Some("report/b".parse().unwrap()));
-    assert!(live.list(&running, 99).is_empty() && live.list(&other, 99).is_empty());
-}
-
-#[tokio::test]
-async fn a_webhook_that_is_deleted_takes_its_packed_runs_along() {
-    let (mut live, webhook) = (packed(SHALLOW), webhook());
-    let admitted: Vec<_> =
-        (0..20).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
-    let ended = live.close_webhook(webhook, NOW);
-    assert_eq!(ended.iter().map(|run| run.id).collect::<Vec<_>>(), admitted);
-    assert!(ended.iter().all(|run| run.state == RunState::Cancelled));
-    assert_eq!((live.queued(), live.list(&RunQuery::default(), 99).len()), (0, 0));
-    assert!(live.deep.is_empty() && live.lanes.is_empty());
-}
-
-#[tokio::test]
-async fn packed_runs_of_webhooks_that_take_turns_are_told_apart() {
-    let (mut live, webhooks) = (packed(SHALLOW), [webhook(), webhook()]);
-    let admitted: Vec<_> =
-        (0..40).map(|index| admit(&mut live, webhooks[index % 2], None, OnOverlap::Queue).run).collect();
-    for run in admitted.iter().skip(10).step_by(3) {
-        let Some(LiveCancel::Ended(ended)) = live.cancel(run.id, CancelReason::Requested, NOW) else {
-            panic!("{} was not found", run.id)
-        };
-        assert_eq!((ended.id, ended.webhook_id), (run.id, run.webhook_id));
-    }
-    let far = admitted.iter().skip(10).filter(|run| is_far(&live, run)).count();
-    assert_eq!((live.queued(), far), (30, 28), "what was packed with a cancelled run stays packed");
-    assert_eq!(live.close_webhook(webhooks[1], NOW).len(), 15);
-    let claimed = claim(&mut live, 99, Instant::now());
-    assert_eq!(claimed.len(), 15);
-    assert!(claimed.iter().all(|run| run.webhook_id == webhooks[0]));
-    assert!(claimed.is_sorted_by(|older, newer| older.id < newer.id));
-    assert!(live.deep.is_empty());
-}
-
-#[tokio::test]
-async fn most_of_a_deep_queue_is_packed_also_when_it_has_been_short_in_between() {
-    let (mut live, webhook) = (packed(Depth::default()), webhook());
-    for _ in 0..2 {
-        for _ in 0..4_000 {
-            admit(&mut live, webhook, None, OnOverlap::Queue);
-        }
-        assert_eq!(live.queued(), 4_000);
-        assert!(live.runs.len() <= 1_024 + 64 + 512, "{} of 4,000 are not packed", live.runs.len());
-        for run in claim(&mut live, 4_000, Instant::now()) {
-            settle(&mut live, &run, success(), Instant::now()).unwrap();
-        }
-        assert_eq!((live.queued(), live.runs.len()), (0, 0));
-    }
-}
-
-#[tokio::test]
-async fn runs_that_their_store_does_not_pack_stay_as_they_are() {
-    let packing = Packing::new(|_| None, |_, _, _, _| None);
-    let (mut live, webhook) = (LiveRuns { depth: SHALLOW, ..LiveRuns::packed(packing) }, webhook());
-    let admitted: Vec<_> =
-        (0..20).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
-    let claimed: Vec<_> = claim(&mut live, 99, Instant::now()).iter().map(|run| run.id).collect();
-    assert_eq!(claimed, admitted);
 }

@@ -84,10 +84,13 @@ impl State {
     ) -> Result<Vec<RunId>, StoreError> {
         let webhook = self.webhooks.remove(&id).ok_or(StoreError::NotFound("webhook"))?;
         self.by_digest.remove(webhook.token_digest.as_bytes());
-        let cancelled = self.live.close_webhook(id, now);
-        let ids = cancelled.iter().map(|run| run.id).collect();
-        cancelled.into_iter().for_each(|run| self.bury(run));
-        Ok(ids)
+        let queued = self.live.close_webhook(id);
+        for run in &queued {
+            if let Some(LiveCancel::Ended(run)) = self.live.cancel(*run, CancelReason::WebhookDeleted, now) {
+                self.bury(run);
+            }
+        }
+        Ok(queued)
     }
 
     pub(super) fn list_webhooks(&self, query: &WebhookQuery) -> Page<Arc<Webhook>, WebhookId> {
@@ -133,9 +136,10 @@ impl State {
         if self.run(id).is_some() {
             return Err(StoreError::Conflict("run"));
         }
-        let Ok(admission) = self.live.admit(&request) else { return Ok(Enqueued::QueueFull) };
-        // The call may have read the settings before they were last updated; claims follow the stored ones.
-        self.live.set_bound(webhook_id, webhook.settings.concurrency.bound());
+        // The call may have read the settings before they were last updated; the stored bound holds. No record is ever
+        // missing, since all stay in memory.
+        let bound = webhook.settings.concurrency.bound();
+        let Ok(admission) = self.live.admit(&request, bound) else { return Ok(Enqueued::QueueFull) };
         if let Some(idempotency) = request.idempotency {
             self.keys.record(webhook_id, idempotency, &request.run, instant);
         }
@@ -153,6 +157,7 @@ impl State {
 
     pub(super) fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> Vec<Claim> {
         let outcome = self.live.claim(request, instant);
+        outcome.ended.into_iter().for_each(|run| self.bury(run));
         outcome.interrupted.iter().chain(&outcome.claimed).for_each(|run| self.events.publish_state(run));
         let claim = |run: Arc<Run>| {
             let webhook = self.webhook(run.webhook_id);
@@ -166,7 +171,7 @@ impl State {
         let renew = |renewal: &Renewal| {
             let renewed = self.live.renew(renewal, end);
             if renewed != Renewed::Lost
-                && let (Some(progress), Some(run)) = (&renewal.progress, self.live.get(renewal.run))
+                && let (Some(progress), Some(run)) = (&renewal.progress, self.live.record(renewal.run))
             {
                 self.events.publish(&run, Change::Progress(progress.clone()));
             }
@@ -199,19 +204,22 @@ impl State {
                 Ok(Cancelled::Ended(run))
             }
             Some(LiveCancel::Requested(run)) => Ok(Cancelled::Requested(run)),
-            None => self.history.get(id).map(Cancelled::TooLate).ok_or(StoreError::NotFound("run")),
+            // Nor is a record ever missing.
+            Some(LiveCancel::Missing) | None => {
+                self.history.get(id).map(Cancelled::TooLate).ok_or(StoreError::NotFound("run"))
+            }
         }
     }
 
     pub(super) fn run(&self, id: RunId) -> Option<Arc<Run>> {
-        self.live.get(id).or_else(|| self.history.get(id))
+        self.live.record(id).or_else(|| self.history.get(id))
     }
 
     pub(super) fn list_runs(&self, query: &RunQuery) -> Page<Arc<Run>, RunId> {
         let enough = query.limit.saturating_add(1);
         let mut items = self.history.list(query, enough);
         if !query.state.is_some_and(RunState::is_ended) {
-            items.extend(self.live.list(query, enough));
+            items.extend(self.live.list(query, enough).into_iter().filter_map(|(_, run)| run));
         }
         items.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
         Page::cut(items, query.limit, |run: &Arc<Run>| run.id)
@@ -235,7 +243,7 @@ impl State {
 
     pub(super) fn append_log(&mut self, id: RunId, fence: u64, text: String) {
         let held = |run: &Arc<Run>| run.state == RunState::Running && run.fence == fence;
-        if let Some(run) = self.live.get(id).filter(held) {
+        if let Some(run) = self.live.record(id).filter(held) {
             self.logs.entry(id).or_default().append(&text);
             self.events.publish(&run, Change::Log(text));
         }

@@ -4,23 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::id::RunId;
 use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
 use crate::token::{OpenError, Sealed, TokenKeys};
 
-/// The parameters of a run as stores keep them: a secret value is sealed. All versions of a run share them.
+/// The parameters of a run as stores keep them: as JSON text, in which a secret value is sealed.
+///
+/// Text takes as much memory as it has bytes, which a tree of values may exceed a hundredfold. All versions of a run
+/// share it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(from = "ByName")]
-pub struct RunParameters(Option<Arc<ByName>>);
+pub struct RunParameters(Option<Arc<str>>);
 
 type ByName = BTreeMap<String, RunParameter>;
 
 /// Most runs have no parameters, and none are nothing in memory.
 impl From<ByName> for RunParameters {
     fn from(parameters: ByName) -> Self {
-        Self((!parameters.is_empty()).then(|| Arc::new(parameters)))
+        if parameters.is_empty() {
+            return Self(None);
+        }
+        let object = parameters.into_iter().map(|(name, parameter)| (name, parameter.into_value())).collect();
+        Self(Some(Value::Object(object).to_string().into()))
     }
 }
 
@@ -82,31 +89,55 @@ impl RunParameters {
         Ok(sealed.into())
     }
 
+    /// Reads what [`as_json`](Self::as_json) gave.
+    ///
+    /// # Errors
+    /// The text is not the JSON of parameters.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        let is_empty = serde_json::from_str::<ByName>(text)?.is_empty();
+        Ok(Self((!is_empty).then(|| text.into())))
+    }
+
+    /// The parameters as one JSON object, secret values sealed.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        self.0.as_deref().unwrap_or("{}")
+    }
+
+    /// The length of their JSON in bytes; 0 when there are none.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.as_deref().map_or(0, str::len)
+    }
+
     /// Opens the secret values for the run `id`.
     ///
     /// # Errors
     /// [`OpenError`] when the keys at hand did not seal them.
     pub fn open(&self, keys: Option<&TokenKeys>, id: RunId) -> Result<EffectiveParameters, OpenError> {
-        let open = |(name, parameter): (&str, &RunParameter)| {
-            let (value, secret) = match &parameter.value {
-                ParameterValue::Plain(value) => (value.clone(), false),
+        let open = |(name, RunParameter { value, source }): (String, RunParameter)| {
+            let (value, secret) = match value {
+                ParameterValue::Plain(value) => (value, false),
                 ParameterValue::Sealed(sealed) => {
                     let unknown =
                         || OpenError::UnknownKey { key_id: "that is no longer configured".to_owned() };
-                    let plaintext = keys.ok_or_else(unknown)?.open(sealed, &place(id, name))?;
+                    let plaintext = keys.ok_or_else(unknown)?.open(&sealed, &place(id, &name))?;
                     (serde_json::from_slice(&plaintext).map_err(|_| OpenError::Damaged)?, true)
                 }
             };
-            let parameter = EffectiveParameter::new(value, parameter.source);
-            Ok((name.to_owned(), if secret { parameter.secret() } else { parameter }))
+            let parameter = EffectiveParameter::new(value, source);
+            Ok((name, if secret { parameter.secret() } else { parameter }))
         };
         self.iter().map(open).collect()
     }
 
-    /// The parameters by name, secret values still sealed.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &RunParameter)> {
-        let parameters = self.0.iter().flat_map(|parameters| parameters.iter());
-        parameters.map(|(name, parameter)| (name.as_str(), parameter))
+    /// The parameters in the order of their names, secret values still sealed. They are read from their JSON at each
+    /// call.
+    pub fn iter(&self) -> impl Iterator<Item = (String, RunParameter)> + use<> {
+        let read = |text: &str| serde_json::from_str::<ByName>(text);
+        // The text is what parameters were written as, or was read once before.
+        let parameters = self.0.as_deref().map(read).and_then(Result::ok).unwrap_or_default();
+        parameters.into_iter()
     }
 
     /// Whether there are none.
@@ -117,6 +148,15 @@ impl RunParameters {
 }
 
 impl RunParameter {
+    fn into_value(self) -> Value {
+        let (name, value) = match self.value {
+            ParameterValue::Plain(value) => ("value", value),
+            ParameterValue::Sealed(sealed) => ("sealed", json!(sealed)),
+        };
+        let members = [(name.to_owned(), value), ("source".to_owned(), json!(self.source))];
+        Value::Object(members.into_iter().collect())
+    }
+
     /// The value for people to see: `***` in place of a secret.
     #[must_use]
     pub fn shown(&self) -> Value {

@@ -132,13 +132,8 @@ impl RunQuery {
     /// Whether a run is one of those asked for, its place in the list aside.
     #[must_use]
     pub fn matches(&self, run: &Run) -> bool {
-        self.matches_these(&run.workflow, run.webhook_id, run.state)
-    }
-
-    /// The same of a run of which only these are at hand.
-    pub(crate) fn matches_these(&self, workflow: &WorkflowKey, webhook: WebhookId, state: RunState) -> bool {
-        self.workflow.as_ref().is_none_or(|wanted| wanted == workflow)
-            && self.webhook.is_none_or(|wanted| wanted == webhook)
-            && self.state.is_none_or(|wanted| wanted == state)
+        self.workflow.as_ref().is_none_or(|wanted| *wanted == run.workflow)
+            && self.webhook.is_none_or(|wanted| wanted == run.webhook_id)
+            && self.state.is_none_or(|wanted| wanted == run.state)
     }
 }

@@ -20,6 +20,11 @@ pub struct Enqueue {
     pub webhook_queue_limit: Option<u32>,
     /// How many runs may be queued in all, this one included.
     pub queue_limit: u32,
+    /// How many bytes of [parameters](crate::run::RunParameters::bytes) the queued runs of its webhook may have, this
+    /// one included.
+    pub webhook_queue_bytes: u64,
+    /// How many bytes of parameters all queued runs may have, this one included.
+    pub queue_bytes: u64,
     /// The key under which a repeated call finds this run.
     pub idempotency: Option<Idempotency>,
 }
@@ -33,6 +38,8 @@ impl Enqueue {
             concurrency: Concurrency::default(),
             webhook_queue_limit: None,
             queue_limit: u32::MAX,
+            webhook_queue_bytes: u64::MAX,
+            queue_bytes: u64::MAX,
             idempotency: None,
         }
     }
@@ -49,6 +56,14 @@ impl Enqueue {
     pub fn with_queue_limits(mut self, of_webhook: Option<u32>, in_all: u32) -> Self {
         self.webhook_queue_limit = of_webhook;
         self.queue_limit = in_all;
+        self
+    }
+
+    /// Sets how many bytes of parameters may be queued, of its webhook and in all.
+    #[must_use]
+    pub fn with_queue_bytes(mut self, of_webhook: u64, in_all: u64) -> Self {
+        self.webhook_queue_bytes = of_webhook;
+        self.queue_bytes = in_all;
         self
     }
 
@@ -95,7 +110,7 @@ pub enum Enqueued {
     Replayed(Arc<Run>),
     /// Its key stands for another request. Nothing is recorded.
     KeyMismatch,
-    /// The queue is full. Nothing is recorded.
+    /// The queue is full, in runs or in bytes. Nothing is recorded or changed.
     QueueFull,
 }
 

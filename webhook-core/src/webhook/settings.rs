@@ -39,7 +39,7 @@ pub struct WebhookSettings {
     pub retries: RetryPolicy,
     /// How many runs may execute at once, and what happens to one too many.
     pub concurrency: Concurrency,
-    /// How many runs may wait. One more is refused.
+    /// How many runs may wait. One more is refused. Without a number, half of what the service has room for.
     pub queue_limit: Option<u32>,
     /// How often it may be called.
     pub rate_limit: Option<RateLimit>,

@@ -22,9 +22,9 @@ async fn a_call_queues_a_run_with_its_effective_parameters() {
     assert_eq!(run.state, RunState::Queued);
     let shown: Vec<_> = run.parameters.iter().map(|(name, it)| (name, it.shown(), it.source)).collect();
     let expected = [
-        ("extra", json!("1"), Source::Query),
-        ("region", json!("APAC"), Source::Query),
-        ("rows", json!(6), Source::Body),
+        ("extra".to_owned(), json!("1"), Source::Query),
+        ("region".to_owned(), json!("APAC"), Source::Query),
+        ("rows".to_owned(), json!(6), Source::Body),
     ];
     assert_eq!(shown, expected);
     assert_eq!(run.caller.method, "POST");

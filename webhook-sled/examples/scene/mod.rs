@@ -1,5 +1,8 @@
 //! What the measurements of this store are made with.
 
+// Each example uses a part of this.
+#![allow(dead_code)]
+
 use std::time::{Duration, SystemTime};
 
 use webhook_core::id::{RunId, WebhookId};
@@ -24,9 +27,14 @@ pub(crate) async fn create_webhook(store: &SledStore) -> Result<Webhook, Box<dyn
 
 /// A call with two parameters.
 pub(crate) fn request(webhook: &Webhook) -> Enqueue {
+    request_of(webhook, "EMEA")
+}
+
+/// A call with two parameters, of which one has this text.
+pub(crate) fn request_of(webhook: &Webhook, text: &str) -> Enqueue {
     let now = SystemTime::now();
     let id = RunId::generate(now);
-    let region = EffectiveParameter::new("EMEA", Source::Query);
+    let region = EffectiveParameter::new(text, Source::Query);
     let date = EffectiveParameter::new("2026-01-31", Source::Body);
     let effective: EffectiveParameters =
         [("region".to_owned(), region), ("date".to_owned(), date)].into_iter().collect();

@@ -46,7 +46,7 @@ impl PendingKeys {
 
 impl Writer {
     pub(super) fn look_up(
-        &self,
+        &mut self,
         given: &Idempotency,
         place: &KeyPlace,
         instant: Instant,

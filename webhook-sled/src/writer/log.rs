@@ -25,7 +25,7 @@ pub(super) struct LogEnd {
 
 impl Writer {
     pub(super) fn append_log(&mut self, id: RunId, fence: u64, text: String, reply: Reply<()>) {
-        let run = self.shared.runs().live.get(id);
+        let run = self.shared.runs().live.record(id);
         let Some(run) = run.filter(|run| run.state == RunState::Running && run.fence == fence) else {
             return drop(reply.send(Ok(())));
         };

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 use webhook_core::id::RunId;
-use webhook_core::live::LiveCancel;
+use webhook_core::live::{ClaimedRuns, LiveCancel, NotAdmitted};
 use webhook_core::run::{CancelReason, Run};
 use webhook_core::store::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Outcome, Settled, Settlement, StoreError,
@@ -15,12 +15,13 @@ use webhook_core::store::{
 use super::Writer;
 use super::keys::LookUp;
 use crate::commit::{Change, Level, acknowledge};
+use crate::error::set_aside;
 use crate::keys;
 use crate::operation::Reply;
 use crate::prune::{ExpiredKey, Removal};
 use crate::read;
-use crate::record::{CLAIMS_PER_VALUE, Encoded, encode_claims};
-use crate::run_record::encode_run;
+use crate::record::{CLAIMS_PER_VALUE, Encoded, VALUE_BYTES, damaged, encode_claims};
+use crate::run_record::{Recorded, encode_recorded, encode_run, parameters_apart};
 
 /// Which claims are kept where, so that each value goes with the last of its claims.
 #[derive(Debug, Default)]
@@ -96,16 +97,22 @@ impl Writer {
             return Err(StoreError::Conflict("run"));
         }
         self.shared.check_space()?;
-        let admission = {
+        let admission = loop {
             let mut runs = self.shared.runs();
-            let Ok(admission) = runs.live.admit(&request) else { return Ok(Enqueued::QueueFull) };
-            // The call may have read the settings before they were last updated; claims follow the stored ones.
-            runs.live.set_bound(webhook_id, bound);
+            let admission = match runs.live.admit(&request, bound) {
+                Ok(admission) => admission,
+                Err(NotAdmitted::Missing(superseded)) => {
+                    drop(runs);
+                    self.load(&superseded)?;
+                    continue;
+                }
+                Err(_) => return Ok(Enqueued::QueueFull),
+            };
             runs.ending.extend(admission.superseded.iter().map(|run| (run.id, run.clone())));
             if admission.run.state.is_ended() {
                 runs.end(admission.run.clone(), None);
             }
-            admission
+            break admission;
         };
         if let (Some(given), Some(place)) = (request.idempotency, place) {
             self.put_key(&given, place, leftover, &request.run, instant);
@@ -114,6 +121,7 @@ impl Writer {
         let ended = admission.superseded.into_iter().try_for_each(|run| self.end_run(run));
         let asked = admission.asked_to_stop.into_iter().try_for_each(|run| self.put_live(run));
         let run = admission.run;
+        self.put_parameters(&run);
         let put = if run.state.is_ended() {
             self.end_run(run.clone())
         } else {
@@ -129,11 +137,13 @@ impl Writer {
     }
 
     pub(super) fn claim(&mut self, request: &ClaimRequest, instant: Instant, reply: Reply<Vec<Claim>>) {
-        let claimed = self.shared.runs().live.claim(request, instant);
-        if claimed.interrupted.is_empty() && claimed.claimed.is_empty() {
-            return drop(reply.send(Ok(Vec::new())));
+        let (claimed, load) = self.claim_and_load(*request, instant);
+        if claimed.interrupted.is_empty() && claimed.ended.is_empty() && claimed.claimed.is_empty() {
+            return drop(reply.send(load.map(|()| Vec::new())));
         }
-        if let Err(error) = claimed.interrupted.into_iter().try_for_each(|run| self.put_live(run)) {
+        let interrupted = claimed.interrupted.into_iter().try_for_each(|run| self.put_live(run));
+        let ended = claimed.ended.into_iter().try_for_each(|run| self.end_run(run));
+        if let Err(error) = interrupted.and(ended) {
             self.fail(&error);
         }
         for runs in claimed.claimed.chunks(CLAIMS_PER_VALUE) {
@@ -146,6 +156,33 @@ impl Writer {
         drop(webhooks);
         self.change.group.published.extend(claimed.claimed);
         self.change.group.when(Level::Flushed, acknowledge(reply, claims));
+    }
+
+    /// Claims, and reads the records that are missing. Where that fails, what was claimed before holds.
+    fn claim_and_load(
+        &mut self,
+        mut request: ClaimRequest,
+        instant: Instant,
+    ) -> (ClaimedRuns, Result<(), StoreError>) {
+        let mut all = ClaimedRuns::default();
+        loop {
+            let outcome = {
+                let mut runs = self.shared.runs();
+                let outcome = runs.live.claim(&request, instant);
+                runs.ending.extend(outcome.ended.iter().map(|run| (run.id, run.clone())));
+                outcome
+            };
+            request.limit -= outcome.claimed.len();
+            all.interrupted.extend(outcome.interrupted);
+            all.ended.extend(outcome.ended);
+            all.claimed.extend(outcome.claimed);
+            if outcome.missing.is_empty() {
+                return (all, Ok(()));
+            }
+            if let Err(error) = self.load(&outcome.missing) {
+                return (all, Err(error));
+            }
+        }
     }
 
     pub(super) fn settle(
@@ -164,7 +201,7 @@ impl Writer {
     fn settle_run(&mut self, settlement: Settlement, instant: Instant) -> Settled {
         let run = {
             let mut runs = self.shared.runs();
-            let before = runs.live.get(settlement.run);
+            let before = runs.live.record(settlement.run);
             let Some(run) = runs.live.settle(&settlement, instant) else { return Settled::Stale };
             if run.state.is_ended() {
                 runs.end(run.clone(), before);
@@ -184,14 +221,22 @@ impl Writer {
     }
 
     pub(super) fn cancel(&mut self, id: RunId, now: SystemTime, reply: Reply<Cancelled>) {
-        let cancelled = {
+        let cancelled = loop {
             let mut runs = self.shared.runs();
-            let before = runs.live.get(id);
-            let cancelled = runs.live.cancel(id, CancelReason::Requested, now);
-            if let Some(LiveCancel::Ended(run)) = &cancelled {
-                runs.end(run.clone(), before);
+            let before = runs.live.record(id);
+            match runs.live.cancel(id, CancelReason::Requested, now) {
+                Some(LiveCancel::Missing) => {}
+                cancelled => {
+                    if let Some(LiveCancel::Ended(run)) = &cancelled {
+                        runs.end(run.clone(), before);
+                    }
+                    break cancelled;
+                }
             }
-            cancelled
+            drop(runs);
+            if let Err(error) = self.load(&[id]) {
+                return drop(reply.send(Err(error)));
+            }
         };
         let (put, outcome) = match cancelled {
             Some(LiveCancel::Ended(run)) => (self.end_run(run.clone()), Cancelled::Ended(run)),
@@ -244,9 +289,36 @@ impl Writer {
     pub(super) fn put_live(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
         let record = encode_run(&run)?;
         self.release_claim(run.id);
+        self.move_parameters(&run);
         self.put_live_record(&run, record, false);
         self.change.group.published.push(run);
         Ok(())
+    }
+
+    /// Writes down that a run was interrupted when the store was closed.
+    pub(super) fn put_restored(&mut self, Recorded { run, apart }: Recorded) -> Result<(), StoreError> {
+        if apart == 0 {
+            return self.put_live(Arc::new(run));
+        }
+        let record = encode_recorded(&run, apart)?;
+        self.put_live_record(&run, record, false);
+        Ok(())
+    }
+
+    /// Writes the parameters of a run that are kept apart from its record.
+    fn put_parameters(&mut self, run: &Run) {
+        if parameters_apart(run) > 0 {
+            for (number, part) in (0..).zip(run.parameters.as_json().as_bytes().chunks(VALUE_BYTES)) {
+                self.change.insert_fresh(&keys::parameters(run.id, number), part);
+            }
+        }
+    }
+
+    /// Writes the parameters apart that an earlier format had in a run's record, which is about to be written anew.
+    fn move_parameters(&mut self, run: &Run) {
+        if self.with_large_parameters.remove(&run.id) {
+            self.put_parameters(run);
+        }
     }
 
     fn put_live_record(&mut self, run: &Run, record: Encoded, is_new: bool) {
@@ -260,6 +332,7 @@ impl Writer {
         if tails > 0 {
             self.tails.insert(run.id, tails);
         }
+        self.unapplied.push_back((self.number + 1, run.id));
         let put = if is_new { Change::insert_fresh } else { Change::insert };
         put(&mut self.change, &key, record.head);
     }
@@ -272,6 +345,7 @@ impl Writer {
         (0..tails).for_each(|number| self.change.remove(keys::tail(&live, number)));
         self.release_claim(run.id);
         self.logs.remove(&run.id);
+        self.move_parameters(&run);
         let (key, record) = (keys::by_id(keys::ENDED, run.id.as_bytes()), encode_run(&run)?);
         self.change.insert_fresh_tails(&key, record.tails);
         self.change.insert_fresh(&key, record.head);
@@ -288,11 +362,56 @@ impl Writer {
     }
 
     /// The run with this id, wherever it is.
-    pub(super) fn run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
-        let live = self.shared.runs().get(id);
-        if live.is_some() || self.newest_ended.is_none_or(|newest| id > newest) {
-            return Ok(live);
+    pub(super) fn run(&mut self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        let (record, is_live) = {
+            let runs = self.shared.runs();
+            (runs.record(id), runs.live.is_live(id))
+        };
+        if record.is_none() && is_live {
+            self.load(&[id])?;
+            return Ok(self.shared.runs().record(id));
+        }
+        if record.is_some() || self.newest_ended.is_none_or(|newest| id > newest) {
+            return Ok(record);
         }
         self.shared.with_tree(|tree| read::ended_run(tree, id))
+    }
+
+    /// Reads the records of queued runs into memory. A run whose record cannot be read is set aside: it is queued no
+    /// longer, and its record stays where it is.
+    pub(super) fn load(&mut self, ids: &[RunId]) -> Result<(), StoreError> {
+        let newest =
+            self.unapplied.iter().rev().find(|(_, run)| ids.contains(run)).map(|(number, _)| *number);
+        if let Some(number) = newest {
+            if number > self.number {
+                self.commit();
+            }
+            self.shared.backlog.wait_applied(number).map_err(|failure| failure.error())?;
+        }
+        let mut read: HashMap<RunId, Result<Run, StoreError>> =
+            self.shared.with_tree(|tree| Ok(read::queued_runs(tree, ids)))?.into_iter().collect();
+        let mut runs = self.shared.runs();
+        // Those that are due first come last, and so stay longest.
+        for id in ids.iter().rev() {
+            match read.remove(id).unwrap_or_else(|| Err(damaged("a queued run has no record"))) {
+                Ok(run) => runs.live.provide(Arc::new(run)),
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    set_aside("a queued run", &keys::by_id(keys::LIVE, id.as_bytes()), &error);
+                    runs.live.forget(*id);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets which records the database shows by now.
+    pub(super) fn forget_applied(&mut self) {
+        if !self.unapplied.is_empty() {
+            let applied = self.shared.backlog.applied();
+            while self.unapplied.front().is_some_and(|(number, _)| *number <= applied) {
+                self.unapplied.pop_front();
+            }
+        }
     }
 }

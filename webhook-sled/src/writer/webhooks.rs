@@ -1,9 +1,12 @@
 //! Changes of webhooks.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use webhook_core::clock::to_milliseconds;
 use webhook_core::id::{RunId, WebhookId};
+use webhook_core::live::LiveCancel;
+use webhook_core::run::CancelReason;
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
@@ -13,6 +16,18 @@ use crate::error::store_error;
 use crate::keys;
 use crate::operation::Reply;
 use crate::record::{encode, encode_number, tail_count};
+
+/// How many runs are cancelled in one step, so that others need not wait for long.
+const CANCELLED_AT_ONCE: usize = 64;
+
+/// A deleted webhook whose queued runs are being cancelled.
+pub(super) struct Closing {
+    queued: VecDeque<RunId>,
+    now: SystemTime,
+    cancelled: Vec<RunId>,
+    /// Where its deletion is answered, unless it was deleted before the store was opened.
+    reply: Option<Reply<Vec<RunId>>>,
+}
 
 impl Writer {
     pub(super) fn create_webhook(&mut self, webhook: Webhook, reply: Reply<()>) {
@@ -60,17 +75,81 @@ impl Writer {
         self.change.remove(&key);
         (0..tails).for_each(|number| self.change.remove(keys::tail(&key, number)));
         self.change.remove(&keys::by_id(keys::LAST_USE, id.as_bytes()));
-        let cancelled = {
-            let mut runs = self.shared.runs();
-            let cancelled = runs.live.close_webhook(id, now);
-            runs.ending.extend(cancelled.iter().map(|run| (run.id, run.clone())));
-            cancelled
-        };
-        let ids = cancelled.iter().map(|run| run.id).collect();
-        if let Err(error) = cancelled.into_iter().try_for_each(|run| self.end_run(run)) {
-            self.fail(&error);
+        let queued = self.shared.runs().live.close_webhook(id);
+        let cancelled = Vec::with_capacity(queued.len());
+        self.closing.push_back(Closing { queued: queued.into(), now, cancelled, reply: Some(reply) });
+    }
+
+    /// Cancels queued runs whose webhook was deleted before the store was closed.
+    pub(super) fn cancel_orphans(&mut self, orphans: Vec<RunId>) {
+        if !orphans.is_empty() {
+            let now = SystemTime::now();
+            self.closing.push_back(Closing {
+                queued: orphans.into(),
+                now,
+                cancelled: Vec::new(),
+                reply: None,
+            });
         }
-        self.change.group.when(Level::Synced, acknowledge(reply, ids));
+    }
+
+    /// Cancels some of the queued runs of a deleted webhook, and answers who deleted it after the last of them.
+    ///
+    /// The webhook is gone already and its queue closed, so that none of them is claimed meanwhile; a start that finds
+    /// runs without their webhook goes on with them.
+    pub(super) fn cancel_some(&mut self) {
+        let Some(mut closing) = self.closing.pop_front() else { return };
+        let count = closing.queued.len().min(CANCELLED_AT_ONCE);
+        let some: Vec<RunId> = closing.queued.drain(..count).collect();
+        let done = self.shared.condition.check().and_then(|()| self.cancel_queued(&some, &mut closing));
+        match (done, closing.reply) {
+            (Err(error), Some(reply)) => drop(reply.send(Err(error))),
+            (Ok(()), Some(reply)) if closing.queued.is_empty() => {
+                self.change.group.when(Level::Synced, acknowledge(reply, closing.cancelled));
+            }
+            (Ok(()), reply) if !closing.queued.is_empty() => {
+                self.closing.push_front(Closing { reply, ..closing });
+            }
+            (Ok(()) | Err(_), _) => {}
+        }
+    }
+
+    fn cancel_queued(&mut self, some: &[RunId], closing: &mut Closing) -> Result<(), StoreError> {
+        let missing: Vec<RunId> = {
+            let runs = self.shared.runs();
+            some.iter()
+                .copied()
+                .filter(|id| runs.live.is_live(*id) && runs.live.record(*id).is_none())
+                .collect()
+        };
+        if !missing.is_empty() {
+            self.load(&missing)?;
+        }
+        for id in some {
+            let cancelled = {
+                let mut runs = self.shared.runs();
+                let cancelled = runs.live.cancel(*id, CancelReason::WebhookDeleted, closing.now);
+                // Those that were cancelled in the meantime are not live.
+                let Some(LiveCancel::Ended(run)) = cancelled else { continue };
+                runs.ending.insert(run.id, run.clone());
+                run
+            };
+            if let Err(error) = self.end_run(cancelled) {
+                self.fail(&error);
+            }
+            closing.cancelled.push(*id);
+        }
+        Ok(())
+    }
+
+    /// Answers those who deleted webhooks before the database was opened anew.
+    pub(super) fn refuse_closing(&mut self) {
+        for closing in self.closing.drain(..) {
+            if let Some(reply) = closing.reply {
+                // Whoever no longer waits for the answer does not miss it.
+                let _ = reply.send(Err(StoreError::unavailable("the store was opened again meanwhile")));
+            }
+        }
     }
 
     pub(super) fn record_use(&mut self, uses: &[(WebhookId, SystemTime)], reply: Reply<()>) {

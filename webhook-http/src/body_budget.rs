@@ -1,0 +1,126 @@
+//! How many bytes of bodies are worked on at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use webhook_core::id::WebhookId;
+
+use crate::problem::{Problem, Slug};
+
+/// How many bytes of bodies may be in work at once, from their first byte to the answer.
+const IN_ALL: usize = 64 << 20;
+/// How many of one webhook, so that its callers do not hold up all others.
+const OF_WEBHOOK: usize = IN_ALL / 2;
+/// Bodies up to this size are always read. Connections are limited in number, so what they hold is bounded as well.
+pub(crate) const FREE: usize = 16 << 10;
+/// For how long a body waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Permits are for so many bytes each.
+const UNIT: usize = 1 << 10;
+
+/// Room for the bodies of all calls. Waiting is fair: what came first is first in turn.
+#[derive(Debug)]
+pub(crate) struct BodyBudget {
+    in_all: Arc<Semaphore>,
+    /// Of the webhooks that have bodies in work or waiting.
+    of_webhooks: Mutex<HashMap<WebhookId, Weak<Semaphore>>>,
+}
+
+/// Room for one body, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _of_webhook: OwnedSemaphorePermit,
+    _in_all: OwnedSemaphorePermit,
+}
+
+impl Default for BodyBudget {
+    fn default() -> Self {
+        Self { in_all: Arc::new(Semaphore::new(IN_ALL / UNIT)), of_webhooks: Mutex::default() }
+    }
+}
+
+impl BodyBudget {
+    /// Waits for room for a body that may have so many bytes, which is all it will ever take: a body that is being read
+    /// never waits for more, so that no two wait for each other.
+    ///
+    /// # Errors
+    /// [`Slug::QueueFull`] when there is none for two seconds.
+    pub(crate) async fn room(&self, webhook: WebhookId, bytes: usize) -> Result<Room, Problem> {
+        let of_webhook = self.of_webhook(webhook);
+        let units = |of: usize| u32::try_from(bytes.min(of).div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let waiting = async {
+            Ok::<_, tokio::sync::AcquireError>(Room {
+                _of_webhook: of_webhook.acquire_many_owned(units(OF_WEBHOOK)).await?,
+                _in_all: self.in_all.clone().acquire_many_owned(units(IN_ALL)).await?,
+            })
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(Problem::new(Slug::QueueFull)
+                .with_detail("too many large bodies are being worked on; come again later")),
+        }
+    }
+
+    fn of_webhook(&self, webhook: WebhookId) -> Arc<Semaphore> {
+        let mut of_webhooks = self.of_webhooks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = of_webhooks.get(&webhook).and_then(Weak::upgrade) {
+            return known;
+        }
+        // As many as there are calls in work are left.
+        of_webhooks.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let semaphore = Arc::new(Semaphore::new(OF_WEBHOOK / UNIT));
+        of_webhooks.insert(webhook, Arc::downgrade(&semaphore));
+        semaphore
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const MEBIBYTE: usize = 1 << 20;
+
+    fn webhook() -> WebhookId {
+        WebhookId::generate(SystemTime::UNIX_EPOCH)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_webhooks_bodies_take_half_of_the_room_and_those_of_all_take_no_more_than_there_is() {
+        let (budget, webhooks) = (BodyBudget::default(), [webhook(), webhook(), webhook()]);
+        let mut held = Vec::new();
+        for webhook in &webhooks[..2] {
+            for _ in 0..32 {
+                held.push(budget.room(*webhook, MEBIBYTE).await.unwrap());
+            }
+            let begun = Instant::now();
+            assert_eq!(budget.room(*webhook, MEBIBYTE).await.unwrap_err().slug(), Slug::QueueFull);
+            assert_eq!(begun.elapsed(), PATIENCE);
+        }
+        assert!(budget.room(webhooks[2], UNIT).await.is_err());
+        held.truncate(63);
+        assert!(budget.room(webhooks[2], MEBIBYTE).await.is_ok());
+        assert_eq!(budget.of_webhooks.lock().unwrap().len(), 3);
+        drop(held);
+        drop(budget.room(webhook(), 1).await.unwrap());
+        assert_eq!(budget.of_webhooks.lock().unwrap().len(), 1, "what has no bodies in work is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_gets_its_turn_when_another_is_done() {
+        let (budget, webhook) = (Arc::new(BodyBudget::default()), webhook());
+        let held = budget.room(webhook, OF_WEBHOOK).await.unwrap();
+        let waiting = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.room(webhook, 2 * IN_ALL).await.is_ok() }
+        });
+        tokio::time::sleep(PATIENCE / 2).await;
+        drop(held);
+        assert!(waiting.await.unwrap(), "also one that may be larger than all of the room");
+    }
+}
