@@ -7,7 +7,7 @@ use http::{Method, StatusCode, header};
 use tracing::Instrument;
 use tracing::field::{Empty, display};
 use webhook_core::error::chain;
-use webhook_core::run::Run;
+use webhook_core::run::{Run, RunParameters};
 use webhook_core::trigger::Triggered;
 
 use crate::answer::{Answer, json, set};
@@ -97,16 +97,28 @@ async fn waited(api: &Api, run: Arc<Run>, patience: Duration, shutdown: Option<&
             None => std::future::pending().await,
         }
     };
+    let id = run.id;
+    // Many wait at once, and parameters can be large.
+    let run = without_parameters(run);
     let outcome = tokio::select! {
-        outcome = api.webhooks().wait_for_end(run.id, patience) => outcome,
-        () = told => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
-        () = api.webhooks().stopped_accepting() => api.webhooks().wait_for_end(run.id, Duration::ZERO).await,
+        outcome = api.webhooks().wait_for_end(id, patience) => outcome,
+        () = told => api.webhooks().wait_for_end(id, Duration::ZERO).await,
+        () = api.webhooks().stopped_accepting() => api.webhooks().wait_for_end(id, Duration::ZERO).await,
     };
     match outcome {
-        Ok(present) => present.unwrap_or(run),
+        Ok(Some(present)) if present.state.is_ended() => present,
+        Ok(Some(present)) => without_parameters(present),
+        Ok(None) => run,
         Err(error) => {
             tracing::warn!(error = chain(&error), "a run that is waited for cannot be read");
             run
         }
     }
+}
+
+/// A run that has not ended, which is answered by its id and state alone.
+fn without_parameters(run: Arc<Run>) -> Arc<Run> {
+    let mut run = Arc::unwrap_or_clone(run);
+    run.parameters = RunParameters::default();
+    Arc::new(run)
 }

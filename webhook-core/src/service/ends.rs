@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::lock;
 use crate::events::Change;
@@ -15,7 +15,12 @@ use crate::store::{Store, StoreError};
 pub(super) struct Ends {
     store: Arc<dyn Store>,
     waiting: Mutex<Waiting>,
+    /// Bounds how many runs are read at once, since all who wait may look at the same moment, and runs can be large.
+    reads: Semaphore,
 }
+
+/// How many runs are read at once.
+const READS: usize = 16;
 
 #[derive(Default)]
 struct Waiting {
@@ -26,7 +31,7 @@ struct Waiting {
 
 impl Ends {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, waiting: Mutex::default() }
+        Self { store, waiting: Mutex::default(), reads: Semaphore::new(READS) }
     }
 
     pub(super) async fn wait(
@@ -37,20 +42,26 @@ impl Ends {
         let mut ticket = Ticket::new(self, id);
         let ended = async {
             loop {
-                match self.store.get_run(id).await? {
-                    Some(run) if !run.state.is_ended() => {
-                        // The sender lives in the map for as long as this ticket does.
-                        let _ = ticket.changed.changed().await;
-                        self.ensure_reading();
-                    }
-                    outcome => return Ok(outcome),
+                let run = self.look(id).await?;
+                if run.as_ref().is_none_or(|run| run.state.is_ended()) {
+                    return Ok(run);
                 }
+                // Nobody holds a run while he waits.
+                drop(run);
+                // The sender lives in the map for as long as this ticket does.
+                let _ = ticket.changed.changed().await;
+                self.ensure_reading();
             }
         };
         match tokio::time::timeout(patience, ended).await {
             Ok(outcome) => outcome,
-            Err(_) => self.store.get_run(id).await,
+            Err(_) => self.look(id).await,
         }
+    }
+
+    async fn look(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
+        let _permit = self.reads.acquire().await;
+        self.store.get_run(id).await
     }
 
     fn ensure_reading(self: &Arc<Self>) {

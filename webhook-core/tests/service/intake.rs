@@ -8,6 +8,7 @@ use webhook_core::parameters::{ParameterBlocks, Source};
 use webhook_core::run::RunState;
 use webhook_core::service::{ServiceOptions, Webhooks};
 use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
+use webhook_core::webhook::WebhookSettings;
 
 use super::House;
 
@@ -181,6 +182,39 @@ async fn a_full_queue_and_a_shutdown_refuse_calls() {
     assert!(matches!(send().await, Err(TriggerError::QueueFull)));
     webhooks.stop_accepting();
     assert!(matches!(send().await, Err(TriggerError::ShuttingDown)));
+}
+
+#[tokio::test]
+async fn a_webhook_without_a_limit_of_its_own_leaves_half_of_the_queue_to_others() {
+    let sales = Workflow::new("report/sales".parse().unwrap(), "Sales", ParameterBlocks::default());
+    let options = ServiceOptions::default().with_queue_limit(8).with_queue_bytes(1 << 20, 2_000);
+    let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(ScriptedExecutor::new([sales]));
+    let webhooks = webhooks.options(options).build().await.unwrap();
+    let workflow = || "report/sales".parse().unwrap();
+    let mut tokens = Vec::new();
+    for queue_limit in [None, None, Some(6)] {
+        let settings = WebhookSettings { queue_limit, ..WebhookSettings::default() };
+        let created = webhooks.manage().create(workflow(), settings).await.unwrap();
+        tokens.push(created.url.expose().split_once("token=").unwrap().1.to_owned());
+    }
+    let accepted = async |token: &str, body: &str| {
+        let mut count = 0;
+        loop {
+            let mut call = TriggerCall::new(workflow(), Method::Post);
+            call.bearer = Some(token.to_owned().into());
+            let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
+            match webhooks.trigger(admitted, body.as_bytes()).await {
+                Ok(_) => count += 1,
+                Err(TriggerError::QueueFull) => return count,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let large = format!("{{\"a\": \"{}\"}}", "x".repeat(400));
+    assert_eq!(accepted(&tokens[0], &large).await, 2, "half of the bytes, less than what one more has");
+    assert_eq!(accepted(&tokens[0], "").await, 2, "half of the runs");
+    assert_eq!(accepted(&tokens[2], "").await, 4, "its own limit counts where it has one, and that of all");
+    assert_eq!(accepted(&tokens[1], "").await, 0, "the queue is full");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Changes of runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -380,9 +380,9 @@ impl Writer {
     /// Reads the records of queued runs into memory. A run whose record cannot be read is set aside: it is queued no
     /// longer, and its record stays where it is.
     pub(super) fn load(&mut self, ids: &[RunId]) -> Result<(), StoreError> {
-        let newest =
-            self.unapplied.iter().rev().find(|(_, run)| ids.contains(run)).map(|(number, _)| *number);
-        if let Some(number) = newest {
+        let wanted: HashSet<RunId> = ids.iter().copied().collect();
+        let newest = self.unapplied.iter().rev().find(|(_, run)| wanted.contains(run));
+        if let Some(number) = newest.map(|(number, _)| *number) {
             if number > self.number {
                 self.commit();
             }
