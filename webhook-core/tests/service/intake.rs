@@ -193,7 +193,8 @@ async fn a_webhook_without_a_limit_of_its_own_leaves_half_of_the_queue_to_others
     let workflow = || "report/sales".parse().unwrap();
     let mut tokens = Vec::new();
     for queue_limit in [None, None, Some(6)] {
-        let settings = WebhookSettings { queue_limit, ..WebhookSettings::default() };
+        let mut settings = WebhookSettings::default();
+        settings.queue_limit = queue_limit;
         let created = webhooks.manage().create(workflow(), settings).await.unwrap();
         tokens.push(created.url.expose().split_once("token=").unwrap().1.to_owned());
     }
