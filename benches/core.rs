@@ -39,7 +39,7 @@ fn parameters(criterion: &mut Criterion) {
         bencher.iter(|| {
             let query = parse_query(black_box(query)).expect("a good query");
             let body = parse_body(Some("application/json"), black_box(body), &limits).expect("a good body");
-            merge(&blocks, &query.parameters, &body, false, &limits).expect("good parameters")
+            merge(&blocks, &query.parameters, &body, false, &limits).expect("good parameters").parameters
         });
     });
 }

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 /// The modules of webhook-core in layers. A module may import those of earlier layers; those of one layer may
 /// import each other only where `true` says that the layer is one piece.
-const LAYERS: [(&[&str], bool); 8] = [
+const LAYERS: [(&[&str], bool); 9] = [
     (&["error"], false),
-    (&["id", "token", "parameters", "retry", "clock"], false),
+    (&["token"], false),
+    (&["id", "parameters", "retry", "clock"], false),
     (&["webhook"], false),
     (&["run"], false),
     (&["events", "executor", "notifier"], false),

@@ -64,7 +64,7 @@ impl House {
 
     pub(crate) async fn start(&self, parameters: Value) -> RunId {
         let parameters = parameters.as_object().unwrap().clone();
-        self.webhooks.manage().run(self.webhook.id, parameters, Caller::default()).await.unwrap().id
+        self.webhooks.manage().run(self.webhook.id, parameters, Caller::default()).await.unwrap().run.id
     }
 
     pub(crate) async fn ended(&self, run: RunId) -> Arc<Run> {

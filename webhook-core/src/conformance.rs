@@ -125,6 +125,7 @@ promises! { $
         a_webhooks_queue_limit_holds,
         the_queue_limit_over_all_holds,
         a_full_queue_neither_hides_nor_burns_keys,
+        parameters_survive_exactly,
         large_parameters_and_outputs_survive;
     queue:
         the_bytes_of_queued_parameters_are_bounded,

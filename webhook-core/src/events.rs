@@ -171,7 +171,7 @@ impl EventLog {
             return Events { items: Vec::new(), cursor: present, reset: false };
         };
         let oldest = ring.next - ring.events.len() as u64;
-        let known = cursor.life == self.life && cursor.sequence + 1 >= oldest && cursor.sequence < ring.next;
+        let known = cursor.life == self.life && cursor.sequence < ring.next && cursor.sequence + 1 >= oldest;
         if !known {
             return Events { items: Vec::new(), cursor: present, reset: true };
         }
@@ -251,5 +251,7 @@ mod tests {
         assert!(log.since(Some(start)).await.reset);
         let elsewhere = EventLog::new().since(None).await.cursor;
         assert!(log.since(Some(elsewhere)).await.reset);
+        let never = EventCursor { sequence: u64::MAX, ..start };
+        assert!(log.since(Some(never)).await.reset);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::executor::{ArtifactContent, ExecutorError, Workflow, WorkflowPage};
 use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
 use crate::notifier::{DeliverError, Delivery, Notification};
-use crate::parameters::{BodyParameters, QueryParameters};
+use crate::parameters::{BodyParameters, ParameterWarning, QueryParameters, recheck};
 use crate::run::{Caller, CancelReason, Run};
 use crate::service::{TriggerUrl, Webhooks};
 use crate::store::{Cancelled, LogPart, Page, RunQuery, StoreError, WebhookQuery};
@@ -37,6 +37,16 @@ pub struct CreatedWebhook {
     pub webhook: Arc<Webhook>,
     /// Its URL with the token. Without a token key this is the only time it can be seen.
     pub url: TriggerUrl,
+}
+
+/// A run that was started by hand.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StartedRun {
+    /// The run as it is now.
+    pub run: Arc<Run>,
+    /// What who started it should know, such as names that look like declared ones.
+    pub warnings: Vec<ParameterWarning>,
 }
 
 impl<'a> Management<'a> {
@@ -175,6 +185,7 @@ impl<'a> Management<'a> {
     }
 
     /// Starts a run by hand, also for a disabled webhook, with these values over the parameter blocks' defaults.
+    /// They are held to the same limits as those of a call.
     ///
     /// # Errors
     /// [`ManagementError::Trigger`] with the parameters' problems or a full queue, [`ManagementError::NotFound`],
@@ -184,22 +195,26 @@ impl<'a> Management<'a> {
         id: WebhookId,
         parameters: serde_json::Map<String, Value>,
         caller: Caller,
-    ) -> Result<Arc<Run>, ManagementError> {
+    ) -> Result<StartedRun, ManagementError> {
         let inner = &self.webhooks.inner;
         let webhook = self.get(id).await?;
         let workflow = self.describe_for_run(&webhook.workflow).await?;
         let body = BodyParameters::from_object(parameters);
         let query = QueryParameters::default();
-        let effective = self.webhooks.effective(&workflow, &webhook, &query, &body)?;
+        let merged = self.webhooks.effective(&workflow, &webhook, &query, &body)?;
         self.refuse_while_shutting_down()?;
-        accepted(self.webhooks.submit(&webhook, effective, caller, None, inner.now()).await?)
+        accepted(self.webhooks.submit(&webhook, merged, caller, None, inner.now()).await?)
     }
 
     /// Starts a new run with the workflow and parameters of one that has ended; `retried_from` names that one.
     ///
+    /// The values are checked against the present parameter blocks ([`recheck`]): one whose block became secret
+    /// meanwhile is sealed.
+    ///
     /// # Errors
     /// [`ManagementError::StillLive`] when it has not ended, [`ManagementError::NotFound`] also when its webhook
-    /// is gone, [`ManagementError::Trigger`] when the queue is full or its secret values cannot be opened.
+    /// is gone, [`ManagementError::Trigger`] when the queue is full or values do not fit the present blocks,
+    /// [`ManagementError::Secret`] when its secret values cannot be opened.
     pub async fn retry(&self, id: RunId, caller: Caller) -> Result<Arc<Run>, ManagementError> {
         let inner = &self.webhooks.inner;
         let old = self.run_record(id).await?;
@@ -208,16 +223,17 @@ impl<'a> Management<'a> {
         }
         self.refuse_while_shutting_down()?;
         let webhook = self.get(old.webhook_id).await?;
-        self.describe_for_run(&webhook.workflow).await?;
+        let workflow = self.describe_for_run(&webhook.workflow).await?;
         let now = inner.now();
         let new = RunId::generate(now);
-        let effective = old.parameters.open(inner.keys.as_ref(), old.id)?;
-        let parameters = crate::run::RunParameters::seal(effective, inner.keys.as_ref(), new)
-            .map_err(|_| OpenError::Damaged)?;
+        let earlier = old.parameters.open(inner.keys.as_ref(), old.id)?;
+        let checked = recheck(&workflow.parameters, earlier).map_err(TriggerError::Parameters)?;
+        let parameters =
+            crate::run::RunParameters::seal(checked, inner.keys.as_ref(), new).map_err(TriggerError::from)?;
         let attempts = webhook.settings.retries.max_attempts;
         let mut run = Run::new(new, old.workflow.clone(), webhook.id, parameters, attempts, caller, now);
         run.retried_from = Some(old.id);
-        accepted(trigger::enqueue(inner, &webhook, run, None).await?)
+        Ok(accepted(trigger::enqueue(inner, &webhook, run, None).await?)?.run)
     }
 
     /// Cancels a run: a queued one ends at once, a running one is told to stop. Answers the run as it is now.
@@ -423,10 +439,10 @@ fn refuse(problems: Vec<SettingProblem>) -> Result<(), ManagementError> {
     if problems.is_empty() { Ok(()) } else { Err(ManagementError::Settings(problems)) }
 }
 
-fn accepted(triggered: Triggered) -> Result<Arc<Run>, ManagementError> {
+fn accepted(triggered: Triggered) -> Result<StartedRun, ManagementError> {
     match triggered {
-        Triggered::Accepted { run, .. } => Ok(run),
-        Triggered::DryRun(_) => Err(ManagementError::NotFound("run")),
+        Triggered::Accepted { run, warnings, .. } => Ok(StartedRun { run, warnings }),
+        Triggered::DryRun { .. } => Err(ManagementError::NotFound("run")),
     }
 }
 

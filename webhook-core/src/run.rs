@@ -18,7 +18,7 @@ use crate::id::{RunId, WebhookId, WorkflowKey};
 use facts::MESSAGE_BYTES;
 pub(crate) use facts::shortened;
 pub use facts::{Artifact, Caller, ErrorKind, Progress, RunError};
-pub use parameters::{MASK, ParameterValue, RunParameter, RunParameters};
+pub use parameters::{MASK, ParameterValue, RunParameter, RunParameters, SealError};
 pub use state::{IllegalTransition, RunState, Transition};
 
 /// One run as stores keep it.
@@ -371,7 +371,8 @@ mod tests {
         .into_iter()
         .collect();
         let id = RunId::generate(NOW);
-        assert_eq!(RunParameters::seal(effective.clone(), None, id).unwrap_err(), "password");
+        let refused = RunParameters::seal(effective.clone(), None, id).unwrap_err();
+        assert_eq!(refused, SealError::NoKey { name: "password".to_owned() });
         let parameters = RunParameters::seal(effective.clone(), Some(&keys), id).unwrap();
         let stored = serde_json::to_string(&parameters).unwrap();
         assert!(!stored.contains("canary") && !format!("{parameters:?}").contains("canary"));

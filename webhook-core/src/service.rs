@@ -473,8 +473,12 @@ impl Inner {
     }
 
     pub(crate) fn trigger_url(&self, workflow: &WorkflowKey, token: &Token) -> TriggerUrl {
-        let path = format!("/api/v1/{workflow}/webhook?token={}", token.expose());
-        TriggerUrl(zeroize::Zeroizing::new(self.url(&path)))
+        let path = self.url(&format!("/api/v1/{workflow}/webhook?token="));
+        // With room for all of it, so that growing leaves no copy of the token behind.
+        let mut url = zeroize::Zeroizing::new(String::with_capacity(path.len() + token.expose().len()));
+        url.push_str(&path);
+        url.push_str(token.expose());
+        TriggerUrl(url)
     }
 
     /// Notes that a webhook was used; written to the store now and then by the workers' housekeeping.

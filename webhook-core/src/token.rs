@@ -6,6 +6,7 @@
 //! XChaCha20-Poly1305 so that its URL can be shown again.
 
 mod key;
+mod mask;
 
 use std::fmt;
 
@@ -19,6 +20,8 @@ use zeroize::Zeroizing;
 use crate::error::InvalidName;
 
 pub use key::{KeyFileError, OpenError, Sealed, TokenKey, TokenKeys};
+pub(crate) use mask::token_start;
+pub use mask::{MASKED_TOKEN, mask_tokens};
 
 const PREFIX: &str = "whk_";
 const SECRET_DIGITS: usize = 43;
@@ -66,19 +69,13 @@ impl Token {
     /// # Errors
     /// [`InvalidName`], which repeats nothing of the text.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        let bytes = text.as_bytes();
-        let form = bytes.len() == LENGTH
-            && text.starts_with(PREFIX)
-            && bytes[PREFIX.len()..].iter().all(u8::is_ascii_alphanumeric);
-        if form {
-            let (body, checksum) = text.split_at(LENGTH - CHECKSUM_DIGITS);
-            let mut expected = String::with_capacity(CHECKSUM_DIGITS);
-            push_base62(&mut expected, &crc32fast::hash(body.as_bytes()).to_be_bytes(), CHECKSUM_DIGITS);
-            if expected == checksum {
-                return Ok(Self(Zeroizing::new(text.to_owned())));
-            }
+        let form = text
+            .strip_prefix(PREFIX)
+            .is_some_and(|digits| digits.bytes().all(|it| it.is_ascii_alphanumeric()));
+        match <&[u8; LENGTH]>::try_from(text.as_bytes()) {
+            Ok(bytes) if form && has_checksum(bytes) => Ok(Self(Zeroizing::new(text.to_owned()))),
+            _ => Err(InvalidName::new("token", "whk_ and 49 base62 digits with a matching checksum")),
         }
-        Err(InvalidName::new("token", "whk_ and 49 base62 digits with a matching checksum"))
     }
 
     /// The token's text. Whoever calls this takes care that it is not logged.
@@ -99,6 +96,14 @@ impl Token {
     pub fn hint(&self) -> &str {
         &self.0[LENGTH - 4..]
     }
+}
+
+/// Whether the last digits are the checksum of what stands before them.
+fn has_checksum(token: &[u8; LENGTH]) -> bool {
+    let (body, checksum) = token.split_at(LENGTH - CHECKSUM_DIGITS);
+    let mut expected = String::with_capacity(CHECKSUM_DIGITS);
+    push_base62(&mut expected, &crc32fast::hash(body).to_be_bytes(), CHECKSUM_DIGITS);
+    expected.as_bytes() == checksum
 }
 
 impl fmt::Debug for Token {

@@ -18,10 +18,10 @@ use sha2::{Digest, Sha256};
 use crate::executor::Workflow;
 use crate::id::RunId;
 use crate::parameters::{
-    self, BodyParameters, EffectiveParameters, ParameterLimits, ParameterProblem, ParsedQuery, ProblemCode,
-    QueryParameters,
+    self, BodyParameters, EffectiveParameter, EffectiveParameters, MediaType, Merged, ParameterLimits,
+    ParameterProblem, ParameterWarning, ParsedQuery, ProblemCode, QueryParameters, WarningCode,
 };
-use crate::run::{Caller, CancelReason, Run, RunParameters};
+use crate::run::{Caller, CancelReason, Run, RunParameters, SealError};
 use crate::service::{Inner, Webhooks};
 use crate::store::{Enqueue, Enqueued, Idempotency, StoreError};
 use crate::token::TokenDigest;
@@ -64,14 +64,24 @@ impl AdmittedCall {
 #[non_exhaustive]
 pub enum Triggered {
     /// The run is durable and will be executed.
+    #[non_exhaustive]
     Accepted {
         /// The run as it is now.
         run: Arc<Run>,
         /// Whether it was accepted earlier, under the same idempotency key.
         replayed: bool,
+        /// What the caller should know although the call is accepted; the same for a replayed call as for the first,
+        /// as long as the workflow and the webhook's settings are the same.
+        warnings: Vec<ParameterWarning>,
     },
-    /// It was a dry run: all is well, and these parameters would be used.
-    DryRun(EffectiveParameters),
+    /// It was a dry run: all is well.
+    #[non_exhaustive]
+    DryRun {
+        /// The parameters that would be used.
+        parameters: EffectiveParameters,
+        /// What the caller should know although all is well.
+        warnings: Vec<ParameterWarning>,
+    },
 }
 
 impl Webhooks {
@@ -170,20 +180,29 @@ impl Webhooks {
         }
         let given = match call.method {
             Method::Get => BodyParameters::default(),
-            Method::Post => read_body(call.content_type.as_deref(), body, limits).await?,
+            Method::Post => {
+                if !body.is_empty() {
+                    parameters::check_content_encoding(call.content_encoding.as_deref())?;
+                }
+                read_body(call.content_type.as_deref(), body, limits).await?
+            }
         };
         let key = call.idempotency_key()?;
-        let effective = self.effective(&workflow, &webhook, &query, &given)?;
+        let mut merged = self.effective(&workflow, &webhook, &query, &given)?;
+        if call.method == Method::Get && call.has_body {
+            merged.warnings.push(body_ignored());
+        }
         inner.note_use(webhook.id, now);
         if call.dry_run {
-            return Ok(Triggered::DryRun(effective));
+            let Merged { parameters, warnings, .. } = merged;
+            return Ok(Triggered::DryRun { parameters, warnings });
         }
         let idempotency = key.map(|key| {
             let fingerprint = fingerprint(&call, &query, body);
             Idempotency::new(key, fingerprint, inner.options.keep_idempotency_keys)
         });
         let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
-        self.submit(&webhook, effective, caller, idempotency, now).await
+        self.submit(&webhook, merged, caller, idempotency, now).await
     }
 
     /// Merges what a call gives, and refuses what could not be kept safely.
@@ -193,36 +212,41 @@ impl Webhooks {
         webhook: &Webhook,
         query: &QueryParameters,
         body: &BodyParameters,
-    ) -> Result<EffectiveParameters, TriggerError> {
+    ) -> Result<Merged, TriggerError> {
         let inner = &*self.inner;
         let strict = webhook.settings.strict;
-        let effective = parameters::merge(&workflow.parameters, query, body, strict, &inner.options.limits)
+        let merged = parameters::merge(&workflow.parameters, query, body, strict, &inner.options.limits)
             .map_err(TriggerError::Parameters)?;
-        let unsafe_to_keep = effective.iter().find(|(_, parameter)| parameter.secret && inner.keys.is_none());
-        match unsafe_to_keep {
-            Some((name, _)) => Err(TriggerError::Parameters(vec![no_key(name)])),
-            None => Ok(effective),
+        let unsafe_to_keep =
+            |(_, parameter): &(&str, &EffectiveParameter)| parameter.secret && inner.keys.is_none();
+        if let Some((name, _)) = merged.parameters.iter().find(unsafe_to_keep) {
+            return Err(SealError::NoKey { name: name.to_owned() }.into());
         }
+        Ok(merged)
     }
 
     /// Enqueues a run under its webhook's rules.
     pub(crate) async fn submit(
         &self,
         webhook: &Webhook,
-        effective: EffectiveParameters,
+        merged: Merged,
         caller: Caller,
         idempotency: Option<Idempotency>,
         now: SystemTime,
     ) -> Result<Triggered, TriggerError> {
         let inner = &*self.inner;
         let id = RunId::generate(now);
-        let parameters = RunParameters::seal(effective, inner.keys.as_ref(), id)
-            .map_err(|name| TriggerError::Parameters(vec![no_key(&name)]))?;
+        let caller = caller.without_tokens();
+        let parameters = RunParameters::seal(merged.parameters, inner.keys.as_ref(), id)?;
         let settings = &webhook.settings;
         let attempts = settings.retries.max_attempts;
         let workflow = webhook.workflow.clone();
         let run = Run::new(id, workflow, webhook.id, parameters, attempts, caller, now);
-        enqueue(inner, webhook, run, idempotency).await
+        let mut triggered = enqueue(inner, webhook, run, idempotency).await?;
+        if let Triggered::Accepted { warnings, .. } = &mut triggered {
+            *warnings = merged.warnings;
+        }
+        Ok(triggered)
     }
 }
 
@@ -241,9 +265,9 @@ pub(crate) async fn enqueue(
     match inner.store.enqueue(request).await {
         Ok(Enqueued::Created { run, asked_to_stop }) => {
             inner.stop_executing(&asked_to_stop, CancelReason::Superseded);
-            Ok(Triggered::Accepted { run, replayed: false })
+            Ok(Triggered::Accepted { run, replayed: false, warnings: Vec::new() })
         }
-        Ok(Enqueued::Replayed(run)) => Ok(Triggered::Accepted { run, replayed: true }),
+        Ok(Enqueued::Replayed(run)) => Ok(Triggered::Accepted { run, replayed: true, warnings: Vec::new() }),
         Ok(Enqueued::KeyMismatch) => Err(TriggerError::IdempotencyMismatch),
         Ok(Enqueued::QueueFull) => Err(TriggerError::QueueFull),
         // The webhook was deleted while its call was checked.
@@ -291,9 +315,19 @@ fn check_permitted(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerE
     Ok(())
 }
 
-fn no_key(name: &str) -> ParameterProblem {
-    let message = format!("parameter `{name}` is secret, and this server has no token key to seal it with");
-    ParameterProblem::new(name, ProblemCode::WrongType, message)
+fn body_ignored() -> ParameterWarning {
+    let message = "The body of a GET is ignored; send it by POST, or put the parameters into the query.";
+    ParameterWarning::new("*", WarningCode::BodyIgnored, message)
+}
+
+impl From<SealError> for TriggerError {
+    fn from(error: SealError) -> Self {
+        let (code, name) = match &error {
+            SealError::NoKey { name } => (ProblemCode::WrongType, name),
+            SealError::TooDeep { name } => (ProblemCode::TooDeep, name),
+        };
+        Self::Parameters(vec![ParameterProblem::new(name, code, error.to_string())])
+    }
 }
 
 /// SHA-256 over what makes a request the same request: method, query without token, media type and body. Each
@@ -304,7 +338,8 @@ fn fingerprint(call: &TriggerCall, query: &QueryParameters, body: &[u8]) -> [u8;
         Method::Get => "",
         Method::Post => call.content_type.as_deref().unwrap_or_default(),
     };
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type =
+        MediaType::parse(media_type).map(|parsed| parsed.essence().to_owned()).unwrap_or_default();
     let mut hasher = Sha256::new();
     for part in [call.method.as_str().as_bytes(), &canonical, media_type.as_bytes(), body] {
         hasher.update((part.len() as u64).to_be_bytes());

@@ -13,6 +13,7 @@ use http_body_util::StreamBody;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use webhook_core::error::chain;
 use webhook_core::executor::ArtifactContent;
+use webhook_core::parameters::MediaType;
 use webhook_core::run::Run;
 
 use crate::answer::{Answer, ResponseBody, set};
@@ -78,8 +79,8 @@ pub(crate) async fn answer(api: &Api, run: &Run, name: &str) -> Result<Answer, P
 
 /// `Content-Disposition` (RFC 6266) with the name in plain ASCII and, where that loses something, in full.
 fn disposition(name: &str, content_type: &str) -> String {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let kind = if SHOWN.contains(&essence.as_str()) { "inline" } else { "attachment" };
+    let shown = MediaType::parse(content_type).is_some_and(|media| SHOWN.contains(&media.essence()));
+    let kind = if shown { "inline" } else { "attachment" };
     let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let plain = |character: char| {
         let safe = matches!(character, ' '..='~') && !matches!(character, '"' | '\\' | '%');

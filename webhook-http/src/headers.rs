@@ -1,18 +1,20 @@
 //! What headers say. Everything here is pure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use uuid::{Builder, Uuid};
+use webhook_core::token::mask_tokens;
 use zeroize::Zeroizing;
 
 /// The longest wait that `Prefer: wait` gets.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest request id that is taken over.
 const REQUEST_ID_BYTES: usize = 128;
-/// The longest trace of a later version that is taken over.
-const TRACEPARENT_BYTES: usize = 256;
+/// How long a trace is, and how much of one of a later version is understood here.
+const TRACEPARENT_BYTES: usize = 55;
 /// How much of a user agent is kept, in characters.
 const USER_AGENT_CHARACTERS: usize = 256;
 
@@ -40,7 +42,9 @@ pub(crate) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Opti
 /// The id of a request: the one it brings if it has a sane form, else a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let brought = text(headers, REQUEST_ID).filter(|id| {
-        !id.is_empty() && id.len() <= REQUEST_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
+        let is_sane = !id.is_empty() && id.len() <= REQUEST_ID_BYTES;
+        let holds_token = || matches!(mask_tokens(id), Cow::Owned(_));
+        is_sane && id.bytes().all(|byte| byte.is_ascii_graphic()) && !holds_token()
     });
     match brought {
         Some(id) => id.to_owned(),
@@ -56,7 +60,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, TwoTokens> {
     let values = headers.get_all(header::AUTHORIZATION).into_iter().filter_map(|value| value.to_str().ok());
     let mut tokens = values.filter_map(|value| {
-        let (scheme, token) = value.split_once(' ')?;
+        let (scheme, token) = value.split_once([' ', '\t'])?;
         Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
     });
     let first = tokens.next();
@@ -84,7 +88,8 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
 /// What the caller's program calls itself, cut to 256 characters. Bytes that are not UTF-8 are replaced.
 pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
-    Some(agent.chars().take(USER_AGENT_CHARACTERS).collect())
+    // Masked before it is cut, since no part of a token may be left.
+    Some(mask_tokens(&agent).chars().take(USER_AGENT_CHARACTERS).collect())
 }
 
 /// A header for [`TriggerCall`](webhook_core::trigger::TriggerCall); one that is not text is kept in a form that
@@ -113,6 +118,7 @@ pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
 }
 
 /// The caller's trace (W3C Trace Context, section 3.2). One that is malformed or repeated is none, as is said there.
+/// What a later version puts behind the four known fields is unknown text of the caller's, and is cut off.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("traceparent").into_iter();
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
@@ -126,16 +132,16 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     fields.next().filter(|parent| hexadecimal(parent, 16) && is_set(parent))?;
     fields.next().filter(|flags| hexadecimal(flags, 2))?;
     let ends_here = fields.next().is_none();
-    (ends_here || version != "00").then_some(value).filter(|value| value.len() <= TRACEPARENT_BYTES)
+    value.get(..TRACEPARENT_BYTES).filter(|_| ends_here || version != "00")
 }
 
 /// How long the caller prefers to wait (`Prefer: wait=N`, RFC 7240 section 4.3), cut to a minute. Of several, the
 /// first counts; one that cannot be understood is passed over, as all preferences are.
 pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
-    let preferences = values.flat_map(|value| value.split(','));
+    let preferences = values.flat_map(|value| split_unquoted(value, ','));
     let wait = preferences.filter_map(|preference| {
-        let preference = preference.split(';').next().unwrap_or_default();
+        let preference = split_unquoted(preference, ';').next().unwrap_or_default();
         let (name, value) = preference.split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"'))
     });
@@ -145,6 +151,27 @@ pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     }
     let seconds = digits.parse().unwrap_or(u64::MAX);
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
+/// Splits a header where `separator` stands outside of quoted strings (RFC 9110 section 5.6.4).
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |character| {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_quoted,
+            '"' => is_quoted = !is_quoted,
+            other => return other == separator && !is_quoted,
+        }
+        false
+    })
+}
+
+/// The codings of the body, of all `Content-Encoding` headers together.
+pub(crate) fn content_encoding(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(header::CONTENT_ENCODING).into_iter();
+    let codings: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    (!codings.is_empty()).then(|| codings.join(", "))
 }
 
 /// What `If-Match` demands (RFC 9110 section 13.1.1).
@@ -202,7 +229,8 @@ mod tests {
     #[test]
     fn a_sane_request_id_is_kept_and_any_other_replaced() {
         assert_eq!(request_id(&headers(&[("x-request-id", "abc-1")])), "abc-1");
-        for bad in ["", "a b", &"x".repeat(129)] {
+        let token = webhook_core::token::Token::generate();
+        for bad in ["", "a b", &"x".repeat(129), token.expose()] {
             let id = request_id(&headers(&[("x-request-id", bad)]));
             assert!(id.len() == 36 && id != bad, "{id}");
         }
@@ -217,7 +245,19 @@ mod tests {
         assert_eq!(wait("wait=600"), Some(60));
         assert_eq!(wait("wait=99999999999999999999999"), Some(60));
         assert_eq!(wait("wait=3, wait=9"), Some(3));
-        for none in ["wait", "wait=", "wait=-1", "wait=1.5", "waiting=3", "respond-async"] {
+        assert_eq!(wait("foo=\"a\\\", b\", wait=4"), Some(4));
+        assert_eq!(wait("wait=\"7\"; note=\"a, wait=3\""), Some(7));
+        for none in [
+            "wait",
+            "wait=",
+            "wait=-1",
+            "wait=1.5",
+            "waiting=3",
+            "respond-async",
+            "foo=\"a, wait=3\"",
+            "foo=\"a\\\", wait=3\"",
+            "foo; bar=\"; wait=3\"",
+        ] {
             assert_eq!(wait(none), None, "{none}");
         }
         let two = headers(&[("prefer", "respond-async"), ("prefer", "wait=2")]);
@@ -229,7 +269,7 @@ mod tests {
         const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(traceparent(&headers(&[("traceparent", GOOD)])), Some(GOOD));
         let later = format!("cc{}-more", &GOOD[2..]);
-        assert_eq!(traceparent(&headers(&[("traceparent", &later)])), Some(later.as_str()));
+        assert_eq!(traceparent(&headers(&[("traceparent", &later)])), Some(&later[..55]));
         for bad in [
             "",
             "00",
@@ -281,6 +321,7 @@ mod tests {
         };
         assert_eq!(token("bEaReR abc").as_deref(), Some("abc"));
         assert_eq!(token("Bearer   abc ").as_deref(), Some("abc"));
+        assert_eq!(token("Bearer\t abc\t").as_deref(), Some("abc"));
         assert_eq!(token("Basic abc"), None);
         assert_eq!(token("Bearer"), None);
     }

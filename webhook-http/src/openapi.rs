@@ -21,7 +21,8 @@ use operations::operations;
 const DESCRIPTION: &str = "Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and \
      `X-Content-Type-Options: nosniff`. Every error is a problem (RFC 9457). A method that a path does not have is \
      answered with 405, the problem `method-not-allowed`, and `Allow`. Whole numbers in parameters are exact up to \
-     64 bits.";
+     64 bits, and larger ones are refused. Requests that are no HTTP, and targets beyond 64 KiB, are answered by the \
+     server underneath with an empty body.";
 
 /// A workflow and an id that stand for any in a path.
 const SAMPLES: [(&str, &str); 5] = [

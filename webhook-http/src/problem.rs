@@ -158,6 +158,8 @@ pub struct Problem {
     retry_after: Option<Duration>,
     allow: &'static [Method],
     realm: Option<&'static str>,
+    /// Whether the body's coding, and not its media type, is not supported.
+    refuses_coding: bool,
 }
 
 impl Problem {
@@ -165,7 +167,15 @@ impl Problem {
     #[must_use]
     pub fn new(slug: Slug) -> Self {
         let retry_after = (slug.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
-        Self { slug, detail: None, errors: Vec::new(), retry_after, allow: &[], realm: None }
+        Self {
+            slug,
+            detail: None,
+            errors: Vec::new(),
+            retry_after,
+            allow: &[],
+            realm: None,
+            refuses_coding: false,
+        }
     }
 
     /// Says more about this case. It must not contain a token or a secret value.
@@ -242,6 +252,10 @@ impl Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        // Tells a coding that is not supported from a media type (RFC 9110 section 12.5.3).
+        if self.refuses_coding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(pause) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(pause)));
         }
@@ -290,6 +304,10 @@ impl From<TriggerError> for Problem {
             TriggerError::PreviewRefused => Slug::PreviewRefused,
             TriggerError::BodyTooLarge { .. } => Slug::TooLarge,
             TriggerError::Body(BodyError::UnsupportedMediaType { .. }) => Slug::UnsupportedMediaType,
+            TriggerError::Body(BodyError::UnsupportedContentEncoding { .. }) => {
+                let problem = Self::new(Slug::UnsupportedMediaType).with_detail(detail);
+                return Self { refuses_coding: true, ..problem };
+            }
             TriggerError::Body(_) => Slug::MalformedBody,
             TriggerError::WorkflowMissing => Slug::WorkflowMissing,
             TriggerError::IdempotencyKeyInvalid => Slug::IdempotencyKeyInvalid,

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use http::request::Parts;
 use http::{HeaderMap, Method, Version, header};
 use serde_json::{Map, Value};
-use webhook_core::parameters::{ParameterLimits, read_json};
+use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
 use webhook_core::run::Caller;
-use webhook_core::trigger::{self, TriggerCall};
+use webhook_core::trigger::{self, TriggerCall, TriggerError};
 use webhook_core::webhook::SettingProblem;
 use zeroize::Zeroizing;
 
@@ -115,6 +115,7 @@ impl Head {
         call.query = self.query.clone();
         call.bearer = headers::bearer(headers).map_err(|_| Problem::new(Slug::TwoTokens))?;
         call.content_type = headers::given(headers, header::CONTENT_TYPE);
+        call.content_encoding = headers::content_encoding(headers);
         call.idempotency_key = headers::idempotency_key(headers);
         call.dry_run = headers::is_dry_run(headers);
         call.prefetch = method == trigger::Method::Get && headers::is_prefetch(headers);
@@ -132,12 +133,15 @@ impl Request<'_> {
         if bytes.is_empty() {
             return Ok(Map::new());
         }
+        check_content_encoding(headers::content_encoding(&self.head.headers).as_deref())
+            .map_err(TriggerError::from)?;
+        let is_json = |content_type| MediaType::parse(content_type).is_some_and(|media| media.is_json());
         if content_type.as_deref().is_some_and(|content_type| !is_json(content_type)) {
             let detail = "send application/json";
             return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));
         }
         let malformed = |detail: String| Problem::new(Slug::MalformedBody).with_detail(detail);
-        match read_json(&bytes, limits.json_depth) {
+        match read_json(&bytes, limits) {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => Err(malformed("a JSON object is expected".to_owned())),
             Err(error) => Err(malformed(error.to_string())),
@@ -161,31 +165,8 @@ fn unknown(rest: &Map<String, Value>) -> Vec<SettingProblem> {
     rest.keys().map(problem).collect()
 }
 
-/// `application/json`, or any type of JSON with a suffix such as `application/merge-patch+json`.
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.strip_prefix("application/").is_some_and(|sub| sub == "json" || sub.ends_with("+json"))
-}
-
 /// Some workflow of the kind, for a call that brings no token.
 fn nowhere(workflow: &WorkflowPath) -> Result<webhook_core::id::WorkflowKey, Problem> {
     let id = "0".parse().map_err(|_| Problem::new(Slug::NotFound))?;
     Ok(webhook_core::id::WorkflowKey::new(workflow.kind.clone(), id))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_known_by_its_media_type() {
-        for json in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
-            assert!(is_json(json), "{json}");
-        }
-        for other in
-            ["text/plain", "application/x-www-form-urlencoded", "text/json", "", "multipart/form-data"]
-        {
-            assert!(!is_json(other), "{other}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ use http::{Method, StatusCode, header};
 use tracing::Instrument;
 use tracing::field::{Empty, display};
 use webhook_core::error::chain;
+use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunParameters};
 use webhook_core::trigger::Triggered;
 
@@ -32,7 +33,8 @@ pub(crate) async fn trigger(
     if has_body {
         request.body.check_declared(limit)?;
     }
-    let call = request.head.call(workflow)?;
+    let mut call = request.head.call(workflow)?;
+    call.has_body = request.body.has_content();
     let call = api.webhooks().admit(api.webhooks().authenticate(call).await?)?;
     let (body, room) = if has_body {
         request.body.read_in_turn(limit, &api.bodies, call.webhook().id).await?
@@ -41,7 +43,7 @@ pub(crate) async fn trigger(
     };
     let span = tracing::info_span!("trigger", run = Empty, workflow = Empty, webhook = Empty);
     match api.webhooks().trigger(call, &body).instrument(span.clone()).await? {
-        Triggered::Accepted { run, replayed } => {
+        Triggered::Accepted { run, replayed, warnings, .. } => {
             drop((body, room));
             span.record("run", display(run.id));
             span.record("workflow", display(&run.workflow));
@@ -49,18 +51,24 @@ pub(crate) async fn trigger(
             span.in_scope(|| tracing::debug!(replayed, "accepted"));
             drop(span);
             api.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
-            Ok(accepted(api, run, replayed, &request.head).await)
+            Ok(accepted(api, run, replayed, &warnings, &request.head).await)
         }
-        Triggered::DryRun(parameters) => {
+        Triggered::DryRun { parameters, warnings, .. } => {
             api.calls.answered(Answered::DryRun);
-            Ok(json(StatusCode::OK, &wire::dry_run(&parameters)))
+            Ok(json(StatusCode::OK, &wire::dry_run(&parameters, &warnings)))
         }
         _ => Err(Problem::new(crate::Slug::StoreUnavailable)),
     }
 }
 
 /// 202 at once; or, if the caller prefers to wait, 200 once the run has ended and 202 if it does not in time.
-async fn accepted(api: &Api, run: Arc<Run>, replayed: bool, head: &Head) -> Answer {
+async fn accepted(
+    api: &Api,
+    run: Arc<Run>,
+    replayed: bool,
+    warnings: &[ParameterWarning],
+    head: &Head,
+) -> Answer {
     let preferred = headers::preferred_wait(&head.headers);
     let run = match preferred {
         Some(patience) => waited(api, run, patience, head.shutdown.as_ref()).await,
@@ -68,7 +76,7 @@ async fn accepted(api: &Api, run: Arc<Run>, replayed: bool, head: &Head) -> Answ
     };
     let links = api.links();
     let status_url = links.status(&run);
-    let mut content = wire::Accepted::new(&run, &status_url);
+    let mut content = wire::Accepted::new(&run, &status_url, warnings);
     let mut answer = match preferred.filter(|_| run.state.is_ended()) {
         Some(patience) => {
             content.run = Some(wire::run_for_caller(&run, links));

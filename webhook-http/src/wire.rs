@@ -12,7 +12,7 @@ use webhook_core::executor::Workflow;
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::management::TestedNotification;
 use webhook_core::notifier::Delivery;
-use webhook_core::parameters::EffectiveParameters;
+use webhook_core::parameters::{EffectiveParameters, ParameterWarning};
 use webhook_core::run::{Caller, Progress, Run, RunState};
 use webhook_core::service::Webhooks;
 use webhook_core::webhook::Webhook;
@@ -63,11 +63,14 @@ pub(crate) struct Accepted<'a> {
     pub(crate) run_id: RunId,
     pub(crate) state: RunState,
     pub(crate) status_url: &'a str,
+    /// Left out when there are none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) warnings: &'a [ParameterWarning],
 }
 
 impl<'a> Accepted<'a> {
-    pub(crate) fn new(run: &Run, status_url: &'a str) -> Self {
-        Self { run: None, run_id: run.id, state: run.state, status_url }
+    pub(crate) fn new(run: &Run, status_url: &'a str, warnings: &'a [ParameterWarning]) -> Self {
+        Self { run: None, run_id: run.id, state: run.state, status_url, warnings }
     }
 }
 
@@ -185,8 +188,12 @@ pub(crate) fn workflow(workflow: &Workflow, webhooks: Vec<Value>) -> Value {
 }
 
 /// What a dry run answers; secret values are masked by their own serialization.
-pub(crate) fn dry_run(parameters: &EffectiveParameters) -> Value {
-    json!({"dry_run": true, "parameters": parameters})
+pub(crate) fn dry_run(parameters: &EffectiveParameters, warnings: &[ParameterWarning]) -> Value {
+    let mut content = json!({"dry_run": true, "parameters": parameters});
+    if !warnings.is_empty() {
+        content["warnings"] = json!(warnings);
+    }
+    content
 }
 
 /// A part of a list.

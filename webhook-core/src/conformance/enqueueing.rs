@@ -180,6 +180,28 @@ pub async fn a_full_queue_neither_hides_nor_burns_keys(store: Arc<dyn Store>) {
     created(store.enqueue(limited("second", 3)).await.must("enqueue under a key that was refused before"));
 }
 
+/// Parameters are read back exactly: doubles to the last bit, integers of 64 bits, and JSON as deep as is accepted.
+pub async fn parameters_survive_exactly(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut run = run_of(&webhook);
+    // The deepest that `ParameterLimits::json_depth` allows.
+    let deep = (0..96).fold(json!(0.986_718_895_000_838_3), |inner, _| json!([inner]));
+    let numbers =
+        json!([9.204_938_554_384_977, 5e-324, f64::MAX, -0.1, u64::MAX, i64::MIN, 9_007_199_254_740_993_u64]);
+    let effective: EffectiveParameters = [("deep", deep), ("numbers", numbers)]
+        .map(|(name, value)| (name.to_owned(), EffectiveParameter::new(value, Source::Body)))
+        .into_iter()
+        .collect();
+    run.parameters = RunParameters::seal(effective, None, run.id).must("keep plain parameters");
+    created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a run"));
+    assert!(get(&*store, run.id).await.parameters == run.parameters, "parameters must be read back exactly");
+    let claimed = claim(&*store, 1).await.remove(0).run;
+    assert!(claimed.parameters == run.parameters, "parameters must come with the claim exactly");
+    let ended = applied(settle(&*store, &claimed, success()).await);
+    assert!(ended.parameters == run.parameters, "a run's parameters must never change");
+    assert!(get(&*store, run.id).await == ended, "an ended run must be read back exactly");
+}
+
 /// Parameters of close to a megabyte and a large output survive unchanged.
 pub async fn large_parameters_and_outputs_survive(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;

@@ -7,8 +7,10 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
 
 use super::convert;
+use super::limits::DEEPEST_JSON;
 use super::problem::{MASKED, excerpt, shortened};
 use super::query::TOKEN;
+use super::size::can_be_stored;
 
 /// The longest name of a block, in bytes.
 const NAME_BYTES: usize = 128;
@@ -103,7 +105,7 @@ impl ParameterBlock {
 /// | type | text (query, form, JSON string) | other JSON values |
 /// |---|---|---|
 /// | `text` | as given | an integer or boolean becomes its JSON text |
-/// | `integer` | `-?(0\|[1-9][0-9]*)` from -2^63 to 2^63-1 | an integer in that range; `5.0`, up to 2^53 either way |
+/// | `integer` | `-?(0\|[1-9][0-9]*)` from -2^63 to 2^63-1 | an integer in that range; `5.0`, below 2^53 either way |
 /// | `number` | a JSON number (RFC 8259 §6); an integer within 64 bits stays exact, another number is the nearest double, and neither overflows nor vanishes | a number as given |
 /// | `boolean` | `true` or `false` in any case, `1`, `0` | `true`, `false`, `1`, `0` |
 /// | `date` | a calendar day `YYYY-MM-DD` (ISO 8601), kept as text | none |
@@ -302,6 +304,9 @@ fn convert_default(block: &ParameterBlock) -> Result<Option<Value>, String> {
         // What is wrong is the missing choices, and that is reported already.
         Some(default) if block.parameter_type == ParameterType::Choice && block.choices.is_empty() => {
             Ok(Some(default.clone()))
+        }
+        Some(default) if !can_be_stored(default) => {
+            Err(format!("the default is nested more than {DEEPEST_JSON} levels deep"))
         }
         Some(default) => match convert::from_json(block, default) {
             Ok(converted) => Ok(Some(converted)),

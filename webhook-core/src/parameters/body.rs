@@ -5,23 +5,29 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::json::{read_json, without_byte_order_mark};
+use super::json::{read_with_flaws, without_byte_order_mark};
 use super::limits::ParameterLimits;
-use super::media_type::{BodyFormat, body_format};
+use super::media_type::MediaType;
 use super::merge::Given;
+use super::number_literal::{NumberFlaw, flawed_members};
 use super::problem::{excerpt, shortened};
-use super::query::{Pairs, parse_form};
+use super::query::{MalformedForm, Pairs, parse_form};
+use super::quotes::{QUOTES_HINT, begins_like_json, has_shell_quotes, is_encoded_json};
 
 /// Reads the body of a POST call.
 ///
-/// `application/json` and every type with the suffix `+json` must hold an object without duplicate names
-/// ([`read_json`]); `application/x-www-form-urlencoded` is decoded like a query. No
-/// `Content-Type`, or a blank one, means JSON. A body of no bytes, or of white space only, has no parameters,
-/// whatever its media type. The charset may be left out or be UTF-8. A UTF-8 byte order mark in front of JSON
-/// is ignored (RFC 8259 §8.1).
+/// `application/json`, `text/json` and every type with the suffix `+json` must hold an object without duplicate
+/// names, as [`read_json`](super::read_json) reads it; `application/x-www-form-urlencoded` is decoded like a
+/// query. No `Content-Type`, or a blank one, means JSON. A body of no bytes, or of white space only, has no
+/// parameters, whatever its media type. The charset may be left out or be UTF-8. A UTF-8 byte order mark in front
+/// is never part of the body (RFC 8259 §8.1).
 ///
-/// Of `limits` only [`json_depth`](ParameterLimits::json_depth) matters here: the number of bytes is checked
-/// while the body streams in, names and their number by [`merge`](super::merge()).
+/// A form that is, or was meant as, JSON is refused: `curl -d` sends a form unless a header says otherwise, and
+/// its text would be taken for the name of a parameter.
+///
+/// Of `limits` only [`json_depth`](ParameterLimits::json_depth) and [`json_values`](ParameterLimits::json_values)
+/// matter here: the number of bytes is checked while the body streams in, names and their number by
+/// [`merge`](super::merge()). A number that cannot be kept is a problem that [`merge`](super::merge()) reports.
 ///
 /// # Errors
 ///
@@ -33,30 +39,52 @@ pub fn parse_body(
     limits: &ParameterLimits,
 ) -> Result<BodyParameters, BodyError> {
     let content_type = content_type.map(str::trim).filter(|text| !text.is_empty());
-    let format = match content_type {
-        None => BodyFormat::Json,
-        Some(text) => body_format(text).ok_or_else(|| BodyError::unsupported(text))?,
+    let media_type = match content_type {
+        Some(text) => Some(MediaType::parse(text).ok_or_else(|| BodyError::unsupported(text))?),
+        None => None,
     };
-    if is_blank(bytes) {
+    let bytes = without_byte_order_mark(bytes);
+    if bytes.iter().all(|byte| b" \t\r\n".contains(byte)) {
         return Ok(BodyParameters::default());
     }
-    match format {
-        BodyFormat::Json => parse_object(bytes, limits),
-        BodyFormat::Form => parse_form_body(bytes),
-        BodyFormat::Other => Err(BodyError::unsupported(content_type.unwrap_or_default())),
+    match media_type {
+        None => parse_object(bytes, limits),
+        Some(media_type) if media_type.is_json() => parse_object(bytes, limits),
+        Some(media_type) if media_type.is_form() => parse_form_body(bytes, limits),
+        Some(_) => Err(BodyError::unsupported(content_type.unwrap_or_default())),
     }
 }
 
-fn is_blank(bytes: &[u8]) -> bool {
-    without_byte_order_mark(bytes).iter().all(|byte| b" \t\r\n".contains(byte))
+/// Checks that a body is not compressed or otherwise encoded (RFC 9110 §8.4). `encoding` is the
+/// `Content-Encoding` header; several are joined by commas.
+///
+/// # Errors
+///
+/// [`BodyError::UnsupportedContentEncoding`] for every coding but `identity`.
+pub fn check_content_encoding(encoding: Option<&str>) -> Result<(), BodyError> {
+    let mut codings = encoding.unwrap_or_default().split(',').map(str::trim);
+    match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        Some(coding) => Err(BodyError::UnsupportedContentEncoding { coding: shortened(coding) }),
+        None => Ok(()),
+    }
 }
 
 fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters, BodyError> {
-    let value = read_json(bytes, limits.json_depth).map_err(|error| BodyError::Malformed {
-        message: format!("the body was refused as JSON: {error}"),
+    let value = read_with_flaws(bytes, limits).map_err(|error| {
+        let hint = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            "; it is UTF-16, and must be UTF-8"
+        } else if has_shell_quotes(bytes) {
+            QUOTES_HINT
+        } else {
+            ""
+        };
+        BodyError::Malformed { message: format!("the body was refused as JSON: {error}{hint}") }
     })?;
     let kind = match value {
-        Value::Object(members) => return Ok(BodyParameters::from_object(members)),
+        Value::Object(members) => {
+            let flawed = flawed_members(bytes);
+            return Ok(BodyParameters { given: GivenBody::Object { members, flawed } });
+        }
         Value::Array(_) => "an array",
         Value::String(_) => "a string",
         Value::Number(_) => "a number",
@@ -71,17 +99,22 @@ fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters
     })
 }
 
-fn parse_form_body(bytes: &[u8]) -> Result<BodyParameters, BodyError> {
-    if without_byte_order_mark(bytes).trim_ascii_start().starts_with(b"{") {
+fn parse_form_body(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters, BodyError> {
+    let is_json = begins_like_json(bytes) || is_encoded_json(bytes);
+    if is_json || has_shell_quotes(bytes) {
+        let hint = if has_shell_quotes(bytes) { QUOTES_HINT } else { "" };
         return Err(BodyError::Malformed {
-            message:
-                "the body looks like JSON, but was sent as application/x-www-form-urlencoded, as `curl -d` \
-                      does by default; add the header -H 'Content-Type: application/json'"
-                    .to_owned(),
+            message: format!(
+                "the body looks like JSON, but was sent as application/x-www-form-urlencoded, as `curl -d` does by \
+                 default; add the header -H 'Content-Type: application/json'{hint}"
+            ),
         });
     }
-    let pairs = parse_form(bytes).map_err(|error| BodyError::Malformed {
-        message: format!("the form in the body is malformed: {error}"),
+    let pairs = parse_form(bytes, limits.json_values).map_err(|error| BodyError::Malformed {
+        message: match error {
+            MalformedForm::Pair(error) => format!("the form in the body is malformed: {error}"),
+            MalformedForm::TooMany { limit } => format!("the form in the body has more than {limit} pairs"),
+        },
     })?;
     Ok(BodyParameters { given: GivenBody::Form(pairs) })
 }
@@ -96,26 +129,30 @@ pub struct BodyParameters {
 
 #[derive(Clone, PartialEq)]
 enum GivenBody {
-    Object(Map<String, Value>),
+    Object {
+        members: Map<String, Value>,
+        /// Members with a number that their value does not hold as it was written.
+        flawed: BTreeMap<String, NumberFlaw>,
+    },
     Form(Pairs),
 }
 
 impl Default for GivenBody {
     fn default() -> Self {
-        Self::Object(Map::new())
+        Self::Object { members: Map::new(), flawed: BTreeMap::new() }
     }
 }
 
 impl BodyParameters {
     /// The members of a JSON object, for a run that is not started through a trigger call.
     pub fn from_object(members: Map<String, Value>) -> Self {
-        Self { given: GivenBody::Object(members) }
+        Self { given: GivenBody::Object { members, flawed: BTreeMap::new() } }
     }
 
     /// Whether the body gives nothing.
     pub fn is_empty(&self) -> bool {
         match &self.given {
-            GivenBody::Object(members) => members.is_empty(),
+            GivenBody::Object { members, .. } => members.is_empty(),
             GivenBody::Form(pairs) => pairs.is_empty(),
         }
     }
@@ -123,9 +160,10 @@ impl BodyParameters {
     /// Every name with what was given for it.
     pub(super) fn by_name(&self) -> BTreeMap<&str, Given<'_>> {
         match &self.given {
-            GivenBody::Object(members) => {
-                members.iter().map(|(name, value)| (name.as_str(), Given::Json(value))).collect()
-            }
+            GivenBody::Object { members, flawed } => members
+                .iter()
+                .map(|(name, value)| (name.as_str(), Given::Json { value, flaw: flawed.get(name).copied() }))
+                .collect(),
             GivenBody::Form(pairs) => Given::by_name(pairs),
         }
     }
@@ -157,6 +195,15 @@ pub enum BodyError {
     UnsupportedMediaType {
         /// The `Content-Type` as sent, cut when it is long.
         content_type: String,
+    },
+    /// The body is compressed, or encoded in another way.
+    #[error(
+        "the content coding {} is not supported; send the body as it is, without Content-Encoding",
+        excerpt(.coding)
+    )]
+    UnsupportedContentEncoding {
+        /// The first coding that is not supported, cut when it is long.
+        coding: String,
     },
 }
 
@@ -238,8 +285,42 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_in_front_of_json_is_ignored() {
+    fn a_byte_order_mark_in_front_is_no_part_of_the_body() {
         assert!(!parse(None, "\u{feff}{\"a\":1}").unwrap().is_empty());
+        let names = |body: BodyParameters| body.by_name().into_keys().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(names(parse(FORM, "\u{feff}region=APAC").unwrap()), ["region"]);
+    }
+
+    #[test]
+    fn json_that_a_shell_took_the_quotes_from_says_so() {
+        for body in ["'{message:test}'", "{message:test}", "\\'{a:1}\\'", "\u{201c}{\"a\":1}\u{201d}"] {
+            assert!(message(None, body).contains("cmd.exe"), "{body}");
+        }
+        for body in [r#"{"a": tru}"#, "{\"a\":1,}", "a=1", "{", "NaN"] {
+            assert!(!message(None, body).contains("cmd.exe"), "{body}");
+        }
+        let refused = parse_body(None, b"\xff\xfe{\0}\0", &ParameterLimits::default());
+        assert!(format!("{refused:?}").contains("UTF-16"));
+    }
+
+    #[test]
+    fn a_form_has_as_many_pairs_as_json_has_values() {
+        let limits = ParameterLimits::default().with_json_values(3);
+        assert!(parse_body(FORM, b"a&b&&a", &limits).is_ok());
+        let refused = parse_body(FORM, b"a&a&a&a", &limits).unwrap_err();
+        assert!(refused.to_string().contains("more than 3 pairs"), "{refused}");
+        assert!(message(FORM, &"a&".repeat(500_000)).contains("more than 10000 pairs"));
+    }
+
+    #[test]
+    fn only_a_body_that_is_sent_as_it_is_can_be_read() {
+        for fine in [None, Some(""), Some("identity"), Some("Identity , identity,")] {
+            assert_eq!(check_content_encoding(fine), Ok(()), "{fine:?}");
+        }
+        for other in ["gzip", "br", "identity, zstd", "deflate, identity", "x-gzip"] {
+            let refused = check_content_encoding(Some(other)).unwrap_err();
+            assert!(refused.to_string().contains("content coding"), "{refused}");
+        }
     }
 
     #[test]
@@ -251,11 +332,18 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_starts_with_a_brace_says_which_header_is_missing() {
-        for body in [r#"{"a":1}"#, " \n{}", "\u{feff}{}"] {
-            assert!(message(FORM, body).contains("-H 'Content-Type: application/json'"), "{body}");
+    fn a_form_that_is_or_was_meant_as_json_says_which_header_or_quotes_are_missing() {
+        let json = [r#"{"a":1}"#, " \n{}", "\u{feff}{}", "[1]", "\"a\"", "%7B%22a%22%3A+1%7D", "%5B1%5D="];
+        let quoted =
+            ["'{message:test}'", "{message:test}", "'a=1&b=2'", "\\'{a:1}\\'", "\u{2018}{\"a\":1}\u{2019}"];
+        for body in json.into_iter().chain(quoted) {
+            let message = message(FORM, body);
+            assert!(message.contains("-H 'Content-Type: application/json'"), "{body}");
+            assert_eq!(message.contains("cmd.exe"), quoted.contains(&body), "{body}: {message}");
         }
-        assert!(parse(FORM, "%7B=1").is_ok());
+        for form in ["%7B=1", "%7Ba%7D=1", "a='1'", "a={}", "it's=1", "%27a=1", "(a)=1"] {
+            assert!(parse(FORM, form).is_ok(), "{form}");
+        }
     }
 
     #[test]

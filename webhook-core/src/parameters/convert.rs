@@ -6,25 +6,27 @@ use time::{Date, Month, OffsetDateTime};
 
 use super::block::{ParameterBlock, ParameterType};
 use super::json::read_json;
+use super::limits::ParameterLimits;
+use super::number_literal::NumberLiteral;
 use super::paste::paste_hint;
 use super::problem::{ParameterProblem, ProblemCode, excerpt};
 
 /// The most choices that a message lists.
 const LISTED_CHOICES: usize = 20;
 
-/// The largest magnitude below which every whole double is exactly one integer: 2^53.
+/// The magnitude below which every whole double is exactly one integer: 2^53.
 const EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
-/// Converts the text of a query or form. `json_depth` bounds the value of a `json` block.
+/// Converts the text of a query or form. `limits` bounds the value of a `json` block.
 pub(super) fn from_text(
     block: &ParameterBlock,
     text: &str,
-    json_depth: usize,
+    limits: &ParameterLimits,
 ) -> Result<Value, ParameterProblem> {
     let converted = match block.parameter_type {
         ParameterType::List => Ok(Value::from(vec![text])),
         ParameterType::Json => {
-            read_json(text.as_bytes(), json_depth).map_err(|error| Some(format!("It was refused: {error}.")))
+            read_json(text.as_bytes(), limits).map_err(|error| Some(format!("It was refused: {error}.")))
         }
         ParameterType::Text => Ok(Value::from(text)),
         ParameterType::Integer => integer(text).ok_or(None),
@@ -53,8 +55,8 @@ pub(super) fn from_json(block: &ParameterBlock, value: &Value) -> Result<Value, 
     let converted = match (block.parameter_type, value) {
         (ParameterType::Json, any) => Some(any.clone()),
         (ParameterType::List, Value::Array(_)) => Some(value.clone()),
-        // The type is not `json`, so no depth is needed.
-        (_, Value::String(text)) => return from_text(block, text, 0),
+        // The type is not `json`, so no limit is needed.
+        (_, Value::String(text)) => return from_text(block, text, &ParameterLimits::default()),
         (ParameterType::Number, Value::Number(_)) => Some(value.clone()),
         (ParameterType::Integer, Value::Number(number)) => integer_of(number),
         (ParameterType::Boolean, Value::Bool(_)) => Some(value.clone()),
@@ -84,63 +86,15 @@ fn integer_of(number: &Number) -> Option<Value> {
     if let Some(integer) = number.as_i64() {
         return Some(Value::from(integer));
     }
-    // An integer literal beyond 64 bits is a double as well, but far above the exact range.
     let double = number.as_f64()?;
-    let is_exact = double.fract() == 0.0 && double.abs() <= EXACT_DOUBLE;
+    let is_exact = double.fract() == 0.0 && double.abs() < EXACT_DOUBLE;
     is_exact.then_some(Value::from(double as i64))
 }
 
 /// A JSON number. The error is a sentence that says why a well-formed number cannot be held.
 fn number(text: &str) -> Result<Value, Option<String>> {
     let literal = NumberLiteral::read(text).ok_or(None)?;
-    if literal.is_integer {
-        return match (text.parse::<i64>(), text.parse::<u64>()) {
-            (Ok(integer), _) => Ok(Value::from(integer)),
-            (_, Ok(integer)) => Ok(Value::from(integer)),
-            _ => Err(Some("As an integer it does not fit 64 bits.".to_owned())),
-        };
-    }
-    let double: f64 = text.parse().map_err(|_| None)?;
-    if double.is_infinite() {
-        return Err(Some("It is too large for a double.".to_owned()));
-    }
-    if double == 0.0 && !literal.is_zero {
-        return Err(Some("It is too close to zero for a double.".to_owned()));
-    }
-    Ok(Value::from(double))
-}
-
-/// What the grammar of RFC 8259 §6 says about a text.
-struct NumberLiteral {
-    is_integer: bool,
-    is_zero: bool,
-}
-
-impl NumberLiteral {
-    fn read(text: &str) -> Option<Self> {
-        let unsigned = text.strip_prefix('-').unwrap_or(text);
-        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-            None => (unsigned, None),
-        };
-        let (whole, fraction) = match mantissa.split_once('.') {
-            Some((whole, fraction)) => (whole, Some(fraction)),
-            None => (mantissa, None),
-        };
-        let exponent_digits = exponent.map(|text| text.strip_prefix(['+', '-']).unwrap_or(text));
-        let fits = is_digits(whole)
-            && (whole == "0" || !whole.starts_with('0'))
-            && fraction.is_none_or(is_digits)
-            && exponent_digits.is_none_or(is_digits);
-        fits.then(|| Self {
-            is_integer: fraction.is_none() && exponent.is_none(),
-            is_zero: mantissa.bytes().all(|byte| matches!(byte, b'0' | b'.')),
-        })
-    }
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+    literal.value().map(Value::Number).map_err(|flaw| Some(flaw.sentence().to_owned()))
 }
 
 fn boolean(text: &str) -> Option<Value> {

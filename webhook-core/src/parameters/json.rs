@@ -1,45 +1,61 @@
 //! The strict JSON reader: no duplicate names, bounded depth.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value, map::Entry};
 
+use super::limits::ParameterLimits;
+use super::number_literal::first_flaw;
 use super::problem::excerpt;
-
-/// The deepest nesting that can be asked for. serde_json itself stops at the 128th level.
-const DEEPEST: usize = 126;
 
 /// Reads one JSON text (RFC 8259) and refuses what readers disagree about (I-JSON, RFC 7493 §2.3): an object
 /// with the same name twice, anywhere in the text.
 ///
-/// `depth` bounds how many arrays and objects may stand inside each other: a scalar has depth 0, `{}` and
-/// `[1]` have depth 1. More than 126 counts as 126. A UTF-8 byte order mark in front is ignored (RFC 8259
-/// §8.1). Integers are exact from -2^63 to 2^64-1; a number beyond that becomes the nearest double.
+/// [`json_depth`](ParameterLimits::json_depth) bounds how many arrays and objects may stand inside each other: a
+/// scalar has depth 0, `{}` and `[1]` have depth 1. [`json_values`](ParameterLimits::json_values) bounds how many
+/// values there are in all, arrays and objects among them. A UTF-8 byte order mark in front is ignored (RFC 8259
+/// §8.1). Integers are exact from -2^63 to 2^64-1; one beyond is refused, and so is a number that a double would
+/// make zero. Every other number becomes the nearest double.
 ///
 /// # Errors
 ///
-/// When the text is not one JSON text, has a duplicate name, or is nested too deeply. No error repeats a
-/// value.
+/// When the text is not one JSON text, has a duplicate name or a number that cannot be kept, is nested too
+/// deeply, or has too many values. No error repeats a value.
 ///
 /// ```
-/// use webhook_core::parameters::{StrictJsonError, read_json};
+/// use webhook_core::parameters::{ParameterLimits, StrictJsonError, read_json};
 ///
-/// assert_eq!(read_json(br#"{"rows": 5}"#, 64)?["rows"], 5);
-/// assert!(matches!(read_json(br#"{"a": 1, "a": 2}"#, 64), Err(StrictJsonError::DuplicateName { .. })));
-/// assert!(matches!(read_json(b"[[[]]]", 2), Err(StrictJsonError::TooDeep { limit: 2 })));
+/// let limits = ParameterLimits::default().with_json_depth(2);
+/// assert_eq!(read_json(br#"{"rows": 5}"#, &limits)?["rows"], 5);
+/// assert!(matches!(read_json(br#"{"a": 1, "a": 2}"#, &limits), Err(StrictJsonError::DuplicateName { .. })));
+/// assert!(matches!(read_json(b"[[[]]]", &limits), Err(StrictJsonError::TooDeep { limit: 2 })));
 /// # Ok::<(), StrictJsonError>(())
 /// ```
-pub fn read_json(bytes: &[u8], depth: usize) -> Result<Value, StrictJsonError> {
-    let limit = depth.min(DEEPEST);
+pub fn read_json(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, StrictJsonError> {
+    let value = read_with_flaws(bytes, limits)?;
+    match first_flaw(bytes) {
+        Some((place, flaw)) => Err(StrictJsonError::Number {
+            line: 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count(),
+            message: flaw.sentence(),
+        }),
+        None => Ok(value),
+    }
+}
+
+/// As [`read_json`], but a number that cannot be kept becomes the nearest double.
+pub(super) fn read_with_flaws(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, StrictJsonError> {
+    let limit = limits.depth();
     let refusal = RefCell::new(None);
+    let left = Cell::new(limits.json_values);
     let mut deserializer = serde_json::Deserializer::from_slice(without_byte_order_mark(bytes));
-    let outcome = Reader { level: 0, limit, refusal: &refusal }
+    let outcome = Reader { level: 0, limit, left: &left, refusal: &refusal }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
     outcome.map_err(|error| match refusal.into_inner() {
         Some(Refusal::TooDeep) => StrictJsonError::TooDeep { limit },
+        Some(Refusal::TooMany) => StrictJsonError::TooManyValues { limit: limits.json_values },
         Some(Refusal::DuplicateName { name }) => {
             StrictJsonError::DuplicateName { name, line: error.line(), column: error.column() }
         }
@@ -79,6 +95,21 @@ pub enum StrictJsonError {
         /// The number of levels that are allowed.
         limit: usize,
     },
+    /// There are too many values, arrays and objects among them.
+    #[error("it has more than {limit} values, each array, object and item counted")]
+    TooManyValues {
+        /// The number of values that are allowed.
+        limit: usize,
+    },
+    /// A number would not be kept as it is written.
+    #[error("a number in line {line} cannot be kept: {message}")]
+    #[non_exhaustive]
+    Number {
+        /// The line of the number, from 1.
+        line: usize,
+        /// Why, as a sentence.
+        message: &'static str,
+    },
 }
 
 fn duplicated(name: Option<&str>) -> String {
@@ -92,6 +123,7 @@ fn duplicated(name: Option<&str>) -> String {
 enum Refusal {
     DuplicateName { name: Option<String> },
     TooDeep,
+    TooMany,
 }
 
 /// Reads one value that stands inside `level` arrays and objects.
@@ -99,6 +131,8 @@ enum Refusal {
 struct Reader<'a> {
     level: usize,
     limit: usize,
+    /// How many values may still come.
+    left: &'a Cell<usize>,
     refusal: &'a RefCell<Option<Refusal>>,
 }
 
@@ -120,6 +154,10 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(self.refuse(Refusal::TooMany)),
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -255,17 +293,22 @@ fn number(literal: &str) -> Option<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::limits::DEEPEST_JSON;
     use serde_json::json;
 
+    fn read(bytes: &[u8], depth: usize) -> Result<Value, StrictJsonError> {
+        read_json(bytes, &ParameterLimits::default().with_json_depth(depth))
+    }
+
     fn message(text: &str) -> String {
-        read_json(text.as_bytes(), 64).unwrap_err().to_string()
+        read(text.as_bytes(), 64).unwrap_err().to_string()
     }
 
     #[test]
     fn every_kind_of_value_is_read() {
         let text = r#" {"n":null,"b":true,"i":-1,"u":18446744073709551615,"f":0.5,"s":"\u00e9","a":[{}]} "#;
         let expected = json!({"n": null, "b": true, "i": -1, "u": u64::MAX, "f": 0.5, "s": "é", "a": [{}]});
-        assert_eq!(read_json(text.as_bytes(), 64), Ok(expected));
+        assert_eq!(read(text.as_bytes(), 64), Ok(expected));
     }
 
     #[test]
@@ -284,20 +327,16 @@ mod tests {
 
     #[test]
     fn the_same_name_in_different_objects_is_fine() {
-        assert!(read_json(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#, 64).is_ok());
+        assert!(read(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#, 64).is_ok());
     }
 
     #[test]
     fn depth_counts_arrays_and_objects() {
         for (text, depth) in [("1", 0), ("{}", 1), ("[]", 1), (r#"{"a":1}"#, 1), (r#"[{"a":[1]}]"#, 3)] {
-            assert!(read_json(text.as_bytes(), depth).is_ok(), "{text}");
+            assert!(read(text.as_bytes(), depth).is_ok(), "{text}");
             if depth > 0 {
                 let limit = depth - 1;
-                assert_eq!(
-                    read_json(text.as_bytes(), limit),
-                    Err(StrictJsonError::TooDeep { limit }),
-                    "{text}"
-                );
+                assert_eq!(read(text.as_bytes(), limit), Err(StrictJsonError::TooDeep { limit }), "{text}");
             }
         }
     }
@@ -305,16 +344,42 @@ mod tests {
     #[test]
     fn a_depth_beyond_what_serde_json_reads_is_bounded() {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        assert!(read_json(nested(DEEPEST).as_bytes(), usize::MAX).is_ok());
-        let refused = read_json(nested(DEEPEST + 1).as_bytes(), usize::MAX);
-        assert_eq!(refused, Err(StrictJsonError::TooDeep { limit: DEEPEST }));
-        assert!(read_json("[".repeat(1_000_000).as_bytes(), usize::MAX).is_err());
+        assert!(read(nested(DEEPEST_JSON).as_bytes(), usize::MAX).is_ok());
+        let refused = read(nested(DEEPEST_JSON + 1).as_bytes(), usize::MAX);
+        assert_eq!(refused, Err(StrictJsonError::TooDeep { limit: DEEPEST_JSON }));
+        assert!(read("[".repeat(1_000_000).as_bytes(), usize::MAX).is_err());
+    }
+
+    #[test]
+    fn every_value_counts_arrays_and_objects_among_them() {
+        let limits = ParameterLimits::default().with_json_values(4);
+        for (text, fits) in [
+            (r#"{"a":[1,2]}"#, true),
+            (r#"{"a":[1,2,3]}"#, false),
+            ("[[],[],[]]", true),
+            ("[{},{},{},{}]", false),
+            ("[null,null,null,null]", false),
+        ] {
+            let refused = read_json(text.as_bytes(), &limits).err();
+            assert_eq!(refused, (!fits).then_some(StrictJsonError::TooManyValues { limit: 4 }), "{text}");
+        }
+        let many = format!("[{}]", vec!["{\"\":0}"; 5_000].join(","));
+        assert!(message(&many).contains("more than 10000 values"));
+    }
+
+    #[test]
+    fn an_integer_beyond_64_bits_is_refused_and_not_rounded() {
+        let refused = message("[1,\n {\"a\": 18446744073709551616}]");
+        assert_eq!(refused, "a number in line 2 cannot be kept: As an integer it does not fit 64 bits.");
+        assert!(message("-9223372036854775809").contains("64 bits"));
+        assert!(message("1e-400").contains("too close to zero"));
+        assert_eq!(read(b"1e20", 0), Ok(json!(1e20)));
     }
 
     #[test]
     fn a_byte_order_mark_in_front_is_ignored() {
-        assert_eq!(read_json(b"\xef\xbb\xbf[1]", 64), Ok(json!([1])));
-        assert!(read_json(b"\xef\xbb\xbf\xef\xbb\xbf[1]", 64).is_err());
+        assert_eq!(read(b"\xef\xbb\xbf[1]", 64), Ok(json!([1])));
+        assert!(read(b"\xef\xbb\xbf\xef\xbb\xbf[1]", 64).is_err());
     }
 
     #[test]
@@ -324,32 +389,19 @@ mod tests {
         {
             assert!(message(text).contains("line"), "{text}");
         }
-        assert!(read_json(b"\"\xff\"", 64).is_err());
+        assert!(read(b"\"\xff\"", 64).is_err());
     }
 
     #[test]
     fn the_private_number_name_of_serde_json_is_an_ordinary_name() {
         let text = r#"{"$serde_json::private::Number":"5"}"#;
-        assert!(read_json(text.as_bytes(), 64).is_ok_and(|value| value.is_object()));
+        assert!(read(text.as_bytes(), 64).is_ok_and(|value| value.is_object()));
     }
 
     #[test]
     fn a_number_literal_means_the_same_with_and_without_arbitrary_precision() {
-        for literal in [
-            "0",
-            "-0",
-            "5",
-            "-9223372036854775808",
-            "18446744073709551615",
-            "99999999999999999999",
-            "0.5",
-            "1e3",
-        ] {
-            assert_eq!(
-                number(literal).map(Value::Number),
-                read_json(literal.as_bytes(), 0).ok(),
-                "{literal}"
-            );
+        for literal in ["0", "-0", "5", "-9223372036854775808", "18446744073709551615", "0.5", "1e3"] {
+            assert_eq!(number(literal).map(Value::Number), read(literal.as_bytes(), 0).ok(), "{literal}");
         }
         assert_eq!(number("1e400"), None);
     }

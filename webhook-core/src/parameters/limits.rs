@@ -1,5 +1,9 @@
 //! The limits a caller's parameters are held to.
 
+/// The deepest JSON that can be asked for. serde_json reads 127 levels; the rest is for what a store and an answer
+/// put around a value, so that what was accepted can be stored, read back and shown.
+pub(super) const DEEPEST_JSON: usize = 96;
+
 /// How much a caller may send.
 ///
 /// ```
@@ -28,8 +32,14 @@ pub struct ParameterLimits {
     ///
     /// Whoever reads the request checks it, before the query is parsed.
     pub query_bytes: usize,
-    /// The most levels of nested arrays and objects in JSON. Default 64; see [`read_json`](super::read_json).
+    /// The most levels of nested arrays and objects in JSON. Default 64; more than 96 counts as 96, so that every
+    /// value that is accepted can be stored and read back. See [`read_json`](super::read_json).
     pub json_depth: usize,
+    /// The most values in the JSON of one call, every array, object and item counted, and the most pairs in a form.
+    /// Default 10,000.
+    ///
+    /// A value of a few bytes takes hundreds in memory, so the number of bytes alone bounds nothing.
+    pub json_values: usize,
 }
 
 impl Default for ParameterLimits {
@@ -40,6 +50,7 @@ impl Default for ParameterLimits {
             body_bytes: 1024 * 1024,
             query_bytes: 16 * 1024,
             json_depth: 64,
+            json_values: 10_000,
         }
     }
 }
@@ -73,5 +84,16 @@ impl ParameterLimits {
     pub fn with_json_depth(mut self, levels: usize) -> Self {
         self.json_depth = levels;
         self
+    }
+
+    /// Sets the most values in the JSON of one call, and pairs in a form.
+    pub fn with_json_values(mut self, values: usize) -> Self {
+        self.json_values = values;
+        self
+    }
+
+    /// The depth that counts.
+    pub(super) fn depth(&self) -> usize {
+        self.json_depth.min(DEEPEST_JSON)
     }
 }

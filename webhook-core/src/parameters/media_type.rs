@@ -1,53 +1,67 @@
-//! Which of the two body formats a `Content-Type` names.
+//! The one reader of media types.
 
-/// How a body is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyFormat {
-    /// `application/json` or any type with the suffix `+json`.
-    Json,
-    /// `application/x-www-form-urlencoded`.
-    Form,
-    /// A valid media type that is none of the above, or a charset other than UTF-8.
-    Other,
-}
-
-/// Reads a `Content-Type` by the grammar of RFC 9110 §8.3.1: `None` when it is not a media type.
+/// A media type, as a `Content-Type` gives it (RFC 9110 §8.3.1).
 ///
-/// The grammar is read here, and not by the `mime` crate, because that crate refuses white space in front of
-/// a semicolon, which the RFC allows and some clients send.
-pub(super) fn body_format(content_type: &str) -> Option<BodyFormat> {
-    let (essence, mut rest) = match content_type.split_once(';') {
-        Some((essence, parameters)) => (essence, parameters),
-        None => (content_type, ""),
-    };
-    let (main, sub) = trimmed(essence).split_once('/')?;
-    if !is_token(main) || !is_token(sub) {
-        return None;
-    }
-    let mut is_utf8 = true;
-    while !trimmed(rest).is_empty() {
-        let (parameter, behind) = next_parameter(trimmed(rest))?;
-        rest = behind;
-        if let Some((name, value)) = parameter
-            && name.eq_ignore_ascii_case("charset")
-        {
-            is_utf8 &= value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8");
-        }
-    }
-    let is_application = main.eq_ignore_ascii_case("application");
-    if !is_utf8 {
-        Some(BodyFormat::Other)
-    } else if is_application && sub.eq_ignore_ascii_case("json") || is_json_suffix(sub) {
-        Some(BodyFormat::Json)
-    } else if is_application && sub.eq_ignore_ascii_case("x-www-form-urlencoded") {
-        Some(BodyFormat::Form)
-    } else {
-        Some(BodyFormat::Other)
-    }
+/// The grammar is read here, and not by the `mime` crate, because that crate refuses white space in front of a
+/// semicolon, which the RFC allows and some clients send.
+///
+/// ```
+/// use webhook_core::parameters::MediaType;
+///
+/// let json = MediaType::parse("Application/CloudEvents+JSON; charset=utf-8").expect("a media type");
+/// assert_eq!(json.essence(), "application/cloudevents+json");
+/// assert!(json.is_json() && !json.is_form());
+/// assert!(MediaType::parse("application/json garbage").is_none());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType {
+    essence: String,
+    is_utf8: bool,
 }
 
-fn is_json_suffix(sub: &str) -> bool {
-    sub.rsplit_once('+').is_some_and(|(name, suffix)| !name.is_empty() && suffix.eq_ignore_ascii_case("json"))
+impl MediaType {
+    /// Reads a `Content-Type`. Returns `None` when it is not a media type.
+    pub fn parse(content_type: &str) -> Option<Self> {
+        let (essence, mut rest) = match content_type.split_once(';') {
+            Some((essence, parameters)) => (essence, parameters),
+            None => (content_type, ""),
+        };
+        let essence = trimmed(essence);
+        let (main, sub) = essence.split_once('/')?;
+        if !is_token(main) || !is_token(sub) {
+            return None;
+        }
+        let mut is_utf8 = true;
+        while !trimmed(rest).is_empty() {
+            let (parameter, behind) = next_parameter(trimmed(rest))?;
+            rest = behind;
+            if let Some((name, value)) = parameter
+                && name.eq_ignore_ascii_case("charset")
+            {
+                is_utf8 &= value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8");
+            }
+        }
+        Some(Self { essence: essence.to_ascii_lowercase(), is_utf8 })
+    }
+
+    /// Returns type and subtype in lower case, without parameters, such as `application/json`.
+    pub fn essence(&self) -> &str {
+        &self.essence
+    }
+
+    /// Whether it is JSON in UTF-8: `application/json`, `text/json`, or any type with the suffix `+json`.
+    pub fn is_json(&self) -> bool {
+        let has_suffix = || {
+            let sub = self.essence.split_once('/').map_or("", |(_, sub)| sub);
+            sub.strip_suffix("+json").is_some_and(|name| !name.is_empty())
+        };
+        self.is_utf8 && (matches!(self.essence(), "application/json" | "text/json") || has_suffix())
+    }
+
+    /// Whether it is `application/x-www-form-urlencoded` in UTF-8.
+    pub fn is_form(&self) -> bool {
+        self.is_utf8 && self.essence == "application/x-www-form-urlencoded"
+    }
 }
 
 /// Takes one parameter off the front; an empty one, as in `;;`, is `None` in the pair (RFC 9110 §5.6.6).
@@ -105,7 +119,20 @@ mod tests {
 
     #[test]
     fn a_content_type_is_read_by_the_grammar_of_http() {
-        use BodyFormat::{Form, Json, Other};
+        #[derive(Debug, PartialEq)]
+        enum Read {
+            Json,
+            Form,
+            Other,
+        }
+        use Read::{Form, Json, Other};
+        let read = |content_type| {
+            MediaType::parse(content_type).map(|media_type| match &media_type {
+                json if json.is_json() => Json,
+                form if form.is_form() => Form,
+                _ => Other,
+            })
+        };
         let cases = [
             ("application/json", Some(Json)),
             ("Application/JSON", Some(Json)),
@@ -122,7 +149,10 @@ mod tests {
             ("application/+json", Some(Other)),
             ("application/json+xml", Some(Other)),
             ("application/jsonp", Some(Other)),
-            ("text/json", Some(Other)),
+            ("text/json", Some(Json)),
+            ("Text/JSON; charset=UTF-8", Some(Json)),
+            ("text/json; charset=latin1", Some(Other)),
+            ("raw/json", Some(Other)),
             ("text/plain", Some(Other)),
             ("multipart/form-data; boundary=x", Some(Other)),
             ("application/x-www-form-urlencoded", Some(Form)),
@@ -143,7 +173,7 @@ mod tests {
             ("application/jsön", None),
         ];
         for (content_type, expected) in cases {
-            assert_eq!(body_format(content_type), expected, "{content_type}");
+            assert_eq!(read(content_type), expected, "{content_type}");
         }
     }
 }

@@ -9,9 +9,24 @@ use super::body::BodyParameters;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
 use super::limits::ParameterLimits;
+use super::look_alike::{LookAlike, look_alikes};
+use super::mask::{free_name, mask_value};
+use super::number_literal::NumberFlaw;
 use super::paste::paste_hint;
 use super::problem::{ParameterProblem, ProblemCode, excerpt, shortened, without_token};
 use super::query::{Pairs, QueryParameters};
+use super::size::JsonSize;
+use super::warning::{ParameterWarning, WarningCode, bounded};
+
+/// The parameters of a run, and what its caller should know.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Merged {
+    /// The effective parameters.
+    pub parameters: EffectiveParameters,
+    /// Undeclared names that look like declared ones, at most 16 and then one that says how many more.
+    pub warnings: Vec<ParameterWarning>,
+}
 
 /// Lays a call's query and body over the defaults of a workflow's blocks: default < query < body.
 ///
@@ -20,6 +35,11 @@ use super::query::{Pairs, QueryParameters};
 ///   neither value nor default is absent from the result.
 /// - An undeclared value is taken as given: text from a query or form, any JSON value from a JSON body. When
 ///   the webhook is `strict` it is a problem instead.
+/// - An undeclared name that looks like a declared one (another case, one letter, a leading `amp;` or byte order
+///   mark, trailing brackets, or the same after Unicode NFKC) is a warning, and with a strict webhook part of the
+///   problem. If the declared block is secret, the value is kept as a secret too.
+/// - Tokens in what the call gives are masked, in values and in names.
+/// - A number that JSON cannot keep as it is written, such as an integer beyond 64 bits, is a problem.
 /// - A name that is repeated in the query, or in the form, is a problem unless its block is a list, even
 ///   where the body overrides it.
 ///
@@ -27,7 +47,8 @@ use super::query::{Pairs, QueryParameters};
 ///
 /// *All* problems: those of declared parameters first, in the order declared, then one of code
 /// [`TooMany`](ProblemCode::TooMany) for the parameter `*`, or those of undeclared names in the order of
-/// their bytes. (When there are too many names, undeclared ones are not reported one by one.)
+/// their bytes. (When there are too many names, undeclared ones are not reported one by one.) When JSON is nested
+/// too deeply, has too many values, or is too large, that alone is reported.
 ///
 /// ```
 /// use webhook_core::parameters::{
@@ -44,7 +65,7 @@ use super::query::{Pairs, QueryParameters};
 /// let query = parse_query("token=whk_example&rows=20&day=2026-01-31")?.parameters;
 /// let body = parse_body(Some("application/json"), br#"{"rows": 30, "note": null}"#, &limits)?;
 ///
-/// let parameters = merge(&blocks, &query, &body, false, &limits).expect("everything converts");
+/// let parameters = merge(&blocks, &query, &body, false, &limits).expect("everything converts").parameters;
 /// let source = |name: &str| parameters.get(name).map(|parameter| parameter.source);
 /// assert_eq!(source("region"), Some(Source::Default));
 /// assert_eq!(source("day"), Some(Source::Query));
@@ -66,23 +87,66 @@ pub fn merge(
     body: &BodyParameters,
     strict: bool,
     limits: &ParameterLimits,
-) -> Result<EffectiveParameters, Vec<ParameterProblem>> {
+) -> Result<Merged, Vec<ParameterProblem>> {
     let query = Given::by_name(query.pairs());
     let body = body.by_name();
-    let mut merging = Merging { effective: EffectiveParameters::new(), problems: Vec::new(), limits };
-
+    let values = measure(&body, limits)?;
+    let names: BTreeSet<&str> = query.keys().chain(body.keys()).copied().collect();
+    let undeclared: Vec<&str> = if names.len() > limits.parameters {
+        Vec::new()
+    } else {
+        names.iter().copied().filter(|name| blocks.get(name).is_none()).collect()
+    };
+    let mut merging = Merging {
+        effective: EffectiveParameters::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        limits: limits.with_json_values(limits.json_values.saturating_sub(values)),
+        look_alikes: look_alikes(blocks, undeclared.iter().copied()),
+    };
     for block in blocks {
         merging.declared(block, query.get(block.name.as_str()), body.get(block.name.as_str()));
     }
-    let names: BTreeSet<&str> = query.keys().chain(body.keys()).copied().collect();
     if names.len() > limits.parameters {
         merging.problems.push(too_many(names.len(), limits));
-    } else {
-        for name in names.into_iter().filter(|name| blocks.get(name).is_none()) {
-            merging.undeclared(name, query.get(name), body.get(name), strict);
-        }
     }
-    if merging.problems.is_empty() { Ok(merging.effective) } else { Err(merging.problems) }
+    for name in undeclared {
+        merging.undeclared(name, query.get(name), body.get(name), strict);
+    }
+    match merging.problems.is_empty() {
+        true => Ok(Merged { parameters: merging.effective, warnings: bounded(merging.warnings) }),
+        false => Err(merging.problems),
+    }
+}
+
+/// Checks the size of what a body gives, wherever it comes from, and counts its values.
+fn measure(
+    body: &BTreeMap<&str, Given<'_>>,
+    limits: &ParameterLimits,
+) -> Result<usize, Vec<ParameterProblem>> {
+    let mut total = JsonSize::default();
+    for (name, given) in body {
+        let Given::Json { value, .. } = given else { continue };
+        if total.add(value, limits.depth()).is_err() {
+            let depth = limits.depth();
+            let message = format!("The parameter {} is nested more than {depth} levels deep.", excerpt(name));
+            return Err(vec![problem(name, ProblemCode::TooDeep, message, None)]);
+        }
+        total.text_bytes += name.len();
+    }
+    let too = |code, message| Err(vec![ParameterProblem::new("*", code, message)]);
+    if total.values > limits.json_values {
+        let limit = limits.json_values;
+        too(
+            ProblemCode::TooMany,
+            format!("The body has {} JSON values, and at most {limit} are allowed.", total.values),
+        )
+    } else if total.text_bytes > limits.body_bytes {
+        let limit = limits.body_bytes;
+        too(ProblemCode::TooLarge, format!("The parameters are longer than {limit} bytes."))
+    } else {
+        Ok(total.values)
+    }
 }
 
 /// What one source gives under one name.
@@ -90,7 +154,11 @@ pub(super) enum Given<'a> {
     /// The values of a query or form, in the order sent; never empty.
     Texts(Vec<&'a str>),
     /// The value of a member of a JSON body.
-    Json(&'a Value),
+    Json {
+        value: &'a Value,
+        /// What is wrong with a number in it.
+        flaw: Option<NumberFlaw>,
+    },
 }
 
 impl<'a> Given<'a> {
@@ -99,7 +167,7 @@ impl<'a> Given<'a> {
         for (name, value) in pairs.iter() {
             match by_name.entry(name).or_insert_with(|| Self::Texts(Vec::new())) {
                 Self::Texts(values) => values.push(value),
-                Self::Json(_) => {}
+                Self::Json { .. } => {}
             }
         }
         by_name
@@ -110,26 +178,29 @@ impl<'a> Given<'a> {
     }
 
     fn is_null(&self) -> bool {
-        matches!(self, Self::Json(Value::Null))
+        matches!(self, Self::Json { value: Value::Null, .. })
     }
 
     /// A sentence for a problem on this value when it looks like a known accident.
     fn hint(&self) -> Option<String> {
         match self {
             Self::Texts(values) => values.iter().find_map(|text| paste_hint(text)),
-            Self::Json(Value::String(text)) => paste_hint(text),
-            Self::Json(_) => None,
+            Self::Json { value: Value::String(text), .. } => paste_hint(text),
+            Self::Json { .. } => None,
         }
     }
 }
 
-struct Merging<'a> {
+struct Merging<'a, 'n> {
     effective: EffectiveParameters,
     problems: Vec<ParameterProblem>,
-    limits: &'a ParameterLimits,
+    warnings: Vec<ParameterWarning>,
+    /// The limits, with as many JSON values as are left.
+    limits: ParameterLimits,
+    look_alikes: BTreeMap<&'n str, LookAlike<'a>>,
 }
 
-impl Merging<'_> {
+impl Merging<'_, '_> {
     fn declared(&mut self, block: &ParameterBlock, query: Option<&Given<'_>>, body: Option<&Given<'_>>) {
         let body = body.filter(|given| !given.is_null());
         if block.parameter_type != ParameterType::List {
@@ -143,26 +214,40 @@ impl Merging<'_> {
             },
             None => match &block.default {
                 Some(default) => Ok((default.clone(), Source::Default)),
-                None if block.required => Err(required(block)),
+                None if block.required => Err(self.required(block)),
                 None => return,
             },
         };
         match outcome {
-            Ok((value, source)) => {
-                let mut parameter = EffectiveParameter::new(value, source);
-                parameter.secret = block.secret;
-                self.effective.insert(&block.name, parameter);
-            }
+            Ok((value, source)) => self.keep(block.name.clone(), value, source, block.secret),
             Err(problem) => self.problems.push(problem),
         }
     }
 
     /// Nothing when it cannot be told which of several values is meant, which is reported already.
-    fn convert(&self, block: &ParameterBlock, given: &Given<'_>) -> Option<Result<Value, ParameterProblem>> {
+    fn convert(
+        &mut self,
+        block: &ParameterBlock,
+        given: &Given<'_>,
+    ) -> Option<Result<Value, ParameterProblem>> {
         match given {
-            Given::Json(value) => Some(convert::from_json(block, value)),
+            Given::Json { value, flaw } => {
+                let matters = |flaw: &NumberFlaw| {
+                    *flaw != NumberFlaw::RoundedToWhole || block.parameter_type == ParameterType::Integer
+                };
+                Some(match flaw.filter(matters) {
+                    Some(flaw) => Err(flawed(&block.name, flaw)),
+                    None => convert::from_json(block, value),
+                })
+            }
             Given::Texts(texts) => match texts.as_slice() {
-                [text] => Some(convert::from_text(block, text, self.limits.json_depth)),
+                [text] => {
+                    let converted = convert::from_text(block, text, &self.limits);
+                    if let (ParameterType::Json, Ok(value)) = (block.parameter_type, &converted) {
+                        self.use_up(value);
+                    }
+                    Some(converted)
+                }
                 several if block.parameter_type == ParameterType::List => {
                     Some(Ok(convert::from_texts(several)))
                 }
@@ -171,25 +256,58 @@ impl Merging<'_> {
         }
     }
 
+    fn use_up(&mut self, value: &Value) {
+        let mut size = JsonSize::default();
+        // It was read within the limit, so its depth is known to be fine.
+        let _ = size.add(value, usize::MAX);
+        self.limits.json_values = self.limits.json_values.saturating_sub(size.values);
+    }
+
     fn undeclared(&mut self, name: &str, query: Option<&Given<'_>>, body: Option<&Given<'_>>, strict: bool) {
         if name.is_empty() || name.len() > self.limits.name_bytes {
-            self.problems.push(name_invalid(name, self.limits));
+            self.problems.push(name_invalid(name, &self.limits));
             return;
         }
+        let look_alike = self.look_alikes.get(name).copied();
+        let secret = look_alike.is_some_and(|found| found.block.secret);
         if strict {
-            self.problems.push(undeclared(name, query.into_iter().chain(body)));
+            let given = query.into_iter().chain(body).filter(|_| !secret);
+            let hint =
+                look_alike.map(|found| found.hint(name)).or_else(|| given.into_iter().find_map(Given::hint));
+            self.problems.push(undeclared(name, hint));
             return;
         }
-        self.report_repetitions(name, query, body, false);
+        self.report_repetitions(name, query, body, secret);
+        if let Some(found) = look_alike {
+            let warning = ParameterWarning::new(shortened(name), WarningCode::LookAlike, found.hint(name));
+            self.warnings.push(warning);
+        }
         let given = body.map(|given| (given, Source::Body)).or(query.map(|given| (given, Source::Query)));
-        let parameter = match given {
-            Some((Given::Json(value), source)) => EffectiveParameter::new((*value).clone(), source),
+        let (value, source) = match given {
+            Some((Given::Json { flaw: Some(flaw), .. }, _)) if *flaw != NumberFlaw::RoundedToWhole => {
+                self.problems.push(flawed(name, *flaw));
+                return;
+            }
+            Some((Given::Json { value, .. }, source)) => ((*value).clone(), source),
             Some((Given::Texts(texts), source)) => match texts.as_slice() {
-                [text] => EffectiveParameter::new(*text, source),
+                [text] => (Value::from(*text), source),
                 _ => return,
             },
             None => return,
         };
+        self.keep(name.to_owned(), value, source, secret);
+    }
+
+    /// Keeps a value with its tokens masked; a default is the workflow's own and stays as it is.
+    fn keep(&mut self, name: String, mut value: Value, source: Source, secret: bool) {
+        let name = if source == Source::Default {
+            name
+        } else {
+            mask_value(&mut value);
+            free_name(name, |taken| self.effective.get(taken).is_some())
+        };
+        let mut parameter = EffectiveParameter::new(value, source);
+        parameter.secret = secret;
         self.effective.insert(name, parameter);
     }
 
@@ -206,27 +324,40 @@ impl Merging<'_> {
                 "The parameter {} is given more than once in the {place}; only one declared as a list may be.",
                 excerpt(name)
             );
-            let hint = if secret { None } else { given.hint() };
+            let look_alike = self.look_alikes.get(name).map(|found| found.hint(name));
+            let hint = look_alike.or_else(|| if secret { None } else { given.hint() });
             self.problems.push(problem(name, ProblemCode::Repeated, message, hint));
         }
     }
+
+    fn required(&self, block: &ParameterBlock) -> ParameterProblem {
+        let message = format!(
+            "The parameter {} of type {} is required and has no default; give it in the query or in the body.",
+            excerpt(&block.name),
+            block.parameter_type
+        );
+        let meant = self.look_alikes.iter().find(|(_, found)| found.block.name == block.name);
+        let hint = meant.map(|(name, found)| found.hint(name));
+        problem(&block.name, ProblemCode::Required, message, hint)
+    }
 }
 
-fn required(block: &ParameterBlock) -> ParameterProblem {
-    let message = format!(
-        "The parameter {} of type {} is required and has no default; give it in the query or in the body.",
-        excerpt(&block.name),
-        block.parameter_type
-    );
-    problem(&block.name, ProblemCode::Required, message, None)
-}
-
-fn undeclared<'a>(name: &str, mut given: impl Iterator<Item = &'a Given<'a>>) -> ParameterProblem {
+fn undeclared(name: &str, hint: Option<String>) -> ParameterProblem {
     let message = format!(
         "The workflow declares no parameter {}, and this webhook is strict: it takes declared ones only.",
         excerpt(name)
     );
-    problem(name, ProblemCode::Undeclared, message, given.find_map(Given::hint))
+    problem(name, ProblemCode::Undeclared, message, hint)
+}
+
+fn flawed(name: &str, flaw: NumberFlaw) -> ParameterProblem {
+    let message = format!(
+        "The parameter {} has a number that cannot be kept as it is written. {} Send it as a text, in quotes, or \
+         round it yourself.",
+        excerpt(name),
+        flaw.sentence()
+    );
+    problem(name, ProblemCode::WrongType, message, None)
 }
 
 fn name_invalid(name: &str, limits: &ParameterLimits) -> ParameterProblem {

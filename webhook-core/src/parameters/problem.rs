@@ -4,14 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::token::{MASKED_TOKEN, token_start};
+
 /// What stands in place of a secret value wherever one is shown.
 pub(super) const MASKED: &str = "***";
 
 /// The most characters of a caller's text that a message repeats.
 const EXCERPT_CHARACTERS: usize = 64;
-
-/// The beginning of every webhook token.
-const TOKEN_PREFIX: &str = "whk_";
 
 /// One thing wrong with one parameter, in the form of an `errors` item of a problem answer (RFC 9457).
 ///
@@ -57,8 +56,12 @@ pub enum ProblemCode {
     Undeclared,
     /// The name is empty or too long.
     NameInvalid,
-    /// The call gives more distinct names than are allowed. The problem's parameter is `*`.
+    /// The call gives more names, or more JSON values, than are allowed. The problem's parameter is `*`.
     TooMany,
+    /// The value has arrays and objects too deeply inside each other.
+    TooDeep,
+    /// The values are too long in all. The problem's parameter is `*`.
+    TooLarge,
 }
 
 impl ProblemCode {
@@ -72,6 +75,8 @@ impl ProblemCode {
             Self::Undeclared => "undeclared",
             Self::NameInvalid => "name_invalid",
             Self::TooMany => "too_many",
+            Self::TooDeep => "too_deep",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -99,8 +104,8 @@ pub(super) fn shortened(text: &str) -> String {
 /// The end of a token that was torn by another mistake cannot be told from the text behind it, so all of the
 /// rest is masked.
 pub(super) fn without_token(text: &str) -> String {
-    match text.find(TOKEN_PREFIX) {
-        Some(start) => format!("{}{TOKEN_PREFIX}{MASKED}", &text[..start]),
+    match token_start(text) {
+        Some(start) => format!("{}{MASKED_TOKEN}", &text[..start]),
         None => text.to_owned(),
     }
 }
@@ -132,6 +137,8 @@ mod tests {
         assert_eq!(excerpt("5&token=whk_AAbb%20cc dd"), "\"5&token=whk_***\"");
         assert!(!excerpt(&format!("{}whk_ABC", "x".repeat(60))).contains("ABC"));
         assert!(!excerpt(&format!("{}whk_ABC", "x".repeat(58))).contains('A'));
+        assert_eq!(excerpt("token=whk%5FAAbb"), "\"token=whk_***\"");
+        assert_eq!(excerpt("token=whk\\u005fAAbb"), "\"token=whk_***\"");
     }
 
     #[test]
@@ -144,6 +151,8 @@ mod tests {
             ProblemCode::Undeclared,
             ProblemCode::NameInvalid,
             ProblemCode::TooMany,
+            ProblemCode::TooDeep,
+            ProblemCode::TooLarge,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::problem::{excerpt, shortened};
 
 /// The one reserved query name. Its value is the secret of the call.
@@ -22,7 +24,7 @@ pub(super) const TOKEN: &str = "token";
 /// use webhook_core::parameters::parse_query;
 ///
 /// let parsed = parse_query("token=whk_example&region=EMEA&note=a+b%21")?;
-/// assert_eq!(parsed.tokens, ["whk_example"]);
+/// assert_eq!(parsed.tokens[0].as_str(), "whk_example");
 /// let pairs: Vec<_> = parsed.parameters.iter().collect();
 /// assert_eq!(pairs, [("region", "EMEA"), ("note", "a b!")]);
 ///
@@ -34,10 +36,11 @@ pub fn parse_query(raw: &str) -> Result<ParsedQuery, MalformedQuery> {
     let mut parsed = ParsedQuery::default();
     decode_pairs(raw.as_bytes(), |name, value| {
         if name == TOKEN {
-            parsed.tokens.push(value.to_owned());
+            parsed.tokens.push(Zeroizing::new(value.to_owned()));
         } else {
             parsed.parameters.pairs.push(name, value);
         }
+        true
     })?;
     Ok(parsed)
 }
@@ -46,8 +49,8 @@ pub fn parse_query(raw: &str) -> Result<ParsedQuery, MalformedQuery> {
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParsedQuery {
-    /// The value of every name that decodes to exactly `token`, in the order sent. Tokens live nowhere else.
-    pub tokens: Vec<String>,
+    /// The value of every name that decodes to exactly `token`, in the order sent. Their memory is wiped on drop.
+    pub tokens: Vec<Zeroizing<String>>,
     /// Everything else.
     pub parameters: QueryParameters,
 }
@@ -204,17 +207,42 @@ impl QueryParameters {
     }
 }
 
-/// Decodes a form body. No name is reserved in it.
-pub(super) fn parse_form(raw: &[u8]) -> Result<Pairs, MalformedQuery> {
+/// Decodes a form body of at most `limit` pairs. No name is reserved in it.
+pub(super) fn parse_form(raw: &[u8], limit: usize) -> Result<Pairs, MalformedForm> {
     let mut pairs = Pairs::default();
-    decode_pairs(raw, |name, value| pairs.push(name, value))?;
-    Ok(pairs)
+    let mut fits = true;
+    decode_pairs(raw, |name, value| {
+        fits = pairs.bounds.len() < limit;
+        if fits {
+            pairs.push(name, value);
+        }
+        fits
+    })
+    .map_err(MalformedForm::Pair)?;
+    if fits { Ok(pairs) } else { Err(MalformedForm::TooMany { limit }) }
 }
 
-fn decode_pairs(raw: &[u8], mut give: impl FnMut(&str, &str)) -> Result<(), MalformedQuery> {
-    let (mut name_bytes, mut value_bytes) = (Vec::new(), Vec::new());
-    let pairs = raw.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    for (index, pair) in pairs.enumerate() {
+/// Why a form cannot be read.
+pub(super) enum MalformedForm {
+    /// One of its pairs cannot be decoded.
+    Pair(MalformedQuery),
+    /// It has more than `limit` pairs.
+    TooMany { limit: usize },
+}
+
+/// A name or value with its escapes decoded, if it can be.
+pub(super) fn decoded_text(encoded: &[u8]) -> Option<String> {
+    decode(encoded, &mut Vec::new()).ok().map(str::to_owned)
+}
+
+/// Gives each pair, until `give` says that it takes no more.
+fn decode_pairs(raw: &[u8], mut give: impl FnMut(&str, &str) -> bool) -> Result<(), MalformedQuery> {
+    let pairs = || raw.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    // One of the values may be the token. A buffer that never grows leaves no copy behind that is not wiped.
+    let longest = pairs().map(<[u8]>::len).max().unwrap_or_default();
+    let buffer = || Zeroizing::new(Vec::with_capacity(longest));
+    let (mut name_bytes, mut value_bytes) = (buffer(), buffer());
+    for (index, pair) in pairs().enumerate() {
         let place = index + 1;
         let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
             Some(equals) => (&pair[..equals], &pair[equals + 1..]),
@@ -227,7 +255,9 @@ fn decode_pairs(raw: &[u8], mut give: impl FnMut(&str, &str)) -> Result<(), Malf
             name: Some(shortened(name)),
             flaw,
         })?;
-        give(name, value);
+        if !give(name, value) {
+            break;
+        }
     }
     Ok(())
 }
@@ -299,7 +329,8 @@ mod tests {
     #[test]
     fn every_spelling_of_the_name_token_is_taken_out() {
         let parsed = parse_query("token=a&x=1&tok%65n=b+c&token&Token=d&token%20=e").unwrap();
-        assert_eq!(parsed.tokens, ["a", "b c", ""]);
+        let tokens: Vec<_> = parsed.tokens.iter().map(|token| token.as_str()).collect();
+        assert_eq!(tokens, ["a", "b c", ""]);
         let left: Vec<_> = parsed.parameters.iter().collect();
         assert_eq!(left, [("x", "1"), ("Token", "d"), ("token ", "e")]);
     }

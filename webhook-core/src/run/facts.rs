@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::token::mask_tokens;
+
 /// The longest error message or summary that is kept, in bytes.
 pub(super) const MESSAGE_BYTES: usize = 4_096;
 
@@ -119,12 +121,29 @@ pub struct Caller {
     /// The last four characters of the token that was used; `None` for a run started by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_hint: Option<String>,
-    /// The media type of the call's body.
+    /// The media type of the call's body, at most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The caller's trace context (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+/// The longest text about a caller that is kept, in characters.
+const CALLER_CHARACTERS: usize = 256;
+
+impl Caller {
+    /// The same with every token masked and every text cut to what is kept: senders repeat the URL that they call.
+    pub(crate) fn without_tokens(mut self) -> Self {
+        let texts =
+            [&mut self.user_agent, &mut self.request_id, &mut self.content_type, &mut self.traceparent];
+        for text in texts.into_iter().flatten() {
+            let masked = mask_tokens(text);
+            let kept: String = masked.chars().take(CALLER_CHARACTERS).collect();
+            *text = kept;
+        }
+        self
+    }
 }
 
 /// Cuts a text to at most `bytes` at a character boundary and marks the cut.

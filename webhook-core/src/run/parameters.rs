@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::id::RunId;
-use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
+use crate::parameters::{EffectiveParameter, EffectiveParameters, Source, can_be_stored};
 use crate::token::{OpenError, Sealed, TokenKeys};
 
 /// The parameters of a run as stores keep them: as JSON text, in which a secret value is sealed.
@@ -67,18 +67,21 @@ impl RunParameters {
     /// Seals the secret values for the run `id` and keeps the others as they are.
     ///
     /// # Errors
-    /// The name of the first secret parameter when there are no `keys`.
+    /// [`SealError`] names the first secret parameter when there are no `keys`, and one that could not be read back.
     pub fn seal(
         parameters: EffectiveParameters,
         keys: Option<&TokenKeys>,
         id: RunId,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, SealError> {
         let mut sealed = BTreeMap::new();
         for (name, parameter) in parameters {
             let EffectiveParameter { value, source, secret, .. } = parameter;
+            if !can_be_stored(&value) {
+                return Err(SealError::TooDeep { name });
+            }
             let value = match (secret, keys) {
                 (false, _) => ParameterValue::Plain(value),
-                (true, None) => return Err(name),
+                (true, None) => return Err(SealError::NoKey { name }),
                 (true, Some(keys)) => {
                     let plaintext = zeroize::Zeroizing::new(value.to_string());
                     ParameterValue::Sealed(keys.seal(plaintext.as_bytes(), &place(id, &name)))
@@ -165,6 +168,24 @@ impl RunParameter {
             ParameterValue::Sealed(_) => Value::from(MASK),
         }
     }
+}
+
+/// Why parameters cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// A parameter is secret, and there is no key to seal it with.
+    #[error("parameter `{name}` is secret, and this server has no token key to seal it with")]
+    NoKey {
+        /// The name of the parameter.
+        name: String,
+    },
+    /// A parameter has arrays and objects so deeply inside each other that it could not be read back.
+    #[error("parameter `{name}` is nested too deeply to be stored and read back")]
+    TooDeep {
+        /// The name of the parameter.
+        name: String,
+    },
 }
 
 /// A sealed value opens only for its own run and name.

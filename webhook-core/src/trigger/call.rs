@@ -1,5 +1,6 @@
 //! The head of a call: everything a front end knows before it reads the body.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use zeroize::Zeroizing;
@@ -7,6 +8,7 @@ use zeroize::Zeroizing;
 use super::error::TriggerError;
 use crate::id::WorkflowKey;
 use crate::run::Caller;
+use crate::token::mask_tokens;
 
 /// The longest idempotency key, in bytes.
 const KEY_BYTES: usize = 255;
@@ -45,6 +47,10 @@ pub struct TriggerCall {
     pub bearer: Option<Zeroizing<String>>,
     /// The `Content-Type` header.
     pub content_type: Option<String>,
+    /// The `Content-Encoding` header; several are joined by commas.
+    pub content_encoding: Option<String>,
+    /// Whether a body comes with it. The body of a GET is ignored, and a warning says so.
+    pub has_body: bool,
     /// The `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
     /// Whether to check everything and start nothing.
@@ -65,6 +71,8 @@ impl TriggerCall {
             query: Zeroizing::default(),
             bearer: None,
             content_type: None,
+            content_encoding: None,
+            has_body: false,
             idempotency_key: None,
             dry_run: false,
             prefetch: false,
@@ -72,13 +80,13 @@ impl TriggerCall {
         }
     }
 
-    /// The one token that is presented, wherever it stands.
+    /// The one token that is presented, wherever it stands. White space around it is no part of it: it comes from
+    /// the file or the variable that the token was kept in.
     pub(super) fn single_token<'a>(
         &'a self,
-        in_query: &'a [String],
+        in_query: &'a [Zeroizing<String>],
     ) -> Result<Option<&'a str>, TriggerError> {
-        let bearer = self.bearer.as_deref().map(String::as_str);
-        let mut tokens = in_query.iter().map(String::as_str).chain(bearer);
+        let mut tokens = in_query.iter().chain(&self.bearer).map(|token| token.trim());
         let first = tokens.next();
         if tokens.any(|token| Some(token) != first) { Err(TriggerError::TwoTokens) } else { Ok(first) }
     }
@@ -94,7 +102,11 @@ impl TriggerCall {
         let Some(header) = self.idempotency_key.as_deref().map(str::trim) else { return Ok(None) };
         let key = if header.starts_with('"') { unquote(header) } else { Some(header.to_owned()) };
         let visible = |key: &String| key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        match key.filter(|key| !key.is_empty() && key.len() <= KEY_BYTES && visible(key)) {
+        // A store keeps the key as it is.
+        let holds_token = |key: &String| matches!(mask_tokens(key), Cow::Owned(_));
+        let fits =
+            |key: &String| !key.is_empty() && key.len() <= KEY_BYTES && visible(key) && !holds_token(key);
+        match key.filter(fits) {
             Some(key) => Ok(Some(key)),
             None => Err(TriggerError::IdempotencyKeyInvalid),
         }
@@ -150,7 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_unclosed_long_or_invisible_key_is_refused() {
+    fn an_empty_unclosed_long_or_invisible_key_and_a_token_are_refused() {
+        let token = crate::token::Token::generate();
+        assert_eq!(key(token.expose()), None);
         for bad in ["", "\"\"", "\"abc", "\"a\"b\"", "\"", "é", "a\tb", &"k".repeat(256)] {
             assert_eq!(key(bad), None, "{bad:?}");
         }
@@ -161,8 +175,10 @@ mod tests {
         let mut call = call();
         assert_eq!(call.single_token(&[]).unwrap(), None);
         call.bearer = Some(Zeroizing::new("a".to_owned()));
-        assert_eq!(call.single_token(&["a".to_owned()]).unwrap(), Some("a"));
-        assert!(matches!(call.single_token(&["b".to_owned()]), Err(TriggerError::TwoTokens)));
+        let in_query = |token: &str| [Zeroizing::new(token.to_owned())];
+        assert_eq!(call.single_token(&in_query("a")).unwrap(), Some("a"));
+        assert_eq!(call.single_token(&in_query(" a\r\n")).unwrap(), Some("a"), "white space is trimmed");
+        assert!(matches!(call.single_token(&in_query("b")), Err(TriggerError::TwoTokens)));
     }
 
     #[test]

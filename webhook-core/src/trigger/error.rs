@@ -62,7 +62,9 @@ pub enum TriggerError {
     #[error("the workflow of this webhook does not exist any more")]
     WorkflowMissing,
     /// The idempotency key has not the form of one.
-    #[error("Idempotency-Key must hold 1 to 255 visible ASCII characters, bare or as a quoted string")]
+    #[error(
+        "Idempotency-Key must hold 1 to 255 visible ASCII characters, bare or as a quoted string, and no token"
+    )]
     IdempotencyKeyInvalid,
     /// The idempotency key stands for another request.
     #[error("this Idempotency-Key was used for another request; use a new key for a new request")]

@@ -17,7 +17,8 @@ async fn a_call_queues_a_run_with_its_effective_parameters() {
     let house = House::new(json!({})).await;
     let mut call = house.call(Method::Post, "region=APAC&rows=5&extra=1");
     call.caller.user_agent = Some("curl/8".to_owned());
-    let Ok(Triggered::Accepted { run, replayed: false }) = house.send(call, r#"{"rows": 6}"#).await else {
+    let Ok(Triggered::Accepted { run, replayed: false, .. }) = house.send(call, r#"{"rows": 6}"#).await
+    else {
         panic!("not accepted");
     };
     assert_eq!(run.state, RunState::Queued);
@@ -120,7 +121,9 @@ async fn a_dry_run_checks_everything_and_starts_nothing() {
     let mut call = house.call(Method::Post, "rows=5");
     call.dry_run = true;
     call.idempotency_key = Some("k".to_owned());
-    let Ok(Triggered::DryRun(parameters)) = house.send(call, "").await else { panic!("not a dry run") };
+    let Ok(Triggered::DryRun { parameters, .. }) = house.send(call, "").await else {
+        panic!("not a dry run")
+    };
     assert_eq!(parameters.get("rows").unwrap().value, json!(5));
     assert_eq!(parameters.get("region").unwrap().source, Source::Default);
     assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
@@ -144,7 +147,9 @@ async fn one_key_gives_one_run_and_another_request_under_it_is_refused() {
     let mut ids = Vec::new();
     let mut replays = 0;
     for call in calls.collect::<Vec<_>>() {
-        let Ok(Triggered::Accepted { run, replayed }) = call.await.unwrap() else { panic!("not accepted") };
+        let Ok(Triggered::Accepted { run, replayed, .. }) = call.await.unwrap() else {
+            panic!("not accepted")
+        };
         ids.push(run.id);
         replays += u32::from(replayed);
     }

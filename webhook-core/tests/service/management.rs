@@ -131,7 +131,7 @@ async fn deleting_stops_the_url_cancels_what_waits_and_keeps_the_history() {
 async fn a_run_can_be_started_by_hand_also_on_a_disabled_webhook() {
     let house = House::new(json!({"enabled": false})).await;
     let parameters = Map::from_iter([("rows".to_owned(), json!(3))]);
-    let run = house.webhooks.manage().run(house.webhook.id, parameters, Caller::default()).await.unwrap();
+    let run = house.webhooks.manage().run(house.webhook.id, parameters, Caller::default()).await.unwrap().run;
     house.webhooks.run_until_idle().await.unwrap();
     assert_eq!(house.run(run.id).await.state, RunState::Succeeded);
     let wrong = Map::from_iter([("rows".to_owned(), json!("x"))]);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{StatusCode, header};
 use serde_json::Value;
 use webhook_core::id::{DeliveryId, RunId};
+use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::RunQuery;
 
@@ -66,7 +67,7 @@ pub(crate) async fn cancel(api: &Api, id: RunId, request: &mut Request<'_>) -> R
 pub(crate) async fn retry(api: &Api, id: RunId, request: &mut Request<'_>) -> Result<Answer, Problem> {
     request.no_fields(api.limits()).await?;
     let run = api.webhooks().manage().retry(id, request.head.caller()).await?;
-    Ok(accepted(api, &run))
+    Ok(accepted(api, &run, &[]))
 }
 
 /// `POST /deliveries/{id}/resend`.
@@ -78,9 +79,9 @@ pub(crate) async fn resend(api: &Api, id: DeliveryId, request: &mut Request<'_>)
 
 /// What starting a run by hand answers: the same as a trigger call. `Location` is where the run is managed, for
 /// the status address asks for the webhook's token.
-pub(crate) fn accepted(api: &Api, run: &Run) -> Answer {
+pub(crate) fn accepted(api: &Api, run: &Run, warnings: &[ParameterWarning]) -> Answer {
     let status_url = api.links().status(run);
-    let mut answer = json(StatusCode::ACCEPTED, &wire::Accepted::new(run, &status_url));
+    let mut answer = json(StatusCode::ACCEPTED, &wire::Accepted::new(run, &status_url, warnings));
     set(&mut answer, header::LOCATION, &api.links().run(run.id));
     answer
 }

@@ -128,8 +128,8 @@ async fn run(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answ
         }
     };
     refuse_unknown(&given)?;
-    let run = api.webhooks().manage().run(id, parameters, request.head.caller()).await?;
-    Ok(runs::accepted(api, &run))
+    let started = api.webhooks().manage().run(id, parameters, request.head.caller()).await?;
+    Ok(runs::accepted(api, &started.run, &started.warnings))
 }
 
 /// The revision that `If-Match` demands. Of several tags the one counts that is present now.

@@ -52,7 +52,7 @@ struct Cursor {
 
 impl Cursor {
     fn after(self, limit: usize, in_page: usize, next_page: Option<String>) -> Option<Self> {
-        let given = self.skip + limit;
+        let given = self.skip.saturating_add(limit);
         if given < in_page {
             return Some(Self { skip: given, page: self.page });
         }
@@ -91,5 +91,11 @@ mod tests {
         assert_eq!(second.to_string().parse::<Cursor>().unwrap(), second);
         assert_eq!(second, Cursor { skip: 0, page: Some("p.2".to_owned()) });
         assert_eq!(second.after(2, 2, None), None);
+    }
+
+    #[test]
+    fn a_place_that_no_list_has_is_behind_its_end() {
+        let last: Cursor = usize::MAX.to_string().parse().unwrap();
+        assert_eq!(last.after(50, 3, None), None);
     }
 }

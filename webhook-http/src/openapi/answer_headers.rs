@@ -17,6 +17,9 @@ fn meaning(name: &str) -> (&'static str, Value) {
         }
         "Preference-Applied" => ("How long the answer would have waited (RFC 7240)", text()),
         "Retry-After" => ("After how many seconds to try again", positive()),
+        "Accept-Encoding" => {
+            ("There when the body's coding, and not its media type, is refused", json!({"const": "identity"}))
+        }
         "WWW-Authenticate" => ("The token is presented as Bearer (RFC 6750)", text()),
         "Webhook-Log-Offset" => ("The byte of the log that this text begins with", count()),
         "Webhook-Log-End" => ("The `offset` at which to go on reading", count()),
@@ -41,6 +44,11 @@ pub(super) fn common() -> Map<String, Value> {
 pub(super) fn of_problem(status: u16) -> Map<String, Value> {
     match status {
         401 => always(&["X-Request-Id", "WWW-Authenticate"]),
+        415 => {
+            let mut headers = common();
+            headers.insert("Accept-Encoding".to_owned(), described("Accept-Encoding", false));
+            headers
+        }
         429 | 503 => always(&["X-Request-Id", "Retry-After"]),
         _ => common(),
     }

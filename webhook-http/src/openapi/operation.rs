@@ -136,8 +136,10 @@ impl Operation {
         if self.path.ends_with("/webhook") && self.method == Method::POST {
             let object = json!({"type": "object"});
             return Some(json!({
-                "description": "Values that override the workflow's parameter blocks, and the query. Any media \
-                     type that ends in `+json` is read like JSON, and so is a body without a media type.",
+                "description": "Values that override the workflow's parameter blocks, and the query. `text/json` and \
+                     any media type that ends in `+json` are read like JSON, and so is a body without a media type. \
+                     By default a body has at most 1 MiB, 256 parameters, 64 levels and 10,000 values, each array, \
+                     object and item counted. It comes as it is, without `Content-Encoding`.",
                 "content": {JSON: {"schema": object}, "application/x-www-form-urlencoded": {"schema": object}},
             }));
         }

@@ -154,7 +154,7 @@ fn runs() -> Vec<Operation> {
             .answers(202, JSON, "Run"),
         new(Method::POST, "/admin/api/v1/runs/{id}/retry", "retryRun", "A new run like one that has ended")
             .takes("Empty")
-            .refuses(&[PreconditionFailed, WorkflowMissing, QueueFull, ShuttingDown])
+            .refuses(&[ParametersInvalid, PreconditionFailed, WorkflowMissing, QueueFull, ShuttingDown])
             .answers(202, JSON, "Accepted")
             .always("Location"),
         new(Method::POST, "/admin/api/v1/deliveries/{id}/resend", "resendDelivery", "Send it again")

@@ -23,7 +23,7 @@ pub(super) fn all() -> Value {
     managed["caller"] = reference("Caller");
     managed["deliveries"] = list_of("Delivery");
     let mut accepted = json!({"run_id": id(), "state": reference("State"), "status_url": text()});
-    let plain = exact(&accepted);
+    let plain = warned(exact(&accepted));
     accepted["run"] = reference("CallerRun");
     json!({
         "Any": true,
@@ -34,8 +34,11 @@ pub(super) fn all() -> Value {
         "Problem": problem(),
         "Health": exact(&json!({"status": {"const": "ok"}})),
         "Accepted": plain,
-        "Answered": {"oneOf": [exact(&accepted), reference("DryRun")]},
-        "DryRun": exact(&json!({"dry_run": {"const": true}, "parameters": by_name("Parameter")})),
+        "Answered": {"oneOf": [warned(exact(&accepted)), reference("DryRun")]},
+        "DryRun": warned(exact(&json!({"dry_run": {"const": true}, "parameters": by_name("Parameter")}))),
+        "Warning": exact(&json!({
+            "parameter": text(), "code": {"enum": ["look_alike", "body_ignored", "more"]}, "message": text(),
+        })),
         "Parameter": exact(&json!({"value": true, "source": {"enum": ["default", "query", "body"]}})),
         "CallerRun": exact(&run),
         "Run": exact(&managed),
@@ -143,6 +146,16 @@ fn webhook() -> Value {
 pub(super) fn exact(members: &Value) -> Value {
     let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
     json!({"type": "object", "required": names, "properties": members, "additionalProperties": false})
+}
+
+/// What is accepted and may not be meant so is told in `warnings`, which is left out when there is nothing to tell.
+fn warned(mut schema: Value) -> Value {
+    schema["properties"]["warnings"] = json!({
+        "type": "array", "items": reference("Warning"), "minItems": 1,
+        "description": "What the caller should know although the call is accepted, such as a name that looks like a \
+             declared one",
+    });
+    schema
 }
 
 fn page(items: &str) -> Value {

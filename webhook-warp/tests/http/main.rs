@@ -10,6 +10,7 @@ mod managed_runs;
 mod management;
 mod mounting;
 mod refused;
+mod senders;
 mod server;
 mod status;
 mod support;

@@ -186,3 +186,53 @@ fn a_secret_value_keeps_its_mark_and_is_masked_wherever_it_is_shown() {
         + &serde_json::to_string(&declared).unwrap();
     assert!(!shown.contains("canary") && !shown.contains("424242"), "{shown}");
 }
+
+#[test]
+fn json_given_by_hand_is_held_to_the_limits_of_a_body() {
+    let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+    let codes = |value: Value, limits: ParameterLimits| -> Option<ProblemCode> {
+        let given = BodyParameters::from_object(serde_json::Map::from_iter([("p".to_owned(), value)]));
+        let problems =
+            merge(&blocks([one(ParameterType::Json)]), &query(""), &given, false, &limits).err()?;
+        Some(problems[0].code)
+    };
+    let limits = ParameterLimits::default();
+    assert_eq!(codes(nested(64), limits), None);
+    assert_eq!(codes(nested(65), limits), Some(ProblemCode::TooDeep));
+    assert_eq!(codes(nested(97), limits.with_json_depth(usize::MAX)), Some(ProblemCode::TooDeep));
+    assert_eq!(codes(json!([1, 2]), limits.with_json_values(3)), None);
+    assert_eq!(codes(json!([1, 2]), limits.with_json_values(2)), Some(ProblemCode::TooMany));
+    assert_eq!(codes(json!("abcd"), limits.with_body_bytes(5)), None);
+    assert_eq!(codes(json!("abcd"), limits.with_body_bytes(4)), Some(ProblemCode::TooLarge));
+}
+
+#[test]
+fn the_json_values_of_all_parts_of_a_call_count_together() {
+    let declared = blocks([one(ParameterType::Json), ParameterBlock::new("q", ParameterType::Json)]);
+    let limits = ParameterLimits::default().with_json_values(6);
+    let ok = |raw: &str, given: Value| merge(&declared, &query(raw), &body(given), false, &limits).is_ok();
+    assert!(ok("p=[1,2]&q=[1,2]", json!({})));
+    assert!(!ok("p=[1,2]&q=[1,2,3]", json!({})));
+    assert!(!ok("p=[1,2]&q=[1,2]", json!({"r": 1})));
+}
+
+#[test]
+fn a_required_block_says_which_name_was_given_instead() {
+    let declared = blocks([ParameterBlock::new("region", ParameterType::Text).required()]);
+    let problems = merged(&declared, &query("Region=APAC"), &BodyParameters::default()).unwrap_err();
+    assert!(problems[0].message.contains("\"Region\""), "{problems:?}");
+}
+
+#[test]
+fn a_number_that_is_not_whole_as_it_is_written_is_no_integer() {
+    let integer = blocks([one(ParameterType::Integer)]);
+    let number = blocks([one(ParameterType::Number)]);
+    for (literal, whole) in
+        [("5.0", true), ("50e-1", true), ("4503599627370497.4", false), ("9007199254740993.0", false)]
+    {
+        let text = format!("{{\"p\":{literal}}}");
+        let given = parse_body(None, text.as_bytes(), &ParameterLimits::default()).unwrap();
+        assert_eq!(merged(&integer, &query(""), &given).is_ok(), whole, "{literal}");
+        assert!(merged(&number, &query(""), &given).is_ok(), "{literal}");
+    }
+}

@@ -46,7 +46,7 @@ fn merged(
     query: &QueryParameters,
     body: &BodyParameters,
 ) -> Result<EffectiveParameters, Vec<ParameterProblem>> {
-    merge(blocks, query, body, false, &ParameterLimits::default())
+    merge(blocks, query, body, false, &ParameterLimits::default()).map(|merged| merged.parameters)
 }
 
 fn first_value(

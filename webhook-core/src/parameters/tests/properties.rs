@@ -81,7 +81,7 @@ proptest! {
         let query = parse_query(&raw).map(|parsed| parsed.parameters).unwrap_or_default();
         let body = parse_body(content_type.as_deref(), &bytes, &limits).unwrap_or_default();
         match merge(&blocks, &query, &body, strict, &limits) {
-            Ok(parameters) => prop_assert!(!strict || parameters.len() <= 1),
+            Ok(merged) => prop_assert!(!strict || merged.parameters.len() <= 1),
             Err(problems) => prop_assert!(!problems.is_empty()),
         }
     }
@@ -105,7 +105,8 @@ proptest! {
             true,
             &ParameterLimits::default(),
         )
-        .unwrap();
+        .unwrap()
+        .parameters;
         let expected = match (in_body.flatten(), in_query) {
             (Some(value), _) => EffectiveParameter::new(value, Source::Body),
             (None, Some(value)) => EffectiveParameter::new(value, Source::Query),
@@ -121,7 +122,7 @@ proptest! {
         let blocks = ParameterBlocks::new(vec![block("p", parameter_type)]).unwrap();
         let query = parse_query(&format!("p={value}")).unwrap().parameters;
         let merged = merge(&blocks, &query, &BodyParameters::default(), true, &ParameterLimits::default());
-        let merged = merged.unwrap();
+        let merged = merged.unwrap().parameters;
         prop_assert_eq!(&merged.get("p").unwrap().value, &Value::from(value));
     }
 
@@ -132,10 +133,48 @@ proptest! {
         let merged = merge(&blocks, &query, &BodyParameters::default(), true, &ParameterLimits::default());
         match merged {
             Ok(merged) => {
-                let held = merged.get("p").unwrap().value.as_f64().unwrap();
+                let held = merged.parameters.get("p").unwrap().value.as_f64().unwrap();
                 prop_assert_eq!(held.to_bits(), value.to_bits());
             }
             Err(_) => prop_assert!(!value.is_finite()),
+        }
+    }
+
+    #[test]
+    fn every_double_survives_a_body_the_store_and_the_way_back(bits in any::<u64>()) {
+        let double = f64::from_bits(bits);
+        prop_assume!(double.is_finite());
+        let limits = ParameterLimits::default();
+        let blocks = ParameterBlocks::new(vec![block("p", ParameterType::Number)]).unwrap();
+        let body = format!("{{\"p\":{double:e},\"q\":[{double:?}]}}");
+        let body = parse_body(Some("application/json"), body.as_bytes(), &limits).unwrap();
+        let merged = merge(&blocks, &QueryParameters::default(), &body, false, &limits).unwrap().parameters;
+        let id = crate::id::RunId::generate(std::time::SystemTime::UNIX_EPOCH);
+        let kept = crate::run::RunParameters::seal(merged, None, id).unwrap();
+        let stored = serde_json::to_vec(&kept).unwrap();
+        let read: crate::run::RunParameters = serde_json::from_slice(&stored).unwrap();
+        prop_assert_eq!(&read, &kept);
+        let read = read.open(None, id).unwrap();
+        let held = [&read.get("p").unwrap().value, &read.get("q").unwrap().value[0]];
+        for value in held {
+            prop_assert_eq!(value.as_f64().unwrap().to_bits(), double.to_bits());
+        }
+    }
+
+    #[test]
+    fn every_json_that_is_accepted_is_read_back_the_same(value in any_json(), levels in 0..70_usize) {
+        let limits = ParameterLimits::default().with_json_depth(usize::MAX);
+        let nested = (0..levels).fold(value, |inner, _| Value::from(vec![inner]));
+        let body = BodyParameters::from_object(Map::from_iter([("p".to_owned(), nested)]));
+        let blocks = ParameterBlocks::default();
+        if let Ok(merged) = merge(&blocks, &QueryParameters::default(), &body, false, &limits) {
+            let id = crate::id::RunId::generate(std::time::SystemTime::UNIX_EPOCH);
+            let kept = crate::run::RunParameters::seal(merged.parameters, None, id).unwrap();
+            // As deep as an answer or a record of a store may put it.
+            let outer = format!("{}{}{}", "[".repeat(20), serde_json::to_string(&kept).unwrap(), "]".repeat(20));
+            prop_assert!(serde_json::from_str::<Value>(&outer).is_ok());
+            let read: crate::run::RunParameters = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+            prop_assert_eq!(read, kept);
         }
     }
 
@@ -145,8 +184,8 @@ proptest! {
     ) {
         let parsed = parse_query(&encoded_pairs(&pairs)).unwrap();
         let (tokens, others): (Vec<_>, Vec<_>) = pairs.into_iter().partition(|(name, _)| name == "token");
-        let tokens: Vec<_> = tokens.into_iter().map(|(_, value)| value).collect();
-        prop_assert_eq!(&parsed.tokens, &tokens);
+        let tokens: Vec<_> = tokens.iter().map(|(_, value)| value.as_str()).collect();
+        prop_assert_eq!(parsed.tokens.iter().map(|token| token.as_str()).collect::<Vec<_>>(), tokens);
         prop_assert_eq!(parsed.parameters.len(), others.len());
         let decoded: Vec<_> =
             parsed.parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -173,14 +212,14 @@ proptest! {
     fn the_strict_reader_agrees_with_serde_json_where_no_name_is_repeated(value in any_json()) {
         let text = value.to_string();
         let expected: Value = serde_json::from_str(&text).unwrap();
-        prop_assert_eq!(read_json(text.as_bytes(), 64), Ok(expected.clone()));
+        prop_assert_eq!(read_json(text.as_bytes(), &ParameterLimits::default()), Ok(expected.clone()));
         let pretty = serde_json::to_string_pretty(&value).unwrap();
-        prop_assert_eq!(read_json(pretty.as_bytes(), 64), Ok(expected));
+        prop_assert_eq!(read_json(pretty.as_bytes(), &ParameterLimits::default()), Ok(expected));
     }
 
     #[test]
     fn the_strict_reader_takes_nothing_that_serde_json_refuses(text in "[\\[\\]{}:,\"a0-9.eE+\\- \\\\]{0,16}") {
-        if let Ok(value) = read_json(text.as_bytes(), 64) {
+        if let Ok(value) = read_json(text.as_bytes(), &ParameterLimits::default()) {
             prop_assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
         }
     }
@@ -196,7 +235,7 @@ proptest! {
         written.push(written[which.index(written.len())].clone());
         let object = format!("{{{}}}", written.join(","));
         let text = if nested { format!("[0,{{\"x\":{object}}}]") } else { object };
-        let refused = matches!(read_json(text.as_bytes(), 64), Err(StrictJsonError::DuplicateName { .. }));
+        let refused = matches!(read_json(text.as_bytes(), &ParameterLimits::default()), Err(StrictJsonError::DuplicateName { .. }));
         prop_assert!(refused);
     }
 
@@ -228,7 +267,7 @@ proptest! {
         let parsed = parse_query(&query).unwrap();
         let merged = merge(&blocks, &parsed.parameters, &body, strict, &limits);
         let shown = match &merged {
-            Ok(parameters) => format!("{parameters:?}{}", serde_json::to_string(parameters).unwrap()),
+            Ok(merged) => format!("{merged:?}{}", serde_json::to_string(&merged.parameters).unwrap()),
             Err(problems) => format!("{problems:?}{}", serde_json::to_string(problems).unwrap()),
         };
         prop_assert!(!shown.contains(CANARY), "{}", shown);
