@@ -109,6 +109,8 @@ promises! { $
         uses_move_forward_only,
         new_settings_hold_for_later_claims,
         a_deleted_webhook_is_gone,
+        a_deletion_demands_the_expected_revision,
+        of_an_update_and_a_deletion_at_once_one_wins,
         deleting_a_webhook_cancels_what_waits_and_keeps_what_was,
         a_run_of_a_deleted_webhook_is_not_executed_again,
         webhooks_are_listed_newest_first_and_by_workflow,
@@ -116,6 +118,9 @@ promises! { $
     enqueueing:
         an_enqueued_run_is_there_at_once,
         a_run_needs_its_webhook,
+        a_replaced_token_starts_nothing,
+        a_disabled_webhook_starts_nothing_but_manual_runs,
+        a_token_replaced_at_once_with_calls_starts_nothing_afterwards,
         a_run_id_is_recorded_once,
         a_key_finds_its_run_in_its_present_state,
         a_key_with_another_request_is_a_mismatch,

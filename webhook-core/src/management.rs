@@ -13,7 +13,7 @@ use crate::notifier::{DeliverError, Delivery, Notification};
 use crate::parameters::{BodyParameters, ParameterWarning, QueryParameters, recheck};
 use crate::run::{Caller, CancelReason, Run};
 use crate::service::{TriggerUrl, Webhooks};
-use crate::store::{Cancelled, LogPart, Page, RunQuery, StoreError, WebhookQuery};
+use crate::store::{Cancelled, Enqueue, LogPart, Page, RunQuery, StoreError, WebhookQuery};
 use crate::token::{OpenError, Token};
 use crate::trigger::{self, TriggerError, Triggered};
 use crate::webhook::{Channel, EventKind, SettingProblem, Webhook, WebhookSettings};
@@ -174,14 +174,22 @@ impl<'a> Management<'a> {
         Ok(inner.trigger_url(&webhook.workflow, &token))
     }
 
-    /// Deletes a webhook: its URL stops, its queued runs are cancelled, its history stays. Answers the runs that
-    /// were cancelled.
+    /// Deletes a webhook: its URL stops, its queued runs are cancelled, its history stays. Returns the runs that
+    /// were cancelled. With `expected_revision`, only if nobody changed the webhook in between.
     ///
     /// # Errors
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
-    pub async fn delete(&self, id: WebhookId) -> Result<Vec<RunId>, ManagementError> {
+    /// [`ManagementError::Conflict`] for another revision, [`ManagementError::NotFound`],
+    /// [`ManagementError::Store`].
+    pub async fn delete(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+    ) -> Result<Vec<RunId>, ManagementError> {
         let inner = &self.webhooks.inner;
-        Ok(inner.store.delete_webhook(id, inner.now()).await?)
+        match inner.store.delete_webhook(id, expected_revision, inner.now()).await {
+            Err(StoreError::Conflict(_)) => Err(ManagementError::Conflict),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Starts a run by hand, also for a disabled webhook, with these values over the parameter blocks' defaults.
@@ -203,7 +211,7 @@ impl<'a> Management<'a> {
         let query = QueryParameters::default();
         let merged = self.webhooks.effective(&workflow, &webhook, &query, &body)?;
         self.refuse_while_shutting_down()?;
-        accepted(self.webhooks.submit(&webhook, merged, caller, None, inner.now()).await?)
+        accepted(self.webhooks.submit(&webhook, merged, caller, inner.now(), |request| request).await?)
     }
 
     /// Starts a new run with the workflow and parameters of one that has ended; `retried_from` names that one.
@@ -233,7 +241,7 @@ impl<'a> Management<'a> {
         let attempts = webhook.settings.retries.max_attempts;
         let mut run = Run::new(new, old.workflow.clone(), webhook.id, parameters, attempts, caller, now);
         run.retried_from = Some(old.id);
-        Ok(accepted(trigger::enqueue(inner, &webhook, run, None).await?)?.run)
+        Ok(accepted(trigger::enqueue(inner, &webhook, Enqueue::new(run)).await?)?.run)
     }
 
     /// Cancels a run: a queued one ends at once, a running one is told to stop. Answers the run as it is now.
@@ -472,7 +480,7 @@ pub enum ManagementError {
     AlreadyEnded,
     /// A run could not be started.
     #[error(transparent)]
-    Trigger(#[from] TriggerError),
+    Trigger(TriggerError),
     /// A secret value cannot be opened.
     #[error("a secret value of the run cannot be opened")]
     Secret(#[from] OpenError),
@@ -482,6 +490,15 @@ pub enum ManagementError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
+}
+
+impl From<TriggerError> for ManagementError {
+    fn from(error: TriggerError) -> Self {
+        match error {
+            TriggerError::Store(error) => error.into(),
+            error => Self::Trigger(error),
+        }
+    }
 }
 
 impl From<StoreError> for ManagementError {

@@ -130,8 +130,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
-        self.state().delete_webhook(id, now)
+    async fn delete_webhook(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.state().delete_webhook(id, expected_revision, now)
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {

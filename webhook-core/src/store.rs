@@ -114,11 +114,17 @@ pub trait Store: Send + Sync + 'static {
     /// it cancelled, oldest first.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`], and [`StoreError::Conflict`] when the stored revision is not `expected_revision`;
+    /// nothing is changed then.
     ///
     /// # Cancel safety
     /// When dropped, it may or may not be removed.
-    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError>;
+    async fn delete_webhook(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError>;
 
     /// Lists webhooks, newest first.
     ///
@@ -147,14 +153,16 @@ pub trait Store: Send + Sync + 'static {
     /// Records a run, or finds the one its idempotency key stands for.
     ///
     /// # Behavior
-    /// One atomic step, durable when it returns: look up the key (a replay waits until the run it stands for is
-    /// durable); apply the overlap rule of [`Enqueue::concurrency`]; check the queue limits, in runs and in bytes; record
-    /// run and key. Only then may the run be claimed. A run that is refused changes nothing. Of the bound on
-    /// concurrency, the one that is stored with the webhook holds.
+    /// One atomic step, durable when it returns: check token and `enabled` against the stored webhook
+    /// ([`Enqueue::refused_by`]); look up the key (a replay waits until the run it stands for is durable); apply the
+    /// overlap rule of [`Enqueue::concurrency`]; check the queue limits, in runs and in bytes; record run and key. Only
+    /// then may the run be claimed. A run that is refused changes nothing. Of the bound on concurrency, the one that is
+    /// stored with the webhook holds. Once [`update_webhook`](Self::update_webhook) has returned, a replaced token or a
+    /// disabled webhook starts nothing, whatever the caller read before.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when its webhook does not exist, [`StoreError::Conflict`] when its id is taken. A
-    /// full queue and a mismatched key are outcomes, not errors.
+    /// [`StoreError::NotFound`] when its webhook does not exist, [`StoreError::Conflict`] when its id is taken. What
+    /// [`Enqueued`] lists are outcomes, not errors: a full queue, a mismatched key, another token, a disabled webhook.
     ///
     /// # Cancel safety
     /// When dropped, the run may or may not be recorded; with an idempotency key the call can be repeated.

@@ -156,8 +156,8 @@ impl Webhooks {
 
     /// Checks the rest of a call and enqueues its run. For GET, `body` is ignored.
     ///
-    /// Reading a body may take a while, so the webhook is looked up once more: a token that was refreshed and a
-    /// webhook that was disabled in the meantime start nothing.
+    /// Reading a body and describing a workflow may take a while. The store checks token and `enabled` again in the
+    /// atomic step that records the run, so a token refreshed or a webhook disabled in the meantime starts nothing.
     ///
     /// # Errors
     /// Any of [`TriggerError`]. Nothing is left behind then.
@@ -166,10 +166,7 @@ impl Webhooks {
     /// When dropped, the run may or may not have been enqueued; with an idempotency key the call can be repeated.
     pub async fn trigger(&self, call: AdmittedCall, body: &[u8]) -> Result<Triggered, TriggerError> {
         let inner = &*self.inner;
-        let AdmittedCall(AuthenticatedCall { call, query, digest, .. }) = call;
-        let present = inner.store.find_webhook(&digest).await?;
-        let webhook = present.ok_or(TriggerError::Unauthorized)?;
-        check_permitted(&call, &webhook)?;
+        let AdmittedCall(AuthenticatedCall { call, query, digest, webhook }) = call;
         let now = inner.now();
         let workflow = inner.executor.describe(&webhook.workflow).await?;
         let workflow = workflow.ok_or(TriggerError::WorkflowMissing)?;
@@ -192,8 +189,8 @@ impl Webhooks {
         if call.method == Method::Get && call.has_body {
             merged.warnings.push(body_ignored());
         }
-        inner.note_use(webhook.id, now);
         if call.dry_run {
+            inner.note_use(webhook.id, now);
             let Merged { parameters, warnings, .. } = merged;
             return Ok(Triggered::DryRun { parameters, warnings });
         }
@@ -202,7 +199,18 @@ impl Webhooks {
             Idempotency::new(key, fingerprint, inner.options.keep_idempotency_keys)
         });
         let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
-        self.submit(&webhook, merged, caller, idempotency, now).await
+        let held_to = |request: Enqueue| {
+            request.with_idempotency(idempotency).with_token_digest(digest).with_must_be_enabled(true)
+        };
+        let outcome = match self.submit(&webhook, merged, caller, now, held_to).await {
+            // The webhook was deleted while its call was checked.
+            Err(TriggerError::Store(StoreError::NotFound(_))) => Err(TriggerError::Unauthorized),
+            outcome => outcome,
+        };
+        if !matches!(outcome, Err(TriggerError::Unauthorized | TriggerError::Disabled)) {
+            inner.note_use(webhook.id, now);
+        }
+        outcome
     }
 
     /// Merges what a call gives, and refuses what could not be kept safely.
@@ -225,14 +233,14 @@ impl Webhooks {
         Ok(merged)
     }
 
-    /// Enqueues a run under its webhook's rules.
+    /// Enqueues a run under its webhook's rules; `request` adds what its caller is held to.
     pub(crate) async fn submit(
         &self,
         webhook: &Webhook,
         merged: Merged,
         caller: Caller,
-        idempotency: Option<Idempotency>,
         now: SystemTime,
+        request: impl FnOnce(Enqueue) -> Enqueue,
     ) -> Result<Triggered, TriggerError> {
         let inner = &*self.inner;
         let id = RunId::generate(now);
@@ -242,7 +250,7 @@ impl Webhooks {
         let attempts = settings.retries.max_attempts;
         let workflow = webhook.workflow.clone();
         let run = Run::new(id, workflow, webhook.id, parameters, attempts, caller, now);
-        let mut triggered = enqueue(inner, webhook, run, idempotency).await?;
+        let mut triggered = enqueue(inner, webhook, request(Enqueue::new(run))).await?;
         if let Triggered::Accepted { warnings, .. } = &mut triggered {
             *warnings = merged.warnings;
         }
@@ -250,18 +258,17 @@ impl Webhooks {
     }
 }
 
+/// Enqueues a run under its webhook's rules.
 pub(crate) async fn enqueue(
     inner: &Inner,
     webhook: &Webhook,
-    run: Run,
-    idempotency: Option<Idempotency>,
+    request: Enqueue,
 ) -> Result<Triggered, TriggerError> {
     let (settings, options) = (&webhook.settings, &inner.options);
-    let request = Enqueue::new(run)
+    let request = request
         .with_concurrency(settings.concurrency)
         .with_queue_limits(Some(options.queue_share(settings.queue_limit)), options.queue_limit)
-        .with_queue_bytes(options.queue_bytes_share(), options.queue_bytes)
-        .with_idempotency(idempotency);
+        .with_queue_bytes(options.queue_bytes_share(), options.queue_bytes);
     match inner.store.enqueue(request).await {
         Ok(Enqueued::Created { run, asked_to_stop }) => {
             inner.stop_executing(&asked_to_stop, CancelReason::Superseded);
@@ -270,8 +277,8 @@ pub(crate) async fn enqueue(
         Ok(Enqueued::Replayed(run)) => Ok(Triggered::Accepted { run, replayed: true, warnings: Vec::new() }),
         Ok(Enqueued::KeyMismatch) => Err(TriggerError::IdempotencyMismatch),
         Ok(Enqueued::QueueFull) => Err(TriggerError::QueueFull),
-        // The webhook was deleted while its call was checked.
-        Err(StoreError::NotFound(_)) => Err(TriggerError::Unauthorized),
+        Ok(Enqueued::Unauthorized) => Err(TriggerError::Unauthorized),
+        Ok(Enqueued::Disabled) => Err(TriggerError::Disabled),
         Err(error) => Err(error.into()),
     }
 }

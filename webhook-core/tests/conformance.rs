@@ -77,6 +77,12 @@ async fn a_store_that_ignores_keys_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_trusts_what_its_caller_read_is_found_out() {
+    breaks(Defect::TrustsTheCaller, conformance::a_replaced_token_starts_nothing).await;
+    breaks(Defect::TrustsTheCaller, conformance::a_disabled_webhook_starts_nothing_but_manual_runs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_drops_deliveries_is_found_out() {
     breaks(Defect::DropsDeliveries, conformance::an_outcome_comes_with_its_deliveries).await;
     breaks(Defect::DropsDeliveries, conformance::each_delivery_goes_to_one_claimer).await;
@@ -101,6 +107,7 @@ async fn a_store_that_prunes_one_too_many_is_found_out() {
 async fn a_store_that_overwrites_is_found_out() {
     breaks(Defect::Overwrites, conformance::an_update_demands_the_expected_revision).await;
     breaks(Defect::Overwrites, conformance::of_updates_at_once_one_wins).await;
+    breaks(Defect::Overwrites, conformance::a_deletion_demands_the_expected_revision).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +156,7 @@ enum Defect {
     LogsUnderAnyFence,
     ClaimsTwice,
     IgnoresKeys,
+    TrustsTheCaller,
     DropsDeliveries,
     ShiftsPages,
     PrunesLiveRuns,
@@ -225,8 +233,14 @@ impl Store for BrokenStore {
         self.store.update_webhook(webhook, expected_revision).await
     }
 
-    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
-        self.store.delete_webhook(id, now).await
+    async fn delete_webhook(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let expected_revision = expected_revision.filter(|_| !self.has(Defect::Overwrites));
+        self.store.delete_webhook(id, expected_revision, now).await
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
@@ -240,6 +254,10 @@ impl Store for BrokenStore {
     async fn enqueue(&self, mut request: Enqueue) -> Result<Enqueued, StoreError> {
         if self.has(Defect::IgnoresKeys) {
             request.idempotency = None;
+        }
+        if self.has(Defect::TrustsTheCaller) {
+            request.token_digest = None;
+            request.must_be_enabled = false;
         }
         self.store.enqueue(request).await
     }

@@ -329,8 +329,6 @@ impl From<ManagementError> for Problem {
         let slug = match error {
             ManagementError::NotFound(what) => return Self::not_found(what),
             ManagementError::Settings(problems) => return Self::fields(problems),
-            // The webhook was deleted while the request was on its way.
-            ManagementError::Trigger(TriggerError::Unauthorized) => return Self::not_found("webhook"),
             ManagementError::Trigger(error) => return error.into(),
             ManagementError::UrlNotRecoverable(None) => Slug::UrlNotRecoverable,
             ManagementError::UrlNotRecoverable(Some(error)) => {

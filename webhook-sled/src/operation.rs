@@ -21,7 +21,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(crate) enum Operation {
     CreateWebhook(Box<Webhook>, Reply<()>),
     UpdateWebhook(Box<Webhook>, u64, Reply<()>),
-    DeleteWebhook(WebhookId, SystemTime, Reply<Vec<RunId>>),
+    DeleteWebhook(WebhookId, Option<u64>, SystemTime, Reply<Vec<RunId>>),
     RecordUse(Vec<(WebhookId, SystemTime)>, Reply<()>),
     /// With the run's record, so that the writer need not make it.
     Enqueue(Box<Enqueue>, Encoded, Instant, Reply<Enqueued>),
@@ -40,7 +40,7 @@ impl Operation {
         // Whoever no longer waits for the answer does not miss it.
         match self {
             Self::CreateWebhook(_, reply) | Self::UpdateWebhook(_, _, reply) => drop(reply.send(Err(error))),
-            Self::DeleteWebhook(_, _, reply) => drop(reply.send(Err(error))),
+            Self::DeleteWebhook(_, _, _, reply) => drop(reply.send(Err(error))),
             Self::RecordUse(_, reply) | Self::AppendLog(_, _, _, reply) => drop(reply.send(Err(error))),
             Self::Enqueue(_, _, _, reply) => drop(reply.send(Err(error))),
             Self::Claim(_, _, reply) => drop(reply.send(Err(error))),

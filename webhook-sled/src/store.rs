@@ -142,8 +142,13 @@ impl Store for SledStore {
         self.ask(|reply| Operation::UpdateWebhook(Box::new(webhook), expected_revision, reply)).await
     }
 
-    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
-        self.ask(|reply| Operation::DeleteWebhook(id, now, reply)).await
+    async fn delete_webhook(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError> {
+        self.ask(|reply| Operation::DeleteWebhook(id, expected_revision, now, reply)).await
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {

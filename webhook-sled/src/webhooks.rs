@@ -60,10 +60,19 @@ impl Webhooks {
         self.by_id.insert(webhook.id, Arc::new(webhook));
     }
 
-    pub(crate) fn remove(&mut self, id: WebhookId) -> Option<Arc<Webhook>> {
-        let webhook = self.by_id.remove(&id)?;
-        self.by_digest.remove(&webhook.token_digest);
-        Some(webhook)
+    /// Whether this webhook may be removed by a caller who expects this revision.
+    pub(crate) fn check_removal(&self, id: WebhookId, expected: Option<u64>) -> Result<(), StoreError> {
+        let stored = self.get(id).ok_or(StoreError::NotFound("webhook"))?;
+        match expected {
+            Some(expected) if expected != stored.revision => Err(StoreError::Conflict("webhook")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: WebhookId) {
+        if let Some(webhook) = self.by_id.remove(&id) {
+            self.by_digest.remove(&webhook.token_digest);
+        }
     }
 
     /// Notes a use. Answers whether it is news.

@@ -154,7 +154,9 @@ impl Writer {
             Operation::UpdateWebhook(webhook, expected, reply) => {
                 self.update_webhook(*webhook, expected, reply);
             }
-            Operation::DeleteWebhook(id, now, reply) => self.delete_webhook(id, now, reply),
+            Operation::DeleteWebhook(id, expected, now, reply) => {
+                self.delete_webhook(id, expected, now, reply);
+            }
             Operation::RecordUse(uses, reply) => self.record_use(&uses, reply),
             Operation::Enqueue(request, record, instant, reply) => {
                 self.enqueue(*request, record, instant, reply);

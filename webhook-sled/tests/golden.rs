@@ -96,7 +96,7 @@ async fn opens_with_everything_in_it(version: &str) {
     let ended = RunQuery::default().in_state(Some(RunState::Succeeded)).limit(1);
     let newest = store.list_runs(ended).await.unwrap().items.remove(0);
     assert_eq!((newest.id, &newest.parameters), (queued.id, &queued.parameters));
-    store.delete_webhook(webhook.id, now()).await.unwrap();
+    store.delete_webhook(webhook.id, None, now()).await.unwrap();
 }
 
 fn forever(webhook: &webhook_core::webhook::Webhook, key: &str) -> webhook_core::store::Enqueue {

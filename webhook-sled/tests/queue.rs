@@ -114,7 +114,7 @@ async fn others_are_served_while_a_deep_queue_is_deleted() {
     callers.join_all().await;
     let deleting = tokio::spawn({
         let (store, id) = (store.clone(), gone.id);
-        async move { store.delete_webhook(id, now()).await.unwrap().len() }
+        async move { store.delete_webhook(id, None, now()).await.unwrap().len() }
     });
     while store.get_webhook(gone.id).await.unwrap().is_some() {
         tokio::task::yield_now().await;

@@ -137,7 +137,7 @@ async fn a_run_whose_webhook_was_deleted_while_it_ran_is_not_tried_again() {
     let webhook = webhook(&store).await;
     let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
     claim(&store, 1).await;
-    assert!(store.delete_webhook(webhook.id, now()).await.unwrap().is_empty());
+    assert!(store.delete_webhook(webhook.id, None, now()).await.unwrap().is_empty());
     drop(store);
     for _ in 0..2 {
         let store = open(folder.path());
@@ -242,7 +242,7 @@ async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
         let cancelled = store.cancel_run(run, now()).await.unwrap();
         assert!(matches!(cancelled, Cancelled::Ended(run) if run.state == RunState::Cancelled));
     }
-    assert_eq!(store.delete_webhook(deleted.id, now()).await.unwrap().len(), EACH);
+    assert_eq!(store.delete_webhook(deleted.id, None, now()).await.unwrap().len(), EACH);
     let page =
         store.list_runs(RunQuery::default().in_state(Some(RunState::Queued)).limit(200)).await.unwrap();
     let newest: Vec<_> = page.items.iter().map(|run| run.id).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +12,8 @@ use crate::id::RunId;
 use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
 use crate::run::{Artifact, Ending, RunParameters, RunState};
 use crate::store::{Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Store, StoreError};
+use crate::token::Token;
+use crate::webhook::WebhookSettings;
 
 /// A recorded run can be read, listed and claimed at once, exactly as it was given.
 pub async fn an_enqueued_run_is_there_at_once(store: Arc<dyn Store>) {
@@ -36,6 +39,65 @@ pub async fn a_run_needs_its_webhook(store: Arc<dyn Store>) {
     let result = store.enqueue(request).await;
     assert!(matches!(result, Err(StoreError::NotFound(_))), "an unknown webhook took a run: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None);
+}
+
+/// Once a token was replaced, no call that presented it starts or finds a run; the new token and manual runs do.
+pub async fn a_replaced_token_starts_nothing(store: Arc<dyn Store>) {
+    let (old, new) = (Token::generate(), Token::generate());
+    let webhook = recorded(&*store, webhook_with("report/sales", Default::default(), &old)).await;
+    let first = keyed(&webhook, "key", 1).with_token_digest(old.digest());
+    let first = created(store.enqueue(first).await.must("enqueue a run with the present token"));
+    store.update_webhook(webhook.with_token(&new, None, now()), 1).await.must("update a webhook");
+    for refused in [request(&webhook), keyed(&webhook, "key", 1), keyed(&webhook, "key", 2)] {
+        let id = refused.run.id;
+        let result = store.enqueue(refused.with_token_digest(old.digest())).await.must("refuse a call");
+        assert!(matches!(result, Enqueued::Unauthorized), "a replaced token was let through: {result:?}");
+        assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
+    }
+    replayed(&*store, keyed(&webhook, "key", 1).with_token_digest(new.digest()), first.id).await;
+    created(store.enqueue(request(&webhook)).await.must("enqueue a run without a token"));
+}
+
+/// A disabled webhook refuses every run that needs it enabled, whatever the call read before, and takes others.
+pub async fn a_disabled_webhook_starts_nothing_but_manual_runs(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let call = |request: Enqueue| request.with_token_digest(webhook.token_digest).with_must_be_enabled(true);
+    let first = created(store.enqueue(call(keyed(&webhook, "key", 1))).await.must("enqueue a run"));
+    let disabled = WebhookSettings { enabled: false, ..WebhookSettings::default() };
+    store.update_webhook(webhook.with_settings(disabled, now()), 1).await.must("update a webhook");
+    for refused in [request(&webhook), keyed(&webhook, "key", 1), keyed(&webhook, "other", 1)] {
+        let id = refused.run.id;
+        let result = store.enqueue(call(refused)).await.must("refuse a call");
+        assert!(matches!(result, Enqueued::Disabled), "a disabled webhook took a call: {result:?}");
+        assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
+    }
+    let by_hand = created(store.enqueue(request(&webhook)).await.must("enqueue a manual run"));
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![by_hand.id, first.id]);
+}
+
+/// Of calls at once with a replacement of their token, none starts a run after the replacement has returned.
+pub async fn a_token_replaced_at_once_with_calls_starts_nothing_afterwards(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut callers = tokio::task::JoinSet::new();
+    let replaced = Arc::new(AtomicBool::new(false));
+    for _ in 0..8 {
+        let (store, webhook, replaced) = (store.clone(), webhook.clone(), replaced.clone());
+        callers.spawn(async move {
+            loop {
+                let late = replaced.load(Ordering::SeqCst);
+                let call = request(&webhook).with_token_digest(webhook.token_digest);
+                match store.enqueue(call).await.must("answer a call") {
+                    Enqueued::Created { .. } => assert!(!late, "a token that was replaced started a run"),
+                    Enqueued::Unauthorized => return,
+                    other => panic!("a call with a token gave {other:?}"),
+                }
+            }
+        });
+    }
+    let next = webhook.with_token(&Token::generate(), None, now());
+    store.update_webhook(next, 1).await.must("update a webhook");
+    replaced.store(true, Ordering::SeqCst);
+    within("callers with a replaced token", callers.join_all()).await;
 }
 
 /// Recording a run under an id that is taken conflicts and changes nothing.

@@ -55,7 +55,7 @@ pub async fn runs_that_never_execute_are_events_too(store: Arc<dyn Store>) {
     let cancelled = enqueue(&*store, &coalescing).await.id;
     store.cancel_run(cancelled, now()).await.must("cancel a run");
     let orphan = enqueue(&*store, &coalescing).await.id;
-    store.delete_webhook(coalescing.id, now()).await.must("delete a webhook");
+    store.delete_webhook(coalescing.id, None, now()).await.must("delete a webhook");
     let last = (orphan, RunState::Cancelled);
     let events = events_until(&*store, start, |event| state_of(event) == Some(last)).await;
     let states: Vec<_> = events.iter().filter_map(state_of).collect();

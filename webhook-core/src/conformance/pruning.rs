@@ -44,7 +44,7 @@ pub async fn each_webhooks_own_retention_counts(store: Arc<dyn Store>) {
     let of_short = succeeded_at(&*store, &short, ended).await;
     let of_long = succeeded_at(&*store, &long, ended).await;
     let of_deleted = succeeded_at(&*store, &deleted, ended).await;
-    store.delete_webhook(deleted.id, now()).await.must("delete a webhook");
+    store.delete_webhook(deleted.id, None, now()).await.must("delete a webhook");
     assert_eq!(pruned(&*store, days(ended + 2 * DAY, 30)).await, BTreeSet::from([of_short]));
     let expected = BTreeSet::from([of_default, of_deleted]);
     assert_eq!(pruned(&*store, days(ended + 31 * DAY, 30)).await, expected);

@@ -114,7 +114,7 @@ pub async fn deleting_a_webhook_ends_all_that_waits_for_it(store: Arc<dyn Store>
     let (gone, stays) = (webhook(&*store).await, webhook(&*store).await);
     let waiting = enqueue_many(&*store, &gone, 300).await;
     let other = enqueue(&*store, &stays).await.id;
-    let cancelled = store.delete_webhook(gone.id, now()).await.must("delete a webhook");
+    let cancelled = store.delete_webhook(gone.id, None, now()).await.must("delete a webhook");
     assert_eq!(cancelled, waiting, "all that waited must be answered");
     assert_eq!(claim_ids(&*store, 1_000).await, vec![other], "nothing of a deleted webhook may be claimed");
     for id in waiting.iter().step_by(37) {

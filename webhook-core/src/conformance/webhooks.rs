@@ -167,14 +167,60 @@ pub async fn new_settings_hold_for_later_claims(store: Arc<dyn Store>) {
 /// A deleted webhook is gone, and deleting it again finds nothing.
 pub async fn a_deleted_webhook_is_gone(store: Arc<dyn Store>) {
     let (gone, kept) = (webhook(&*store).await, webhook(&*store).await);
-    assert_eq!(store.delete_webhook(gone.id, now()).await.must("delete a webhook"), vec![]);
+    assert_eq!(store.delete_webhook(gone.id, None, now()).await.must("delete a webhook"), vec![]);
     assert_eq!(store.get_webhook(gone.id).await.must("get a webhook"), None);
     assert_eq!(store.find_webhook(&gone.token_digest).await.must("find a webhook"), None);
     assert_eq!(listed(&*store, None, 10).await, vec![kept.id]);
-    let again = store.delete_webhook(gone.id, now()).await;
+    let again = store.delete_webhook(gone.id, None, now()).await;
     assert!(matches!(again, Err(StoreError::NotFound(_))), "it was deleted twice: {again:?}");
     let refused = store.enqueue(request(&gone)).await;
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "a deleted webhook took a run: {refused:?}");
+}
+
+/// Deleting a webhook with an expected revision demands the stored one, else it changes nothing.
+pub async fn a_deletion_demands_the_expected_revision(store: Arc<dyn Store>) {
+    let first = webhook(&*store).await;
+    let second = first.with_settings(WebhookSettings::default(), now());
+    store.update_webhook(second.clone(), 1).await.must("update a webhook");
+    let waiting = enqueue(&*store, &second).await.id;
+    for expected in [1, 3] {
+        let result = store.delete_webhook(first.id, Some(expected), now()).await;
+        let conflicts = matches!(result, Err(StoreError::Conflict(_)));
+        assert!(conflicts, "revision {expected} is not the stored one, but: {result:?}");
+    }
+    let stored = store.get_webhook(first.id).await.must("get a webhook");
+    assert_eq!(stored.as_deref(), Some(&second), "a refused deletion must change nothing");
+    assert_eq!(state(&*store, waiting).await, RunState::Queued, "a refused deletion must cancel nothing");
+    let cancelled = store.delete_webhook(first.id, Some(2), now()).await.must("delete a webhook");
+    assert_eq!(cancelled, vec![waiting]);
+    assert_eq!(store.get_webhook(first.id).await.must("get a webhook"), None);
+    let again = store.delete_webhook(first.id, Some(2), now()).await;
+    assert!(matches!(again, Err(StoreError::NotFound(_))), "it was deleted twice: {again:?}");
+}
+
+/// Of an update and a deletion that expect the same revision, exactly one is done.
+pub async fn of_an_update_and_a_deletion_at_once_one_wins(store: Arc<dyn Store>) {
+    for _ in 0..8 {
+        let webhook = webhook(&*store).await;
+        let next = webhook.with_settings(concurrency(Some(1), OnOverlap::Queue), now());
+        let (updated, deleted) = tokio::join!(
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.update_webhook(next, 1).await }
+            }),
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.delete_webhook(webhook.id, Some(1), now()).await }
+            }),
+        );
+        let outcome = (updated.must("update at once"), deleted.must("delete at once"));
+        let stored = store.get_webhook(webhook.id).await.must("get a webhook");
+        match outcome {
+            (Ok(()), Err(StoreError::Conflict(_))) => assert!(stored.is_some(), "the update won"),
+            (Err(StoreError::NotFound(_)), Ok(_)) => assert!(stored.is_none(), "the deletion won"),
+            other => panic!("an update and a deletion of one revision gave {other:?}"),
+        }
+    }
 }
 
 /// Deleting a webhook cancels its queued runs, lets the running ones go on without a retry, and keeps its history.
@@ -186,7 +232,7 @@ pub async fn deleting_a_webhook_cancels_what_waits_and_keeps_what_was(store: Arc
     let others = enqueue(&*store, &other).await.id;
 
     let deleted_at = now();
-    let mut cancelled = store.delete_webhook(webhook.id, deleted_at).await.must("delete a webhook");
+    let mut cancelled = store.delete_webhook(webhook.id, None, deleted_at).await.must("delete a webhook");
     cancelled.sort_unstable();
     assert_eq!(cancelled, waiting, "deleting must cancel the queued runs and answer them");
     for id in &waiting {
@@ -213,7 +259,7 @@ pub async fn a_run_of_a_deleted_webhook_is_not_executed_again(store: Arc<dyn Sto
     let handed_back = claim(&*store, 1).await.remove(0);
     assert_eq!(handed_back.webhook.as_deref(), Some(&webhook), "a claim must carry its webhook");
     let interrupted = claim_for(&*store, 1, SHORT).await.remove(0).run;
-    store.delete_webhook(webhook.id, now()).await.must("delete a webhook");
+    store.delete_webhook(webhook.id, None, now()).await.must("delete a webhook");
     let run = applied(settle(&*store, &handed_back.run, crate::store::Outcome::HandBack).await);
     assert_eq!(run.state, RunState::Cancelled, "what is handed back must be cancelled");
     within("an interrupted run to be cancelled", async {
@@ -256,7 +302,7 @@ pub async fn listing_webhooks_is_stable_while_they_change(store: Arc<dyn Store>)
         seen.extend(page.items.iter().map(|webhook| webhook.id));
         webhook(&*store).await;
         if let Some(gone) = gone.get(round) {
-            store.delete_webhook(gone.id, now()).await.must("delete a webhook");
+            store.delete_webhook(gone.id, None, now()).await.must("delete a webhook");
         }
         before = page.next;
         if before.is_none() {

@@ -80,10 +80,15 @@ impl State {
     pub(super) fn delete_webhook(
         &mut self,
         id: WebhookId,
+        expected: Option<u64>,
         now: SystemTime,
     ) -> Result<Vec<RunId>, StoreError> {
-        let webhook = self.webhooks.remove(&id).ok_or(StoreError::NotFound("webhook"))?;
+        let webhook = self.webhooks.get(&id).ok_or(StoreError::NotFound("webhook"))?;
+        if expected.is_some_and(|expected| expected != webhook.revision) {
+            return Err(StoreError::Conflict("webhook"));
+        }
         self.by_digest.remove(webhook.token_digest.as_bytes());
+        self.webhooks.remove(&id);
         let queued = self.live.close_webhook(id);
         for run in &queued {
             if let Some(LiveCancel::Ended(run)) = self.live.cancel(*run, CancelReason::WebhookDeleted, now) {
@@ -121,6 +126,9 @@ impl State {
     pub(super) fn enqueue(&mut self, request: Enqueue, instant: Instant) -> Result<Enqueued, StoreError> {
         let (id, webhook_id) = (request.run.id, request.run.webhook_id);
         let webhook = self.webhook(webhook_id).ok_or(StoreError::NotFound("webhook"))?;
+        if let Some(refusal) = request.refused_by(&webhook) {
+            return Ok(refusal);
+        }
         if let Some(idempotency) = &request.idempotency {
             match self.keys.look_up(webhook_id, idempotency, instant) {
                 LookUp::Mismatch => return Ok(Enqueued::KeyMismatch),

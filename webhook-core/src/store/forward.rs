@@ -32,8 +32,13 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).update_webhook(webhook, expected_revision).await
     }
 
-    async fn delete_webhook(&self, id: WebhookId, now: SystemTime) -> Result<Vec<RunId>, StoreError> {
-        (**self).delete_webhook(id, now).await
+    async fn delete_webhook(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError> {
+        (**self).delete_webhook(id, expected_revision, now).await
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {

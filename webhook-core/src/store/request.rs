@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::id::RunId;
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Ending, Progress, Run, RunError};
+use crate::token::TokenDigest;
 use crate::webhook::{Concurrency, Webhook};
 
 /// A run to record, with the rules it is recorded under.
@@ -27,6 +28,10 @@ pub struct Enqueue {
     pub queue_bytes: u64,
     /// The key under which a repeated call finds this run.
     pub idempotency: Option<Idempotency>,
+    /// Digest of the token that the caller presented; `None` for a run started through the management API.
+    pub token_digest: Option<TokenDigest>,
+    /// Whether a disabled webhook refuses the run.
+    pub must_be_enabled: bool,
 }
 
 impl Enqueue {
@@ -41,6 +46,8 @@ impl Enqueue {
             webhook_queue_bytes: u64::MAX,
             queue_bytes: u64::MAX,
             idempotency: None,
+            token_digest: None,
+            must_be_enabled: false,
         }
     }
 
@@ -72,6 +79,31 @@ impl Enqueue {
     pub fn with_idempotency(mut self, idempotency: Option<Idempotency>) -> Self {
         self.idempotency = idempotency;
         self
+    }
+
+    /// Requires that the stored webhook still has the token with this digest.
+    #[must_use]
+    pub fn with_token_digest(mut self, digest: TokenDigest) -> Self {
+        self.token_digest = Some(digest);
+        self
+    }
+
+    /// Sets whether a disabled webhook refuses the run.
+    #[must_use]
+    pub fn with_must_be_enabled(mut self, must_be_enabled: bool) -> Self {
+        self.must_be_enabled = must_be_enabled;
+        self
+    }
+
+    /// Returns the outcome if the webhook as stored refuses this run: its token is another one, or it is disabled.
+    ///
+    /// A store calls it inside its atomic step, before it looks up the idempotency key.
+    #[must_use]
+    pub fn refused_by(&self, stored: &Webhook) -> Option<Enqueued> {
+        if self.token_digest.is_some_and(|digest| !stored.token_digest.matches(&digest)) {
+            return Some(Enqueued::Unauthorized);
+        }
+        (self.must_be_enabled && !stored.settings.enabled).then_some(Enqueued::Disabled)
     }
 }
 
@@ -112,6 +144,10 @@ pub enum Enqueued {
     KeyMismatch,
     /// The queue is full, in runs or in bytes. Nothing is recorded or changed.
     QueueFull,
+    /// The webhook has another token than the caller's. Nothing is recorded.
+    Unauthorized,
+    /// The webhook is disabled. Nothing is recorded.
+    Disabled,
 }
 
 /// Which runs a worker asks for.

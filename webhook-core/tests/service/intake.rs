@@ -2,7 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use webhook_core::executor::Workflow;
+use tokio::sync::{mpsc, oneshot};
+use webhook_core::executor::{
+    ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
+};
+use webhook_core::id::{RunId, WorkflowKey};
 use webhook_core::memory::{MemoryStore, ScriptedExecutor};
 use webhook_core::parameters::{ParameterBlocks, Source};
 use webhook_core::run::RunState;
@@ -276,6 +280,74 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_n
     house.webhooks.manage().refresh_token(house.webhook.id, None).await.unwrap();
     assert!(matches!(house.webhooks.trigger(call, b"").await, Err(TriggerError::Unauthorized)));
     assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+}
+
+#[tokio::test]
+async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described_starts_nothing() {
+    let house = House::new(json!({})).await;
+    let (executor, mut described) = SlowlyDescribed::around(house.executor.clone());
+    let slow = Webhooks::builder().store(house.store.clone()).executor(executor);
+    let slow = slow.forget_unknown_keys().build().await.unwrap();
+    let begin = async || {
+        let slow = slow.clone();
+        let call = slow.admit(slow.authenticate(house.call(Method::Post, "")).await.unwrap()).unwrap();
+        tokio::spawn(async move { slow.trigger(call, b"").await })
+    };
+    let manage = house.webhooks.manage();
+
+    let call = begin().await;
+    let go_on = described.recv().await.unwrap();
+    manage.set_enabled(house.webhook.id, false).await.unwrap();
+    go_on.send(()).unwrap();
+    assert!(matches!(call.await.unwrap(), Err(TriggerError::Disabled)));
+    manage.set_enabled(house.webhook.id, true).await.unwrap();
+
+    let call = begin().await;
+    let go_on = described.recv().await.unwrap();
+    manage.refresh_token(house.webhook.id, None).await.unwrap();
+    go_on.send(()).unwrap();
+    assert!(matches!(call.await.unwrap(), Err(TriggerError::Unauthorized)));
+    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+    assert_eq!(slow.manage().get(house.webhook.id).await.unwrap().last_used_at, None);
+}
+
+/// An executor that describes a workflow only once it is told to go on.
+struct SlowlyDescribed {
+    inner: ScriptedExecutor,
+    described: mpsc::UnboundedSender<oneshot::Sender<()>>,
+}
+
+impl SlowlyDescribed {
+    fn around(inner: ScriptedExecutor) -> (Self, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+        let (described, receiver) = mpsc::unbounded_channel();
+        (Self { inner, described }, receiver)
+    }
+}
+
+#[async_trait::async_trait]
+impl Executor for SlowlyDescribed {
+    async fn list(&self, cursor: Option<String>) -> Result<WorkflowPage, ExecutorError> {
+        self.inner.list(cursor).await
+    }
+
+    async fn describe(&self, workflow: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError> {
+        let (go_on, told) = oneshot::channel();
+        self.described.send(go_on).unwrap();
+        told.await.unwrap();
+        self.inner.describe(workflow).await
+    }
+
+    async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError> {
+        self.inner.execute(context).await
+    }
+
+    async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
+        self.inner.artifact(run, name).await
+    }
+
+    async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError> {
+        self.inner.discard(runs).await
+    }
 }
 
 #[tokio::test]

@@ -119,12 +119,23 @@ async fn a_wrong_recipient_is_named_when_settings_are_made() {
 async fn deleting_stops_the_url_cancels_what_waits_and_keeps_the_history() {
     let house = House::new(json!({})).await;
     let run = house.trigger("").await;
-    let cancelled = house.webhooks.manage().delete(house.webhook.id).await.unwrap();
+    let cancelled = house.webhooks.manage().delete(house.webhook.id, None).await.unwrap();
     assert_eq!(cancelled, [run.id]);
     assert_eq!(house.run(run.id).await.state, RunState::Cancelled);
     assert!(house.send(house.call(Method::Post, ""), "").await.is_err());
     let list = house.webhooks.manage().list(WebhookQuery::default()).await.unwrap();
     assert!(list.items.is_empty());
+}
+
+#[tokio::test]
+async fn a_deletion_names_the_revision_it_expects() {
+    let house = House::new(json!({})).await;
+    let (manage, id) = (house.webhooks.manage(), house.webhook.id);
+    manage.set_enabled(id, false).await.unwrap();
+    assert!(matches!(manage.delete(id, Some(1)).await, Err(ManagementError::Conflict)));
+    assert_eq!(manage.get(id).await.unwrap().revision, 2);
+    assert!(manage.delete(id, Some(2)).await.unwrap().is_empty());
+    assert!(matches!(manage.delete(id, Some(2)).await, Err(ManagementError::NotFound("webhook"))));
 }
 
 #[tokio::test]

@@ -111,8 +111,8 @@ async fn update(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<A
 
 async fn delete(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answer, Problem> {
     request.no_fields(api.limits()).await?;
-    expected_revision(api, id, &request.head).await?;
-    api.webhooks().manage().delete(id).await?;
+    let expected = expected_revision(api, id, &request.head).await?;
+    api.webhooks().manage().delete(id, expected).await?;
     Ok(no_content())
 }
 

@@ -83,7 +83,11 @@ impl Writer {
     ) -> Result<Enqueued, StoreError> {
         let (id, webhook_id) = (request.run.id, request.run.webhook_id);
         let webhook = self.shared.webhooks().get(webhook_id).cloned();
-        let bound = webhook.ok_or(StoreError::NotFound("webhook"))?.settings.concurrency.bound();
+        let webhook = webhook.ok_or(StoreError::NotFound("webhook"))?;
+        if let Some(refusal) = request.refused_by(&webhook) {
+            return Ok(refusal);
+        }
+        let bound = webhook.settings.concurrency.bound();
         let place = request.idempotency.as_ref().map(|given| keys::key_place(webhook_id, &given.key));
         let mut leftover = None;
         if let (Some(given), Some(place)) = (&request.idempotency, &place) {

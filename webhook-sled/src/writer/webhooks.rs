@@ -63,15 +63,20 @@ impl Writer {
         }
     }
 
-    pub(super) fn delete_webhook(&mut self, id: WebhookId, now: SystemTime, reply: Reply<Vec<RunId>>) {
+    pub(super) fn delete_webhook(
+        &mut self,
+        id: WebhookId,
+        expected: Option<u64>,
+        now: SystemTime,
+        reply: Reply<Vec<RunId>>,
+    ) {
         let key = keys::by_id(keys::WEBHOOK, id.as_bytes());
-        let tails = match self.catch_up().and_then(|()| self.stored_tails(&key)) {
+        let checked = self.shared.webhooks().check_removal(id, expected);
+        let tails = match checked.and_then(|()| self.catch_up()).and_then(|()| self.stored_tails(&key)) {
             Ok(tails) => tails,
             Err(error) => return drop(reply.send(Err(error))),
         };
-        if self.shared.webhooks_mut().remove(id).is_none() {
-            return drop(reply.send(Err(StoreError::NotFound("webhook"))));
-        }
+        self.shared.webhooks_mut().remove(id);
         self.change.remove(&key);
         (0..tails).for_each(|number| self.change.remove(keys::tail(&key, number)));
         self.change.remove(&keys::by_id(keys::LAST_USE, id.as_bytes()));

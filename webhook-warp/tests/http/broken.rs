@@ -36,7 +36,12 @@ impl Store for BrokenStore {
     async fn update_webhook(&self, _webhook: Webhook, _expected_revision: u64) -> Result<(), StoreError> {
         broken()
     }
-    async fn delete_webhook(&self, _id: WebhookId, _now: SystemTime) -> Result<Vec<RunId>, StoreError> {
+    async fn delete_webhook(
+        &self,
+        _id: WebhookId,
+        _expected_revision: Option<u64>,
+        _now: SystemTime,
+    ) -> Result<Vec<RunId>, StoreError> {
         broken()
     }
     async fn list_webhooks(&self, _query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
