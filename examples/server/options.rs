@@ -12,6 +12,7 @@ use tracing_subscriber::filter::Targets;
 use url::Url;
 use webhook_notify::slack::SlackNotifier;
 use webhook_notify::smtp::SmtpNotifier;
+use webhook_warp::{AdminToken, InvalidAdminToken};
 
 use crate::integrations;
 
@@ -312,12 +313,11 @@ fn secret_in(file: &Path, flag: &str) -> Result<Secret, CommandLineError> {
 /// Accepts what a client can send in an `Authorization` header.
 fn admin_token(text: Option<&str>, flag: &str) -> Result<Secret, CommandLineError> {
     match text {
-        Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(Secret(text.to_owned()))
-        }
-        _ => Err(CommandLineError::Usage(format!(
-            "{flag}: the token must be one or more visible ASCII characters without spaces"
-        ))),
+        Some(text) => match AdminToken::new(text) {
+            Ok(_) => Ok(Secret(text.to_owned())),
+            Err(error) => Err(CommandLineError::Usage(format!("{flag}: {error}"))),
+        },
+        None => Err(CommandLineError::Usage(format!("{flag}: {}", InvalidAdminToken::NotVisible))),
     }
 }
 
@@ -414,6 +414,7 @@ mod tests {
             (vec!["--slack-token-file", "/no/such/file"], "/no/such/file"),
             (vec!["--slack-token", "xoxb-1", "--slack-api", "http://example.com"], "--slack-api"),
             (vec!["--admin-token", ""], "--admin-token"),
+            (vec!["--admin-token", "a-token-of-less-than-32-letters"], "at least 32 characters"),
             (vec!["--admin-token-file", "/no/such/file"], "/no/such/file"),
             (vec!["--admin-token", "a", "--admin-token-file", "b"], "--admin-token-file"),
         ] {
@@ -446,17 +447,19 @@ mod tests {
         let options = parse(&["--smtp", &smtp, "--slack-token", CANARY]).unwrap();
         assert!(options.smtp.is_some() && options.slack.is_some());
         assert!(!format!("{options:?}").contains(CANARY));
-        let options = parse(&["--admin-token", CANARY]).unwrap();
+        assert!(!usage(&["--admin-token", CANARY]).contains(CANARY));
+        let options = parse(&["--admin-token", &CANARY.repeat(3)]).unwrap();
         assert!(!format!("{options:?}").contains(CANARY));
-        assert_eq!(options.admin_token.unwrap().expose(), CANARY);
+        assert_eq!(options.admin_token.unwrap().expose(), CANARY.repeat(3));
     }
 
     #[test]
     fn a_token_file_may_end_with_a_line_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), format!("{CANARY}\r\n")).unwrap();
+        let token = CANARY.repeat(3);
+        std::fs::write(file.path(), format!("{token}\r\n")).unwrap();
         let options = parse(&["--admin-token-file", file.path().to_str().unwrap()]).unwrap();
-        assert_eq!(options.admin_token.unwrap().expose(), CANARY);
+        assert_eq!(options.admin_token.unwrap().expose(), token);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use url::Url;
 use warp::Filter;
 use webhook_core::Webhooks;
 use webhook_core::memory::MemoryStore;
@@ -75,6 +76,8 @@ pub(crate) async fn prepare(
             (admin_token::load_or_create(&file)?, format!("in {}", file.display()))
         }
     };
+    let access = AdminAccess::token(&admin_token)
+        .map_err(|error| format!("the admin token {admin_token_place}: {error}"))?;
     let server = Server::bind(options.listen).await?;
     let unavailable = unavailable(&workflows);
     let kinds: BTreeSet<_> = workflows.iter().map(|own| own.workflow.key.kind.to_string()).collect();
@@ -82,11 +85,13 @@ pub(crate) async fn prepare(
     let builder = if options.forget_unknown_keys { builder.forget_unknown_keys() } else { builder };
     let builder = options.smtp.clone().into_iter().fold(builder, WebhooksBuilder::notifier);
     let builder = options.slack.clone().into_iter().fold(builder, WebhooksBuilder::notifier);
+    let base_url = options.base_url(server.local_address()?)?;
+    let builder = names_of_this_machine(&base_url).into_iter().fold(builder, WebhooksBuilder::allow_origin);
     let webhooks = builder
         .store(store)
         .executor(ServerExecutor::new(workflows, options.data.join("artifacts")))
         .token_key(key)
-        .base_url(options.base_url(server.local_address()?)?)
+        .base_url(base_url)
         .build()
         .await?;
     let demo = match (options.uses_bundled_workflows(), options.store) {
@@ -103,12 +108,25 @@ pub(crate) async fn prepare(
     Ok(Prepared {
         webhooks,
         server,
-        access: AdminAccess::token(&admin_token),
+        access,
         metrics,
         workers: options.workers,
         shutdown_timeout: options.shutdown_timeout,
         stop,
     })
+}
+
+/// Every way in which a browser on this machine may write a base URL that leads to this machine.
+fn names_of_this_machine(base_url: &Url) -> Vec<Url> {
+    let names = ["localhost", "127.0.0.1", "[::1]"];
+    let written = |name| {
+        let mut url = base_url.clone();
+        url.set_host(Some(name)).ok().map(|()| url)
+    };
+    match base_url.host_str() {
+        Some(host) if names.contains(&host) => names.into_iter().filter_map(written).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn recorder() -> Result<PrometheusHandle, BuildError> {

@@ -22,7 +22,7 @@ use webhook_core::worker::{WorkerOptions, Workers};
 use webhook_warp::server::{Served, Server};
 use webhook_warp::{AdminAccess, PanelOptions};
 
-pub(crate) const ADMIN: &str = "the-admin-token";
+pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
 /// Sets a flag on the page if it is ever taken for markup.
 pub(crate) const HOSTILE: &str =
     "<img src=x onerror=\"top.pwned=1\"><script>top.pwned=1</script>'\"{{7*7}}${{x}}javascript:top.pwned=1";
@@ -74,7 +74,8 @@ impl World {
             .unwrap();
         let workers = Some(webhooks.start_workers(WorkerOptions::default()));
         let panel = webhook_warp::panel_routes(&PanelOptions::default());
-        let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN)).or(panel).unify();
+        let routes =
+            webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap()).or(panel).unify();
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let note = asked.clone();
         let noted = warp::log::custom(move |info| note.lock().unwrap().push(info.path().to_owned()));

@@ -57,14 +57,15 @@ impl<'a> Management<'a> {
     /// Creates a webhook for a workflow.
     ///
     /// # Errors
-    /// [`ManagementError::Settings`] names an unknown workflow (`workflow`), and channels without an integration;
-    /// [`ManagementError::Store`].
+    /// [`ManagementError::Settings`] names an unknown workflow (`workflow`), settings out of their bounds, and channels
+    /// without an integration; [`ManagementError::Store`].
     pub async fn create(
         &self,
         workflow: WorkflowKey,
         settings: WebhookSettings,
     ) -> Result<CreatedWebhook, ManagementError> {
         let inner = &self.webhooks.inner;
+        let settings = settings.validated().map_err(ManagementError::Settings)?;
         let mut problems = self.integration_problems(&settings);
         let described = match self.webhooks.knows_kind(&workflow.kind) {
             true => inner.executor.describe(&workflow).await?,

@@ -72,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
     pub(crate) keys: Option<TokenKeys>,
     pub(crate) base_url: Url,
+    allowed_origins: Vec<Url>,
     pub(crate) kinds: BTreeSet<WorkflowKind>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: ServiceOptions,
@@ -181,6 +182,7 @@ pub struct WebhooksBuilder {
     opening_keys: Vec<TokenKey>,
     forget_unknown_keys: bool,
     base_url: Option<Url>,
+    allowed_origins: Vec<Url>,
     kinds: Vec<String>,
     clock: Option<Arc<dyn Clock>>,
     options: ServiceOptions,
@@ -243,6 +245,14 @@ impl WebhooksBuilder {
         self
     }
 
+    /// Another origin at which people use the management pages, besides that of the base URL: the management paths
+    /// accept requests of its pages and for its host. Only scheme, host and port count. May be called several times.
+    #[must_use]
+    pub fn allow_origin(mut self, url: Url) -> Self {
+        self.allowed_origins.push(url);
+        self
+    }
+
     /// A kind of workflow besides `report` and `notebook`. May be called several times.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
@@ -276,8 +286,12 @@ impl WebhooksBuilder {
         let executor = self.executor.ok_or(BuildError::Missing("executor"))?;
         let names = DEFAULT_KINDS.into_iter().map(str::to_owned).chain(self.kinds);
         let kinds = names.map(|name| WorkflowKind::new(&name)).collect::<Result<_, _>>()?;
+        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !self.allowed_origins.iter().all(is_web) {
+            return Err(BuildError::AllowedOrigin);
+        }
         let base_url = match self.base_url {
-            Some(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
+            Some(url) if is_web(&url) => url,
             Some(_) => return Err(BuildError::BaseUrl),
             None => Url::parse("http://localhost:8080").map_err(|_| BuildError::BaseUrl)?,
         };
@@ -294,6 +308,7 @@ impl WebhooksBuilder {
             notifiers: self.notifiers,
             keys,
             base_url,
+            allowed_origins: self.allowed_origins,
             kinds,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             options: self.options,
@@ -337,6 +352,9 @@ pub enum BuildError {
     /// The base URL is not an absolute http or https URL.
     #[error("the base URL must be an absolute http or https URL")]
     BaseUrl,
+    /// An allowed origin is not an absolute http or https URL.
+    #[error("an allowed origin must be an absolute http or https URL")]
+    AllowedOrigin,
     /// The store holds a sealed token that the given keys do not open.
     #[error("the token key is not the one this store's tokens were sealed with")]
     WrongKey(#[from] OpenError),
@@ -424,6 +442,12 @@ impl Webhooks {
     #[must_use]
     pub fn base_url(&self) -> &Url {
         &self.inner.base_url
+    }
+
+    /// The URLs whose origins may use the management pages: the base URL, then those that were
+    /// [allowed](WebhooksBuilder::allow_origin).
+    pub fn origins(&self) -> impl Iterator<Item = &Url> {
+        std::iter::once(&self.inner.base_url).chain(&self.inner.allowed_origins)
     }
 
     /// The bounds and times of the service.

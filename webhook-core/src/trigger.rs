@@ -29,6 +29,7 @@ use crate::webhook::Webhook;
 
 pub use call::{Method, TriggerCall};
 pub use error::TriggerError;
+pub use limiter::FailureLimiter;
 
 /// A call whose token is right.
 #[derive(Debug)]

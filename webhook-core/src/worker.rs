@@ -37,6 +37,9 @@ use outbox::OutboxBound;
 use settling::Settlements;
 use threads::Threads;
 
+/// The shortest lease: it is renewed three times as often, which must not become a busy loop.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
 /// How workers work.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -95,7 +98,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets for how long a claim holds without being renewed.
+    /// Sets for how long a claim holds without being renewed. A second at least.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -202,7 +205,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn new(webhooks: Webhooks, options: WorkerOptions) -> (Arc<Self>, Settlements) {
+    fn new(webhooks: Webhooks, mut options: WorkerOptions) -> (Arc<Self>, Settlements) {
+        options.lease = options.lease.max(SHORTEST_LEASE);
         let most = if options.threads { 400 } else { Semaphore::MAX_PERMITS };
         let slots = Semaphore::new(options.slots.clamp(1, most));
         let threads = options.threads.then(Threads::new);

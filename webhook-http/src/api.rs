@@ -12,32 +12,36 @@ use webhook_core::error::BoxError;
 use webhook_core::parameters::ParameterLimits;
 use webhook_core::service::Webhooks;
 
-use crate::access::AdminAccess;
+use crate::access::{AdminAccess, Gate};
 use crate::answer::{Answer, ResponseBody, without_body};
 use crate::body::RequestBody;
 use crate::body_budget::BodyBudget;
-use crate::metrics::{CallMeters, Renderer};
+use crate::metrics::{CallMeters, RefusalMeters, Renderer};
 use crate::problem::Problem;
 use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
 use crate::wire::Links;
-use crate::{events, headers, health, management, metrics, openapi, status, trigger};
+use crate::{audit, events, headers, health, management, metrics, openapi, site, status, trigger};
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.
 #[derive(Debug, Clone)]
 pub struct Api {
     webhooks: Webhooks,
     access: AdminAccess,
+    gate: Arc<Gate>,
     renderer: Option<Renderer>,
     pub(crate) calls: CallMeters,
     pub(crate) bodies: Arc<BodyBudget>,
+    refusals: RefusalMeters,
 }
 
 impl Api {
     /// The contract of `webhooks`, with this access to the management paths.
     #[must_use]
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
-        Self { webhooks, access, renderer: None, calls: CallMeters::new(), bodies: Arc::default() }
+        let (calls, refusals) = (CallMeters::new(), RefusalMeters::of_management());
+        let (gate, bodies) = (Arc::default(), Arc::default());
+        Self { webhooks, access, gate, renderer: None, calls, bodies, refusals }
     }
 
     /// Answers `/metrics` with what `render` gives: the text format of Prometheus, from the recorder of the
@@ -134,9 +138,27 @@ impl Api {
         if !route.methods().contains(&request.head.method) {
             return Err(Problem::method_not_allowed(route.methods()));
         }
-        if route.audience() == Audience::Management {
-            self.access.check(&request.head.headers)?;
+        if route.audience() != Audience::Management {
+            return self.answer(route, request).await;
         }
+        let answered = match self.admit_manager(&request.head) {
+            Ok(()) => self.answer(route, request).await,
+            Err(problem) => Err(problem),
+        };
+        match &answered {
+            Ok(answer) => audit::note(route, &request.head, answer),
+            Err(problem) => self.refusals.refused(problem),
+        }
+        answered
+    }
+
+    /// Whether a request to a management path comes from whom it may come from.
+    fn admit_manager(&self, head: &Head) -> Result<(), Problem> {
+        site::check(&self.webhooks, &self.access, head)?;
+        self.gate.check(&self.access, &head.headers, head.peer)
+    }
+
+    async fn answer(&self, route: &Route, request: &mut Request<'_>) -> Result<Answer, Problem> {
         match route {
             Route::Trigger(workflow) => {
                 let answered = trigger::trigger(self, workflow, request).await;

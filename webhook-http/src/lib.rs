@@ -27,7 +27,13 @@
 //!
 //! - The trigger path answers GET and POST only. Every other path that can be read by GET can be asked by HEAD.
 //! - The 401 of the management paths differs from the other 401 in its header `WWW-Authenticate: Bearer
-//!   realm="management"`; the bodies are equal.
+//!   realm="management"`; the bodies are equal. Both are limited by address in the same way.
+//! - The management paths refuse with 403 `cross-site-refused` what a page of another site may have caused: a method
+//!   other than GET and HEAD with a `Sec-Fetch-Site` other than `same-origin` and `none`, or with an `Origin` other than
+//!   that of the base URL and those allowed by [`allow_origin`](webhook_core::service::WebhooksBuilder::allow_origin).
+//!   With [`AdminAccess::Open`] every request also needs a `Host` of one of these. A body must be declared as
+//!   `application/json`.
+//! - Each change through the management paths is logged at `info` under the target `webhook::audit`.
 //! - Cancelling a run that has ended, and retrying one that has not, is 412 `precondition-failed`.
 //! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run: who mistypes it starts nothing.
 //! - The address of a caller is that of the connection. `X-Forwarded-For` is not read.
@@ -43,6 +49,7 @@ mod access;
 mod answer;
 mod api;
 mod artifact;
+mod audit;
 mod body;
 mod body_budget;
 mod events;
@@ -58,11 +65,12 @@ mod query;
 mod request;
 mod route;
 mod shutdown;
+mod site;
 mod status;
 mod trigger;
 mod wire;
 
-pub use access::{AdminAccess, AdminToken};
+pub use access::{AdminAccess, AdminToken, InvalidAdminToken};
 pub use answer::ResponseBody;
 pub use api::Api;
 #[cfg(feature = "panel")]

@@ -57,8 +57,31 @@ pub(crate) struct CallMeters {
     accepted: Counter,
     replayed: Counter,
     dry_run: Counter,
-    /// In the order of [`Slug::ALL`].
-    refused: Arc<[Counter]>,
+    refused: RefusalMeters,
+}
+
+/// One counter for each kind of problem, in the order of [`Slug::ALL`].
+#[derive(Clone)]
+pub(crate) struct RefusalMeters(Arc<[Counter]>);
+
+impl fmt::Debug for RefusalMeters {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RefusalMeters")
+    }
+}
+
+impl RefusalMeters {
+    pub(crate) fn of_management() -> Self {
+        let name = "webhook_management_refusals_total";
+        describe_counter!(name, "Management requests that were refused, by problem");
+        Self(Slug::ALL.iter().map(|slug| counter!(name, "problem" => slug.as_str())).collect())
+    }
+
+    pub(crate) fn refused(&self, problem: &Problem) {
+        if let Some(counter) = self.0.get(problem.slug() as usize) {
+            counter.increment(1);
+        }
+    }
 }
 
 impl fmt::Debug for CallMeters {
@@ -75,7 +98,7 @@ impl CallMeters {
             accepted: calls("accepted"),
             replayed: calls("replayed"),
             dry_run: calls("dry-run"),
-            refused: Slug::ALL.iter().map(|slug| calls(slug.as_str())).collect(),
+            refused: RefusalMeters(Slug::ALL.iter().map(|slug| calls(slug.as_str())).collect()),
         }
     }
 
@@ -89,9 +112,7 @@ impl CallMeters {
     }
 
     pub(crate) fn refused(&self, problem: &Problem) {
-        if let Some(counter) = self.refused.get(problem.slug() as usize) {
-            counter.increment(1);
-        }
+        self.refused.refused(problem);
     }
 }
 

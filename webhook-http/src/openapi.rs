@@ -20,7 +20,9 @@ use operations::operations;
 /// What holds of every operation.
 const DESCRIPTION: &str = "Every answer has `Cache-Control: no-store`, `Referrer-Policy: no-referrer` and \
      `X-Content-Type-Options: nosniff`. Every error is a problem (RFC 9457). A method that a path does not have is \
-     answered with 405, the problem `method-not-allowed`, and `Allow`. Whole numbers in parameters are exact up to \
+     answered with 405, the problem `method-not-allowed`, and `Allow`. The paths below `/admin` answer 403 \
+     `cross-site-refused` to what a page of another site may have caused, and 429 to wrong tokens that come too often \
+     from one address. Whole numbers in parameters are exact up to \
      64 bits, and larger ones are refused. Requests that are no HTTP, and targets beyond 64 KiB, are answered by the \
      server underneath with an empty body.";
 

@@ -85,6 +85,10 @@ impl PanelOptions {
 
     /// Leaves out the page that asks for the admin token: the host's own filter lets in who may use the management
     /// paths, by a cookie for example, and they are served with [`AdminAccess::Open`](crate::AdminAccess::Open).
+    ///
+    /// A browser sends a cookie with whatever any page asks for, so the management paths refuse requests that pages of
+    /// other origins make. People must open the panel at the base URL, or at an origin that the host
+    /// [allows](webhook_core::service::WebhooksBuilder::allow_origin).
     #[must_use]
     pub fn without_sign_in(mut self) -> Self {
         self.without_sign_in = true;

@@ -67,11 +67,13 @@ pub enum Slug {
     UrlNotRecoverable,
     /// A notification channel is asked for that nobody serves.
     IntegrationMissing,
+    /// A page of another site, or a name that is not this service's, may have caused the request.
+    CrossSiteRefused,
 }
 
 impl Slug {
     /// Every kind of problem.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Unauthorized,
         Self::WebhookDisabled,
         Self::GetNotAllowed,
@@ -96,6 +98,7 @@ impl Slug {
         Self::PreconditionFailed,
         Self::UrlNotRecoverable,
         Self::IntegrationMissing,
+        Self::CrossSiteRefused,
     ];
 
     /// The one table of slugs, statuses and titles.
@@ -127,6 +130,7 @@ impl Slug {
             Self::PreconditionFailed => ("precondition-failed", 412, "The state is not the expected one"),
             Self::UrlNotRecoverable => ("url-not-recoverable", 409, "The URL cannot be shown again"),
             Self::IntegrationMissing => ("integration-missing", 422, "There is no such integration"),
+            Self::CrossSiteRefused => ("cross-site-refused", 403, "Requests of other sites are refused"),
         }
     }
 

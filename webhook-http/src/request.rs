@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use serde_json::{Map, Value};
 use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
 use webhook_core::run::Caller;
@@ -55,9 +55,15 @@ impl RequestHead {
     }
 }
 
-/// A [`ShutdownSignal`] is taken from the extensions.
+/// A [`ShutdownSignal`] is taken from the extensions. The `:authority` of HTTP/2 stands for a `Host` that is not there.
 impl From<Parts> for RequestHead {
     fn from(mut parts: Parts) -> Self {
+        if !parts.headers.contains_key(header::HOST)
+            && let Some(authority) = parts.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            parts.headers.insert(header::HOST, host);
+        }
         let query = parts.uri.query().unwrap_or_default();
         let mut head = Self::new(parts.method, query, parts.headers);
         head.version = parts.version;
@@ -125,8 +131,8 @@ impl Head {
 }
 
 impl Request<'_> {
-    /// The JSON object in the body of a management request; an empty body is an empty object. Media types other
-    /// than JSON are refused, so that no form on a foreign page can send one.
+    /// The JSON object in the body of a management request; an empty body is an empty object. A body must be declared
+    /// as JSON: what a page of another site can send without asking is not.
     pub(crate) async fn object(&mut self, limits: &ParameterLimits) -> Result<Map<String, Value>, Problem> {
         let content_type = headers::given(&self.head.headers, header::CONTENT_TYPE);
         let bytes = self.body.read(limits.body_bytes).await?;
@@ -135,9 +141,9 @@ impl Request<'_> {
         }
         check_content_encoding(headers::content_encoding(&self.head.headers).as_deref())
             .map_err(TriggerError::from)?;
-        let is_json = |content_type| MediaType::parse(content_type).is_some_and(|media| media.is_json());
-        if content_type.as_deref().is_some_and(|content_type| !is_json(content_type)) {
-            let detail = "send application/json";
+        let is_json = |content_type: &str| MediaType::parse(content_type).is_some_and(|media| media.is_json());
+        if !content_type.as_deref().is_some_and(is_json) {
+            let detail = "a body must have the Content-Type application/json";
             return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));
         }
         let malformed = |detail: String| Problem::new(Slug::MalformedBody).with_detail(detail);

@@ -32,7 +32,7 @@ pub use routes::{
     PeerAddress, all_routes, management_routes, metrics_route, not_found, routes, status_routes,
     trigger_routes,
 };
-pub use webhook_http::{AdminAccess, AdminToken};
+pub use webhook_http::{AdminAccess, AdminToken, InvalidAdminToken};
 #[cfg(feature = "panel")]
 pub use webhook_http::{InvalidFrameAncestor, PanelOptions};
 

@@ -15,12 +15,12 @@ use crate::routes::reply;
 /// [management paths](crate::management_routes), which must be mounted at the same place.
 ///
 /// ```
-/// # fn example(webhooks: &webhook_core::Webhooks) -> Result<(), webhook_warp::InvalidFrameAncestor> {
+/// # fn example(webhooks: &webhook_core::Webhooks, token: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// use warp::Filter;
 /// use webhook_warp::{AdminAccess, PanelOptions};
 ///
 /// let options = PanelOptions::default().allow_framing_by("https://editor.example.com")?;
-/// let routes = webhook_warp::all_routes(webhooks, AdminAccess::token("a long secret"))
+/// let routes = webhook_warp::all_routes(webhooks, AdminAccess::token(token)?)
 ///     .or(webhook_warp::panel_routes(&options));
 /// # let _ = routes;
 /// # Ok(())

@@ -40,7 +40,8 @@ pub fn status_routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
     filter(Api::new(webhooks.clone(), AdminAccess::Disabled), &[Audience::Status])
 }
 
-/// The management paths. With [`AdminAccess::Open`], put a filter in front that checks who comes.
+/// The management paths. With [`AdminAccess::Open`], put a filter in front that checks who comes; requests that pages of
+/// other sites make, or whose `Host` is not this service's, are refused here.
 #[must_use]
 pub fn management_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(WarpResponse,)> {
     filter(Api::new(webhooks.clone(), access), &[Audience::Management])

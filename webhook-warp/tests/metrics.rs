@@ -33,6 +33,8 @@ async fn calls_attempts_and_runs_are_counted_by_outcome_without_ids() {
     content(world.post(&hook.url).header("webhook-dry-run", "true").send().await.unwrap(), 200).await;
     content(world.post(hook.bare()).send().await.unwrap(), 401).await;
     content(world.post(&hook.with("count=x")).send().await.unwrap(), 422).await;
+    let unknown = world.client.get(format!("{}/admin/api/v1/runs", world.base));
+    content(unknown.send().await.unwrap(), 401).await;
 
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}/metrics", server.local_address().unwrap());
@@ -47,6 +49,8 @@ async fn calls_attempts_and_runs_are_counted_by_outcome_without_ids() {
         "webhook_calls_total{outcome=\"unauthorized\"} 1",
         "webhook_calls_total{outcome=\"parameters-invalid\"} 1",
         "webhook_calls_total{outcome=\"queue-full\"} 0",
+        "webhook_management_refusals_total{problem=\"unauthorized\"} 1",
+        "webhook_management_refusals_total{problem=\"cross-site-refused\"} 0",
         "webhook_attempts_total{outcome=\"failed\"} 1",
         "webhook_attempts_total{outcome=\"succeeded\"} 1",
         "webhook_deliveries_total{outcome=\"delivered\"} 1",

@@ -1,6 +1,7 @@
 //! Limits on how often: calls of a webhook, and wrong tokens from an address. Both are token buckets.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
@@ -17,31 +18,55 @@ use crate::webhook::RateLimit;
 const FAILURE_BURST: u32 = 60;
 /// How many more each second.
 const FAILURES_PER_SECOND: f64 = 1.0;
-/// How many buckets are kept before those that are full again are dropped.
-const BUCKETS: usize = 16_384;
+/// How many addresses that sent wrong tokens are told apart.
+const ADDRESSES: usize = 16_384;
+/// How many buckets there are before those that are full again are looked for.
+const FIRST_SWEEP: usize = 1_024;
+/// How often a table without room is searched for buckets that are full again.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause that is named, whatever the rate.
+const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
-/// Limits how often each webhook may be called.
+/// Limits how often each webhook may be called. It holds as many buckets as there are webhooks at work.
 #[derive(Default)]
 pub(crate) struct RateLimiter(Mutex<Buckets<WebhookId>>);
 
 impl RateLimiter {
     pub(super) fn take(&self, webhook: WebhookId, limit: RateLimit) -> Result<(), TriggerError> {
         let per_second = f64::from(limit.per_minute) / 60.0;
-        lock(&self.0)
-            .take(webhook, per_second, limit.burst, Instant::now())
+        let now = Instant::now();
+        let mut buckets = lock(&self.0);
+        buckets.sweep_when_grown(now);
+        buckets
+            .take(webhook, per_second, limit.burst, now)
             .map_err(|retry_after| TriggerError::RateLimited { retry_after })
     }
 }
 
-/// Limits how many wrong tokens an address may try. A right token is never refused for others' failures.
+/// Limits how many wrong tokens an address may try: 60 at once and one more each second.
+///
+/// A right token is never refused for others' failures, so it is asked only once a token was found wrong. Memory is
+/// bounded: addresses beyond the 16,384 that are told apart share one budget until there is room again.
 #[derive(Default)]
-pub(crate) struct FailureLimiter(Mutex<Buckets<Option<IpAddr>>>);
+pub struct FailureLimiter(Mutex<Buckets<Option<IpAddr>>>);
+
+impl fmt::Debug for FailureLimiter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FailureLimiter").finish_non_exhaustive()
+    }
+}
 
 impl FailureLimiter {
-    pub(super) fn fail(&self, address: Option<IpAddr>) -> Result<(), TriggerError> {
-        let network = address.map(network);
-        lock(&self.0)
-            .take(network, FAILURES_PER_SECOND, FAILURE_BURST, Instant::now())
+    /// Counts a wrong token from this address.
+    ///
+    /// # Errors
+    /// [`TriggerError::TooManyFailures`] when the address has sent too many.
+    pub fn fail(&self, address: Option<IpAddr>) -> Result<(), TriggerError> {
+        let now = Instant::now();
+        let mut buckets = lock(&self.0);
+        let network = address.map(network).filter(|network| buckets.has_place(&Some(*network), now));
+        buckets
+            .take(network, FAILURES_PER_SECOND, FAILURE_BURST, now)
             .map_err(|retry_after| TriggerError::TooManyFailures { retry_after })
     }
 }
@@ -55,11 +80,17 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 #[derive(Debug)]
-struct Buckets<K>(HashMap<K, Bucket>);
+struct Buckets<K> {
+    buckets: HashMap<K, Bucket>,
+    /// At how many buckets those that are full again are looked for.
+    sweep_at: usize,
+    /// When they were last looked for.
+    swept: Option<Instant>,
+}
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self { buckets: HashMap::new(), sweep_at: FIRST_SWEEP, swept: None }
     }
 }
 
@@ -73,26 +104,52 @@ struct Bucket {
 impl<K: Hash + Eq + Clone> Buckets<K> {
     /// Takes one from the bucket of `key`, or says when there is one again.
     fn take(&mut self, key: K, per_second: f64, burst: u32, now: Instant) -> Result<(), Duration> {
-        if self.0.len() >= BUCKETS && !self.0.contains_key(&key) {
-            self.0.retain(|_, bucket| bucket.full_at > now);
-            if self.0.len() >= BUCKETS {
-                self.0.clear();
-            }
-        }
         let burst = f64::from(burst);
-        let bucket = self.0.entry(key).or_insert(Bucket { left: burst, at: now, full_at: now });
+        let bucket = self.buckets.entry(key).or_insert(Bucket { left: burst, at: now, full_at: now });
         let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * per_second;
         let left = (bucket.left + gained).min(burst);
         let taken = left >= 1.0;
         let left = if taken { left - 1.0 } else { left };
-        let until_full = Duration::from_secs_f64((burst - left) / per_second);
+        let until_full = pause((burst - left) / per_second);
         *bucket = Bucket { left, at: now, full_at: now + until_full };
-        if taken { Ok(()) } else { Err(Duration::from_secs_f64((1.0 - left) / per_second)) }
+        if taken { Ok(()) } else { Err(pause((1.0 - left) / per_second)) }
     }
+
+    /// Forgets the buckets that are full again whenever their number has doubled, which costs little for each bucket.
+    fn sweep_when_grown(&mut self, now: Instant) {
+        if self.buckets.len() >= self.sweep_at {
+            self.sweep(now);
+            self.sweep_at = FIRST_SWEEP.max(2 * self.buckets.len());
+        }
+    }
+
+    /// Whether `key` has a bucket or may get one.
+    fn has_place(&mut self, key: &K, now: Instant) -> bool {
+        if self.buckets.len() < ADDRESSES || self.buckets.contains_key(key) {
+            return true;
+        }
+        let is_due = self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SWEEP_PAUSE);
+        if is_due {
+            self.sweep(now);
+        }
+        self.buckets.len() < ADDRESSES
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.buckets.retain(|_, bucket| bucket.full_at > now);
+        self.swept = Some(now);
+    }
+}
+
+/// So many seconds, whatever number that is: a rate of nothing never fills a bucket.
+fn pause(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -110,12 +167,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_number_of_buckets_is_bounded() {
-        let mut buckets = Buckets::default();
-        for key in 0..3 * BUCKETS {
-            let _ = buckets.take(key, 1.0, 1, Instant::now());
+    async fn however_many_addresses_fail_none_is_forgotten_and_memory_is_bounded() {
+        let limiter = FailureLimiter::default();
+        let address = |number: u32| Some(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number)));
+        for _ in 0..FAILURE_BURST {
+            assert!(limiter.fail(address(0)).is_ok());
         }
-        assert!(buckets.0.len() <= BUCKETS);
+        assert!(limiter.fail(address(0)).is_err());
+        for number in 1..3 * ADDRESSES as u32 {
+            let _ = limiter.fail(address(number));
+        }
+        assert!(limiter.fail(address(0)).is_err(), "others' failures give nobody a new budget");
+        assert!(lock(&limiter.0).buckets.len() <= ADDRESSES + 1);
+        assert!(limiter.fail(address(u32::MAX >> 8)).is_err(), "who finds no room shares what is left");
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        for _ in 0..FAILURE_BURST {
+            assert!(limiter.fail(address(u32::MAX >> 8)).is_ok(), "there is room again");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_limit_holds_however_many_webhooks_have_one() {
+        let limiter = RateLimiter::default();
+        let limit = RateLimit::new(1, 1);
+        let now = std::time::SystemTime::UNIX_EPOCH;
+        let webhooks: Vec<_> = (0..40_000).map(|_| WebhookId::generate(now)).collect();
+        for webhook in &webhooks {
+            assert!(limiter.take(*webhook, limit).is_ok());
+        }
+        assert!(webhooks.iter().all(|webhook| limiter.take(*webhook, limit).is_err()));
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        for _ in 0..50_000 {
+            let _ = limiter.take(WebhookId::generate(now), limit);
+        }
+        assert!(lock(&limiter.0).buckets.len() <= 90_000 - webhooks.len() + 1, "full buckets are dropped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_nothing_refuses_for_long_and_panics_never() {
+        for (per_second, burst) in [(0.0, 0), (0.0, 1), (f64::NAN, 1), (1e-300, 2), (f64::INFINITY, 1)] {
+            let mut buckets = Buckets::default();
+            for second in [0, 1, 3_600] {
+                let now = Instant::now() + Duration::from_secs(second);
+                let taken = buckets.take("a", per_second, burst, now);
+                assert!(taken.is_ok() || taken.unwrap_err() <= LONGEST_PAUSE);
+            }
+        }
     }
 
     #[test]

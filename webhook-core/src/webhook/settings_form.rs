@@ -25,19 +25,62 @@ impl WebhookSettings {
     ///
     /// Whether an integration for the asked notifications exists is not known here; the service checks it.
     ///
+    /// Only the settings that the patch names are checked: a stored value that is out of bounds stays as it is, and does
+    /// not stand in the way of disabling a webhook.
+    ///
     /// # Errors
     /// All problems at once, each with its field: unknown fields, wrong types, numbers out of range.
     pub fn patched(&self, patch: &Value) -> Result<Self, Vec<SettingProblem>> {
-        if !patch.is_object() {
+        let Value::Object(named) = patch else {
             return Err(vec![SettingProblem::new("", "wrong_type", "an object of settings is expected")]);
-        }
+        };
         let mut merged = serde_json::to_value(self).unwrap_or_default();
         merge_patch(&mut merged, patch);
-        read(merged)
+        let (read, mut problems) = read(merged);
+        let setting = |problem: &SettingProblem| problem.field.split(['.', '[']).next().map(str::to_owned);
+        problems.retain(|problem| setting(problem).is_some_and(|name| named.contains_key(&name)));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut patched = self.clone();
+        named.keys().for_each(|name| patched.copy_setting(name, &read));
+        Ok(patched)
+    }
+
+    /// These settings as they are to be stored, if they all are within their bounds.
+    ///
+    /// # Errors
+    /// All problems at once, as of [`patched`](Self::patched).
+    pub fn validated(&self) -> Result<Self, Vec<SettingProblem>> {
+        let (read, mut problems) = read(serde_json::to_value(self).unwrap_or_default());
+        // JSON has no such numbers, so they would read back as unset.
+        let numbers = [("retries.factor", self.retries.factor), ("retries.jitter", self.retries.jitter)];
+        for (field, _) in numbers.into_iter().filter(|(_, number)| !number.is_finite()) {
+            problems.push(SettingProblem::new(field, "out_of_range", "a finite number is expected"));
+        }
+        if problems.is_empty() { Ok(read) } else { Err(problems) }
+    }
+
+    fn copy_setting(&mut self, name: &str, from: &Self) {
+        match name {
+            "label" => self.label.clone_from(&from.label),
+            "enabled" => self.enabled = from.enabled,
+            "allow_get" => self.allow_get = from.allow_get,
+            "strict" => self.strict = from.strict,
+            "timeout_s" => self.timeout = from.timeout,
+            "retries" => self.retries = from.retries,
+            "concurrency" => self.concurrency = from.concurrency,
+            "queue_limit" => self.queue_limit = from.queue_limit,
+            "rate_limit" => self.rate_limit = from.rate_limit,
+            "retention_days" => self.retention_days = from.retention_days,
+            "notifications" => self.notifications.clone_from(&from.notifications),
+            // Unknown names were refused before.
+            _ => {}
+        }
     }
 }
 
-/// RFC 7396, section 2.
+/// RFC 7396, section 2. A member that is to go is left as `null`, which reads as unset, so that an unknown name is seen.
 fn merge_patch(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -49,14 +92,15 @@ fn merge_patch(target: &mut Value, patch: &Value) {
     let Value::Object(target) = target else { return };
     for (name, value) in patch {
         if value.is_null() {
-            target.remove(name);
+            target.insert(name.clone(), Value::Null);
         } else {
             merge_patch(target.entry(name.clone()).or_insert(Value::Null), value);
         }
     }
 }
 
-fn read(merged: Value) -> Result<WebhookSettings, Vec<SettingProblem>> {
+/// The settings in their wire form, and all that is wrong with them; what is wrong is left at its default.
+fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     let mut problems = Vec::new();
     let mut form = Form::new("", merged, &mut problems);
     let mut settings = WebhookSettings {
@@ -94,7 +138,7 @@ fn read(merged: Value) -> Result<WebhookSettings, Vec<SettingProblem>> {
     if let Some(value) = notifications {
         settings.notifications = read_notifications(value, &mut problems);
     }
-    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    (settings, problems)
 }
 
 fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy {
@@ -333,6 +377,92 @@ mod tests {
             "notifications.email.recipients",
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn an_unknown_name_is_a_problem_also_with_null_and_within_other_settings() {
+        let patch = json!({
+            "time_out_s": null, "label": null, "retries": {"tries": null, "jitter": null},
+            "concurrency": {"maximum": null}, "rate_limit": {"per_minute": 5, "per_hour": null},
+            "notifications": {"teams": null, "email": null, "slack": {"channel": "#a", "on": ["failure"], "to": null}},
+        });
+        let expected = [
+            "time_out_s",
+            "retries.tries",
+            "concurrency.maximum",
+            "rate_limit.per_hour",
+            "notifications.teams",
+            "notifications.slack.to",
+        ];
+        assert_eq!(fields(patch), expected);
+    }
+
+    #[test]
+    fn a_stored_value_out_of_bounds_stays_and_blocks_no_other_change() {
+        let stored = WebhookSettings {
+            label: Some("x".repeat(300)),
+            timeout: Some(Duration::from_secs(45 * 86_400)),
+            rate_limit: Some(RateLimit::new(0, 10)),
+            notifications: Notifications {
+                email: Some(Email::new(vec!["no".to_owned()], Vec::new())),
+                slack: None,
+            },
+            ..WebhookSettings::default()
+        };
+        let disabled = stored.patched(&json!({"enabled": false})).unwrap();
+        assert_eq!(disabled, WebhookSettings { enabled: false, ..stored.clone() });
+        let named = |patch| {
+            let problems = stored.patched(&patch).unwrap_err();
+            problems.into_iter().map(|problem| problem.field).collect::<Vec<_>>()
+        };
+        assert_eq!(named(json!({"timeout_s": 46 * 86_400, "enabled": false})), ["timeout_s"]);
+        assert_eq!(named(json!({"rate_limit": {"burst": 5}})), ["rate_limit.per_minute"]);
+        assert_eq!(stored.patched(&json!({"timeout_s": null})).unwrap().timeout, None);
+    }
+
+    #[test]
+    fn every_setting_can_be_patched() {
+        let all = json!({
+            "label": "CI", "enabled": false, "allow_get": false, "strict": true, "timeout_s": 5,
+            "retries": {"max_attempts": 3, "base_s": 1, "factor": 3.0, "cap_s": 9, "jitter": 0.5},
+            "concurrency": {"max": 2, "on_overlap": "skip"}, "queue_limit": 7,
+            "rate_limit": {"per_minute": 5, "burst": 6}, "retention_days": 8,
+            "notifications": {
+                "email": {"recipients": ["a@example.com"], "on": ["failure"]},
+                "slack": {"channel": "#a", "on": ["success"]},
+            },
+        });
+        let patched = WebhookSettings::default().patched(&all).unwrap();
+        assert_eq!(serde_json::to_value(&patched).unwrap(), all);
+        assert_eq!(patched.validated().unwrap(), patched);
+    }
+
+    #[test]
+    fn settings_made_in_code_are_held_to_the_same_bounds() {
+        let mut settings = WebhookSettings {
+            timeout: Some(Duration::from_secs(45 * 86_400)),
+            rate_limit: Some(RateLimit::new(0, 10)),
+            concurrency: Concurrency::new(Some(0), OnOverlap::Queue),
+            notifications: Notifications {
+                email: Some(Email::new(vec!["a@b.c\r\nBcc: x@y.z".to_owned()], vec![EventKind::Failure])),
+                slack: None,
+            },
+            ..WebhookSettings::default()
+        };
+        settings.retries.max_attempts = 0;
+        settings.retries.factor = f64::NAN;
+        let problems = settings.validated().unwrap_err();
+        let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        let expected = [
+            "timeout_s",
+            "retries.max_attempts",
+            "concurrency.max",
+            "rate_limit.per_minute",
+            "notifications.email.recipients[0]",
+            "retries.factor",
+        ];
+        assert_eq!(fields, expected);
+        assert!(WebhookSettings::default().validated().is_ok());
     }
 
     #[test]

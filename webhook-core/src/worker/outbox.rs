@@ -52,10 +52,9 @@ impl OutboxBound {
             }
             known.asked = Some(Instant::now());
         }
-        // A store that cannot answer must not lose a notification.
-        if let Ok(health) = store.health().await {
-            lock(&self.known).pending = health.pending_deliveries;
-        }
+        // A store that cannot answer must not lose a notification: what was added before may have gone out since.
+        let pending = store.health().await.map_or(0, |health| health.pending_deliveries);
+        lock(&self.known).pending = pending;
     }
 
     fn bounded(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {

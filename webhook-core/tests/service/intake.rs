@@ -288,21 +288,24 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described
     let (executor, mut described) = SlowlyDescribed::around(house.executor.clone());
     let slow = Webhooks::builder().store(house.store.clone()).executor(executor);
     let slow = slow.forget_unknown_keys().build().await.unwrap();
-    let begin = async || {
+    let admitted = async || {
+        let call = slow.authenticate(house.call(Method::Post, "")).await.unwrap();
+        slow.admit(call).unwrap()
+    };
+    let begin = |call| {
         let slow = slow.clone();
-        let call = slow.admit(slow.authenticate(house.call(Method::Post, "")).await.unwrap()).unwrap();
         tokio::spawn(async move { slow.trigger(call, b"").await })
     };
     let manage = house.webhooks.manage();
 
-    let call = begin().await;
+    let call = begin(admitted().await);
     let go_on = described.recv().await.unwrap();
     manage.set_enabled(house.webhook.id, false).await.unwrap();
     go_on.send(()).unwrap();
     assert!(matches!(call.await.unwrap(), Err(TriggerError::Disabled)));
     manage.set_enabled(house.webhook.id, true).await.unwrap();
 
-    let call = begin().await;
+    let call = begin(admitted().await);
     let go_on = described.recv().await.unwrap();
     manage.refresh_token(house.webhook.id, None).await.unwrap();
     go_on.send(()).unwrap();

@@ -91,6 +91,8 @@ mod tests {
         assert_eq!(second.to_string().parse::<Cursor>().unwrap(), second);
         assert_eq!(second, Cursor { skip: 0, page: Some("p.2".to_owned()) });
         assert_eq!(second.after(2, 2, None), None);
+        let beyond: Cursor = u64::MAX.to_string().parse().unwrap();
+        assert_eq!(beyond.after(200, 3, None), None, "a cursor made up is the end of the list");
     }
 
     #[test]

@@ -36,7 +36,12 @@ impl Operation {
     pub(super) fn new(method: Method, path: &'static str, id: &'static str, summary: &'static str) -> Self {
         let mut problems = Vec::new();
         if path.starts_with("/admin/") {
-            problems.extend([Slug::Unauthorized, Slug::StoreUnavailable]);
+            problems.extend([
+                Slug::Unauthorized,
+                Slug::RateLimited,
+                Slug::CrossSiteRefused,
+                Slug::StoreUnavailable,
+            ]);
         }
         if path.contains('{') {
             problems.push(Slug::NotFound);

@@ -113,7 +113,7 @@ async fn a_failing_store_is_503_everywhere_and_says_nothing_of_the_inside() {
     let base = format!("http://{}", server.local_address().unwrap());
     let executor = world.executor.clone();
     let webhooks = Webhooks::builder().store(BrokenStore).executor(executor).build().await.unwrap();
-    let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN));
+    let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap());
     tokio::spawn(server.serve(routes, std::future::pending()));
     let run = NOBODY;
     for path in [

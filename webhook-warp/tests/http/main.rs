@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod cross_site;
 mod described;
 mod description;
 mod events;

@@ -58,7 +58,7 @@ async fn each_set_of_routes_answers_its_own_paths_only() {
     let trigger = hook.url.strip_prefix(&world.base).unwrap();
     let management = "/admin/api/v1/webhooks";
     let webhooks = &world.webhooks;
-    let access = || AdminAccess::token(ADMIN);
+    let access = || AdminAccess::token(ADMIN).unwrap();
     let sets = [
         (webhook_warp::routes(webhooks), [202, 401, 404, 200, 200]),
         (webhook_warp::trigger_routes(webhooks), [202, 404, 404, 404, 404]),
@@ -98,7 +98,7 @@ async fn warps_own_error_type_is_enough_for_serving() {
 async fn the_panel_stands_below_a_prefix_beside_its_management_paths() {
     let world = World::start_idle().await;
     let panel = webhook_warp::panel_routes(&PanelOptions::default());
-    let everything = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN)).or(panel);
+    let everything = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN).unwrap()).or(panel);
     let own = warp::path!("panel").map(|| "the host's own panel");
     let base = serve(warp::path("hooks").and(everything).or(own).recover(own_recover)).await;
     let page = world.get(&format!("{base}/hooks/panel")).send().await.unwrap();

@@ -26,7 +26,7 @@ use webhook_warp::server::{Served, Server, ServerOptions};
 
 use crate::description::Description;
 
-pub(crate) const ADMIN: &str = "the-admin-token";
+pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "0198c5a0-7e6b-7aaa-8bbb-0123456789ab";
 
@@ -106,7 +106,7 @@ impl World {
         let webhooks = change(builder).build().await.unwrap();
         let workers = work.then(|| webhooks.start_workers(WorkerOptions::default()));
         let (stop, stopped) = oneshot::channel();
-        let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN));
+        let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap());
         let metrics = webhook_warp::metrics_route(&webhooks, String::new);
         let routes = warp::Filter::unify(warp::Filter::or(routes, metrics));
         let routes = warp::Filter::or(routes, webhook_warp::not_found());
