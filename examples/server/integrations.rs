@@ -17,12 +17,18 @@ pub(crate) fn smtp(
     let wrong = |flag: &'static str| move |error: SmtpOptionsError| usage(flag, &error);
     let options = SmtpOptions::from_url(url.expose()).map_err(wrong("--smtp"))?;
     let options = options.with_from(from).map_err(wrong("--smtp-from"))?;
-    let Some(file) = authority else { return SmtpNotifier::new(options).map_err(wrong("--smtp")) };
+    let built = |options, flag| {
+        SmtpNotifier::new(options).map_err(|error| match error {
+            SmtpOptionsError::LocalSender(_) => usage("--smtp-from", &error),
+            error => usage(flag, &error),
+        })
+    };
+    let Some(file) = authority else { return built(options, "--smtp") };
     let pem = std::fs::read(file).map_err(|error| {
         CommandLineError::Usage(format!("--smtp-ca-file: {} cannot be read: {error}", file.display()))
     })?;
     let options = options.with_root_certificates(&pem).map_err(wrong("--smtp-ca-file"))?;
-    SmtpNotifier::new(options).map_err(wrong("--smtp-ca-file"))
+    built(options, "--smtp-ca-file")
 }
 
 /// A notifier for Slack with this token.

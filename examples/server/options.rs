@@ -407,6 +407,10 @@ mod tests {
             (vec!["--smtp", "mail.example.com"], "--smtp"),
             (vec!["--smtp", "smtp://me@mail.example.com"], "user without a password"),
             (vec!["--smtp", "smtp://localhost", "--smtp-from", "nobody"], "--smtp-from"),
+            (
+                vec!["--smtp", "smtp://mail.example.com"],
+                "--smtp-from: a mail server on another machine refuses",
+            ),
             (vec!["--smtp", "smtps://localhost", "--smtp-ca-file", "/no/such/file"], "/no/such/file"),
             (vec!["--smtp-file", "/no/such/file"], "/no/such/file"),
             (vec!["--smtp", "smtp://localhost", "--smtp-file", "b"], "--smtp-file"),

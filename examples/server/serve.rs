@@ -91,7 +91,8 @@ pub(crate) async fn prepare(
         .store(store)
         .executor(ServerExecutor::new(workflows, options.data.join("artifacts")))
         .token_key(key)
-        .base_url(base_url)
+        .base_url(base_url.clone())
+        .run_url(move |run| Some(webhook_warp::panel_run_url(&base_url, run)))
         .build()
         .await?;
     let demo = match (options.uses_bundled_workflows(), options.store) {

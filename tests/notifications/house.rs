@@ -52,6 +52,9 @@ impl House {
             .executor(executor.clone())
             .token_key(TokenKey::generate())
             .base_url("https://app.example.com/hooks".parse().unwrap())
+            .run_url(|run| {
+                Some(format!("https://app.example.com/hooks/panel#/{}/runs/{}", run.workflow, run.id))
+            })
             .build()
             .await
             .unwrap();

@@ -7,6 +7,7 @@ mod browser;
 mod day;
 mod keyboard;
 mod looks;
+mod notifications;
 mod safety;
 mod snippets;
 mod world;

@@ -213,7 +213,9 @@ promises! { $
         a_settled_delivery_is_done,
         a_delivery_given_up_from_the_start_is_kept_and_can_be_resent,
         a_delivery_whose_lease_is_over_is_given_out_again,
-        a_resent_delivery_is_due_at_once;
+        a_resent_delivery_is_due_at_once,
+        deliveries_are_found_by_state_and_channel,
+        finding_deliveries_is_stable_while_they_change;
     dropping:
         reads_and_waits_may_be_dropped,
         a_dropped_wait_loses_no_wake_up,

@@ -4,8 +4,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::executor::{ArtifactContent, ExecutorError, Workflow, WorkflowPage};
 use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
@@ -13,11 +17,18 @@ use crate::notifier::{DeliverError, Delivery, Notification};
 use crate::parameters::{BodyParameters, ParameterWarning, QueryParameters, recheck};
 use crate::run::{Caller, CancelReason, Run};
 use crate::service::{TriggerUrl, Webhooks};
-use crate::store::{Cancelled, Enqueue, LogPart, Page, RunQuery, StoreError, WebhookQuery};
+use crate::store::{Cancelled, DeliveryQuery, Enqueue, LogPart, Page, RunQuery, StoreError, WebhookQuery};
 use crate::token::{OpenError, Token};
 use crate::trigger::{self, TriggerError, Triggered};
 use crate::webhook::{Channel, EventKind, SettingProblem, Webhook, WebhookSettings};
 use crate::worker;
+
+/// How many test notifications are under way at once.
+const TESTS_AT_ONCE: usize = 8;
+/// How many deliveries are made due again at once, so that they share a sync of the store.
+const RESENDS_AT_ONCE: usize = 64;
+/// For how long test notifications wait for their turn.
+const TEST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The management operations of a service.
 ///
@@ -315,8 +326,49 @@ impl<'a> Management<'a> {
         Ok(inner.store.resend_delivery(delivery, inner.now()).await?)
     }
 
-    /// Sends a notification made up from `run` to everyone a webhook's settings name, at once, all side by side,
-    /// and without the outbox. Answers whom it reached and whom not.
+    /// Lists deliveries of all runs, newest first. A page may hold fewer than were asked for although more follow.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn find_deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> Result<Page<Delivery, DeliveryId>, ManagementError> {
+        Ok(self.webhooks.inner.store.find_deliveries(query).await?)
+    }
+
+    /// Makes one page of deliveries due again now, or only counts them in a dry run.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`]; some may be due again then, and the call can be repeated.
+    pub async fn resend_deliveries(
+        &self,
+        query: DeliveryQuery,
+        dry_run: bool,
+    ) -> Result<ResentDeliveries, ManagementError> {
+        let inner = &self.webhooks.inner;
+        let page = inner.store.find_deliveries(query).await?;
+        let mut resent = ResentDeliveries { matched: page.items.len(), done: 0, next: page.next };
+        if dry_run {
+            return Ok(resent);
+        }
+        let now = inner.now();
+        let resending = page.items.into_iter().map(|delivery| inner.store.resend_delivery(delivery.id, now));
+        let mut resending = futures_util::stream::iter(resending).buffer_unordered(RESENDS_AT_ONCE);
+        while let Some(outcome) = resending.next().await {
+            match outcome {
+                Ok(_) => resent.done += 1,
+                // Its run was pruned meanwhile.
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(resent)
+    }
+
+    /// Sends a made-up notification to everyone a webhook's settings name, without the outbox and without a link, eight
+    /// at a time: mail servers take few connections from one client. Returns whom it reached and whom not; recipients
+    /// whose turn has not come within a minute are not tried.
     ///
     /// # Errors
     /// [`ManagementError::NotFound`], [`ManagementError::Executor`], [`ManagementError::Store`].
@@ -334,14 +386,22 @@ impl<'a> Management<'a> {
         run.state = crate::run::RunState::Succeeded;
         run.summary = Some("This is a test message; nothing was executed.".to_owned());
         let run = Arc::new(run);
-        let page = inner.url(&format!("/panel#/{}", webhook.workflow));
         let notify = |(channel, recipient, _): (Channel, &str, &[EventKind])| {
             let (id, event) = (DeliveryId::generate(now), EventKind::Success);
             Notification::new(id, channel, recipient, event, title.clone(), run.clone())
-                .with_run_url(page.clone())
         };
         let targets = webhook.settings.notifications.targets();
-        let testing = targets.map(|target| self.test(notify(target)));
+        let (slots, last_turn) = (Semaphore::new(TESTS_AT_ONCE), Instant::now() + TEST_PATIENCE);
+        let testing = targets.map(async |target| {
+            let notification = notify(target);
+            match tokio::time::timeout_at(last_turn, slots.acquire()).await {
+                Ok(_slot) => self.test(notification).await,
+                Err(_) => {
+                    let outcome = Err(DeliverError::retryable("it was not tried: others took too long"));
+                    TestedNotification { notification, outcome }
+                }
+            }
+        });
         Ok(futures_util::future::join_all(testing).await)
     }
 
@@ -428,6 +488,18 @@ impl<'a> Management<'a> {
         }
         problems
     }
+}
+
+/// How many deliveries were made due again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResentDeliveries {
+    /// How many fitted the query.
+    pub matched: usize,
+    /// How many are due again.
+    pub done: usize,
+    /// Where to go on; `None` when there are no more.
+    pub next: Option<DeliveryId>,
 }
 
 /// How a test notification went.

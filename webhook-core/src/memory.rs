@@ -26,8 +26,8 @@ use crate::live::wait_for_work;
 use crate::notifier::{Delivery, DeliveryOutcome};
 use crate::run::Run;
 use crate::store::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
-    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned,
+    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
@@ -231,6 +231,10 @@ impl Store for MemoryStore {
 
     async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
         Ok(self.state().outbox.of_run(run))
+    }
+
+    async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        Ok(self.state().outbox.find(&query))
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {

@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::milliseconds;
-use crate::error::BoxError;
+use crate::error::{BoxError, InvalidName};
 use crate::id::{DeliveryId, RunId};
 use crate::run::Run;
 use crate::webhook::{Channel, EventKind};
@@ -93,7 +93,7 @@ pub struct Notification {
     pub title: String,
     /// The run that ended. Secret parameters show as `***`.
     pub run: Arc<Run>,
-    /// Where people see the run, if the host has such a page.
+    /// Where people see the run, as [`run_url`](crate::service::WebhooksBuilder::run_url) says.
     pub run_url: Option<String>,
 }
 
@@ -139,8 +139,9 @@ pub enum DeliverError {
         /// How long the other side asked to wait.
         after: Option<Duration>,
     },
-    /// Nobody can be reached through this channel at present, such as when its server refuses connections. Trying
-    /// again may help, but other deliveries would fare the same: one at a time is tried until one gets through.
+    /// Nobody can be reached through this channel at present, such as when its server refuses connections, or the
+    /// credentials of this notifier. Trying again may help, but other deliveries would fare the same: one at a time is
+    /// tried until one gets through.
     #[error("{0}")]
     Unreachable(#[source] BoxError),
     /// Trying again will not help.
@@ -267,6 +268,29 @@ pub enum DeliveryState {
     Delivered,
     /// It failed for good or too often.
     GivenUp,
+}
+
+impl DeliveryState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::GivenUp];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
+impl std::str::FromStr for DeliveryState {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        known.ok_or(InvalidName::new("delivery state", "pending, delivered or given_up"))
+    }
 }
 
 /// How one try of a delivery went, or why there was none.

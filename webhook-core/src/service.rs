@@ -1,7 +1,7 @@
 //! The service: what a host builds once and hands to its front ends.
 
 mod ends;
-mod meters;
+pub(crate) mod meters;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +66,9 @@ impl std::fmt::Debug for Webhooks {
     }
 }
 
+/// Tells where people see a run.
+type RunUrl = Arc<dyn Fn(&Run) -> Option<String> + Send + Sync>;
+
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) executor: Arc<dyn Executor>,
@@ -73,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Option<TokenKeys>,
     pub(crate) base_url: Url,
     allowed_origins: Vec<Url>,
+    run_url: Option<RunUrl>,
     pub(crate) kinds: BTreeSet<WorkflowKind>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: ServiceOptions,
@@ -183,6 +187,7 @@ pub struct WebhooksBuilder {
     forget_unknown_keys: bool,
     base_url: Option<Url>,
     allowed_origins: Vec<Url>,
+    run_url: Option<RunUrl>,
     kinds: Vec<String>,
     clock: Option<Arc<dyn Clock>>,
     options: ServiceOptions,
@@ -253,6 +258,14 @@ impl WebhooksBuilder {
         self
     }
 
+    /// Where people see a run: notifications link to it. Without this they have no link, since this crate knows of no
+    /// page. Where the panel is mounted, `webhook_http::panel_run_url` gives its address.
+    #[must_use]
+    pub fn run_url(mut self, url: impl Fn(&Run) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.run_url = Some(Arc::new(url));
+        self
+    }
+
     /// A kind of workflow besides `report` and `notebook`. May be called several times.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
@@ -309,6 +322,7 @@ impl WebhooksBuilder {
             keys,
             base_url,
             allowed_origins: self.allowed_origins,
+            run_url: self.run_url,
             kinds,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             options: self.options,
@@ -489,6 +503,11 @@ impl Inner {
     /// The address of a path below the base URL.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base_url.as_str().trim_end_matches('/'))
+    }
+
+    /// Where people see a run, if the host has such a page.
+    pub(crate) fn run_url(&self, run: &Run) -> Option<String> {
+        self.run_url.as_ref().and_then(|url| url(run))
     }
 
     /// What serves this channel: the first notifier that does.

@@ -47,7 +47,7 @@ use crate::token::TokenDigest;
 use crate::webhook::Webhook;
 
 pub use error::StoreError;
-pub use query::{Page, RunQuery, WebhookQuery};
+pub use query::{DeliveryQuery, Page, RunQuery, WebhookQuery};
 pub use request::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart, Outcome,
     PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, log_surplus,
@@ -349,6 +349,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Cancel safety
     /// It may be dropped at any time.
     async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Lists deliveries of all runs, newest first, by state and channel.
+    ///
+    /// # Behavior
+    /// Stable under concurrent writes, as [`list_runs`](Self::list_runs). What one call reads is bounded, however many
+    /// deliveries there are: a page may hold fewer than were asked for, even none, although more follow.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError>;
 
     /// Makes a delivery due again now, with its tries counted anew.
     ///

@@ -13,8 +13,9 @@ use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::{Delivery, DeliveryOutcome};
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal,
-    Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest,
+    Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery,
+    Work,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
@@ -369,6 +370,10 @@ impl Store for BrokenStore {
 
     async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
         self.store.list_deliveries(run).await
+    }
+
+    async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        self.store.find_deliveries(query).await
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {

@@ -5,6 +5,8 @@ export const STATES = {
   cancelled: "Cancelled", skipped: "Skipped",
 };
 
+export const DELIVERY_STATES = { given_up: "Given up", pending: "Pending", delivered: "Delivered" };
+
 export const isLive = (state) => state === "queued" || state === "running";
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });

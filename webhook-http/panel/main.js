@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { button, element, emptyState, errorState, fill, freshId } from "./dom.js";
+import { deliveriesPage } from "./deliveries.js";
 import { listen } from "./events.js";
 import { workflowAddress, workflowName } from "./format.js";
 import { history } from "./history.js";
@@ -153,6 +154,7 @@ const pages = {
     document.title = `Run of ${title} · Webhooks`;
     return runPage(main, world, place.run, { title, address: workflowAddress(place) });
   },
+  deliveries: (main) => deliveriesPage(main),
   missing(main) {
     document.title = "Not found · Webhooks";
     const home = element("a", { class: "button plain", href: "#/" }, "All runs");

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { canShow, openArtifact, saveArtifact } from "./artifact.js";
 import { button, element, errorState, fill, whileBusy } from "./dom.js";
-import { count, duration, exactTime, isLive, runAddress, shown, size, timeAgo } from "./format.js";
+import { count, DELIVERY_STATES, duration, exactTime, isLive, runAddress, shown, size, timeAgo } from "./format.js";
 import { progressBar, stateMark } from "./history.js";
 import { logView } from "./log.js";
 import { tell, tellProblem } from "./messages.js";
@@ -131,7 +131,6 @@ function artifacts(run) {
   return section("Artifacts", element("ul", { class: "bare boxed" }, run.artifacts.map(row)));
 }
 
-const DELIVERY = { pending: "Pending", delivered: "Delivered", given_up: "Given up" };
 
 function deliveries(run, changed) {
   if (!run.deliveries.length) return null;
@@ -143,7 +142,7 @@ function deliveries(run, changed) {
     })), { "aria-label": `Resend to ${delivery.recipient}` });
     return element("tr", {},
       element("th", { scope: "row", class: "wrap" }, delivery.recipient, element("span", { class: "quiet" }, ` ${delivery.channel}`)),
-      element("td", {}, element("span", { class: "state", "data-state": delivery.state }, DELIVERY[delivery.state]),
+      element("td", {}, element("span", { class: "state", "data-state": delivery.state }, DELIVERY_STATES[delivery.state]),
         element("span", { class: "quiet" }, ` ${count(delivery.attempts, "attempt")}`),
         delivery.last_error ? element("p", { class: "problem wrap" }, delivery.last_error) : null,
         delivery.state === "pending" && delivery.next_at && delivery.attempts

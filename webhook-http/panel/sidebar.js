@@ -14,7 +14,9 @@ export function sidebar(container, catalogue) {
   const filter = element("input", { type: "search", placeholder: "Filter workflows", hidden: true,
     "aria-label": "Filter workflows", on: { input: () => { wanted = filter.value.trim().toLowerCase(); draw(); } } });
   const all = element("a", { href: "#/", class: "side-item" }, element("span", { class: "side-title" }, "All runs"));
-  fill(container, all, filter, list);
+  const told = element("a", { href: "#/notifications", class: "side-item" },
+    element("span", { class: "side-title" }, "Notifications"));
+  fill(container, all, told, filter, list);
 
   const item = (workflow) => {
     const chosen = place.kind === workflow.kind && place.id === workflow.id;
@@ -32,8 +34,10 @@ export function sidebar(container, catalogue) {
   ];
 
   const draw = () => {
-    if (place.page === "home") all.setAttribute("aria-current", "page");
-    else all.removeAttribute("aria-current");
+    for (const [link, page] of [[all, "home"], [told, "deliveries"]]) {
+      if (place.page === page) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
     filter.hidden = catalogue.workflows.length < MANY;
     if (!catalogue.loaded) return;
     const fits = (workflow) => `${workflow.title} ${workflow.kind}/${workflow.id}`.toLowerCase().includes(wanted);

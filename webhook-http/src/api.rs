@@ -191,9 +191,11 @@ impl Api {
             Route::RetryRun(id) => {
                 management::runs::retry(self, id.ok_or_else(|| Problem::not_found("run"))?, request).await
             }
+            Route::Deliveries => management::deliveries::list(self, &request.head).await,
+            Route::ResendDeliveries => management::deliveries::resend_all(self, request).await,
             Route::ResendDelivery(id) => {
                 let id = id.ok_or_else(|| Problem::not_found("delivery"))?;
-                management::runs::resend(self, id, request).await
+                management::deliveries::resend(self, id, request).await
             }
             Route::Events => events::stream(self, &request.head).await,
             Route::Description => Ok(openapi::answer(self)),

@@ -41,6 +41,7 @@ fn action(route: &Route, method: &Method) -> Option<(&'static str, Option<String
         Route::CancelRun(run) => ("cancel-run", run.as_ref().map(ToString::to_string)),
         Route::RetryRun(run) => ("retry-run", run.as_ref().map(ToString::to_string)),
         Route::ResendDelivery(delivery) => ("resend-delivery", delivery.as_ref().map(ToString::to_string)),
+        Route::ResendDeliveries => ("resend-deliveries", None),
         _ => return None,
     })
 }
@@ -55,6 +56,8 @@ mod tests {
         let id = "0198c5a0-7e6b-7aaa-8bbb-0123456789ab";
         let named = |method, path: &str| action(&route(path).unwrap(), &method);
         assert_eq!(named(Method::POST, "/admin/api/v1/webhooks"), Some(("create-webhook", None)));
+        let resend = named(Method::POST, "/admin/api/v1/deliveries/resend");
+        assert_eq!(resend, Some(("resend-deliveries", None)));
         for (method, path, name) in [
             (Method::PATCH, "webhooks/{}", "change-webhook"),
             (Method::DELETE, "webhooks/{}", "delete-webhook"),

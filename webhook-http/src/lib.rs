@@ -74,7 +74,7 @@ pub use access::{AdminAccess, AdminToken, InvalidAdminToken};
 pub use answer::ResponseBody;
 pub use api::Api;
 #[cfg(feature = "panel")]
-pub use panel::{InvalidFrameAncestor, Panel, PanelOptions};
+pub use panel::{InvalidFrameAncestor, Panel, PanelOptions, panel_run_url};
 pub use problem::{Problem, Slug};
 pub use request::RequestHead;
 pub use route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};

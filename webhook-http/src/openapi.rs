@@ -118,6 +118,8 @@ mod tests {
             Route::Run { part, .. } => below(&format!("/runs/{{id}}{}", of_part(part))),
             Route::CancelRun(_) => below("/runs/{id}/cancel"),
             Route::RetryRun(_) => below("/runs/{id}/retry"),
+            Route::Deliveries => below("/deliveries"),
+            Route::ResendDeliveries => below("/deliveries/resend"),
             Route::ResendDelivery(_) => below("/deliveries/{id}/resend"),
             Route::Events => below("/events"),
             Route::Description => "/api/v1/openapi.json".to_owned(),
@@ -132,7 +134,7 @@ mod tests {
         let document = document();
         let paths = document["paths"].as_object().unwrap();
         // As many as `template` can answer.
-        assert_eq!(paths.len(), 23);
+        assert_eq!(paths.len(), 25);
         for (path, item) in paths {
             let route = sample(path).unwrap_or_else(|| panic!("{path} is not routed"));
             assert_eq!(&template(&route), path);

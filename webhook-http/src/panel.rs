@@ -42,9 +42,9 @@ const PAGE: &str = include_str!("../panel/index.html");
 const ARTIFACT: &str = "artifact.html";
 const SVG: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &str); 27] = files![
+const FILES: [(&str, &str, &str); 28] = files![
     "api.js": SCRIPT, "artifact-frame.js": SCRIPT, "artifact.css": CSS, "artifact.html": HTML, "artifact.js": SCRIPT,
-    "clipboard.js": SCRIPT, "dom.js": SCRIPT, "events.js": SCRIPT, "fields.js": SCRIPT, "format.js": SCRIPT,
+    "clipboard.js": SCRIPT, "deliveries.js": SCRIPT, "dom.js": SCRIPT, "events.js": SCRIPT, "fields.js": SCRIPT, "format.js": SCRIPT,
     "history.js": SCRIPT, "icon.svg": SVG, "log.js": SCRIPT, "main.js": SCRIPT, "messages.js": SCRIPT,
     "panel.css": CSS, "parts.css": CSS, "router.js": SCRIPT, "run-form.js": SCRIPT, "run.js": SCRIPT,
     "settings.js": SCRIPT, "sidebar.js": SCRIPT, "snippet-view.js": SCRIPT, "snippets.js": SCRIPT, "url.js": SCRIPT,
@@ -101,6 +101,21 @@ impl PanelOptions {
         let all: Vec<&str> = nearest.into_iter().chain(own).collect();
         if all.is_empty() { "'none'".to_owned() } else { all.join(" ") }
     }
+}
+
+/// Returns where the panel shows a run, if it is mounted below `base_url`.
+///
+/// ```
+/// # fn example(base_url: url::Url) {
+/// let builder = webhook_core::Webhooks::builder()
+///     .base_url(base_url.clone())
+///     .run_url(move |run| Some(webhook_http::panel_run_url(&base_url, run)));
+/// # let _ = builder;
+/// # }
+/// ```
+#[must_use]
+pub fn panel_run_url(base_url: &url::Url, run: &webhook_core::run::Run) -> String {
+    format!("{}/panel#/{}/runs/{}", base_url.as_str().trim_end_matches('/'), run.workflow, run.id)
 }
 
 /// A text that names no origin which may show the panel in a frame.

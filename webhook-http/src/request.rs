@@ -141,7 +141,8 @@ impl Request<'_> {
         }
         check_content_encoding(headers::content_encoding(&self.head.headers).as_deref())
             .map_err(TriggerError::from)?;
-        let is_json = |content_type: &str| MediaType::parse(content_type).is_some_and(|media| media.is_json());
+        let is_json =
+            |content_type: &str| MediaType::parse(content_type).is_some_and(|media| media.is_json());
         if !content_type.as_deref().is_some_and(is_json) {
             let detail = "a body must have the Content-Type application/json";
             return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));

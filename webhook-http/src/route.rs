@@ -48,6 +48,10 @@ pub enum Route {
     RetryRun(Option<RunId>),
     /// `/admin/api/v1/events`: what happens to runs, as it happens.
     Events,
+    /// `/admin/api/v1/deliveries`: notifications of all runs.
+    Deliveries,
+    /// `/admin/api/v1/deliveries/resend`: sends many of them again.
+    ResendDeliveries,
     /// `/admin/api/v1/deliveries/{id}/resend`.
     ResendDelivery(Option<DeliveryId>),
     /// `/api/v1/openapi.json`: this contract, described for programs.
@@ -181,6 +185,8 @@ fn management_route(segments: &[Option<&str>]) -> Option<Route> {
             Some(Route::Run { id: parsed(*id), part })
         }
         [Some("events")] => Some(Route::Events),
+        [Some("deliveries")] => Some(Route::Deliveries),
+        [Some("deliveries"), Some("resend")] => Some(Route::ResendDeliveries),
         [Some("deliveries"), id, Some("resend")] => Some(Route::ResendDelivery(parsed(*id))),
         _ => None,
     }
@@ -253,7 +259,9 @@ impl Route {
             Self::Webhooks => COLLECTION,
             Self::Webhook { part: WebhookPart::Record, .. } => RECORD,
             Self::Webhook { part: WebhookPart::Url, .. } => READ,
-            Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) | Self::ResendDelivery(_) => POST,
+            Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) => POST,
+            Self::ResendDelivery(_) | Self::ResendDeliveries => POST,
+            Self::Deliveries => READ,
             Self::CallerRun { .. } | Self::Workflows | Self::Runs | Self::Run { .. } | Self::Events => READ,
             Self::Description | Self::Metrics | Self::Health | Self::Ready => READ,
         }

@@ -130,7 +130,7 @@ mod tests {
                     check(&webhooks, &access, &head(method.clone(), &[pairs, &[host]].concat()))
                 };
                 for pairs in refused {
-                    let problem = outcome(pairs).expect_err(&format!("{method} {pairs:?}"));
+                    let Err(problem) = outcome(pairs) else { panic!("{method} {pairs:?}") };
                     assert_eq!(problem.slug(), Slug::CrossSiteRefused);
                 }
                 for pairs in taken {

@@ -140,6 +140,7 @@ fn caller(caller: &Caller) -> Value {
 pub(crate) fn delivery(delivery: &Delivery) -> Value {
     json!({
         "id": delivery.id,
+        "run_id": delivery.run,
         "channel": delivery.channel,
         "recipient": delivery.recipient,
         "event": delivery.event,

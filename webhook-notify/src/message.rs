@@ -13,7 +13,7 @@
 //! | `parameters_left_out` | how many more there are |
 //! | `error` | `kind` and `message`, or none |
 //! | `summary` | what the executor said of the result, or none |
-//! | `run_id`, `run_url` | the run, and its page in the panel, or none |
+//! | `run_id`, `run_url` | the run, and its page if the host has one, or none |
 //!
 //! The URL that starts the workflow is not among them. Values are escaped for HTML in [`Template::Html`], and for
 //! Slack (`&`, `<`, `>`) in [`Template::Slack`].

@@ -38,7 +38,8 @@ const CHANNEL_CHARACTERS: usize = 80;
 /// Posts messages to Slack channels.
 ///
 /// It speaks with one host alone: it follows no redirect and uses no proxy. `Retry-After` of a 429 is passed on to
-/// the outbox. Errors that another try cannot mend, such as `channel_not_found` and `invalid_auth`, are permanent.
+/// the outbox. Errors that another try cannot mend, such as `channel_not_found`, are permanent. Refused credentials, such
+/// as `invalid_auth`, concern every message: deliveries wait until the token is accepted.
 #[derive(Clone)]
 pub struct SlackNotifier {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,

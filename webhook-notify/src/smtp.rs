@@ -1,5 +1,6 @@
 //! Email through an SMTP server (RFC 5321), over TLS wherever it leaves the machine.
 
+mod address;
 mod options;
 
 use std::fmt;
@@ -8,8 +9,7 @@ use std::time::Duration;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use webhook_core::error::chain;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::webhook::Channel;
@@ -20,14 +20,18 @@ pub use options::{Encryption, SmtpOptions, SmtpOptionsError};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take for one mail, its connection included.
-const TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a server may take for one mail, its connection included: nearly all the time that a notifier has.
+const TIMEOUT: Duration = Duration::from_secs(55);
+/// Answers by which a server refuses this client, whatever the mail (RFC 4954 section 6).
+const REFUSED_CREDENTIALS: [u16; 4] = [530, 534, 535, 538];
 
 /// Sends emails: one mail for each recipient, over a connection of its own.
 ///
 /// The `Message-ID` is the delivery's id, the same over all tries, so that mail systems can drop duplicates. What the
-/// server refuses for good (5xx) is not tried again; everything else is, a connection that cannot be made or
-/// encrypted included.
+/// server refuses for good (5xx) is not tried again; everything else is. A connection that cannot be made or encrypted,
+/// and refused credentials, concern every mail: deliveries wait until the server takes one.
+///
+/// Domains may be internationalised (RFC 5890); what stands before the `@` must be ASCII.
 #[derive(Clone)]
 pub struct SmtpNotifier {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -40,8 +44,10 @@ impl SmtpNotifier {
     /// A notifier for this server. It reads the certificates that the machine trusts, and connects to nobody yet.
     ///
     /// # Errors
-    /// [`SmtpOptionsError`] when a certificate of the options cannot be used.
+    /// [`SmtpOptionsError`] when a certificate of the options cannot be used, or for a sender `@localhost` with a server
+    /// on another machine.
     pub fn new(options: SmtpOptions) -> Result<Self, SmtpOptionsError> {
+        options.check_sender()?;
         let tls = |options: &SmtpOptions| {
             let builder = TlsParameters::builder(options.host.clone());
             let builder =
@@ -56,7 +62,7 @@ impl SmtpNotifier {
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(options.host.clone())
             .port(options.port)
             .timeout(Some(CONNECT_TIMEOUT))
-            .hello_name(ClientId::Domain(options.from.email.domain().to_owned()))
+            .hello_name(options.hello_name())
             .tls(tls);
         if let Some(credentials) = options.credentials() {
             builder = builder.credentials(credentials);
@@ -73,7 +79,7 @@ impl SmtpNotifier {
     }
 
     fn mail(&self, news: &Notification) -> Result<Message, MailError> {
-        let to: Address = news.recipient.parse()?;
+        let to = address::in_ascii(&news.recipient)?;
         let id = format!("<{}@{}>", news.delivery, self.from.email.domain());
         let text = self.messages.render(Template::Text, news)?;
         let html = self.messages.render(Template::Html, news)?;
@@ -97,8 +103,8 @@ impl fmt::Debug for SmtpNotifier {
 /// A mail cannot be made.
 #[derive(Debug, thiserror::Error)]
 enum MailError {
-    #[error("the address is not one")]
-    Address(#[from] lettre::address::AddressError),
+    #[error("the recipient {0}")]
+    Address(#[from] address::WrongAddress),
     #[error(transparent)]
     Template(#[from] TemplateError),
     #[error("the mail cannot be put together")]
@@ -130,8 +136,7 @@ impl Notifier for SmtpNotifier {
     }
 
     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
-        let expected = "an address such as someone@example.com is expected";
-        recipient.parse::<Address>().map(drop).map_err(|error| format!("{expected} ({error})"))
+        address::in_ascii(recipient).map(drop).map_err(|wrong| format!("it {wrong}"))
     }
 
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
@@ -141,8 +146,13 @@ impl Notifier for SmtpNotifier {
             Ok(Err(error)) => {
                 // The server's own words may repeat what it was sent.
                 let said = self.secrets.mask(chain(&error));
-                let has_answered = error.is_transient() || error.is_response() || error.is_client();
-                Err(if error.is_permanent() {
+                let has_answered = error.is_transient() || error.is_response();
+                let refuses_all =
+                    error.status().is_some_and(|code| REFUSED_CREDENTIALS.contains(&code.into()));
+                // The client itself complains of what the server offers, such as no STARTTLS or no way to sign in.
+                Err(if refuses_all || error.is_client() {
+                    DeliverError::unreachable(said)
+                } else if error.is_permanent() {
                     DeliverError::permanent(said)
                 } else if !has_answered && !error.is_timeout() {
                     // Only a recipient of its own can be slow, but a connection that breaks does so for all.

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use sled::{IVec, Tree};
 use webhook_core::id::{DeliveryId, RunId};
-use webhook_core::notifier::Delivery;
+use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::run::{Run, RunParameters, RunState};
-use webhook_core::store::{LogPart, RunQuery, StoreError};
+use webhook_core::store::{DeliveryQuery, LogPart, Page, RunQuery, StoreError};
 
 use crate::block::{self, Block};
 use crate::error::store_error;
 use crate::keys::{self, Span};
-use crate::record::{VALUE_BYTES, damaged, decode, tail_count};
+use crate::record::{VALUE_BYTES, damaged, decode, decode_pending, tail_count};
 use crate::run_record::Recorded;
+
+/// How many deliveries a page is looked for in, so that a rare one does not make a page read the whole history.
+const MOST_EXAMINED: usize = 2_000;
 
 /// The record under this key.
 pub(crate) fn record<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Option<T>, StoreError> {
@@ -223,9 +226,12 @@ pub(crate) fn delivery(tree: &Tree, run: RunId, id: DeliveryId) -> Result<Option
 /// The run that a delivery tells of.
 pub(crate) fn run_of_delivery(tree: &Tree, id: DeliveryId) -> Result<Option<RunId>, StoreError> {
     let run = tree.get(keys::delivery_run(id)).map_err(store_error)?;
-    run.map(|run| keys::last_id(&run).map(RunId::from_bytes))
-        .map(|run| run.ok_or_else(|| damaged("a delivery's run is too short")))
-        .transpose()
+    run.map(|run| run_in(&run)).transpose()
+}
+
+fn run_in(value: &[u8]) -> Result<RunId, StoreError> {
+    let run = keys::last_id(value).map(RunId::from_bytes);
+    run.ok_or_else(|| damaged("a delivery's run is too short"))
 }
 
 /// The deliveries of a run, oldest first.
@@ -236,6 +242,33 @@ pub(crate) fn deliveries(tree: &Tree, run: RunId) -> Result<Vec<Delivery>, Store
         read(tree, &key, &head)
     };
     entries.map(delivery).collect()
+}
+
+/// A page of deliveries, newest first.
+pub(crate) fn find_deliveries(
+    tree: &Tree,
+    query: &DeliveryQuery,
+) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+    // The pending ones have an index of their own.
+    let pending = query.state == Some(DeliveryState::Pending);
+    let kind = if pending { keys::PENDING } else { keys::DELIVERY_RUN };
+    let end = query.before.map_or(vec![kind + 1], |before| keys::by_id(kind, before.as_bytes()).to_vec());
+    let (mut items, mut last) = (Vec::new(), None);
+    for (examined, entry) in tree.range(vec![kind]..end).rev().enumerate() {
+        if items.len() >= query.limit || examined == MOST_EXAMINED {
+            return Ok(Page::new(items, last));
+        }
+        let (key, value) = entry.map_err(store_error)?;
+        let id = keys::last_id(&key).map(DeliveryId::from_bytes);
+        let id = id.ok_or_else(|| damaged("a delivery's key is too short"))?;
+        let run = match pending {
+            true => decode_pending(&value)?.0,
+            false => run_in(&value)?,
+        };
+        items.extend(delivery(tree, run, id)?.filter(|delivery| query.matches(delivery)));
+        last = Some(id);
+    }
+    Ok(Page::new(items, None))
 }
 
 /// A run's log from an offset on.

@@ -15,8 +15,8 @@ use webhook_core::live::{later, wait_for_work};
 use webhook_core::notifier::{Delivery, DeliveryOutcome};
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
-    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned,
+    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
@@ -312,6 +312,10 @@ impl Store for SledStore {
 
     async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
         self.shared().read(move |_, tree| read::deliveries(tree, run)).await
+    }
+
+    async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        self.shared().read(move |_, tree| read::find_deliveries(tree, &query)).await
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {

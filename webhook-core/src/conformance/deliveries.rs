@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::scene::*;
 use crate::id::DeliveryId;
 use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
-use crate::store::{Store, StoreError, Work};
+use crate::store::{DeliveryQuery, Store, StoreError, Work};
+use crate::webhook::Channel;
 
 /// Of eight claimers at once over a hundred deliveries, each delivery goes to one.
 pub async fn each_delivery_goes_to_one_claimer(store: Arc<dyn Store>) {
@@ -156,6 +157,96 @@ pub async fn a_resent_delivery_is_due_at_once(store: Arc<dyn Store>) {
     }
     let unknown = store.resend_delivery(DeliveryId::generate(now()), now()).await;
     assert!(matches!(unknown, Err(StoreError::NotFound(_))), "an unknown delivery was resent: {unknown:?}");
+}
+
+/// Deliveries of all runs are found newest first by every combination of state and channel.
+pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut all = Vec::new();
+    for _ in 0..9 {
+        let run = running(&*store, &webhook).await;
+        let mut slack = delivery(run.id, "#ops");
+        slack.channel = Channel::Slack;
+        let told = vec![delivery(run.id, "a@example.com"), slack];
+        applied(settle(&*store, &run, success_with(told.clone())).await);
+        all.extend(told);
+    }
+    let outcome = |index: usize| match index % 3 {
+        0 => Some(DeliveryOutcome::Delivered),
+        1 => Some(DeliveryOutcome::GivenUp { error: "no such address".to_owned() }),
+        _ => None,
+    };
+    let settled = |(index, told): (usize, &Delivery)| outcome(index).map(|outcome| (told.id, outcome));
+    let outcomes = all.iter().enumerate().filter_map(settled).collect();
+    store.settle_deliveries(outcomes).await.must("settle deliveries");
+    let now_is =
+        |(index, told): (usize, &Delivery)| outcome(index).map_or(told.clone(), |it| told.after(&it));
+    let mut expected: Vec<Delivery> = all.iter().enumerate().map(now_is).collect();
+    expected.sort_by_key(|told| std::cmp::Reverse(told.id));
+    for state in [None].into_iter().chain(DeliveryState::ALL.map(Some)) {
+        for channel in [None, Some(Channel::Email), Some(Channel::Slack)] {
+            let query = DeliveryQuery::default().in_state(state).through(channel);
+            let wanted: Vec<_> = expected.iter().filter(|told| query.matches(told)).cloned().collect();
+            assert!(wanted.len() >= 3);
+            for limit in [1, 2, 100] {
+                let found = found(&*store, query.limit(limit)).await;
+                assert_eq!(found, wanted, "in state {state:?} through {channel:?} by {limit}");
+            }
+        }
+    }
+}
+
+/// A walk over the pages of deliveries sees each that matches throughout exactly once, while others change.
+pub async fn finding_deliveries_is_stable_while_they_change(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mut there = Vec::new();
+    for _ in 0..4 {
+        there.extend(delivering(&*store, &webhook, 3).await);
+    }
+    let give_up = async |ids: Vec<DeliveryId>| {
+        let given_up = |id| (id, DeliveryOutcome::GivenUp { error: "no such address".to_owned() });
+        store.settle_deliveries(ids.into_iter().map(given_up).collect()).await.must("settle deliveries");
+    };
+    give_up(there.iter().map(|told| told.id).collect()).await;
+    let query = DeliveryQuery::default().in_state(Some(DeliveryState::GivenUp)).limit(2);
+    let (mut seen, mut before, mut resent) = (Vec::new(), None, BTreeSet::new());
+    for round in 0.. {
+        let page = store.find_deliveries(query.before(before)).await.must("find deliveries");
+        seen.extend(page.items.iter().map(|told| told.id));
+        let fresh = delivering(&*store, &webhook, 1).await;
+        give_up(vec![fresh[0].id]).await;
+        if let Some(gone) = there.get(2 * round) {
+            store.resend_delivery(gone.id, now()).await.must("resend a delivery");
+            resent.insert(gone.id);
+        }
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_newest_first(&seen);
+    for id in there.iter().map(|told| told.id).filter(|id| !resent.contains(id)) {
+        assert!(seen.contains(&id), "delivery {id} was given up throughout the walk and was not seen");
+    }
+}
+
+/// Walks over all pages.
+async fn found(store: &dyn Store, query: DeliveryQuery) -> Vec<Delivery> {
+    let (mut all, mut before) = (Vec::new(), None);
+    loop {
+        let page = store.find_deliveries(query.before(before)).await.must("find deliveries");
+        assert!(
+            page.items.len() <= query.limit,
+            "a page of at most {} had {}",
+            query.limit,
+            page.items.len()
+        );
+        all.extend(page.items);
+        before = page.next;
+        if before.is_none() {
+            return all;
+        }
+    }
 }
 
 async fn claim_deliveries(store: &dyn Store, limit: usize, lease: Duration) -> Vec<Delivery> {

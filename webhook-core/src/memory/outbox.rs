@@ -1,6 +1,6 @@
 //! The outbox: deliveries, those still to go out ordered by when they are due.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use crate::id::{DeliveryId, RunId};
 use crate::live::later;
 use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
+use crate::store::{DeliveryQuery, Page};
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    deliveries: HashMap<DeliveryId, Entry>,
+    deliveries: BTreeMap<DeliveryId, Entry>,
     /// The pending ones by when they are due, or until when they are claimed.
     due: BTreeSet<(Instant, DeliveryId)>,
     by_run: HashMap<RunId, BTreeSet<DeliveryId>>,
@@ -64,6 +65,16 @@ impl Outbox {
     pub(super) fn of_run(&self, run: RunId) -> Vec<Delivery> {
         let ids = self.by_run.get(&run).into_iter().flatten();
         ids.filter_map(|id| self.deliveries.get(id)).map(|entry| entry.delivery.clone()).collect()
+    }
+
+    pub(super) fn find(&self, query: &DeliveryQuery) -> Page<Delivery, DeliveryId> {
+        let older = match query.before {
+            Some(before) => self.deliveries.range(..before),
+            None => self.deliveries.range::<DeliveryId, _>(..),
+        };
+        let newest = older.rev().map(|(_, entry)| &entry.delivery).filter(|delivery| query.matches(delivery));
+        let items = newest.take(query.limit.saturating_add(1)).cloned().collect();
+        Page::cut(items, query.limit, |delivery: &Delivery| delivery.id)
     }
 
     pub(super) fn has_pending(&self, run: RunId) -> bool {

@@ -29,6 +29,7 @@ impl Meters {
             "webhook_deliveries_total",
             "Tries of notifications, by how they ended, and those dropped without one"
         );
+        outages::describe();
         describe_histogram!(
             "webhook_run_duration_seconds",
             "How long runs took from their first attempt to their end"
@@ -85,5 +86,31 @@ impl Meters {
             DeliveryOutcome::Dropped { .. } => &self.delivery_dropped,
         };
         counter.increment(1);
+    }
+}
+
+/// Whether channels can be used. Both happen rarely, so nothing is made beforehand.
+pub(crate) mod outages {
+    use metrics::{describe_gauge, gauge};
+
+    use crate::webhook::Channel;
+
+    const NAME: &str = "webhook_channel_out";
+
+    pub(super) fn describe() {
+        describe_gauge!(
+            NAME,
+            "1 while nobody can be reached through a channel, or it refuses its credentials"
+        );
+    }
+
+    /// Nobody can be reached through this channel.
+    pub(crate) fn goes_on(channel: Channel) {
+        gauge!(NAME, "channel" => channel.as_str()).set(1.0);
+    }
+
+    /// The channel can be used again.
+    pub(crate) fn ended(channel: Channel) {
+        gauge!(NAME, "channel" => channel.as_str()).set(0.0);
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
-    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned,
+    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use crate::events::{EventCursor, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
@@ -110,6 +110,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
         (**self).list_deliveries(run).await
+    }
+
+    async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        (**self).find_deliveries(query).await
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {

@@ -1,7 +1,9 @@
 //! Asking for lists, and the pages that answer.
 
-use crate::id::{RunId, WebhookId, WorkflowKey};
+use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
+use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Run, RunState};
+use crate::webhook::Channel;
 
 /// Some items of a list, and the id of the last one where more may follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,5 +137,62 @@ impl RunQuery {
         self.workflow.as_ref().is_none_or(|wanted| *wanted == run.workflow)
             && self.webhook.is_none_or(|wanted| wanted == run.webhook_id)
             && self.state.is_none_or(|wanted| wanted == run.state)
+    }
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct DeliveryQuery {
+    /// Only those in this state.
+    pub state: Option<DeliveryState>,
+    /// Only those through this channel.
+    pub channel: Option<Channel>,
+    /// Only those older than this one.
+    pub before: Option<DeliveryId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+impl Default for DeliveryQuery {
+    fn default() -> Self {
+        Self { state: None, channel: None, before: None, limit: 50 }
+    }
+}
+
+impl DeliveryQuery {
+    /// Only those in this state.
+    #[must_use]
+    pub fn in_state(mut self, state: Option<DeliveryState>) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// Only those through this channel.
+    #[must_use]
+    pub fn through(mut self, channel: Option<Channel>) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// Only those older than this one.
+    #[must_use]
+    pub fn before(mut self, before: Option<DeliveryId>) -> Self {
+        self.before = before;
+        self
+    }
+
+    /// At most this many.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Whether a delivery is one of those asked for, its place in the list aside.
+    #[must_use]
+    pub fn matches(&self, delivery: &Delivery) -> bool {
+        self.state.is_none_or(|wanted| wanted == delivery.state)
+            && self.channel.is_none_or(|wanted| wanted == delivery.channel)
     }
 }

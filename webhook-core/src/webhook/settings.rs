@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::InvalidName;
 use crate::retry::RetryPolicy;
 
 /// The settings of a webhook. The serialized form is the one on the wire: durations are seconds, an unset
@@ -148,6 +149,14 @@ impl Channel {
             Self::Email => "email",
             Self::Slack => "slack",
         }
+    }
+}
+
+impl std::str::FromStr for Channel {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Email, Self::Slack].into_iter().find(|channel| channel.as_str() == text);
+        known.ok_or(InvalidName::new("channel", "email or slack"))
     }
 }
 

@@ -136,13 +136,22 @@ pub(super) async fn deliver_one(
     let (tried, reached) = match guarded(prepare(shared, &delivery)).await {
         Ok((notifier, notification)) => {
             let tried = guarded(notifier.deliver(&notification)).await;
-            let reached = Reached(!matches!(tried, Err(DeliverError::Unreachable(_))));
+            let reached = match &tried {
+                Err(DeliverError::Unreachable(why)) => {
+                    Reached::Nobody { why: shortened(chain(&**why), ERROR_BYTES) }
+                }
+                _ => Reached::OtherSide,
+            };
             (tried, Some(reached))
         }
         Err(error) => (Err(error), None),
     };
     let outcome = judge(shared, &delivery, tried, outage);
     inner.meters.delivery(&outcome);
+    if let DeliveryOutcome::GivenUp { error } = &outcome {
+        let (channel, run) = (delivery.channel.as_str(), delivery.run);
+        tracing::warn!(%delivery.id, %run, channel, error, "a delivery is given up");
+    }
     if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
     }
@@ -202,7 +211,7 @@ async fn prepare<'a>(
     let run = inner.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
     let run = run.ok_or_else(|| DeliverError::permanent("the run does not exist any more"))?;
     let title = inner.title(&run.workflow).await.map_err(DeliverError::retryable)?;
-    let page = inner.url(&format!("/panel#/{}/runs/{}", run.workflow, run.id));
+    let page = inner.run_url(&run);
     let notification = Notification::new(
         delivery.id,
         delivery.channel,
@@ -210,8 +219,11 @@ async fn prepare<'a>(
         delivery.event,
         title,
         run,
-    )
-    .with_run_url(page);
+    );
+    let notification = match page {
+        Some(page) => notification.with_run_url(page),
+        None => notification,
+    };
     Ok((&**notifier, notification))
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::outage::{Admitted, Outage, Reached};
 use crate::notifier::Delivery;
 use crate::service::lock;
+use crate::service::meters::outages;
 use crate::webhook::Channel;
 
 /// How many slow tries each channel may have under way, for each slot that there is.
@@ -83,14 +84,29 @@ impl Lanes {
 
     fn came_back(&mut self, channel: Channel, reached: Option<Reached>, was_probe: bool) {
         let now = Instant::now();
-        let mut goes_on = |was_probe| {
-            let outage = self.outages.entry(channel).or_insert_with(|| Outage::new(now));
-            outage.goes_on(was_probe, now);
-        };
         match reached {
-            Some(Reached(true)) => drop(self.outages.remove(&channel)),
-            Some(Reached(false)) => goes_on(was_probe),
-            None if was_probe => goes_on(true),
+            Some(Reached::OtherSide) => {
+                if let Some(outage) = self.outages.remove(&channel) {
+                    let lasted_s = outage.lasts(now).as_secs();
+                    tracing::info!(channel = channel.as_str(), lasted_s, "a channel can be used again");
+                    outages::ended(channel);
+                }
+            }
+            Some(Reached::Nobody { why }) => {
+                let outage = self.outages.entry(channel).or_insert_with(|| {
+                    let channel = channel.as_str();
+                    tracing::warn!(channel, error = why, "a channel cannot be used; its deliveries wait");
+                    Outage::new(now)
+                });
+                outage.goes_on(was_probe, now);
+                outages::goes_on(channel);
+            }
+            // One whose notifier was never asked says nothing of the channel.
+            None if was_probe => {
+                if let Some(outage) = self.outages.get_mut(&channel) {
+                    outage.goes_on(true, now);
+                }
+            }
             None => return,
         }
         self.changed.notify_one();
@@ -172,7 +188,7 @@ impl Drop for Try {
     fn drop(&mut self) {
         let mut lanes = lock(&self.lanes);
         lanes.end(&self.lane, self.was_slow);
-        lanes.came_back(self.lane.0, self.reached, self.was_probe);
+        lanes.came_back(self.lane.0, self.reached.take(), self.was_probe);
     }
 }
 
@@ -213,7 +229,7 @@ mod tests {
     async fn only_a_try_that_reached_the_other_side_ends_an_outage() {
         let lanes = Lanes::new(4);
         let mail = to(Channel::Email, "a@example.com");
-        Try::begin(&lanes, &mail).unwrap().came_back(Reached(false));
+        Try::begin(&lanes, &mail).unwrap().came_back(Reached::Nobody { why: "refused".to_owned() });
         let minute = Duration::from_secs(60);
         tokio::time::sleep(minute).await;
         // One whose notifier was never asked, such as when its run cannot be read.
@@ -221,7 +237,7 @@ mod tests {
         assert_eq!(Lanes::outage_lasts(&lanes, Channel::Email), Some(minute));
         assert!(Try::begin(&lanes, &mail).is_none(), "the next one waits again");
         tokio::time::sleep(minute).await;
-        Try::begin(&lanes, &mail).unwrap().came_back(Reached(true));
+        Try::begin(&lanes, &mail).unwrap().came_back(Reached::OtherSide);
         assert_eq!(Lanes::outage_lasts(&lanes, Channel::Email), None);
         assert_eq!(Lanes::outage_lasts(&lanes, Channel::Slack), None);
     }

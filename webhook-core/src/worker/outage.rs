@@ -18,9 +18,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How many claimed deliveries wait for each channel; more are left to their leases.
 const HELD: usize = 1_024;
 
-/// Whether a try reached the other side, whatever it answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reached(pub(super) bool);
+/// Whether a try could use its channel, whatever became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The other side answered.
+    OtherSide,
+    /// Every delivery through this channel would fare the same at present.
+    Nobody {
+        /// What the notifier said.
+        why: String,
+    },
+}
 
 /// How many tries may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

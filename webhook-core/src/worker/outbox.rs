@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::notifier::{Delivery, DeliveryOutcome};
 use crate::service::lock;
-use crate::store::{Outcome, Settlement, Store};
+use crate::store::{Outcome, Settlement, Store, StoreHealth};
 
 /// How often the store is asked how much is in the outbox.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -52,9 +52,12 @@ impl OutboxBound {
             }
             known.asked = Some(Instant::now());
         }
-        // A store that cannot answer must not lose a notification: what was added before may have gone out since.
-        let pending = store.health().await.map_or(0, |health| health.pending_deliveries);
-        lock(&self.known).pending = pending;
+        self.told(store.health().await.ok());
+    }
+
+    /// A store that cannot tell must lose no notification: what was added before may have gone out since.
+    fn told(&self, health: Option<StoreHealth>) {
+        lock(&self.known).pending = health.map_or(0, |health| health.pending_deliveries);
     }
 
     fn bounded(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
@@ -71,5 +74,34 @@ impl OutboxBound {
             if index < room { delivery } else { delivery.after(&full) }
         };
         deliveries.into_iter().enumerate().map(bounded).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::id::{DeliveryId, RunId};
+    use crate::notifier::DeliveryState;
+    use crate::webhook::{Channel, EventKind};
+
+    fn pending(outbox: &OutboxBound) -> usize {
+        let now = SystemTime::now();
+        let (id, run) = (DeliveryId::generate(now), RunId::generate(now));
+        let deliveries = vec![Delivery::new(id, run, Channel::Email, "a", EventKind::Success, now); 3];
+        outbox.bounded(deliveries).iter().filter(|it| it.state == DeliveryState::Pending).count()
+    }
+
+    #[test]
+    fn while_the_store_cannot_tell_how_much_is_pending_what_was_added_does_not_add_up() {
+        let outbox = OutboxBound::new(4);
+        outbox.told(Some(StoreHealth::new(0, 0, 2)));
+        assert_eq!(pending(&outbox), 2);
+        for _ in 0..10 {
+            outbox.told(None);
+            assert_eq!(pending(&outbox), 3);
+        }
+        assert_eq!(pending(&outbox), 1, "at most as many as the bound at a time");
     }
 }

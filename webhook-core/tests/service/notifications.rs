@@ -280,8 +280,38 @@ async fn a_test_message_to_a_dead_address_keeps_the_others_waiting_for_one_time_
     assert!(start.elapsed() < Duration::from_secs(61), "{:?}", start.elapsed());
     let reached: Vec<_> = tested.iter().map(|tested| tested.outcome.is_ok()).collect();
     assert_eq!(reached, [false, false, true, true]);
-    let url = tested[2].notification.run_url.as_deref();
-    assert_eq!(url, Some("https://app.example.com/hooks/panel#/report/sales"));
+    assert_eq!(tested[2].notification.run_url, None, "there is no run to look at");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_message_opens_few_connections_at_once_and_leaves_nobody_out() {
+    let recipients: Vec<String> = (0..50).map(|number| format!("dead{number}@example.com")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let house = house_with(&Mail::new([]), &recipients).await;
+    let start = Instant::now();
+    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    assert!(start.elapsed() <= Duration::from_secs(121), "{:?}", start.elapsed());
+    assert_eq!(tested.len(), 51);
+    let not_tried = |tested: &&webhook_core::management::TestedNotification| {
+        tested.outcome.as_ref().is_err_and(|error| error.to_string().contains("not tried"))
+    };
+    assert!(tested.iter().filter(not_tried).count() >= 50 - 16, "those whose turn did not come say so");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_links_to_a_run_only_where_the_host_says_so() {
+    for (run_url, expected) in [(false, None), (true, Some("https://intranet.example/runs/report/sales"))] {
+        let builder = Webhooks::builder().notifier(Mail::new([]));
+        let page =
+            |run: &webhook_core::run::Run| Some(format!("https://intranet.example/runs/{}", run.workflow));
+        let builder = if run_url { builder.run_url(page) } else { builder };
+        let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
+        let house = House::of(builder, settings).await;
+        house.trigger("").await;
+        house.webhooks.run_until_idle().await.unwrap();
+        let told = house.notifier.delivered(1).await;
+        assert_eq!(told[0].run_url.as_deref(), expected);
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! Runs: list, read, cancel, retry; and sending their notifications again.
+//! Runs: list, read, cancel, retry.
 
 use std::sync::Arc;
 
 use http::{StatusCode, header};
 use serde_json::Value;
-use webhook_core::id::{DeliveryId, RunId};
+use webhook_core::id::RunId;
 use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::RunQuery;
@@ -68,13 +68,6 @@ pub(crate) async fn retry(api: &Api, id: RunId, request: &mut Request<'_>) -> Re
     request.no_fields(api.limits()).await?;
     let run = api.webhooks().manage().retry(id, request.head.caller()).await?;
     Ok(accepted(api, &run, &[]))
-}
-
-/// `POST /deliveries/{id}/resend`.
-pub(crate) async fn resend(api: &Api, id: DeliveryId, request: &mut Request<'_>) -> Result<Answer, Problem> {
-    request.no_fields(api.limits()).await?;
-    let delivery = api.webhooks().manage().resend(id).await?;
-    Ok(json(StatusCode::OK, &wire::delivery(&delivery)))
 }
 
 /// What starting a run by hand answers: the same as a trigger call. `Location` is where the run is managed, for

@@ -157,6 +157,24 @@ fn runs() -> Vec<Operation> {
             .refuses(&[ParametersInvalid, PreconditionFailed, WorkflowMissing, QueueFull, ShuttingDown])
             .answers(202, JSON, "Accepted")
             .always("Location"),
+        new(
+            Method::GET,
+            "/admin/api/v1/deliveries",
+            "listDeliveries",
+            "Notifications of all runs, newest first",
+        )
+        .list()
+        .query("state", schemas::reference("DeliveryState"), "The state they are in")
+        .query("channel", schemas::reference("Channel"), "Through which channel they go")
+        .answers(200, JSON, "DeliveryPage"),
+        new(
+            Method::POST,
+            "/admin/api/v1/deliveries/resend",
+            "resendDeliveries",
+            "Send again what fits a filter, at most 1,000 at a time",
+        )
+        .takes("ResendDeliveries")
+        .answers(200, JSON, "ResentDeliveries"),
         new(Method::POST, "/admin/api/v1/deliveries/{id}/resend", "resendDelivery", "Send it again")
             .takes("Empty")
             .answers(200, JSON, "Delivery"),

@@ -1,6 +1,7 @@
 //! How bodies look. An object in an answer has exactly the members that stand here.
 
 use serde_json::{Map, Value, json};
+use webhook_core::notifier::DeliveryState;
 use webhook_core::run::RunState;
 
 use super::settings;
@@ -13,7 +14,7 @@ pub(super) fn reference(name: &str) -> Value {
 
 /// Whether an object of this schema must have some member, so that it cannot be left out.
 pub(super) fn has_required(name: &str) -> bool {
-    name == "NewWebhook"
+    matches!(name, "NewWebhook" | "ResendDeliveries")
 }
 
 /// All schemas by name.
@@ -25,7 +26,7 @@ pub(super) fn all() -> Value {
     let mut accepted = json!({"run_id": id(), "state": reference("State"), "status_url": text()});
     let plain = warned(exact(&accepted));
     accepted["run"] = reference("CallerRun");
-    json!({
+    let mut all = json!({
         "Any": true,
         "Text": text(),
         "Empty": {"type": "object", "additionalProperties": false},
@@ -56,8 +57,8 @@ pub(super) fn all() -> Value {
             "request_id": maybe_text(), "token_hint": maybe_text(),
         })),
         "Delivery": exact(&json!({
-            "id": id(), "channel": channel(), "recipient": text(), "event": event(),
-            "state": {"enum": ["pending", "delivered", "given_up"]}, "attempts": count(),
+            "id": id(), "run_id": id(), "channel": reference("Channel"), "recipient": text(), "event": event(),
+            "state": reference("DeliveryState"), "attempts": count(),
             "last_error": maybe_text(), "next_at": maybe(&time()),
         })),
         "Tested": exact(&json!({"items": {"type": "array", "items": exact(&json!({
@@ -86,6 +87,31 @@ pub(super) fn all() -> Value {
             "default": true, "required": {"type": "boolean"}, "choices": {"type": "array", "items": text()},
             "secret": {"type": "boolean"}, "description": maybe_text(),
         })),
+    });
+    if let (Value::Object(all), Value::Object(of_deliveries)) = (&mut all, deliveries()) {
+        all.extend(of_deliveries);
+    }
+    all
+}
+
+/// What is asked for and answered about deliveries.
+fn deliveries() -> Value {
+    json!({
+        "Channel": channel(),
+        "DeliveryState": {"enum": DeliveryState::ALL.map(DeliveryState::as_str)},
+        "DeliveryPage": page("Delivery"),
+        "ResendDeliveries": {
+            "type": "object", "required": ["filter"], "additionalProperties": false,
+            "properties": {
+                "filter": {
+                    "type": "object", "required": ["state"], "additionalProperties": false,
+                    "properties": {"state": reference("DeliveryState"), "channel": maybe(&reference("Channel"))},
+                },
+                "dry_run": {"type": ["boolean", "null"], "description": "Counts them and sends nothing"},
+                "cursor": {"type": ["string", "null"], "description": "The `next_cursor` of the call before"},
+            },
+        },
+        "ResentDeliveries": exact(&json!({"matched": count(), "done": count(), "next_cursor": maybe(&id())})),
     })
 }
 

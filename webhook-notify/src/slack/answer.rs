@@ -10,7 +10,7 @@ use webhook_core::notifier::DeliverError;
 
 use crate::secrets::Secrets;
 
-/// Errors of the Web API that pass by themselves. All others are about the token, the channel or the message.
+/// Errors of the Web API that pass by themselves. All others are about the token, or the channel or the message.
 const PASSING: [&str; 7] = [
     "fatal_error",
     "internal_error",
@@ -19,6 +19,18 @@ const PASSING: [&str; 7] = [
     "request_timeout",
     "service_unavailable",
     "team_added_to_org",
+];
+/// Errors of the Web API that are about the token, and so about every message: someone has to give out another one.
+const REFUSED_CREDENTIALS: [&str; 9] = [
+    "access_denied",
+    "account_inactive",
+    "invalid_auth",
+    "missing_scope",
+    "not_allowed_token_type",
+    "not_authed",
+    "org_login_required",
+    "token_expired",
+    "token_revoked",
 ];
 /// How much of an answer is repeated in an error, in characters.
 const SAID: usize = 200;
@@ -40,9 +52,12 @@ pub(super) fn of_api(answer: &Response<Bytes>, secrets: &Secrets) -> Result<(), 
         Ok(Outcome { error, .. }) => {
             let error = error.unwrap_or_else(|| "no reason".to_owned());
             let said = format!("Slack answered {}", shown(&error, secrets));
-            Err(match PASSING.contains(&error.as_str()) {
-                true => DeliverError::Retryable { source: said.into(), after: pause(answer) },
-                false => DeliverError::permanent(said),
+            Err(match error.as_str() {
+                error if PASSING.contains(&error) => {
+                    DeliverError::Retryable { source: said.into(), after: pause(answer) }
+                }
+                error if REFUSED_CREDENTIALS.contains(&error) => DeliverError::unreachable(said),
+                _ => DeliverError::permanent(said),
             })
         }
         Err(_) => Err(DeliverError::retryable("what answered is not Slack's API: its answer is no JSON")),
@@ -60,14 +75,23 @@ fn failed_by_status(answer: &Response<Bytes>, secrets: &Secrets) -> Option<Deliv
         return None;
     }
     if status.is_redirection() {
-        return Some(DeliverError::permanent(format!("Slack answered {status}; redirects are not followed")));
+        return Some(DeliverError::unreachable(format!(
+            "Slack answered {status}; redirects are not followed"
+        )));
     }
     let body = shown(&String::from_utf8_lossy(answer.body()), secrets);
     let said = format!("Slack answered {status}: {body}");
     let passes = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    // There is one address for all messages, so where it is wrong or refuses us, no message fares better.
+    let refuses_all = matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE
+    );
     Some(if passes {
         DeliverError::Retryable { source: said.into(), after: pause(answer) }
+    } else if refuses_all {
+        DeliverError::unreachable(said)
     } else {
         DeliverError::permanent(said)
     })
@@ -95,32 +119,59 @@ mod tests {
         builder.body(Bytes::from_static(body.as_bytes())).unwrap()
     }
 
-    /// `None` when it was delivered, else whether another try may help, and after which pause.
-    fn api(status: u16, body: &'static str, retry_after: Option<&str>) -> Option<(bool, Option<u64>)> {
-        match of_api(&answer(status, body, retry_after), &Secrets::default()) {
-            Ok(()) => None,
-            Err(DeliverError::Retryable { after, .. }) => Some((true, after.map(|after| after.as_secs()))),
-            Err(_) => Some((false, None)),
+    /// What an answer means for a delivery.
+    #[derive(Debug, PartialEq)]
+    enum Means {
+        Delivered,
+        TryAgain(Option<u64>),
+        NobodyIsReached,
+        Never,
+    }
+
+    fn meaning(outcome: Result<(), DeliverError>) -> Means {
+        match outcome {
+            Ok(()) => Means::Delivered,
+            Err(DeliverError::Retryable { after, .. }) => Means::TryAgain(after.map(|after| after.as_secs())),
+            Err(DeliverError::Unreachable(_)) => Means::NobodyIsReached,
+            Err(_) => Means::Never,
         }
+    }
+
+    fn api(status: u16, body: &'static str, retry_after: Option<&str>) -> Means {
+        meaning(of_api(&answer(status, body, retry_after), &Secrets::default()))
+    }
+
+    #[test]
+    fn refused_credentials_and_a_wrong_address_concern_every_message() {
+        for error in REFUSED_CREDENTIALS {
+            let body = format!(r#"{{"ok":false,"error":"{error}"}}"#).leak();
+            assert_eq!(api(200, body, None), Means::NobodyIsReached, "{error}");
+        }
+        let incoming =
+            |status, body| meaning(of_incoming_webhook(&answer(status, body, None), &Secrets::default()));
+        for (status, body) in
+            [(403, "invalid_token"), (404, "no_service"), (410, "channel_is_archived"), (302, "")]
+        {
+            assert_eq!(api(status, body, None), Means::NobodyIsReached, "{status}");
+            assert_eq!(incoming(status, body), Means::NobodyIsReached, "{status}");
+        }
+        assert_eq!(incoming(400, "invalid_payload"), Means::Never);
     }
 
     #[test]
     fn answers_say_whether_another_try_may_help() {
-        assert_eq!(api(200, r#"{"ok":true,"ts":"1.2"}"#, None), None);
-        for permanent in
-            ["channel_not_found", "invalid_auth", "not_in_channel", "is_archived", "token_revoked"]
-        {
+        assert_eq!(api(200, r#"{"ok":true,"ts":"1.2"}"#, None), Means::Delivered);
+        for permanent in ["channel_not_found", "not_in_channel", "is_archived", "msg_too_long"] {
             let body = format!(r#"{{"ok":false,"error":"{permanent}"}}"#).leak();
-            assert_eq!(api(200, body, None), Some((false, None)), "{permanent}");
+            assert_eq!(api(200, body, None), Means::Never, "{permanent}");
         }
-        assert_eq!(api(200, r#"{"ok":false,"error":"ratelimited"}"#, Some("7")), Some((true, Some(7))));
-        assert_eq!(api(200, r#"{"ok":false,"error":"internal_error"}"#, None), Some((true, None)));
-        assert_eq!(api(200, "<html>", None), Some((true, None)));
-        assert_eq!(api(429, "", Some("30")), Some((true, Some(30))));
-        assert_eq!(api(429, "", Some("soon")), Some((true, None)));
-        assert_eq!(api(503, "", None), Some((true, None)));
-        assert_eq!(api(302, "", None), Some((false, None)));
-        assert_eq!(api(404, "", None), Some((false, None)));
+        assert_eq!(api(200, r#"{"ok":false,"error":"ratelimited"}"#, Some("7")), Means::TryAgain(Some(7)));
+        assert_eq!(api(200, r#"{"ok":false,"error":"internal_error"}"#, None), Means::TryAgain(None));
+        assert_eq!(api(200, "<html>", None), Means::TryAgain(None));
+        assert_eq!(api(429, "", Some("30")), Means::TryAgain(Some(30)));
+        assert_eq!(api(429, "", Some("soon")), Means::TryAgain(None));
+        assert_eq!(api(503, "", None), Means::TryAgain(None));
+        assert_eq!(api(400, "", None), Means::Never);
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Where the mail server is and how to speak with it.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::Certificate;
+use lettre::transport::smtp::extension::ClientId;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
+use webhook_core::error::BoxError;
 use zeroize::Zeroizing;
 
+use super::address::in_ascii;
 use crate::message::TemplateError;
 use crate::secrets::Secrets;
 
@@ -43,6 +47,7 @@ pub struct SmtpOptions {
     pub(super) encryption: Encryption,
     pub(super) from: Mailbox,
     pub(super) roots: Vec<Certificate>,
+    hello_name: Option<String>,
     login: Option<Login>,
 }
 
@@ -61,7 +66,13 @@ pub enum SmtpOptionsError {
     Url(&'static str),
     /// The sender is not an address.
     #[error("the sender must be an address such as webhooks@example.com or Name <webhooks@example.com>")]
-    From(#[source] lettre::address::AddressError),
+    From(#[source] BoxError),
+    /// The sender is of this machine alone, and the mail server is on another.
+    #[error("a mail server on another machine refuses the sender {0}; one of a domain of yours is needed")]
+    LocalSender(String),
+    /// The name to greet the mail server with is not one.
+    #[error("the name for EHLO must be a domain name such as mail.example.com")]
+    HelloName,
     /// A certificate cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Certificate(String),
@@ -107,15 +118,37 @@ impl SmtpOptions {
                 Some(Login { user: decoded(user)?, password: Zeroizing::new(decoded(password)?) })
             }
         };
-        Ok(Self { host, port, encryption, from: sender("webhooks@localhost")?, roots: Vec::new(), login })
+        Ok(Self {
+            host,
+            port,
+            encryption,
+            from: sender("webhooks@localhost")?,
+            roots: Vec::new(),
+            hello_name: None,
+            login,
+        })
     }
 
-    /// Sets who the mails are from: an address, or a name and an address. `webhooks@localhost` by default.
+    /// Sets who the mails are from: an address, or a name and an address. `webhooks@localhost` by default, which is
+    /// enough for a server on this machine only.
     ///
     /// # Errors
     /// [`SmtpOptionsError::From`].
     pub fn with_from(mut self, from: &str) -> Result<Self, SmtpOptionsError> {
         self.from = sender(from)?;
+        Ok(self)
+    }
+
+    /// Sets the name to greet the mail server with (EHLO, RFC 5321 section 4.1.1.1). By default it is the host name of
+    /// this machine if that is a full domain name, else the sender's domain.
+    ///
+    /// # Errors
+    /// [`SmtpOptionsError::HelloName`].
+    pub fn with_hello_name(mut self, name: &str) -> Result<Self, SmtpOptionsError> {
+        if !is_domain(name) {
+            return Err(SmtpOptionsError::HelloName);
+        }
+        self.hello_name = Some(name.to_owned());
         Ok(self)
     }
 
@@ -139,6 +172,23 @@ impl SmtpOptions {
     #[must_use]
     pub fn encryption(&self) -> Encryption {
         self.encryption
+    }
+
+    /// Refuses a sender that servers on other machines refuse.
+    pub(super) fn check_sender(&self) -> Result<(), SmtpOptionsError> {
+        let is_local = self.from.email.domain().eq_ignore_ascii_case("localhost");
+        if is_local && !is_loopback(&self.host) {
+            return Err(SmtpOptionsError::LocalSender(self.from.email.to_string()));
+        }
+        Ok(())
+    }
+
+    /// The name to greet the mail server with. A name without a dot is refused by many, `localhost` by most.
+    pub(super) fn hello_name(&self) -> ClientId {
+        let full = |name: &str| name.contains('.') && is_domain(name);
+        let name = self.hello_name.clone().or_else(|| host_name().filter(|name| full(name)));
+        let name = name.or_else(|| Some(self.from.email.domain().to_owned()).filter(|name| full(name)));
+        name.map_or(ClientId::Ipv4(Ipv4Addr::LOCALHOST), ClientId::Domain)
     }
 
     pub(super) fn credentials(&self) -> Option<Credentials> {
@@ -171,7 +221,26 @@ impl fmt::Debug for SmtpOptions {
 }
 
 fn sender(text: &str) -> Result<Mailbox, SmtpOptionsError> {
-    text.parse().map_err(SmtpOptionsError::From)
+    let mailbox: Mailbox = text.parse().map_err(|error| SmtpOptionsError::From(BoxError::from(error)))?;
+    let email = in_ascii(mailbox.email.as_ref()).map_err(|error| SmtpOptionsError::From(error.into()))?;
+    Ok(Mailbox::new(mailbox.name, email))
+}
+
+/// What this machine calls itself.
+fn host_name() -> Option<String> {
+    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
+}
+
+/// Whether a name has the form of a domain's (RFC 1123 section 2.1).
+fn is_domain(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn decoded(text: &str) -> Result<String, SmtpOptionsError> {
@@ -188,6 +257,41 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_of_this_machine_is_refused_for_a_server_on_another() {
+        let options = |url: &str| SmtpOptions::from_url(url).unwrap();
+        for url in ["smtp://localhost", "smtps://127.0.0.1", "smtp://[::1]:2525"] {
+            assert!(options(url).check_sender().is_ok(), "{url}");
+        }
+        let remote = options("smtps://u:p@mail.example.com");
+        let error = remote.check_sender().unwrap_err().to_string();
+        assert!(error.contains("webhooks@localhost"), "{error}");
+        assert!(remote.with_from("Reports <r@example.com>").unwrap().check_sender().is_ok());
+    }
+
+    #[test]
+    fn the_server_is_greeted_with_a_full_name_or_an_address_literal() {
+        let options = SmtpOptions::from_url("smtp://localhost").unwrap();
+        match options.hello_name() {
+            ClientId::Domain(name) => assert!(name.contains('.'), "{name}"),
+            other => assert_eq!(other, ClientId::Ipv4(Ipv4Addr::LOCALHOST)),
+        }
+        let named = options.clone().with_hello_name("mail-1.example.com").unwrap();
+        assert_eq!(named.hello_name(), ClientId::Domain("mail-1.example.com".to_owned()));
+        for wrong in ["", "a b.example", "a..b", "-a.example", "x\r\nRSET", &"a".repeat(64), "müller.example"]
+        {
+            assert!(options.clone().with_hello_name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_internationalised_sender_is_written_in_ascii() {
+        let options = SmtpOptions::from_url("smtp://localhost").unwrap();
+        let options = options.with_from("Müller <reports@müller.example>").unwrap();
+        assert_eq!(options.from.email.to_string(), "reports@xn--mller-kva.example");
+        assert!(options.with_from("müller@example.com").is_err());
+    }
 
     #[test]
     fn plain_text_goes_to_this_machine_only() {

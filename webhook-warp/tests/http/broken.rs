@@ -95,6 +95,10 @@ impl Store for BrokenStore {
     ) -> Result<(), StoreError> {
         broken()
     }
+    async fn find_deliveries(&self, _query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        broken()
+    }
+
     async fn list_deliveries(&self, _run: RunId) -> Result<Vec<Delivery>, StoreError> {
         broken()
     }

@@ -19,6 +19,7 @@ fn changes(hook: &Hook) -> Vec<(Method, String)> {
         (Method::POST, format!("/runs/{NOBODY}/cancel")),
         (Method::POST, format!("/runs/{NOBODY}/retry")),
         (Method::POST, format!("/deliveries/{NOBODY}/resend")),
+        (Method::POST, "/deliveries/resend".to_owned()),
     ]
 }
 

@@ -124,7 +124,7 @@ async fn a_run_is_shown_with_who_called_and_who_was_told() {
             "token_hint": "HINT",
         },
         "deliveries": [{
-            "id": "ID", "channel": "email", "recipient": "a@example.com", "event": "failure",
+            "id": "ID", "run_id": "ID", "channel": "email", "recipient": "a@example.com", "event": "failure",
             "state": "given_up", "attempts": 1, "last_error": "told to fail for good", "next_at": null,
         }],
     });
@@ -137,6 +137,54 @@ async fn a_run_is_shown_with_who_called_and_who_was_told() {
     assert_eq!(world.notifier.delivered(1).await[0].recipient, "a@example.com");
     let nobody = world.admin(Method::POST, &format!("/deliveries/{NOBODY}/resend"));
     problem(nobody.send().await.unwrap(), 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn notifications_of_all_runs_are_listed_and_sent_again_together() {
+    let world = World::start().await;
+    let settings = json!({"notifications": {
+        "email": {"recipients": ["a@example.com", "b@example.com"], "on": ["success"]},
+        "slack": {"channel": "#ops", "on": ["success"]},
+    }});
+    let hook = world.hook(settings).await;
+    world.notifier.fail_next(9, DeliverFailure::Permanent);
+    for _ in 0..3 {
+        let accepted = content(world.post(&hook.url).send().await.unwrap(), 202).await;
+        world.ended(&accepted).await;
+    }
+    let list = async |query: &str| {
+        let answer = world.admin(Method::GET, &format!("/deliveries?{query}")).send().await.unwrap();
+        content(answer, 200).await
+    };
+    while list("state=given_up").await["items"].as_array().unwrap().len() < 9 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let slack = list("state=given_up&channel=slack").await;
+    assert!(slack["items"].as_array().unwrap().iter().all(|it| it["recipient"] == "#ops"));
+    assert_eq!((slack["items"].as_array().unwrap().len(), &slack["next_cursor"]), (3, &Value::Null));
+    let first = list("limit=5").await;
+    let second = list(&format!("limit=5&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    assert_eq!(second["items"].as_array().unwrap().len(), 4);
+
+    let resend =
+        async |body: Value| world.admin(Method::POST, "/deliveries/resend").json(&body).send().await.unwrap();
+    let dry = json!({"filter": {"state": "given_up", "channel": "email"}, "dry_run": true});
+    let expected = json!({"matched": 6, "done": 0, "next_cursor": null});
+    assert_eq!(content(resend(dry).await, 200).await, expected);
+    assert_eq!(list("state=given_up").await["items"].as_array().unwrap().len(), 9, "a dry run sends nothing");
+    let done = content(resend(json!({"filter": {"state": "given_up"}})).await, 200).await;
+    assert_eq!(done, json!({"matched": 9, "done": 9, "next_cursor": null}));
+    assert_eq!(world.notifier.delivered(9).await.len(), 9);
+    for (body, field) in [
+        (json!({}), "filter"),
+        (json!({"filter": {}}), "filter.state"),
+        (json!({"filter": {"state": "given_up", "run": null}}), "filter.run"),
+    ] {
+        let refused = problem(resend(body).await, 422, "settings-invalid").await;
+        assert_eq!(named(&refused)[0].0, field);
+    }
+    let wrong = world.admin(Method::GET, "/deliveries?state=lost").send().await.unwrap();
+    problem(wrong, 422, "settings-invalid").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,40 @@
+//! The page of notifications across runs.
+
+use serde_json::json;
+use webhook_core::memory::DeliverFailure;
+
+use crate::Scene;
+use crate::world::parameters;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notifications_that_were_given_up_are_found_and_sent_again_together() {
+    let Some(scene) = Scene::start().await else { return };
+    let (world, browser) = (&scene.world, &scene.browser);
+    let email = json!({"recipients": ["ann@example.com", "bob@example.com"], "on": ["success"]});
+    let hook = world.hook("report/daily-sales", json!({"notifications": {"email": email}})).await;
+    world.notifier.fail_next(2, DeliverFailure::Permanent);
+    let run = world.start_run(hook, parameters()).await;
+    world.ended(run).await;
+    let is_pending = async || world.webhooks.health().await.unwrap().pending_deliveries > 0;
+    while is_pending().await {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+
+    scene.sign_in().await;
+    browser.click("//nav//a[normalize-space() = 'Notifications']").await;
+    browser.until("document.querySelectorAll('.deliveries [data-state=given_up]').length === 2").await;
+    browser.until_shown("told to fail for good").await;
+    browser.click("(//button[normalize-space() = 'Open the run'])[1]").await;
+    browser.until(&format!("location.hash.endsWith('/runs/{run}')")).await;
+
+    scene.go("#/notifications", "ann@example.com").await;
+    browser.press("Resend all").await;
+    browser.until_shown("goes out once more").await;
+    browser.press("Resend all").await;
+    browser.until_shown("2 notifications are sent again.").await;
+    browser.until_shown("No notification fits the filter").await;
+    world.notifier.delivered(2).await;
+    browser.click("//select[@aria-label = 'State']/option[normalize-space() = 'Delivered']").await;
+    browser.until("document.querySelectorAll('.deliveries [data-state=delivered]').length === 2").await;
+    scene.no_complaints(&[]).await;
+}
