@@ -1,5 +1,6 @@
 //! The ready-made calls are what they claim: taken from the clipboard and used.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -43,11 +44,15 @@ async fn every_ready_made_call_starts_a_run() {
     let token = url.split_once("token=").unwrap().1;
     scene.sign_in().await;
     scene.go("#/report/daily-sales", "mine").await;
+    let address = url.split_once('?').unwrap().0;
     let secret = [("WEBHOOK_URL", url.as_str())];
     let mut expected = 0;
     for name in ["curl POST", "curl GET"] {
         let line = scene.snippet(name).await;
-        assert!(line.contains(&url) && shell(&line, &[]).contains("\"run_id\""), "{line}");
+        assert!(line.contains(&format!("'{address}'")) && shell(&line, &[]).contains("\"run_id\""), "{line}");
+        let (fed, call) = line.split_once(" | curl ").unwrap();
+        assert!(fed.starts_with("printf ") && fed.contains(token), "{line}");
+        assert!(!call.contains("token"), "the token is no argument of curl's: {line}");
         expected += 1;
         assert_eq!(scene.runs().await, expected, "{name}");
     }
@@ -61,24 +66,36 @@ async fn every_ready_made_call_starts_a_run() {
     let step = &job["steps"][0];
     assert_eq!(step["env"]["WEBHOOK_URL"].as_str(), Some("${{ secrets.WEBHOOK_URL }}"));
     let environment = [secret[0], ("GITHUB_RUN_ID", "7"), ("GITHUB_RUN_ATTEMPT", "1")];
-    shell(step["run"].as_str().unwrap(), &environment);
+    let run = step["run"].as_str().unwrap();
+    assert!(run.contains("curl -sS --fail-with-body -K - ") && !run.contains("\"$WEBHOOK_URL\""), "{run}");
+    shell(run, &environment);
 
     let gitlab = scene.snippet("GitLab CI").await;
     assert!(!gitlab.contains(token), "{gitlab}");
     let job = &yaml(&gitlab)["start-report-daily-sales"];
     assert!(job["image"].as_str().is_some() && job["rules"].as_vec().is_some());
-    shell(job["script"][0].as_str().unwrap(), &[secret[0], ("CI_JOB_ID", "8")]);
+    let script = job["script"][0].as_str().unwrap();
+    assert!(
+        script.contains("curl -sS --fail-with-body -K - ") && !script.contains("\"$WEBHOOK_URL\""),
+        "{script}"
+    );
+    shell(script, &[secret[0], ("CI_JOB_ID", "8")]);
     assert_eq!(scene.runs().await, expected + 2);
 
     let cron = scene.snippet("cron").await;
-    let (assigned, line) = cron.trim_end().split_once('\n').unwrap();
-    assert_eq!(assigned, format!("WEBHOOK_URL={url}"));
+    assert!(!cron.contains(token), "{cron}");
+    let [_, once, line] = *cron.trim_end().lines().collect::<Vec<_>>() else { panic!("{cron}") };
+    let home = tempfile::tempdir().unwrap();
+    let home = [("HOME", home.path().to_str().unwrap())];
+    shell(&format!("printf '%s\\n' '{token}' | {}", once.trim_start_matches(['#', ' '])), &home);
+    let file = std::fs::metadata(format!("{}/.webhook-report-daily-sales", home[0].1)).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let fields: Vec<&str> = line.splitn(6, ' ').collect();
     assert!(fields[..5].iter().all(|field| field.chars().all(|it| "0123456789*-,/".contains(it))), "{line}");
     // Cron itself takes the escape away before it calls the shell; a bare percent sign would end the command.
     let command = fields[5].replace("\\%", "\u{1}");
     assert!(!command.contains('%'), "{line}");
-    shell(&command.replace('\u{1}', "%"), &secret);
+    shell(&command.replace('\u{1}', "%"), &home);
     assert_eq!(scene.runs().await, expected + 3);
     airflow(&scene.snippet("Airflow").await, token);
     scene.no_complaints(&[]).await;

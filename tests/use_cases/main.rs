@@ -57,9 +57,14 @@ async fn the_ci_jobs_wait_for_the_end_and_fail_with_the_run() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--store", "memory"]);
-    // It accepts any region, and always fails: without Python the notebook is unavailable.
-    let failing = Server::start(&folder.path().join("other"), &["--python", "/no/such", "--store", "memory"]);
-    let failing_url = failing.webhook_of("notebook", "daily-sales").await;
+    // It accepts any region, and always fails.
+    let workflows = folder.path().join("workflows");
+    std::fs::create_dir(&workflows).unwrap();
+    let text = "kind = 'report'\nid = 'fails'\ntitle = 'Fails'\n[command]\nprogram = 'false'\n";
+    std::fs::write(workflows.join("fails.toml"), text).unwrap();
+    let arguments = ["--workflows", workflows.to_str().unwrap(), "--store", "memory"];
+    let failing = Server::start(&folder.path().join("other"), &arguments);
+    let failing_url = failing.webhook_of("report", "fails").await;
     let files = [("github-actions/daily-sales.yml", "KEY"), ("gitlab-ci/.gitlab-ci.yml", "CI_JOB_ID")];
     for (place, (file, key)) in files.into_iter().enumerate() {
         let script = shell_lines(file);
@@ -93,9 +98,11 @@ async fn the_ci_jobs_wait_for_the_end_and_fail_with_the_run() {
     failing.stop();
 }
 
-/// A curl configuration with the URL of a webhook.
+/// A curl configuration with the address of a webhook and its token.
 fn configuration(file: &Path, url: &str) {
-    std::fs::write(file, format!("url = \"{url}\"\n")).unwrap();
+    let (address, token) = url.split_once("?token=").unwrap();
+    let text = format!("url = \"{address}\"\nheader = \"Authorization: Bearer {token}\"\n");
+    std::fs::write(file, text).unwrap();
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 

@@ -20,8 +20,8 @@ export function snippetView(webhook, workflow) {
       note: ["Keep the URL in the masked CI/CD variable ", secret("WEBHOOK_URL"), "."] },
     { title: "Airflow", make: (url) => snippets.airflow(workflow, parameters, url), hasUrl: true,
       note: ["Needs the provider package ", secret("apache-airflow-providers-http"), "."] },
-    { title: "cron", make: (url) => snippets.cron(url, parameters), hasUrl: true,
-      note: ["For ", secret("crontab -e"), ": at six on every workday."] },
+    { title: "cron", make: (url) => snippets.cron(workflow, parameters, url), hasUrl: true,
+      note: ["For ", secret("crontab -e"), ": at six on every workday. The token is kept in a file of its own."] },
   ];
   const shown = (entry) => ({ title: entry.title, content: () => view(entry, webhook) });
   return tabs("Ready-made calls", entries.map(shown));

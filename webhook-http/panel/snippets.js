@@ -18,26 +18,44 @@ export function sampleParameters(blocks) {
   return Object.fromEntries(wanted.map((block) => [block.name, value(block)]));
 }
 
-const POST = "curl -sS --fail-with-body";
+// The token goes to curl on standard input, as a header: an argument shows in process lists, and an address in the logs
+// of every server on the way.
+const HEADER = "printf 'header = \"Authorization: Bearer %s\"\\n'";
+const CURL = "curl -sS --fail-with-body -K";
 
-function post(url, body, { options = "", key, indent = "" } = {}) {
-  const lines = [`${POST}${options} -X POST ${url}`];
-  if (key) lines.push(`-H "Idempotency-Key: ${key}"`);
-  if (body) lines.push("-H 'Content-Type: application/json'", `-d ${shellQuoted(body)}`);
-  return lines.join(` \\\n${indent}  `);
+function call(token, options, address, lines, indent = "") {
+  return [`${HEADER} ${token} | ${CURL} - ${options} ${address}`, ...lines].join(` \\\n${indent}  `);
+}
+
+function content(body, key) {
+  const lines = key ? [`-H "Idempotency-Key: ${key}"`] : [];
+  return body ? [...lines, "-H 'Content-Type: application/json'", `-d ${shellQuoted(body)}`] : lines;
+}
+
+function parts(url) {
+  const { origin, pathname, searchParams } = new URL(url);
+  return { address: shellQuoted(origin + pathname), token: shellQuoted(searchParams.get("token")) };
 }
 
 const bodyOf = (parameters) => (Object.keys(parameters).length ? JSON.stringify(parameters) : "");
 
-export const curlPost = (url, parameters) => post(shellQuoted(url), bodyOf(parameters));
+export function curlPost(url, parameters) {
+  const { address, token } = parts(url);
+  return call(token, "-X POST", address, content(bodyOf(parameters)));
+}
 
 export function curlGet(url, parameters) {
+  const { address, token } = parts(url);
   const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
   const pairs = Object.entries(parameters).flatMap(([name, value]) =>
     (Array.isArray(value) ? value.map((item) => [name, text(item)]) : [[name, text(value)]]));
   const lines = pairs.map(([name, value]) => `--data-urlencode ${shellQuoted(`${name}=${value}`)}`);
-  return [`${POST}${lines.length ? " -G" : ""} ${shellQuoted(url)}`, ...lines].join(" \\\n  ");
+  return call(token, "-G", address, lines);
 }
+
+// A call whose URL is in the variable WEBHOOK_URL, as CI systems give a secret.
+const callFromSecret = (body, key, indent) =>
+  call('"${WEBHOOK_URL##*token=}"', "--retry 3 -X POST", '"${WEBHOOK_URL%%\\?*}"', content(body, key), indent);
 
 // GitHub reads `${{` as its own, also inside quotes.
 export function githubActions(workflow, parameters) {
@@ -57,12 +75,11 @@ jobs:
         env:
           WEBHOOK_URL: \${{ secrets.WEBHOOK_URL }}
         run: |
-          ${post('"$WEBHOOK_URL"', body, { options: " --retry 3", key, indent: "          " })}
+          ${callFromSecret(body, key, "          ")}
 `;
 }
 
 export function gitlabCi(workflow, parameters) {
-  const options = { options: " --retry 3", key: "$CI_JOB_ID", indent: "      " };
   return `start-${workflow.kind}-${workflow.id}:
   image: curlimages/curl:latest
   variables:
@@ -72,7 +89,7 @@ export function gitlabCi(workflow, parameters) {
     - when: manual
   script:
     - |
-      ${post('"$WEBHOOK_URL"', bodyOf(parameters), options)}
+      ${callFromSecret(bodyOf(parameters), "$CI_JOB_ID", "      ")}
 `;
 }
 
@@ -113,9 +130,14 @@ ${name}()
 `;
 }
 
-// In a crontab a percent sign ends the command unless it is escaped.
-export function cron(url, parameters) {
-  const key = "$(date +%Y-%m-%dT%H:%M)";
-  const command = post('"$WEBHOOK_URL"', bodyOf(parameters), { options: " --retry 3 -o /dev/null", key });
-  return `WEBHOOK_URL=${url}\n${EVERY_WORKDAY} ${command.replaceAll(" \\\n  ", " ").replaceAll("%", "\\%")}\n`;
+// The token is in a file that only its owner can read; in a crontab a percent sign ends the command unless it is escaped.
+export function cron(workflow, parameters, url) {
+  const { address } = parts(url);
+  const file = `.webhook-${workflow.kind}-${workflow.id}`;
+  const lines = content(bodyOf(parameters), "$(date +%Y-%m-%dT%H:%M)");
+  const command = [`${CURL} "$HOME/${file}" --retry 3 -o /dev/null -X POST ${address}`, ...lines].join(" ");
+  return `# Once, in a shell, for the token, which is what follows token= in the URL:
+#   (umask 077; read -r token; ${HEADER} "$token" > ~/${file})
+${EVERY_WORKDAY} ${command.replaceAll("%", "\\%")}
+`;
 }

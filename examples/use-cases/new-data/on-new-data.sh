@@ -3,7 +3,8 @@
 #
 #   WEBHOOK_CONFIG=~/.webhook-daily-sales on-new-data.sh FOLDER
 #
-# WEBHOOK_CONFIG is a curl configuration (mode 0600) with the line: url = "https://…/webhook?token=whk_…"
+# WEBHOOK_CONFIG is a curl configuration (mode 0600) with the lines: url = "https://…/webhook" and
+# header = "Authorization: Bearer whk_…"
 # Run it from cron or a systemd path unit. Writers put a file in place with `mv`, so that it is whole. The same file
 # under the same name starts one run only, however often this is stopped in between and started again.
 set -eu
