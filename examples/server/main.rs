@@ -31,6 +31,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Err(error) = close_to_others() {
+        return fail(&error, ExitCode::from(UNUSABLE));
+    }
     let options = match Options::from_process() {
         Ok(options) => options,
         Err(CommandLineError::Information(text)) => {
@@ -56,6 +59,14 @@ fn main() -> ExitCode {
     // A thread that an executor still blocks must not keep the process alive.
     runtime.shutdown_background();
     code
+}
+
+/// Keeps the memory and the environment, which hold secrets, from other processes of this user, such as the workflows:
+/// they can read neither through `/proc`, nor by a debugger, and there are no core dumps.
+fn close_to_others() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 async fn start(options: Options) -> Result<Prepared, Box<dyn Error>> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod closed;
 mod memory;
 #[path = "../support/process.rs"]
 mod process;

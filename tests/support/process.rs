@@ -56,7 +56,18 @@ impl Process {
     }
 
     fn spawn_in(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(folder, arguments)
+        Self::spawn_command(command(folder, arguments))
+    }
+
+    /// Starts a server with what is changed about its command.
+    pub(crate) fn spawn_with(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(Path::new(env!("CARGO_MANIFEST_DIR")), arguments);
+        change(&mut command);
+        Self::spawn_command(command)
+    }
+
+    fn spawn_command(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
