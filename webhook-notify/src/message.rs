@@ -15,8 +15,9 @@
 //! | `summary` | what the executor said of the result, or none |
 //! | `run_id`, `run_url` | the run, and its page if the host has one, or none |
 //!
-//! The URL that starts the workflow is not among them. Values are escaped for HTML in [`Template::Html`], and for
-//! Slack (`&`, `<`, `>`) in [`Template::Slack`].
+//! The URL that starts the workflow is not among them. Names and values of parameters are one line each. Everything is
+//! escaped for HTML in [`Template::Html`], and for Slack in [`Template::Slack`]: `&`, `<` and `>` as Slack asks for, and
+//! an invisible word joiner keeps `*`, `_`, `~`, `` ` `` and `:name:` from being read as markup.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -179,7 +180,7 @@ fn format_value(
     if value.is_none() {
         Ok(())
     } else if is_for_slack && !value.is_safe() {
-        Ok(output.write_str(&escaped_for_slack(&value.to_string()))?)
+        Ok(output.write_str(&plain_for_slack(&value.to_string()))?)
     } else if is_for_slack {
         Ok(write!(output, "{value}")?)
     } else {
@@ -190,6 +191,40 @@ fn format_value(
 /// Slack's control characters as its documentation asks for them: nothing else starts a link or a mention.
 pub(crate) fn escaped_for_slack(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// A text that Slack shows as it is. Slack has no escape for its markup, but none begins at an invisible character.
+pub(crate) fn plain_for_slack(text: &str) -> String {
+    const WORD_JOINER: char = '\u{2060}';
+    let escaped = escaped_for_slack(text);
+    let mut plain = String::with_capacity(escaped.len());
+    let mut before = None;
+    for (place, character) in escaped.char_indices() {
+        let rest = &escaped[place + character.len_utf8()..];
+        let is_word = |neighbour: Option<char>| neighbour.is_some_and(char::is_alphanumeric);
+        let is_markup = match character {
+            '*' | '~' | '`' => true,
+            // Within a word, as in the names of many parameters, it means nothing.
+            '_' => !(is_word(before) && is_word(rest.chars().next())),
+            ':' => is_emoji(rest),
+            _ => false,
+        };
+        if is_markup {
+            plain.extend([WORD_JOINER, character, WORD_JOINER]);
+        } else {
+            plain.push(character);
+        }
+        before = Some(character);
+    }
+    plain
+}
+
+/// Whether a text begins with the name of an emoji and the colon after it.
+fn is_emoji(text: &str) -> bool {
+    let name = text.split_once(':').map_or("", |(name, _)| name);
+    let may_stand = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-' | '+' | '\'');
+    // A time of day is none.
+    name.chars().all(may_stand) && name.contains(|it: char| !it.is_ascii_digit())
 }
 
 /// The names that a template is given.
@@ -262,7 +297,9 @@ impl<'a> Facts<'a> {
             duration_s: duration.map(|duration| duration.as_secs_f64()),
             attempt: run.attempt,
             max_attempts: run.max_attempts,
-            parameters: shown.map(|(name, value)| Parameter { name, value: shown_value(&value) }).collect(),
+            parameters: shown
+                .map(|(name, value)| Parameter { name: one_line(name), value: shown_value(&value) })
+                .collect(),
             parameters_left_out: run.parameters.iter().count().saturating_sub(PARAMETERS),
             error: run
                 .error

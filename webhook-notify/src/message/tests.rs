@@ -22,6 +22,10 @@ pub(crate) fn hostile(channel: Channel, recipient: &str) -> Notification {
     let id = RunId::generate(start);
     let mut parameters = EffectiveParameters::new();
     parameters.insert("region", EffectiveParameter::new(HOSTILE, Source::Query));
+    parameters.insert(
+        "x\n\nYour session:\u{2028}*now*",
+        EffectiveParameter::new(":tada: _a_ `b` ~c~", Source::Query),
+    );
     parameters.insert("rows", EffectiveParameter::new(json!([1, 2]), Source::Body));
     parameters.insert("password", EffectiveParameter::new(CANARY, Source::Body).secret());
     let keys = TokenKeys::new(TokenKey::generate());
@@ -30,7 +34,7 @@ pub(crate) fn hostile(channel: Channel, recipient: &str) -> Notification {
     let run = Run::new(id, workflow, WebhookId::generate(start), parameters, 3, Caller::default(), start);
     let error = RunError::new(ErrorKind::Fatal, HOSTILE);
     let run = run.claimed(1, 5, start).unwrap();
-    let run = run.ended(Ending::Failed(error), start + Duration::from_secs(75)).unwrap();
+    let run = run.ended(Ending::failed(error), start + Duration::from_secs(75)).unwrap();
     let delivery = DeliveryId::generate(start);
     Notification::new(
         delivery,
@@ -69,6 +73,26 @@ fn a_text_says_how_the_run_ended() {
     assert!(text.contains("https://app.example.com/panel#/report/sales/runs/"));
     let parameter = text.lines().find(|line| line.trim_start().starts_with("region = ")).unwrap();
     assert!(parameter.contains("Bcc"), "a value stays in its line: {text}");
+}
+
+#[test]
+fn the_name_of_a_parameter_stays_in_its_line() {
+    for template in [Template::Text, Template::Html, Template::Slack] {
+        let text = render(template);
+        let line = text.lines().find(|line| line.contains("Your session")).unwrap();
+        assert!(line.contains("x  Your session: ") && !line.contains('\u{2028}'), "{line:?}");
+    }
+}
+
+#[test]
+fn slack_reads_no_markup_in_what_others_wrote() {
+    let text = render(Template::Slack);
+    let line = text.lines().find(|line| line.contains("Your session")).unwrap();
+    let name = "x  Your session: \u{2060}*\u{2060}now\u{2060}*\u{2060}";
+    let value = "\u{2060}:\u{2060}tada: \u{2060}_\u{2060}a\u{2060}_\u{2060} \u{2060}`\u{2060}b\u{2060}`\u{2060} \u{2060}~\u{2060}c\u{2060}~\u{2060}";
+    assert_eq!(line, format!("• {name} = {value}"));
+    let harmless = "daily_sales at 10:30:15 - a: b, c:d";
+    assert_eq!(plain_for_slack(harmless), harmless);
 }
 
 #[test]
