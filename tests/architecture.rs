@@ -14,7 +14,7 @@ const LAYERS: [(&[&str], bool); 9] = [
     (&["error"], false),
     (&["token"], false),
     (&["id", "parameters", "retry", "clock"], false),
-    (&["webhook"], false),
+    (&["masking", "webhook"], false),
     (&["run"], false),
     (&["events", "executor", "notifier"], false),
     (&["store"], false),

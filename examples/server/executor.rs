@@ -1,7 +1,6 @@
 //! The executor of the example server: every loaded workflow, and the folder of artifacts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use webhook_core::executor::{
@@ -24,10 +23,9 @@ pub(crate) struct ServerExecutor {
 }
 
 impl ServerExecutor {
-    /// An executor that keeps artifacts below the folder `artifacts`, which it makes when it is needed.
-    pub(crate) fn new(workflows: Vec<LoadedWorkflow>, artifacts: PathBuf) -> Self {
+    /// An executor that keeps artifacts in this folder.
+    pub(crate) fn new(workflows: Vec<LoadedWorkflow>, artifacts: ArtifactFolder) -> Self {
         let workflows = workflows.into_iter().map(|own| (own.workflow.key.clone(), own)).collect();
-        let artifacts = ArtifactFolder::new(artifacts);
         Self { workflows, artifacts, command_options: CommandOptions::default() }
     }
 }
@@ -52,7 +50,8 @@ impl Executor for ServerExecutor {
             Action::Notebook(notebook) => {
                 notebook.run(&context, &self.command_options, &self.artifacts).await
             }
-            Action::Unavailable(why) => Err(ExecuteError::fatal(why.clone())),
+            // It was accepted before the workflow became unavailable. Why that is may name paths, so callers do not see it.
+            Action::Unavailable => Err(ExecuteError::fatal("the workflow is not available on this server")),
             Action::Report(report) => {
                 let finished = report.run(&context, &own.workflow)?;
                 let artifact = self
@@ -80,9 +79,9 @@ fn execute_error(error: ArtifactError) -> ExecuteError {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
     use std::time::SystemTime;
+    use std::{fs, io};
 
     use webhook_core::executor::ExecuteError;
     use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
@@ -95,7 +94,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
         ServerExecutor::new(
             load_folder(&folder, &Python::new("/no/such/python")).unwrap(),
-            artifacts.to_owned(),
+            ArtifactFolder::new(artifacts),
         )
     }
 
@@ -122,9 +121,9 @@ mod tests {
                 "{summary}"
             );
             let content = executor.artifact(run, &output.artifacts[0].name).await.unwrap().unwrap();
-            let ArtifactContent::File { content_type, path } = content else { panic!("no file") };
+            let ArtifactContent::Open { content_type, file } = content else { panic!("no file") };
             assert_eq!(content_type, "text/html; charset=utf-8");
-            let page = fs::read_to_string(path).unwrap();
+            let page = io::read_to_string(&*file).unwrap();
             assert_eq!(page.len() as u64, output.artifacts[0].size);
             assert!(page.contains(date) && page.contains(region));
             pages.push(page);
@@ -153,11 +152,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_notebook_that_cannot_be_run_here_fails_and_says_what_mends_it() {
+    async fn a_notebook_that_cannot_be_run_here_fails_and_the_list_says_what_mends_it() {
         let folder = tempfile::tempdir().unwrap();
-        let error = bundled(folder.path()).execute(context("notebook/daily-sales", &[])).await.unwrap_err();
+        let executor = bundled(folder.path());
+        let listed = executor.describe(&"notebook/daily-sales".parse().unwrap()).await.unwrap().unwrap();
+        assert!(listed.unavailable.as_ref().unwrap().contains("python3 -m venv .venv"), "{listed:?}");
+        let error = executor.execute(context("notebook/daily-sales", &[])).await.unwrap_err();
         assert!(matches!(error, ExecuteError::Fatal(_)));
-        assert!(error.to_string().contains("python3 -m venv .venv"), "{error}");
+        assert_eq!(error.to_string(), "the workflow is not available on this server");
     }
 
     #[tokio::test]

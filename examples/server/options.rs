@@ -50,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) shutdown_timeout: Duration,
     /// The Python that runs notebooks, when it is given rather than found.
     pub(crate) python: Option<PathBuf>,
+    /// What the artifacts of all runs may take together, in bytes.
+    pub(crate) artifact_quota: u64,
     /// Which log lines are written.
     pub(crate) log: Targets,
 }
@@ -174,6 +176,9 @@ struct Flags {
     /// environment that is active, or python3]
     #[arg(long, env = "WEBHOOK_PYTHON", value_name = "PATH")]
     python: Option<PathBuf>,
+    /// What the artifacts of all runs may take together, in MiB
+    #[arg(long, env = "WEBHOOK_ARTIFACT_QUOTA_MIB", value_name = "MIB", default_value = "10240")]
+    artifact_quota_mib: u32,
     /// Which log lines are written to standard error, such as info, trace or info,webhook_core=debug
     #[arg(long, env = "WEBHOOK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     log: Targets,
@@ -214,6 +219,7 @@ impl Options {
             admin_token,
             shutdown_timeout: Duration::from_secs(flags.shutdown_timeout.into()),
             python: flags.python,
+            artifact_quota: u64::from(flags.artifact_quota_mib) * 1024 * 1024,
             log: flags.log,
         })
     }

@@ -14,18 +14,21 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use url::Url;
 use warp::Filter;
 use webhook_core::Webhooks;
+use webhook_core::management::ManagementError;
 use webhook_core::memory::MemoryStore;
 use webhook_core::service::{TriggerUrl, WebhooksBuilder};
 use webhook_core::store::{Store, WebhookQuery};
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::WorkerOptions;
+use webhook_process::ArtifactFolder;
 use webhook_sled::{Durability, SledStore};
 use webhook_warp::server::{Server, ServerOptions};
 use webhook_warp::{AdminAccess, PanelOptions};
 
 use crate::executor::ServerExecutor;
 use crate::options::{DurabilityChoice, Options, StoreChoice};
-use crate::workflow_file::{Action, LoadedWorkflow};
+use crate::report::chain;
+use crate::workflow_file::LoadedWorkflow;
 use crate::{admin_token, token_key};
 
 /// The bundled workflow that gets a webhook of its own.
@@ -80,6 +83,7 @@ pub(crate) async fn prepare(
         .map_err(|error| format!("the admin token {admin_token_place}: {error}"))?;
     let server = Server::bind(options.listen).await?;
     let unavailable = unavailable(&workflows);
+    let artifacts = ArtifactFolder::new(options.data.join("artifacts")).with_quota(options.artifact_quota);
     let kinds: BTreeSet<_> = workflows.iter().map(|own| own.workflow.key.kind.to_string()).collect();
     let builder = kinds.into_iter().fold(Webhooks::builder(), WebhooksBuilder::kind);
     let builder = if options.forget_unknown_keys { builder.forget_unknown_keys() } else { builder };
@@ -89,7 +93,7 @@ pub(crate) async fn prepare(
     let builder = names_of_this_machine(&base_url).into_iter().fold(builder, WebhooksBuilder::allow_origin);
     let webhooks = builder
         .store(store)
-        .executor(ServerExecutor::new(workflows, options.data.join("artifacts")))
+        .executor(ServerExecutor::new(workflows, artifacts.clone()))
         .token_key(key)
         .base_url(base_url.clone())
         .run_url(move |run| Some(webhook_warp::panel_run_url(&base_url, run)))
@@ -100,6 +104,10 @@ pub(crate) async fn prepare(
         (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
         (true, StoreChoice::Sled) => demo_url(&webhooks, &options.data).await?,
     };
+    // A store in memory knows nothing of earlier runs, which another start may find again.
+    if options.store == StoreChoice::Sled {
+        tokio::spawn(sweep(webhooks.clone(), artifacts));
+    }
     for (workflow, why) in unavailable {
         tracing::warn!("{workflow} is unavailable: {why}");
     }
@@ -138,11 +146,25 @@ fn recorder() -> Result<PrometheusHandle, BuildError> {
 
 /// The workflows that cannot be executed here, each with why.
 fn unavailable(workflows: &[LoadedWorkflow]) -> Vec<(String, String)> {
-    let reason = |own: &LoadedWorkflow| match &own.action {
-        Action::Unavailable(why) => Some((own.workflow.key.to_string(), why.clone())),
-        _ => None,
-    };
+    let reason =
+        |own: &LoadedWorkflow| Some((own.workflow.key.to_string(), own.workflow.unavailable.clone()?));
     workflows.iter().filter_map(reason).collect()
+}
+
+/// Removes artifacts whose runs are gone: they are left when the server ends between the removal of both.
+async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
+    let is_known = async |run| match webhooks.manage().run_record(run).await {
+        Ok(_) => Ok(true),
+        Err(ManagementError::NotFound(_)) => Ok(false),
+        Err(error) => Err(Box::<dyn Error + Send + Sync>::from(error)),
+    };
+    match artifacts.sweep(is_known).await {
+        Ok(0) => {}
+        Ok(runs) => tracing::info!(runs, "removed artifacts of runs that are gone"),
+        Err(error) => {
+            tracing::warn!(error = chain(&*error), "artifacts of runs that are gone could not be removed")
+        }
+    }
 }
 
 fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dyn Error>> {

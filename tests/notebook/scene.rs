@@ -8,7 +8,6 @@ use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::fails_to_start;
 use crate::python::python;
 use crate::server::{Server, each_file};
 
@@ -38,25 +37,6 @@ fn write(folder: &Path, id: &str, notebook: &str, more: &str) {
     let head = format!("kind = 'notebook'\nid = '{id}'\ntitle = 'A notebook'\n");
     let text = format!("{head}{more}\n[notebook]\npath = '{id}.ipynb'\n");
     std::fs::write(folder.join(format!("{id}.toml")), text).unwrap();
-}
-
-/// The one line with which a server refuses to start with this notebook.
-pub(crate) fn refusal(python: &str, notebook: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let workflows = folder.path().join("workflows");
-    write(&workflows, "own", notebook, "");
-    let data = folder.path().join("data");
-    let (code, output) = fails_to_start(&[
-        "--data",
-        data.to_str().unwrap(),
-        "--workflows",
-        workflows.to_str().unwrap(),
-        "--python",
-        python,
-    ]);
-    assert_eq!(code, Some(2), "{output}");
-    assert_eq!(output.trim().lines().count(), 1, "{output}");
-    output
 }
 
 /// A server at work.
@@ -89,6 +69,18 @@ impl Scene {
         let arguments = ["--python", python.to_str().unwrap(), "--workflows", workflows.to_str().unwrap()];
         let arguments = arguments.map(str::to_owned).to_vec();
         Some(Self::start(folder, arguments))
+    }
+
+    /// A server with these notebooks, run by a Python that may be none.
+    pub(crate) fn of(notebooks: &[(&str, String)], python: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let workflows = folder.path().join("workflows");
+        for (id, notebook) in notebooks {
+            write(&workflows, id, notebook, "");
+        }
+        let arguments = ["--python", python, "--workflows", workflows.to_str().unwrap()];
+        let arguments = arguments.map(str::to_owned).to_vec();
+        Self::start(folder, arguments)
     }
 
     /// A server with the bundled workflows.
@@ -148,6 +140,11 @@ impl Scene {
         let folder = self.folder.path().join("data").join(folder);
         each_file(&folder, &mut |path, _| files.push(path.display().to_string()));
         files
+    }
+
+    /// Whether there is a folder below that of the data.
+    pub(crate) fn has_folder(&self, folder: &str) -> bool {
+        self.folder.path().join("data").join(folder).exists()
     }
 
     /// The most memory that the server has used so far, in kB.

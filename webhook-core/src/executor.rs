@@ -38,10 +38,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod masking;
 mod report;
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -52,10 +52,10 @@ use tokio::time::Instant;
 
 use crate::error::BoxError;
 use crate::id::{RunId, WorkflowKey};
+use crate::masking::Masker;
 use crate::parameters::{EffectiveParameters, ParameterBlocks};
 use crate::run::{Artifact, Caller, CancelReason};
 
-pub(crate) use masking::Mask;
 pub use report::Reporter;
 pub(crate) use report::Reports;
 
@@ -137,13 +137,24 @@ pub struct Workflow {
     pub title: String,
     /// What may be set for a run.
     pub parameters: ParameterBlocks,
+    /// Why it cannot be executed here, for the administrator; `None` when it can.
+    pub unavailable: Option<String>,
 }
 
 impl Workflow {
     /// Describes a workflow.
     #[must_use]
     pub fn new(key: WorkflowKey, title: impl Into<String>, parameters: ParameterBlocks) -> Self {
-        Self { key, title: title.into(), parameters }
+        Self { key, title: title.into(), parameters, unavailable: None }
+    }
+
+    /// Marks it as one that cannot be executed here, for a reason that says what would mend it.
+    ///
+    /// It is listed with the reason. Calls are refused without it, for callers see no paths of the server.
+    #[must_use]
+    pub fn with_unavailable(mut self, reason: impl Into<String>) -> Self {
+        self.unavailable = Some(reason.into());
+        self
     }
 }
 
@@ -189,6 +200,7 @@ pub struct RunContext {
     pub cancellation: Cancellation,
     /// When the attempt's time is over; it is then cancelled.
     pub deadline: Option<Instant>,
+    masker: Masker,
     reports: Option<Arc<Reports>>,
 }
 
@@ -196,6 +208,7 @@ impl RunContext {
     /// A context for trying an executor by itself. What it reports goes nowhere.
     #[must_use]
     pub fn new(run: RunId, workflow: WorkflowKey, attempt: u32, parameters: EffectiveParameters) -> Self {
+        let masker = Masker::of(&parameters);
         Self {
             run,
             workflow,
@@ -204,6 +217,7 @@ impl RunContext {
             caller: Arc::default(),
             cancellation: Cancellation::never(),
             deadline: None,
+            masker,
             reports: None,
         }
     }
@@ -229,9 +243,11 @@ impl RunContext {
         self
     }
 
-    pub(crate) fn with_reports(mut self, reports: Arc<Reports>) -> Self {
-        self.reports = Some(reports);
-        self
+    /// Sends what is reported to the worker, through the mask.
+    pub(crate) fn reporting(mut self) -> (Self, Arc<Reports>) {
+        let reports = Arc::new(Reports::new(self.masker.clone()));
+        self.reports = Some(reports.clone());
+        (self, reports)
     }
 
     /// Says how far the run is: a fraction from 0 to 1 and what it is doing. Returns at once.
@@ -239,9 +255,27 @@ impl RunContext {
         self.reporter().progress(fraction, message);
     }
 
+    /// Names an artifact that stays with the run also when this attempt fails and no other follows.
+    ///
+    /// One that is in the output of a successful attempt as well is named once.
+    pub fn leave_artifact(&self, artifact: Artifact) {
+        if let Some(reports) = &self.reports {
+            reports.leave(artifact);
+        }
+    }
+
     /// Adds a line to the run's log, of which the newest 256 KiB are kept. Returns at once.
     pub fn log(&self, line: impl Into<String>) {
         self.reporter().log(line);
+    }
+
+    /// What masks the run's secret values.
+    ///
+    /// Progress, log, summary and errors are masked anyway. An executor needs this where it cuts a text before it
+    /// reports it, since half a secret is not found any more, and for artifacts.
+    #[must_use]
+    pub fn masker(&self) -> &Masker {
+        &self.masker
     }
 
     /// A handle for reporting from another task or thread.
@@ -407,6 +441,21 @@ pub enum ArtifactContent {
         /// Where it is.
         path: PathBuf,
     },
+    /// A file that was opened already, read from where it stands.
+    Open {
+        /// The media type.
+        content_type: String,
+        /// The file.
+        file: Arc<File>,
+    },
+}
+
+impl ArtifactContent {
+    /// A file that was opened already.
+    #[must_use]
+    pub fn opened(content_type: impl Into<String>, file: File) -> Self {
+        Self::Open { content_type: content_type.into(), file: Arc::new(file) }
+    }
 }
 
 impl fmt::Debug for ArtifactContent {
@@ -418,6 +467,7 @@ impl fmt::Debug for ArtifactContent {
             Self::File { content_type, path } => {
                 write!(formatter, "File({content_type}, {})", path.display())
             }
+            Self::Open { content_type, .. } => write!(formatter, "Open({content_type})"),
         }
     }
 }

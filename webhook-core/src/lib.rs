@@ -9,6 +9,7 @@ pub mod executor;
 pub mod id;
 pub mod live;
 pub mod management;
+pub mod masking;
 pub mod memory;
 pub mod notifier;
 pub mod parameters;

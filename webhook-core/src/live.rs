@@ -372,7 +372,7 @@ impl LiveRuns {
         let ending = match (&settlement.outcome, run.cancel_requested) {
             (Outcome::Ended { ending, .. }, _) => ending.clone(),
             (Outcome::Retry { .. } | Outcome::HandBack, Some(reason)) => Ending::Cancelled(reason),
-            (Outcome::Retry { error, .. }, None) if is_closed => Ending::Failed(error.clone()),
+            (Outcome::Retry { error, .. }, None) if is_closed => Ending::failed(error.clone()),
             (Outcome::HandBack, None) if is_closed => Ending::Cancelled(CancelReason::WebhookDeleted),
             (Outcome::Retry { error, delay }, None) => {
                 let due_at = now.checked_add(*delay).unwrap_or(now);

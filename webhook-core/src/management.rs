@@ -454,7 +454,7 @@ impl<'a> Management<'a> {
 
     async fn describe_for_run(&self, workflow: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
         let described = self.webhooks.inner.executor.describe(workflow).await?;
-        described.ok_or(ManagementError::Trigger(TriggerError::WorkflowMissing))
+        Ok(trigger::check_available(described)?)
     }
 
     fn refuse_while_shutting_down(&self) -> Result<(), TriggerError> {

@@ -18,7 +18,7 @@ use crate::id::{RunId, WebhookId, WorkflowKey};
 use facts::MESSAGE_BYTES;
 pub(crate) use facts::shortened;
 pub use facts::{Artifact, Caller, ErrorKind, Progress, RunError};
-pub use parameters::{MASK, ParameterValue, RunParameter, RunParameters, SealError};
+pub use parameters::{ParameterValue, RunParameter, RunParameters, SealError};
 pub use state::{IllegalTransition, RunState, Transition};
 
 /// One run as stores keep it.
@@ -216,7 +216,11 @@ impl Run {
                 run.summary = summary.map(|text| shortened(text, MESSAGE_BYTES));
                 run.artifacts = artifacts;
             }
-            Ending::Failed(error) | Ending::TimedOut(error) => run.error = Some(error),
+            Ending::Failed { error, artifacts } => {
+                run.error = Some(error);
+                run.artifacts = artifacts;
+            }
+            Ending::TimedOut(error) => run.error = Some(error),
             Ending::Cancelled(reason) => run.error = reason.error(),
             Ending::Skipped => {}
         }
@@ -235,8 +239,13 @@ pub enum Ending {
         /// What it left behind.
         artifacts: Vec<Artifact>,
     },
-    /// With this error.
-    Failed(RunError),
+    /// With an error.
+    Failed {
+        /// What went wrong.
+        error: RunError,
+        /// What the last attempt left behind all the same.
+        artifacts: Vec<Artifact>,
+    },
     /// Out of time; the error says after how long.
     TimedOut(RunError),
     /// Cancelled for this reason.
@@ -246,10 +255,16 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// With this error, and nothing left behind.
+    #[must_use]
+    pub fn failed(error: RunError) -> Self {
+        Self::Failed { error, artifacts: Vec::new() }
+    }
+
     fn transition(&self) -> Transition {
         match self {
             Self::Succeeded { .. } => Transition::Succeed,
-            Self::Failed(_) => Transition::Fail,
+            Self::Failed { .. } => Transition::Fail,
             Self::TimedOut(_) => Transition::TimeOut,
             Self::Cancelled(_) => Transition::Cancel,
             Self::Skipped => Transition::Skip,

@@ -578,7 +578,7 @@ impl Inner {
     }
 }
 
-/// A webhook's URL with its secret token. `Debug` hides it.
+/// A webhook's URL with its secret token. `Debug` hides it, and its memory is wiped on drop.
 #[derive(Clone)]
 pub struct TriggerUrl(zeroize::Zeroizing<String>);
 

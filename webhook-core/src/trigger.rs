@@ -24,12 +24,15 @@ use crate::parameters::{
 use crate::run::{Caller, CancelReason, Run, RunParameters, SealError};
 use crate::service::{Inner, Webhooks};
 use crate::store::{Enqueue, Enqueued, Idempotency, StoreError};
-use crate::token::TokenDigest;
+use crate::token::{TokenDigest, TokenKeys};
 use crate::webhook::Webhook;
 
 pub use call::{Method, TriggerCall};
 pub use error::TriggerError;
 pub use limiter::FailureLimiter;
+
+/// What the token key is used for where requests are compared.
+const FINGERPRINT: &str = "webhook idempotency fingerprint";
 
 /// A call whose token is right.
 #[derive(Debug)]
@@ -170,7 +173,7 @@ impl Webhooks {
         let AdmittedCall(AuthenticatedCall { call, query, digest, webhook }) = call;
         let now = inner.now();
         let workflow = inner.executor.describe(&webhook.workflow).await?;
-        let workflow = workflow.ok_or(TriggerError::WorkflowMissing)?;
+        let workflow = check_available(workflow)?;
         let body = if call.method == Method::Get { &[] } else { body };
         let limits = &inner.options.limits;
         if body.len() > limits.body_bytes {
@@ -196,8 +199,9 @@ impl Webhooks {
             return Ok(Triggered::DryRun { parameters, warnings });
         }
         let idempotency = key.map(|key| {
-            let fingerprint = fingerprint(&call, &query, body);
+            let (fingerprint, former) = fingerprints(inner.keys.as_ref(), &call, &query, body);
             Idempotency::new(key, fingerprint, inner.options.keep_idempotency_keys)
+                .with_former_fingerprints(former)
         });
         let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
         let held_to = |request: Enqueue| {
@@ -338,9 +342,23 @@ impl From<SealError> for TriggerError {
     }
 }
 
-/// SHA-256 over what makes a request the same request: method, query without token, media type and body. Each
-/// part is preceded by its length, so that no two different requests run together.
-fn fingerprint(call: &TriggerCall, query: &QueryParameters, body: &[u8]) -> [u8; 32] {
+/// The workflow, if it is there and can be executed.
+pub(crate) fn check_available(workflow: Option<Arc<Workflow>>) -> Result<Arc<Workflow>, TriggerError> {
+    let workflow = workflow.ok_or(TriggerError::WorkflowMissing)?;
+    if workflow.unavailable.is_some() { Err(TriggerError::WorkflowUnavailable) } else { Ok(workflow) }
+}
+
+/// Hashes of what makes a request the same request: method, query without token, media type and body.
+///
+/// The first is to be recorded: one under the token key, so that nobody who has only the store can try which secret
+/// values it fits. The others may be recorded already: those under keys that were replaced, and the plain SHA-256 of
+/// earlier versions and of services without a key.
+fn fingerprints(
+    keys: Option<&TokenKeys>,
+    call: &TriggerCall,
+    query: &QueryParameters,
+    body: &[u8],
+) -> ([u8; 32], Vec<[u8; 32]>) {
     let canonical = query.canonical();
     let media_type = match call.method {
         Method::Get => "",
@@ -348,10 +366,49 @@ fn fingerprint(call: &TriggerCall, query: &QueryParameters, body: &[u8]) -> [u8;
     };
     let media_type =
         MediaType::parse(media_type).map(|parsed| parsed.essence().to_owned()).unwrap_or_default();
+    let parts = [call.method.as_str().as_bytes(), &canonical, media_type.as_bytes(), body];
+    let plain = plain_fingerprint(&parts);
+    let mut keyed =
+        keys.map_or_else(Vec::new, |keys| keys.authentication_codes(FINGERPRINT, &parts)).into_iter();
+    match keyed.next() {
+        Some(first) => (first, keyed.chain([plain]).collect()),
+        None => (plain, Vec::new()),
+    }
+}
+
+/// SHA-256 over the parts, each preceded by its length, so that no two different requests run together.
+fn plain_fingerprint(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    for part in [call.method.as_str().as_bytes(), &canonical, media_type.as_bytes(), body] {
+    for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::TokenKey;
+
+    #[test]
+    fn a_fingerprint_cannot_be_tried_without_the_key_and_one_of_before_still_counts() {
+        let mut call = TriggerCall::new("report/a".parse().unwrap(), Method::Post);
+        call.content_type = Some("Application/JSON; charset=utf-8".to_owned());
+        let of = |keys: Option<&TokenKeys>, body: &[u8]| {
+            fingerprints(keys, &call, &QueryParameters::default(), body)
+        };
+        let body = br#"{"secret":"092291"}"#;
+        let plain = plain_fingerprint(&[b"POST", b"", b"application/json", body]);
+        assert_eq!(of(None, body), (plain, vec![]));
+        let key = TokenKey::generate();
+        let old = TokenKeys::new(key.clone());
+        let (before, former) = of(Some(&old), body);
+        assert!(before != plain && before != of(Some(&old), b"{}").0);
+        assert_eq!(former, [plain]);
+        let new = TokenKeys::new(TokenKey::generate()).with_opening_key(key);
+        let (after, former) = of(Some(&new), body);
+        assert_ne!(after, before);
+        assert_eq!(former, [before, plain]);
+    }
 }

@@ -24,6 +24,7 @@ export function sidebar(container, catalogue) {
     return element("li", {}, element("a", { class: "side-item", href: workflowAddress(workflow),
       "aria-current": chosen ? "page" : null },
     element("span", { class: "side-title" }, workflow.title),
+    workflow.unavailable ? element("span", { class: "chip" }, "unavailable") : null,
     hooks ? element("span", { class: "count", title: count(hooks, "webhook") }, hooks,
       element("span", { class: "off-screen" }, hooks === 1 ? " webhook" : " webhooks")) : null));
   };

@@ -1,7 +1,7 @@
 // One workflow: its webhooks, its parameter blocks and its runs.
 
 import * as api from "./api.js";
-import { button, element, emptyState, errorState, fill, freshId, whileBusy } from "./dom.js";
+import { button, element, emptyState, errorState, fill, freshId, icon, whileBusy } from "./dom.js";
 import { showProblems, text, toggle } from "./fields.js";
 import { count, shown, workflowName } from "./format.js";
 import { history } from "./history.js";
@@ -24,8 +24,11 @@ export function workflowPage(main, world, workflow) {
     element("div", { class: "page-head" },
       element("div", { class: "grow" }, element("h1", {}, workflow.title),
         element("code", { class: "quiet" }, workflowName(workflow))), runNow),
+    workflow.unavailable ? element("div", { class: "notice bad", role: "note" }, icon("alert"),
+      element("div", { class: "grow" }, element("strong", {}, "This workflow cannot be run here, so calls are refused"),
+        element("p", {}, workflow.unavailable))) : null,
     element("div", { class: "split" }, element("div", {}, hooks, parameters(workflow)), runs));
-  const enable = () => { runNow.disabled = workflow.webhooks.length === 0; };
+  const enable = () => { runNow.disabled = workflow.webhooks.length === 0 || Boolean(workflow.unavailable); };
   webhookList(hooks, world, workflow, enable);
   enable();
   return history(list, world, { workflow });

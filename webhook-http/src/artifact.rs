@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Take};
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -61,7 +61,11 @@ pub(crate) async fn answer(api: &Api, run: &Run, name: &str) -> Result<Answer, P
             (content_type, bytes.len() as u64, ResponseBody::from_bytes(bytes))
         }
         ArtifactContent::File { content_type, path } => {
-            let (length, body) = file(path).await?;
+            let (length, body) = file(move || File::open(path).map(Arc::new)).await?;
+            (content_type, length, body)
+        }
+        ArtifactContent::Open { content_type, file: opened } => {
+            let (length, body) = file(move || Ok(opened)).await?;
             (content_type, length, body)
         }
         _ => return Err(Problem::not_found("artifact")),
@@ -96,9 +100,11 @@ fn disposition(name: &str, content_type: &str) -> String {
 }
 
 /// A file's length and its content, read a piece at a time on threads that may block.
-async fn file(path: PathBuf) -> Result<(u64, ResponseBody), Problem> {
+async fn file(
+    open: impl FnOnce() -> io::Result<Arc<File>> + Send + 'static,
+) -> Result<(u64, ResponseBody), Problem> {
     let opened = tokio::task::spawn_blocking(move || {
-        let file = File::open(path)?;
+        let file = open()?;
         let metadata = file.metadata()?;
         let regular = metadata.is_file();
         regular.then_some((metadata.len(), file)).ok_or(io::Error::from(io::ErrorKind::NotFound))
@@ -118,9 +124,9 @@ async fn file(path: PathBuf) -> Result<(u64, ResponseBody), Problem> {
     Ok((length, ResponseBody::streamed(StreamBody::new(pieces))))
 }
 
-type Piece = Option<(Frame<Bytes>, Take<File>)>;
+type Piece = Option<(Frame<Bytes>, Take<Arc<File>>)>;
 
-fn piece(mut file: Take<File>) -> io::Result<Piece> {
+fn piece(mut file: Take<Arc<File>>) -> io::Result<Piece> {
     let mut bytes = Vec::with_capacity(CHUNK.min(file.limit() as usize));
     file.by_ref().take(CHUNK as u64).read_to_end(&mut bytes)?;
     Ok((!bytes.is_empty()).then(|| (Frame::data(Bytes::from(bytes)), file)))
@@ -154,9 +160,13 @@ mod tests {
         let path = folder.path().join("big");
         let content: Vec<u8> = (0..3 * CHUNK + 7).map(|place| place as u8).collect();
         std::fs::write(&path, &content).unwrap();
-        let (length, body) = file(path).await.unwrap();
+        let open = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move || File::open(path).map(Arc::new)
+        };
+        let (length, body) = file(open(&path)).await.unwrap();
         assert_eq!(length, content.len() as u64);
         assert_eq!(body.collect().await.unwrap().to_bytes(), content);
-        assert_eq!(file(folder.path().to_owned()).await.unwrap_err().slug(), Slug::NotFound);
+        assert_eq!(file(open(folder.path())).await.unwrap_err().slug(), Slug::NotFound);
     }
 }

@@ -120,7 +120,7 @@ impl Slug {
             Self::IdempotencyMismatch => {
                 ("idempotency-mismatch", 422, "The idempotency key stands for another request")
             }
-            Self::WorkflowMissing => ("workflow-missing", 404, "The workflow does not exist"),
+            Self::WorkflowMissing => ("workflow-missing", 404, "The workflow is missing or unavailable"),
             Self::RateLimited => ("rate-limited", 429, "Too many calls"),
             Self::QueueFull => ("queue-full", 503, "The queue is full"),
             Self::StoreUnavailable => ("store-unavailable", 503, "The service cannot do this now"),
@@ -313,7 +313,7 @@ impl From<TriggerError> for Problem {
                 return Self { refuses_coding: true, ..problem };
             }
             TriggerError::Body(_) => Slug::MalformedBody,
-            TriggerError::WorkflowMissing => Slug::WorkflowMissing,
+            TriggerError::WorkflowMissing | TriggerError::WorkflowUnavailable => Slug::WorkflowMissing,
             TriggerError::IdempotencyKeyInvalid => Slug::IdempotencyKeyInvalid,
             TriggerError::IdempotencyMismatch => Slug::IdempotencyMismatch,
             TriggerError::QueueFull => Slug::QueueFull,

@@ -184,6 +184,7 @@ pub(crate) fn workflow(workflow: &Workflow, webhooks: Vec<Value>) -> Value {
         "id": workflow.key.id,
         "title": workflow.title,
         "parameters": workflow.parameters,
+        "unavailable": workflow.unavailable,
         "webhooks": webhooks,
     })
 }

@@ -30,7 +30,6 @@
 //! adds a company's own authority there (or names it in `SSL_CERT_FILE`) has done so for these notifiers as well.
 
 pub mod message;
-mod secrets;
 #[cfg(feature = "slack")]
 pub mod slack;
 #[cfg(feature = "smtp")]

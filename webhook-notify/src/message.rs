@@ -26,6 +26,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
+use webhook_core::masking::MASK;
 use webhook_core::notifier::Notification;
 use webhook_core::run::{Run, RunParameter, RunState};
 use webhook_core::webhook::EventKind;
@@ -199,10 +200,20 @@ pub(crate) fn plain_for_slack(text: &str) -> String {
     let escaped = escaped_for_slack(text);
     let mut plain = String::with_capacity(escaped.len());
     let mut before = None;
+    let mut masked_until = 0;
     for (place, character) in escaped.char_indices() {
         let rest = &escaped[place + character.len_utf8()..];
+        let stands_alone = before.is_none_or(char::is_whitespace);
+        if stands_alone
+            && let Some(after) = escaped[place..].strip_prefix(MASK)
+            && after.chars().next().is_none_or(char::is_whitespace)
+        {
+            // What stands for a secret is no markup by itself.
+            masked_until = place + MASK.len();
+        }
         let is_word = |neighbour: Option<char>| neighbour.is_some_and(char::is_alphanumeric);
         let is_markup = match character {
+            '*' if place < masked_until => false,
             '*' | '~' | '`' => true,
             // Within a word, as in the names of many parameters, it means nothing.
             '_' => !(is_word(before) && is_word(rest.chars().next())),
@@ -298,7 +309,7 @@ impl<'a> Facts<'a> {
             attempt: run.attempt,
             max_attempts: run.max_attempts,
             parameters: shown
-                .map(|(name, value)| Parameter { name: one_line(name), value: shown_value(&value) })
+                .map(|(name, value)| Parameter { name: one_line(&name), value: shown_value(&value) })
                 .collect(),
             parameters_left_out: run.parameters.iter().count().saturating_sub(PARAMETERS),
             error: run

@@ -16,11 +16,11 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use url::{Host, Url};
 use webhook_core::error::chain;
+use webhook_core::masking::Masker;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::webhook::Channel;
 
-use crate::message::{Messages, Template, TemplateError, escaped_for_slack};
-use crate::secrets::Secrets;
+use crate::message::{Messages, Template, TemplateError, escaped_for_slack, plain_for_slack};
 
 /// Where Slack's Web API is.
 const API: &str = "https://slack.com/api/";
@@ -45,7 +45,7 @@ pub struct SlackNotifier {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     target: Target,
     messages: Messages,
-    secrets: Secrets,
+    masker: Masker,
 }
 
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl SlackNotifier {
         let mut authorization = bearer.map_err(|_| SlackOptionsError::Token)?;
         authorization.set_sensitive(true);
         let endpoint = endpoint_of(API)?;
-        Self::new(Target::Api { endpoint, authorization }, Secrets::new([token.to_owned()]))
+        Self::new(Target::Api { endpoint, authorization }, Masker::new([token.to_owned()]))
     }
 
     /// Posts to an incoming webhook, which belongs to one channel: the channels that settings name are then only
@@ -103,11 +103,11 @@ impl SlackNotifier {
         let checked = checked_url(url)?;
         // The last part of the path is what nobody may know, and may come back alone.
         let last = checked.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
-        let secrets = Secrets::new([last.to_owned(), checked.path().to_owned(), checked.to_string()]);
-        Self::new(Target::IncomingWebhook { url: uri(&checked)? }, secrets)
+        let masker = Masker::new([last.to_owned(), checked.path().to_owned(), checked.to_string()]);
+        Self::new(Target::IncomingWebhook { url: uri(&checked)? }, masker)
     }
 
-    fn new(target: Target, secrets: Secrets) -> Result<Self, SlackOptionsError> {
+    fn new(target: Target, masker: Masker) -> Result<Self, SlackOptionsError> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.enforce_http(false);
@@ -119,7 +119,7 @@ impl SlackNotifier {
             .enable_http1()
             .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).build(https);
-        Ok(Self { client, target, messages: Messages::new()?, secrets })
+        Ok(Self { client, target, messages: Messages::new()?, masker })
     }
 
     /// Uses another address for the Web API than Slack's own, such as a gateway's. An incoming webhook stays as it is.
@@ -164,7 +164,7 @@ impl SlackNotifier {
             blocks.push(section(format!("<{url}|Open the run>")));
         }
         let mut message = json!({
-            "text": escaped_for_slack(&self.messages.render(Template::Subject, news)?),
+            "text": plain_for_slack(&self.messages.render(Template::Subject, news)?),
             "blocks": blocks,
             "unfurl_links": false,
             "unfurl_media": false,
@@ -179,7 +179,7 @@ impl SlackNotifier {
     async fn post(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, DeliverError> {
         let asking = async {
             let failed = |error: hyper_util::client::legacy::Error| {
-                let said = self.secrets.mask(chain(&error));
+                let said = self.masker.mask(chain(&error));
                 if error.is_connect() {
                     DeliverError::unreachable(said)
                 } else {
@@ -236,8 +236,8 @@ impl Notifier for SlackNotifier {
         let request = self.request(notification).map_err(DeliverError::permanent)?;
         let answer = self.post(request).await?;
         match &self.target {
-            Target::Api { .. } => answer::of_api(&answer, &self.secrets),
-            Target::IncomingWebhook { .. } => answer::of_incoming_webhook(&answer, &self.secrets),
+            Target::Api { .. } => answer::of_api(&answer, &self.masker),
+            Target::IncomingWebhook { .. } => answer::of_incoming_webhook(&answer, &self.masker),
         }
     }
 }

@@ -11,11 +11,11 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use webhook_core::error::chain;
+use webhook_core::masking::Masker;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::webhook::Channel;
 
 use crate::message::{Messages, Template, TemplateError};
-use crate::secrets::Secrets;
 pub use options::{Encryption, SmtpOptions, SmtpOptionsError};
 
 /// How long a connection may take to be made.
@@ -37,7 +37,7 @@ pub struct SmtpNotifier {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     messages: Messages,
-    secrets: Secrets,
+    masker: Masker,
 }
 
 impl SmtpNotifier {
@@ -67,8 +67,8 @@ impl SmtpNotifier {
         if let Some(credentials) = options.credentials() {
             builder = builder.credentials(credentials);
         }
-        let secrets = options.secrets();
-        Ok(Self { transport: builder.build(), from: options.from, messages: Messages::new()?, secrets })
+        let masker = options.masker();
+        Ok(Self { transport: builder.build(), from: options.from, messages: Messages::new()?, masker })
     }
 
     /// Says things in other words.
@@ -145,7 +145,7 @@ impl Notifier for SmtpNotifier {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 // The server's own words may repeat what it was sent.
-                let said = self.secrets.mask(chain(&error));
+                let said = self.masker.mask(chain(&error));
                 let has_answered = error.is_transient() || error.is_response();
                 let refuses_all =
                     error.status().is_some_and(|code| REFUSED_CREDENTIALS.contains(&code.into()));

@@ -1,32 +1,52 @@
 //! A folder that keeps the artifacts of runs.
 
-use std::fs::{self, File};
+mod files;
+
+use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use webhook_core::executor::ArtifactContent;
 use webhook_core::id::RunId;
 use webhook_core::run::Artifact;
 
+use files::Folder;
+
 /// The largest artifact by default, in bytes.
 const DEFAULT_LIMIT: u64 = 32 * 1024 * 1024;
+/// What all artifacts may take together by default, in bytes.
+const DEFAULT_QUOTA: u64 = 10 * 1024 * 1024 * 1024;
+/// How the names of drafts begin.
+const DRAFT: &str = ".attempt-";
+/// How many folders a sweep looks at before it asks which of their runs are known.
+const SWEEP_BATCH: usize = 200;
 
 /// Keeps the artifacts of runs, each run's in a folder of its own that is named by its id.
 ///
 /// An artifact is there in one step and stays there after a power loss: the record of the run, which names it, is as
 /// durable. They are kept until [`discard`](Self::discard), which an executor calls when the run's record is pruned.
+///
+/// Only the user of this process can read them, whatever the umask, and no symbolic link is followed. Clones share
+/// one account of what is kept.
 #[derive(Debug, Clone)]
 pub struct ArtifactFolder {
     folder: PathBuf,
     limit: u64,
+    quota: u64,
+    /// What all artifacts take, in bytes, once it was counted.
+    total: Arc<Mutex<Option<u64>>>,
+    /// Drafts of before are those of a process that was killed.
+    since: SystemTime,
 }
 
-/// An artifact cannot be kept.
+/// An artifact cannot be kept. The messages name no path, since callers see them; the log does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
     /// The folder cannot be written to. Another attempt may help.
-    #[error("the artifact {name} cannot be written to {}", .folder.display())]
+    #[error("{} cannot be written", shown(.name))]
     Unwritable {
         /// The name of the artifact; empty when it is the folder itself.
         name: String,
@@ -45,6 +65,25 @@ pub enum ArtifactError {
         /// The largest size that is kept, in bytes.
         limit: u64,
     },
+    /// The artifacts of all runs take as much as they may. It helps to prune runs, or to allow more.
+    #[error(
+        "the work is done, but the artifact {name} with {size} bytes is not kept: the artifacts of all runs may take \
+         {quota} bytes, and {total} are taken"
+    )]
+    QuotaExceeded {
+        /// The name of the artifact.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// What the artifacts of all runs take, in bytes.
+        total: u64,
+        /// What they may take, in bytes.
+        quota: u64,
+    },
+}
+
+fn shown(name: &str) -> String {
+    if name.is_empty() { "the folder of artifacts".to_owned() } else { format!("the artifact {name}") }
 }
 
 impl ArtifactError {
@@ -56,16 +95,27 @@ impl ArtifactError {
 }
 
 impl ArtifactFolder {
-    /// Keeps artifacts below `folder`, which is made when it is needed. The largest may have 32 MiB.
+    /// Keeps artifacts below `folder`, which is made when it is needed. The largest may have 32 MiB, and all of them
+    /// 10 GiB.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), limit: DEFAULT_LIMIT }
+        // The times of files lag behind by some milliseconds.
+        let since = SystemTime::now() - Duration::from_secs(1);
+        let (limit, quota) = (DEFAULT_LIMIT, DEFAULT_QUOTA);
+        Self { folder: folder.into(), limit, quota, total: Arc::default(), since }
     }
 
     /// Sets how large an artifact may be, in bytes.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
+        self
+    }
+
+    /// Sets what the artifacts of all runs may take together, in bytes. What drafts take does not count.
+    #[must_use]
+    pub fn with_quota(mut self, bytes: u64) -> Self {
+        self.quota = bytes;
         self
     }
 
@@ -81,7 +131,7 @@ impl ArtifactFolder {
         bytes: &[u8],
     ) -> Result<Artifact, ArtifactError> {
         let draft = self.draft(run, attempt)?;
-        let written = File::create(draft.path().join(name)).and_then(|mut file| file.write_all(bytes));
+        let written = draft.folder.create(name).and_then(|mut file| file.write_all(bytes));
         written.map_err(|source| self.unwritable(run, name, source))?;
         draft.keep(name)
     }
@@ -93,11 +143,16 @@ impl ArtifactFolder {
     /// # Errors
     /// [`ArtifactError`] when the folder cannot be made.
     pub fn draft(&self, run: RunId, attempt: u32) -> Result<Draft<'_>, ArtifactError> {
-        let path = self.of(run).join(format!(".attempt-{attempt}"));
-        // A server that was killed leaves the draft of its attempt behind.
-        let made = removed(&path).and_then(|()| fs::create_dir_all(&path)).and_then(|()| path.canonicalize());
-        let path = made.map_err(|source| self.unwritable(run, "", source))?;
-        Ok(Draft { artifacts: self, run, path })
+        let name = format!("{DRAFT}{attempt}");
+        let path = self.folder.join(run.to_string()).join(&name);
+        let make = || {
+            let own = Folder::make_all(&self.folder)?.make(&run.to_string())?;
+            // A server that was killed leaves the draft of its attempt behind.
+            files::remove(&path)?;
+            Ok((own.make(&name)?, path.canonicalize()?))
+        };
+        let (folder, path) = make().map_err(|source| self.unwritable(run, "", source))?;
+        Ok(Draft { artifacts: self, run, path, folder })
     }
 
     /// The artifact `name` of a run, or `None` when there is none. `name` may be any text: it is not taken as a path.
@@ -109,13 +164,10 @@ impl ArtifactFolder {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
             return Ok(None);
         }
-        let path = self.of(run).join(name);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {
-                Ok(Some(ArtifactContent::File { content_type: content_type(name).to_owned(), path }))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        let open = || Folder::open(&self.folder)?.enter(&run.to_string())?.open_file(name);
+        match open() {
+            Ok(file) => Ok(Some(ArtifactContent::opened(content_type(name), file))),
+            Err(error) if files::is_missing(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -125,16 +177,105 @@ impl ArtifactFolder {
     /// # Errors
     /// What the system says of the first that cannot be removed.
     pub fn discard(&self, runs: &[RunId]) -> io::Result<()> {
-        runs.iter().try_for_each(|run| removed(&self.of(*run)))
+        let mut total = self.total();
+        for run in runs {
+            let own = self.folder.join(run.to_string());
+            let size = files::size(&own)?;
+            files::remove(&own)?;
+            *total = total.map(|total| total.saturating_sub(size));
+        }
+        Ok(())
     }
 
-    fn of(&self, run: RunId) -> PathBuf {
-        self.folder.join(run.to_string())
+    /// Removes the artifacts of all runs that are not known, and returns of how many.
+    ///
+    /// They are left behind when a process ends between the removal of a run's record and that of its artifacts. The
+    /// drafts of a process that was killed go as well. A host calls this once after its start, in the background: it
+    /// also counts what is kept, which the first artifact would wait for otherwise.
+    ///
+    /// # Errors
+    /// What the system says when the folder cannot be read, and what `is_known` says.
+    ///
+    /// # Cancel safety
+    /// What was not looked at when it is dropped is left.
+    pub async fn sweep<F, K, E>(&self, is_known: F) -> Result<usize, E>
+    where
+        F: Fn(RunId) -> K + Send,
+        K: Future<Output = Result<bool, E>> + Send,
+        E: From<io::Error>,
+    {
+        let own = self.clone();
+        blocking(move || own.count().map(drop)).await?;
+        let folder = self.folder.clone();
+        let mut names = blocking(move || files::names(&folder)).await?;
+        let mut removed = 0;
+        loop {
+            let batch: Vec<RunId>;
+            (names, batch) = blocking(move || {
+                let batch = names.by_ref().filter_map(|name| name.parse().ok()).take(SWEEP_BATCH).collect();
+                Ok((names, batch))
+            })
+            .await?;
+            let is_last = batch.len() < SWEEP_BATCH;
+            let (mut known, mut unknown) = (Vec::new(), Vec::new());
+            for run in batch {
+                let group = if is_known(run).await? { &mut known } else { &mut unknown };
+                group.push(run);
+            }
+            removed += unknown.len();
+            let own = self.clone();
+            blocking(move || {
+                own.discard(&unknown)?;
+                known.into_iter().try_for_each(|run| own.discard_old_drafts(run))
+            })
+            .await?;
+            if is_last {
+                return Ok(removed);
+            }
+        }
+    }
+
+    fn discard_old_drafts(&self, run: RunId) -> io::Result<()> {
+        let own = self.folder.join(run.to_string());
+        for name in files::names(&own)?.filter(|name| name.starts_with(DRAFT)) {
+            let draft = own.join(name);
+            if std::fs::symlink_metadata(&draft)?.modified()? < self.since {
+                files::remove(&draft)?;
+            }
+        }
+        // One with artifacts stays.
+        let _ = std::fs::remove_dir(own);
+        Ok(())
+    }
+
+    fn total(&self) -> MutexGuard<'_, Option<u64>> {
+        self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what is kept unless that is known, and keeps others from changing it while the guard is held.
+    fn count(&self) -> io::Result<MutexGuard<'_, Option<u64>>> {
+        let mut total = self.total();
+        if total.is_none() {
+            let mut sum = 0;
+            for name in files::names(&self.folder)? {
+                sum += files::size(&self.folder.join(name))?;
+            }
+            *total = Some(sum);
+        }
+        Ok(total)
     }
 
     fn unwritable(&self, run: RunId, name: &str, source: io::Error) -> ArtifactError {
-        ArtifactError::Unwritable { name: name.to_owned(), folder: self.of(run), source }
+        let folder = self.folder.join(run.to_string());
+        let error = &source as &dyn std::error::Error;
+        tracing::error!(folder = %folder.display(), artifact = name, error, "an artifact cannot be written");
+        ArtifactError::Unwritable { name: name.to_owned(), folder, source }
     }
+}
+
+/// Does what blocks on a thread for that.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 /// A folder for what one attempt makes. It is removed when this is dropped.
@@ -143,6 +284,7 @@ pub struct Draft<'a> {
     artifacts: &'a ArtifactFolder,
     run: RunId,
     path: PathBuf,
+    folder: Folder,
 }
 
 impl Draft<'_> {
@@ -152,27 +294,43 @@ impl Draft<'_> {
         &self.path
     }
 
+    /// Whether there is a file `name` in the draft.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.folder.open_file(name).is_ok()
+    }
+
     /// Keeps the file `name` of the draft as an artifact of the run, in place of an older one of that name. It
     /// blocks until it is on the disk.
     ///
     /// # Errors
-    /// [`ArtifactError`] when it is too large or cannot be moved.
+    /// [`ArtifactError`] when it is too large, is no file of its own, or cannot be moved, or when too much is kept.
     pub fn keep(&self, name: &str) -> Result<Artifact, ArtifactError> {
-        let Self { artifacts, run, path } = self;
+        let Self { artifacts, run, .. } = self;
         let unwritable = |source| artifacts.unwritable(*run, name, source);
-        let draft = path.join(name);
-        let size = fs::metadata(&draft).map_err(unwritable)?.len();
+        let file = self.folder.open_file(name).map_err(unwritable)?;
+        let size = file.metadata().map_err(unwritable)?.len();
         if size > artifacts.limit {
             return Err(ArtifactError::TooLarge { name: name.to_owned(), size, limit: artifacts.limit });
         }
-        let folder = artifacts.of(*run);
+        let mut total = artifacts.count().map_err(unwritable)?;
+        let all = Folder::open(&artifacts.folder).map_err(unwritable)?;
+        let own = all.enter(&run.to_string()).map_err(unwritable)?;
+        let replaced = own.open_file(name).and_then(|file| file.metadata()).map_or(0, |old| old.len());
+        let kept = total.unwrap_or_default().saturating_sub(replaced);
+        if kept.saturating_add(size) > artifacts.quota {
+            let (name, quota) = (name.to_owned(), artifacts.quota);
+            return Err(ArtifactError::QuotaExceeded { name, size, total: kept, quota });
+        }
         let keep = || {
-            File::open(&draft)?.sync_all()?;
-            fs::rename(&draft, folder.join(name))?;
-            File::open(&folder)?.sync_all()?;
-            File::open(&artifacts.folder)?.sync_all()
+            files::make_private(&file)?;
+            file.sync_all()?;
+            self.folder.move_to(name, &own)?;
+            own.sync()?;
+            all.sync()
         };
         keep().map_err(unwritable)?;
+        *total = Some(kept + size);
         Ok(Artifact::new(name, content_type(name), size))
     }
 }
@@ -180,14 +338,11 @@ impl Draft<'_> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         // What stays is removed with the run.
-        let _ = removed(&self.path);
-    }
-}
-
-fn removed(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        let _ = files::remove(&self.path);
+        if let Some(own) = self.path.parent() {
+            // An attempt that leaves nothing leaves no folder either: one that is not empty stays.
+            let _ = std::fs::remove_dir(own);
+        }
     }
 }
 
@@ -201,61 +356,4 @@ fn content_type(name: &str) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-
-    fn run() -> RunId {
-        RunId::generate(SystemTime::now())
-    }
-
-    #[test]
-    fn an_artifact_is_kept_until_its_run_is_discarded() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactFolder::new(folder.path().join("artifacts"));
-        let (run, other) = (run(), run());
-        let kept = artifacts.write(run, 1, "page.html", b"one").unwrap();
-        assert_eq!((kept.content_type.as_str(), kept.size), ("text/html; charset=utf-8", 3));
-        artifacts.write(run, 2, "page.html", b"two").unwrap();
-        let Some(ArtifactContent::File { path, .. }) = artifacts.content(run, "page.html").unwrap() else {
-            panic!("no file")
-        };
-        assert_eq!(fs::read(path).unwrap(), b"two");
-        for name in
-            ["../page.html", "./page.html", ".", "..", "", "/etc/passwd", ".attempt-1", "other", "a\0"]
-        {
-            assert!(artifacts.content(run, name).unwrap().is_none(), "{name}");
-        }
-        assert!(artifacts.content(other, "page.html").unwrap().is_none());
-        artifacts.discard(&[other, run]).unwrap();
-        artifacts.discard(&[run]).unwrap();
-        assert_eq!(fs::read_dir(folder.path().join("artifacts")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_draft_starts_empty_and_goes_with_what_was_not_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactFolder::new(folder.path());
-        let run = run();
-        let draft = artifacts.draft(run, 1).unwrap();
-        fs::write(draft.path().join("left"), "over").unwrap();
-        std::mem::forget(draft);
-        let draft = artifacts.draft(run, 1).unwrap();
-        assert_eq!(fs::read_dir(draft.path()).unwrap().count(), 0);
-        drop(draft);
-        assert_eq!(fs::read_dir(folder.path().join(run.to_string())).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn an_artifact_that_is_too_large_is_refused_for_good() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = ArtifactFolder::new(folder.path()).with_limit(3);
-        let run = run();
-        artifacts.write(run, 1, "a.html", b"123").unwrap();
-        let error = artifacts.write(run, 1, "b.html", b"1234").unwrap_err();
-        assert!(!error.is_retryable());
-        assert_eq!(error.to_string(), "the artifact b.html has 4 bytes, and at most 3 are kept");
-        assert!(artifacts.content(run, "b.html").unwrap().is_none());
-    }
-}
+mod tests;

@@ -32,7 +32,8 @@ pub(crate) async fn run(
     for variable in left_out {
         log(format!("[{variable} is not set: its value does not fit into an environment variable]"));
     }
-    let launch = Launch { command, variables: given, input: input(context) };
+    let stdout_masker = context.masker().clone();
+    let launch = Launch { command, variables: given, input: input(context), stdout_masker };
     let mut listener = CommandListener { log, last: SummaryLine::default(), errors: LastErrors::default() };
     let status = process::run(launch, context, options, &mut listener).await?;
     listener.errors.judge(status)?;

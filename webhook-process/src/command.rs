@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,12 @@ impl Command {
     pub fn with_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
+    }
+
+    /// The name of the program without its folder.
+    pub(crate) fn name(&self) -> String {
+        let program = Path::new(&self.program);
+        program.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
     /// Adds a variable to its environment.

@@ -10,25 +10,24 @@ use webhook_core::id::WorkflowKey;
 
 /// Why an attempt of a command failed.
 ///
-/// The messages hold what the command itself wrote to standard error, and nothing of its input.
+/// The messages hold what the command itself wrote to standard error, with secret values masked, and nothing of its
+/// input. They name no folder of the server, since callers see them; the log does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
     /// The program cannot be started.
     #[error("cannot start the program {program:?}")]
     CannotStart {
-        /// The program as the host wrote it.
+        /// The name of the program without its folder.
         program: String,
         /// What the system said.
         source: io::Error,
     },
     /// The working folder does not exist or is no folder.
-    #[error("cannot start the program {program:?}: the working folder {folder:?} does not exist")]
+    #[error("cannot start the program {program:?}: its working folder does not exist")]
     FolderMissing {
-        /// The program as the host wrote it.
+        /// The name of the program without its folder.
         program: String,
-        /// The folder as the host wrote it.
-        folder: String,
     },
     /// `/bin/sh`, which watches over the command, cannot be started.
     #[error("cannot start /bin/sh, which watches over the command")]
@@ -162,6 +161,12 @@ pub enum InvalidCommand {
     Nul {
         /// What has it.
         part: &'static str,
+    },
+    /// A notebook's workflow has a parameter that the notebook does not declare.
+    #[error("the notebook declares no parameter {parameter:?}")]
+    UndeclaredParameter {
+        /// The parameter.
+        parameter: String,
     },
     /// No program is named.
     #[error("the program is empty")]

@@ -30,12 +30,14 @@
 //!
 //! # What becomes of it
 //!
-//! - Lines on standard output and standard error become the run's log. Bytes that are not UTF-8 are replaced, and
-//!   a line over 64 KiB is cut into pieces. A command that writes without end costs no memory.
+//! - Lines on standard output and standard error become the run's log. Secret values are masked first; then bytes that
+//!   are not UTF-8 are replaced, and a line over 64 KiB is cut into pieces. A command that writes without end costs no
+//!   memory.
 //! - When the last line of standard output is a JSON object with a `summary`, that is the run's summary.
 //! - Exit status 0 is success. Another status, or death by a signal, is a failure that may be retried; the message
 //!   has the status and the last lines of standard error. A program that cannot be started is a failure that is
-//!   not retried, except when the system was short of processes, files or memory.
+//!   not retried, except when the system was short of processes, files or memory. Messages name no folder of the
+//!   server; the log (`tracing`) does.
 //!
 //! # When it ends
 //!
@@ -55,11 +57,12 @@
 //! A [`Notebook`] is run by papermill in a [`Python`] of the host's choice, and [`Notebook::parameters`] are the
 //! parameters that it declares in its cell with the tag `parameters`.
 //!
-//! - The effective parameters stand in a cell after that one, as Python values of their types; dates are text. They
-//!   travel on standard input. A parameter whose name is no Python name fails the run, for it would be code.
+//! - Declared parameters that a call gives stand in a cell after that one, as Python values of their types; dates are
+//!   text. A default that no call overrides stays as the notebook has it. Parameters that are not declared are never
+//!   variables: they are in the dictionary `webhook_parameters`. All of them travel on standard input.
 //! - What cells print is the run's log, line by line, and each cell is a step of its progress. A last line that is a
 //!   JSON object with a `summary` is the summary, as for a command.
-//! - The artifacts are `notebook.ipynb`, as executed, and `notebook.html`. Each cell keeps up to 256 KiB of what it
+//! - The artifacts are `notebook.ipynb`, as executed, and `notebook.html`, also when a cell fails. Each cell keeps up to 256 KiB of what it
 //!   prints there, and the notebook up to 8 MiB of output; what is cut is replaced by a note. Secret parameters
 //!   are masked in both.
 //! - The error of a failing cell is the error of the run; it may be retried.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use webhook_core::executor::{ExecuteError, RunContext, RunOutput, Workflow};
-use webhook_core::parameters::{ParameterBlock, ParameterType};
+use webhook_core::masking::Masker;
+use webhook_core::parameters::{EffectiveParameter, ParameterBlock, ParameterType, Source};
 
 use crate::artifact::{ArtifactError, ArtifactFolder};
 use crate::command::{Command, CommandOptions};
@@ -71,8 +72,8 @@ impl Notebook {
     /// Reads what a notebook declares and checks that `python` can run it. It blocks for up to a few seconds.
     ///
     /// The parameters are the assignments in the code cell with the tag `parameters`. The type of each is its
-    /// annotation or type comment, else the type of its literal, else text; a comment at the end of its line says
-    /// what it is for. Nothing of the cell is executed, so a value that is no literal is no default here: a call
+    /// annotation or type comment, else the type of its literal, any JSON for a literal such as `None` or a set, and text
+    /// for what is computed. A comment at the end of its line says what it is for. Lines for IPython are passed over. Nothing of the cell is executed, so a value that is no literal is no default here: a call
     /// that does not give it leaves it to the notebook.
     ///
     /// # Errors
@@ -122,6 +123,10 @@ impl Notebook {
         &self.parameters
     }
 
+    fn parameter(&self, name: &str) -> Option<&ParameterBlock> {
+        self.parameters.iter().find(|block| block.name == name)
+    }
+
     /// What runs it: Python, which is given the runner and then its request on standard input.
     fn command(&self) -> Command {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
@@ -151,9 +156,15 @@ impl NotebookWorkflow {
     ///
     /// # Errors
     /// [`InvalidCommand`](crate::InvalidCommand) when a variable of the notebook has a name or a value that no
-    /// program can be given.
+    /// program can be given, or the workflow has a parameter that the notebook does not declare.
     pub fn new(workflow: Workflow, notebook: Notebook) -> Result<Self, crate::InvalidCommand> {
         environment::check(&notebook.command(), &[])?;
+        // Python reads names that are equal after NFKC as one; those that a notebook declares are in that form.
+        if let Some(block) =
+            workflow.parameters.iter().find(|block| notebook.parameter(&block.name).is_none())
+        {
+            return Err(crate::InvalidCommand::UndeclaredParameter { parameter: block.name.clone() });
+        }
         Ok(Self { workflow: Arc::new(workflow), notebook })
     }
 
@@ -194,28 +205,58 @@ impl NotebookWorkflow {
         let draft = artifacts.draft(context.run, context.attempt)?;
         let command = self.notebook.command();
         let (variables, _) = environment::run_variables(context.run, &[], &context.parameters);
-        let launch = Launch { command: &command, variables, input: self.input(context, draft.path()) };
+        let input = self.input(context, draft.path());
+        // What the runner writes there is no text but its protocol, in which it has masked secrets itself.
+        let launch = Launch { command: &command, variables, input, stdout_masker: Masker::default() };
         let mut listener = NotebookListener::new(context.reporter());
         let status = process::run(launch, context, options, &mut listener).await?;
-        let mut output = listener.judge(status, &self.notebook.python)?;
-        for name in [PAGE, EXECUTED] {
-            output = output.with_artifact(draft.keep(name)?);
+        match listener.judge(status, &self.notebook.python) {
+            Ok(mut output) => {
+                for name in [PAGE, EXECUTED] {
+                    output = output.with_artifact(draft.keep(name)?);
+                }
+                context.progress(1.0, "done");
+                Ok(output)
+            }
+            Err(failed) => {
+                for name in [PAGE, EXECUTED].into_iter().filter(|name| draft.has(name)) {
+                    match draft.keep(name) {
+                        Ok(artifact) => context.leave_artifact(artifact),
+                        Err(error) => {
+                            context.log(format!("[{name} of the failed notebook is not kept: {error}]"))
+                        }
+                    }
+                }
+                Err(failed)
+            }
         }
-        context.progress(1.0, "done");
-        Ok(output)
+    }
+
+    /// Whether a value is the one that the notebook itself sets, which then stays as it is written there.
+    fn is_own_value(&self, name: &str, parameter: &EffectiveParameter) -> bool {
+        let own = self.notebook.parameter(name).and_then(|block| block.default.as_ref());
+        parameter.source == Source::Default && own == Some(&parameter.value)
     }
 
     fn input(&self, context: &RunContext, folder: &Path) -> Vec<u8> {
-        let parameters: serde_json::Map<String, Value> =
-            context.parameters.values().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        let secrets: Vec<&str> =
-            context.parameters.iter().filter(|(_, own)| own.secret).map(|(name, _)| name).collect();
+        let [mut parameters, mut rest, mut secret] = [(); 3].map(|()| serde_json::Map::new());
+        for (name, parameter) in context.parameters.iter() {
+            if parameter.secret {
+                secret.insert(name.to_owned(), parameter.value.clone());
+            }
+            if self.notebook.parameter(name).is_none() {
+                rest.insert(name.to_owned(), parameter.value.clone());
+            } else if !self.is_own_value(name, parameter) {
+                parameters.insert(name.to_owned(), parameter.value.clone());
+            }
+        }
         let request = json!({
             "notebook": self.notebook.path.to_string_lossy(),
             "kernel": self.notebook.kernel,
             "title": self.workflow.title,
             "parameters": parameters,
-            "secrets": secrets,
+            "rest": rest,
+            "secret": secret,
             "output_limit": OUTPUT_CHARACTERS,
             "folder": folder.to_string_lossy(),
             "executed": EXECUTED,

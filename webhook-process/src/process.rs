@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep_until, timeout};
 use webhook_core::executor::{RunContext, StopReason};
+use webhook_core::masking::{Masker, MaskingStream};
 
 use crate::command::{Command, CommandOptions};
 use crate::environment;
@@ -33,6 +34,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) variables: Vec<(&'a str, String)>,
     /// All it can read on standard input.
     pub(crate) input: Vec<u8>,
+    /// What masks its standard output; it may be nothing when the listener does that.
+    pub(crate) stdout_masker: Masker,
 }
 
 /// Takes the lines that a process writes.
@@ -58,7 +61,9 @@ pub(crate) async fn run(
     // From here on the group is dropped before the child, so that the child is dead when it is dropped.
     let mut group = group;
     let mut feeding = pin!(feed(child.stdin.take(), launch.input));
-    let mut output = Output::new(child.stdout.take(), child.stderr.take(), listener);
+    let stdout = Lines::new(child.stdout.take(), &launch.stdout_masker);
+    let stderr = Lines::new(child.stderr.take(), context.masker());
+    let mut output = Output { stdout, stderr, listener };
 
     let mut is_fed = false;
     let mut stopped = None;
@@ -119,11 +124,12 @@ fn start(
         process.env(environment::TRACEPARENT, traceparent);
     }
     process.spawn().map_err(|source| {
-        let program = command.program.to_string_lossy().into_owned();
+        // Callers see the error, and no paths of the server in it.
+        let error = &source as &dyn std::error::Error;
+        tracing::error!(program = %command.program.display(), folder = ?command.folder, error, "a program cannot be started");
+        let program = command.name();
         match &command.folder {
-            Some(folder) if !folder.is_dir() => {
-                CommandError::FolderMissing { program, folder: folder.to_string_lossy().into_owned() }
-            }
+            Some(folder) if !folder.is_dir() => CommandError::FolderMissing { program },
             _ => CommandError::CannotStart { program, source },
         }
     })
@@ -152,70 +158,70 @@ async fn stop(context: &RunContext) -> StopReason {
     }
 }
 
-/// What a process writes, cut into lines.
+/// What a process writes.
 struct Output<'a> {
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    stdout_bytes: Vec<u8>,
-    stderr_bytes: Vec<u8>,
-    stdout_lines: LineCutter,
-    stderr_lines: LineCutter,
+    stdout: Lines<ChildStdout>,
+    stderr: Lines<ChildStderr>,
     listener: &'a mut dyn Listener,
 }
 
-impl<'a> Output<'a> {
-    fn new(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>, listener: &'a mut dyn Listener) -> Self {
-        Self {
-            stdout,
-            stderr,
-            stdout_bytes: vec![0; READ_BYTES],
-            stderr_bytes: vec![0; READ_BYTES],
-            stdout_lines: LineCutter::default(),
-            stderr_lines: LineCutter::default(),
-            listener,
-        }
-    }
-
+impl Output<'_> {
     fn is_open(&self) -> bool {
-        self.stdout.is_some() || self.stderr.is_some()
+        self.stdout.stream.is_some() || self.stderr.stream.is_some()
     }
 
     /// Reads until both streams have ended. Cancel safe.
     async fn read(&mut self) {
         while self.is_open() {
+            let Self { stdout, stderr, listener } = self;
             tokio::select! {
-                count = read_some(&mut self.stdout, &mut self.stdout_bytes) => self.take_stdout(count),
-                count = read_some(&mut self.stderr, &mut self.stderr_bytes) => self.take_stderr(count),
+                count = stdout.read_some() => stdout.take(count, |line| listener.stdout(line)),
+                count = stderr.read_some() => stderr.take(count, |line| listener.stderr(line)),
             }
         }
     }
 
-    fn take_stdout(&mut self, count: usize) {
-        let Self { stdout_lines, stdout_bytes, listener, .. } = self;
-        stdout_lines.push(&stdout_bytes[..count], |line| listener.stdout(line));
-    }
-
-    fn take_stderr(&mut self, count: usize) {
-        let Self { stderr_lines, stderr_bytes, listener, .. } = self;
-        stderr_lines.push(&stderr_bytes[..count], |line| listener.stderr(line));
-    }
-
     /// Takes what follows the last line ends.
     fn finish(&mut self) {
-        let Self { stdout_lines, stderr_lines, listener, .. } = self;
-        stdout_lines.finish(|line| listener.stdout(line));
-        stderr_lines.finish(|line| listener.stderr(line));
+        let Self { stdout, stderr, listener } = self;
+        stdout.finish(|line| listener.stdout(line));
+        stderr.finish(|line| listener.stderr(line));
     }
 }
 
-/// Reads what is there and answers how much; a stream that has ended is dropped. Cancel safe.
-async fn read_some<R: AsyncRead + Unpin>(stream: &mut Option<R>, bytes: &mut [u8]) -> usize {
-    let Some(open) = stream else { return pending().await };
-    match open.read(bytes).await {
-        Ok(count) if count > 0 => count,
-        _ => {
-            *stream = None;
-            0
+/// One stream of a process on its way through the mask into lines. It is masked first: a secret that a cut went
+/// through would not be found.
+struct Lines<R> {
+    stream: Option<R>,
+    bytes: Vec<u8>,
+    mask: MaskingStream,
+    cutter: LineCutter,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(stream: Option<R>, masker: &Masker) -> Self {
+        Self { stream, bytes: vec![0; READ_BYTES], mask: masker.stream(), cutter: LineCutter::default() }
+    }
+
+    /// Reads what is there and returns how much; a stream that has ended is dropped. Cancel safe.
+    async fn read_some(&mut self) -> usize {
+        let Some(stream) = &mut self.stream else { return pending().await };
+        match stream.read(&mut self.bytes).await {
+            Ok(count) if count > 0 => count,
+            _ => {
+                self.stream = None;
+                0
+            }
         }
+    }
+
+    fn take(&mut self, count: usize, take: impl FnMut(Line)) {
+        self.cutter.push(&self.mask.push(&self.bytes[..count]), take);
+    }
+
+    fn finish(&mut self, mut take: impl FnMut(Line)) {
+        // A process that was killed may have been about to write the rest of a secret.
+        self.cutter.push(&self.mask.cut(), &mut take);
+        self.cutter.finish(take);
     }
 }

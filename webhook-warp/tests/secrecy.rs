@@ -45,7 +45,7 @@ async fn neither_tokens_nor_secret_values_are_logged() {
     tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(log.clone()).init();
     let mut world = World::start().await;
     let hook = world.hook(json!({})).await;
-    world.executor.script_next([Step::FailRetryable("try again".into())]);
+    world.executor.script_next([Step::FailRetryable("try again without canary-password".into())]);
     let secret = json!({"password": "canary-password"});
     let accepted = content(world.post(&hook.url).json(&secret).send().await.unwrap(), 202).await;
     world.ended(&accepted).await;

@@ -26,35 +26,51 @@ const INSERTED_ROWS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) enum Data {
     /// An SQLite database.
-    Database(PathBuf),
+    Database(DataFile),
     /// CSV files with the names of their tables.
-    Csv(Vec<(String, PathBuf)>),
+    Csv(Vec<(String, DataFile)>),
+}
+
+/// A file, and how errors name it: callers see them, and nothing of where the server keeps its files.
+#[derive(Debug, Clone)]
+pub(crate) struct DataFile {
+    name: String,
+    path: PathBuf,
+}
+
+impl DataFile {
+    /// The file that a workflow file in `folder` names so.
+    pub(crate) fn new(folder: &Path, given: &str) -> Self {
+        let last = Path::new(given).file_name().filter(|_| Path::new(given).is_absolute());
+        let name = last.map_or_else(|| given.to_owned(), |last| last.to_string_lossy().into_owned());
+        Self { name, path: folder.join(given) }
+    }
 }
 
 /// Why the data cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
     /// A file cannot be read.
-    #[error("{} cannot be read", .path.display())]
+    #[error("{} cannot be read", .file.name)]
     File {
         /// The file.
-        path: PathBuf,
+        file: DataFile,
         /// What the system said.
         source: io::Error,
     },
     /// A file is no CSV file, or too long.
-    #[error("{} is no usable CSV file: {reason}", .path.display())]
+    #[error("{} is no usable CSV file: {reason}", .file.name)]
     Csv {
         /// The file.
-        path: PathBuf,
+        file: DataFile,
         /// What is wrong.
         reason: String,
     },
     /// A database cannot be opened.
-    #[error("the database {} cannot be opened", .path.display())]
+    #[error("the database {} cannot be opened", .file.name)]
     Database {
         /// The file.
-        path: PathBuf,
+        file: DataFile,
         /// What SQLite said.
         source: rusqlite::Error,
     },
@@ -80,6 +96,16 @@ pub(crate) enum DataError {
 }
 
 impl DataError {
+    /// Where the file is that it is about, for the log.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { file, .. } | Self::Csv { file, .. } | Self::Database { file, .. } => {
+                Some(&file.path)
+            }
+            Self::Query { .. } | Self::Stopped | Self::Refused { .. } => None,
+        }
+    }
+
     /// Whether it may be gone at another attempt.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -103,26 +129,38 @@ impl Data {
     /// Opens the data. What is done with the connection is interrupted once `stop` says so.
     pub(crate) fn open(&self, stop: &Cancellation) -> Result<Connection, DataError> {
         match self {
-            Self::Database(path) => {
-                let failed = |source| DataError::Database { path: path.clone(), source };
+            Self::Database(file) => {
+                let failed =
+                    |source| DataError::Database { file: file.clone(), source: without_path(source) };
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+                let mut connection = Connection::open_with_flags(&file.path, flags).map_err(failed)?;
                 watch(&mut connection, stop).map_err(failed)?;
                 // Reads the head of the file, so that a file of another kind is found here.
                 connection.pragma_query(None, "schema_version", |_| Ok(())).map_err(failed)?;
                 Ok(connection)
             }
             Self::Csv(files) => {
-                let in_memory = |source| DataError::Database { path: ":memory:".into(), source };
+                let in_memory = |source| {
+                    let file = DataFile { name: "in memory".to_owned(), path: ":memory:".into() };
+                    DataError::Database { file, source }
+                };
                 let mut connection = Connection::open_in_memory().map_err(in_memory)?;
                 watch(&mut connection, stop).map_err(in_memory)?;
-                for (table, path) in files {
-                    import(&mut connection, table, path, stop)?;
+                for (table, file) in files {
+                    import(&mut connection, table, file, stop)?;
                 }
                 connection.pragma_update(None, "query_only", true).map_err(in_memory)?;
                 Ok(connection)
             }
         }
+    }
+}
+
+/// What SQLite says when it opens a file has the path in it.
+fn without_path(error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(code, _) => rusqlite::Error::SqliteFailure(code, None),
+        other => other,
     }
 }
 
@@ -136,11 +174,11 @@ fn watch(connection: &mut Connection, stop: &Cancellation) -> rusqlite::Result<(
 fn import(
     connection: &mut Connection,
     table: &str,
-    path: &Path,
+    file: &DataFile,
     stop: &Cancellation,
 ) -> Result<(), DataError> {
-    let unusable = |reason: String| DataError::Csv { path: path.to_owned(), reason };
-    let bytes = read(path)?;
+    let unusable = |reason: String| DataError::Csv { file: file.clone(), reason };
+    let bytes = read(file)?;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let reader = || csv::Reader::from_reader(text);
     let columns: Vec<String> =
@@ -182,14 +220,14 @@ fn import(
     transaction.commit().map_err(failed)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let failed = |source| DataError::File { path: path.to_owned(), source };
+fn read(file: &DataFile) -> Result<Vec<u8>, DataError> {
+    let failed = |source| DataError::File { file: file.clone(), source };
     let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path).map_err(failed)?.take(CSV_BYTES + 1);
-    file.read_to_end(&mut bytes).map_err(failed)?;
+    let mut opened = std::fs::File::open(&file.path).map_err(failed)?.take(CSV_BYTES + 1);
+    opened.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > CSV_BYTES {
         let reason = format!("it is longer than {CSV_BYTES} bytes");
-        return Err(DataError::Csv { path: path.to_owned(), reason });
+        return Err(DataError::Csv { file: file.clone(), reason });
     }
     Ok(bytes)
 }

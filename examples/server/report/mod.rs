@@ -14,7 +14,7 @@ use webhook_core::executor::{Cancellation, ExecuteError, Reporter, RunContext, W
 use webhook_core::parameters::ParameterBlocks;
 
 use crate::section::{Problem, Section};
-use data::{Data, DataError, Query};
+use data::{Data, DataError, DataFile, Query};
 use page::{Page, PageError};
 
 /// Names that a query cannot have, because the template has them already.
@@ -73,11 +73,11 @@ impl Report {
         workflow: &Workflow,
     ) -> Result<Self, Problem> {
         let (data, place) = match (section.take("database"), section.take("csv")) {
-            (Some(file), None) => (Data::Database(folder.join(file.text()?)), file),
+            (Some(file), None) => (Data::Database(DataFile::new(folder, file.text()?)), file),
             (None, Some(tables)) => {
                 let mut files = Vec::new();
                 for (table, file) in tables.section()?.take_all() {
-                    files.push((table.to_owned(), folder.join(file.text()?)));
+                    files.push((table.to_owned(), DataFile::new(folder, file.text()?)));
                 }
                 (Data::Csv(files), tables)
             }
@@ -120,6 +120,11 @@ impl Report {
     pub(crate) fn run(&self, context: &RunContext, workflow: &Workflow) -> Result<Finished, ReportError> {
         let stop = &context.cancellation;
         let outcome = self.run_unless_stopped(context, workflow, &context.reporter());
+        if let Err(ReportError::Data(error)) = &outcome
+            && let Some(file) = error.path()
+        {
+            tracing::error!(file = %file.display(), error = chain(error), "the data of a report cannot be read");
+        }
         // What fails after the attempt was to stop fails because of that.
         if stop.is_cancelled() { Err(ReportError::Stopped) } else { outcome }
     }
@@ -150,7 +155,9 @@ impl Report {
         values.insert(WORKFLOW.to_owned(), shown_workflow(workflow));
         values.insert(RUN_ID.to_owned(), Value::from(context.run.to_string()));
         let values = Value::from(values);
-        let html = self.page.html(&values, &context.cancellation)?;
+        let mut mask = context.masker().stream();
+        let mut html = mask.push(&self.page.html(&values, &context.cancellation)?);
+        html.append(&mut mask.finish());
         let summary = self.page.summary(&values)?.unwrap_or_else(|| counted(total));
         Ok(Finished { html, summary })
     }
@@ -162,7 +169,7 @@ fn shown_parameters(context: &RunContext, blocks: &ParameterBlocks) -> Value {
         blocks.iter().map(|block| (block.name.clone(), Value::from(()))).collect();
     for (name, parameter) in context.parameters.iter() {
         let value = if parameter.secret {
-            Value::from(webhook_core::run::MASK)
+            Value::from(webhook_core::masking::MASK)
         } else {
             Value::from(Serde(&parameter.value))
         };

@@ -138,6 +138,10 @@ pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
     assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None, "a mismatch must record nothing");
     replayed(&*store, keyed(&webhook, "key", 1), first.id).await;
+    // The same request, hashed under another key since.
+    let rehashed = Idempotency::new("key", [3; 32], Duration::from_secs(3_600));
+    let rehashed = rehashed.with_former_fingerprints(vec![[4; 32], [1; 32]]);
+    replayed(&*store, request(&webhook).with_idempotency(Some(rehashed)), first.id).await;
 }
 
 /// A key belongs to its webhook: another webhook's is a key of its own.

@@ -200,7 +200,7 @@ pub(super) fn success_with(deliveries: Vec<Delivery>) -> Outcome {
 
 pub(super) fn failure() -> Outcome {
     let error = RunError::new(ErrorKind::Fatal, "it failed");
-    Outcome::Ended { ending: Ending::Failed(error), deliveries: Vec::new() }
+    Outcome::Ended { ending: Ending::failed(error), deliveries: Vec::new() }
 }
 
 pub(super) fn retry(delay: Duration) -> Outcome {

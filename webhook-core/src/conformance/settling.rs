@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::run::{CancelReason, Ending, ErrorKind, RunError, RunState};
+use crate::run::{Artifact, CancelReason, Ending, ErrorKind, RunError, RunState};
 use crate::store::{Cancelled, Outcome, RunQuery, Settled, Settlement, Store, StoreError};
 
 /// Each ending is recorded as given, with its time.
 pub async fn endings_are_recorded_as_given(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let error = RunError::new(ErrorKind::TimedOut, "too slow");
+    let left = Artifact::new("notebook.html", "text/html", 7);
     let endings = [
         (Ending::Succeeded { summary: Some("fine".to_owned()), artifacts: vec![] }, RunState::Succeeded),
-        (Ending::Failed(RunError::new(ErrorKind::Panicked, "oh")), RunState::Failed),
+        (Ending::failed(RunError::new(ErrorKind::Panicked, "oh")), RunState::Failed),
+        (Ending::Failed { error: error.clone(), artifacts: vec![left] }, RunState::Failed),
         (Ending::TimedOut(error), RunState::TimedOut),
         (Ending::Cancelled(CancelReason::Requested), RunState::Cancelled),
     ];

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::masking::Mask;
-use crate::run::{Progress, shortened};
+use crate::masking::{Masker, MaskingStream};
+use crate::run::{Artifact, Progress};
 
 /// How much of the log is kept until it is passed on, in bytes: as much as a store keeps of it.
 const PENDING_BYTES: usize = 256 * 1024;
@@ -27,8 +27,8 @@ impl Reporter {
     /// As [`RunContext::progress`](super::RunContext::progress).
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         if let Some(reports) = &self.0 {
-            let message = Some(reports.mask.text(message.into())).filter(|text| !text.is_empty());
-            reports.pending().progress = Some(Progress::new(fraction, message));
+            let message = Some(reports.masker.mask(message)).filter(|text| !text.is_empty());
+            reports.lock().pending.progress = Some(Progress::new(fraction, message));
             reports.arrived.notify_one();
         }
     }
@@ -38,19 +38,30 @@ impl Reporter {
         if let Some(reports) = &self.0 {
             let mut line = line.into();
             line.truncate(line.trim_end_matches(['\r', '\n']).len());
-            let line = reports.mask.text(line);
-            reports.pending().log(line);
+            line.push('\n');
+            reports.lock().log(line.as_bytes());
             reports.arrived.notify_one();
         }
     }
 }
 
 /// The reports of one attempt that were not passed on yet, with its run's secret values masked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reports {
-    mask: Mask,
-    pending: Mutex<Pending>,
+    masker: Masker,
+    reported: Mutex<Reported>,
     arrived: Notify,
+}
+
+/// The log on its way through the mask and the cut to what is to be passed on.
+#[derive(Debug)]
+struct Reported {
+    stream: MaskingStream,
+    /// How long the line is that has not ended yet, in bytes, and whether it was cut.
+    line_bytes: usize,
+    is_cut: bool,
+    pending: Pending,
+    artifacts: Vec<Artifact>,
 }
 
 /// Reports to pass on.
@@ -62,17 +73,20 @@ pub(crate) struct Pending {
 }
 
 impl Reports {
-    pub(crate) fn new(mask: Mask) -> Self {
-        Self { mask, ..Self::default() }
+    pub(crate) fn new(masker: Masker) -> Self {
+        let stream = masker.stream();
+        let (pending, artifacts) = (Pending::default(), Vec::new());
+        let reported = Reported { stream, line_bytes: 0, is_cut: false, pending, artifacts };
+        Self { masker, reported: Mutex::new(reported), arrived: Notify::new() }
     }
 
     /// What masks the run's secret values.
-    pub(crate) fn mask(&self) -> &Mask {
-        &self.mask
+    pub(crate) fn masker(&self) -> &Masker {
+        &self.masker
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Reported> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something was reported. Cancel safe.
@@ -80,18 +94,38 @@ impl Reports {
         self.arrived.notified().await;
     }
 
-    /// Whether all that was reported has been taken.
-    pub(crate) fn are_taken(&self) -> bool {
-        let pending = self.pending();
-        pending.progress.is_none() && pending.lines.is_empty() && pending.left_out == 0
+    /// Takes note of an artifact, in place of an older one of that name.
+    pub(crate) fn leave(&self, artifact: Artifact) {
+        let artifacts = &mut self.lock().artifacts;
+        artifacts.retain(|own| own.name != artifact.name);
+        artifacts.push(artifact);
     }
 
-    /// Takes what was reported so far.
+    /// The artifacts of an attempt: those that it left on its way, and those of its output.
+    pub(crate) fn artifacts(&self, output: Vec<Artifact>) -> Vec<Artifact> {
+        let left = std::mem::take(&mut self.lock().artifacts);
+        let is_other = |own: &Artifact| output.iter().all(|other| other.name != own.name);
+        let left: Vec<Artifact> = left.into_iter().filter(is_other).collect();
+        left.into_iter().chain(output).collect()
+    }
+
+    /// Lets go of what was held back, for no more lines will come.
+    pub(crate) fn finish(&self) {
+        let mut reported = self.lock();
+        let rest = reported.stream.finish();
+        reported.add(&rest);
+    }
+
+    /// Whether all that was reported has been taken.
+    pub(crate) fn are_taken(&self) -> bool {
+        let Pending { progress, lines, left_out } = &self.lock().pending;
+        progress.is_none() && lines.is_empty() && *left_out == 0
+    }
+
+    /// Takes what was reported so far, less what may be the beginning of a secret value.
     pub(crate) fn take(&self) -> Pending {
-        let mut taken = std::mem::take(&mut *self.pending());
+        let mut taken = std::mem::take(&mut self.lock().pending);
         taken.cut(PENDING_BYTES);
-        // Once more as a whole: a value may have come line by line, with lines too short to be masked alone.
-        taken.lines = self.mask.text(taken.lines);
         if taken.left_out > 0 {
             taken.lines.insert_str(0, &format!("[{} bytes of log left out here]\n", taken.left_out));
         }
@@ -99,16 +133,40 @@ impl Reports {
     }
 }
 
-impl Pending {
-    fn log(&mut self, line: String) {
-        self.lines.push_str(&shortened(line, LINE_BYTES));
-        self.lines.push('\n');
-        // Cutting only at twice the bound makes the cost of each line a constant.
-        if self.lines.len() > 2 * PENDING_BYTES {
-            self.cut(PENDING_BYTES);
-        }
+impl Reported {
+    fn log(&mut self, line: &[u8]) {
+        let masked = self.stream.push(line);
+        self.add(&masked);
     }
 
+    /// Adds what came through the mask, lines cut to their bound.
+    fn add(&mut self, masked: &[u8]) {
+        let masked = String::from_utf8_lossy(masked);
+        let lines = &mut self.pending.lines;
+        for part in masked.split_inclusive('\n') {
+            let line = part.strip_suffix('\n').unwrap_or(part);
+            let room = LINE_BYTES.saturating_sub(self.line_bytes);
+            self.line_bytes += line.len();
+            if line.len() <= room {
+                lines.push_str(line);
+            } else if !self.is_cut {
+                lines.push_str(&line[..line.floor_char_boundary(room)]);
+                lines.push('…');
+                self.is_cut = true;
+            }
+            if line.len() < part.len() {
+                lines.push('\n');
+                (self.line_bytes, self.is_cut) = (0, false);
+            }
+        }
+        // Cutting only at twice the bound makes the cost of each line a constant.
+        if lines.len() > 2 * PENDING_BYTES {
+            self.pending.cut(PENDING_BYTES);
+        }
+    }
+}
+
+impl Pending {
     /// Leaves out the oldest lines beyond `bytes`.
     fn cut(&mut self, bytes: usize) {
         let excess = self.lines.len().saturating_sub(bytes);
@@ -127,7 +185,7 @@ mod tests {
 
     #[test]
     fn lines_are_kept_in_order_and_the_last_progress_wins() {
-        let reports = Arc::new(Reports::default());
+        let reports = Arc::new(Reports::new(Masker::default()));
         let reporter = Reporter::new(Some(reports.clone()));
         reporter.log("one");
         reporter.log("two\n");
@@ -142,15 +200,39 @@ mod tests {
 
     #[test]
     fn a_flood_of_lines_stays_bounded_and_says_what_is_missing() {
-        let reports = Arc::new(Reports::default());
+        let reports = Arc::new(Reports::new(Masker::default()));
         let reporter = Reporter::new(Some(reports.clone()));
         for number in 0..100_000 {
             reporter.log(format!("line {number:020}"));
-            assert!(reports.pending().lines.len() <= 2 * PENDING_BYTES);
+            assert!(reports.lock().pending.lines.len() <= 2 * PENDING_BYTES);
         }
         let taken = reports.take().lines;
         assert!(taken.starts_with('[') && taken.contains("bytes of log left out"));
         assert!(taken.len() <= PENDING_BYTES + 100);
         assert!(taken.ends_with("line 00000000000000099999\n"));
+    }
+
+    #[test]
+    fn a_line_is_masked_before_it_is_cut_wherever_the_cut_falls() {
+        let canary = "canary-5f1c2a-9b8e7d";
+        for before in LINE_BYTES - canary.len() - 2..=LINE_BYTES + 2 {
+            let reports = Arc::new(Reports::new(Masker::new([canary.to_owned()])));
+            Reporter::new(Some(reports.clone())).log("x".repeat(before) + canary + "y");
+            let lines = reports.take().lines;
+            assert!(!lines.contains("can") && lines.len() <= LINE_BYTES + 4, "{before}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_is_masked_as_a_whole_also_over_two_takes() {
+        let reports = Arc::new(Reports::new(Masker::new(["a-b\nc-d".to_owned()])));
+        let reporter = Reporter::new(Some(reports.clone()));
+        reporter.log("x a-b");
+        let first = reports.take().lines;
+        reporter.log("c-d y");
+        reporter.log("x a-b");
+        let second = reports.take().lines;
+        reports.finish();
+        assert_eq!([first, second, reports.take().lines], ["x ", "*** y\nx ", "a-b\n"]);
     }
 }

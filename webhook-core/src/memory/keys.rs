@@ -44,7 +44,7 @@ impl Keys {
     pub(super) fn look_up(&self, webhook: WebhookId, idempotency: &Idempotency, instant: Instant) -> LookUp {
         match self.entries.get(&(webhook, Arc::from(idempotency.key.as_str()))) {
             Some(entry) if entry.expires > instant => {
-                let same = entry.fingerprint == idempotency.fingerprint;
+                let same = idempotency.matches(&entry.fingerprint);
                 if same { LookUp::Found(entry.run) } else { LookUp::Mismatch }
             }
             _ => LookUp::Unknown,

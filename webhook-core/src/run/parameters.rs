@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::id::RunId;
+use crate::masking::MASK;
 use crate::parameters::{EffectiveParameter, EffectiveParameters, Source, can_be_stored};
 use crate::token::{OpenError, Sealed, TokenKeys};
 
@@ -59,9 +60,6 @@ pub enum ParameterValue {
     /// A secret value, sealed with the host's key.
     Sealed(Sealed),
 }
-
-/// What stands for a secret value wherever parameters are shown.
-pub const MASK: &str = "***";
 
 impl RunParameters {
     /// Seals the secret values for the run `id` and keeps the others as they are.

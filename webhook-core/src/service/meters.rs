@@ -58,7 +58,7 @@ impl Meters {
             Outcome::HandBack => &self.handed_back,
             Outcome::Ended { ending, .. } => match ending {
                 Ending::Succeeded { .. } => &self.succeeded,
-                Ending::Failed(_) => &self.failed,
+                Ending::Failed { .. } => &self.failed,
                 Ending::TimedOut(_) => &self.timed_out,
                 Ending::Cancelled(_) | Ending::Skipped => &self.cancelled,
             },

@@ -113,8 +113,10 @@ impl Enqueue {
 pub struct Idempotency {
     /// The key as the caller gave it, at most 255 bytes.
     pub key: String,
-    /// SHA-256 of the request; the same key with another request is a mismatch.
+    /// What is recorded of the request: a keyed hash of it.
     pub fingerprint: [u8; 32],
+    /// Other hashes of the same request: under a key that was replaced, or without one.
+    pub former_fingerprints: Vec<[u8; 32]>,
     /// For how long the key is kept.
     pub keep_for: Duration,
 }
@@ -123,7 +125,20 @@ impl Idempotency {
     /// A key for the request with this fingerprint.
     #[must_use]
     pub fn new(key: impl Into<String>, fingerprint: [u8; 32], keep_for: Duration) -> Self {
-        Self { key: key.into(), fingerprint, keep_for }
+        Self { key: key.into(), fingerprint, former_fingerprints: Vec::new(), keep_for }
+    }
+
+    /// Sets the hashes under which the same request may be recorded already.
+    #[must_use]
+    pub fn with_former_fingerprints(mut self, fingerprints: Vec<[u8; 32]>) -> Self {
+        self.former_fingerprints = fingerprints;
+        self
+    }
+
+    /// Whether a recorded fingerprint is that of the same request. The same key with another request is a mismatch.
+    #[must_use]
+    pub fn matches(&self, recorded: &[u8; 32]) -> bool {
+        *recorded == self.fingerprint || self.former_fingerprints.contains(recorded)
     }
 }
 

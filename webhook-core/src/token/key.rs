@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,23 @@ impl TokenKey {
         file.sync_all()
     }
 
+    /// HMAC-SHA-256 (RFC 2104) of these parts, under a key that is derived from this one for `purpose` alone.
+    fn authentication_code(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
+        Self(Zeroizing::new(self.hmac(&[purpose.as_bytes()]))).hmac(parts)
+    }
+
+    /// Each part is preceded by its length, so that no two different lists run together.
+    fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        // HMAC takes keys of any length.
+        #[allow(clippy::expect_used)]
+        let mut code = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("a key");
+        for part in parts {
+            code.update(&(part.len() as u64).to_be_bytes());
+            code.update(part);
+        }
+        code.finalize().into_bytes().into()
+    }
+
     fn id(&self) -> [u8; KEY_ID] {
         let mut hasher = Sha256::new();
         hasher.update(b"webhook token key id\0");
@@ -138,7 +156,9 @@ impl fmt::Debug for TokenKey {
 
 /// The key that seals, and every key that may still open what was sealed before.
 ///
-/// To replace a key, seal with the new one and keep the old one for opening until every URL was refreshed.
+/// To replace a key, seal with the new one and keep the old one for opening: until every URL was refreshed, and as long
+/// as runs with secret parameters are kept that it sealed. Waiting ones fail without it, and ended ones cannot be
+/// retried.
 #[derive(Debug, Clone)]
 pub struct TokenKeys {
     sealing: TokenKey,
@@ -157,6 +177,12 @@ impl TokenKeys {
     pub fn with_opening_key(mut self, key: TokenKey) -> Self {
         self.opening.push(key);
         self
+    }
+
+    /// A keyed hash of these parts under each key, the sealing one first. Each purpose has hashes of its own.
+    pub(crate) fn authentication_codes(&self, purpose: &str, parts: &[&[u8]]) -> Vec<[u8; 32]> {
+        let keys = std::iter::once(&self.sealing).chain(&self.opening);
+        keys.map(|key| key.authentication_code(purpose, parts)).collect()
     }
 
     /// Seals `plaintext` for the place named by `associated_data`; it opens only for the same place.
@@ -335,6 +361,28 @@ mod tests {
         let sealed = TokenKeys::new(old.clone()).seal(b"secret", b"");
         let keys = TokenKeys::new(new).with_opening_key(old);
         assert_eq!(&**keys.open(&sealed, b"").unwrap(), b"secret");
+    }
+
+    #[test]
+    fn a_keyed_hash_differs_by_key_purpose_and_the_bounds_of_its_parts() {
+        let (old, new) = (TokenKey::from_bytes([1; 32]), TokenKey::from_bytes([2; 32]));
+        let before = TokenKeys::new(old.clone()).authentication_codes("a", &[b"one", b"two"]);
+        let after = TokenKeys::new(new).with_opening_key(old.clone());
+        assert_eq!(after.authentication_codes("a", &[b"one", b"two"])[1..], before);
+        let mut codes = after.authentication_codes("a", &[b"one", b"two"]);
+        codes.append(&mut after.authentication_codes("b", &[b"one", b"two"]));
+        codes.append(&mut after.authentication_codes("a", &[b"on", b"etwo"]));
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), 6);
+    }
+
+    #[test]
+    fn an_hmac_is_that_of_the_standard() {
+        // Computed with Python's hmac, over the length and the text.
+        let key = TokenKey::from_bytes([0x0b; 32]);
+        let expected = "0bc448fbd942bda00fa596aed1a2014da91bb53394aafc0fd1b510d9ce5de26a";
+        assert_eq!(hexadecimal(&key.hmac(&[b"Hi There"])), expected);
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub enum TriggerError {
     /// The workflow of this webhook is gone.
     #[error("the workflow of this webhook does not exist any more")]
     WorkflowMissing,
+    /// The workflow of this webhook cannot be executed here; the list of workflows says why.
+    #[error("the workflow of this webhook is not available on this server; its administrator sees why")]
+    WorkflowUnavailable,
     /// The idempotency key has not the form of one.
     #[error(
         "Idempotency-Key must hold 1 to 255 visible ASCII characters, bare or as a quoted string, and no token"

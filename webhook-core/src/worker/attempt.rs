@@ -18,8 +18,9 @@ use super::Shared;
 use super::claims::stop_reason;
 use super::threads::Job;
 use crate::error::chain;
-use crate::executor::{CancellationSource, ExecuteError, Mask, Reports, RunContext, RunOutput, StopReason};
+use crate::executor::{CancellationSource, ExecuteError, Reports, RunContext, RunOutput, StopReason};
 use crate::id::DeliveryId;
+use crate::masking::Masker;
 use crate::notifier::Delivery;
 use crate::retry::RetryPolicy;
 use crate::run::{Ending, ErrorKind, Run, RunError, RunState};
@@ -68,8 +69,8 @@ impl Attempt {
             return Err(Outcome::Ended { ending: Ending::Cancelled(reason), deliveries: Vec::new() });
         }
         let failed = |kind, message| {
-            let judge = Judge { claim: &claim, mask: &Mask::default(), now: inner.now() };
-            Err(judge.ended(Ending::Failed(RunError::new(kind, message))))
+            let judge = Judge { claim: &claim, masker: &Masker::default(), now: inner.now() };
+            Err(judge.ended(Ending::failed(RunError::new(kind, message))))
         };
         if run.is_exhausted(shared.options.interruption_bound) {
             let message = format!("its worker vanished mid-run {} times", run.interruptions);
@@ -82,12 +83,11 @@ impl Attempt {
                 return failed(ErrorKind::Fatal, message);
             }
         };
-        let reports = Arc::new(Reports::new(Mask::new(&parameters)));
         let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
             .with_caller(run.caller.clone())
             .with_cancellation(stop.cancellation())
-            .with_timeout(timeout(&claim))
-            .with_reports(reports.clone());
+            .with_timeout(timeout(&claim));
+        let (context, reports) = context.reporting();
         let deadline = context.deadline;
         let stage = Mutex::new(Stage { context: Some(context), watch: Watch::Nobody });
         let span = tracing::info_span!(
@@ -130,6 +130,7 @@ impl Attempt {
 
     /// Takes note of how the execution ended: hands it to whoever watches, or settles it.
     fn ended(self: &Arc<Self>, executed: Executed) {
+        self.reports.finish();
         let watch = std::mem::replace(&mut lock(&self.stage).watch, Watch::Over);
         match watch {
             // Who gave the attempt up does not want to know how it ended.
@@ -169,6 +170,7 @@ impl Attempt {
             stage.watch = Watch::Over;
             stage.context = None;
         }
+        self.reports.finish();
         self.pass_on_once().await;
         self.outcome(executed)
     }
@@ -228,8 +230,14 @@ impl Attempt {
 
     fn outcome(&self, executed: Executed) -> Outcome {
         let now = self.shared.webhooks.inner.now();
-        let judge = Judge { claim: &self.claim, mask: self.reports.mask(), now };
-        judge.outcome(executed, self.stop.cancellation().reason())
+        let judge = Judge { claim: &self.claim, masker: self.reports.masker(), now };
+        let mut outcome = judge.outcome(executed, self.stop.cancellation().reason());
+        if let Outcome::Ended { ending, .. } = &mut outcome
+            && let Ending::Succeeded { artifacts, .. } | Ending::Failed { artifacts, .. } = ending
+        {
+            *artifacts = self.reports.artifacts(std::mem::take(artifacts));
+        }
+        outcome
     }
 }
 
@@ -265,7 +273,7 @@ fn timeout(claim: &Claim) -> Option<Duration> {
 /// Judges how an attempt went.
 struct Judge<'a> {
     claim: &'a Claim,
-    mask: &'a Mask,
+    masker: &'a Masker,
     now: std::time::SystemTime,
 }
 
@@ -280,7 +288,7 @@ impl Judge<'_> {
 
     /// What the executor said of its failure, masked before it is cut.
     fn error(&self, kind: ErrorKind, message: String) -> RunError {
-        RunError::new(kind, self.mask.text(message))
+        RunError::new(kind, self.masker.mask(message))
     }
 
     fn outcome(&self, executed: Executed, stopped: Option<StopReason>) -> Outcome {
@@ -292,7 +300,7 @@ impl Judge<'_> {
                 self.failed(RunError::new(ErrorKind::TimedOut, message))
             }
             (_, Ok(Some(Ok(RunOutput { summary, artifacts })))) => {
-                let summary = summary.map(|summary| self.mask.text(summary));
+                let summary = summary.map(|summary| self.masker.mask(summary));
                 self.ended(Ending::Succeeded { summary, artifacts })
             }
             // What failed because it was told to stop is executed again elsewhere.
@@ -303,7 +311,7 @@ impl Judge<'_> {
                 self.failed(self.error(ErrorKind::Retryable, chain(&*error)))
             }
             (None, Ok(Some(Err(ExecuteError::Fatal(error))))) => {
-                self.ended(Ending::Failed(self.error(ErrorKind::Fatal, chain(&*error))))
+                self.ended(Ending::failed(self.error(ErrorKind::Fatal, chain(&*error))))
             }
             (None, Err(panic)) => {
                 let message = format!("the executor panicked: {}", panic_message(&*panic));
@@ -320,13 +328,13 @@ impl Judge<'_> {
             return Outcome::Retry { error, delay: policy.delay(attempts, rand::random()) };
         }
         let timed_out = error.kind == ErrorKind::TimedOut;
-        self.ended(if timed_out { Ending::TimedOut(error) } else { Ending::Failed(error) })
+        self.ended(if timed_out { Ending::TimedOut(error) } else { Ending::failed(error) })
     }
 
     fn ended(&self, ending: Ending) -> Outcome {
         let event = match &ending {
             Ending::Succeeded { .. } => RunState::Succeeded.event(),
-            Ending::Failed(_) | Ending::TimedOut(_) => RunState::Failed.event(),
+            Ending::Failed { .. } | Ending::TimedOut(_) => RunState::Failed.event(),
             _ => None,
         };
         let told = event.into_iter().flat_map(|event| {

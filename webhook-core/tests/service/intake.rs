@@ -7,14 +7,21 @@ use webhook_core::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
 };
 use webhook_core::id::{RunId, WorkflowKey};
+use webhook_core::management::ManagementError;
 use webhook_core::memory::{MemoryStore, ScriptedExecutor};
 use webhook_core::parameters::{ParameterBlocks, Source};
 use webhook_core::run::RunState;
-use webhook_core::service::{ServiceOptions, Webhooks};
+use webhook_core::service::{ServiceOptions, Webhooks, WebhooksBuilder};
+use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::WebhookSettings;
 
 use super::House;
+
+/// A workflow that needs no token key.
+fn without_parameters() -> Workflow {
+    Workflow::new("report/sales".parse().unwrap(), "Sales", ParameterBlocks::default())
+}
 
 #[tokio::test]
 async fn a_call_queues_a_run_with_its_effective_parameters() {
@@ -171,10 +178,9 @@ async fn one_key_gives_one_run_and_another_request_under_it_is_refused() {
 
 #[tokio::test]
 async fn a_full_queue_and_a_shutdown_refuse_calls() {
-    let sales = Workflow::new("report/sales".parse().unwrap(), "Sales", ParameterBlocks::default());
     let webhooks = Webhooks::builder()
         .store(MemoryStore::new())
-        .executor(ScriptedExecutor::new([sales]))
+        .executor(ScriptedExecutor::new([without_parameters()]))
         .options(ServiceOptions::default().with_queue_limit(1))
         .build()
         .await
@@ -365,4 +371,51 @@ async fn the_parameters_of_a_media_type_do_not_make_another_request() {
         };
         assert_eq!(replayed, replay, "{content_type}");
     }
+}
+
+#[tokio::test]
+async fn a_key_of_a_service_without_a_token_key_stands_for_its_run_under_one() {
+    let store = MemoryStore::new();
+    let build = async |key: Option<TokenKey>| {
+        let executor = ScriptedExecutor::new([without_parameters()]);
+        let builder = Webhooks::builder().store(store.clone()).executor(executor);
+        key.into_iter().fold(builder, WebhooksBuilder::token_key).build().await.unwrap()
+    };
+    let without = build(None).await;
+    let created = without.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+    let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
+    let send = async |webhooks: &Webhooks| {
+        let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
+        call.bearer = Some(token.clone().into());
+        call.idempotency_key = Some("night-1".to_owned());
+        let admitted = webhooks.admit(webhooks.authenticate(call).await?)?;
+        webhooks.trigger(admitted, br#"{"rows":1}"#).await
+    };
+    let Ok(Triggered::Accepted { replayed: false, run, .. }) = send(&without).await else {
+        panic!("not accepted")
+    };
+    let with = build(Some(TokenKey::generate())).await;
+    let Ok(Triggered::Accepted { replayed: true, run: again, .. }) = send(&with).await else {
+        panic!("not replayed")
+    };
+    assert_eq!(again.id, run.id);
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_unavailable_is_listed_with_its_reason_and_starts_nothing() {
+    let executor = ScriptedExecutor::new([without_parameters().with_unavailable("/srv/python is missing")]);
+    let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await.unwrap();
+    let created =
+        webhooks.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+    let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
+    let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
+    call.bearer = Some(token.into());
+    let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
+    let refused = webhooks.trigger(admitted, b"").await.unwrap_err();
+    assert!(matches!(refused, TriggerError::WorkflowUnavailable) && !refused.to_string().contains("/srv"));
+    let by_hand = webhooks.manage().run(created.webhook.id, serde_json::Map::new(), Default::default()).await;
+    assert!(matches!(by_hand, Err(ManagementError::Trigger(TriggerError::WorkflowUnavailable))));
+    let listed = webhooks.manage().workflows(None).await.unwrap();
+    assert_eq!(listed.items[0].unavailable.as_deref(), Some("/srv/python is missing"));
+    assert_eq!(webhooks.health().await.unwrap().queued, 0);
 }

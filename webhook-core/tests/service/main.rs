@@ -6,6 +6,7 @@ mod callers;
 mod intake;
 mod management;
 mod notifications;
+mod secrecy;
 mod workers;
 
 use std::sync::Arc;

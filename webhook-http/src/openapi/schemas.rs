@@ -76,7 +76,7 @@ pub(super) fn all() -> Value {
         "WebhookPage": page("Webhook"),
         "Workflow": exact(&json!({
             "kind": text(), "id": text(), "title": text(), "parameters": list_of("ParameterBlock"),
-            "webhooks": list_of("Webhook"),
+            "unavailable": maybe_text(), "webhooks": list_of("Webhook"),
         })),
         "WorkflowPage": page("Workflow"),
         "ParameterBlock": exact(&json!({

@@ -91,7 +91,7 @@ fn slack_reads_no_markup_in_what_others_wrote() {
     let name = "x  Your session: \u{2060}*\u{2060}now\u{2060}*\u{2060}";
     let value = "\u{2060}:\u{2060}tada: \u{2060}_\u{2060}a\u{2060}_\u{2060} \u{2060}`\u{2060}b\u{2060}`\u{2060} \u{2060}~\u{2060}c\u{2060}~\u{2060}";
     assert_eq!(line, format!("• {name} = {value}"));
-    let harmless = "daily_sales at 10:30:15 - a: b, c:d";
+    let harmless = "daily_sales at 10:30:15 - a: b, c:d *** e ***";
     assert_eq!(plain_for_slack(harmless), harmless);
 }
 

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
 use serde::Deserialize;
+use webhook_core::masking::Masker;
 use webhook_core::notifier::DeliverError;
-
-use crate::secrets::Secrets;
 
 /// Errors of the Web API that pass by themselves. All others are about the token, or the channel or the message.
 const PASSING: [&str; 7] = [
@@ -43,15 +42,15 @@ struct Outcome {
 }
 
 /// An answer of the Web API: its status is nearly always 200, and its body says how it went.
-pub(super) fn of_api(answer: &Response<Bytes>, secrets: &Secrets) -> Result<(), DeliverError> {
-    if let Some(failed) = failed_by_status(answer, secrets) {
+pub(super) fn of_api(answer: &Response<Bytes>, masker: &Masker) -> Result<(), DeliverError> {
+    if let Some(failed) = failed_by_status(answer, masker) {
         return Err(failed);
     }
     match serde_json::from_slice::<Outcome>(answer.body()) {
         Ok(Outcome { ok: true, .. }) => Ok(()),
         Ok(Outcome { error, .. }) => {
             let error = error.unwrap_or_else(|| "no reason".to_owned());
-            let said = format!("Slack answered {}", shown(&error, secrets));
+            let said = format!("Slack answered {}", shown(&error, masker));
             Err(match error.as_str() {
                 error if PASSING.contains(&error) => {
                     DeliverError::Retryable { source: said.into(), after: pause(answer) }
@@ -65,11 +64,11 @@ pub(super) fn of_api(answer: &Response<Bytes>, secrets: &Secrets) -> Result<(), 
 }
 
 /// An answer of an incoming webhook: its status says how it went.
-pub(super) fn of_incoming_webhook(answer: &Response<Bytes>, secrets: &Secrets) -> Result<(), DeliverError> {
-    failed_by_status(answer, secrets).map_or(Ok(()), Err)
+pub(super) fn of_incoming_webhook(answer: &Response<Bytes>, masker: &Masker) -> Result<(), DeliverError> {
+    failed_by_status(answer, masker).map_or(Ok(()), Err)
 }
 
-fn failed_by_status(answer: &Response<Bytes>, secrets: &Secrets) -> Option<DeliverError> {
+fn failed_by_status(answer: &Response<Bytes>, masker: &Masker) -> Option<DeliverError> {
     let status = answer.status();
     if status.is_success() {
         return None;
@@ -79,7 +78,7 @@ fn failed_by_status(answer: &Response<Bytes>, secrets: &Secrets) -> Option<Deliv
             "Slack answered {status}; redirects are not followed"
         )));
     }
-    let body = shown(&String::from_utf8_lossy(answer.body()), secrets);
+    let body = shown(&String::from_utf8_lossy(answer.body()), masker);
     let said = format!("Slack answered {status}: {body}");
     let passes = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
@@ -104,8 +103,8 @@ fn pause(answer: &Response<Bytes>) -> Option<Duration> {
 }
 
 /// The beginning of what was said, in one line and without secrets.
-fn shown(text: &str, secrets: &Secrets) -> String {
-    let line = secrets.mask(text.replace(char::is_control, " "));
+fn shown(text: &str, masker: &Masker) -> String {
+    let line = masker.mask(text).replace(char::is_control, " ");
     crate::message::shortened(line.trim(), SAID)
 }
 
@@ -138,7 +137,7 @@ mod tests {
     }
 
     fn api(status: u16, body: &'static str, retry_after: Option<&str>) -> Means {
-        meaning(of_api(&answer(status, body, retry_after), &Secrets::default()))
+        meaning(of_api(&answer(status, body, retry_after), &Masker::default()))
     }
 
     #[test]
@@ -148,7 +147,7 @@ mod tests {
             assert_eq!(api(200, body, None), Means::NobodyIsReached, "{error}");
         }
         let incoming =
-            |status, body| meaning(of_incoming_webhook(&answer(status, body, None), &Secrets::default()));
+            |status, body| meaning(of_incoming_webhook(&answer(status, body, None), &Masker::default()));
         for (status, body) in
             [(403, "invalid_token"), (404, "no_service"), (410, "channel_is_archived"), (302, "")]
         {
@@ -176,9 +175,9 @@ mod tests {
 
     #[test]
     fn what_slack_says_is_shown_without_secrets() {
-        let secrets = Secrets::new(["xoxb-canary".to_owned()]);
+        let masker = Masker::new(["xoxb-canary".to_owned()]);
         let answer = answer(400, "bad\r\ntoken xoxb-canary", None);
-        let error = of_incoming_webhook(&answer, &secrets).unwrap_err().to_string();
+        let error = of_incoming_webhook(&answer, &masker).unwrap_err().to_string();
         assert_eq!(error, "Slack answered 400 Bad Request: bad  token ***");
     }
 }

@@ -12,11 +12,11 @@ use lettre::transport::smtp::extension::ClientId;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 use webhook_core::error::BoxError;
+use webhook_core::masking::Masker;
 use zeroize::Zeroizing;
 
 use super::address::in_ascii;
 use crate::message::TemplateError;
-use crate::secrets::Secrets;
 
 /// How a connection is encrypted. Certificates are always checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,13 +196,13 @@ impl SmtpOptions {
         Some(Credentials::new(login.user.clone(), login.password.to_string()))
     }
 
-    /// The password in every form in which it goes over the wire (RFC 4616, and LOGIN).
-    pub(super) fn secrets(&self) -> Secrets {
+    /// Masks the password in every form in which it goes over the wire (RFC 4616, and LOGIN).
+    pub(super) fn masker(&self) -> Masker {
         let forms = self.login.iter().flat_map(|Login { user, password }| {
             let plain = BASE64_STANDARD.encode(format!("\0{user}\0{}", password.as_str()));
             [password.to_string(), BASE64_STANDARD.encode(password.as_bytes()), plain]
         });
-        Secrets::new(forms)
+        Masker::new(forms)
     }
 }
 
@@ -335,7 +335,7 @@ mod tests {
         assert!(!format!("{options:?}").contains("wérd"));
         let plain = BASE64_STANDARD.encode("\0me@example.com\0p: wérd");
         let said = format!("500 what is AUTH PLAIN {plain} {} p: wérd", BASE64_STANDARD.encode("p: wérd"));
-        assert_eq!(options.secrets().mask(said), "500 what is AUTH PLAIN *** *** ***");
+        assert_eq!(options.masker().mask(said), "500 what is AUTH PLAIN *** *** ***");
     }
 
     #[test]

@@ -29,6 +29,12 @@ TYPES = {
     "object": "json",
 }
 
+# The variable with the parameters that are not declared.
+REST = "webhook_parameters"
+
+ASSIGNED_BY_IPYTHON = re.compile(r"(\s*[\w.,\s]+=\s*)[%!]")
+ASKED_FOR_HELP = re.compile(r"\s*[%\w.*\[\]'\"]+\?{1,2}\s*(#.*)?")
+
 TYPE_COMMENT = re.compile(r"type:\s*(\S+)\s*(.*)")
 
 
@@ -109,7 +115,8 @@ def source_of(cell):
 
 
 def declared(source):
-    """The parameters of a cell: every assignment to one plain name, the last one of a name."""
+    """The parameters of a cell: every assignment to one plain name, the last one of a name. Python's parser has brought
+    names into the form in which it compares them (NFKC)."""
     source, statements = statements_of(source)
     comments = comments_by_line(source)
     found = {}
@@ -122,12 +129,15 @@ def declared(source):
             continue
         comment = comments.get(statement.end_lineno, "")
         found[target.id] = parameter(target.id, annotation, statement.value, comment)
+    # It is what a run is given of the parameters that are not declared.
+    found.pop(REST, None)
     return list(found.values())
 
 
 def statements_of(source):
     """The statements of a cell and the source they stand in: lines for IPython, such as `%matplotlib inline`, are
-    passed over. Only where Python finds no sense is such a line looked for, so a text that spans lines stays whole."""
+    passed over, and of `files = !ls` the name is kept. Only where Python finds no sense is such a line looked for, so a
+    text that spans lines stays whole."""
     lines = source.split("\n")
     while True:
         source = "\n".join(lines)
@@ -136,10 +146,21 @@ def statements_of(source):
         except SyntaxError as error:
             place = (error.lineno or 0) - 1
             line = lines[place] if 0 <= place < len(lines) else ""
-            if not line.lstrip().startswith(("%", "!")):
+            passed_over = without_ipython(line)
+            if passed_over is None:
                 message = f"its parameters cell is no Python: line {error.lineno}: {error.msg}"
                 raise Unusable("notebook", message=message)
-            lines[place] = line[: len(line) - len(line.lstrip())] + "pass"
+            lines[place] = passed_over
+
+
+def without_ipython(line):
+    """A line for IPython as one for Python, or None when it is none."""
+    assigned = ASSIGNED_BY_IPYTHON.match(line)
+    if assigned:
+        return assigned.group(1) + "NotImplemented"
+    if line.lstrip().startswith(("%", "!", "?")) or ASKED_FOR_HELP.fullmatch(line):
+        return line[: len(line) - len(line.lstrip())] + "pass"
+    return None
 
 
 def is_plain(targets):
@@ -158,13 +179,13 @@ def parameter(name, annotation, value, comment):
     if typed:
         comment = typed.group(2).lstrip("# ")
         annotation = annotation or parsed(typed.group(1))
-    has_default, default = literal(value)
+    default = literal(value)
     kind, choices = annotated(annotation) if annotation is not None else (None, [])
     return {
         "name": name,
-        "type": kind or type_of_literal(default),
+        "type": kind or type_of(value, default),
         "choices": choices,
-        "default": default if has_default else None,
+        "default": default,
         "description": comment or None,
     }
 
@@ -177,12 +198,22 @@ def parsed(text):
 
 
 def literal(value):
-    """Whether a value is a literal that JSON can hold, and which; a literal is read, never evaluated."""
+    """The literal that JSON can hold, or None; a literal is read, never evaluated."""
     try:
-        value = as_json(ast.literal_eval(value)) if value is not None else None
-        return value is not None, value
+        return None if value is None else as_json(ast.literal_eval(value))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False, None
+        return None
+
+
+def is_literal(value):
+    """Whether a value is written out, also one that JSON cannot hold, such as a set, or float("nan")."""
+    if isinstance(value, ast.Call) and last_name(value.func) in ("float", "set", "frozenset", "dict"):
+        return all(map(is_literal, value.args)) and not value.keywords
+    try:
+        ast.literal_eval(value)
+        return True
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
 
 
 def as_json(value):
@@ -199,11 +230,20 @@ def as_json(value):
     raise ValueError("JSON cannot hold it")
 
 
-def type_of_literal(value):
-    for python, kind in [(bool, "boolean"), (int, "integer"), (float, "number"), (list, "list"), (dict, "json")]:
-        if isinstance(value, python):
+def type_of(value, default):
+    """The type of a value without annotation: that of its literal. One that has none in JSON takes any JSON; whatever
+    else is computed takes text."""
+    for python, kind in [
+        (bool, "boolean"),
+        (int, "integer"),
+        (float, "number"),
+        (str, "text"),
+        (list, "list"),
+        (dict, "json"),
+    ]:
+        if isinstance(default, python):
             return kind
-    return "text"
+    return "json" if value is not None and is_literal(value) else "text"
 
 
 def annotated(node):

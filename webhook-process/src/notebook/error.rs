@@ -112,12 +112,10 @@ pub enum NotebookError {
         may_pass: bool,
     },
     /// A package that was there when the notebook was loaded is missing.
-    #[error("{message}; mend it with: {python} -m pip install papermill ipykernel nbconvert")]
+    #[error("{message}; mend it on the server with: python -m pip install papermill ipykernel nbconvert")]
     PackageMissing {
         /// Which package.
         message: String,
-        /// The path or name of Python.
-        python: String,
     },
     /// Python itself cannot be started, ends unexpectedly, or was stopped.
     #[error(transparent)]

@@ -59,7 +59,8 @@ impl NotebookListener {
         match self.verdict {
             Some(Verdict::Failed { message, may_pass }) => Err(NotebookError::Failed { message, may_pass }),
             Some(Verdict::PackageMissing { message }) => {
-                Err(NotebookError::PackageMissing { message, python: python.shown() })
+                tracing::error!(python = python.shown(), message, "a Python package is missing");
+                Err(NotebookError::PackageMissing { message })
             }
             Some(Verdict::Finished) => {
                 self.errors.judge(status)?;

@@ -4,6 +4,7 @@ It reads one JSON object from standard input and writes what happens as JSON obj
 which nothing else can reach.
 """
 
+import html
 import json
 import keyword
 import logging
@@ -24,11 +25,17 @@ SAID_AT_ONCE = 256 * 1024
 SAID_A_SECOND = 32 * 1024
 # A text shorter than this is not looked for when secrets are masked.
 SHORTEST_SECRET = 4
+# How many lines of secrets are masked where they stand alone, the longest first.
+SECRET_LINES = 1_000
+# How much of the beginning of a secret is looked for at the end of a text, in characters.
+HEAD = 64
 # How long a kernel may take to start, and to hand over its last output, in seconds.
 START_PATIENCE = 120
 OUTPUT_PATIENCE = 120
 
 MASK = "***"
+# The variable with the parameters that the notebook does not declare.
+REST = "webhook_parameters"
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -52,6 +59,80 @@ class Speaker:
         line = json.dumps(event, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         while line:
             line = line[os.write(self.output, line) :]
+
+
+class Masker:
+    """Replaces secret values in whatever form they show. A text is masked before it is cut: half a secret is not found."""
+
+    def __init__(self, values):
+        texts = set().union(*map(leaves, values))
+        lines = {line.strip() for text in texts for line in text.strip().splitlines()}
+        lines = sorted(filter(is_long_enough, lines), key=len, reverse=True)[:SECRET_LINES]
+        texts = {*texts, *(text.strip() for text in texts), *lines}
+        forms = {form for text in filter(is_long_enough, texts) for form in forms_of(text)}
+        self.forms = sorted(forms, key=len, reverse=True)
+
+    def mask(self, text):
+        for form in self.forms:
+            text = text.replace(form, MASK)
+        return text
+
+    def open(self, text):
+        """Where what may be the beginning of a secret begins, or the end of the text."""
+        start = len(text)
+        for form in self.forms:
+            head, first = form[:HEAD], max(0, len(text) - len(form) + 1)
+            place = text.find(head, first)
+            if place < 0:
+                place = text.find(head[0], max(first, len(text) - len(head) + 1))
+                while place >= 0 and not head.startswith(text[place:]):
+                    place = text.find(head[0], place + 1)
+            if 0 <= place < start:
+                start = place
+        return start
+
+
+class MaskedStream:
+    """Masks a text that comes in pieces: what may be the beginning of a secret is held back until that is known."""
+
+    def __init__(self, masker):
+        self.masker, self.held = masker, ""
+
+    def take(self, text):
+        text = self.masker.mask(self.held + text)
+        start = self.masker.open(text)
+        text, self.held = text[:start], text[start:]
+        return text
+
+    def finish(self):
+        """The rest. What looks like the beginning of a secret may be one whose end is printed elsewhere."""
+        rest, self.held = self.held, ""
+        return MASK if is_long_enough(rest) else rest
+
+
+def is_long_enough(text):
+    return len(text) >= SHORTEST_SECRET
+
+
+def leaves(value):
+    """The texts and numbers in a value."""
+    if isinstance(value, dict):
+        return set().union(*map(leaves, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(leaves, value))
+    if isinstance(value, bool) or value is None:
+        return set()
+    return {str(value)}
+
+
+def forms_of(text):
+    """A text as it is, and as JSON, Python and HTML write it."""
+    plain, in_ascii = json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
+    escaped = text.encode("unicode_escape", "surrogatepass").decode("ascii")
+    yield from (text, plain, in_ascii, plain.replace("/", "\\/"), in_ascii.replace("/", "\\/"))
+    yield re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found[0][2:].upper(), in_ascii)
+    yield from (repr(text)[1:-1], escaped, escaped.replace('"', '\\"'))
+    yield from (html.escape(text), html.escape(text, quote=False))
 
 
 class PrintedLines:
@@ -168,13 +249,16 @@ def keep_kernels_in_our_group():
     LocalProvisioner.launch_kernel = launch_kernel
 
 
-def register_engine(speaker, place, limit):
-    """Registers papermill's engine with our output, progress and limits, and answers its name."""
+def register_engine(speaker, place, limit, masker, kept):
+    """Registers papermill's engine with our output, progress and limits, and returns its name.
+
+    The notebook is put into `kept`, where it is also when it fails."""
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
     printed = PrintedLines(speaker)
     room = Room(limit)
+    streams = {name: MaskedStream(masker) for name in ("stdout", "stderr")}
 
     class Client(PapermillNotebookClient):
         def papermill_execute_cells(self):
@@ -182,29 +266,40 @@ def register_engine(speaker, place, limit):
             start = self.nb_man.cell_start
 
             def cell_start(cell, cell_index=None, **options):
-                printed.finish()
-                self.left, self.left_out = PRINTED, {}
+                self.finish_printing()
+                self.left, self.left_out, self.outs = PRINTED, {}, None
                 place.move(cell_index)
                 if place.number:
                     speaker.say(progress=(place.number - 1) / (place.count + 1), message=str(place))
                 return start(cell, cell_index, **options)
 
             self.nb_man.cell_start = cell_start
+            self.outs = None
             try:
                 super().papermill_execute_cells()
             finally:
-                printed.finish()
+                self.finish_printing()
+
+        def finish_printing(self):
+            for name, stream in streams.items():
+                rest = stream.finish()
+                if rest:
+                    self.print(self.outs, name, rest)
+            printed.finish()
+
+        def print(self, outs, name, text):
+            printed.take(name, text)
+            self.keep_printed(outs, name, text)
 
         def output(self, outs, msg, display_id, cell_index):
             content = msg["content"]
             if msg["msg_type"] == "stream":
-                printed.take(content["name"], content["text"])
-                self.keep_printed(outs, content["name"], content["text"])
+                self.outs = outs
+                self.print(outs, content["name"], streams[content["name"]].take(content["text"]))
                 return None
             if msg["msg_type"] == "error":
-                content["traceback"] = [cut(line) for line in content.get("traceback", [])[-50:]]
-                content["evalue"] = cut(content.get("evalue", ""))
-                # A failed run keeps no notebook, so the log alone says where the traceback belongs.
+                content["traceback"] = [cut(visible(line, masker)) for line in content.get("traceback", [])[-50:]]
+                content["evalue"] = cut(visible(content.get("evalue", ""), masker))
                 printed.take("stderr", f"{place} failed:\n")
                 for line in content["traceback"]:
                     printed.take("stderr", COLOURS.sub("", line) + "\n")
@@ -225,6 +320,7 @@ def register_engine(speaker, place, limit):
     class Engine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+            kept.append(nb_man.nb)
             Client(
                 nb_man,
                 kernel_name=kernel_name,
@@ -267,54 +363,47 @@ def fits(content, room):
     return size <= room.left and room.take(size) == size
 
 
+def visible(text, masker):
+    """A text without secrets. The colours of a traceback may stand within one; they are less than a secret."""
+    text, plain = masker.mask(text), COLOURS.sub("", text)
+    masked_plain = masker.mask(plain)
+    return text if masked_plain == COLOURS.sub("", text) else masked_plain
+
+
 def cut(text):
     return text if len(text) <= SAID else text[:SAID] + "…"
 
 
-def secret_texts(value):
-    """The texts in which a secret value may show."""
+def masked(value, masker):
     if isinstance(value, str):
-        written = {value, json.dumps(value)[1:-1], repr(value)[1:-1], *value.splitlines()}
-        written.add(value.encode("unicode_escape").decode("ascii").replace('"', '\\"'))
-        return written
+        return masker.mask(value)
     if isinstance(value, dict):
-        return set().union(*map(secret_texts, value.values()))
+        return type(value)({name: masked(item, masker) for name, item in value.items()})
     if isinstance(value, list):
-        return set().union(*map(secret_texts, value))
-    return {str(value)} if isinstance(value, (int, float)) and not isinstance(value, bool) else set()
-
-
-def masked(value, texts):
-    if isinstance(value, str):
-        for text in texts:
-            value = value.replace(text, MASK)
-        return value
-    if isinstance(value, dict):
-        return type(value)({name: masked(item, texts) for name, item in value.items()})
-    if isinstance(value, list):
-        return [masked(item, texts) for item in value]
+        return [masked(item, masker) for item in value]
     return value
 
 
-def without_secrets(notebook, request):
+def without_secrets(notebook, request, masker):
     """What may be kept: the injected cell is written anew, and secret values are masked wherever they show."""
     from papermill.translators import translate_parameters
 
-    secrets = [request["parameters"][name] for name in request["secrets"]]
-    shown = {
-        name: MASK if name in request["secrets"] else value for name, value in request["parameters"].items()
-    }
+    shown = {name: MASK if name in request["secret"] else value for name, value in injected(request).items()}
     notebook.metadata.papermill.parameters = shown
     notebook.metadata.papermill.input_path = os.path.basename(request["notebook"])
     for cell in filter(is_injected, notebook.cells):
         cell.source = translate_parameters(request["kernel"], "python", shown, "Parameters")
-    texts = {text for value in secrets for text in secret_texts(value) if len(text) >= SHORTEST_SECRET}
-    return masked(notebook, sorted(texts, key=len, reverse=True)) if texts else notebook
+    return masked(notebook, masker) if masker.forms else notebook
 
 
-def execute(request, speaker, place):
+def injected(request):
+    """The variables that are set: declared parameters, and all others as one dictionary."""
+    return {**request["parameters"], REST: request["rest"]}
+
+
+def execute(request, speaker, place, masker, kept):
     for name in request["parameters"]:
-        # Papermill writes a name into the code as it is, so anything else would be code of the caller's.
+        # Papermill writes a name into the code as it is, so anything else would be code of somebody's.
         if not name.isidentifier() or keyword.iskeyword(name):
             raise Failure(f"the parameter {name!r} cannot be given to a notebook: it is no Python name", False)
 
@@ -328,18 +417,19 @@ def execute(request, speaker, place):
         nbformat.read(request["notebook"], as_version=4)
     except Exception as error:
         # It was fine when the server started, so somebody has changed it since.
-        raise Failure(f"the notebook cannot be read: {str(error).partition(chr(10))[0]}", False)
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
+        raise Failure(f"the notebook cannot be read: {reason}", False)
 
     keep_kernels_in_our_group()
     # Its connection files go where they are removed even when nobody is left to tidy up.
     tempfile.tempdir = request["folder"]
     try:
-        return execute_notebook(
+        execute_notebook(
             # Papermill formats its path with the parameters.
             request["notebook"].replace("{", "{{").replace("}", "}}"),
             None,
-            parameters=request["parameters"],
-            engine_name=register_engine(speaker, place, request["output_limit"]),
+            parameters=injected(request),
+            engine_name=register_engine(speaker, place, request["output_limit"], masker, kept),
             kernel_name=request["kernel"],
             language="python",
             progress_bar=False,
@@ -359,11 +449,28 @@ def write(notebook, request):
     import nbformat
     from nbconvert import HTMLExporter
 
-    nbformat.write(notebook, os.path.join(request["folder"], request["executed"]))
+    write_file(request, "executed", nbformat.writes(notebook))
     resources = {"metadata": {"name": request["title"]}}
     page, _ = HTMLExporter().from_notebook_node(notebook, resources=resources)
-    with open(os.path.join(request["folder"], request["page"]), "w", encoding="utf-8", errors="replace") as file:
-        file.write(page)
+    write_file(request, "page", page)
+
+
+def write_file(request, name, text):
+    """Writes a new file: one that the notebook has put there may be a link to another."""
+    path = os.path.join(request["folder"], request[name])
+    if os.path.lexists(path):
+        os.unlink(path)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(file, "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+
+
+def write_failed(notebook, request, masker):
+    """Keeps a notebook that failed, as far as that can be done: why it failed is said in any case."""
+    try:
+        write(without_secrets(notebook, request, masker), request)
+    except Exception as error:
+        print(f"the failed notebook cannot be kept: {masker.mask(str(error))}", file=sys.stderr)
 
 
 def main():
@@ -371,19 +478,22 @@ def main():
     # children with it.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     request = json.load(sys.stdin)
-    speaker = Speaker()
+    speaker, place, kept = Speaker(), Place(), []
+    masker = Masker(request["secret"].values())
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     try:
-        place = Place()
-        notebook = execute(request, speaker, place)
+        execute(request, speaker, place, masker, kept)
         speaker.say(progress=place.count / (place.count + 1), message="laying out")
-        write(without_secrets(notebook, request), request)
+        write(without_secrets(kept[0], request, masker), request)
         speaker.say(finished=True)
     except ImportError as error:
-        speaker.say(failed=f"a Python package is missing: {error}", may_pass=False, lacks_package=True)
+        message = f"a Python package is missing: {error}"
+        speaker.say(failed=cut(masker.mask(message)), may_pass=False, lacks_package=True)
     except Failure as error:
-        speaker.say(failed=cut(str(error)), may_pass=error.may_pass)
+        for notebook in kept:
+            write_failed(notebook, request, masker)
+        speaker.say(failed=cut(masker.mask(str(error))), may_pass=error.may_pass)
 
 
 main()

@@ -53,7 +53,7 @@ fn parameters_have_the_types_of_annotations_comments_and_literals() {
             "q integer 4",
             "r number 1",
             "s text null",
-            "t text null",
+            "t json null",
             "u json null",
         ]
     );
@@ -70,6 +70,70 @@ fn a_line_for_ipython_in_the_parameters_cell_is_passed_over() {
     let names: Vec<_> = notebook.parameters().iter().map(|own| own.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!(notebook.parameters()[0].default, Some(json!("\n%s")));
+}
+
+#[test]
+fn a_value_that_is_no_json_takes_any_json_and_one_that_is_computed_takes_text() {
+    let Some(python) = python("untyped values") else { return };
+    let source = "a = None\nb = {1: 'one'}\nc = 1e999\nd = float('nan')\ne = {'x'}\nf = 99999999999999999999\n\
+        g = today()\nh: str = None\ni = set()";
+    let notebook = load(&python, source).unwrap();
+    let types: Vec<_> = notebook.parameters().iter().map(|own| own.parameter_type.as_str()).collect();
+    assert_eq!(types, ["json", "json", "json", "json", "json", "json", "text", "text", "json"]);
+    assert!(notebook.parameters().iter().all(|own| own.default.is_none()));
+}
+
+#[test]
+fn what_ipython_alone_understands_is_passed_over_and_what_it_assigns_is_a_parameter() {
+    let Some(python) = python("lines for IPython") else { return };
+    let source = "home = %env HOME\nfiles = !ls -l  # all\na, b = !ls\n?print\nprint?\nx.y??  # help\n%%time\nc = 'why?'";
+    let notebook = load(&python, source).unwrap();
+    let names: Vec<_> = notebook.parameters().iter().map(|own| own.name.as_str()).collect();
+    assert_eq!(names, ["home", "files", "c"]);
+    assert_eq!(notebook.parameters()[2].default, Some(json!("why?")));
+}
+
+#[test]
+fn names_are_those_that_python_compares_and_a_workflow_has_no_others() {
+    let Some(python) = python("names") else { return };
+    let notebook = load(&python, "ｒegion = 'EMEA'\nwebhook_parameters = {}").unwrap();
+    let names: Vec<_> = notebook.parameters().iter().map(|own| own.name.as_str()).collect();
+    assert_eq!(names, ["region"], "of names that Python reads as one there is one");
+    let workflow = |name: &str| {
+        let blocks = ParameterBlocks::new(vec![ParameterBlock::new(name, ParameterType::Text)]).unwrap();
+        NotebookWorkflow::new(Workflow::new("notebook/a".parse().unwrap(), "A", blocks), notebook.clone())
+    };
+    workflow("region").unwrap();
+    for other in ["ｒegion", "other", "webhook_parameters"] {
+        let refused = workflow(other).unwrap_err();
+        assert_eq!(refused, crate::InvalidCommand::UndeclaredParameter { parameter: other.to_owned() });
+    }
+}
+
+#[test]
+fn only_declared_parameters_become_variables_and_only_those_that_differ_from_the_notebooks_own() {
+    let Some(python) = python("variables") else { return };
+    let notebook = load(&python, "region = 'EMEA'\nrows = 5\nday = None\npassword = 'x'").unwrap();
+    let blocks = ParameterBlocks::new(notebook.parameters().to_vec()).unwrap();
+    let workflow = Workflow::new("notebook/a".parse().unwrap(), "A", blocks);
+    let workflow = NotebookWorkflow::new(workflow, notebook).unwrap();
+    let parameters = [
+        ("region", EffectiveParameter::new("EMEA", Source::Default)),
+        ("rows", EffectiveParameter::new(5, Source::Query)),
+        ("password", EffectiveParameter::new("hunter22", Source::Default).secret()),
+        ("ｒegion", EffectiveParameter::new("MARS", Source::Query)),
+        ("type", EffectiveParameter::new(json!({"a": 1}), Source::Body)),
+        ("x=1;import os", EffectiveParameter::new("", Source::Query)),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+    let run = webhook_core::id::RunId::generate(std::time::SystemTime::now());
+    let context = RunContext::new(run, "notebook/a".parse().unwrap(), 1, parameters);
+    let input = workflow.input(&context, Path::new("/draft"));
+    let request: Value =
+        serde_json::from_slice(input.split(|byte| *byte == b'\n').rev().nth(1).unwrap()).unwrap();
+    assert_eq!(request["parameters"], json!({"rows": 5, "password": "hunter22"}));
+    assert_eq!(request["rest"], json!({"ｒegion": "MARS", "type": {"a": 1}, "x=1;import os": ""}));
+    assert_eq!(request["secret"], json!({"password": "hunter22"}));
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Writer {
         if record.expires <= self.shared.clock.now(instant) {
             return Ok(LookUp::Unknown(Some(record)));
         }
-        if record.fingerprint != given.fingerprint {
+        if !given.matches(&record.fingerprint) {
             return Ok(LookUp::Mismatch);
         }
         // A key whose run was pruned stands for nothing any more.

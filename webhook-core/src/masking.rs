@@ -1,0 +1,377 @@
+//! Keeping secrets out of text: what a program prints, what is said of its failure, what a server repeats.
+//!
+//! Text is masked before it is cut. A cut first would leave the beginning of a secret that no longer looks like one.
+//! Where text comes in pieces, or is to be cut while it still comes, a [`MaskingStream`] holds back what may be the
+//! beginning of a secret until it is known.
+
+mod escapes;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::parameters::EffectiveParameters;
+use escapes::{Decoded, Escapes};
+
+/// What stands for a secret value wherever it would show.
+pub const MASK: &str = "***";
+
+/// Shorter texts are left alone, in characters: masking every `7` would make a log unreadable and hide nothing.
+const SHORTEST: usize = 4;
+
+/// How many lines of secrets are masked where they stand alone, the longest first.
+const LINES: usize = 1_000;
+
+/// Replaces secrets in text by [`MASK`]: as they are, and as JSON, Python, Rust and HTML escape them.
+///
+/// Secrets of fewer than four characters are left alone. `Debug` shows no secret, and the copies that this keeps are
+/// wiped with the last clone.
+///
+/// ```
+/// use webhook_core::masking::Masker;
+///
+/// let masker = Masker::new(["pä\"ss".to_owned()]);
+/// assert_eq!(masker.mask(r#"pä"ss, "p\u00e4\"ss" and p&#228;&quot;ss"#), r#"***, "***" and ***"#);
+///
+/// let mut stream = masker.stream();
+/// assert_eq!(stream.push("the word is pä".as_bytes()), b"the word is ");
+/// assert_eq!(stream.push("\"ss!\n".as_bytes()), b"***!\n");
+/// ```
+#[derive(Clone, Default)]
+pub struct Masker(Option<Arc<Secrets>>);
+
+struct Secrets {
+    texts: Vec<Secret>,
+    /// By byte: whether it may begin a secret or an escape.
+    wakes: [bool; 256],
+}
+
+/// One text to look for, by the algorithm of Knuth, Morris and Pratt: in linear time, and always knowing how much of
+/// the text the input ends with.
+struct Secret {
+    text: Zeroizing<Vec<u8>>,
+    /// By length of a prefix less one: the length of the longest shorter prefix that the prefix ends with.
+    fallback: Vec<u32>,
+}
+
+impl Masker {
+    /// Masks these secrets.
+    #[must_use]
+    pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
+        let mut texts = Vec::new();
+        let mut lines = Vec::new();
+        for secret in secrets.into_iter().map(Zeroizing::new) {
+            add_texts(&secret, &mut texts, &mut lines);
+        }
+        // Stable, so that of lines as long as each other the first ones stay.
+        lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
+        texts.extend(lines.into_iter().take(LINES));
+        texts.sort_unstable_by(|one, other| one.as_slice().cmp(other));
+        texts.dedup();
+        if texts.is_empty() {
+            return Self::default();
+        }
+        let mut wakes = [false; 256];
+        wakes[usize::from(b'\\')] = true;
+        wakes[usize::from(b'&')] = true;
+        for text in &texts {
+            wakes[usize::from(text[0])] = true;
+        }
+        let texts = texts.into_iter().map(Secret::new).collect();
+        Self(Some(Arc::new(Secrets { texts, wakes })))
+    }
+
+    /// Masks the values of the secret ones among `parameters`, and of lists and objects every text and number in them.
+    #[must_use]
+    pub fn of(parameters: &EffectiveParameters) -> Self {
+        let mut secrets = Vec::new();
+        for (_, parameter) in parameters.iter().filter(|(_, parameter)| parameter.secret) {
+            add_leaves(&parameter.value, &mut secrets);
+        }
+        Self::new(secrets)
+    }
+
+    /// Whether there is nothing to mask.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The text with every secret in it replaced. Secrets that overlap are replaced together.
+    #[must_use]
+    pub fn mask(&self, text: impl Into<String>) -> String {
+        let text = text.into();
+        if self.is_empty() {
+            return text;
+        }
+        let mut stream = self.stream();
+        let mut masked = stream.push(text.as_bytes());
+        masked.append(&mut stream.finish());
+        // Secrets are whole characters, and so is what lies between them.
+        String::from_utf8(masked)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+
+    /// Masks one stream of text that comes in pieces.
+    #[must_use]
+    pub fn stream(&self) -> MaskingStream {
+        let count = self.0.as_ref().map_or(0, |secrets| secrets.texts.len());
+        MaskingStream {
+            secrets: self.0.clone(),
+            held: Vec::new(),
+            base: 0,
+            plain: Matcher::new(count),
+            decoded: Matcher::new(count),
+            escapes: Escapes::default(),
+            starts: VecDeque::new(),
+            hidden: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Masker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Masker(***)")
+    }
+}
+
+/// Collects the texts and numbers of a value.
+fn add_leaves(value: &Value, leaves: &mut Vec<String>) {
+    match value {
+        Value::String(text) => leaves.push(text.clone()),
+        Value::Number(number) => leaves.push(number.to_string()),
+        Value::Array(items) => {
+            for item in items {
+                add_leaves(item, leaves);
+            }
+        }
+        Value::Object(members) => {
+            for item in members.values() {
+                add_leaves(item, leaves);
+            }
+        }
+        Value::Bool(_) | Value::Null => {}
+    }
+}
+
+/// Collects a secret, itself without blanks around it, and its lines.
+fn add_texts(secret: &str, texts: &mut Vec<Zeroizing<Vec<u8>>>, lines: &mut Vec<Zeroizing<Vec<u8>>>) {
+    let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+    let is_long_enough = |text: &&str| text.chars().nth(SHORTEST - 1).is_some();
+    texts.extend([secret, secret.trim()].into_iter().filter(is_long_enough).map(bytes));
+    if secret.trim().contains('\n') {
+        lines.extend(secret.lines().map(str::trim).filter(is_long_enough).map(bytes));
+    }
+}
+
+impl Secret {
+    fn new(text: Zeroizing<Vec<u8>>) -> Self {
+        let mut fallback = vec![0_u32; text.len()];
+        let mut length = 0;
+        for end in 1..text.len() {
+            while length > 0 && text[length] != text[end] {
+                length = fallback[length - 1] as usize;
+            }
+            length += usize::from(text[length] == text[end]);
+            fallback[end] = length as u32;
+        }
+        Self { text, fallback }
+    }
+}
+
+/// How much of each secret the bytes so far end with.
+struct Matcher {
+    matched: Vec<u32>,
+    /// The most of `matched`: so many bytes at the end may be the beginning of a secret.
+    depth: usize,
+}
+
+impl Matcher {
+    fn new(secrets: usize) -> Self {
+        Self { matched: vec![0; secrets], depth: 0 }
+    }
+
+    /// Takes a byte and returns the length of the longest secret that ends with it, 0 if none does.
+    fn take(&mut self, secrets: &[Secret], byte: u8) -> usize {
+        let mut longest = 0;
+        self.depth = 0;
+        for (Secret { text, fallback }, matched) in secrets.iter().zip(&mut self.matched) {
+            let mut length = *matched as usize;
+            while length > 0 && text[length] != byte {
+                length = fallback[length - 1] as usize;
+            }
+            length += usize::from(text[length] == byte);
+            if length == text.len() {
+                longest = longest.max(length);
+                length = fallback[length - 1] as usize;
+            }
+            *matched = length as u32;
+            self.depth = self.depth.max(length);
+        }
+        longest
+    }
+}
+
+/// Part of the input that is not shown, by the number of its first byte and of the byte after it.
+#[derive(Debug, Clone, Copy)]
+struct Hidden {
+    start: u64,
+    end: u64,
+    /// The mask for it has been passed on already.
+    is_masked: bool,
+}
+
+/// Masks a stream of text whose pieces may end anywhere, also within a character.
+///
+/// It holds back no more than what may be the beginning of a secret.
+pub struct MaskingStream {
+    secrets: Option<Arc<Secrets>>,
+    /// What was not passed on yet.
+    held: Vec<u8>,
+    /// The number of the first byte of `held`.
+    base: u64,
+    plain: Matcher,
+    /// Matches the input with its escapes read.
+    decoded: Matcher,
+    escapes: Escapes,
+    /// Where in the input each of the last `decoded.depth` decoded bytes begins.
+    starts: VecDeque<u64>,
+    /// In order, without overlaps, nothing of it before `base`.
+    hidden: Vec<Hidden>,
+}
+
+impl MaskingStream {
+    /// Takes a piece and returns what can be shown by now.
+    #[must_use]
+    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+        let Some(secrets) = self.secrets.clone() else { return piece.to_vec() };
+        for byte in piece {
+            let place = self.base + self.held.len() as u64;
+            self.held.push(*byte);
+            if !self.is_idle() || secrets.wakes[usize::from(*byte)] {
+                let length = self.plain.take(&secrets.texts, *byte);
+                self.hide(place + 1 - length as u64, place + 1);
+                self.escapes.take(*byte, place);
+                self.take_decoded(&secrets.texts);
+            }
+        }
+        self.release(self.undecided())
+    }
+
+    /// Ends the text and returns the rest of it.
+    #[must_use]
+    pub fn finish(&mut self) -> Vec<u8> {
+        if let Some(secrets) = self.secrets.clone() {
+            self.escapes.finish();
+            self.take_decoded(&secrets.texts);
+        }
+        let shown = self.release(self.end());
+        self.forget();
+        shown
+    }
+
+    /// Ends a text that went on, but whose rest is lost: as [`finish`](Self::finish), with a mask in place of what may
+    /// be four or more characters of a secret.
+    #[must_use]
+    pub fn cut(&mut self) -> Vec<u8> {
+        let undecided = self.undecided();
+        let rest = &self.held[(undecided - self.base) as usize..];
+        if String::from_utf8_lossy(rest).chars().nth(SHORTEST - 1).is_some() {
+            self.hide(undecided, self.end());
+        }
+        self.finish()
+    }
+
+    /// Whether nothing is held back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.plain.depth == 0 && self.decoded.depth == 0 && self.escapes.open().is_none()
+    }
+
+    fn end(&self) -> u64 {
+        self.base + self.held.len() as u64
+    }
+
+    /// Where what may be the beginning of a secret begins.
+    fn undecided(&self) -> u64 {
+        let plain = self.end() - self.plain.depth as u64;
+        let begun = [self.starts.front().copied(), self.escapes.open()];
+        begun.into_iter().flatten().fold(plain, u64::min)
+    }
+
+    fn take_decoded(&mut self, secrets: &[Secret]) {
+        while let Some(Decoded { byte, start, end }) = self.escapes.next() {
+            self.starts.push_back(start);
+            let length = self.decoded.take(secrets, byte);
+            if length > 0 {
+                self.hide(self.starts[self.starts.len() - length], end);
+            }
+            self.starts.drain(..self.starts.len() - self.decoded.depth);
+        }
+    }
+
+    fn hide(&mut self, start: u64, end: u64) {
+        if start == end {
+            return;
+        }
+        debug_assert!(start >= self.base, "a secret that was passed on already");
+        let mut all = Hidden { start, end, is_masked: false };
+        let first = self.hidden.partition_point(|own| own.end <= start);
+        let count = self.hidden[first..].partition_point(|own| own.start < end);
+        for own in &self.hidden[first..first + count] {
+            all.start = all.start.min(own.start);
+            all.end = all.end.max(own.end);
+            all.is_masked |= own.is_masked;
+        }
+        self.hidden.splice(first..first + count, [all]);
+    }
+
+    /// Passes on what comes before the byte with this number.
+    fn release(&mut self, end: u64) -> Vec<u8> {
+        let mut shown = Vec::new();
+        let mut next = self.base;
+        let mut going_on = None;
+        let count = self.hidden.partition_point(|own| own.start < end);
+        for own in self.hidden.drain(..count) {
+            shown
+                .extend_from_slice(&self.held[(next - self.base) as usize..(own.start - self.base) as usize]);
+            if !own.is_masked {
+                shown.extend_from_slice(MASK.as_bytes());
+            }
+            next = own.end.min(end);
+            going_on = (own.end > end).then_some(Hidden { start: end, end: own.end, is_masked: true });
+        }
+        shown.extend_from_slice(&self.held[(next - self.base) as usize..(end - self.base) as usize]);
+        if let Some(going_on) = going_on {
+            self.hidden.insert(0, going_on);
+        }
+        self.held.drain(..(end - self.base) as usize);
+        self.base = end;
+        shown
+    }
+
+    /// What comes next is another text.
+    fn forget(&mut self) {
+        self.starts.clear();
+        for matcher in [&mut self.plain, &mut self.decoded] {
+            matcher.matched.fill(0);
+            matcher.depth = 0;
+        }
+    }
+}
+
+impl fmt::Debug for MaskingStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("MaskingStream(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Reading the escapes in a text: those of JSON, Python, Rust and HTML, as they come and mixed.
+
+use std::collections::VecDeque;
+
+/// The longest escape, in bytes: two UTF-16 units such as `\ud83d\ude00`.
+const LONGEST: usize = 12;
+
+/// A byte of the text with its escapes read, and where what stands for it begins and ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Decoded {
+    pub(super) byte: u8,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+/// Reads escapes byte by byte. What is no escape stands for itself.
+#[derive(Default)]
+pub(super) struct Escapes {
+    /// What may become an escape, and the number of its first byte.
+    open: Vec<u8>,
+    start: u64,
+    ready: VecDeque<Decoded>,
+}
+
+/// What the beginning of an escape may become.
+enum Reading {
+    /// It may still be one.
+    Open,
+    /// It is one, and stands for this.
+    Character(char),
+    /// It is none.
+    Nothing,
+}
+
+impl Escapes {
+    /// Takes the byte with this number.
+    pub(super) fn take(&mut self, byte: u8, place: u64) {
+        if self.open.is_empty() {
+            self.start = place;
+        }
+        self.open.push(byte);
+        self.read();
+    }
+
+    /// Takes what is open for itself.
+    pub(super) fn finish(&mut self) {
+        while !self.open.is_empty() {
+            self.take_first();
+            self.read();
+        }
+    }
+
+    /// Where the escape begins that is not complete yet.
+    pub(super) fn open(&self) -> Option<u64> {
+        (!self.open.is_empty()).then_some(self.start)
+    }
+
+    /// What was read.
+    pub(super) fn next(&mut self) -> Option<Decoded> {
+        self.ready.pop_front()
+    }
+
+    fn read(&mut self) {
+        while !self.open.is_empty() {
+            match reading(&self.open) {
+                Reading::Open => return,
+                Reading::Nothing => self.take_first(),
+                Reading::Character(character) => {
+                    let (start, end) = (self.start, self.start + self.open.len() as u64);
+                    let mut bytes = [0; 4];
+                    let bytes = character.encode_utf8(&mut bytes).bytes();
+                    self.ready.extend(bytes.map(|byte| Decoded { byte, start, end }));
+                    self.open.clear();
+                }
+            }
+        }
+    }
+
+    fn take_first(&mut self) {
+        let byte = self.open.remove(0);
+        self.ready.push_back(Decoded { byte, start: self.start, end: self.start + 1 });
+        self.start += 1;
+    }
+}
+
+fn reading(text: &[u8]) -> Reading {
+    match text {
+        _ if text.len() > LONGEST => Reading::Nothing,
+        [b'\\'] | [b'&'] => Reading::Open,
+        [b'\\', b'u', b'{', digits @ ..] => enclosed(digits, b'}', 16),
+        [b'\\', b'u', digits @ ..] => utf16(digits),
+        [b'\\', b'U', digits @ ..] => counted(digits, 8),
+        [b'\\', b'x', digits @ ..] => counted(digits, 2),
+        [b'\\', letter] => simple(*letter),
+        [b'&', b'#', b'x' | b'X', digits @ ..] => enclosed(digits, b';', 16),
+        [b'&', b'#', digits @ ..] => enclosed(digits, b';', 10),
+        [b'&', name @ ..] => named(name),
+        _ => Reading::Nothing,
+    }
+}
+
+fn simple(letter: u8) -> Reading {
+    Reading::Character(match letter {
+        b'"' | b'\'' | b'\\' | b'/' => char::from(letter),
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'0' => '\0',
+        b'a' => '\u{7}',
+        b'b' => '\u{8}',
+        b'v' => '\u{b}',
+        b'f' => '\u{c}',
+        _ => return Reading::Nothing,
+    })
+}
+
+/// A code in so many hexadecimal digits.
+fn counted(digits: &[u8], count: usize) -> Reading {
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        Reading::Nothing
+    } else if digits.len() < count {
+        Reading::Open
+    } else {
+        number(digits, 16).and_then(char::from_u32).map_or(Reading::Nothing, Reading::Character)
+    }
+}
+
+/// Digits up to a closing byte.
+fn enclosed(text: &[u8], close: u8, base: u32) -> Reading {
+    match text.split_last() {
+        None => Reading::Open,
+        Some((last, digits)) if *last == close => {
+            number(digits, base).and_then(char::from_u32).map_or(Reading::Nothing, Reading::Character)
+        }
+        Some(_) if text.iter().all(|byte| char::from(*byte).is_digit(base)) => Reading::Open,
+        Some(_) => Reading::Nothing,
+    }
+}
+
+/// One UTF-16 unit in four digits, or two of them.
+fn utf16(text: &[u8]) -> Reading {
+    let Some((first, rest)) = text.split_at_checked(4) else { return counted(text, 4) };
+    let Some(high @ 0xd800..0xdc00) = number(first, 16) else { return counted(first, 4) };
+    let is_second = rest.iter().zip(b"\\u").all(|(byte, expected)| byte == expected);
+    match rest.get(2..).unwrap_or_default() {
+        _ if !is_second => Reading::Nothing,
+        digits if !digits.iter().all(u8::is_ascii_hexdigit) => Reading::Nothing,
+        digits if digits.len() < 4 => Reading::Open,
+        digits => match number(digits, 16) {
+            Some(low @ 0xdc00..0xe000) => {
+                let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                char::from_u32(code).map_or(Reading::Nothing, Reading::Character)
+            }
+            _ => Reading::Nothing,
+        },
+    }
+}
+
+fn named(name: &[u8]) -> Reading {
+    const NAMES: [(&[u8], char); 5] =
+        [(b"amp;", '&'), (b"lt;", '<'), (b"gt;", '>'), (b"quot;", '"'), (b"apos;", '\'')];
+    match NAMES.iter().find(|(own, _)| own.starts_with(name)) {
+        Some((own, character)) if own.len() == name.len() => Reading::Character(*character),
+        Some(_) => Reading::Open,
+        None => Reading::Nothing,
+    }
+}
+
+fn number(digits: &[u8], base: u32) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, base).ok()
+}

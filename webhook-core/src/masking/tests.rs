@@ -1,0 +1,175 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::parameters::{EffectiveParameter, Source};
+
+fn masker(secrets: &[&str]) -> Masker {
+    Masker::new(secrets.iter().map(|secret| (*secret).to_owned()))
+}
+
+fn of(value: Value) -> Masker {
+    let mut parameters = EffectiveParameters::new();
+    parameters.insert("secret", EffectiveParameter::new(value, Source::Body).secret());
+    parameters.insert("open", EffectiveParameter::new("visible", Source::Body));
+    Masker::of(&parameters)
+}
+
+/// What a stream shows of a text that comes in these pieces.
+fn streamed<'a>(masker: &Masker, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut stream = masker.stream();
+    let mut shown: Vec<u8> = pieces.into_iter().flat_map(|piece| stream.push(piece)).collect();
+    shown.append(&mut stream.finish());
+    assert!(stream.is_empty());
+    String::from_utf8(shown).unwrap()
+}
+
+/// How JSON writes a text in ASCII: Python's default, and with capital letters as others do.
+fn ascii_json(text: &str, capitals: bool) -> String {
+    let json = Value::from(text).to_string();
+    let mut written = String::new();
+    for character in json[1..json.len() - 1].chars() {
+        if character.is_ascii() {
+            written.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let escape = if capitals { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
+                written.push_str(&escape);
+            }
+        }
+    }
+    written
+}
+
+#[test]
+fn secret_values_are_masked_in_every_form_they_may_take() {
+    let masker = of(json!("pass\"wörd/\u{1F6B2}\nline two"));
+    for text in [
+        "pass\"wörd/\u{1F6B2}\nline two",
+        "{\"a\":\"pass\\\"wörd/\u{1F6B2}\\nline two\"}",
+        r#"{"a":"pass\"w\u00f6rd\/\ud83d\udeb2\u000aline two"}"#,
+        r#"{"a":"pass\"w\u00F6rd/\uD83D\uDEB2\nline two"}"#,
+        r#"'pass"w\xf6rd/\U0001f6b2\nline two'"#,
+        r#""pass\"w\u{f6}rd/\u{1F6B2}\nline two""#,
+        "<b>pass&quot;w&#246;rd&#x2f;\u{1F6B2}\nline two</b>",
+        "line two",
+        "pass\"wörd/\u{1F6B2}",
+    ] {
+        let shown = masker.mask(text);
+        assert!(!shown.contains("rd") && !shown.contains("two") && shown.contains(MASK), "{shown}");
+    }
+    assert_eq!(of(json!(987_654_321)).mask("pin 987654321."), "pin ***.");
+    assert_eq!(of(json!({"key": ["hunter22", 1234]})).mask("hunter22! 1234"), "***! ***");
+    assert_eq!(of(json!("  hunter22\n")).mask("hunter22!"), "***!");
+}
+
+#[test]
+fn what_is_not_secret_or_very_short_stays() {
+    assert_eq!(of(json!("abc")).mask("abc visible"), "abc visible");
+    assert!(of(json!(null)).is_empty());
+    let text = r"no \escape, \u00e, &amp &; \ud83d and & at the end \";
+    assert_eq!(masker(&["secret"]).mask(text), text);
+}
+
+#[test]
+fn secrets_that_overlap_are_hidden_together() {
+    let masker = masker(&["pass", "password", "word-1"]);
+    assert_eq!(masker.mask("a password-1, a pass"), "a ***, a ***");
+    assert_eq!(super::tests::masker(&["abcabcab"]).mask("xabcabcabcabcaby"), "x***y");
+}
+
+#[test]
+fn of_very_many_lines_the_longest_are_masked_alone_and_all_together() {
+    let text: String =
+        (0..3 * LINES).map(|line| format!("line {line:06}\n")).chain(["a long line\n".repeat(9)]).collect();
+    let masker = masker(&[&text]);
+    assert_eq!(masker.mask(format!("<{}>", text.trim())), "<***>");
+    assert_eq!(masker.mask("line 000007"), MASK);
+    assert!(masker.0.unwrap().texts.len() <= LINES + 2);
+}
+
+#[test]
+fn a_stream_holds_back_only_what_may_become_a_secret() {
+    let mut stream = masker(&["canary-5f1c2a"]).stream();
+    assert_eq!(stream.push(b"a line\n"), b"a line\n");
+    assert_eq!(stream.push(b"the can"), b"the ");
+    assert_eq!(stream.push(b"dle\n"), b"candle\n");
+    assert_eq!(stream.push(b"canary-5f1c"), b"");
+    assert_eq!(stream.push(b"2a, can"), b"***, ");
+    assert_eq!(stream.finish(), b"can");
+    assert_eq!(stream.push(b"ary-5f1c2a"), b"ary-5f1c2a", "another text");
+}
+
+#[test]
+fn a_text_whose_rest_is_lost_shows_no_beginning_of_a_secret() {
+    let masker = masker(&["canary-5f1c2a", "päck-chen"]);
+    for (text, shown) in [
+        ("x canary-5f1c2", "x ***"),
+        ("x can", "x can"),
+        ("x p\\u00e4ck", "x ***"),
+        ("x canary-5f1c2a", "x ***"),
+    ] {
+        let mut stream = masker.stream();
+        let mut all = stream.push(text.as_bytes());
+        all.append(&mut stream.cut());
+        assert_eq!(String::from_utf8(all).unwrap(), shown);
+    }
+}
+
+#[test]
+fn a_secret_longer_than_any_piece_is_masked() {
+    let secret: String = (0..40_000).map(|number| format!("{number:05}")).collect();
+    let masker = masker(&[&secret]);
+    let text = format!("before {secret} after");
+    assert_eq!(streamed(&masker, text.as_bytes().chunks(64 * 1024)), "before *** after");
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let masker = masker(&["canary-5f1c2a"]);
+    let mut stream = masker.stream();
+    assert!(stream.push(b"canary-5f").is_empty());
+    assert_eq!(format!("{masker:?} {stream:?}"), "Masker(***) MaskingStream(***)");
+}
+
+proptest! {
+    #[test]
+    fn a_stream_shows_the_same_wherever_its_pieces_end(
+        secrets in prop::collection::vec("[ab\"é\\\\]{4,8}", 1..4),
+        text in "[ab\"é\\\\&u0e9;]{0,60}",
+        pieces in prop::collection::vec(1..9_usize, 1..40),
+    ) {
+        let masker = Masker::new(secrets.clone());
+        let text = format!("{text}{}{text}", secrets[0]);
+        let mut rest = text.as_bytes();
+        let mut cut = Vec::new();
+        for size in pieces.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, more) = rest.split_at(rest.len().min(*size));
+            cut.push(piece);
+            rest = more;
+        }
+        let shown = streamed(&masker, cut);
+        prop_assert_eq!(&shown, &masker.mask(text));
+        for secret in &secrets {
+            prop_assert!(!shown.contains(secret.as_str()), "{} in {}", secret, shown);
+        }
+    }
+
+    #[test]
+    fn what_json_writes_of_a_secret_is_masked(
+        secret in any::<String>().prop_filter("long", |text| text.chars().count() >= 4),
+        before in "[a-z \\\\]{0,3}",
+    ) {
+        let masker = Masker::new([secret.clone()]);
+        let json = Value::from(secret.as_str()).to_string();
+        let inner = json[1..json.len() - 1].to_owned();
+        for written in [inner, ascii_json(&secret, false), ascii_json(&secret, true)] {
+            let before = before.trim_end_matches('\\');
+            let shown = masker.mask(format!("{before}\"{written}\""));
+            prop_assert!(!shown.contains(&written) || MASK.contains(&written), "{}", shown);
+        }
+    }
+}

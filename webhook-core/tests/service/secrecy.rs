@@ -1,0 +1,121 @@
+//! No part of a secret value is kept, wherever a cut falls into it.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use webhook_core::Webhooks;
+use webhook_core::executor::{ExecuteError, RunContext, RunOutput};
+use webhook_core::memory::{FnExecutor, MemoryStore};
+use webhook_core::run::{Artifact, Run, RunState};
+use webhook_core::token::TokenKey;
+use webhook_core::trigger::{Method, TriggerCall, Triggered};
+
+use super::sales;
+
+const SECRET: &str = "SECRETcanary-0123456789abcdef";
+
+/// So many characters of a secret in a row are a part of it.
+const PART: usize = 8;
+
+/// The longest summary, error and progress message, in bytes.
+const MESSAGE: usize = 4_096;
+/// The longest line of a log, and how much of a log is kept, in bytes.
+const LINE: usize = 64 * 1024;
+const LOG: usize = 256 * 1024;
+
+fn assert_no_part(text: &str, padding: usize) {
+    let mut parts = SECRET.as_bytes().windows(PART).map(|part| std::str::from_utf8(part).unwrap());
+    if let Some(part) = parts.find(|part| text.contains(part)) {
+        panic!("behind {padding}: {part} is shown");
+    }
+}
+
+/// What is kept of the run that a call with this secret starts.
+async fn kept<F>(execute: F) -> (Arc<Run>, String)
+where
+    F: Fn(RunContext, String) -> Result<RunOutput, ExecuteError> + Send + Sync + 'static,
+{
+    let executor = FnExecutor::new([sales()], move |context: RunContext| {
+        let secret = context.parameters.get("password").unwrap().value.as_str().unwrap().to_owned();
+        std::future::ready(execute(context, secret))
+    });
+    let builder = Webhooks::builder().store(MemoryStore::new()).executor(executor);
+    let webhooks = builder.token_key(TokenKey::generate()).build().await.unwrap();
+    let created =
+        webhooks.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+    let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
+    call.query = created.url.expose().split_once('?').unwrap().1.to_owned().into();
+    let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
+    let body = json!({"password": SECRET}).to_string();
+    let Ok(Triggered::Accepted { run, .. }) = webhooks.trigger(admitted, body.as_bytes()).await else {
+        panic!("not accepted")
+    };
+    webhooks.run_until_idle().await.unwrap();
+    let run = webhooks.manage().run_record(run.id).await.unwrap();
+    let log = webhooks.manage().log(run.id, 0).await.unwrap();
+    (run, log.text)
+}
+
+#[tokio::test]
+async fn a_secret_at_any_place_of_a_cut_is_masked_in_summary_error_progress_and_log() {
+    for padding in MESSAGE - SECRET.len() - 3..=MESSAGE + 1 {
+        let said = move |secret: &str| format!("{}{secret}!", "x".repeat(padding));
+        let (run, _) = kept(move |_, secret| Ok(RunOutput::new().with_summary(said(&secret)))).await;
+        assert_eq!(run.state, RunState::Succeeded);
+        assert_no_part(&format!("{run:?}"), padding);
+        let (run, _) = kept(move |context, secret| {
+            context.progress(0.5, said(&secret));
+            Err(ExecuteError::fatal(said(&secret)))
+        })
+        .await;
+        assert!(run.error.as_ref().unwrap().message.starts_with("xxx"), "{run:?}");
+        assert_no_part(&format!("{run:?}"), padding);
+        // Panics are told on standard error too, which takes its time.
+        if padding % 8 == 0 {
+            let (run, _) = kept(move |_, secret| panic!("{}", said(&secret))).await;
+            assert_eq!(run.state, RunState::Failed);
+            assert_no_part(&format!("{run:?}"), padding);
+        }
+    }
+    for padding in LINE - SECRET.len() - 3..=LINE + 1 {
+        let (_, log) = kept(move |context, secret| {
+            context.log("x".repeat(padding) + &secret + "!");
+            Ok(RunOutput::new())
+        })
+        .await;
+        assert!(log.starts_with("xxx"));
+        assert_no_part(&log, padding);
+    }
+    for padding in (0..2 * SECRET.len()).step_by(5) {
+        let (_, log) = kept(move |context, secret| {
+            context.log("x".repeat(padding) + &secret);
+            for _ in 0..LOG / 1024 {
+                context.log("y".repeat(1023));
+            }
+            context.log(secret);
+            Ok(RunOutput::new())
+        })
+        .await;
+        assert!(log.ends_with("***\n"));
+        assert_no_part(&log, padding);
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_that_was_left_stays_with_a_run_that_fails() {
+    let (run, _) = kept(|context, _| {
+        context.leave_artifact(Artifact::new("page.html", "text/html", 1));
+        context.leave_artifact(Artifact::new("page.html", "text/html", 2));
+        Err(ExecuteError::retryable("broken"))
+    })
+    .await;
+    assert_eq!((run.state, run.artifacts.len(), run.artifacts[0].size), (RunState::Failed, 1, 2));
+    let (run, _) = kept(|context, _| {
+        context.leave_artifact(Artifact::new("log.txt", "text/plain", 1));
+        context.leave_artifact(Artifact::new("page.html", "text/html", 1));
+        Ok(RunOutput::new().with_artifact(Artifact::new("page.html", "text/html", 2)))
+    })
+    .await;
+    let names: Vec<_> = run.artifacts.iter().map(|own| (own.name.as_str(), own.size)).collect();
+    assert_eq!(names, [("log.txt", 1), ("page.html", 2)]);
+}
