@@ -124,7 +124,8 @@ async fn everything_wrong_with_a_new_webhook_is_named() {
     refused(json!({"workflow": {"kind": "table", "id": "a"}}), &[("workflow", "unknown")]).await;
     let body = json!({"enabled": 1, "colour": "red"});
     refused(body, &[("workflow", "required"), ("enabled", "wrong_type"), ("colour", "unknown")]).await;
-    let malformed = world.admin(Method::POST, "/webhooks").body("{\"label\": 1, \"label\": 2}");
+    let malformed = world.admin(Method::POST, "/webhooks").header(CONTENT_TYPE, "application/json");
+    let malformed = malformed.body("{\"label\": 1, \"label\": 2}");
     problem(malformed.send().await.unwrap(), 400, "malformed-body").await;
     let list = world.admin(Method::POST, "/webhooks").json(&json!([]));
     problem(list.send().await.unwrap(), 400, "malformed-body").await;
@@ -187,7 +188,7 @@ async fn without_a_key_a_url_cannot_be_shown_again() {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let base = format!("http://{}", server.local_address().unwrap());
     let webhooks = Webhooks::builder().store(world.store.clone()).executor(world.executor.clone());
-    let webhooks = webhooks.build().await.unwrap();
+    let webhooks = webhooks.base_url(base.parse().unwrap()).build().await.unwrap();
     let created =
         webhooks.manage().create("notebook/train".parse().unwrap(), Default::default()).await.unwrap();
     let routes = webhook_warp::management_routes(&webhooks, AdminAccess::Open);
@@ -202,7 +203,8 @@ async fn channels_without_an_integration_are_refused() {
     let executor: ScriptedExecutor = world.executor.clone();
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let base = format!("http://{}", server.local_address().unwrap());
-    let webhooks = Webhooks::builder().store(world.store.clone()).executor(executor).build().await.unwrap();
+    let webhooks = Webhooks::builder().store(world.store.clone()).executor(executor);
+    let webhooks = webhooks.base_url(base.parse().unwrap()).build().await.unwrap();
     let hook = world.hook_of("notebook/train", json!({})).await;
     let routes = webhook_warp::management_routes(&webhooks, AdminAccess::Open);
     tokio::spawn(server.serve(routes, std::future::pending()));
