@@ -10,6 +10,7 @@ mod report;
 mod section;
 mod serve;
 mod token_key;
+mod verify;
 mod workflow_file;
 
 use std::error::Error;
@@ -48,6 +49,12 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, ExitCode::from(UNUSABLE)),
     };
     let code = runtime.block_on(async {
+        if options.verify {
+            log_to_stderr(&options);
+            return verify::verify(&options)
+                .await
+                .unwrap_or_else(|error| fail(&*error, ExitCode::from(UNUSABLE)));
+        }
         match start(options).await {
             Err(error) => fail(&*error, ExitCode::from(UNUSABLE)),
             Ok(prepared) => match prepared.serve().await {
@@ -70,13 +77,17 @@ fn close_to_others() -> std::io::Result<()> {
 }
 
 async fn start(options: Options) -> Result<Prepared, Box<dyn Error>> {
+    log_to_stderr(&options);
+    let python = options.python.as_ref().map_or_else(Python::find, Python::new);
+    let workflows = workflow_file::load_folder(&options.workflows, &python)?;
+    serve::prepare(options, workflows).await
+}
+
+fn log_to_stderr(options: &Options) {
     tracing_subscriber::registry()
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
         .with(options.log.clone())
         .init();
-    let python = options.python.as_ref().map_or_else(Python::find, Python::new);
-    let workflows = workflow_file::load_folder(&options.workflows, &python)?;
-    serve::prepare(options, workflows).await
 }
 
 fn fail(error: &dyn Error, code: ExitCode) -> ExitCode {

@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) artifact_quota: u64,
     /// Which log lines are written.
     pub(crate) log: Targets,
+    /// Whether to check the store and end, instead of serving.
+    pub(crate) verify: bool,
 }
 
 /// Where runs are kept.
@@ -124,6 +126,9 @@ struct Flags {
     /// What an answered call survives: the loss of power, or the end of the process
     #[arg(long, env = "WEBHOOK_DURABILITY", value_name = "WHAT", default_value = "power")]
     durability: DurabilityChoice,
+    /// Check everything in the store, say what is damaged, and end: with 0 when nothing is, with 1 otherwise
+    #[arg(long, env = "WEBHOOK_VERIFY")]
+    verify: bool,
     /// How many runs execute at once; 0 accepts calls and executes nothing [default: 16]
     #[arg(long, env = "WEBHOOK_WORKERS", value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u16).range(0..=400))]
     workers: Option<u16>,
@@ -221,6 +226,7 @@ impl Options {
             python: flags.python,
             artifact_quota: u64::from(flags.artifact_quota_mib) * 1024 * 1024,
             log: flags.log,
+            verify: flags.verify,
         })
     }
 

@@ -257,25 +257,49 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
 /// The bits of a UUIDv7 that are not time, version or variant.
 const TAIL_BITS: u32 = 74;
 
-/// The last id made: its milliseconds and its 74 tail bits.
-static LAST: Mutex<(u64, u128)> = Mutex::new((0, 0));
+/// How many ids share a millisecond at most. Stores keep runs of neighbouring milliseconds together, so that these must
+/// not be many, whatever the clock does.
+const MOST_IN_MILLISECOND: u32 = 256;
+/// The same while ids are far ahead of the clock, such as after it was set back. Then their time moves on by itself.
+const MOST_WHILE_AHEAD: u32 = 12;
+/// How far that is, in milliseconds.
+const FAR_AHEAD: u64 = 1_000;
+
+/// The last id made.
+static LAST: Mutex<Moment> = Mutex::new(Moment { milliseconds: 0, tail: 0, count: 0 });
+
+/// Where an id is in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment {
+    milliseconds: u64,
+    /// Its 74 bits behind that.
+    tail: u128,
+    /// How many ids have this millisecond so far.
+    count: u32,
+}
 
 fn next_uuid(now: SystemTime) -> Uuid {
     let milliseconds = now.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64);
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     *last = following(*last, milliseconds, rand::random(), rand::random());
-    compose(last.0, last.1)
+    compose(last.milliseconds, last.tail)
 }
 
 /// The successor of `last`: fresh random bits in a new millisecond, otherwise a random step forward. A clock
-/// that jumps back does not make ids go back.
-fn following(last: (u64, u128), milliseconds: u64, random: u128, step: u32) -> (u64, u128) {
-    if milliseconds > last.0 {
-        // The top bit starts at zero, which leaves room for more ids within this millisecond.
-        return (milliseconds, random & ((1 << (TAIL_BITS - 1)) - 1));
+/// that stands still or jumps back does not make ids stand still or go back.
+fn following(last: Moment, milliseconds: u64, random: u128, step: u32) -> Moment {
+    // The top bit starts at zero, which leaves room for more ids within this millisecond.
+    let first = |milliseconds| Moment { milliseconds, tail: random & ((1 << (TAIL_BITS - 1)) - 1), count: 1 };
+    if milliseconds > last.milliseconds {
+        return first(milliseconds);
     }
-    let tail = last.1 + 1 + u128::from(step);
-    if tail >> TAIL_BITS == 0 { (last.0, tail) } else { (last.0 + 1, 0) }
+    let is_far = last.milliseconds - milliseconds >= FAR_AHEAD;
+    let most = if is_far { MOST_WHILE_AHEAD } else { MOST_IN_MILLISECOND };
+    let tail = last.tail + 1 + u128::from(step);
+    if last.count >= most || tail >> TAIL_BITS > 0 {
+        return first(last.milliseconds + 1);
+    }
+    Moment { milliseconds: last.milliseconds, tail, count: last.count + 1 }
 }
 
 fn compose(milliseconds: u64, tail: u128) -> Uuid {
@@ -342,8 +366,44 @@ mod tests {
 
     #[test]
     fn a_full_millisecond_moves_on_to_the_next() {
-        let full = (5, (1_u128 << TAIL_BITS) - 1);
-        assert_eq!(following(full, 5, 0, 0), (6, 0));
-        assert!(compose(6, 0) > compose(5, full.1));
+        let full = Moment { milliseconds: 5, tail: (1 << TAIL_BITS) - 1, count: 9 };
+        assert_eq!(following(full, 5, 9, 0), Moment { milliseconds: 6, tail: 9, count: 1 });
+        assert!(compose(6, 0) > compose(5, full.tail));
+    }
+
+    /// The milliseconds of ids made at these times of the clock.
+    fn made_at(times: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut last = Moment { milliseconds: 0, tail: 0, count: 0 };
+        let made = times.map(|time| {
+            let next = following(last, time, rand::random(), rand::random());
+            assert!(compose(next.milliseconds, next.tail) > compose(last.milliseconds, last.tail));
+            assert_eq!(next.tail >> TAIL_BITS, 0);
+            last = next;
+            next.milliseconds
+        });
+        made.collect()
+    }
+
+    /// The most ids that begin with the same 44 bits of time, which is what stores keep together.
+    fn most_together(ids: &[u64]) -> usize {
+        ids.chunk_by(|a, b| a >> 4 == b >> 4).map(<[_]>::len).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn few_ids_share_their_time_when_the_clock_goes_back_or_stands_still() {
+        let hour = 3_600_000;
+        let set_back = made_at([2 * hour].into_iter().chain((0..36_000).map(|tick| hour + tick * 100)));
+        assert!(most_together(&set_back) <= 200, "{}", most_together(&set_back));
+        let still = made_at(std::iter::repeat_n(hour, 400_000));
+        assert!(most_together(&still) <= 16 * 256, "{}", most_together(&still));
+        assert!(most_together(&still[300_000..]) <= 200);
+    }
+
+    #[test]
+    fn ids_stay_close_to_a_clock_that_moves_however_many_are_made() {
+        // A hundred in each millisecond, for five seconds.
+        let ids = made_at((0..500_000).map(|number| 1_000 + number / 100));
+        let lead = ids.iter().zip(0..).map(|(id, number)| id - (1_000 + number / 100)).max().unwrap();
+        assert!(lead < 2, "{lead} ms");
     }
 }

@@ -11,7 +11,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::panic_text;
+use crate::log;
 use crate::options::Durability;
+use crate::scan;
 use crate::shared::{Failure, Shared, lock};
 use crate::window::{Numbered, Step, WINDOW, Window};
 
@@ -220,15 +222,34 @@ impl Work {
     /// Makes changes in one atomic step.
     fn apply(&mut self, window: Window) -> Result<(), Failure> {
         let (number, ended) = (window.number, window.ended());
-        let placed = self.shared.with_tree(|tree| window.place(tree)).map_err(|error| {
+        let shared = self.shared.clone();
+        let mut checking = lock(&shared.checking);
+        let place = |tree: &sled::Tree| scan::guarded(|| window.place(tree, &shared.damage));
+        let mut placed = shared.with_tree(place).map_err(|error| {
             let reason = format!("the database cannot be read: {error}");
             Failure { reason, is_full: false }
         })?;
+        let history = std::mem::take(&mut placed.history);
         for step in placed.into_steps() {
             self.write(step)?;
         }
+        checking.note(&history);
+        self.join_logs(number)?;
+        drop(checking);
         self.shared.runs().forget_ended(&ended);
         self.shared.backlog.advance(|state| state.applied = number);
+        Ok(())
+    }
+
+    /// Joins the parts of the logs of runs that have ended by this batch.
+    fn join_logs(&mut self, number: u64) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        while let Some((_, run)) = lock(&shared.ended_logs).pop_front_if(|(at, _)| *at <= number) {
+            let steps = shared.with_tree(|tree| Ok(log::join(tree, run, &shared.damage)));
+            for step in steps.unwrap_or_default() {
+                self.write(step)?;
+            }
+        }
         Ok(())
     }
 
@@ -237,6 +258,8 @@ impl Work {
             self.sync()?;
         }
         self.unsynced += step.cost;
+        let shared = self.shared.clone();
+        let _watched = shared.watch.begin();
         let database = &self.shared.database;
         let write = |database: &Option<sled::Db>| match database {
             Some(database) => Failure::of_writing(|| database.apply_batch(step.batch)),
@@ -252,6 +275,8 @@ impl Work {
     /// Makes what is in sled as durable as the store promises.
     fn sync(&mut self) -> Result<(), Failure> {
         let applied = self.shared.backlog.applied();
+        let shared = self.shared.clone();
+        let _watched = shared.watch.begin();
         if let Some(database) = &*self.shared.database.read().unwrap_or_else(PoisonError::into_inner) {
             Failure::of_writing(|| database.flush())?;
         }

@@ -1,16 +1,19 @@
 //! A value that holds runs, as it is found in the database: several of them, one that is too large for a single
 //! value, or one in the JSON of the first format.
 
+use std::collections::HashSet;
+
 use sled::{IVec, Tree};
 use webhook_core::id::RunId;
 use webhook_core::run::Run;
 use webhook_core::store::StoreError;
 
-use crate::error::store_error;
+use crate::damage::Damage;
 use crate::keys::{self, Span};
 use crate::read;
 use crate::record::{damaged, tail_count};
 use crate::run_record::{self, Belonging, Recorded, decode_run};
+use crate::scan::{self, Scan};
 
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -75,15 +78,12 @@ impl Block {
         run_record::records(&whole)?.iter().map(|record| decode_run(record)).collect()
     }
 
-    /// All runs in it, to be read when they are needed.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry<'_>>, StoreError> {
+    /// All runs in it by their ids, to be read when they are needed.
+    pub(crate) fn entries(&self) -> Result<Vec<(RunId, Content<'_>)>, StoreError> {
         if !self.is_shared() {
-            return Ok(vec![Entry { id: self.first, content: Content::Alone(self) }]);
+            return Ok(vec![(self.first, Content::Alone(self))]);
         }
-        let entry = |record: Vec<u8>| {
-            let id = run_record::id_of(&record)?;
-            Ok(Entry { id, content: Content::Record(record) })
-        };
+        let entry = |record: Vec<u8>| Ok((run_record::id_of(&record)?, Content::Record(record)));
         self.records()?.into_iter().map(entry).collect()
     }
 
@@ -92,53 +92,82 @@ impl Block {
     }
 }
 
-/// A run in a value, by its id.
-pub(crate) struct Entry<'a> {
-    id: RunId,
-    content: Content<'a>,
-}
-
-enum Content<'a> {
+/// A run in a value.
+pub(crate) enum Content<'a> {
     Record(Vec<u8>),
     Alone(&'a Block),
 }
 
-impl Entry<'_> {
-    pub(crate) fn id(&self) -> RunId {
-        self.id
-    }
-
+impl Content<'_> {
     pub(crate) fn run(&self, tree: &Tree) -> Result<Option<Recorded>, StoreError> {
-        match &self.content {
-            Content::Record(record) => decode_run(record).map(Some),
-            Content::Alone(block) => Ok(block.runs(tree)?.pop()),
+        match self {
+            Self::Record(record) => decode_run(record).map(Some),
+            Self::Alone(block) => Ok(block.runs(tree)?.pop()),
         }
     }
-}
-
-/// The values that hold the runs of a span, oldest first.
-pub(crate) fn of_span(tree: &Tree, kind: u8, span: Span) -> impl Iterator<Item = Result<Block, StoreError>> {
-    let (first, last) = keys::of_span(kind, span);
-    tree.range(first..=last).map(|entry| {
-        let (key, head) = entry.map_err(store_error)?;
-        Block::new(key, head)
-    })
 }
 
 /// The value whose key names this run.
 pub(crate) fn named(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, StoreError> {
     let key = keys::by_id(kind, run.as_bytes());
-    let head = tree.get(key).map_err(store_error)?;
+    let head = scan::get(tree, &key)?;
     head.map(|head| Block::new(IVec::from(&key), head)).transpose()
 }
 
-/// The value that holds a run.
-pub(crate) fn find(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, StoreError> {
-    for block in of_span(tree, kind, keys::span(run)) {
-        let block = block?;
-        if block.first() <= run && block.ids()?.contains(&run) {
-            return Ok(Some(block));
+/// A value and the records in it.
+pub(crate) type Held = (Block, Vec<Vec<u8>>);
+
+/// The values that hold some of these runs, which are of one span, with the records in them. A damaged value holds none.
+///
+/// They are looked for from the newest of the runs downwards, where they are close by as a rule.
+pub(crate) fn holding(
+    tree: &Tree,
+    kind: u8,
+    span: Span,
+    runs: &HashSet<RunId>,
+    damage: &Damage,
+) -> Result<Vec<Held>, StoreError> {
+    let (mut left, mut found) = (runs.len(), Vec::new());
+    for block in downwards(tree, kind, span, runs.iter().max().copied(), damage) {
+        let read = || Ok((block.ids()?, block.records()?));
+        let Some((ids, records)) = damage.set_aside(&block.key, read())? else { continue };
+        let held = ids.iter().filter(|id| runs.contains(id)).count();
+        if held > 0 {
+            found.push((block, records));
+            left = left.saturating_sub(held);
+        }
+        if left == 0 {
+            break;
         }
     }
-    Ok(None)
+    Ok(found)
+}
+
+/// The value that holds a run.
+pub(crate) fn find(tree: &Tree, kind: u8, run: RunId, damage: &Damage) -> Result<Option<Block>, StoreError> {
+    let mut is_damaged = false;
+    for block in downwards(tree, kind, keys::span(run), Some(run), damage) {
+        match damage.set_aside(&block.key, block.ids())? {
+            Some(ids) if ids.contains(&run) => return Ok(Some(block)),
+            Some(_) => {}
+            None => is_damaged = true,
+        }
+    }
+    if is_damaged { Err(damaged("a value that may hold the run is damaged")) } else { Ok(None) }
+}
+
+/// The values with runs of a span up to this one, newest first.
+pub(crate) fn downwards<'a>(
+    tree: &'a Tree,
+    kind: u8,
+    span: Span,
+    newest: Option<RunId>,
+    damage: &'a Damage,
+) -> impl Iterator<Item = Block> + use<'a> {
+    let (first, _) = keys::of_span(kind, span);
+    // The first key that is too new.
+    let end = newest.map(|newest| [&keys::by_id(kind, newest.as_bytes())[..], &[0]].concat());
+    Scan::down(tree, damage, &[kind], end.as_deref())
+        .take_while(move |(key, _)| key[..] >= first[..])
+        .filter_map(|(key, head)| damage.set_aside(&key.clone(), Block::new(key, head)).ok().flatten())
 }

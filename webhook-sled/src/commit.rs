@@ -99,6 +99,8 @@ pub(crate) struct Change {
     pub(crate) deliveries: HashMap<DeliveryId, Delivery>,
     /// Deliveries in it that are pending, and when they are due.
     pub(crate) due: Vec<(RunId, DeliveryId, Instant)>,
+    /// Runs that ended in it and have a log.
+    pub(crate) ended_logs: Vec<RunId>,
     pub(crate) group: Group,
 }
 

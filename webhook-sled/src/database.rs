@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::damage::Damage;
 use crate::error::{OpenError, panic_text};
 use crate::journal::Journal;
 use crate::keys;
@@ -34,7 +35,11 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Takes the folder for this process, makes what is missing, and opens its database.
-    pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Self, sled::Db), OpenError> {
+    pub(crate) fn open(
+        path: &Path,
+        cache_bytes: u64,
+        damage: &Damage,
+    ) -> Result<(Self, sled::Db), OpenError> {
         let is_new = !path.exists();
         if is_new {
             make(path).map_err(OpenError::io(path))?;
@@ -59,7 +64,7 @@ impl Folder {
                 let database = folder.reopen()?;
                 // Before anything is written that earlier versions do not understand.
                 folder.upgrade(&database)?;
-                folder.replay(&database)?;
+                folder.replay(&database, damage)?;
                 folder.check_complete(&database, acknowledged)?;
                 database
             }
@@ -69,9 +74,9 @@ impl Folder {
     }
 
     /// Opens the database anew, which was closed, with all that was changed before.
-    pub(crate) fn recover(&self) -> Result<sled::Db, OpenError> {
+    pub(crate) fn recover(&self, damage: &Damage) -> Result<sled::Db, OpenError> {
         let database = self.reopen()?;
-        self.replay(&database)?;
+        self.replay(&database, damage)?;
         self.journal().empty().map_err(OpenError::io(&self.path))?;
         Ok(database)
     }
@@ -82,15 +87,16 @@ impl Folder {
     }
 
     /// Takes to the database what only the journal has.
-    fn replay(&self, database: &sled::Db) -> Result<(), OpenError> {
+    fn replay(&self, database: &sled::Db, damage: &Damage) -> Result<(), OpenError> {
         let io = OpenError::io(&self.path);
         let mut batches = VecDeque::from(self.journal().after(self.batch_number(database)?).map_err(&io)?);
         let log = File::open(self.sled().join("db")).map_err(&io)?;
         while let Some(window) = Window::of(&mut batches) {
             let apply = || -> Result<(), OpenError> {
                 let from_sled = |error| OpenError::from_sled(&self.path, error);
-                let placed =
-                    window.place(database).map_err(|error| OpenError::from_store(&self.path, error))?;
+                let placed = window
+                    .place(database, damage)
+                    .map_err(|error| OpenError::from_store(&self.path, error))?;
                 for step in placed.into_steps() {
                     database.apply_batch(step.batch).map_err(from_sled)?;
                     database.flush().map_err(from_sled)?;

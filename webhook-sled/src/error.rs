@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use webhook_core::error::{BoxError, chain};
+use webhook_core::error::BoxError;
 use webhook_core::store::StoreError;
 
 /// Why a store cannot be opened.
@@ -105,11 +105,4 @@ pub(crate) fn is_full(error: &sled::Error) -> bool {
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
-}
-
-/// Tells that a record cannot be read and is left where it is, while everything else goes on.
-pub(crate) fn set_aside(what: &str, key: &[u8], error: &StoreError) {
-    metrics::counter!("webhook_store_records_set_aside_total").increment(1);
-    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    tracing::error!(what, key, error = chain(error), "a record is set aside because it cannot be read");
 }

@@ -69,6 +69,7 @@ impl Flusher {
         // Dropped before the group, so that whoever finds the answer missing finds out why.
         let _on_panic = FailOnPanic(shared);
         let begun = std::time::Instant::now();
+        let _watched = shared.watch.begin();
         let mut journal = self.folder.journal();
         if let Err(failure) = self.write(&mut journal, &group) {
             return self.refuse(group, failure);

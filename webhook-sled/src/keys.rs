@@ -6,6 +6,9 @@
 //! |---|---|
 //! | `f` | format number |
 //! | `n` | number of the last batch |
+//! | `m` | how many ended runs there are |
+//! | `j` | the store's clock |
+//! | `b` | how many webhooks, live runs and pending deliveries there are |
 //! | `w`\|webhook | webhook |
 //! | `u`\|webhook | when it was last used |
 //! | `l`\|run | live runs of one span |
@@ -33,6 +36,9 @@ use webhook_core::run::RunState;
 
 pub(crate) const FORMAT: &[u8] = b"f";
 pub(crate) const BATCH_NUMBER: &[u8] = b"n";
+pub(crate) const ENDED_COUNT: &[u8] = b"m";
+pub(crate) const COUNTS: &[u8] = b"b";
+pub(crate) const CLOCK: &[u8] = b"j";
 
 pub(crate) const WEBHOOK: u8 = b'w';
 pub(crate) const LAST_USE: u8 = b'u';
@@ -41,7 +47,7 @@ pub(crate) const CLAIMS: u8 = b'c';
 pub(crate) const ENDED: u8 = b'r';
 pub(crate) const BY_WORKFLOW: u8 = b'y';
 pub(crate) const BY_WEBHOOK: u8 = b'h';
-const IDEMPOTENCY: u8 = b'k';
+pub(crate) const IDEMPOTENCY: u8 = b'k';
 pub(crate) const EXPIRY: u8 = b'x';
 pub(crate) const KEPT: u8 = b'e';
 pub(crate) const DELIVERY: u8 = b'd';
@@ -73,6 +79,12 @@ pub(crate) fn of_span(kind: u8, span: Span) -> ([u8; 17], [u8; 17]) {
     last[..6].copy_from_slice(&span);
     last[5] |= 0x0f;
     (by_id(kind, &first), by_id(kind, &last))
+}
+
+/// The least id that a run of a span can have.
+pub(crate) fn first_of_span(span: Span) -> RunId {
+    let ([_, first @ ..], _) = of_span(ENDED, span);
+    RunId::from_bytes(first)
 }
 
 /// The greatest id that the span of this one can have.
@@ -150,12 +162,9 @@ pub(crate) fn ended(kind: u8, of: &[u8; 16], state: RunState) -> Vec<u8> {
     [&[kind][..], of, &[state_byte(state)]].concat()
 }
 
-/// The id of a workflow or webhook after the first byte of a key, and the first key after all of its keys.
-pub(crate) fn first_id(key: &[u8]) -> Option<([u8; 16], Option<Vec<u8>>)> {
-    let id: &[u8; 16] = key.get(1..)?.first_chunk()?;
-    let next =
-        u128::from_be_bytes(*id).checked_add(1).map(|next| by_id(key[0], &next.to_be_bytes()).to_vec());
-    Some((*id, next))
+/// The id of a workflow or webhook after the first byte of a key.
+pub(crate) fn first_id(key: &[u8]) -> Option<[u8; 16]> {
+    key.get(1..)?.first_chunk().copied()
 }
 
 /// The expiry and the place in a key made by [`expiry`].
@@ -194,9 +203,7 @@ mod tests {
         let now = SystemTime::now();
         let (webhook, run) = (WebhookId::generate(now), RunId::generate(now));
         let key = [ended(BY_WEBHOOK, webhook.as_bytes(), RunState::Failed), run.as_bytes().to_vec()].concat();
-        let (id, next) = first_id(&key).unwrap();
-        assert!(id == *webhook.as_bytes() && next.unwrap() > key);
-        assert_eq!(first_id(&[0xff; 17]), Some(([0xff; 16], None)));
+        assert_eq!(first_id(&key), Some(*webhook.as_bytes()));
         let place = key_place(webhook, "key");
         assert_eq!(parse_expiry(&expiry(9, &place)), Some((9, place)));
         assert_eq!(last_id(&by_id(ENDED, run.as_bytes())), Some(*run.as_bytes()));
@@ -224,6 +231,9 @@ mod tests {
             TAIL,
             FORMAT[0],
             BATCH_NUMBER[0],
+            ENDED_COUNT[0],
+            COUNTS[0],
+            CLOCK[0],
         ];
         let distinct: std::collections::BTreeSet<u8> = kinds.into_iter().collect();
         assert_eq!(distinct.len(), kinds.len());

@@ -35,12 +35,15 @@
 
 mod backlog;
 mod block;
+mod check;
 mod commit;
+mod damage;
 mod database;
 mod error;
 mod flusher;
 mod journal;
 mod keys;
+mod log;
 mod marker;
 mod operation;
 mod options;
@@ -50,14 +53,20 @@ mod read;
 mod record;
 mod restore;
 mod run_record;
+mod scan;
+mod scrub;
 mod shared;
 mod store;
 #[doc(hidden)]
 pub mod testing;
+mod verify;
+mod watch;
 mod webhooks;
 mod window;
 mod writer;
 
+pub use damage::{DamagedRecord, Kind as RecordKind};
 pub use error::OpenError;
 pub use options::{Durability, SledOptions};
 pub use store::SledStore;
+pub use verify::VerifyReport;

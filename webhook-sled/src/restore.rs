@@ -8,17 +8,19 @@ use tokio::time::Instant;
 use webhook_core::clock::from_milliseconds;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::live::{LiveRuns, later};
-use webhook_core::run::RunState;
+use webhook_core::retry::RetryPolicy;
+use webhook_core::run::{Run, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
 use crate::block::Block;
-use crate::error::{set_aside, store_error};
+use crate::damage::{Damage, Kind};
 use crate::keys;
 use crate::outbox::Outbox;
 use crate::read;
-use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
+use crate::record::{ClaimRecord, Counts, damaged, decode_claims, decode_number, decode_pending};
 use crate::run_record::Recorded;
+use crate::scan::{self, Scan};
 use crate::webhooks::Webhooks;
 
 /// About how many bytes the records of queued runs may take in memory. Those that came last are there.
@@ -44,24 +46,63 @@ pub(crate) struct Restored {
     pub(crate) newest_ended: Option<RunId>,
 }
 
-pub(crate) fn restore(tree: &Tree, now: SystemTime, instant: Instant) -> Result<Restored, StoreError> {
+/// What is damaged is set aside, and the rest is restored.
+pub(crate) fn restore(
+    tree: &Tree,
+    now: SystemTime,
+    instant: Instant,
+    damage: &Damage,
+) -> Result<Restored, StoreError> {
     let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
-    read_webhooks(tree, &mut restored.webhooks)?;
-    read_live_runs(tree, &mut restored, now, instant)?;
-    read_pending_deliveries(tree, &mut restored.outbox, now, instant)?;
-    let newest = tree.scan_prefix([keys::ENDED]).next_back().transpose().map_err(store_error)?;
+    let known = damage.count();
+    read_webhooks(tree, &mut restored.webhooks, damage)?;
+    let lacks_webhooks = damage.count() > known;
+    let counts = scan::get(tree, keys::COUNTS)?.map(|counts| Counts::decode(&counts)).transpose()?;
+    let lacks_webhooks =
+        lacks_webhooks || counts.is_some_and(|counts| counts.webhooks > restored.webhooks.len() as u64);
+    read_live_runs(tree, &mut restored, now, instant, lacks_webhooks, damage)?;
+    read_pending_deliveries(tree, &mut restored.outbox, now, instant, damage)?;
+    if let Some(counts) = counts {
+        let found = Counts {
+            webhooks: restored.webhooks.len() as u64,
+            live: (restored.live.queued() + restored.live.running()) as u64,
+            pending: restored.outbox.len() as u64,
+        };
+        compare(counts, found, damage);
+    }
+    let newest = Scan::down(tree, damage, &[keys::ENDED], None).next();
     restored.newest_ended = newest.map(|(key, _)| id(&key).map(keys::last_of_span)).transpose()?;
     Ok(restored)
 }
 
-fn read_webhooks(tree: &Tree, webhooks: &mut Webhooks) -> Result<(), StoreError> {
-    for entry in tree.scan_prefix([keys::WEBHOOK]) {
-        let (key, head) = entry.map_err(store_error)?;
-        webhooks.put(read::read::<Webhook>(tree, &key, &head)?);
+/// Notes what is missing although it was written: sled passes over damage in the middle of its log.
+fn compare(counts: Counts, found: Counts, damage: &Damage) {
+    let kinds = [
+        (Kind::Webhook, counts.webhooks, found.webhooks),
+        (Kind::LiveRun, counts.live, found.live),
+        (Kind::Delivery, counts.pending, found.pending),
+    ];
+    for (kind, expected, found) in kinds {
+        if found < expected {
+            let reason = format!("{} of {expected} are missing or cannot be read", expected - found);
+            damage.note_because(kind, &[], reason);
+        } else if found > expected {
+            let reason =
+                format!("{} have come back that were gone: newer changes are missing", found - expected);
+            damage.note_because(kind, &[], reason);
+        }
     }
-    for entry in tree.scan_prefix([keys::LAST_USE]) {
-        let (key, value) = entry.map_err(store_error)?;
-        let at = i64::try_from(decode_number(&value)?).unwrap_or(i64::MAX);
+}
+
+fn read_webhooks(tree: &Tree, webhooks: &mut Webhooks, damage: &Damage) -> Result<(), StoreError> {
+    for (key, head) in Scan::up(tree, damage, &[keys::WEBHOOK], None) {
+        if let Some(webhook) = damage.set_aside(&key, read::read::<Webhook>(tree, &key, &head))? {
+            webhooks.put(webhook);
+        }
+    }
+    for (key, value) in Scan::up(tree, damage, &[keys::LAST_USE], None) {
+        let Some(at) = damage.set_aside(&key, decode_number(&value))? else { continue };
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
         webhooks.record_use(WebhookId::from_bytes(id(&key)?), from_milliseconds(at));
     }
     Ok(())
@@ -72,37 +113,33 @@ fn read_live_runs(
     restored: &mut Restored,
     now: SystemTime,
     instant: Instant,
+    lacks_webhooks: bool,
+    damage: &Damage,
 ) -> Result<(), StoreError> {
     let mut claims = HashMap::<RunId, ClaimRecord>::new();
-    for entry in tree.scan_prefix([keys::CLAIMS]) {
-        let (key, value) = entry.map_err(store_error)?;
-        for claim in decode_claims(&value)? {
+    for (key, value) in Scan::up(tree, damage, &[keys::CLAIMS], None) {
+        let Some(claimed) = damage.set_aside(&key, decode_claims(&value))? else { continue };
+        for claim in claimed {
             let earlier = claims.get(&claim.run).copied().unwrap_or(claim);
             claims.insert(claim.run, earlier.later(claim));
         }
         restored.claims.push(key);
     }
     let mut orphans = BTreeSet::new();
-    for entry in tree.scan_prefix([keys::LIVE]) {
-        let (key, head) = entry.map_err(store_error)?;
-        let read = Block::new(key.clone(), head).and_then(|block| Ok((block.runs(tree)?, block)));
-        let (runs, block) = match read {
-            Ok(read) => read,
-            Err(error @ StoreError::Corrupt { .. }) => {
-                set_aside("queued runs", &key, &error);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+    for (key, head) in Scan::up(tree, damage, &[keys::LIVE], None) {
+        let Some(block) = damage.set_aside(&key, Block::new(key.clone(), head))? else { continue };
+        let Some(runs) = damage.set_aside(&key, block.runs(tree))? else { continue };
         if block.tails() > 0 {
             restored.tails.insert(block.first(), block.tails());
         }
         for mut recorded in runs {
-            if let Some(claim) = claims.get(&recorded.run.id) {
-                recorded.run = claim.apply(recorded.run);
+            let run = &mut recorded.run;
+            if let Some(claim) = claims.get(&run.id) {
+                *run = claim.apply(run.clone());
             }
-            if restored.webhooks.get(recorded.run.webhook_id).is_none() {
-                orphans.insert(recorded.run.webhook_id);
+            run.due_at = run.due_at.min(later_time(now, longest_pause(&restored.webhooks, run)));
+            if restored.webhooks.get(run.webhook_id).is_none() {
+                orphans.insert(run.webhook_id);
             }
             if recorded.has_large_parameters() {
                 restored.with_large_parameters.insert(recorded.run.id);
@@ -118,10 +155,26 @@ fn read_live_runs(
     for webhook in restored.webhooks.all() {
         restored.live.set_bound(webhook.id, webhook.settings.concurrency.bound());
     }
+    if lacks_webhooks {
+        // Theirs may be the one that is damaged, so they wait for it.
+        return Ok(());
+    }
     for webhook in orphans {
         restored.orphans.extend(restored.live.close_webhook(webhook));
     }
     Ok(())
+}
+
+/// No delivery waits for longer than this between two tries.
+const LONGEST_DELIVERY_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// For how long a run may wait for its next attempt. When it seems to wait for longer, the clock was wrong, then or now.
+fn longest_pause(webhooks: &Webhooks, run: &Run) -> Duration {
+    webhooks.get(run.webhook_id).map_or(RetryPolicy::default().cap, |webhook| webhook.settings.retries.cap)
+}
+
+fn later_time(now: SystemTime, pause: Duration) -> SystemTime {
+    now.checked_add(pause).unwrap_or(now)
 }
 
 fn read_pending_deliveries(
@@ -129,11 +182,11 @@ fn read_pending_deliveries(
     outbox: &mut Outbox,
     now: SystemTime,
     instant: Instant,
+    damage: &Damage,
 ) -> Result<(), StoreError> {
-    for entry in tree.scan_prefix([keys::PENDING]) {
-        let (key, value) = entry.map_err(store_error)?;
-        let (run, due) = decode_pending(&value)?;
-        let pause = due.duration_since(now).unwrap_or(Duration::ZERO);
+    for (key, value) in Scan::up(tree, damage, &[keys::PENDING], None) {
+        let Some((run, due)) = damage.set_aside(&key, decode_pending(&value))? else { continue };
+        let pause = due.duration_since(now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);
         outbox.put(run, DeliveryId::from_bytes(id(&key)?), later(instant, pause));
     }
     Ok(())

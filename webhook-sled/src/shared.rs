@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use webhook_core::clock::to_milliseconds;
 use webhook_core::events::EventLog;
@@ -17,12 +17,16 @@ use webhook_core::run::{Run, RunState};
 use webhook_core::store::{RunQuery, StoreError};
 
 use crate::backlog::Backlog;
+use crate::check::Checking;
+use crate::damage::Damage;
 use crate::error::{is_full, panic_text};
 use crate::operation::Operation;
 use crate::options::SledOptions;
 use crate::outbox::Outbox;
 use crate::read;
+use crate::record::SavedClock;
 use crate::testing::Disk;
+use crate::watch::Watch;
 use crate::webhooks::Webhooks;
 
 pub(crate) struct Shared {
@@ -38,12 +42,23 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) backlog: Backlog,
     pub(crate) condition: Condition,
+    pub(crate) damage: Arc<Damage>,
+    pub(crate) watch: Watch,
+    /// Held while sled is changed, and while it is checked, which therefore does not meet anything halfway.
+    pub(crate) checking: Mutex<Checking>,
+    /// Runs that have ended with a log, and the batches in which they did, until the parts of the log are joined.
+    pub(crate) ended_logs: Mutex<VecDeque<(u64, RunId)>>,
+    /// How many reads may be under way, so that a disk that hangs does not take all threads that may block.
+    reads: Arc<Semaphore>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: SledOptions,
     pub(crate) clock: StoreClock,
     /// How much was free when it was last looked, for a moment.
     free: Mutex<Option<(std::time::Instant, u64)>>,
 }
+
+/// How many reads may be under way at once.
+const MOST_READS: usize = 16;
 
 /// For how long it is taken for granted how much of the disk is free.
 const FREE_FOR: Duration = Duration::from_millis(50);
@@ -111,7 +126,13 @@ impl Runs {
 }
 
 impl Shared {
-    pub(crate) fn new(database: sled::Db, disk: Arc<dyn Disk>, options: SledOptions) -> Self {
+    pub(crate) fn new(
+        database: sled::Db,
+        disk: Arc<dyn Disk>,
+        options: SledOptions,
+        damage: Arc<Damage>,
+        clock: StoreClock,
+    ) -> Self {
         Self {
             database: RwLock::new(Some(database)),
             webhooks: RwLock::default(),
@@ -123,9 +144,14 @@ impl Shared {
             queue: Queue::default(),
             backlog: Backlog::default(),
             condition: Condition::default(),
+            damage,
+            watch: Watch::default(),
+            checking: Mutex::default(),
+            ended_logs: Mutex::default(),
+            reads: Arc::new(Semaphore::new(MOST_READS)),
             disk,
             options,
-            clock: StoreClock::start(),
+            clock,
             free: Mutex::default(),
         }
     }
@@ -162,13 +188,27 @@ impl Shared {
         self: &Arc<Self>,
         read: impl FnOnce(&Self, &sled::Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let shared = self.clone();
         let newest = self.backlog.newest();
+        self.read_after(newest, read).await
+    }
+
+    /// Reads the database, once it shows this batch, on a thread that may block.
+    pub(crate) async fn read_after<T: Send + 'static>(
+        self: &Arc<Self>,
+        number: u64,
+        read: impl FnOnce(&Self, &sled::Tree) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.watch.check()?;
+        let permit = self.unless_hung(self.reads.clone().acquire_owned()).await?;
+        let shared = self.clone();
         let reading = move || {
-            shared.backlog.wait_applied(newest).map_err(|failure| failure.error())?;
+            // It holds the permit for as long as it takes, whether anybody still waits for it or not.
+            let _permit = permit;
+            let _watched = shared.watch.begin();
+            shared.backlog.wait_applied(number).map_err(|failure| failure.error())?;
             shared.with_tree(|tree| read(&shared, tree))
         };
-        match tokio::task::spawn_blocking(reading).await {
+        match self.unless_hung(tokio::task::spawn_blocking(reading)).await? {
             Ok(answer) => answer,
             // sled asserts what it expects of its files.
             Err(error) if error.is_panic() => Err(StoreError::corrupt("the database cannot be read", error)),
@@ -184,23 +224,34 @@ impl Shared {
         if listed.iter().all(|(_, run)| run.is_some()) {
             return Ok(listed.into_iter().filter_map(|(_, run)| run).collect());
         }
-        let complete = move |_: &Self, tree: &sled::Tree| {
+        let complete = move |shared: &Self, tree: &sled::Tree| {
             let missing: Vec<RunId> =
                 listed.iter().filter(|(_, run)| run.is_none()).map(|(id, _)| *id).collect();
             let mut queued = HashMap::new();
-            for (id, run) in read::queued_runs(tree, &missing) {
+            for (id, run) in read::queued_runs(tree, &missing, &shared.damage) {
                 queued.insert(id, Arc::new(run?));
             }
             let mut runs = Vec::with_capacity(listed.len());
             for (id, run) in listed {
                 match run.or_else(|| queued.remove(&id)) {
                     Some(run) => runs.push(run),
-                    None => runs.extend(read::ended_run(tree, id)?),
+                    None => runs.extend(read::ended_run(tree, id, &shared.damage)?),
                 }
             }
             Ok(runs)
         };
         self.read(complete).await
+    }
+
+    /// Waits for something that needs the disk, unless the disk hangs.
+    pub(crate) async fn unless_hung<T>(&self, work: impl Future<Output = T>) -> Result<T, StoreError> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.watch.hung() => {
+                Err(StoreError::unavailable("the disk hangs; what was asked for may be done later"))
+            }
+        }
     }
 
     /// Whether there is room for another run.
@@ -371,22 +422,53 @@ impl Condition {
     }
 }
 
-/// The time by which idempotency keys expire: the time of day when the store was opened, and from then on the
-/// time that has passed, so that a jump of the clock expires nothing.
+/// How many milliseconds count at most between two lives of a store.
+const MOST_BETWEEN: u64 = 60 * 60 * 1_000;
+
+/// The time by which idempotency keys expire: the time of day when the store was made, and from then on the time that
+/// has passed while it was open, so that a clock that jumps or is wrong at a start expires nothing. Of the time between,
+/// which only the clock tells, at most an hour counts.
 pub(crate) struct StoreClock {
     base: u64,
     origin: Instant,
 }
 
 impl StoreClock {
-    fn start() -> Self {
-        let base = u64::try_from(to_milliseconds(SystemTime::now())).unwrap_or(0);
+    /// Goes on from where it was, at this time of day.
+    pub(crate) fn start(saved: Option<SavedClock>, time_of_day: SystemTime) -> Self {
+        let wall = u64::try_from(to_milliseconds(time_of_day)).unwrap_or(0);
+        let base = saved.map_or(wall, |saved| {
+            saved.time.saturating_add(wall.saturating_sub(saved.time_of_day).min(MOST_BETWEEN))
+        });
         Self { base, origin: Instant::now() }
+    }
+
+    /// To go on from at the next start.
+    pub(crate) fn save(&self) -> SavedClock {
+        let time_of_day = u64::try_from(to_milliseconds(SystemTime::now())).unwrap_or(0);
+        SavedClock { time: self.now(Instant::now()), time_of_day }
     }
 
     /// Milliseconds since the Unix epoch.
     pub(crate) fn now(&self, instant: Instant) -> u64 {
         let passed = instant.saturating_duration_since(self.origin);
         self.base.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_wrong_for_a_day_expires_nothing_at_the_next_start() {
+        let day = Duration::from_secs(86_400);
+        let noon = SystemTime::UNIX_EPOCH + 20_000 * day;
+        let time = |clock: &StoreClock| clock.now(clock.origin);
+        let first = StoreClock::start(None, noon);
+        let saved = SavedClock { time: time(&first), time_of_day: time(&first) };
+        for (wrong, passed) in [(noon + day, MOST_BETWEEN), (noon - day, 0), (noon + day / 48, 1_800_000)] {
+            assert_eq!(time(&StoreClock::start(Some(saved), wrong)) - time(&first), passed);
+        }
     }
 }

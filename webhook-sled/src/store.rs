@@ -1,6 +1,7 @@
 //! The store's handle: asks the writer for changes, and reads.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,16 +23,20 @@ use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
 use crate::backlog::Applier;
+use crate::damage::Damage;
 use crate::database::Folder;
-use crate::error::OpenError;
+use crate::error::{OpenError, store_error};
 use crate::flusher::Flusher;
+use crate::keys;
 use crate::operation::{Operation, Reply};
 use crate::options::SledOptions;
-use crate::prune::{self, EXPIRED_AT_ONCE, STEP};
+use crate::prune::{self, EXPIRED_AT_ONCE, Search};
 use crate::read;
-use crate::restore::restore;
+use crate::record::encode_number;
+use crate::restore::{Restored, restore};
 use crate::run_record::encode_run;
-use crate::shared::Shared;
+use crate::scrub::Scrubber;
+use crate::shared::{Shared, StoreClock};
 use crate::testing::{Disk, FileDisk, WrapDisk};
 use crate::writer::Writer;
 
@@ -48,6 +53,15 @@ pub struct SledStore(Arc<Handle>);
 struct Handle {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
+    scrubber: Option<Scrubber>,
+}
+
+/// Counts ended runs from now on where there are none yet. Where there are, they are counted by the first check.
+fn begin_counting(database: &sled::Db, restored: &Restored) -> Result<(), StoreError> {
+    if restored.newest_ended.is_none() && read::ended_count(database)?.is_none() {
+        database.insert(keys::ENDED_COUNT, &encode_number(0)).map_err(store_error)?;
+    }
+    Ok(())
 }
 
 impl SledStore {
@@ -73,32 +87,40 @@ impl SledStore {
         options: SledOptions,
         wrap: Option<WrapDisk>,
     ) -> Result<Self, OpenError> {
-        let (folder, database) = Folder::open(path, options.cache_bytes)?;
+        let damage = Arc::new(Damage::new());
+        let (folder, database) = Folder::open(path, options.cache_bytes, &damage)?;
         let number = folder.batch_number(&database)?;
-        let restored = restore(&database, SystemTime::now(), Instant::now())
+        let restored = restore(&database, SystemTime::now(), Instant::now(), &damage)
+            .and_then(|restored| begin_counting(&database, &restored).map(|()| restored))
             .map_err(|error| OpenError::from_store(path, error))?;
+        let saved = read::saved_clock(&database).map_err(|error| OpenError::from_store(path, error))?;
+        let clock = StoreClock::start(saved, SystemTime::now());
         let io = OpenError::io(path);
         let disk: Box<dyn Disk> = Box::new(FileDisk::open(&folder.sled()).map_err(&io)?);
         let disk = wrap.into_iter().fold(disk, |disk, wrap| wrap(disk));
-        let (folder, shared) = (Arc::new(folder), Arc::new(Shared::new(database, disk.into(), options)));
+        let shared = Arc::new(Shared::new(database, disk.into(), options, damage, clock));
+        let folder = Arc::new(folder);
         let flusher = Flusher::new(shared.clone(), folder.clone());
         let applier = Applier::start(shared.clone()).map_err(&io)?;
         let writer = Writer::new(shared.clone(), folder, flusher, applier, restored, number);
         shared.condition.check().map_err(|error| OpenError::from_store(path, error))?;
         let thread = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.work());
-        Ok(Self(Arc::new(Handle { shared, writer: Some(thread.map_err(io)?) })))
+        let writer = Some(thread.map_err(&io)?);
+        let scrubber = Some(Scrubber::start(shared.clone()).map_err(io)?);
+        Ok(Self(Arc::new(Handle { shared, writer, scrubber })))
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
 
     /// Asks the writer for a change and waits for its answer.
     async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
         self.shared().condition.check()?;
+        self.shared().watch.check()?;
         let (reply, answer) = oneshot::channel();
         self.shared().queue.push(operation(reply));
-        match answer.await {
+        match self.shared().unless_hung(answer).await? {
             Ok(answer) => answer,
             Err(_) => {
                 self.shared().condition.check()?;
@@ -111,6 +133,12 @@ impl SledStore {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.queue.close();
+        if self.shared.watch.hangs() {
+            // Its threads end when the disk does what it was asked.
+            std::mem::forget(self.scrubber.take());
+            return;
+        }
+        drop(self.scrubber.take());
         if let Some(writer) = self.writer.take() {
             // It catches panics, so there is nothing to learn from how it ended.
             let _ = writer.join();
@@ -202,9 +230,10 @@ impl Store for SledStore {
         if let Some(shown) = self.shared().runs().shown(id) {
             return Ok(shown);
         }
-        let read = move |_: &Shared, tree: &sled::Tree| match read::queued_run(tree, id)? {
+        let read = move |shared: &Shared, tree: &sled::Tree| match read::queued_run(tree, id, &shared.damage)?
+        {
             Some(run) => Ok(Some(run)),
-            None => read::ended_run(tree, id),
+            None => read::ended_run(tree, id, &shared.damage),
         };
         let read = self.shared().read(read).await?;
         // What has become of it meanwhile is in memory.
@@ -213,22 +242,29 @@ impl Store for SledStore {
 
     async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
         let limit = query.limit;
+        if self.shared().webhooks().contradicts(&query) {
+            return Ok(Page::new(Vec::new(), None));
+        }
         let enough = limit.saturating_add(1);
         // Memory first: a run that ends in between is then seen in one place at least.
         let mut found = self.shared().runs().list(&query, enough);
-        let mut asked = enough;
-        let ended = loop {
-            let query = query.clone();
-            let mut ended = self.shared().read(move |_, tree| read::list_ended(tree, &query, asked)).await?;
-            let may_be_more = ended.len() == asked;
-            let runs = self.shared().runs();
-            // What is not durable was found in memory, as it was before.
-            ended.retain(|run| runs.before_end(run.id).is_none());
-            if !may_be_more || ended.len() >= enough {
-                break ended;
+        let (mut ended, mut before) = (Vec::new(), query.before);
+        loop {
+            let (query, missing) = (query.clone().before(before), enough - ended.len());
+            let list = move |shared: &Shared, tree: &sled::Tree| {
+                read::list_ended(tree, &query, missing, &shared.damage)
+            };
+            let part = self.shared().read(list).await?;
+            {
+                let runs = self.shared().runs();
+                // What is not durable was found in memory, as it was before.
+                ended.extend(part.runs.into_iter().filter(|run| runs.before_end(run.id).is_none()));
             }
-            asked += enough - ended.len();
-        };
+            match part.before {
+                Some(rest) if ended.len() < enough => before = Some(rest),
+                _ => break,
+            }
+        }
         found.extend(ended.into_iter().map(|run| (Reverse(run.id), Some(run))));
         let page: Vec<_> = found.into_iter().take(enough).map(|(Reverse(id), run)| (id, run)).collect();
         let page = self.shared().with_records(page).await?;
@@ -237,25 +273,35 @@ impl Store for SledStore {
 
     async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {
         let instant = Instant::now();
-        let find = move |shared: &Shared, tree: &sled::Tree| {
-            let past = prune::past_retention(shared, tree, &request)?;
-            let expired = prune::expired_keys(tree, shared.clock.now(instant), EXPIRED_AT_ONCE)?;
-            Ok((past, expired))
+        let expire = move |shared: &Shared, tree: &sled::Tree| {
+            Ok(prune::expired_keys(tree, shared.clock.now(instant), EXPIRED_AT_ONCE, &shared.damage))
         };
-        let (mut past, expired) = self.shared().read(find).await?;
+        let expired = self.shared().read(expire).await?;
+        let (mut search, mut past) = (Search::default(), Vec::new());
+        while !search.is_over() && past.len() <= request.limit {
+            let go_on = move |shared: &Shared, tree: &sled::Tree| {
+                search.go_on(shared, tree, &request, &mut past)?;
+                Ok((search, past))
+            };
+            (search, past) = self.shared().read(go_on).await?;
+        }
         let more = past.len() > request.limit || expired.len() == EXPIRED_AT_ONCE;
         past.truncate(request.limit);
         if !expired.is_empty() {
             self.ask(|reply| Operation::Prune(Vec::new(), expired, reply)).await?;
         }
         let mut removed = Vec::with_capacity(past.len());
-        for step in past.chunks(STEP) {
-            let step = step.to_vec();
-            let gather = move |_: &Shared, tree: &sled::Tree| {
-                step.iter().filter_map(|run| prune::removal(tree, *run).transpose()).collect()
+        let mut past = VecDeque::from(past);
+        while !past.is_empty() {
+            let gather = move |shared: &Shared, tree: &sled::Tree| {
+                let removals = prune::removals(tree, &mut past, &shared.damage)?;
+                Ok((removals, past))
             };
-            let removals = self.shared().read(gather).await?;
-            removed.extend(self.ask(|reply| Operation::Prune(removals, Vec::new(), reply)).await?);
+            let removals;
+            (removals, past) = self.shared().read(gather).await?;
+            if !removals.is_empty() {
+                removed.extend(self.ask(|reply| Operation::Prune(removals, Vec::new(), reply)).await?);
+            }
         }
         Ok(Pruned::new(removed, more))
     }
@@ -296,8 +342,17 @@ impl Store for SledStore {
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        let read = move |_: &Shared, tree: &sled::Tree| {
-            claimed.iter().filter_map(|(run, id)| read::delivery(tree, *run, *id).transpose()).collect()
+        let read = move |shared: &Shared, tree: &sled::Tree| {
+            let mut deliveries = Vec::with_capacity(claimed.len());
+            for (run, id) in claimed {
+                let key = keys::delivery(run, id);
+                match shared.damage.set_aside(&key, read::delivery(tree, run, id))? {
+                    Some(delivery) => deliveries.extend(delivery),
+                    // It cannot go out, and must not keep others from it.
+                    None => shared.outbox().remove(id),
+                }
+            }
+            Ok(deliveries)
         };
         self.shared().read(read).await
     }
@@ -311,11 +366,11 @@ impl Store for SledStore {
     }
 
     async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
-        self.shared().read(move |_, tree| read::deliveries(tree, run)).await
+        self.shared().read(move |shared, tree| read::deliveries(tree, run, &shared.damage)).await
     }
 
     async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
-        self.shared().read(move |_, tree| read::find_deliveries(tree, &query)).await
+        self.shared().read(move |shared, tree| read::find_deliveries(tree, &query, &shared.damage)).await
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
@@ -325,9 +380,11 @@ impl Store for SledStore {
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.shared().condition.check()?;
+        self.shared().watch.check()?;
         self.shared().check_space()?;
         let pending = self.shared().outbox().len() as u64;
         let runs = self.shared().runs();
-        Ok(StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending))
+        let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);
+        Ok(health.with_damaged(self.shared().damage.count()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use webhook_core::id::WebhookId;
-use webhook_core::store::{Page, StoreError, WebhookQuery};
+use webhook_core::store::{Page, RunQuery, StoreError, WebhookQuery};
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
@@ -22,6 +22,17 @@ impl Webhooks {
 
     pub(crate) fn find(&self, digest: &TokenDigest) -> Option<&Arc<Webhook>> {
         self.by_digest.get(digest).and_then(|id| self.get(*id))
+    }
+
+    /// Whether no run can be what a query asks for: its webhook starts another workflow.
+    pub(crate) fn contradicts(&self, query: &RunQuery) -> bool {
+        let webhook = query.webhook.and_then(|id| self.get(id));
+        let (Some(webhook), Some(workflow)) = (webhook, &query.workflow) else { return false };
+        webhook.workflow != *workflow
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {

@@ -8,7 +8,9 @@ use webhook_core::id::RunId;
 use webhook_core::store::StoreError;
 
 use crate::block::{self, Block};
+use crate::damage::Damage;
 use crate::keys::{self, ENDED, LIVE, LOG, PARAMETERS, Span, TAIL};
+use crate::read;
 use crate::record::{VALUE_BYTES, encode_number, tail_count};
 use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
 
@@ -140,7 +142,7 @@ impl Window {
     }
 
     /// As changes of the database as it is now.
-    pub(crate) fn place(self, tree: &Tree) -> Result<Placed, StoreError> {
+    pub(crate) fn place(self, tree: &Tree, damage: &Damage) -> Result<Placed, StoreError> {
         let mut placed = Placed::default();
         let (mut live, mut ended) = (Moves::default(), Moves::default());
         for (key, (value, fresh)) in self.writes {
@@ -158,9 +160,16 @@ impl Window {
             };
             moves.add(&key, value, fresh)?;
         }
-        live.place(tree, LIVE, &mut placed)?;
+        live.place(tree, LIVE, damage, &mut placed)?;
         placed.records.moves_history = !ended.gone.is_empty();
-        ended.place(tree, ENDED, &mut placed)?;
+        ended.place(tree, ENDED, damage, &mut placed)?;
+        if !placed.history.is_empty()
+            && let Some(count) = read::ended_count(tree)?
+        {
+            let change: i64 = placed.history.iter().map(|(_, change)| change).sum();
+            let count = encode_number(count.saturating_add_signed(change));
+            placed.write(keys::ENDED_COUNT, Some(IVec::from(&count)));
+        }
         placed.write(keys::BATCH_NUMBER, Some(IVec::from(&encode_number(self.number))));
         Ok(placed)
     }
@@ -175,6 +184,8 @@ pub(crate) struct Placed {
     new_parts: Vec<Step>,
     records: Step,
     gone_parts: Vec<Step>,
+    /// How many ended runs more there are then, or less, by the first run of the value that they come to or leave.
+    pub(crate) history: Vec<(RunId, i64)>,
 }
 
 /// One batch for sled, which is written atomically.
@@ -188,7 +199,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>, cost: usize) {
+    pub(crate) fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>, cost: usize) {
         self.cost += cost;
         match value {
             Some(value) => self.batch.insert(key, value),
@@ -259,18 +270,21 @@ impl Moves {
         Ok(())
     }
 
-    fn place(mut self, tree: &Tree, kind: u8, placed: &mut Placed) -> Result<(), StoreError> {
+    fn place(
+        mut self,
+        tree: &Tree,
+        kind: u8,
+        damage: &Damage,
+        placed: &mut Placed,
+    ) -> Result<(), StoreError> {
         for (span, ids) in std::mem::take(&mut self.gone) {
-            for block in block::of_span(tree, kind, span) {
-                let block = block?;
-                if block.ids()?.iter().any(|id| ids.contains(id)) {
-                    self.take_apart(tree, kind, &block, &ids, placed)?;
-                }
+            for (block, records) in block::holding(tree, kind, span, &ids, damage)? {
+                self.take_apart(tree, kind, &block, records, &ids, placed)?;
             }
         }
         for (id, value) in std::mem::take(&mut self.alone) {
             let (belonging, end) = first_belonging(&value)?;
-            put(kind, id, value, Some(&belonging), end, placed);
+            put(kind, id, value, Some(&belonging), end, 1, placed);
         }
         for ((_, belonging), runs) in self.grouped(kind)? {
             put_together(kind, belonging.as_ref(), &runs, placed)?;
@@ -284,15 +298,18 @@ impl Moves {
         tree: &Tree,
         kind: u8,
         block: &Block,
+        records: Vec<Vec<u8>>,
         gone: &HashSet<RunId>,
         placed: &mut Placed,
     ) -> Result<(), StoreError> {
         if kind == ENDED {
             let belonging = block.belonging(tree)?;
             index(&belonging, block.first()).into_iter().for_each(|key| placed.write(key, None));
+            let count = i64::try_from(records.len().max(1)).unwrap_or(i64::MAX);
+            placed.history.push((block.first(), -count));
         }
         placed.remove_block(block);
-        for record in block.records()? {
+        for record in records {
             let id = run_record::id_of(&record)?;
             if !gone.contains(&id) {
                 self.coming.entry(id).or_insert(record);
@@ -341,13 +358,24 @@ fn put_together(
             end = end.min(run.end);
             count += 1;
         }
-        put(kind, first.id, value.into_bytes().into(), belonging, end, placed);
+        put(kind, first.id, value.into_bytes().into(), belonging, end, count, placed);
         runs = &runs[count..];
     }
     Ok(())
 }
 
-fn put(kind: u8, first: RunId, value: IVec, belonging: Option<&Belonging>, end: u64, placed: &mut Placed) {
+fn put(
+    kind: u8,
+    first: RunId,
+    value: IVec,
+    belonging: Option<&Belonging>,
+    end: u64,
+    count: usize,
+    placed: &mut Placed,
+) {
+    if kind == ENDED {
+        placed.history.push((first, i64::try_from(count).unwrap_or(i64::MAX)));
+    }
     if let Some(belonging) = belonging.filter(|_| kind == ENDED) {
         let [of_workflow, of_webhook] = index(belonging, first);
         placed.write(of_workflow, Some(IVec::default()));
@@ -357,7 +385,7 @@ fn put(kind: u8, first: RunId, value: IVec, belonging: Option<&Belonging>, end: 
 }
 
 /// Where ended runs are indexed: by workflow, and by webhook together with when the first of them ended.
-fn index(belonging: &Belonging, first: RunId) -> [Vec<u8>; 2] {
+pub(crate) fn index(belonging: &Belonging, first: RunId) -> [Vec<u8>; 2] {
     let of_workflow = keys::ended(keys::BY_WORKFLOW, &keys::workflow(&belonging.workflow), belonging.state);
     let of_webhook = keys::ended(keys::BY_WEBHOOK, belonging.webhook.as_bytes(), belonging.state);
     [of_workflow, of_webhook].map(|prefix| [&prefix[..], first.as_bytes()].concat())
@@ -386,13 +414,17 @@ mod tests {
 
     fn apply(tree: &sled::Db, number: u64, writes: Vec<Write>) {
         let mut batches = VecDeque::from([Numbered { number, writes }]);
-        let placed = Window::of(&mut batches).unwrap().place(tree).unwrap();
+        let placed = Window::of(&mut batches).unwrap().place(tree, &Damage::default()).unwrap();
         placed.into_steps().for_each(|step| tree.apply_batch(step.batch).unwrap());
     }
 
     fn runs(tree: &sled::Db, kind: u8, span: Span) -> Vec<Run> {
-        let of_block = |block: Result<Block, StoreError>| block.unwrap().runs(tree).unwrap();
-        let recorded = block::of_span(tree, kind, span).flat_map(of_block);
+        let (first, last) = keys::of_span(kind, span);
+        let of_block = |entry: sled::Result<(IVec, IVec)>| {
+            let (key, head) = entry.unwrap();
+            Block::new(key, head).unwrap().runs(tree).unwrap()
+        };
+        let recorded = tree.range(first..=last).flat_map(of_block);
         let mut runs: Vec<Run> = recorded.map(|Recorded { run, .. }| run).collect();
         runs.sort_by_key(|run| run.id);
         runs
@@ -420,8 +452,12 @@ mod tests {
         let removals = (0..count).map(|number| part(number, None, false)).collect();
         for (number, writes) in [(1, puts), (2, removals)] {
             let mut batches = VecDeque::from([Numbered { number, writes }]);
-            let steps: Vec<Step> =
-                Window::of(&mut batches).unwrap().place(&tree).unwrap().into_steps().collect();
+            let steps: Vec<Step> = Window::of(&mut batches)
+                .unwrap()
+                .place(&tree, &Damage::default())
+                .unwrap()
+                .into_steps()
+                .collect();
             assert!(steps.len() > 6 && steps.iter().all(|step| step.cost <= WINDOW));
             steps.into_iter().for_each(|step| tree.apply_batch(step.batch).unwrap());
             let left = tree.scan_prefix([TAIL]).count();
@@ -434,7 +470,7 @@ mod tests {
         let tree = sled::Config::new().temporary(true).open().unwrap();
         let writes = vec![part(0, Some(b"new"), false), part(1, None, false)];
         let mut batches = VecDeque::from([Numbered { number: 1, writes }]);
-        let placed = Window::of(&mut batches).unwrap().place(&tree).unwrap();
+        let placed = Window::of(&mut batches).unwrap().place(&tree, &Damage::default()).unwrap();
         assert!(placed.new_parts.is_empty());
         tree.apply_batch(placed.records.batch).unwrap();
         assert_eq!(tree.get(keys::tail(b"record", 0)).unwrap().unwrap(), b"new");

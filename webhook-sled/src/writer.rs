@@ -22,9 +22,11 @@ use crate::database::Folder;
 use crate::error::panic_text;
 use crate::flusher::Flusher;
 use crate::journal;
+use crate::keys::{CLOCK, COUNTS};
 use crate::operation::Operation;
+use crate::record::Counts;
 use crate::restore::{Restored, restore};
-use crate::shared::{Failure, Shared};
+use crate::shared::{Failure, Shared, lock};
 use crate::window::{Numbered, WINDOW};
 
 use keys::PendingKeys;
@@ -34,6 +36,9 @@ use webhooks::Closing;
 
 /// How long what needs not be durable stays in memory only, and how often it is looked whether there is room again.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the store's clock is saved while there are changes.
+const CLOCK_PAUSE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -58,6 +63,10 @@ pub(crate) struct Writer {
     newest_ended: Option<RunId>,
     /// The number of the last batch.
     number: u64,
+    /// When the store's clock was saved.
+    clock_saved: Option<std::time::Instant>,
+    /// How many records there are, as written last.
+    counts: Option<Counts>,
     /// Whether something was written that nobody waits for.
     unflushed: bool,
 }
@@ -87,6 +96,8 @@ impl Writer {
             logs: HashMap::new(),
             newest_ended: None,
             number,
+            clock_saved: None,
+            counts: None,
             unflushed: false,
         };
         writer.adopt(restored);
@@ -177,12 +188,16 @@ impl Writer {
     fn commit(&mut self) {
         let mut change = mem::take(&mut self.change);
         if !change.writes.is_empty() {
-            self.number += 1;
-            change.group.frames = journal::frame(self.number, &change.writes);
-            self.shared.backlog.push(Numbered { number: self.number, writes: change.writes });
             let mut outbox = self.shared.outbox();
             change.due.iter().for_each(|(run, id, due)| outbox.put(*run, *id, *due));
             drop(outbox);
+            self.count(&mut change);
+            self.save_clock(&mut change);
+            self.number += 1;
+            let ended = change.ended_logs.drain(..).map(|run| (self.number, run));
+            lock(&self.shared.ended_logs).extend(ended);
+            change.group.frames = journal::frame(self.number, &change.writes);
+            self.shared.backlog.push(Numbered { number: self.number, writes: change.writes });
             self.unflushed = true;
         }
         self.forget_applied();
@@ -193,6 +208,29 @@ impl Writer {
         }
         if change.group.is_urgent() || !change.group.frames.is_empty() {
             self.flusher.add(change.group);
+        }
+    }
+
+    /// Notes how many records there are with a change, so that it is seen when some are missing.
+    fn count(&mut self, change: &mut Change) {
+        let pending = self.shared.outbox().len() as u64;
+        let webhooks = self.shared.webhooks().len() as u64;
+        let live = {
+            let runs = self.shared.runs();
+            (runs.live.queued() + runs.live.running()) as u64
+        };
+        let counts = Counts { webhooks, live, pending };
+        if self.counts != Some(counts) {
+            change.insert(COUNTS, counts.encode().as_slice());
+            self.counts = Some(counts);
+        }
+    }
+
+    /// Saves the store's clock with a change, now and then.
+    fn save_clock(&mut self, change: &mut Change) {
+        if self.clock_saved.is_none_or(|saved| saved.elapsed() > CLOCK_PAUSE) {
+            change.insert(CLOCK, self.shared.clock.save().encode().as_slice());
+            self.clock_saved = Some(std::time::Instant::now());
         }
     }
 
@@ -215,6 +253,7 @@ impl Writer {
     /// Takes what was read from the database into memory, and writes down what that changed.
     fn adopt(&mut self, restored: Restored) {
         self.change = Change::default();
+        self.counts = None;
         self.logs.clear();
         self.claims = Claims::default();
         self.keys = PendingKeys::default();
@@ -264,15 +303,22 @@ impl Writer {
     fn reopen(&mut self) -> Result<Restored, Box<dyn std::error::Error>> {
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
         close(database.take());
-        let opened = self.folder.recover()?;
+        let opened = self.folder.recover(&self.shared.damage)?;
         self.number = self.folder.batch_number(&opened)?;
-        let restored = restore(&opened, SystemTime::now(), Instant::now())?;
+        let restored = restore(&opened, SystemTime::now(), Instant::now(), &self.shared.damage)?;
+        lock(&self.shared.checking).forget();
+        lock(&self.shared.ended_logs).clear();
         *database = Some(opened);
         Ok(restored)
     }
 
     /// Writes what is left, and empties the journal once sled has all that is in it.
     fn finish(&mut self) {
+        if self.clock_saved.is_some() && self.shared.condition.failure().is_none() {
+            // There were changes, and what time has passed since counts for their keys.
+            self.change.insert(CLOCK, self.shared.clock.save().encode().as_slice());
+            self.unflushed = true;
+        }
         if self.unflushed {
             self.change.group.level = Level::Flushed;
             self.commit();

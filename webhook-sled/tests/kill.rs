@@ -51,6 +51,8 @@ async fn what_was_acknowledged_survives_being_killed() {
                 query = query.before(Some(next));
             }
             assert!(listed >= acknowledged.len(), "every acknowledged run is listed");
+            let report = store.verify().await.unwrap();
+            assert!(report.is_whole(), "{report:?}");
         }
         assert!(acknowledged.len() > 20, "hardly anything was acknowledged: {}", acknowledged.len());
         assert!(interruptions > 0, "no claim survived a kill");

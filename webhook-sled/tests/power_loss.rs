@@ -308,6 +308,8 @@ async fn check(
             run.state.as_str()
         );
     }
+    let report = store.verify().await.unwrap();
+    assert!(report.is_whole(), "loss {number}: {report:?}");
     // And it goes on.
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();

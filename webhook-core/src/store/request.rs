@@ -435,12 +435,21 @@ pub struct StoreHealth {
     pub running: u64,
     /// Deliveries that are still to go out.
     pub pending_deliveries: u64,
+    /// Records that are known to be damaged or missing. The rest of the store works.
+    pub damaged: u64,
 }
 
 impl StoreHealth {
     /// These numbers.
     #[must_use]
     pub fn new(queued: u64, running: u64, pending_deliveries: u64) -> Self {
-        Self { queued, running, pending_deliveries }
+        Self { queued, running, pending_deliveries, damaged: 0 }
+    }
+
+    /// Sets how many records are known to be damaged or missing.
+    #[must_use]
+    pub fn with_damaged(mut self, damaged: u64) -> Self {
+        self.damaged = damaged;
+        self
     }
 }

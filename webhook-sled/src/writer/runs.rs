@@ -15,7 +15,7 @@ use webhook_core::store::{
 use super::Writer;
 use super::keys::LookUp;
 use crate::commit::{Change, Level, acknowledge};
-use crate::error::set_aside;
+use crate::damage::Kind;
 use crate::keys;
 use crate::operation::Reply;
 use crate::prune::{ExpiredKey, Removal};
@@ -348,7 +348,9 @@ impl Writer {
         let tails = self.tails.remove(&run.id).unwrap_or(0);
         (0..tails).for_each(|number| self.change.remove(keys::tail(&live, number)));
         self.release_claim(run.id);
-        self.logs.remove(&run.id);
+        if self.logs.remove(&run.id).is_some() {
+            self.change.ended_logs.push(run.id);
+        }
         self.move_parameters(&run);
         let (key, record) = (keys::by_id(keys::ENDED, run.id.as_bytes()), encode_run(&run)?);
         self.change.insert_fresh_tails(&key, record.tails);
@@ -378,7 +380,7 @@ impl Writer {
         if record.is_some() || self.newest_ended.is_none_or(|newest| id > newest) {
             return Ok(record);
         }
-        self.shared.with_tree(|tree| read::ended_run(tree, id))
+        self.shared.with_tree(|tree| read::ended_run(tree, id, &self.shared.damage))
     }
 
     /// Reads the records of queued runs into memory. A run whose record cannot be read is set aside: it is queued no
@@ -392,15 +394,19 @@ impl Writer {
             }
             self.shared.backlog.wait_applied(number).map_err(|failure| failure.error())?;
         }
-        let mut read: HashMap<RunId, Result<Run, StoreError>> =
-            self.shared.with_tree(|tree| Ok(read::queued_runs(tree, ids)))?.into_iter().collect();
+        let mut read: HashMap<RunId, Result<Run, StoreError>> = self
+            .shared
+            .with_tree(|tree| Ok(read::queued_runs(tree, ids, &self.shared.damage)))?
+            .into_iter()
+            .collect();
         let mut runs = self.shared.runs();
         // Those that are due first come last, and so stay longest.
         for id in ids.iter().rev() {
             match read.remove(id).unwrap_or_else(|| Err(damaged("a queued run has no record"))) {
                 Ok(run) => runs.live.provide(Arc::new(run)),
                 Err(error @ StoreError::Corrupt { .. }) => {
-                    set_aside("a queued run", &keys::by_id(keys::LIVE, id.as_bytes()), &error);
+                    let key = keys::by_id(keys::LIVE, id.as_bytes());
+                    self.shared.damage.note(Kind::LiveRun, &key, &error);
                     runs.live.forget(*id);
                 }
                 Err(error) => return Err(error),

@@ -1,0 +1,332 @@
+//! Going through everything in the database to find what is damaged or missing, step by step.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use sled::{IVec, Tree};
+use webhook_core::id::RunId;
+use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::run::Run;
+use webhook_core::store::StoreError;
+use webhook_core::webhook::Webhook;
+
+use crate::block::{self, Block};
+use crate::damage::{Damage, Kind};
+use crate::error::store_error;
+use crate::keys;
+use crate::prune::Removal;
+use crate::read;
+use crate::record::{
+    KeyRecord, damaged, decode_claims, decode_number, decode_pending, encode_number, tail_count,
+};
+use crate::scan::{self, Scan};
+use crate::shared::{Shared, lock};
+use crate::window;
+
+/// Every kind of key, in the order in which they are gone through.
+const KINDS: [u8; 16] = [
+    keys::WEBHOOK,
+    keys::LAST_USE,
+    keys::LIVE,
+    keys::CLAIMS,
+    keys::ENDED,
+    keys::BY_WORKFLOW,
+    keys::BY_WEBHOOK,
+    keys::IDEMPOTENCY,
+    keys::EXPIRY,
+    keys::KEPT,
+    keys::DELIVERY,
+    keys::DELIVERY_RUN,
+    keys::PENDING,
+    keys::PARAMETERS,
+    keys::LOG,
+    keys::TAIL,
+];
+
+/// How many parts without a record are removed after one pass.
+const MOST_SWEPT: usize = 1_000;
+
+/// What the checks under way have counted. Whoever changes the history holds this meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Checking {
+    tallies: BTreeMap<u64, Tally>,
+    last: u64,
+}
+
+/// The ended runs counted by a check, in the values up to the one that this run names.
+#[derive(Debug, Default)]
+struct Tally {
+    up_to: Option<RunId>,
+    seen: i64,
+}
+
+impl Checking {
+    /// Takes a change of the history, where it was counted already.
+    pub(crate) fn note(&mut self, history: &[(RunId, i64)]) {
+        for tally in self.tallies.values_mut() {
+            let counted =
+                history.iter().filter(|(first, _)| tally.up_to.is_some_and(|up_to| *first <= up_to));
+            tally.seen += counted.map(|(_, change)| change).sum::<i64>();
+        }
+    }
+
+    /// Forgets what was counted: the database is another.
+    pub(crate) fn forget(&mut self) {
+        self.tallies.clear();
+    }
+}
+
+/// A check on its way.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// Its tally.
+    number: u64,
+    kind: usize,
+    after: Option<IVec>,
+    log: Option<LogSeen>,
+    /// How many records it has looked at.
+    pub(crate) checked: u64,
+    /// Parts of logs and of large records that belong to no run. A crash leaves them, and they do no harm.
+    pub(crate) leftovers: Vec<Removal>,
+}
+
+/// The log that is gone through.
+#[derive(Debug)]
+struct LogSeen {
+    run: RunId,
+    end: u64,
+    has_run: bool,
+}
+
+impl Walk {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let mut checking = lock(&shared.checking);
+        checking.last += 1;
+        let number = checking.last;
+        checking.tallies.insert(number, Tally::default());
+        Self { number, kind: 0, after: None, log: None, checked: 0, leftovers: Vec::new() }
+    }
+
+    /// Goes on for about so long. Breaks when everything was looked at.
+    pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
+        let begun = Instant::now();
+        let mut checking = lock(&shared.checking);
+        shared.with_tree(|tree| {
+            let _watched = shared.watch.begin();
+            while let Some(kind) = KINDS.get(self.kind) {
+                let from = self.after.as_ref().map(|after| [&after[..], &[0]].concat());
+                for (key, value) in Scan::up(tree, &shared.damage, &[*kind], from.as_deref()) {
+                    self.checked += 1;
+                    let found = scan::guarded(|| self.check(shared, tree, &mut checking, &key, value));
+                    shared.damage.set_aside(&key, found)?;
+                    self.after = Some(key);
+                    if begun.elapsed() > time {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                }
+                (self.kind, self.after) = (self.kind + 1, None);
+            }
+            self.compare_count(shared, tree, &mut checking)?;
+            Ok(ControlFlow::Break(()))
+        })
+    }
+
+    /// Compares how many ended runs there are with how many there should be.
+    fn compare_count(&self, shared: &Shared, tree: &Tree, checking: &mut Checking) -> Result<(), StoreError> {
+        let Some(tally) = checking.tallies.remove(&self.number) else { return Ok(()) };
+        let seen = u64::try_from(tally.seen).unwrap_or(0);
+        match read::ended_count(tree)? {
+            Some(count) if count > seen => {
+                let reason = format!("{} of {count} are missing or cannot be read", count - seen);
+                shared.damage.note_because(Kind::EndedRun, &[], reason);
+            }
+            Some(count) if count < seen => {
+                let reason = format!("{} have come back that were removed", seen - count);
+                shared.damage.note_because(Kind::EndedRun, &[], reason);
+            }
+            Some(_) => {}
+            None => drop(tree.insert(keys::ENDED_COUNT, &encode_number(seen)).map_err(store_error)?),
+        }
+        Ok(())
+    }
+
+    fn check(
+        &mut self,
+        shared: &Shared,
+        tree: &Tree,
+        checking: &mut Checking,
+        key: &IVec,
+        value: IVec,
+    ) -> Result<(), StoreError> {
+        let damage = &shared.damage;
+        match key.first().copied().unwrap_or(0) {
+            keys::WEBHOOK => drop(read::read::<Webhook>(tree, key, &value)?),
+            keys::LIVE => drop(complete_runs(tree, &Block::new(key.clone(), value)?)?),
+            keys::CLAIMS => drop(decode_claims(&value)?),
+            keys::LAST_USE | keys::KEPT => drop(decode_number(&value)?),
+            keys::ENDED => {
+                let block = Block::new(key.clone(), value)?;
+                if let Some(tally) = checking.tallies.get_mut(&self.number) {
+                    tally.up_to = Some(block.first());
+                    tally.seen += i64::try_from(block.ids()?.len()).unwrap_or(i64::MAX);
+                }
+                check_ended(tree, damage, &block)?;
+            }
+            keys::BY_WORKFLOW | keys::BY_WEBHOOK => {
+                let first = keys::last_id(key).ok_or_else(|| damaged("an index entry is too short"))?;
+                require(tree, damage, Kind::Index, key, &keys::by_id(keys::ENDED, &first), read::MISSING)?;
+            }
+            keys::IDEMPOTENCY => {
+                let record = KeyRecord::decode(&value)?;
+                let place = key[1..].try_into().map_err(|_| damaged("an idempotency key is too short"))?;
+                let expiry = keys::expiry(record.expires, &place);
+                require(tree, damage, Kind::IdempotencyKey, key, &expiry, "when it expires is missing")?;
+            }
+            keys::EXPIRY => {
+                let (_, place) = keys::parse_expiry(key).ok_or_else(|| damaged("an expiry is too short"))?;
+                let of = keys::idempotency(&place);
+                require(tree, damage, Kind::IdempotencyKey, &of, &of, "it is missing")?;
+            }
+            keys::DELIVERY => check_delivery(tree, damage, key, &value)?,
+            keys::DELIVERY_RUN => {
+                let (run, id) = (keys::last_id(&value), keys::last_id(key));
+                let (run, id) = run.zip(id).ok_or_else(|| damaged("a delivery's run is too short"))?;
+                let of = [&[keys::DELIVERY][..], &run, &id].concat();
+                require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
+            }
+            keys::PENDING => {
+                let (run, _) = decode_pending(&value)?;
+                let id = keys::last_id(key).ok_or_else(|| damaged("a delivery's id is too short"))?;
+                let of = [&[keys::DELIVERY][..], run.as_bytes(), &id].concat();
+                require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
+            }
+            keys::PARAMETERS => self.check_part_of_run(shared, tree, key)?,
+            keys::LOG => self.check_log(shared, tree, key, &value)?,
+            keys::TAIL => self.check_tail(shared, tree, key)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_log(
+        &mut self,
+        shared: &Shared,
+        tree: &Tree,
+        key: &IVec,
+        value: &IVec,
+    ) -> Result<(), StoreError> {
+        let too_short = || damaged("a log's key is too short");
+        let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
+        let at = read::log_offset(key)?;
+        let end = at + value.len() as u64;
+        match &mut self.log {
+            Some(seen) if seen.run == run => {
+                if seen.end != at && seen.has_run {
+                    shared.damage.note_because(Kind::Log, key, "what comes before it is missing");
+                }
+                seen.end = end;
+            }
+            seen => {
+                let has_run = has_run(shared, tree, run)?;
+                *seen = Some(LogSeen { run, end, has_run });
+            }
+        }
+        if self.log.as_ref().is_some_and(|seen| !seen.has_run) {
+            self.leave_over(run, key);
+        }
+        str::from_utf8(value).map_err(|error| StoreError::corrupt("a log is not UTF-8", error))?;
+        Ok(())
+    }
+
+    fn check_tail(&mut self, shared: &Shared, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
+        let too_short = || damaged("the key of a part is too short");
+        let (record, number) = key.get(1..).and_then(<[u8]>::split_last_chunk).ok_or_else(too_short)?;
+        let of_run = matches!(record.first(), Some(&(keys::LIVE | keys::ENDED)));
+        let Some(run) = keys::last_id(record).map(RunId::from_bytes).filter(|_| of_run) else {
+            return Ok(());
+        };
+        let head = scan::get(tree, record)?;
+        let is_needed = match head {
+            Some(head) => tail_count(&head)? > u16::from_be_bytes(*number),
+            None => false,
+        };
+        if !is_needed && !has_run(shared, tree, run)? {
+            self.leave_over(run, key);
+        }
+        Ok(())
+    }
+
+    /// Whether the run is there that a part of parameters belongs to.
+    fn check_part_of_run(&mut self, shared: &Shared, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
+        let too_short = || damaged("the key of a part is too short");
+        let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
+        if !has_run(shared, tree, run)? {
+            self.leave_over(run, key);
+        }
+        Ok(())
+    }
+
+    fn leave_over(&mut self, run: RunId, key: &IVec) {
+        if self.leftovers.len() >= MOST_SWEPT {
+            return;
+        }
+        match self.leftovers.last_mut() {
+            Some(removal) if removal.run == run => removal.keys.push(key.to_vec()),
+            _ => self.leftovers.push(Removal { run, keys: vec![key.to_vec()] }),
+        }
+    }
+}
+
+/// Notes that something is missing where it is.
+fn require(
+    tree: &Tree,
+    damage: &Damage,
+    kind: Kind,
+    of: &[u8],
+    key: &[u8],
+    reason: &str,
+) -> Result<(), StoreError> {
+    if scan::get(tree, key)?.is_none() {
+        damage.note_because(kind, of, reason);
+    }
+    Ok(())
+}
+
+/// The runs in a value with all that belongs to their records.
+fn complete_runs(tree: &Tree, block: &Block) -> Result<Vec<Run>, StoreError> {
+    block.runs(tree)?.into_iter().map(|recorded| read::complete(tree, recorded)).collect()
+}
+
+fn check_ended(tree: &Tree, damage: &Damage, block: &Block) -> Result<(), StoreError> {
+    let runs = complete_runs(tree, block)?;
+    if runs.first().is_none_or(|run| run.id != block.first()) {
+        return Err(damaged("its key is not that of its first run"));
+    }
+    for entry in window::index(&block.belonging(tree)?, block.first()) {
+        require(tree, damage, Kind::Index, &entry, &entry, "it is missing")?;
+    }
+    Ok(())
+}
+
+fn check_delivery(tree: &Tree, damage: &Damage, key: &IVec, head: &IVec) -> Result<(), StoreError> {
+    let delivery: Delivery = read::read(tree, key, head)?;
+    let of_run = keys::delivery_run(delivery.id);
+    require(tree, damage, Kind::Delivery, &of_run, &of_run, "the run of a delivery is missing")?;
+    if delivery.state == DeliveryState::Pending {
+        let pending = keys::by_id(keys::PENDING, delivery.id.as_bytes());
+        require(tree, damage, Kind::Delivery, &pending, &pending, "when a delivery is due is missing")?;
+    }
+    Ok(())
+}
+
+fn has_run(shared: &Shared, tree: &Tree, run: RunId) -> Result<bool, StoreError> {
+    let is_known = {
+        let runs = shared.runs();
+        runs.live.is_live(run) || runs.record(run).is_some()
+    };
+    if is_known {
+        return Ok(true);
+    }
+    Ok(block::find(tree, keys::ENDED, run, &shared.damage)?.is_some())
+}

@@ -1,0 +1,103 @@
+//! The thread that checks everything in the database, slowly, some time after it was opened and then once a day.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::check::Walk;
+use crate::operation::Operation;
+use crate::shared::{Shared, lock};
+
+/// When the first check begins after the store was opened.
+const FIRST: Duration = Duration::from_secs(2);
+/// How long after a check the next one begins.
+const NEXT: Duration = Duration::from_secs(24 * 60 * 60);
+/// For how long it works at once.
+const STEP: Duration = Duration::from_millis(2);
+/// How much longer than a step it rests after it.
+const REST: u32 = 9;
+
+/// The thread, until this is dropped.
+pub(crate) struct Scrubber {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// Rests, unless it is time to stop. Answers whether it is.
+    fn rest(&self, time: Duration) -> bool {
+        let rested = self.changed.wait_timeout_while(lock(&self.is_set), time, |is_set| !*is_set);
+        *rested.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Scrubber {
+    pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let stopped = stop.clone();
+        let work = move || {
+            let mut pause = FIRST;
+            while !stopped.rest(pause) {
+                if check_all(&shared, &stopped) {
+                    return;
+                }
+                pause = NEXT;
+            }
+        };
+        let thread = Builder::new().name("webhook-sled-scrub".to_owned()).spawn(work)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Scrubber {
+    fn drop(&mut self) {
+        *lock(&self.stop.is_set) = true;
+        self.stop.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // There is nothing to learn from how it ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Checks everything once. Answers whether it is time to stop.
+fn check_all(shared: &Shared, stop: &Stop) -> bool {
+    let known = shared.damage.count();
+    let mut walk = Walk::new(shared);
+    loop {
+        let begun = Instant::now();
+        let pause = match walk.go_on(shared, STEP) {
+            Ok(ControlFlow::Break(())) => break,
+            Ok(ControlFlow::Continue(())) => begun.elapsed() * REST,
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the check rests");
+                Duration::from_secs(10)
+            }
+        };
+        if stop.rest(pause) {
+            return true;
+        }
+    }
+    let (checked, damaged) = (walk.checked, shared.damage.count());
+    if damaged > known {
+        tracing::error!(checked, damaged, "the check has found damaged records");
+    } else {
+        tracing::debug!(checked, damaged, "the check has found no more damage");
+    }
+    if !walk.leftovers.is_empty() {
+        // Nobody waits for the answer.
+        let (reply, _) = oneshot::channel();
+        shared.queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
+    }
+    false
+}

@@ -1,0 +1,61 @@
+//! Checking everything in a store at once.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use webhook_core::store::StoreError;
+
+use crate::check::Walk;
+use crate::damage::DamagedRecord;
+use crate::store::SledStore;
+
+/// For how long changes wait at once while a check is under way.
+const STEP: Duration = Duration::from_millis(20);
+
+/// What a check of the whole store has found.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// How many values were looked at.
+    pub checked: u64,
+    /// The records that are damaged or missing, at most 1,000 of them.
+    pub damaged: Vec<DamagedRecord>,
+    /// How many they are in all.
+    pub damaged_count: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is damaged or missing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.damaged_count == 0
+    }
+}
+
+impl SledStore {
+    /// Checks everything in the store: that each record can be read, that indexes and records belong together, and that
+    /// there are as many runs as were written. The store can be used meanwhile.
+    ///
+    /// The same is done slowly in the background after the store was opened, and once a day from then on. What is found
+    /// there or when something is read counts too.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the check cannot go on, such as when the store cannot be read any more.
+    pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
+        let shared = self.shared();
+        let mut walk = Walk::new(shared);
+        loop {
+            let step = move |shared: &_, _: &_| {
+                let done = walk.go_on(shared, STEP)?;
+                Ok((walk, done))
+            };
+            let (rest, done) = shared.read(step).await?;
+            walk = rest;
+            if done == ControlFlow::Break(()) {
+                break;
+            }
+        }
+        let damaged = shared.damage.records();
+        Ok(VerifyReport { checked: walk.checked, damaged, damaged_count: shared.damage.count() })
+    }
+}

@@ -1,0 +1,92 @@
+//! Noticing a disk that hangs: how long what touches the disk has been under way.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use webhook_core::store::StoreError;
+
+use crate::shared::lock;
+
+/// How long a step may take before the disk is said to hang.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The steps that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    steps: Mutex<Steps>,
+    hangs: AtomicBool,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Steps {
+    began: BTreeMap<u64, Instant>,
+    last: u64,
+}
+
+/// A step, under way until this is dropped.
+pub(crate) struct Step<'a> {
+    watch: &'a Watch,
+    number: u64,
+}
+
+impl Watch {
+    /// Begins a step that touches the disk and takes a moment.
+    pub(crate) fn begin(&self) -> Step<'_> {
+        let mut steps = lock(&self.steps);
+        steps.last += 1;
+        let number = steps.last;
+        steps.began.insert(number, Instant::now());
+        Step { watch: self, number }
+    }
+
+    /// Whether the disk does what it is asked.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while it has not done so for a while.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let oldest = lock(&self.steps).began.values().next().copied();
+        let passed = oldest.map_or(Duration::ZERO, |began| began.elapsed());
+        let hangs = passed > PATIENCE;
+        let hung = self.hangs.swap(hangs, Ordering::AcqRel);
+        if hangs && !hung {
+            tracing::error!(seconds = passed.as_secs(), "the disk hangs: it does not do what it was asked");
+            self.changed.notify_waiters();
+        } else if hung && !hangs {
+            tracing::info!("the disk no longer hangs");
+        }
+        if hangs {
+            let seconds = passed.as_secs();
+            return Err(StoreError::unavailable(format!(
+                "the disk hangs: nothing has come of it for {seconds} s"
+            )));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn hangs(&self) -> bool {
+        self.check().is_err()
+    }
+
+    /// Waits until the disk hangs, as noticed by a [check](Self::check).
+    pub(crate) async fn hung(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.hangs.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        lock(&self.watch.steps).began.remove(&self.number);
+    }
+}

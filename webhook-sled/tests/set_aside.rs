@@ -1,0 +1,270 @@
+//! A damaged record is set aside and counted, and everything else goes on.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use scene::*;
+use webhook_core::id::RunId;
+use webhook_core::run::{Run, RunState};
+use webhook_core::store::{PruneRequest, RunQuery, Store};
+use webhook_core::webhook::Webhook;
+use webhook_sled::{RecordKind, SledStore};
+
+const GARBAGE: &[u8] = &[3, 0, 0, 0xff, 0xff, 0xff];
+
+/// Ended runs that share no value.
+async fn ended(store: &SledStore, webhook: &Webhook, count: usize) -> Vec<Arc<Run>> {
+    let mut ended = Vec::new();
+    for number in 0..count {
+        enqueue(store, request(webhook, &format!("{number} {}", "x".repeat(2_000)))).await.unwrap();
+        let claimed = claim(store, 1).await.remove(0).run;
+        ended.push(succeed(store, &claimed, Vec::new()).await);
+    }
+    ended
+}
+
+/// Changes the database of a closed store.
+fn edit(path: &Path, change: impl FnOnce(&sled::Db)) {
+    let database = sled::open(path.join("sled")).unwrap();
+    change(&database);
+    database.flush().unwrap();
+}
+
+fn key(kind: u8, id: &[u8; 16]) -> Vec<u8> {
+    [&[kind][..], id].concat()
+}
+
+/// The keys of a kind that end with this id.
+fn index(database: &sled::Db, kind: u8, id: RunId) -> Vec<sled::IVec> {
+    let keys = database.scan_prefix([kind]).keys().map(Result::unwrap);
+    keys.filter(|key| key.ends_with(id.as_bytes())).collect()
+}
+
+async fn listed(store: &SledStore, query: RunQuery) -> Vec<RunId> {
+    store.list_runs(query.limit(200)).await.unwrap().items.iter().map(|run| run.id).collect()
+}
+
+async fn damaged(store: &SledStore) -> u64 {
+    store.health().await.unwrap().damaged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_store_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let run = enqueue(&store, keyed(&webhook, &"large ".repeat(20_000))).await.unwrap();
+    let claimed = claim(&store, 1).await.remove(0).run;
+    for number in 0..500 {
+        store.append_log(run.id, claimed.fence, format!("line {number}\n")).await.unwrap();
+    }
+    let log = store.read_log(run.id, 0).await.unwrap();
+    succeed(&store, &claimed, vec![delivery(run.id)]).await;
+    assert_eq!(store.read_log(run.id, 0).await.unwrap(), log, "its parts are joined");
+    ended(&store, &webhook, 5).await;
+    enqueue(&store, keyed(&webhook, "waits")).await.unwrap();
+    for _ in 0..2 {
+        let report = store.verify().await.unwrap();
+        assert!(report.is_whole() && report.checked > 20, "{report:?}");
+    }
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(damaged(&store).await, 0);
+    let prune = PruneRequest::new(now() + Duration::from_secs(60), Duration::ZERO, 100);
+    assert_eq!(store.prune(prune).await.unwrap().runs.len(), 5, "the key and the delivery of one are kept");
+    let report = store.verify().await.unwrap();
+    assert!(report.is_whole(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_ended_run_hides_no_other_and_stops_no_pruning() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let runs = ended(&store, &webhook, 10).await;
+    drop(store);
+    edit(folder.path(), |database| {
+        database.insert(key(b'r', runs[4].id.as_bytes()), GARBAGE).unwrap();
+    });
+    let store = open(folder.path());
+    let queries = [
+        RunQuery::default(),
+        RunQuery::default().of_webhook(Some(webhook.id)),
+        RunQuery::default().of_workflow(Some(webhook.workflow.clone())),
+        RunQuery::default().in_state(Some(RunState::Succeeded)),
+    ];
+    for query in queries {
+        let found = listed(&store, query).await;
+        assert!(found.len() == 9 && !found.contains(&runs[4].id));
+    }
+    assert_eq!(damaged(&store).await, 1, "it is counted once");
+    assert!(store.get_run(runs[4].id).await.is_err() && store.get_run(runs[5].id).await.unwrap().is_some());
+    let prune = PruneRequest::new(now() + Duration::from_secs(60), Duration::ZERO, 100);
+    assert_eq!(store.prune(prune).await.unwrap().runs.len(), 9);
+    enqueue(&store, request(&webhook, "it goes on")).await.unwrap();
+    let report = store.verify().await.unwrap();
+    let ended = report.damaged.iter().filter(|damaged| damaged.kind == RecordKind::EndedRun).count();
+    assert!(ended > 0 && !report.is_whole(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_entry_without_its_run_is_damage_where_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let runs = ended(&store, &webhook, 5).await;
+    drop(store);
+    edit(folder.path(), |database| drop(database.remove(key(b'r', runs[2].id.as_bytes())).unwrap()));
+    let store = open(folder.path());
+    assert_eq!(listed(&store, RunQuery::default().of_webhook(Some(webhook.id))).await.len(), 4);
+    assert_eq!(damaged(&store).await, 1);
+    let prune = PruneRequest::new(now() + Duration::from_secs(60), Duration::ZERO, 100);
+    assert_eq!(store.prune(prune).await.unwrap().runs.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    let runs = ended(&store, &webhook, 5).await;
+    drop(store);
+    edit(folder.path(), |database| {
+        for kind in [b'r', b'y', b'h'] {
+            for key in index(database, kind, runs[2].id) {
+                database.remove(key).unwrap();
+            }
+        }
+    });
+    let store = open(folder.path());
+    let report = store.verify().await.unwrap();
+    assert_eq!(report.damaged_count, 1, "{report:?}");
+    assert_eq!(report.damaged[0].to_string(), "ended run: 1 of 5 are missing or cannot be read");
+    // What is added and removed meanwhile is counted on both sides.
+    ended(&store, &webhook, 3).await;
+    let again = store.verify().await.unwrap();
+    assert_eq!(again.damaged_count, 1, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_runs_webhooks_and_deliveries_that_are_missing_are_noticed_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (first, second) = (webhook(&store).await, webhook(&store).await);
+    let run = ended(&store, &first, 1).await.remove(0);
+    enqueue(&store, request(&first, "to be told of")).await.unwrap();
+    let claimed = claim(&store, 1).await.remove(0).run;
+    let told = delivery(claimed.id);
+    succeed(&store, &claimed, vec![told.clone()]).await;
+    let waiting = enqueue(&store, request(&second, &"y".repeat(2_000))).await.unwrap();
+    drop(store);
+    edit(folder.path(), |database| {
+        database.remove(key(b'w', first.id.as_bytes())).unwrap().unwrap();
+        database.remove(key(b'l', waiting.id.as_bytes())).unwrap().unwrap();
+        database.remove(key(b'o', told.id.as_bytes())).unwrap().unwrap();
+    });
+    let store = open(folder.path());
+    assert_eq!(damaged(&store).await, 3);
+    let report = store.verify().await.unwrap();
+    for kind in [RecordKind::Webhook, RecordKind::LiveRun, RecordKind::Delivery] {
+        assert!(report.damaged.iter().any(|damaged| damaged.kind == kind), "{kind}: {report:?}");
+    }
+    assert!(store.get_run(run.id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_webhook_live_run_or_delivery_lets_the_rest_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (first, second) = (webhook(&store).await, webhook(&store).await);
+    let ended = ended(&store, &second, 2).await;
+    let (bad, good) = (delivery(ended[0].id), delivery(ended[0].id));
+    enqueue(&store, request(&second, "to be told of")).await.unwrap();
+    let claimed = claim(&store, 1).await.remove(0).run;
+    succeed(&store, &claimed, vec![delivery(claimed.id)]).await;
+    let of_first = enqueue(&store, request(&first, &"y".repeat(2_000))).await.unwrap();
+    let broken = enqueue(&store, request(&second, &"z".repeat(2_000))).await.unwrap();
+    drop((store, bad, good));
+    let mut due = Vec::new();
+    edit(folder.path(), |database| {
+        database.insert(key(b'w', first.id.as_bytes()), &[1, 0, 0, b'{']).unwrap();
+        database.insert(key(b'l', broken.id.as_bytes()), GARBAGE).unwrap();
+        for entry in database.scan_prefix(b"d") {
+            due.push(entry.unwrap().0);
+        }
+        database.insert(&due[0], &[1, 0, 0, b'{']).unwrap();
+    });
+    let store = open(folder.path());
+    assert!(damaged(&store).await >= 2);
+    assert!(store.get_webhook(first.id).await.unwrap().is_none());
+    assert!(store.get_webhook(second.id).await.unwrap().is_some());
+    let state = store.get_run(of_first.id).await.unwrap().unwrap().state;
+    assert_eq!(state, RunState::Queued, "it waits for its webhook to be mended");
+    assert!(store.claim_deliveries(9, LEASE).await.unwrap().is_empty());
+    assert!(damaged(&store).await >= 3, "the delivery was read");
+    enqueue(&store, request(&second, "it goes on")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_belongs_to_no_run_any_more_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    ended(&store, &webhook, 1).await;
+    drop(store);
+    edit(folder.path(), |database| {
+        let gone = RunId::generate(now());
+        let log = [&b"g"[..], gone.as_bytes(), &0_u64.to_be_bytes()].concat();
+        let part = [&b"tr"[..], gone.as_bytes(), &0_u16.to_be_bytes()].concat();
+        database.insert(log, "left over").unwrap();
+        database.insert(part, "left over").unwrap();
+    });
+    let store = open(folder.path());
+    let report = store.verify().await.unwrap();
+    assert!(report.is_whole(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_for_a_webhook_of_another_workflow_is_answered_from_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    ended(&store, &webhook, 3).await;
+    let other =
+        RunQuery::default().of_webhook(Some(webhook.id)).of_workflow(Some("report/other".parse().unwrap()));
+    assert!(listed(&store, other).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_is_told_within_seconds_and_callers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    let run = enqueue(&store, request(&webhook, "before")).await.unwrap();
+    store.health().await.unwrap();
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    let (waiting, waits_for) = (store.clone(), request(&webhook, "meanwhile"));
+    let waiting = tokio::spawn(async move { waiting.enqueue(waits_for).await });
+    let begun = std::time::Instant::now();
+    while store.health().await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody notices");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let error = store.health().await.unwrap_err().to_string();
+    assert!(error.contains("the disk hangs"), "{error}");
+    waiting.await.unwrap().expect_err("whoever waits is told too");
+    enqueue(&store, request(&webhook, "later")).await.unwrap_err();
+    store.list_runs(RunQuery::default()).await.unwrap_err();
+    assert!(store.get_run(run.id).await.unwrap().is_some(), "what is in memory is there");
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    while store.health().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    enqueue(&store, request(&webhook, "after")).await.unwrap();
+}
