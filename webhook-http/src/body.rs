@@ -42,11 +42,6 @@ impl<'a> RequestBody<'a> {
         Self { body, declared, awaits_continue, is_over }
     }
 
-    /// Whether it has any bytes, as far as its head tells.
-    pub(crate) fn has_content(&self) -> bool {
-        self.declared.map_or(!self.is_over, |length| length > 0)
-    }
-
     /// Refuses a body that declares to be too large, without reading any of it.
     pub(crate) fn check_declared(&self, limit: usize) -> Result<(), Problem> {
         match self.declared {

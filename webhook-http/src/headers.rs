@@ -167,6 +167,13 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether a body of at least one byte comes with a request, as far as its head tells (RFC 9112 section 6.3). The body
+/// itself does not know: what a framework wraps around it may hide its end.
+pub(crate) fn announces_body(headers: &HeaderMap) -> bool {
+    let length = text(headers, header::CONTENT_LENGTH).map_or("0", str::trim);
+    headers.contains_key(header::TRANSFER_ENCODING) || length.bytes().any(|digit| digit != b'0')
+}
+
 /// The codings of the body, of all `Content-Encoding` headers together.
 pub(crate) fn content_encoding(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(header::CONTENT_ENCODING).into_iter();
@@ -224,6 +231,13 @@ mod tests {
             headers.append(name, value);
         }
         headers
+    }
+
+    #[test]
+    fn a_body_is_announced_by_a_length_or_a_transfer_coding() {
+        let announced = |name, value: &str| announces_body(&headers(&[(name, value)]));
+        assert!(announced("content-length", "1") && announced("transfer-encoding", "chunked"));
+        assert!(!announced("content-length", "0") && !announces_body(&HeaderMap::new()));
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Head {
         call.bearer = headers::bearer(headers).map_err(|_| Problem::new(Slug::TwoTokens))?;
         call.content_type = headers::given(headers, header::CONTENT_TYPE);
         call.content_encoding = headers::content_encoding(headers);
+        call.has_body = headers::announces_body(headers);
         call.idempotency_key = headers::idempotency_key(headers);
         call.dry_run = headers::is_dry_run(headers);
         call.prefetch = method == trigger::Method::Get && headers::is_prefetch(headers);

@@ -33,8 +33,7 @@ pub(crate) async fn trigger(
     if has_body {
         request.body.check_declared(limit)?;
     }
-    let mut call = request.head.call(workflow)?;
-    call.has_body = request.body.has_content();
+    let call = request.head.call(workflow)?;
     let call = api.webhooks().admit(api.webhooks().authenticate(call).await?)?;
     let (body, room) = if has_body {
         request.body.read_in_turn(limit, &api.bodies, call.webhook().id).await?

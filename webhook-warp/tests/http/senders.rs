@@ -323,6 +323,13 @@ async fn the_body_of_a_get_is_ignored_and_a_warning_says_so() {
     assert!(warnings.len() == 1 && warnings[0].0 == "*" && warnings[0].1.contains("POST"), "{warnings:?}");
     assert_eq!(value(call().body("{\"region\":\"APAC\"}"), "region").await, "EMEA");
     assert!(warned(call().send().await.unwrap(), 202).await.is_empty());
+    let path = hook.url.strip_prefix(&world.base).unwrap();
+    let chunked = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\n{{}}\r\n0\r\n\r\n",
+        world.address
+    );
+    assert!(raw(world.address, &[chunked.as_bytes()]).await.contains("body_ignored"));
 }
 
 #[tokio::test]
