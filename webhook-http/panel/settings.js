@@ -22,7 +22,7 @@ function draw(holder, webhook, changed) {
     allow_get: toggle("allow_get", "May be called by GET", webhook.allow_get, "Off: only POST starts a run."),
     strict: toggle("strict", "Strict", webhook.strict, "Refuse parameters the workflow does not declare."),
     timeout_s: number("timeout_s", "Time-out in seconds", { value: webhook.timeout_s, placeholder: "none" }),
-    queue_limit: number("queue_limit", "Most runs that wait", { value: webhook.queue_limit, placeholder: "no limit" }),
+    queue_limit: number("queue_limit", "Most runs that wait", { value: webhook.queue_limit, placeholder: "half of all" }),
     per_minute: number("rate_limit.per_minute", "Calls per minute", { value: rate?.per_minute, placeholder: "no limit" }),
     burst: number("rate_limit.burst", "Calls at once", { value: rate?.burst, placeholder: "as per minute" }),
     retention_days: number("retention_days", "Keep runs for days", { value: webhook.retention_days, placeholder: "as the server does" }),
