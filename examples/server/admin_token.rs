@@ -1,6 +1,6 @@
 //! The admin token that the server makes for itself.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
@@ -9,26 +9,32 @@ use webhook_core::token::Token;
 /// Reads the token in `file`, or makes one there that only the server's user can read.
 pub(crate) fn load_or_create(file: &Path) -> Result<String, String> {
     let failed = |error: io::Error| format!("the admin token file {}: {error}", file.display());
-    match create(file) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    let text = std::fs::read_to_string(file).map_err(failed)?;
+    let read = || std::fs::read_to_string(file);
+    let text = match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => match create(file) {
+            // Another process may have made one at the same time.
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => read().map_err(failed)?,
+        },
+        text => text.map_err(failed)?,
+    };
     match text.trim() {
         "" => Err(format!("the admin token file {} is empty; remove it to get a new one", file.display())),
         token => Ok(token.to_owned()),
     }
 }
 
-/// An admin token has as many random bits as a webhook's, and another beginning.
+/// Makes a token, durably. It is written beside its place and linked there, so that a process that is killed meanwhile
+/// leaves no file without a token, and a token that exists is never replaced.
 fn create(file: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut draft = tempfile::Builder::new().prefix(".admin-token-").tempfile_in(folder)?;
     let token = Token::generate();
-    writeln!(file, "wha_{}", &token.expose()[4..47])?;
-    file.sync_all()
+    // It has as many random bits as a webhook's token, and another beginning.
+    writeln!(draft, "wha_{}", &token.expose()[4..47])?;
+    draft.as_file().sync_all()?;
+    draft.persist_noclobber(file).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -42,8 +48,18 @@ mod tests {
         let made = load_or_create(&file).unwrap();
         assert!(made.starts_with("wha_") && made.len() == 47);
         assert_eq!(load_or_create(&file).unwrap(), made);
+        assert_eq!(create(&file).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(load_or_create(&file).unwrap(), made);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a draft is left");
         let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_draft_that_a_killed_process_left_is_no_token() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".admin-token-killed"), "").unwrap();
+        assert!(load_or_create(&folder.path().join("admin.token")).unwrap().starts_with("wha_"));
     }
 
     #[test]

@@ -37,8 +37,10 @@ const DEMO: &str = "report/daily-sales";
 const DEMO_LABEL: &str = "Demo";
 /// The file in the data folder that says that this webhook was made.
 const DEMO_MADE: &str = "demo-made";
-/// The file in the folder of a sled store that is there once it is one.
-const STORE_MARKER: &str = "webhook-store";
+/// What the folder of a sled store holds, of which one is there at least.
+const STORE_FILES: [&str; 2] = ["webhook-store", "sled"];
+/// What the data folder holds once a server has started with it.
+const USED_FILES: [&str; 3] = ["admin.token", "token.key", DEMO_MADE];
 
 /// The bounds that durations in seconds are sorted into: from a commit to a long run.
 const SECONDS: [f64; 13] =
@@ -68,7 +70,15 @@ pub(crate) async fn prepare(
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
     // The key comes first: where there is a store, there was a key.
-    let store_exists = options.store == StoreChoice::Sled && folder.join(STORE_MARKER).exists();
+    let is_sled = options.store == StoreChoice::Sled;
+    let store_exists = is_sled && STORE_FILES.iter().any(|file| folder.join(file).exists());
+    if is_sled && !store_exists && USED_FILES.iter().any(|file| options.data.join(file).exists()) {
+        tracing::warn!(
+            "{} was used before, but its folder {} has no store: a new one is made, without webhooks and runs",
+            options.data.display(),
+            folder.display()
+        );
+    }
     let may_create = !store_exists || options.forget_unknown_keys;
     let key = token_key::load_or_create(&options.token_key, may_create)?;
     let store = open_store(&options, &folder)?;

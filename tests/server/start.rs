@@ -94,6 +94,16 @@ async fn commits_are_measured_from_the_first_one_on_in_bounds_that_fit_them() {
     server.stop();
 }
 
+#[test]
+fn a_data_folder_that_has_lost_its_store_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Server::start(folder.path(), &[]).stop();
+    assert!(!log.contains("has no store"), "{log}");
+    fs::remove_dir_all(folder.path().join("store")).unwrap();
+    let log = Server::start(folder.path(), &[]).stop();
+    assert!(log.contains("WARN") && log.contains("has no store: a new one is made"), "{log}");
+}
+
 #[tokio::test]
 async fn a_deleted_demo_webhook_stays_deleted() {
     let folder = tempfile::tempdir().unwrap();

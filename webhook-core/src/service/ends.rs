@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::lock;
 use crate::events::Change;
@@ -17,6 +17,8 @@ pub(super) struct Ends {
     waiting: Mutex<Waiting>,
     /// Bounds how many runs are read at once, since all who wait may look at the same moment, and runs can be large.
     reads: Semaphore,
+    /// Told when the last ticket is dropped, so that the reader lets go of the store.
+    deserted: Notify,
 }
 
 /// How many runs are read at once.
@@ -31,7 +33,7 @@ struct Waiting {
 
 impl Ends {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, waiting: Mutex::default(), reads: Semaphore::new(READS) }
+        Self { store, waiting: Mutex::default(), reads: Semaphore::new(READS), deserted: Notify::new() }
     }
 
     pub(super) async fn wait(
@@ -72,9 +74,23 @@ impl Ends {
         }
     }
 
-    /// Reads events until nobody waits any more.
+    /// Reads events for as long as a ticket exists. It holds the store no longer than that, even when no event comes.
     async fn read(self: Arc<Self>) {
         let _guard = Reading(self.clone());
+        tokio::select! {
+            () = self.pass_on_events() => {}
+            () = self.wait_until_deserted() => {}
+        }
+    }
+
+    async fn wait_until_deserted(&self) {
+        while !lock(&self.waiting).runs.is_empty() {
+            // A ticket dropped since the look above has left a permit.
+            self.deserted.notified().await;
+        }
+    }
+
+    async fn pass_on_events(&self) {
         let mut cursor = None;
         loop {
             match self.store.events_since(cursor).await {
@@ -96,9 +112,6 @@ impl Ends {
                     cursor = None;
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-            }
-            if lock(&self.waiting).runs.is_empty() {
-                return;
             }
         }
     }
@@ -139,5 +152,49 @@ impl Drop for Ticket {
         if waiting.runs.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
             waiting.runs.remove(&self.id);
         }
+        if waiting.runs.is_empty() {
+            self.ends.deserted.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::id::{RunId, WebhookId};
+    use crate::memory::MemoryStore;
+    use crate::run::{Caller, RunParameters};
+    use crate::store::Enqueue;
+    use crate::token::Token;
+    use crate::webhook::{Webhook, WebhookSettings};
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_holds_the_store_once_the_last_one_who_waited_is_gone() {
+        let (store, now) = (Arc::new(MemoryStore::new()), SystemTime::UNIX_EPOCH);
+        let workflow: crate::id::WorkflowKey = "report/a".parse().unwrap();
+        let (id, settings) = (WebhookId::generate(now), WebhookSettings::default());
+        let webhook = Webhook::new(id, workflow.clone(), settings, &Token::generate(), None, now);
+        store.create_webhook(webhook).await.unwrap();
+        let (run, parameters) = (RunId::generate(now), RunParameters::default());
+        let run = Run::new(run, workflow, id, parameters, 1, Caller::default(), now);
+        let id = run.id;
+        store.enqueue(Enqueue::new(run)).await.unwrap();
+
+        let ends = Arc::new(Ends::new(store.clone()));
+        let (first, second) =
+            tokio::join!(ends.wait(id, Duration::from_millis(10)), ends.wait(id, Duration::from_millis(20)));
+        assert!(!first.unwrap().unwrap().state.is_ended() && !second.unwrap().unwrap().state.is_ended());
+        let store = {
+            let weak = Arc::downgrade(&store);
+            drop((store, ends));
+            weak
+        };
+        // No event comes that would wake the reader.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(store.upgrade().is_none(), "the reader still holds it");
     }
 }
