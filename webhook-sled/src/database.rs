@@ -14,7 +14,7 @@ use crate::damage::Damage;
 use crate::error::{OpenError, panic_text};
 use crate::journal::Journal;
 use crate::keys;
-use crate::marker::{Content, FORMAT, Marker, NAME};
+use crate::superblock::{Content, FORMAT, Superblock, NAME};
 use crate::record::{decode_number, encode_number};
 use crate::shared::lock;
 use crate::window::Window;
@@ -28,7 +28,7 @@ const UNFINISHED: &str = "sled.unfinished";
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    pub(crate) marker: Marker,
+    pub(crate) superblock: Superblock,
     journal: Mutex<Journal>,
     cache_bytes: u64,
 }
@@ -44,13 +44,13 @@ impl Folder {
         if is_new {
             make(path).map_err(OpenError::io(path))?;
         }
-        let (marker, content) = Marker::lock(path)?;
+        let (superblock, content) = Superblock::lock(path)?;
         let journal = Mutex::new(Journal::open(path).map_err(OpenError::io(path))?);
-        let folder = Self { path: path.to_owned(), marker, journal, cache_bytes };
+        let folder = Self { path: path.to_owned(), superblock, journal, cache_bytes };
         let database = match content {
             Content::Unfinished => {
                 let database = folder.finish()?;
-                folder.marker.finish(path).map_err(OpenError::io(path))?;
+                folder.superblock.finish(path).map_err(OpenError::io(path))?;
                 if is_new {
                     sync_parents(path).map_err(OpenError::io(path))?;
                 }
@@ -115,7 +115,7 @@ impl Folder {
     fn upgrade(&self, database: &sled::Db) -> Result<(), OpenError> {
         let from_sled = |error| OpenError::from_sled(&self.path, error);
         if self.number(database, keys::FORMAT)? != Some(u64::from(FORMAT)) {
-            self.marker.upgrade().map_err(OpenError::io(&self.path))?;
+            self.superblock.upgrade().map_err(OpenError::io(&self.path))?;
             database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT))).map_err(from_sled)?;
             database.flush().map_err(from_sled)?;
         }
@@ -175,7 +175,7 @@ impl Folder {
         self.reopen()
     }
 
-    /// Opens sled. The marker's lock keeps others out, so when sled's own lock is taken, it is by what a database
+    /// Opens sled. The superblock's lock keeps others out, so when sled's own lock is taken, it is by what a database
     /// that was just closed in this process leaves to sled's threads, and soon free.
     fn start(&self, path: &Path) -> Result<sled::Db, OpenError> {
         let patience = Instant::now() + Duration::from_secs(5);

@@ -140,8 +140,8 @@ impl Flusher {
             return Ok(());
         }
         self.sync_journal(journal)?;
-        let noted = self.folder.marker.acknowledge(number);
-        noted.map_err(|error| Failure::of_sync("the store's marker cannot be written", &error))
+        let noted = self.folder.superblock.acknowledge(number);
+        noted.map_err(|error| Failure::of_sync("the store's superblock cannot be written", &error))
     }
 
     fn sync_journal(&self, journal: &mut Journal) -> Result<(), Failure> {

@@ -44,7 +44,6 @@ mod flusher;
 mod journal;
 mod keys;
 mod log;
-mod marker;
 mod operation;
 mod options;
 mod outbox;
@@ -57,6 +56,7 @@ mod scan;
 mod scrub;
 mod shared;
 mod store;
+mod superblock;
 #[doc(hidden)]
 pub mod testing;
 mod verify;

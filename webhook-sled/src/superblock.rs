@@ -27,13 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SECTOR: usize = 512;
 const TITLE: &str = "webhook store, format ";
 
-/// The marker of a folder that this process holds. The lock goes with it.
+/// The superblock of a folder that this process holds. The lock goes with it.
 #[derive(Debug)]
-pub(crate) struct Marker {
+pub(crate) struct Superblock {
     file: File,
 }
 
-/// What a marker says.
+/// What a superblock says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// Nothing: the folder is new, or making it did not come to an end.
@@ -42,8 +42,8 @@ pub(crate) enum Content {
     Ready(u64),
 }
 
-impl Marker {
-    /// Locks the folder and reads its marker.
+impl Superblock {
+    /// Locks the folder and reads its superblock.
     pub(crate) fn lock(folder: &Path) -> Result<(Self, Content), OpenError> {
         let io = OpenError::io(folder);
         let path = folder.join(NAME);
@@ -138,30 +138,30 @@ mod tests {
     #[test]
     fn the_newest_acknowledged_number_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (marker, content) = Marker::lock(folder.path()).unwrap();
+        let (superblock, content) = Superblock::lock(folder.path()).unwrap();
         assert_eq!(content, Content::Unfinished);
-        marker.finish(folder.path()).unwrap();
-        marker.acknowledge(41).unwrap();
-        marker.acknowledge(42).unwrap();
-        assert!(matches!(Marker::lock(folder.path()), Err(OpenError::InUse { .. })));
-        drop(marker);
-        let (marker, content) = Marker::lock(folder.path()).unwrap();
+        superblock.finish(folder.path()).unwrap();
+        superblock.acknowledge(41).unwrap();
+        superblock.acknowledge(42).unwrap();
+        assert!(matches!(Superblock::lock(folder.path()), Err(OpenError::InUse { .. })));
+        drop(superblock);
+        let (superblock, content) = Superblock::lock(folder.path()).unwrap();
         assert_eq!(content, Content::Ready(42));
         // A torn sector leaves the number before it.
-        marker.file.write_all_at(b"x", SECTOR as u64 + 20).unwrap();
-        drop(marker);
-        assert_eq!(Marker::lock(folder.path()).unwrap().1, Content::Ready(41));
+        superblock.file.write_all_at(b"x", SECTOR as u64 + 20).unwrap();
+        drop(superblock);
+        assert_eq!(Superblock::lock(folder.path()).unwrap().1, Content::Ready(41));
     }
 
     #[test]
     fn a_lock_that_is_about_to_be_free_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let (marker, _) = Marker::lock(folder.path()).unwrap();
+        let (superblock, _) = Superblock::lock(folder.path()).unwrap();
         let ending = std::thread::spawn(move || {
             sleep(PATIENCE / 10);
-            drop(marker);
+            drop(superblock);
         });
-        Marker::lock(folder.path()).unwrap();
+        Superblock::lock(folder.path()).unwrap();
         ending.join().unwrap();
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let mut newer = sector("webhook store, format 5").to_vec();
         for (bytes, is_newer) in [(&b"garbage"[..], false), (&[0xff; 2_000], false), (&newer, true)] {
             std::fs::write(folder.path().join(NAME), bytes).unwrap();
-            let error = Marker::lock(folder.path()).unwrap_err();
+            let error = Superblock::lock(folder.path()).unwrap_err();
             assert_eq!(matches!(error, OpenError::NewerFormat { found: 5, .. }), is_newer, "{error}");
             assert_eq!(matches!(error, OpenError::Damaged { .. }), !is_newer, "{error}");
         }
