@@ -418,6 +418,35 @@ impl Webhooks {
         self.inner.drained.notify_waiters();
     }
 
+    /// Completes once `signal` has, and lets the service refuse new calls just before: the future that a server's
+    /// graceful shutdown takes.
+    ///
+    /// Streams of events and calls that wait for their run (`Prefer: wait`) end with it. Without that, a server that
+    /// lets answers under way end would wait for as long as a browser shows the panel.
+    ///
+    /// ```no_run
+    /// # async fn example(webhooks: webhook_core::Webhooks) {
+    /// let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    /// let shutdown = webhooks.shutdown_on(interrupted);
+    /// // warp::serve(routes).bind(address).await.graceful(shutdown).run().await;
+    /// // axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
+    /// # shutdown.await
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// When dropped before `signal` completes, calls go on being accepted.
+    pub fn shutdown_on<S>(&self, signal: S) -> impl Future<Output = ()> + use<S>
+    where
+        S: Future<Output = ()>,
+    {
+        let webhooks = self.clone();
+        async move {
+            signal.await;
+            webhooks.stop_accepting();
+        }
+    }
+
     /// Waits until new calls are refused; not at all if they are already. Cancel safe.
     pub async fn stopped_accepting(&self) {
         let drained = self.inner.drained.notified();
