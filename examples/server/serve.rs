@@ -64,6 +64,7 @@ pub(crate) async fn prepare(
     options: Options,
     workflows: Vec<LoadedWorkflow>,
 ) -> Result<Prepared, Box<dyn Error>> {
+    raise_file_limit();
     // The store makes its counters when it is opened, and the service when it is built.
     let metrics = recorder()?;
     make_private_folder(&options.data)
@@ -118,6 +119,7 @@ pub(crate) async fn prepare(
     if options.store == StoreChoice::Sled {
         tokio::spawn(sweep(webhooks.clone(), artifacts));
     }
+    warn_of_full_store(&webhooks).await;
     for (workflow, why) in unavailable {
         tracing::warn!("{workflow} is unavailable: {why}");
     }
@@ -145,6 +147,28 @@ fn names_of_this_machine(base_url: &Url) -> Vec<Url> {
     match base_url.host_str() {
         Some(host) if names.contains(&host) => names.into_iter().filter_map(written).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// Says so at once when no call could be accepted.
+async fn warn_of_full_store(webhooks: &Webhooks) {
+    match webhooks.health().await {
+        Ok(health) if health.is_full => {
+            tracing::warn!("calls are answered 503 until there is more room on the disk of the data folder");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("the store is not healthy: {}", webhook_core::error::chain(&error)),
+    }
+}
+
+/// Lets the server open as many files as the system permits: the usual limit of 1,024 is less than the connections
+/// and the store need.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 
@@ -281,15 +305,18 @@ fn worker_options(slots: Option<usize>) -> WorkerOptions {
     }
 }
 
-/// Completes at SIGTERM or Ctrl-C. The signal after that ends the process at once.
+/// Completes at SIGTERM, Ctrl-C or SIGHUP. SIGTERM or Ctrl-C after that ends the process at once; SIGHUP does not,
+/// since a terminal that closes may send it twice.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
         }
         tokio::spawn(async move {
             tokio::select! {

@@ -83,8 +83,14 @@ pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWo
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") && path.is_file() {
-            files.push(path);
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => files.push(path),
+            Ok(_) => {}
+            // Such as a link that leads nowhere.
+            Err(source) => return Err(WorkflowFileError::Unreadable { path, source }),
         }
     }
     if files.is_empty() {

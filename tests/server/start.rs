@@ -227,6 +227,17 @@ fn a_token_key_elsewhere_needs_a_folder_that_is_there() {
 }
 
 #[test]
+fn a_workflow_file_that_is_a_link_to_nowhere_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let workflows = folder.path().join("workflows");
+    fs::create_dir(&workflows).unwrap();
+    std::os::unix::fs::symlink("nowhere", workflows.join("lost.toml")).unwrap();
+    let data = folder.path().join("data");
+    let refusal = refusal(&["--data", data.to_str().unwrap(), "--workflows", workflows.to_str().unwrap()]);
+    assert!(refusal.contains("lost.toml cannot be read"), "{refusal}");
+}
+
+#[test]
 fn a_missing_workflow_folder_is_named_in_full_with_its_flag() {
     let folder = tempfile::tempdir().unwrap();
     let line = refusal_of(&[], fails_to_start_in(folder.path(), &[]));
