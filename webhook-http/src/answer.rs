@@ -14,6 +14,10 @@ use serde::Serialize;
 
 pub(crate) type Answer = Response<ResponseBody>;
 
+/// How much of bytes at hand is handed to a connection at once. A client that stops reading is then noticed before
+/// all of it is counted as sent.
+const PIECE: usize = 64 * 1024;
+
 /// The body of an answer: bytes at hand, or a stream of unknown or great length.
 pub struct ResponseBody(Content);
 
@@ -40,14 +44,15 @@ impl ResponseBody {
         Self(Content::Bytes(None))
     }
 
-    /// The bytes, when they are at hand.
+    /// The bytes, when they are at hand and few enough to be sent at once.
     ///
     /// # Errors
-    /// The body itself, when it is streamed.
+    /// The body itself, when it is streamed, or longer than 64 KiB.
     pub fn into_bytes(self) -> Result<Bytes, Self> {
         match self.0 {
-            Content::Bytes(bytes) => Ok(bytes.unwrap_or_default()),
-            stream => Err(Self(stream)),
+            Content::Bytes(None) => Ok(Bytes::new()),
+            Content::Bytes(Some(bytes)) if bytes.len() <= PIECE => Ok(bytes),
+            other => Err(Self(other)),
         }
     }
 }
@@ -72,7 +77,13 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut self.0 {
-            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Bytes(bytes) => {
+                let piece = bytes.as_mut().map(|bytes| bytes.split_to(bytes.len().min(PIECE)));
+                if bytes.as_ref().is_some_and(Bytes::is_empty) {
+                    *bytes = None;
+                }
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+            }
             Content::Stream(body) => Pin::new(body).poll_frame(context),
         }
     }
@@ -111,6 +122,13 @@ pub(crate) fn json(status: StatusCode, content: &impl Serialize) -> Answer {
     // What we answer has text for keys, and writing to memory never fails.
     let _ = serde_json::to_writer(&mut body, content);
     with_body(status, "application/json", body)
+}
+
+/// The answer to who holds already what would be sent (RFC 9110 section 15.4.5).
+pub(crate) fn not_modified() -> Answer {
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.status_mut() = StatusCode::NOT_MODIFIED;
+    answer
 }
 
 /// An answer without a body.

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use webhook_core::error::BoxError;
@@ -14,12 +15,14 @@ use webhook_core::service::Webhooks;
 
 use crate::access::{AdminAccess, Gate};
 use crate::answer::{Answer, ResponseBody, without_body};
-use crate::body::RequestBody;
+use crate::body::{READ_TIME, RequestBody};
 use crate::body_budget::BodyBudget;
 use crate::metrics::{CallMeters, RefusalMeters, Renderer};
-use crate::problem::Problem;
+use crate::openapi::Rendered;
+use crate::problem::{self, Problem};
 use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
+use crate::trouble::Trouble;
 use crate::wire::Links;
 use crate::{audit, events, headers, health, management, metrics, openapi, site, status, trigger};
 
@@ -33,6 +36,9 @@ pub struct Api {
     pub(crate) calls: CallMeters,
     pub(crate) bodies: Arc<BodyBudget>,
     refusals: RefusalMeters,
+    description: Arc<OnceLock<Rendered>>,
+    trouble: Arc<Trouble>,
+    body_deadline: Duration,
 }
 
 impl Api {
@@ -41,7 +47,28 @@ impl Api {
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
         let (calls, refusals) = (CallMeters::new(), RefusalMeters::of_management());
         let (gate, bodies) = (Arc::default(), Arc::default());
-        Self { webhooks, access, gate, renderer: None, calls, bodies, refusals }
+        let (description, trouble) = (Arc::default(), Arc::default());
+        let body_deadline = READ_TIME;
+        Self {
+            webhooks,
+            access,
+            gate,
+            renderer: None,
+            calls,
+            bodies,
+            refusals,
+            description,
+            trouble,
+            body_deadline,
+        }
+    }
+
+    /// Sets how long the body of a request may take once it is read: 30 s by default. One that takes longer is 400
+    /// `malformed-body`, under any server.
+    #[must_use]
+    pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
+        self.body_deadline = deadline;
+        self
     }
 
     /// Answers `/metrics` with what `render` gives: the text format of Prometheus, from the recorder of the
@@ -83,8 +110,11 @@ impl Api {
 
     /// Answers a request, whatever is wrong with it. `peer` is the address of the connection.
     ///
-    /// A body is not read before the token was checked; what is not wanted of it is read and thrown away, up to
-    /// 8 MiB or 2 s, so that its sender comes to read the answer (RFC 9112 section 9.6).
+    /// A body is not read before the token was checked. What is not wanted of it is read and thrown away, up to
+    /// 8 MiB or 2 s, so that its sender comes to read the answer (RFC 9112 section 9.6); but not with a 429, nor
+    /// while the server's connections run short.
+    ///
+    /// Deadlines are those of tokio, so this must be polled within a tokio runtime that has its timers enabled.
     ///
     /// # Cancel safety
     /// When dropped, as it is when the client goes away, a run may or may not have been started, and a change may
@@ -104,12 +134,13 @@ impl Api {
         let body = body.map_err(Into::into).map_frame(as_bytes);
         let body = pin!(body);
         let head = head.into();
-        let body = RequestBody::new(body, &head.headers);
+        let body = RequestBody::new(body, &head.headers).within(self.body_deadline);
         let id = headers::request_id(&head.headers);
         let mut request = Request { head: Head { request: head, peer, id }, body };
         let answered = self.dispatch(&route, &mut request).await;
+        self.trouble.note(&route, &answered);
         let mut answer = answered.unwrap_or_else(Problem::into_response);
-        if !request.body.drain().await && request.head.version < Version::HTTP_2 {
+        if !drained(&mut request, answer.status()).await && request.head.version < Version::HTTP_2 {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if request.head.method == Method::HEAD {
@@ -123,6 +154,15 @@ impl Api {
             audience = ?route.audience(),
             "answered"
         );
+        answer
+    }
+
+    /// The answer to what a server refuses before it is routed, such as what is no proper HTTP: a problem of the type
+    /// `about:blank`. `headers` are those of the request, as far as they are known.
+    #[must_use]
+    pub fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> http::Response<ResponseBody> {
+        let mut answer = problem::untyped(status, detail);
+        headers::add_common(answer.headers_mut(), &headers::request_id(headers));
         answer
     }
 
@@ -165,6 +205,7 @@ impl Api {
                 answered.inspect_err(|problem| self.calls.refused(problem))
             }
             Route::CallerRun { workflow, run, part } => {
+                let _working = request.head.work().await?;
                 status::for_caller(self, workflow, *run, part, &request.head).await
             }
             Route::Workflows => management::workflows::list(self, &request.head).await,
@@ -198,7 +239,10 @@ impl Api {
                 management::deliveries::resend(self, id, request).await
             }
             Route::Events => events::stream(self, &request.head).await,
-            Route::Description => Ok(openapi::answer(self)),
+            Route::Description => {
+                let rendered = self.description.get_or_init(|| openapi::rendered(self));
+                Ok(rendered.answer(&request.head.headers))
+            }
             Route::Metrics => {
                 let renderer = self.renderer.as_ref().ok_or_else(|| Problem::not_found("path"))?;
                 Ok(metrics::metrics(self, renderer).await)
@@ -207,6 +251,22 @@ impl Api {
             Route::Ready => health::ready(self).await,
         }
     }
+}
+
+/// Gets rid of what nobody wants of a body, unless that would keep a connection that others need. Answers whether the
+/// body came to its end.
+async fn drained(request: &mut Request<'_>, status: StatusCode) -> bool {
+    let Request { head, body } = request;
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return body.is_over();
+    }
+    let Some(room) = &head.room else { return body.drain().await };
+    tokio::select! {
+        biased;
+        () = room.crowded() => {}
+        _ = body.drain() => {}
+    }
+    body.is_over()
 }
 
 fn as_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {

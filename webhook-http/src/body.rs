@@ -11,13 +11,16 @@ use webhook_core::error::BoxError;
 use webhook_core::id::WebhookId;
 use webhook_core::trigger::TriggerError;
 
-use crate::body_budget::{BodyBudget, FREE, Room};
+use crate::body_budget::{BodyBudget, BodyShare, FREE};
 use crate::problem::{Problem, Slug};
+use crate::room::Room;
 
 /// How much of an unwanted body is read so that its sender comes to read the answer (RFC 9112 section 9.6).
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
 /// For how long.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// How long a body may take by default, once it is read.
+pub(crate) const READ_TIME: Duration = Duration::from_secs(30);
 /// How much memory a declared length is worth before the bytes have come.
 const FIRST_CAPACITY: usize = 64 * 1024;
 
@@ -27,6 +30,8 @@ pub(crate) struct RequestBody<'a> {
     declared: Option<u64>,
     awaits_continue: bool,
     is_over: bool,
+    /// How long reading it may take.
+    allowed: Duration,
 }
 
 impl<'a> RequestBody<'a> {
@@ -39,7 +44,13 @@ impl<'a> RequestBody<'a> {
         let awaits_continue =
             text(header::EXPECT).is_some_and(|expected| expected.trim().eq_ignore_ascii_case("100-continue"));
         let is_over = body.is_end_stream();
-        Self { body, declared, awaits_continue, is_over }
+        Self { body, declared, awaits_continue, is_over, allowed: READ_TIME }
+    }
+
+    /// Sets how long reading it may take.
+    pub(crate) fn within(mut self, allowed: Duration) -> Self {
+        self.allowed = allowed;
+        self
     }
 
     /// Refuses a body that declares to be too large, without reading any of it.
@@ -50,9 +61,17 @@ impl<'a> RequestBody<'a> {
         }
     }
 
-    /// Reads the whole body, counting while it comes.
+    /// Reads the whole body, counting while it comes. One that comes too slowly is given up.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
         self.check_declared(limit)?;
+        if self.is_over {
+            return Ok(Vec::new());
+        }
+        let allowed = self.allowed;
+        tokio::time::timeout(allowed, self.collect(limit)).await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    async fn collect(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
         let mut collected = self.buffer();
         while let Some(bytes) = self.next().await? {
             append(&mut collected, &bytes, limit)?;
@@ -67,17 +86,34 @@ impl<'a> RequestBody<'a> {
         limit: usize,
         budget: &BodyBudget,
         webhook: WebhookId,
-    ) -> Result<(Vec<u8>, Option<Room>), Problem> {
+        server: Option<&Room>,
+    ) -> Result<(Vec<u8>, Option<BodyShare>), Problem> {
         self.check_declared(limit)?;
+        if self.is_over {
+            return Ok((Vec::new(), None));
+        }
+        let allowed = self.allowed;
+        let collecting = self.collect_in_turn(limit, budget, webhook, server);
+        tokio::time::timeout(allowed, collecting).await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    async fn collect_in_turn(
+        &mut self,
+        limit: usize,
+        budget: &BodyBudget,
+        webhook: WebhookId,
+        server: Option<&Room>,
+    ) -> Result<(Vec<u8>, Option<BodyShare>), Problem> {
+        let share = |most| budget.share_with_room(webhook, most, server);
         let most = self.declared.map_or(limit, |length| length as usize);
         let mut room = None;
         if self.declared.is_some() && most > FREE {
-            room = Some(budget.room(webhook, most).await?);
+            room = Some(share(most).await?);
         }
         let mut collected = self.buffer();
         while let Some(bytes) = self.next().await? {
             if room.is_none() && collected.len() + bytes.len() > FREE {
-                room = Some(budget.room(webhook, most).await?);
+                room = Some(share(most).await?);
             }
             append(&mut collected, &bytes, limit)?;
         }
@@ -87,6 +123,11 @@ impl<'a> RequestBody<'a> {
     fn buffer(&self) -> Vec<u8> {
         let expected = self.declared.map_or(0, |length| length as usize);
         Vec::with_capacity(expected.min(FIRST_CAPACITY))
+    }
+
+    /// Whether nothing is left of it to read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Reads on and throws away, within bounds. Answers whether the body came to its end.
@@ -194,7 +235,7 @@ mod tests {
             for headers in [HeaderMap::new(), declaring(&size.to_string())] {
                 let mut body = pin!(chunks(vec![size / 2, size - size / 2]));
                 let mut body = RequestBody::new(body.as_mut(), &headers);
-                let read = body.read_in_turn(limit, &budget, webhook).await;
+                let read = body.read_in_turn(limit, &budget, webhook, None).await;
                 assert_eq!(read.is_ok(), is_read, "{size} bytes, {headers:?}");
                 let expected = if is_read { None } else { Some(Slug::QueueFull) };
                 assert_eq!(read.err().map(|problem| problem.slug()), expected);
@@ -202,8 +243,9 @@ mod tests {
         }
         held.pop();
         let mut body = pin!(chunks(vec![limit / 2; 2]));
-        let read =
-            RequestBody::new(body.as_mut(), &HeaderMap::new()).read_in_turn(limit, &budget, webhook).await;
+        let read = RequestBody::new(body.as_mut(), &HeaderMap::new())
+            .read_in_turn(limit, &budget, webhook, None)
+            .await;
         assert_eq!(read.unwrap().0.len(), limit);
     }
 
@@ -228,6 +270,16 @@ mod tests {
         let started = tokio::time::Instant::now();
         assert!(!RequestBody::new(body.as_mut(), &HeaderMap::new()).drain().await);
         assert_eq!(started.elapsed(), DRAIN_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stays_away_is_given_up() {
+        let silent = StreamBody::new(stream::pending::<Result<Frame<Bytes>, BoxError>>());
+        let mut body = pin!(silent);
+        let started = tokio::time::Instant::now();
+        let mut body = RequestBody::new(body.as_mut(), &declaring("10"));
+        assert_eq!(body.read(1_000).await.unwrap_err().slug(), Slug::MalformedBody);
+        assert_eq!(started.elapsed(), READ_TIME);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use webhook_core::id::WebhookId;
 
 use crate::problem::{Problem, Slug};
+use crate::room::Room;
 
 /// How many bytes of bodies may be in work at once, from their first byte to the answer.
 const IN_ALL: usize = 64 << 20;
@@ -30,7 +31,7 @@ pub(crate) struct BodyBudget {
 
 /// Room for one body, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct BodyShare {
     _of_webhook: OwnedSemaphorePermit,
     _in_all: OwnedSemaphorePermit,
 }
@@ -47,19 +48,34 @@ impl BodyBudget {
     ///
     /// # Errors
     /// [`Slug::QueueFull`] when there is none for two seconds.
-    pub(crate) async fn room(&self, webhook: WebhookId, bytes: usize) -> Result<Room, Problem> {
+    pub(crate) async fn room(&self, webhook: WebhookId, bytes: usize) -> Result<BodyShare, Problem> {
         let of_webhook = self.of_webhook(webhook);
         let units = |of: usize| u32::try_from(bytes.min(of).div_ceil(UNIT)).unwrap_or(u32::MAX);
         let waiting = async {
-            Ok::<_, tokio::sync::AcquireError>(Room {
+            Ok::<_, tokio::sync::AcquireError>(BodyShare {
                 _of_webhook: of_webhook.acquire_many_owned(units(OF_WEBHOOK)).await?,
                 _in_all: self.in_all.clone().acquire_many_owned(units(IN_ALL)).await?,
             })
         };
         match tokio::time::timeout(PATIENCE, waiting).await {
             Ok(Ok(room)) => Ok(room),
-            _ => Err(Problem::new(Slug::QueueFull)
-                .with_detail("too many large bodies are being worked on; come again later")),
+            _ => Err(full()),
+        }
+    }
+
+    /// The same under a server whose room is known: a body that waits for its turn does not while others need the
+    /// connection.
+    pub(crate) async fn share_with_room(
+        &self,
+        webhook: WebhookId,
+        bytes: usize,
+        server: Option<&Room>,
+    ) -> Result<BodyShare, Problem> {
+        let Some(server) = server else { return self.room(webhook, bytes).await };
+        tokio::select! {
+            biased;
+            share = self.room(webhook, bytes) => share,
+            () = server.crowded() => Err(full()),
         }
     }
 
@@ -74,6 +90,10 @@ impl BodyBudget {
         of_webhooks.insert(webhook, Arc::downgrade(&semaphore));
         semaphore
     }
+}
+
+fn full() -> Problem {
+    Problem::new(Slug::QueueFull).with_detail("too many large bodies are being worked on; come again later")
 }
 
 #[cfg(test)]

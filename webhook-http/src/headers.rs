@@ -1,10 +1,12 @@
 //! What headers say. Everything here is pure.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 use webhook_core::token::mask_tokens;
 use zeroize::Zeroizing;
@@ -26,6 +28,11 @@ pub(crate) const LOG_OFFSET: HeaderName = HeaderName::from_static("webhook-log-o
 pub(crate) const LOG_END: HeaderName = HeaderName::from_static("webhook-log-end");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Who may load an answer into a page (Fetch standard, section 3.7).
+pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// Which pages share a browsing context group with a page (HTML standard, section 7.1.3).
+#[cfg(feature = "panel")]
+pub(crate) const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const DRY_RUN: HeaderName = HeaderName::from_static("webhook-dry-run");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFETCH: [HeaderName; 3] = [
@@ -214,9 +221,28 @@ pub(crate) fn add_common(headers: &mut HeaderMap, request_id: &str) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
+}
+
+/// A strong entity tag of this content (RFC 9110 section 8.8.3).
+pub(crate) fn content_tag(content: &[u8]) -> String {
+    let mut tag = String::from("\"");
+    for byte in Sha256::digest(content).iter().take(12) {
+        // Writing to a text cannot fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag
+}
+
+/// Whether `If-None-Match` names this tag (RFC 9110 section 13.1.2).
+pub(crate) fn holds(headers: &HeaderMap, tag: &str) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|named| named == "*" || named.trim_start_matches("W/") == tag)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use serde_json::json;
-use webhook_core::error::chain;
 
 use crate::answer::{Answer, json as answer_json};
 use crate::api::Api;
@@ -12,17 +11,21 @@ use crate::problem::{Problem, Slug};
 pub(crate) async fn health(api: &Api) -> Result<Answer, Problem> {
     match api.webhooks().health().await {
         Ok(_) => Ok(answer_json(StatusCode::OK, &json!({"status": "ok"}))),
-        Err(error) => {
-            tracing::error!(error = chain(&error), "the store is not healthy");
-            Err(Problem::new(Slug::StoreUnavailable).with_detail("the store is not healthy"))
-        }
+        Err(error) => Err(unhealthy("the store is not healthy").caused_by(&error)),
     }
 }
 
-/// 200 while calls are accepted as well.
+/// 200 while calls are accepted as well, and the store has room for their runs.
 pub(crate) async fn ready(api: &Api) -> Result<Answer, Problem> {
     if !api.webhooks().is_accepting() {
         return Err(Problem::new(Slug::ShuttingDown));
     }
-    health(api).await
+    match api.webhooks().health().await {
+        Ok(health) if health.is_full => Err(unhealthy("the store has no room for further runs")),
+        _ => health(api).await,
+    }
+}
+
+fn unhealthy(detail: &str) -> Problem {
+    Problem::new(Slug::StoreUnavailable).with_detail(detail)
 }

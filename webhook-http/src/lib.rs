@@ -19,7 +19,8 @@
 //! # What every answer has in common
 //!
 //! - JSON, or `application/problem+json` (RFC 9457) with a stable `type` for every error: see [`Slug`].
-//! - `Cache-Control: no-store`, `Referrer-Policy: no-referrer`, `X-Content-Type-Options: nosniff`.
+//! - `Cache-Control: no-store`, `Referrer-Policy: no-referrer`, `X-Content-Type-Options: nosniff`,
+//!   `Cross-Origin-Resource-Policy: same-origin`.
 //! - `X-Request-Id`: the one of the request if it is 1 to 128 visible ASCII characters, else a new one.
 //! - No answer but those that exist to show a URL contains a token.
 //!
@@ -37,13 +38,21 @@
 //! - Cancelling a run that has ended, and retrying one that has not, is 412 `precondition-failed`.
 //! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run: who mistypes it starts nothing.
 //! - The address of a caller is that of the connection. `X-Forwarded-For` is not read.
-//! - A body that breaks off or comes too slowly is 400 `malformed-body`.
+//! - A body that breaks off or comes too slowly is 400 `malformed-body` ([`Api::with_body_deadline`]).
+//! - `Prefer: wait` is passed over when a server says that its connections run short ([`Room`]).
 //! - `Authorization: Bearer` and `Idempotency-Key` may be repeated with the same value; with different ones they are
 //!   400 `two-tokens` and 400 `idempotency-key-invalid`. Two different management tokens are the 401.
 //! - `GET /admin/api/v1/events` takes `?workflow=kind/id` and `?run=`, sends a heartbeat after 15 s of silence, and ends
 //!   when the server shuts down. Its `progress` and `log` events name the run, its workflow and its webhook.
-//! - What a server refuses because it cannot be read as HTTP never gets here: its answers, such as a bare 400 or 414,
-//!   have no problem document and none of the common headers.
+//! - What a server refuses because it is no proper HTTP never gets here. [`Api::refuse`] gives a server an answer to it
+//!   in the form of all others.
+//!
+//! # Stopping
+//!
+//! Streams of events, and calls that wait for their runs, last until they are told. A server that lets answers under way
+//! end at shutdown must therefore tell: give its graceful shutdown the future
+//! [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on), or put a [`ShutdownSignal`] into the extensions of
+//! each request.
 
 mod access;
 mod answer;
@@ -63,11 +72,13 @@ mod panel;
 mod problem;
 mod query;
 mod request;
+mod room;
 mod route;
 mod shutdown;
 mod site;
 mod status;
 mod trigger;
+mod trouble;
 mod wire;
 
 pub use access::{AdminAccess, AdminToken, InvalidAdminToken};
@@ -77,5 +88,6 @@ pub use api::Api;
 pub use panel::{InvalidFrameAncestor, Panel, PanelOptions, panel_run_url};
 pub use problem::{Problem, Slug};
 pub use request::RequestHead;
+pub use room::{Room, RoomSource};
 pub use route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};
 pub use shutdown::{ShutdownSignal, ShutdownSource};

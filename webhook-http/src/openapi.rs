@@ -7,13 +7,13 @@ mod operations;
 mod schemas;
 mod settings;
 
-use std::sync::LazyLock;
-
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Answer, json as answer_json};
+use crate::answer::{Answer, not_modified, set, with_body};
 use crate::api::Api;
+use crate::headers;
 use crate::route::route;
 use operations::operations;
 
@@ -22,9 +22,9 @@ const DESCRIPTION: &str = "Every answer has `Cache-Control: no-store`, `Referrer
      `X-Content-Type-Options: nosniff`. Every error is a problem (RFC 9457). A method that a path does not have is \
      answered with 405, the problem `method-not-allowed`, and `Allow`. The paths below `/admin` answer 403 \
      `cross-site-refused` to what a page of another site may have caused, and 429 to wrong tokens that come too often \
-     from one address. Whole numbers in parameters are exact up to \
-     64 bits, and larger ones are refused. Requests that are no HTTP, and targets beyond 64 KiB, are answered by the \
-     server underneath with an empty body.";
+     from one address. Whole numbers in parameters are exact up to 64 bits, and larger ones are refused. What is no \
+     proper HTTP is refused with 400, 414, 431, 501 or 505, by the hardened server with a problem of the type \
+     `about:blank`.";
 
 /// A workflow and an id that stand for any in a path.
 const SAMPLES: [(&str, &str); 5] = [
@@ -35,14 +35,33 @@ const SAMPLES: [(&str, &str); 5] = [
     ("{name}", "report.html"),
 ];
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+/// The document as it is sent.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    content: Bytes,
+    tag: String,
+}
 
 /// `GET /api/v1/openapi.json`: the document, with the address below which this service is mounted.
-pub(crate) fn answer(api: &Api) -> Answer {
-    let mut document = DOCUMENT.clone();
+pub(crate) fn rendered(api: &Api) -> Rendered {
+    let mut document = document();
     let base = api.webhooks().base_url().as_str().trim_end_matches('/');
     document["servers"] = json!([{"url": base}]);
-    answer_json(StatusCode::OK, &document)
+    let content = Bytes::from(document.to_string());
+    let tag = headers::content_tag(&content);
+    Rendered { content, tag }
+}
+
+impl Rendered {
+    pub(crate) fn answer(&self, asked: &HeaderMap) -> Answer {
+        let mut answer = if headers::holds(asked, &self.tag) {
+            not_modified()
+        } else {
+            with_body(StatusCode::OK, "application/json", self.content.clone())
+        };
+        set(&mut answer, header::ETAG, &self.tag);
+        answer
+    }
 }
 
 /// The whole document. A path that can be read by GET is listed with HEAD where it answers that as well.

@@ -1,12 +1,9 @@
 //! The management page: plain HTML, CSS and JavaScript within the crate, under a policy that allows nothing else.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use sha2::{Digest, Sha256};
 
-use crate::answer::{Answer, ResponseBody, set, with_body, without_body};
+use crate::answer::{Answer, ResponseBody, not_modified, set, with_body, without_body};
 use crate::headers;
 use crate::problem::Problem;
 
@@ -17,9 +14,11 @@ const READ: &[Method] = &[Method::GET, Method::HEAD];
 const SIGN_IN: &str = "data-sign-in=\"token\"";
 const NO_SIGN_IN: &str = "data-sign-in=\"none\"";
 
-/// The page: scripts, styles and requests of its own server, and nothing else from anywhere.
+/// The page: scripts, styles and requests of its own server, and nothing else from anywhere. No text may become
+/// markup or script.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-     img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'";
+     img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
+     trusted-types 'none'";
 
 /// The frame that shows one artifact. It has an origin of its own, reaches nothing but its own files, and its script
 /// does no more than put the artifact into a further frame, without scripts, where this policy is inherited and one
@@ -156,12 +155,7 @@ struct File {
 impl File {
     fn new(content: impl Into<Bytes>, content_type: &'static str, policy: String) -> Self {
         let content = content.into();
-        let mut tag = String::from("\"");
-        for byte in Sha256::digest(&content).iter().take(12) {
-            // Writing to a text cannot fail.
-            let _ = write!(tag, "{byte:02x}");
-        }
-        tag.push('"');
+        let tag = headers::content_tag(&content);
         Self { content, content_type, tag, policy }
     }
 }
@@ -209,6 +203,17 @@ impl Panel {
             // Kept, but asked for again each time: a new version of the crate is seen at once.
             answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
+        match found {
+            Found::File(file) if !std::ptr::eq(file, &self.page) => {
+                // The artifact's frame has an origin of its own, and these files hold no secret.
+                answer
+                    .headers_mut()
+                    .insert(headers::RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+            }
+            _ => {
+                answer.headers_mut().insert(headers::OPENER_POLICY, HeaderValue::from_static("same-origin"));
+            }
+        }
         if let Some(policy) = content_policy {
             answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
         }
@@ -216,6 +221,7 @@ impl Panel {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Found<'a> {
     File(&'a File),
     /// `/panel/`, below which the page's own addresses would be wrong.
@@ -224,23 +230,14 @@ enum Found<'a> {
 
 impl File {
     fn answer(&self, asked: &HeaderMap) -> Answer {
-        let mut answer = if self.is_held(asked) {
-            let mut unchanged = http::Response::new(ResponseBody::empty());
-            *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
-            unchanged
+        let mut answer = if headers::holds(asked, &self.tag) {
+            not_modified()
         } else {
             with_body(StatusCode::OK, self.content_type, self.content.clone())
         };
         set(&mut answer, header::ETAG, &self.tag);
         set(&mut answer, header::CONTENT_SECURITY_POLICY, &self.policy);
         answer
-    }
-
-    /// Whether `If-None-Match` names what we would send (RFC 9110 section 13.1.2).
-    fn is_held(&self, asked: &HeaderMap) -> bool {
-        let values = asked.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
-        let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
-        tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.tag)
     }
 }
 

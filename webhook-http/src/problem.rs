@@ -164,6 +164,8 @@ pub struct Problem {
     realm: Option<&'static str>,
     /// Whether the body's coding, and not its media type, is not supported.
     refuses_coding: bool,
+    /// What failed within, for the log alone.
+    cause: Option<Box<str>>,
 }
 
 impl Problem {
@@ -179,6 +181,7 @@ impl Problem {
             allow: &[],
             realm: None,
             refuses_coding: false,
+            cause: None,
         }
     }
 
@@ -187,6 +190,16 @@ impl Problem {
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Notes what failed within, which is for the log and not for the answer.
+    pub(crate) fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        self.cause = Some(chain(error).to_string().into());
+        self
+    }
+
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// What kind of problem it is.
@@ -229,7 +242,7 @@ impl Problem {
             .with_detail(counted(problems.len(), "parameter"))
     }
 
-    fn retry_after(mut self, pause: Duration) -> Self {
+    pub(crate) fn retry_after(mut self, pause: Duration) -> Self {
         self.retry_after = Some(pause);
         self
     }
@@ -270,6 +283,14 @@ impl Problem {
         }
         response
     }
+}
+
+/// The answer to what is refused before it is known to be part of the contract, such as what is no proper HTTP: a
+/// problem without a type of its own (RFC 9457 section 4.2.1).
+pub(crate) fn untyped(status: StatusCode, detail: &str) -> Response<ResponseBody> {
+    let title = status.canonical_reason().unwrap_or("Refused");
+    let content = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    with_body(status, "application/problem+json", content.to_string())
 }
 
 /// Rounded up, so that nobody comes a moment too early; at least 1.
@@ -318,10 +339,7 @@ impl From<TriggerError> for Problem {
             TriggerError::IdempotencyMismatch => Slug::IdempotencyMismatch,
             TriggerError::QueueFull => Slug::QueueFull,
             TriggerError::ShuttingDown => Slug::ShuttingDown,
-            error => {
-                tracing::error!(error = chain(&error), "a call could not be served");
-                Slug::StoreUnavailable
-            }
+            error => return Self::new(Slug::StoreUnavailable).with_detail(detail).caused_by(&error),
         };
         Self::new(slug).with_detail(detail)
     }
@@ -346,10 +364,7 @@ impl From<ManagementError> for Problem {
             ManagementError::Conflict | ManagementError::StillLive | ManagementError::AlreadyEnded => {
                 Slug::PreconditionFailed
             }
-            error => {
-                tracing::error!(error = chain(&error), "a management request could not be served");
-                Slug::StoreUnavailable
-            }
+            error => return Self::new(Slug::StoreUnavailable).with_detail(detail).caused_by(&error),
         };
         Self::new(slug).with_detail(detail)
     }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::body::RequestBody;
 use crate::headers;
 use crate::problem::{Problem, Slug};
+use crate::room::{Room, Working};
 use crate::route::WorkflowPath;
 use crate::shutdown::ShutdownSignal;
 
@@ -37,6 +38,8 @@ pub struct RequestHead {
     pub version: Version,
     /// Tells that the server shuts down, if it tells.
     pub shutdown: Option<ShutdownSignal>,
+    /// The room of the connection in its server, if the server tells.
+    pub room: Option<Room>,
 }
 
 impl RequestHead {
@@ -44,7 +47,7 @@ impl RequestHead {
     #[must_use]
     pub fn new(method: Method, query: impl Into<String>, headers: HeaderMap) -> Self {
         let query = Zeroizing::new(query.into());
-        Self { method, query, headers, version: Version::HTTP_11, shutdown: None }
+        Self { method, query, headers, version: Version::HTTP_11, shutdown: None, room: None }
     }
 
     /// Sets what tells that the server shuts down.
@@ -53,9 +56,17 @@ impl RequestHead {
         self.shutdown = shutdown;
         self
     }
+
+    /// Sets the room of the connection in its server.
+    #[must_use]
+    pub fn with_room(mut self, room: Option<Room>) -> Self {
+        self.room = room;
+        self
+    }
 }
 
-/// A [`ShutdownSignal`] is taken from the extensions. The `:authority` of HTTP/2 stands for a `Host` that is not there.
+/// A [`ShutdownSignal`] and a [`Room`] are taken from the extensions. The `:authority` of HTTP/2 stands for a `Host` that
+/// is not there.
 impl From<Parts> for RequestHead {
     fn from(mut parts: Parts) -> Self {
         if !parts.headers.contains_key(header::HOST)
@@ -67,7 +78,7 @@ impl From<Parts> for RequestHead {
         let query = parts.uri.query().unwrap_or_default();
         let mut head = Self::new(parts.method, query, parts.headers);
         head.version = parts.version;
-        head.with_shutdown(parts.extensions.remove())
+        head.with_shutdown(parts.extensions.remove()).with_room(parts.extensions.remove())
     }
 }
 
@@ -88,6 +99,14 @@ impl std::ops::Deref for Head {
 impl Head {
     pub(crate) fn query(&self) -> &str {
         &self.query
+    }
+
+    /// Leave to let the store work on it, which callers need where the server tells how much room it has.
+    pub(crate) async fn work(&self) -> Result<Option<Working>, Problem> {
+        match &self.room {
+            Some(room) => room.work().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Who sends it.

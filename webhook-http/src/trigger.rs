@@ -17,6 +17,7 @@ use crate::headers;
 use crate::metrics::Answered;
 use crate::problem::Problem;
 use crate::request::{Head, Request};
+use crate::room::Room;
 use crate::route::WorkflowPath;
 use crate::shutdown::ShutdownSignal;
 use crate::wire;
@@ -34,16 +35,24 @@ pub(crate) async fn trigger(
         request.body.check_declared(limit)?;
     }
     let call = request.head.call(workflow)?;
-    let call = api.webhooks().admit(api.webhooks().authenticate(call).await?)?;
-    let (body, room) = if has_body {
-        request.body.read_in_turn(limit, &api.bodies, call.webhook().id).await?
+    let call = api.webhooks().authenticate(call).await?;
+    let room = request.head.room.clone();
+    if let Some(room) = &room {
+        room.belongs_to(call.webhook().id);
+    }
+    let call = api.webhooks().admit(call)?;
+    let (body, share) = if has_body {
+        request.body.read_in_turn(limit, &api.bodies, call.webhook().id, room.as_ref()).await?
     } else {
         (Vec::new(), None)
     };
     let span = tracing::info_span!("trigger", run = Empty, workflow = Empty, webhook = Empty);
-    match api.webhooks().trigger(call, &body).instrument(span.clone()).await? {
+    let working = request.head.work().await?;
+    let triggered = api.webhooks().trigger(call, &body).instrument(span.clone()).await?;
+    drop(working);
+    match triggered {
         Triggered::Accepted { run, replayed, warnings, .. } => {
-            drop((body, room));
+            drop((body, share));
             span.record("run", display(run.id));
             span.record("workflow", display(&run.workflow));
             span.record("webhook", display(run.webhook_id));
@@ -70,7 +79,7 @@ async fn accepted(
 ) -> Answer {
     let preferred = headers::preferred_wait(&head.headers);
     let run = match preferred {
-        Some(patience) => waited(api, run, patience, head.shutdown.as_ref()).await,
+        Some(patience) => waited(api, run, patience, head).await,
         None => run,
     };
     let links = api.links();
@@ -92,16 +101,21 @@ async fn accepted(
     answer
 }
 
-/// The run as it is when it has ended, patience is over, or the server shuts down. It is accepted already, so that
-/// it cannot be read now is no error.
-async fn waited(api: &Api, run: Arc<Run>, patience: Duration, shutdown: Option<&ShutdownSignal>) -> Arc<Run> {
+/// The run as it is when it has ended, patience is over, the server shuts down, or its connections run short (a
+/// preference may be passed over: RFC 7240 section 2). It is accepted already, so that it cannot be read now is no
+/// error.
+async fn waited(api: &Api, run: Arc<Run>, patience: Duration, head: &Head) -> Arc<Run> {
     if run.state.is_ended() || patience.is_zero() {
         return run;
     }
+    let waiting = head.room.as_ref().map(|room| room.wait(run.webhook_id));
+    if matches!(waiting, Some(None)) {
+        return run;
+    }
     let told = async {
-        match shutdown {
-            Some(signal) => signal.shutting_down().await,
-            None => std::future::pending().await,
+        tokio::select! {
+            () = told_by(head.shutdown.as_ref(), ShutdownSignal::shutting_down) => {}
+            () = told_by(head.room.as_ref(), Room::crowded) => {}
         }
     };
     let id = run.id;
@@ -128,4 +142,12 @@ fn without_parameters(run: Arc<Run>) -> Arc<Run> {
     let mut run = Arc::unwrap_or_clone(run);
     run.parameters = RunParameters::default();
     Arc::new(run)
+}
+
+/// Waits for what a server tells, where it tells.
+async fn told_by<T>(source: Option<&T>, told: impl AsyncFnOnce(&T)) {
+    match source {
+        Some(source) => told(source).await,
+        None => std::future::pending().await,
+    }
 }

@@ -381,10 +381,11 @@ impl Store for SledStore {
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.shared().condition.check()?;
         self.shared().watch.check()?;
-        self.shared().check_space()?;
         let pending = self.shared().outbox().len() as u64;
         let runs = self.shared().runs();
         let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);
-        Ok(health.with_damaged(self.shared().damage.count()))
+        drop(runs);
+        let is_full = self.shared().check_space().is_err();
+        Ok(health.with_damaged(self.shared().damage.count()).with_full(is_full))
     }
 }

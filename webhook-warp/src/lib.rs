@@ -19,6 +19,10 @@
 //! warp's own server has no deadline for a request's head, no cap on connections and no deadline at shutdown.
 //! `server::Server` (feature `server`) has, for hosts that do not bring a hardened one. `panel_routes` (feature
 //! `panel`) adds a page for people.
+//!
+//! Under warp's own server, give `graceful` the future of
+//! [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on). Otherwise it waits for open event streams, and so for
+//! as long as anybody looks at the panel.
 
 #[cfg(feature = "panel")]
 mod panel;

@@ -9,7 +9,7 @@ use warp::path::Tail;
 use warp::reply::Response as WarpResponse;
 use webhook_http::{Panel, PanelOptions};
 
-use crate::routes::reply;
+use crate::routes::{reply, rest_of_path};
 
 /// The panel: a page at `/panel` for people who manage webhooks and look at runs. It uses the
 /// [management paths](crate::management_routes), which must be mounted at the same place.
@@ -29,11 +29,11 @@ use crate::routes::reply;
 #[must_use]
 pub fn panel_routes(options: &PanelOptions) -> BoxedFilter<(WarpResponse,)> {
     let panel = Arc::new(Panel::new(options));
-    warp::path::tail()
+    rest_of_path()
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and_then(move |tail: Tail, method: Method, headers: HeaderMap| {
-            let answer = panel.handle(&method, &format!("/{}", tail.as_str()), &headers);
+        .and_then(move |rest: Tail, method: Method, headers: HeaderMap| {
+            let answer = panel.handle(&method, &format!("/{}", rest.as_str()), &headers);
             async move { answer.map(reply).ok_or_else(warp::reject::not_found) }
         })
         .boxed()

@@ -10,9 +10,9 @@ use http_body_util::{BodyDataStream, StreamBody};
 use warp::filters::BoxedFilter;
 use warp::path::Tail;
 use warp::reply::Response as WarpResponse;
-use warp::{Filter, Reply};
+use warp::{Filter, Rejection, Reply};
 use webhook_core::Webhooks;
-use webhook_http::{AdminAccess, Api, Audience, RequestHead, ResponseBody, Route, ShutdownSignal};
+use webhook_http::{AdminAccess, Api, Audience, RequestHead, ResponseBody, Room, Route, ShutdownSignal};
 
 /// The address a request comes from. A server that is not warp's puts it into the request's extensions; it takes
 /// precedence over the address of the connection that warp knows.
@@ -73,8 +73,8 @@ pub fn not_found() -> BoxedFilter<(WarpResponse,)> {
 
 fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse,)> {
     let routing = api.clone();
-    let ours = warp::path::tail().and_then(move |tail: Tail| {
-        let route = routing.route(&format!("/{}", tail.as_str()));
+    let ours = rest_of_path().and_then(move |rest: Tail| {
+        let route = routing.route(&format!("/{}", rest.as_str()));
         let route = route.filter(|route| audiences.contains(&route.audience()));
         async move { route.ok_or_else(warp::reject::not_found) }
     });
@@ -85,12 +85,22 @@ fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse
         .and(warp::ext::optional::<PeerAddress>())
         .and(warp::addr::remote())
         .and(warp::ext::optional::<ShutdownSignal>())
+        .and(warp::ext::optional::<Room>())
         .and(warp::body::stream())
-        .then(move |route, query, method, headers, peer, remote, shutdown, body| {
-            let head = Head { route, query, method, headers, peer, remote, shutdown };
+        .then(move |route, query, method, headers, peer, remote, shutdown, room, body| {
+            let head = Head { route, query, method, headers, peer, remote, shutdown, room };
             answer(api.clone(), head, body)
         })
         .boxed()
+}
+
+/// The rest of the path. It rejects a request whose rest is empty, which is none of our paths. Among those are
+/// targets without any path (`CONNECT host:80`), at which warp's own filters for the rest of a path panic.
+pub(crate) fn rest_of_path() -> impl Filter<Extract = (Tail,), Error = Rejection> + Copy {
+    let is_empty = warp::path::end().map(|| true).or(warp::any().map(|| false)).unify();
+    let not_empty =
+        is_empty.and_then(async |is_empty| if is_empty { Err(warp::reject::not_found()) } else { Ok(()) });
+    not_empty.untuple_one().and(warp::path::tail())
 }
 
 struct Head {
@@ -101,6 +111,7 @@ struct Head {
     peer: Option<PeerAddress>,
     remote: Option<SocketAddr>,
     shutdown: Option<ShutdownSignal>,
+    room: Option<Room>,
 }
 
 async fn answer<D: Buf + Send>(
@@ -108,7 +119,8 @@ async fn answer<D: Buf + Send>(
     head: Head,
     body: impl Stream<Item = Result<D, warp::Error>> + Send,
 ) -> WarpResponse {
-    let request = RequestHead::new(head.method, head.query, head.headers).with_shutdown(head.shutdown);
+    let request = RequestHead::new(head.method, head.query, head.headers);
+    let request = request.with_shutdown(head.shutdown).with_room(head.room);
     let peer = head.peer.map(|peer| peer.0).or(head.remote.map(|address| address.ip()));
     let body = StreamBody::new(body.map_ok(Frame::data));
     reply(api.handle(head.route, request, peer, body).await)

@@ -2,9 +2,23 @@
 //!
 //! It speaks HTTP/1.1 without TLS, as behind a reverse proxy.
 //!
-//! What cannot be read as a request is answered by hyper itself, before any filter sees it: 400 for what is not
-//! HTTP, 414 for a request target of more than 65,534 bytes, 431 for too large or too many headers. These answers
-//! have no body, so no problem document, and none of the common headers, and the connection is closed after them.
+//! What is no proper HTTP is refused before any filter sees it, with a problem of the type `about:blank` as the last
+//! answer of its connection: 400 for what is not HTTP, has a target without a path or not exactly one proper `Host`,
+//! 414 for a target of more than 65,534 bytes, 431 for too large or too many headers, 501 for a `Transfer-Encoding`
+//! other than `chunked`, and 505 for HTTP/2.
+//!
+//! # When connections run short
+//!
+//! At most [`ServerOptions::connections`] are open. A further one always gets a place while any other does not need
+//! its own: an idle one, one that has brought no whole request for 100 ms, one whose client takes nothing of its
+//! answer for half a second, or a body that comes at less than 16 KiB a second (its call is answered 400). Of these,
+//! the webhook, or before a right token was shown the address, that holds most of them gives way first. So the
+//! callers behind one proxy are limited against others only when connections run short. A connection whose request
+//! is being answered is never closed for others.
+//!
+//! From the last eighth of the connections on, calls that wait for their runs are answered 202 at once, and nothing
+//! is read of bodies that nobody wants. [`webhook_http::RoomSource`] says which share callers have of the
+//! connections at any time; the rest is left to health checks and management.
 //!
 //! ```no_run
 //! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
@@ -20,6 +34,10 @@
 mod activity;
 mod bodies;
 mod connection;
+mod head;
+mod meters;
+mod slots;
+mod watched;
 
 use std::future::Future;
 use std::io;
@@ -28,16 +46,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use warp::{Filter, Rejection, Reply};
 use webhook_http::ShutdownSource;
 
 use connection::Shared;
+use meters::{Closed, Meters};
+use slots::Slots;
 
 /// How long to wait after an error that concerns the whole process, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How many connections may wait to be accepted; the system may allow fewer.
+const BACKLOG: u32 = 4_096;
 
 /// The bounds of a server.
 #[derive(Debug, Clone, Copy)]
@@ -45,13 +66,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct ServerOptions {
     /// How long the head of a request may take, from its first byte, or from the opening of the connection. 10 s.
     pub header_deadline: Duration,
-    /// How long a body may take once it is read. 30 s.
+    /// How long a body may take once it is read. 30 s. The contract's own routes have a deadline besides:
+    /// [`Api::with_body_deadline`](webhook_http::Api::with_body_deadline).
     pub body_deadline: Duration,
     /// How long a connection may stay open between two requests. 60 s.
     pub idle_deadline: Duration,
     /// How long a client may take no byte of an answer. 60 s.
     pub write_deadline: Duration,
-    /// How many connections are open at once; more wait to be accepted, and idle ones are closed for them. 1,024.
+    /// How many connections are open at once. For more, those make room that need theirs least. 1,024.
     pub connections: usize,
     /// How long answers under way get at shutdown before they are cut off. 30 s.
     pub shutdown_deadline: Duration,
@@ -102,7 +124,7 @@ impl ServerOptions {
     /// Sets how many connections are open at once, at least 1.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
-        self.connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        self.connections = connections.max(1);
         self
     }
 
@@ -152,8 +174,7 @@ impl Server {
     /// # Cancel safety
     /// When dropped, nothing is listened at.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
-        let listener = TcpListener::bind(address).await;
-        listener.map(Self::from_listener).map_err(|source| ServeError::Bind { address, source })
+        listen(address).map(Self::from_listener).map_err(|source| ServeError::Bind { address, source })
     }
 
     /// Serves at a listener that the host has opened.
@@ -202,26 +223,29 @@ impl Server {
         let service = warp::service(filter.boxed());
         let source = ShutdownSource::new();
         let slots = Slots::new(options.connections);
-        let shared = Arc::new(Shared { options, shutdown: source.signal(), crowded: slots.crowded() });
+        let shared = Arc::new(Shared { options, shutdown: source.signal(), meters: Meters::new() });
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
             while let Some(ended) = connections.try_join_next() {
                 note(ended);
             }
+            shared.meters.open.set(connections.len() as f64);
             let next = async {
-                let slot = slots.take().await;
-                (accept(&listener).await, slot)
+                let (stream, peer) = accept(&listener).await;
+                (stream, peer, slots.take(peer.ip()).await)
             };
-            let ((stream, peer), slot) = tokio::select! {
+            let (stream, peer, slot) = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 next = next => next,
             };
-            let serving = connection::serve(stream, peer, service.clone(), shared.clone());
+            let serving =
+                connection::serve(stream, peer, service.clone(), slot.activity.clone(), shared.clone());
             connections.spawn(async move {
+                // Free again also after a panic.
+                let _slot = slot;
                 serving.await;
-                drop(slot);
             });
         }
         drop(listener);
@@ -233,10 +257,25 @@ impl Server {
         };
         // Whether it took too long shows in how many are left.
         let _ = tokio::time::timeout(options.shutdown_deadline, ending).await;
+        while let Some(ended) = connections.try_join_next() {
+            note(ended);
+        }
         let cut_off = connections.len();
+        for _ in 0..cut_off {
+            shared.meters.closed(Closed::CutOff);
+        }
         connections.shutdown().await;
+        shared.meters.open.set(0.0);
         Served { cut_off }
     }
+}
+
+/// Listens with room for a rush: whom the system turns away for want of it tries again only after a second.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The next connection. Errors never end a server: one client's do not concern it, and others pass.
@@ -266,55 +305,9 @@ fn note(ended: Result<(), JoinError>) {
     }
 }
 
-/// The places for connections. When all are taken, connections that do nothing are told to make room, until
-/// an eighth of the places is free again.
-struct Slots {
-    free: Arc<Semaphore>,
-    enough: usize,
-    crowded: watch::Sender<bool>,
-}
-
-impl Slots {
-    fn new(connections: usize) -> Self {
-        let free = Arc::new(Semaphore::new(connections));
-        Self { free, enough: (connections / 8).max(1), crowded: watch::Sender::new(false) }
-    }
-
-    fn crowded(&self) -> watch::Receiver<bool> {
-        self.crowded.subscribe()
-    }
-
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let free = self.free.available_permits();
-        let crowded = free == 0 || *self.crowded.borrow() && free < self.enough;
-        self.crowded.send_if_modified(|present| std::mem::replace(present, crowded) != crowded);
-        // The semaphore is never closed, so there is always a permit in the end.
-        self.free.clone().acquire_owned().await.ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn crowding_is_told_when_the_last_slot_is_gone_and_ends_with_some_slack() {
-        let slots = Slots::new(16);
-        let crowded = slots.crowded();
-        let mut taken = Vec::new();
-        for _ in 0..16 {
-            taken.push(slots.take().await);
-        }
-        assert!(!*crowded.borrow());
-        assert!(tokio::time::timeout(Duration::from_millis(1), slots.take()).await.is_err());
-        assert!(*crowded.borrow());
-        taken.truncate(15);
-        taken.push(slots.take().await);
-        assert!(*crowded.borrow());
-        taken.truncate(14);
-        taken.push(slots.take().await);
-        assert!(!*crowded.borrow());
-    }
 
     #[test]
     fn too_many_open_files_are_no_fault_of_one_client() {

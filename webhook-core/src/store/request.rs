@@ -437,19 +437,28 @@ pub struct StoreHealth {
     pub pending_deliveries: u64,
     /// Records that are known to be damaged or missing. The rest of the store works.
     pub damaged: u64,
+    /// Whether the store refuses new runs for want of room, as on a disk below its reserve. What is there goes on.
+    pub is_full: bool,
 }
 
 impl StoreHealth {
     /// These numbers.
     #[must_use]
     pub fn new(queued: u64, running: u64, pending_deliveries: u64) -> Self {
-        Self { queued, running, pending_deliveries, damaged: 0 }
+        Self { queued, running, pending_deliveries, damaged: 0, is_full: false }
     }
 
     /// Sets how many records are known to be damaged or missing.
     #[must_use]
     pub fn with_damaged(mut self, damaged: u64) -> Self {
         self.damaged = damaged;
+        self
+    }
+
+    /// Sets whether the store refuses new runs for want of room.
+    #[must_use]
+    pub fn with_full(mut self, is_full: bool) -> Self {
+        self.is_full = is_full;
         self
     }
 }

@@ -11,7 +11,10 @@ fn meaning(name: &str) -> (&'static str, Value) {
     match name {
         "X-Request-Id" => ("The id of the request, given or made", text()),
         "Location" => ("Where what was made can be read; it holds no token", text()),
-        "ETag" => ("The revision of the webhook, for `If-Match`", text()),
+        "ETag" => (
+            "Stands for what was sent: the revision of a webhook, for `If-Match`; else for `If-None-Match`",
+            text(),
+        ),
         "Idempotency-Replayed" => {
             ("The call was answered before: this is the same run", json!({"const": "true"}))
         }

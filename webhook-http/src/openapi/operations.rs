@@ -196,7 +196,12 @@ fn service() -> Vec<Operation> {
     use Slug::*;
     let new = Operation::new;
     vec![
-        new(Method::GET, "/api/v1/openapi.json", "describe", "This document").answers(200, JSON, "Any"),
+        new(Method::GET, "/api/v1/openapi.json", "describe", "This document")
+            .header("If-None-Match", schemas::text(), "What `ETag` said: unchanged, it is 304")
+            .answers(304, "", "Any")
+            .always("ETag")
+            .answers(200, JSON, "Any")
+            .always("ETag"),
         new(Method::GET, "/metrics", "metrics", "What was counted, for Prometheus; where the host serves it")
             .answers(200, "text/plain", "Text"),
         new(Method::GET, "/healthz", "health", "Whether the store can be written")

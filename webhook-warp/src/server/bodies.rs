@@ -11,24 +11,38 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use webhook_core::error::BoxError;
 
-use super::activity::Answering;
+use super::activity::{Activity, Answering};
 
-/// A request's body, which must come to its end in time once somebody reads it.
+/// A request's body, which must come to its end in time once somebody reads it, and sooner when others need the
+/// connection.
 pub(super) struct TimelyBody {
     body: Incoming,
     allowed: Duration,
     begun: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    activity: Activity,
 }
 
 /// A body came too slowly.
 #[derive(Debug, thiserror::Error)]
-#[error("the body took longer than {0:?}")]
-struct TooSlow(Duration);
+enum TooSlow {
+    #[error("the body took longer than {0:?}")]
+    Overdue(Duration),
+    #[error("the body came too slowly while connections ran short")]
+    MadeRoom,
+}
 
 impl TimelyBody {
-    pub(super) fn new(body: Incoming, allowed: Duration) -> Self {
-        Self { body, allowed, begun: None, timer: None }
+    pub(super) fn new(body: Incoming, allowed: Duration, activity: Activity) -> Self {
+        Self { body, allowed, begun: None, timer: None, activity }
+    }
+}
+
+impl Drop for TimelyBody {
+    fn drop(&mut self) {
+        if self.begun.is_some() {
+            self.activity.body_is_over();
+        }
     }
 }
 
@@ -40,14 +54,23 @@ impl Body for TimelyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.begun.is_none() {
+            self.activity.body_came(0);
+        }
         let deadline = *self.begun.get_or_insert_with(Instant::now) + self.allowed;
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if frame.is_ready() && Instant::now() < deadline {
+            if let Poll::Ready(Some(Ok(frame))) = &frame {
+                self.activity.body_came(frame.data_ref().map_or(0, Bytes::len));
+            }
             return frame.map_err(Into::into);
+        }
+        if self.activity.body_is_given_up() {
+            return Poll::Ready(Some(Err(TooSlow::MadeRoom.into())));
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         ready!(timer.as_mut().poll(context));
-        Poll::Ready(Some(Err(TooSlow(self.allowed).into())))
+        Poll::Ready(Some(Err(TooSlow::Overdue(self.allowed).into())))
     }
 
     fn is_end_stream(&self) -> bool {

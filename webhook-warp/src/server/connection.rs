@@ -1,4 +1,4 @@
-//! One connection: it is served until it ends, or until it has done nothing for too long.
+//! One connection: it is served until it ends, or until it keeps others waiting for too long.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -6,91 +6,156 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 use warp::reply::Response as WarpResponse;
-use webhook_http::ShutdownSignal;
+use webhook_http::{Api, ShutdownSignal};
 
 use super::ServerOptions;
-use super::activity::{Activity, Watched};
+use super::activity::{Activity, MakeRoom};
 use super::bodies::{AnsweringBody, TimelyBody};
+use super::head::refusal;
+use super::meters::{Closed, Meters};
+use super::watched::Watched;
 use crate::PeerAddress;
+use crate::routes::reply;
 
 /// The most memory that the head of a request gets, which bounds its length.
 const HEAD_BYTES: usize = 64 * 1024;
+/// How long a client may take for the last words to it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) options: ServerOptions,
     pub(super) shutdown: ShutdownSignal,
-    /// Whether other connections wait for one to end.
-    pub(super) crowded: watch::Receiver<bool>,
+    pub(super) meters: Meters,
 }
 
-pub(super) async fn serve<S>(stream: TcpStream, peer: SocketAddr, service: S, shared: Arc<Shared>)
-where
+pub(super) async fn serve<S>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    activity: Activity,
+    shared: Arc<Shared>,
+) where
     S: Service<Request<TimelyBody>, Response = WarpResponse, Error = Infallible> + Clone,
 {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection cannot be set up");
         return;
     }
-    let activity = Activity::new();
     let io = TokioIo::new(Watched::new(stream, activity.clone()));
     let answer = service_fn(|mut request: Request<Incoming>| {
         let answering = activity.begin();
-        request.extensions_mut().insert(PeerAddress(peer.ip()));
-        request.extensions_mut().insert(shared.shutdown.clone());
-        let request = request.map(|body| TimelyBody::new(body, shared.options.body_deadline));
-        let answer = service.clone().call(request);
+        let refused =
+            refusal(&request).map(|(status, detail)| last_answer(status, detail, request.headers()));
+        let answer = if refused.is_none() {
+            let extensions = request.extensions_mut();
+            extensions.insert(PeerAddress(peer.ip()));
+            extensions.insert(shared.shutdown.clone());
+            extensions.insert(activity.room().clone());
+            let (allowed, activity) = (shared.options.body_deadline, activity.clone());
+            Some(service.clone().call(request.map(|body| TimelyBody::new(body, allowed, activity))))
+        } else {
+            None
+        };
         async move {
-            answer.await.map(|answer: Response<_>| answer.map(|body| AnsweringBody::new(body, answering)))
+            let answer = match (refused, answer) {
+                (Some(refused), _) => refused,
+                (None, Some(answer)) => answer.await?,
+                (None, None) => Response::default(),
+            };
+            Ok::<_, Infallible>(answer.map(|body| AnsweringBody::new(body, answering)))
         }
     });
-    let connection =
+    let mut connection =
         http1::Builder::new().header_read_timeout(None).max_buf_size(HEAD_BYTES).serve_connection(io, answer);
-    let mut connection = pin!(connection);
-    let mut crowded = shared.crowded.clone();
-    let mut hurried = crowded.borrow_and_update().then(Instant::now);
-    let mut is_shutting_down = false;
+    let mut stopping = None;
     loop {
         tokio::select! {
             biased;
             ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended");
+                    let (stream, status) = connection.into_parts().io.into_inner().into_parts();
+                    let is_http2 = status.is_none() && error.is_parse() && !activity.is_answering();
+                    if let Some(status) = status.or(is_http2.then_some(StatusCode::HTTP_VERSION_NOT_SUPPORTED)) {
+                        shared.meters.closed(Closed::Unreadable);
+                        let _ = timeout(LAST_WORDS, say(stream, status)).await;
+                    }
                 }
                 return;
             }
-            () = overdue(&activity, &shared.options, hurried) => {
+            () = overdue(&activity, &shared.options, stopping) => {
                 tracing::debug!("a connection did nothing for too long");
+                shared.meters.closed(Closed::Overdue);
                 return;
             }
-            () = shared.shutdown.shutting_down(), if !is_shutting_down => {
-                is_shutting_down = true;
-                hurried = Some(Instant::now());
-                connection.as_mut().graceful_shutdown();
-            }
-            Ok(()) = crowded.changed(), if !is_shutting_down => {
-                hurried = crowded.borrow_and_update().then(Instant::now);
+            () = activity.asked() => match activity.make_room() {
+                MakeRoom::Close => {
+                    tracing::debug!("a connection makes room for others");
+                    shared.meters.closed(Closed::MadeRoom);
+                    return;
+                }
+                MakeRoom::GiveUpBody => {
+                    tracing::debug!("a body that comes slowly makes room for others");
+                    shared.meters.closed(Closed::MadeRoom);
+                }
+                MakeRoom::GoOn => {}
+            },
+            () = shared.shutdown.shutting_down(), if stopping.is_none() => {
+                stopping = Some(Instant::now());
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
         }
     }
 }
 
+/// An answer that is the last of its connection, since what follows cannot be trusted.
+fn last_answer(status: StatusCode, detail: &str, headers: &HeaderMap) -> WarpResponse {
+    let mut answer = reply(Api::refuse(status, detail, headers));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// Answers what hyper could not read as a request.
+async fn say(mut stream: impl AsyncWrite + Unpin, status: StatusCode) -> std::io::Result<()> {
+    let detail = match status {
+        StatusCode::URI_TOO_LONG => "the request target is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the header fields are too large or too many",
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED => "HTTP/1.1 is spoken here",
+        _ => "this is no HTTP/1.1 request",
+    };
+    let (parts, body) = last_answer(status, detail, &HeaderMap::new()).into_parts();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut text = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &parts.headers {
+        text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    text.extend(b"\r\n");
+    if let Ok(body) = body.collect().await {
+        text.extend(body.to_bytes());
+    }
+    stream.write_all(&text).await?;
+    stream.shutdown().await
+}
+
 /// Waits until the connection has gone on for too long. What it does changes only while its task is polled, and
 /// then the deadline is looked at again.
-async fn overdue(activity: &Activity, options: &ServerOptions, hurried: Option<Instant>) {
+async fn overdue(activity: &Activity, options: &ServerOptions, stopping: Option<Instant>) {
     let mut timer = pin!(sleep_until(Instant::now()));
-    poll_fn(|context| match activity.deadline(options, hurried) {
+    poll_fn(|context| match activity.deadline(options, stopping) {
         None => Poll::Pending,
         Some(deadline) => {
             if timer.deadline() != deadline {

@@ -12,11 +12,12 @@ use webhook_core::memory::{MemoryStore, ScriptedExecutor};
 use webhook_http::{AdminAccess, Api};
 
 /// Headers that every answer may have, and that the document need not name.
-const EVERYWHERE: [&str; 9] = [
+const EVERYWHERE: [&str; 10] = [
     "cache-control",
     "connection",
     "content-length",
     "content-type",
+    "cross-origin-resource-policy",
     "date",
     "referrer-policy",
     "server",

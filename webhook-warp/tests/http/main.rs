@@ -4,12 +4,14 @@
 
 mod broken;
 mod cross_site;
+mod crowded;
 mod described;
 mod description;
 mod events;
 mod managed_runs;
 mod management;
 mod mounting;
+mod plain;
 mod refused;
 mod senders;
 mod server;

@@ -110,6 +110,9 @@ async fn the_panel_stands_below_a_prefix_beside_its_management_paths() {
         policy.starts_with("default-src 'none'; ") && policy.ends_with("frame-ancestors 'none'"),
         "{policy}"
     );
+    assert!(policy.contains("; require-trusted-types-for 'script'; trusted-types 'none'; "), "{policy}");
+    assert_eq!(page.headers()["cross-origin-opener-policy"], "same-origin");
+    assert_eq!(page.headers()["cross-origin-resource-policy"], "same-origin");
     let page = page.text().await.unwrap();
     // Its addresses are relative to its own, so they and the management paths stand below the prefix too.
     assert!(page.contains("src=\"panel/main.js\""));

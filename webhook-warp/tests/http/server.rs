@@ -43,16 +43,58 @@ async fn one_answer(stream: &mut TcpStream) -> String {
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
 
+/// Checks that an answer is a problem of no type of its own, with this status, and the last one of its connection.
+fn assert_refused(answer: &str, status: u16) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    for line in ["connection: close", "content-type: application/problem+json", "cache-control: no-store"] {
+        assert!(head.lines().any(|own| own == line), "{line} is not in {head}");
+    }
+    assert!(head.contains("x-request-id: "), "{head}");
+    let problem: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&problem["type"], &problem["status"]), (&json!("about:blank"), &json!(status)), "{problem}");
+    assert!(problem["title"].is_string() && problem["detail"].is_string());
+}
+
 #[tokio::test]
-async fn what_cannot_be_read_as_a_request_gets_the_bare_answer_that_is_documented() {
+async fn what_is_no_proper_http_is_refused_with_a_problem() {
     let world = world(ServerOptions::default()).await;
     let long = format!("GET /healthz?{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(70_000));
     let many = format!("GET /healthz HTTP/1.1\r\nhost: a\r\n{}\r\n", "x-a: 1\r\n".repeat(200));
-    for (request, status) in [(&long[..], 414), ("garbage\r\n\r\n", 400), (&many, 431)] {
-        let answer = tokio::time::timeout(PATIENCE, raw(world.address, &[request.as_bytes()])).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
-        assert!(answer.ends_with("\r\n\r\n") && !answer.contains("x-request-id"), "{answer}");
+    for (request, status) in [
+        (&long[..], 414),
+        (&many, 431),
+        ("garbage\r\n\r\n", 400),
+        ("GET /healthz?a b HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.2\r\nhost: a\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\nhost: a b/@\r\n\r\n", 400),
+        ("GET x:80 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("CONNECT x:80 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ] {
+        let answer = tokio::time::timeout(PATIENCE, raw(world.address, &[request.as_bytes()])).await;
+        let answer = answer.unwrap_or_else(|_| panic!("no end of the answer to {request:.50}"));
+        assert_refused(&answer, status);
     }
+}
+
+#[tokio::test]
+async fn what_is_no_proper_http_is_refused_after_proper_requests_too() {
+    let world = world(ServerOptions::default()).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    assert!(one_answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    stream.write_all(b"garbage\r\n\r\n").await.unwrap();
+    assert_refused(&read_all(&mut stream).await, 400);
+    // In one piece, so that what is wrong is there before the first answer.
+    let both = [HEALTH, b"GET x:80 HTTP/1.1\r\nhost: a\r\n\r\n", b"garbage\r\n\r\n"].concat();
+    let answers = raw(world.address, &[&both]).await;
+    let second = answers.rfind("HTTP/1.1 ").unwrap();
+    assert!(second > 0 && answers.starts_with("HTTP/1.1 200 "), "{answers}");
+    assert_refused(&answers[second..], 400);
 }
 
 #[tokio::test]
@@ -201,20 +243,95 @@ async fn connect_many(address: std::net::SocketAddr, count: usize) -> Vec<TcpStr
 
 #[tokio::test]
 async fn a_busy_connection_is_never_closed_for_others() {
-    let world = world(ServerOptions::default().with_connections(1)).await;
-    let hook = world.hook(json!({})).await;
-    world.executor.script_next([Step::WaitForRelease]);
-    let call = world.post(&hook.url).header("prefer", "wait=20");
-    let waiting = tokio::spawn(async move { content(call.send().await.unwrap(), 200).await });
-    world.executor.executed(1).await;
-    let url = format!("{}/healthz", world.base);
-    let other = world.get(&url);
-    let other = tokio::spawn(async move { other.send().await.unwrap().status().as_u16() });
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert!(!other.is_finished() && !waiting.is_finished());
-    world.executor.release(1);
-    assert_eq!(waiting.await.unwrap()["state"], "succeeded");
-    assert_eq!(other.await.unwrap(), 200);
+    use warp::Filter;
+    let options = ServerOptions::default().with_connections(1);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_options(options);
+    let address = server.local_address().unwrap();
+    let (reached, mut arrived) = tokio::sync::mpsc::channel::<()>(1);
+    let release = std::sync::Arc::new(tokio::sync::Notify::new());
+    let released = release.clone();
+    let slow = warp::path("slow").then(move || {
+        let (reached, released) = (reached.clone(), released.clone());
+        async move {
+            reached.send(()).await.unwrap();
+            released.notified().await;
+            "done"
+        }
+    });
+    tokio::spawn(server.serve(slow.or(warp::any().map(|| "other")), std::future::pending()));
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    arrived.recv().await.unwrap();
+    let mut other = TcpStream::connect(address).await.unwrap();
+    other.write_all(HEALTH).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(1_500), other.readable()).await;
+    assert!(early.is_err(), "the other is served, or closed");
+    release.notify_one();
+    assert!(read_all(&mut busy).await.ends_with("done"));
+    assert!(one_answer(&mut other).await.ends_with("other"));
+}
+
+/// Bytes that no socket's buffers hold.
+const LARGE: usize = 24 * 1024 * 1024;
+
+/// Serves bytes that fill all buffers, and gives a connection that has asked for them.
+async fn large_answer(
+    options: ServerOptions,
+) -> (TcpStream, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<webhook_warp::server::Served>) {
+    use warp::Filter;
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_options(options);
+    let address = server.local_address().unwrap();
+    let large = warp::any().map(|| vec![b'x'; LARGE]);
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let served = tokio::spawn(server.serve(large, async move {
+        let _ = stopped.await;
+    }));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(HEALTH).await.unwrap();
+    stream.readable().await.unwrap();
+    (stream, stop, served)
+}
+
+/// Reads for a while, steadily and slower than it could, then the rest; gives how many bytes came.
+async fn read_slowly(stream: &mut TcpStream, pauses: usize, pause: Duration) -> usize {
+    let mut piece = vec![0; 256 * 1024];
+    let mut total = 0;
+    for _ in 0..pauses {
+        total += stream.read(&mut piece).await.unwrap();
+        tokio::time::sleep(pause).await;
+    }
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    total + rest.len()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_no_idle_connection() {
+    let options = ServerOptions::default().with_idle_deadline(SHORT);
+    let (mut stream, stop, served) = large_answer(options).await;
+    let total = read_slowly(&mut stream, 20, SHORT / 6).await;
+    assert!(total > LARGE, "{total}");
+    drop(stop);
+    assert_eq!(served.await.unwrap().cut_off, 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_finished_at_shutdown() {
+    let (mut stream, stop, served) = large_answer(ServerOptions::default()).await;
+    stop.send(()).unwrap();
+    // Longer than what brings nothing gets at shutdown.
+    let total = read_slowly(&mut stream, 30, Duration::from_millis(50)).await;
+    assert!(total > LARGE, "{total}");
+    assert_eq!(served.await.unwrap().cut_off, 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_is_cut_off_at_the_deadline_of_the_shutdown_and_counted() {
+    let options = ServerOptions::default().with_shutdown_deadline(2 * SHORT);
+    let (mut stream, stop, served) = large_answer(options).await;
+    stop.send(()).unwrap();
+    assert_eq!(served.await.unwrap().cut_off, 1);
+    assert!(read_slowly(&mut stream, 0, SHORT).await < LARGE);
 }
 
 #[tokio::test]
