@@ -14,9 +14,9 @@ use crate::damage::Damage;
 use crate::error::{OpenError, panic_text};
 use crate::journal::Journal;
 use crate::keys;
-use crate::superblock::{Content, FORMAT, Superblock, NAME};
 use crate::record::{decode_number, encode_number};
 use crate::shared::lock;
+use crate::superblock::{Content, FORMAT, NAME, Superblock};
 use crate::window::Window;
 
 /// The folder within the store's folder that is sled's.
