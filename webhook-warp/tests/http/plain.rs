@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 async fn serve(world: &World) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN))
+    let routes = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN).unwrap())
         .or(webhook_warp::panel_routes(&PanelOptions::default()))
         .or(warp::path("below").and(webhook_warp::routes(&world.webhooks)));
     let (stop, stopped) = oneshot::channel();
