@@ -10,13 +10,14 @@ use serde_json::Value;
 
 /// The modules of webhook-core in layers. A module may import those of earlier layers; those of one layer may
 /// import each other only where `true` says that the layer is one piece.
-const LAYERS: [(&[&str], bool); 9] = [
+const LAYERS: [(&[&str], bool); 10] = [
     (&["error"], false),
     (&["token"], false),
     (&["id", "parameters", "retry", "clock"], false),
     (&["masking", "webhook"], false),
     (&["run"], false),
-    (&["events", "executor", "notifier"], false),
+    (&["executor", "notifier"], false),
+    (&["events"], false),
     (&["store"], false),
     (&["live"], false),
     (&["service", "trigger", "worker", "management", "memory", "conformance"], true),

@@ -200,6 +200,7 @@ promises! { $
     events:
         the_present_cursor_is_answered_at_once,
         every_change_of_state_is_an_event,
+        the_event_of_an_end_carries_its_deliveries,
         runs_that_never_execute_are_events_too,
         progress_and_log_lines_are_events,
         events_go_on_after_a_cursor,

@@ -1,7 +1,7 @@
 //! Events: what happens to runs, as it happens, for live views and for those who wait for a run's end.
 //!
-//! Events are news, not records: a bounded number is kept in memory, and who falls behind is told so and reads
-//! the runs again.
+//! Events are news, not records: a bounded number of them, in bounded bytes, is kept in memory. A reader that falls
+//! behind is told so and reads the runs again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use crate::error::InvalidName;
 use crate::id::{RunId, WebhookId, WorkflowKey};
-use crate::run::{Progress, Run};
+use crate::notifier::Delivery;
+use crate::run::{EXCERPT_BYTES, Progress, Run};
 
 /// Something that happened to a run.
 #[derive(Debug, Clone)]
@@ -28,18 +29,39 @@ pub struct Event {
     pub webhook_id: WebhookId,
     /// What happened.
     pub change: Change,
+    /// The deliveries that were recorded with the run's end, as they were then. Empty for every other event.
+    pub deliveries: Arc<[Delivery]>,
 }
 
 /// What happened to a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Change {
-    /// Its state changed; this is the run now.
+    /// Its state changed; this is the run now, its long parameter values cut as by [`Run::excerpt`].
     State(Arc<Run>),
     /// It is this far.
     Progress(Progress),
     /// It logged these lines.
-    Log(String),
+    Log {
+        /// The lines, or the beginning of them: at most [`EXCERPT_BYTES`] bytes.
+        text: String,
+        /// Whether there is more, to be read from the run's log.
+        truncated: bool,
+    },
+}
+
+impl Event {
+    /// About how many bytes this event takes in memory.
+    fn bytes_in_memory(&self) -> usize {
+        let change = match &self.change {
+            Change::State(run) => run.bytes_in_memory(),
+            Change::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
+            Change::Log { text, .. } => text.len(),
+        };
+        let text = |delivery: &Delivery| delivery.last_error.as_ref().map_or(0, String::len);
+        let deliveries = self.deliveries.iter().map(|it| size_of_val(it) + it.recipient.len() + text(it));
+        size_of_val(self) + change + deliveries.sum::<usize>()
+    }
 }
 
 /// A place in the stream of events. Its text form is opaque.
@@ -78,10 +100,12 @@ pub struct Events {
     pub reset: bool,
 }
 
-/// How many events are kept.
+/// Upper bound on the events that are kept.
 const KEPT: usize = 4_096;
-/// How many events are given out at once.
-const BATCH: usize = 512;
+/// Upper bound on what the kept events take in memory, in bytes.
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
+/// Upper bound on the events that are returned at once.
+const BATCH: usize = 256;
 
 /// The newest events, for stores that one process opens.
 #[derive(Debug)]
@@ -94,9 +118,37 @@ pub struct EventLog {
 #[derive(Debug)]
 struct Ring {
     events: VecDeque<Event>,
+    /// What `events` take in memory.
+    bytes: usize,
+    /// The number of the next event; the first is 1.
     next: u64,
     /// The newest cursor that was given out and is not too old yet: without one, nobody could ask for what is kept.
     given: Option<u64>,
+}
+
+impl Ring {
+    /// The number of the oldest event that is kept, or else of the next one.
+    fn oldest(&self) -> u64 {
+        self.next - self.events.len() as u64
+    }
+
+    /// Takes an event, and lets the oldest go that are beyond the bounds.
+    fn push(&mut self, event: Event) {
+        self.bytes += event.bytes_in_memory();
+        self.events.push_back(event);
+        self.next += 1;
+        while self.events.len() > KEPT || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.events.pop_front() else { return };
+            self.bytes -= oldest.bytes_in_memory();
+        }
+    }
+
+    /// Keeps nothing until the next cursor is given out.
+    fn clear(&mut self) {
+        self.given = None;
+        self.events = VecDeque::new();
+        self.bytes = 0;
+    }
 }
 
 impl Default for EventLog {
@@ -109,37 +161,43 @@ impl EventLog {
     /// An empty log with a life of its own: cursors of an earlier one are recognised.
     #[must_use]
     pub fn new() -> Self {
-        let ring = Ring { events: VecDeque::new(), next: 1, given: None };
+        let ring = Ring { events: VecDeque::new(), bytes: 0, next: 1, given: None };
         Self { life: rand::random(), ring: Mutex::new(ring), arrived: Notify::new() }
     }
 
-    /// Adds an event and wakes those who wait.
-    pub fn publish(&self, run: &Run, change: Change) {
-        self.add(run, || change);
+    /// Adds the event that a run's state changed, with the deliveries that its end has brought, and wakes readers.
+    pub fn publish_state(&self, run: &Arc<Run>, deliveries: &Arc<[Delivery]>) {
+        self.add(run, || (Change::State(run.excerpt()), deliveries.clone()));
     }
 
-    /// Adds the event that a run's state changed.
-    pub fn publish_state(&self, run: &Arc<Run>) {
-        self.add(run, || Change::State(run.clone()));
+    /// Adds the event that a run has come this far, and wakes readers.
+    pub fn publish_progress(&self, run: &Run, progress: &Progress) {
+        self.add(run, || (Change::Progress(progress.clone()), Arc::default()));
     }
 
-    fn add(&self, run: &Run, change: impl FnOnce() -> Change) {
+    /// Adds the event that a run logged `text`, and wakes readers.
+    pub fn publish_log(&self, run: &Run, text: &str) {
+        let beginning = &text[..text.floor_char_boundary(EXCERPT_BYTES)];
+        let truncated = beginning.len() < text.len();
+        self.add(run, || (Change::Log { text: beginning.to_owned(), truncated }, Arc::default()));
+    }
+
+    /// Adds what `change` makes, which is called only when somebody may ask for it.
+    fn add(&self, run: &Run, change: impl FnOnce() -> (Change, Arc<[Delivery]>)) {
         {
             let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-            let sequence = ring.next;
-            ring.next += 1;
-            let Some(given) = ring.given else { return };
-            if sequence - given > KEPT as u64 {
-                ring.given = None;
-                ring.events = VecDeque::new();
+            let Some(given) = ring.given else {
+                ring.next += 1;
+                return;
+            };
+            let cursor = EventCursor { life: self.life, sequence: ring.next };
+            let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
+            let (change, deliveries) = change();
+            ring.push(Event { cursor, run: run.id, workflow, webhook_id, change, deliveries });
+            if given + 1 < ring.oldest() {
+                ring.clear();
                 return;
             }
-            if ring.events.len() == KEPT {
-                ring.events.pop_front();
-            }
-            let cursor = EventCursor { life: self.life, sequence };
-            let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
-            ring.events.push_back(Event { cursor, run: run.id, workflow, webhook_id, change: change() });
         }
         self.arrived.notify_waiters();
     }
@@ -170,12 +228,13 @@ impl EventLog {
         let Some(cursor) = cursor else {
             return Events { items: Vec::new(), cursor: present, reset: false };
         };
-        let oldest = ring.next - ring.events.len() as u64;
-        let known = cursor.life == self.life && cursor.sequence < ring.next && cursor.sequence + 1 >= oldest;
+        // An id may be any number, so nothing is added to it before it is known to be one of ours.
+        let known =
+            cursor.life == self.life && cursor.sequence < ring.next && cursor.sequence + 1 >= ring.oldest();
         if !known {
             return Events { items: Vec::new(), cursor: present, reset: true };
         }
-        let skip = (cursor.sequence + 1 - oldest) as usize;
+        let skip = (cursor.sequence + 1 - ring.oldest()) as usize;
         let items: Vec<Event> = ring.events.iter().skip(skip).take(BATCH).cloned().collect();
         let cursor = items.last().map_or(cursor, |event| event.cursor);
         Events { items, cursor, reset: false }
@@ -187,13 +246,95 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
     use crate::run::{Caller, RunParameters};
 
     fn run() -> Arc<Run> {
+        run_with(RunParameters::default())
+    }
+
+    fn run_with(parameters: RunParameters) -> Arc<Run> {
         let now = SystemTime::UNIX_EPOCH;
         let workflow = "report/a".parse().unwrap();
         let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));
-        Arc::new(Run::new(id, workflow, webhook, RunParameters::default(), 1, Caller::default(), now))
+        Arc::new(Run::new(id, workflow, webhook, parameters, 1, Caller::default(), now))
+    }
+
+    /// A run that was called with values of so many bytes.
+    fn large_run(values: usize, bytes: usize) -> Arc<Run> {
+        let value = || EffectiveParameter::new("x".repeat(bytes), Source::Body);
+        let given: EffectiveParameters = (0..values).map(|number| (format!("p{number}"), value())).collect();
+        run_with(RunParameters::seal(given, None, RunId::from_bytes([0; 16])).unwrap())
+    }
+
+    fn publish(log: &EventLog, run: &Arc<Run>) {
+        log.publish_state(run, &Arc::default());
+    }
+
+    #[tokio::test]
+    async fn parameters_of_a_mebibyte_are_not_kept_for_an_idle_listener() {
+        let log = EventLog::new();
+        let start = log.since(None).await.cursor;
+        let gone: Vec<_> = (0..50)
+            .map(|_| {
+                let run = large_run(1, 1 << 20);
+                publish(&log, &run);
+                Arc::downgrade(&run)
+            })
+            .collect();
+        assert!(gone.iter().all(|run| run.upgrade().is_none()), "the ring keeps no whole run");
+        assert!(log.ring.lock().unwrap().bytes < 256 * 1024);
+        let events = log.since(Some(start)).await;
+        assert_eq!(events.items.len(), 50);
+        let Change::State(run) = &events.items[0].change else { panic!("a change of state") };
+        assert!(run.parameters.iter().all(|(_, parameter)| parameter.is_truncated()));
+    }
+
+    #[tokio::test]
+    async fn the_ring_is_bounded_in_bytes_and_a_listener_that_is_idle_for_too_long_is_told() {
+        let log = EventLog::new();
+        let start = log.since(None).await.cursor;
+        let (large, chatty) = (large_run(256, 4_096), run());
+        let text = "line\n".repeat(256 * 1024 / 5);
+        let mut most = 0;
+        for number in 0..KEPT {
+            if number == KEPT - 100 {
+                // Another listener holds the ring open until the end.
+                log.since(None).await;
+            }
+            match number % 2 {
+                0 => publish(&log, &large),
+                _ => log.publish_log(&chatty, &text),
+            }
+            most = most.max(log.ring.lock().unwrap().bytes);
+        }
+        assert!(most <= KEPT_BYTES && most > KEPT_BYTES / 2, "{most}");
+        assert!(log.since(Some(start)).await.reset);
+        let ring = log.ring.lock().unwrap();
+        assert_eq!(ring.bytes, ring.events.iter().map(Event::bytes_in_memory).sum::<usize>());
+    }
+
+    #[tokio::test]
+    async fn a_long_log_is_told_by_its_beginning() {
+        let log = EventLog::new();
+        let start = log.since(None).await.cursor;
+        log.publish_log(&run(), &"é".repeat(1_000));
+        log.publish_log(&run(), "short\n");
+        let told: Vec<_> = log.since(Some(start)).await.items.into_iter().map(|event| event.change).collect();
+        let [Change::Log { text, truncated: true }, Change::Log { text: short, truncated: false }] =
+            &told[..]
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!((text.len(), short.as_str()), (EXCERPT_BYTES, "short\n"));
+    }
+
+    #[tokio::test]
+    async fn every_number_is_a_cursor_that_can_be_asked_for() {
+        let log = EventLog::new();
+        let start = log.since(None).await.cursor;
+        let far: EventCursor = format!("{:016x}-{}", start.life, u64::MAX).parse().unwrap();
+        assert!(log.since(Some(far)).await.reset);
     }
 
     #[tokio::test]
@@ -201,7 +342,7 @@ mod tests {
         let log = EventLog::new();
         let start = log.since(None).await.cursor;
         let runs = [run(), run(), run()];
-        runs.iter().for_each(|run| log.publish_state(run));
+        runs.iter().for_each(|run| publish(&log, run));
         let events = log.since(Some(start)).await;
         assert_eq!(events.items.iter().map(|event| event.run).collect::<Vec<_>>(), runs.map(|run| run.id));
         let text = events.items[0].cursor.to_string();
@@ -218,7 +359,7 @@ mod tests {
             async move { log.since(Some(start)).await }
         });
         tokio::task::yield_now().await;
-        log.publish_state(&run());
+        publish(&log, &run());
         assert_eq!(waiting.await.unwrap().items.len(), 1);
     }
 
@@ -227,18 +368,18 @@ mod tests {
         let log = EventLog::new();
         let run = run();
         let kept = || log.ring.lock().unwrap().events.len();
-        log.publish_state(&run);
+        publish(&log, &run);
         assert_eq!(kept(), 0, "nobody has a cursor yet");
         let start = log.since(None).await.cursor;
-        (0..KEPT).for_each(|_| log.publish_state(&run));
+        (0..KEPT).for_each(|_| publish(&log, &run));
         assert_eq!(kept(), KEPT);
         let events = log.since(Some(start)).await;
         assert_eq!(events.items.len(), BATCH);
-        (0..=KEPT).for_each(|_| log.publish_state(&run));
+        (0..=KEPT).for_each(|_| publish(&log, &run));
         assert_eq!(kept(), 0, "every cursor is too old");
         assert!(log.since(Some(events.cursor)).await.reset);
         let again = log.since(None).await.cursor;
-        log.publish_state(&run);
+        publish(&log, &run);
         assert_eq!(log.since(Some(again)).await.items.len(), 1);
     }
 
@@ -247,7 +388,7 @@ mod tests {
         let log = EventLog::new();
         let start = log.since(None).await.cursor;
         let run = run();
-        (0..=KEPT).for_each(|_| log.publish_state(&run));
+        (0..=KEPT).for_each(|_| publish(&log, &run));
         assert!(log.since(Some(start)).await.reset);
         let elsewhere = EventLog::new().since(None).await.cursor;
         assert!(log.since(Some(elsewhere)).await.reset);

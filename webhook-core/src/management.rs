@@ -309,12 +309,20 @@ impl<'a> Management<'a> {
         content.ok_or(ManagementError::NotFound("artifact"))
     }
 
-    /// The deliveries of a run.
+    /// Lists the deliveries of a run, oldest first.
     ///
     /// # Errors
     /// [`ManagementError::Store`].
     pub async fn deliveries(&self, run: RunId) -> Result<Vec<Delivery>, ManagementError> {
-        Ok(self.webhooks.inner.store.list_deliveries(run).await?)
+        self.deliveries_of(&[run]).await
+    }
+
+    /// Lists the deliveries of several runs in one read: run by run in the given order, each run's oldest first.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn deliveries_of(&self, runs: &[RunId]) -> Result<Vec<Delivery>, ManagementError> {
+        Ok(self.webhooks.inner.store.list_deliveries(runs).await?)
     }
 
     /// Makes a delivery due again now.
@@ -419,6 +427,18 @@ impl<'a> Management<'a> {
     /// [`ManagementError::Executor`].
     pub async fn workflows(&self, cursor: Option<String>) -> Result<WorkflowPage, ManagementError> {
         Ok(self.webhooks.inner.executor.list(cursor).await?)
+    }
+
+    /// Returns one workflow.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], also for a kind that is not registered; [`ManagementError::Executor`].
+    pub async fn workflow(&self, key: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
+        let missing = ManagementError::NotFound("workflow");
+        if !self.webhooks.knows_kind(&key.kind) {
+            return Err(missing);
+        }
+        self.webhooks.inner.executor.describe(key).await?.ok_or(missing)
     }
 
     async fn change(

@@ -229,8 +229,9 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
-        Ok(self.state().outbox.of_run(run))
+    async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
+        let state = self.state();
+        Ok(runs.iter().flat_map(|run| state.outbox.of_run(*run)).collect())
     }
 
     async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {

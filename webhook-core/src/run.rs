@@ -3,6 +3,7 @@
 //! Every change of state goes through [`RunState::after`], which knows the legal transitions. The methods of
 //! [`Run`] that make the next version of a record are pure; stores apply them and persist the result.
 
+mod excerpt;
 mod facts;
 mod parameters;
 mod state;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::milliseconds;
 use crate::id::{RunId, WebhookId, WorkflowKey};
 
+pub use excerpt::{EXCERPT_BYTES, excerpt_text, excerpt_value};
 use facts::MESSAGE_BYTES;
 pub(crate) use facts::shortened;
 pub use facts::{Artifact, Caller, ErrorKind, Progress, RunError};

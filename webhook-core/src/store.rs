@@ -338,17 +338,17 @@ pub trait Store: Send + Sync + 'static {
     async fn settle_deliveries(&self, outcomes: Vec<(DeliveryId, DeliveryOutcome)>)
     -> Result<(), StoreError>;
 
-    /// The deliveries of a run, oldest first.
+    /// The deliveries of these runs in one read: run by run in the given order, each run's oldest first.
     ///
     /// # Behavior
-    /// Sees every change that was acknowledged before.
+    /// Sees every change that was acknowledged before. Passes over runs that are unknown or have none.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
-    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError>;
+    async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError>;
 
     /// Lists deliveries of all runs, newest first, by state and channel.
     ///

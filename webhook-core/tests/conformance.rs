@@ -368,8 +368,8 @@ impl Store for BrokenStore {
         self.store.settle_deliveries(outcomes).await
     }
 
-    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
-        self.store.list_deliveries(run).await
+    async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
+        self.store.list_deliveries(runs).await
     }
 
     async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {

@@ -12,6 +12,8 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use serde::Serialize;
 
+use crate::problem::{Problem, Slug};
+
 pub(crate) type Answer = Response<ResponseBody>;
 
 /// How much of bytes at hand is handed to a connection at once. A client that stops reading is then noticed before
@@ -129,6 +131,19 @@ pub(crate) fn not_modified() -> Answer {
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::NOT_MODIFIED;
     answer
+}
+
+/// What is larger in memory is written on a thread that may take its time.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// An answer whose writing takes long when what it shows takes many bytes in memory, and is then done on a thread of its
+/// own, so that other calls are answered meanwhile.
+pub(crate) async fn written(bytes: usize, write: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    if bytes < LARGE_BYTES {
+        return write();
+    }
+    let writing = tokio::task::spawn_blocking(write);
+    writing.await.unwrap_or_else(|_| Problem::new(Slug::StoreUnavailable).into_response())
 }
 
 /// An answer without a body.

@@ -17,6 +17,7 @@ use crate::access::{AdminAccess, Gate};
 use crate::answer::{Answer, ResponseBody, without_body};
 use crate::body::{READ_TIME, RequestBody};
 use crate::body_budget::BodyBudget;
+use crate::events::Frames;
 use crate::metrics::{CallMeters, RefusalMeters, Renderer};
 use crate::openapi::Rendered;
 use crate::problem::{self, Problem};
@@ -33,6 +34,7 @@ pub struct Api {
     access: AdminAccess,
     gate: Arc<Gate>,
     renderer: Option<Renderer>,
+    pub(crate) frames: Frames,
     pub(crate) calls: CallMeters,
     pub(crate) bodies: Arc<BodyBudget>,
     refusals: RefusalMeters,
@@ -47,13 +49,14 @@ impl Api {
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
         let (calls, refusals) = (CallMeters::new(), RefusalMeters::of_management());
         let (gate, bodies) = (Arc::default(), Arc::default());
-        let (description, trouble) = (Arc::default(), Arc::default());
+        let (frames, description, trouble) = (Frames::default(), Arc::default(), Arc::default());
         let body_deadline = READ_TIME;
         Self {
             webhooks,
             access,
             gate,
             renderer: None,
+            frames,
             calls,
             bodies,
             refusals,
@@ -209,6 +212,7 @@ impl Api {
                 status::for_caller(self, workflow, *run, part, &request.head).await
             }
             Route::Workflows => management::workflows::list(self, &request.head).await,
+            Route::Workflow(workflow) => management::workflows::get(self, workflow.as_ref()).await,
             Route::Webhooks if request.head.method == Method::POST => {
                 management::webhooks::create(self, request).await
             }

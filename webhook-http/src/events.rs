@@ -4,6 +4,8 @@
 //! connection can take more, so a client that does not read costs one frame, and is told to reload when what it
 //! missed is no longer there.
 
+mod frames;
+
 use std::io;
 use std::time::Duration;
 
@@ -12,23 +14,24 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use serde_json::{Value, json};
+use serde_json::json;
 use sync_wrapper::SyncStream;
 use tokio::time::Instant;
 use webhook_core::error::chain;
-use webhook_core::events::{Change, Event, EventCursor};
+use webhook_core::events::{Event, EventCursor};
 use webhook_core::id::{RunId, WorkflowKey};
 use webhook_core::management::ManagementError;
 
 use crate::answer::{Answer, ResponseBody};
 use crate::api::Api;
 use crate::headers;
-use crate::management::runs;
 use crate::problem::Problem;
 use crate::query::QueryFields;
 use crate::request::Head;
 use crate::shutdown::ShutdownSignal;
-use crate::wire;
+use frames::write;
+
+pub(crate) use frames::Frames;
 
 /// How long a stream is silent at most: proxies close what is silent for long, often after 60 s.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -36,6 +39,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const COME_BACK_MS: u32 = 2_000;
 /// How much is handed to a connection at once, give or take one event.
 const FRAME_BYTES: usize = 64 * 1024;
+/// The shortest pause between two frames of one client. What happens meanwhile is sent together, so that a busy service
+/// does not wake every listener for every event. After a silence an event is sent at once.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// `GET /events`: those of all runs, or of one with `?run=` or of one workflow's with `?workflow=kind/id`.
 ///
@@ -49,12 +55,12 @@ pub(crate) async fn stream(api: &Api, head: &Head) -> Result<Answer, Problem> {
     let present = api.webhooks().events_since(None).await.map_err(ManagementError::from)?.cursor;
     let place = Place::of(&head.headers);
     let cursor = if let Place::After(cursor) = place { cursor } else { present };
-    let mut first = format!("retry: {COME_BACK_MS}\nid: {cursor}\n\n");
+    let mut first = format!("retry: {COME_BACK_MS}\nid: {cursor}\n\n").into_bytes();
     if matches!(place, Place::Unknown) {
         write(&mut first, "reset", cursor, &json!({}));
     }
     let stop = head.shutdown.clone();
-    let reader = Reader { api: api.clone(), filter, cursor, stop };
+    let reader = Reader { api: api.clone(), filter, cursor, stop, not_before: Instant::now() };
     let following = stream::unfold(reader, |mut reader| async {
         let frame = reader.next().await?;
         Some((frame, reader))
@@ -112,12 +118,18 @@ struct Reader {
     filter: Filter,
     cursor: EventCursor,
     stop: Option<ShutdownSignal>,
+    /// Before this the next frame is not sent.
+    not_before: Instant,
 }
 
 impl Reader {
     /// The next frame, or `None` when the stream ends: at shutdown, and when events cannot be read.
-    async fn next(&mut self) -> Option<String> {
+    async fn next(&mut self) -> Option<Vec<u8>> {
         let silent_until = Instant::now() + HEARTBEAT;
+        tokio::select! {
+            () = tokio::time::sleep_until(self.not_before) => {}
+            () = self.stopping() => return None,
+        }
         loop {
             let events = tokio::select! {
                 events = self.api.webhooks().events_since(Some(self.cursor)) => events,
@@ -131,7 +143,7 @@ impl Reader {
                     return None;
                 }
             };
-            let mut frame = String::new();
+            let mut frame = Vec::new();
             if events.reset {
                 self.cursor = events.cursor;
                 write(&mut frame, "reset", events.cursor, &json!({}));
@@ -142,11 +154,12 @@ impl Reader {
                     break;
                 }
                 if self.filter.takes(event) {
-                    self.add(&mut frame, event).await?;
+                    frame.extend_from_slice(&self.api.frames.of(event, self.api.links()));
                 }
                 self.cursor = event.cursor;
             }
             if !frame.is_empty() {
+                self.not_before = Instant::now() + GATHER;
                 return Some(frame);
             }
         }
@@ -162,37 +175,18 @@ impl Reader {
 
     /// A comment, which clients pass over, and where the stream is: a filter may have left much out since the last
     /// event.
-    fn heartbeat(&self) -> String {
-        format!(":\nid: {}\n\n", self.cursor)
+    fn heartbeat(&self) -> Vec<u8> {
+        format!(":\nid: {}\n\n", self.cursor).into_bytes()
     }
-
-    async fn add(&self, frame: &mut String, event: &Event) -> Option<()> {
-        let (name, data) = match &event.change {
-            Change::State(run) => match runs::view(&self.api, run).await {
-                Ok(shown) => ("run", shown),
-                // It was said already what is wrong.
-                Err(_) => return None,
-            },
-            Change::Progress(progress) => ("progress", wire::progress_event(event, progress)),
-            Change::Log(text) => ("log", wire::log_event(event, text)),
-            // What this version does not know is not for its clients.
-            _ => return Some(()),
-        };
-        write(frame, name, event.cursor, &data);
-        Some(())
-    }
-}
-
-/// Writes one event. JSON holds no line ends, so its data is one line.
-fn write(frame: &mut String, name: &str, id: EventCursor, data: &Value) {
-    frame.push_str(&format!("event: {name}\nid: {id}\ndata: {data}\n\n"));
 }
 
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use serde_json::Value;
     use webhook_core::Webhooks;
     use webhook_core::executor::Workflow;
+    use webhook_core::id::WebhookId;
     use webhook_core::memory::{MemoryStore, ScriptedExecutor};
     use webhook_core::parameters::ParameterBlocks;
     use webhook_core::run::Caller;
@@ -242,23 +236,68 @@ mod tests {
         assert_eq!(frame(&mut body).await, None);
     }
 
+    /// A service with a webhook, and the parameters of calls with a note of so many bytes.
+    async fn noted(api: &Api, bytes: usize) -> (WebhookId, serde_json::Map<String, Value>) {
+        let create = api.webhooks().manage().create("report/a".parse().unwrap(), Default::default()).await;
+        let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(bytes)))]);
+        (create.unwrap().webhook.id, note)
+    }
+
     #[tokio::test]
     async fn a_frame_is_bounded_and_the_next_goes_on_where_it_ended() {
         let api = api().await;
         let mut body = answer(&api, None).await;
         frame(&mut body).await.unwrap();
-        let manage = api.webhooks().manage();
-        let webhook = manage.create("report/a".parse().unwrap(), Default::default()).await.unwrap().webhook;
-        let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(10_000)))]);
-        for _ in 0..20 {
-            manage.run(webhook.id, note.clone(), Caller::default()).await.unwrap();
+        let (webhook, note) = noted(&api, 100_000).await;
+        for _ in 0..100 {
+            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
         }
         let mut events = 0;
-        while events < 20 {
+        while events < 100 {
             let frame = frame(&mut body).await.unwrap();
-            assert!(frame.len() < FRAME_BYTES + 20_000, "{}", frame.len());
+            assert!(frame.len() < FRAME_BYTES + 4_000, "{}", frame.len());
+            assert_eq!(frame.matches("\"truncated\":true}}").count(), frame.matches("event: run\n").count());
             events += frame.matches("event: run\n").count();
         }
-        assert_eq!(events, 20);
+        assert_eq!(events, 100);
+    }
+
+    #[tokio::test]
+    async fn an_event_is_written_once_for_all_who_listen() {
+        let api = api().await;
+        let mut bodies = Vec::new();
+        for _ in 0..50 {
+            let mut body = answer(&api, None).await;
+            frame(&mut body).await.unwrap();
+            bodies.push(body);
+        }
+        let (webhook, note) = noted(&api, 10).await;
+        for _ in 0..10 {
+            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+        }
+        for body in &mut bodies {
+            assert_eq!(frame(body).await.unwrap().matches("event: run\n").count(), 10);
+        }
+        assert_eq!(api.frames.written(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_in_quick_succession_is_sent_together() {
+        let api = api().await;
+        let mut body = answer(&api, None).await;
+        frame(&mut body).await.unwrap();
+        let (webhook, note) = noted(&api, 10).await;
+        let start = async || {
+            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+        };
+        start().await;
+        let before = Instant::now();
+        assert_eq!(frame(&mut body).await.unwrap().matches("event: run\n").count(), 1);
+        assert_eq!(before.elapsed(), Duration::ZERO, "the first is sent at once");
+        for _ in 0..5 {
+            start().await;
+        }
+        assert_eq!(frame(&mut body).await.unwrap().matches("event: run\n").count(), 5);
+        assert_eq!(before.elapsed(), GATHER);
     }
 }

@@ -44,6 +44,8 @@
 //!   400 `two-tokens` and 400 `idempotency-key-invalid`. Two different management tokens are the 401.
 //! - `GET /admin/api/v1/events` takes `?workflow=kind/id` and `?run=`, sends a heartbeat after 15 s of silence, and ends
 //!   when the server shuts down. Its `progress` and `log` events name the run, its workflow and its webhook.
+//! - Lists and events cut values longer than 1 KiB and say `"truncated": true` in the object where something was cut and
+//!   in the item. A page of a list has at most 1 MiB and ends early where its items are long.
 //! - What a server refuses because it is no proper HTTP never gets here. [`Api::refuse`] gives a server an answer to it
 //!   in the form of all others.
 //!
@@ -67,6 +69,7 @@ mod health;
 mod management;
 mod metrics;
 mod openapi;
+mod page;
 #[cfg(feature = "panel")]
 mod panel;
 mod problem;

@@ -125,6 +125,7 @@ mod tests {
                 format!("/api/v1/{{kind}}/{{workflow_id}}/runs/{{run_id}}{}", of_part(part))
             }
             Route::Workflows => below("/workflows"),
+            Route::Workflow(_) => below("/workflows/{kind}/{workflow_id}"),
             Route::Webhooks => below("/webhooks"),
             Route::Webhook { part, .. } => below(match part {
                 WebhookPart::Record => "/webhooks/{id}",
@@ -153,7 +154,7 @@ mod tests {
         let document = document();
         let paths = document["paths"].as_object().unwrap();
         // As many as `template` can answer.
-        assert_eq!(paths.len(), 25);
+        assert_eq!(paths.len(), 26);
         for (path, item) in paths {
             let route = sample(path).unwrap_or_else(|| panic!("{path} is not routed"));
             assert_eq!(&template(&route), path);

@@ -24,6 +24,8 @@ pub enum Route {
     },
     /// `/admin/api/v1/workflows`.
     Workflows,
+    /// `/admin/api/v1/workflows/{kind}/{id}`.
+    Workflow(Option<WorkflowKey>),
     /// `/admin/api/v1/webhooks`.
     Webhooks,
     /// `/admin/api/v1/webhooks/{id}` and below.
@@ -172,6 +174,10 @@ fn caller_route(kind: &str, id: Option<&str>, rest: &[Option<&str>]) -> Option<R
 fn management_route(segments: &[Option<&str>]) -> Option<Route> {
     match segments {
         [Some("workflows")] => Some(Route::Workflows),
+        [Some("workflows"), kind, id] => {
+            let key = parsed(*kind).and_then(|kind| Some(WorkflowKey::new(kind, parsed(*id)?)));
+            Some(Route::Workflow(key))
+        }
         [Some("webhooks")] => Some(Route::Webhooks),
         [Some("webhooks"), id, rest @ ..] => {
             let part = webhook_part(rest)?;
@@ -262,7 +268,10 @@ impl Route {
             Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) => POST,
             Self::ResendDelivery(_) | Self::ResendDeliveries => POST,
             Self::Deliveries => READ,
-            Self::CallerRun { .. } | Self::Workflows | Self::Runs | Self::Run { .. } | Self::Events => READ,
+            Self::CallerRun { .. } | Self::Workflows | Self::Workflow(_) | Self::Runs | Self::Run { .. } => {
+                READ
+            }
+            Self::Events => READ,
             Self::Description | Self::Metrics | Self::Health | Self::Ready => READ,
         }
     }
@@ -292,6 +301,8 @@ mod tests {
             (format!("/api/v1/report/sales/runs/{ID}/log"), caller(RunPart::Log)),
             (format!("/api/v1/report/sales/runs/{ID}/artifacts/a%20b.html"), caller(artifact())),
             ("/admin/api/v1/workflows".to_owned(), Route::Workflows),
+            ("/admin/api/v1/workflows/report/a".to_owned(), Route::Workflow("report/a".parse().ok())),
+            ("/admin/api/v1/workflows/report/..".to_owned(), Route::Workflow(None)),
             ("/admin/api/v1/webhooks".to_owned(), Route::Webhooks),
             (format!("/admin/api/v1/webhooks/{ID}"), Route::Webhook { id: hook, part: WebhookPart::Record }),
             (format!("/admin/api/v1/webhooks/{ID}/url"), Route::Webhook { id: hook, part: WebhookPart::Url }),

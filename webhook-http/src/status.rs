@@ -6,7 +6,7 @@ use http::StatusCode;
 use webhook_core::id::RunId;
 use webhook_core::run::Run;
 
-use crate::answer::{Answer, json, set, with_body};
+use crate::answer::{Answer, json, set, with_body, written};
 use crate::api::Api;
 use crate::artifact;
 use crate::headers;
@@ -29,7 +29,11 @@ pub(crate) async fn for_caller(
     let run = api.webhooks().find_run(call, id).await?;
     let run = run.ok_or_else(|| Problem::not_found("run"))?;
     match part {
-        RunPart::Record => Ok(json(StatusCode::OK, &wire::run_for_caller(&run, api.links()))),
+        RunPart::Record => {
+            let (api, bytes) = (api.clone(), run.bytes_in_memory());
+            let write = move || json(StatusCode::OK, &wire::RunView::for_caller(&run, api.links()));
+            Ok(written(bytes, write).await)
+        }
         RunPart::Log => log(api, &run, head).await,
         RunPart::Artifact(name) => artifact::answer(api, &run, name).await,
     }

@@ -11,7 +11,7 @@ use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunParameters};
 use webhook_core::trigger::Triggered;
 
-use crate::answer::{Answer, json, set};
+use crate::answer::{Answer, json, set, written};
 use crate::api::Api;
 use crate::headers;
 use crate::metrics::Answered;
@@ -82,17 +82,23 @@ async fn accepted(
         Some(patience) => waited(api, run, patience, head).await,
         None => run,
     };
-    let links = api.links();
-    let status_url = links.status(&run);
-    let mut content = wire::Accepted::new(&run, &status_url, warnings);
+    let status_url = api.links().status(&run);
     let mut answer = match preferred.filter(|_| run.state.is_ended()) {
         Some(patience) => {
-            content.run = Some(wire::run_for_caller(&run, links));
-            let mut answer = json(StatusCode::OK, &content);
+            let (api, status_url, bytes) = (api.clone(), status_url.clone(), run.bytes_in_memory());
+            let warnings = warnings.to_vec();
+            let write = move || {
+                let shown = Some(wire::RunView::for_caller(&run, api.links()));
+                json(
+                    StatusCode::OK,
+                    &wire::Accepted { run: shown, ..wire::Accepted::new(&run, &status_url, &warnings) },
+                )
+            };
+            let mut answer = written(bytes, write).await;
             set(&mut answer, headers::PREFERENCE_APPLIED, &format!("wait={}", patience.as_secs()));
             answer
         }
-        None => json(StatusCode::ACCEPTED, &content),
+        None => json(StatusCode::ACCEPTED, &wire::Accepted::new(&run, &status_url, warnings)),
     };
     set(&mut answer, header::LOCATION, &status_url);
     if replayed {

@@ -46,8 +46,8 @@ pub(crate) struct Group {
     pub(crate) frames: Vec<u8>,
     /// Runs that may be claimed from then on.
     pub(crate) admitted: Vec<RunId>,
-    /// Runs whose state changed, as they are now.
-    pub(crate) published: Vec<Arc<Run>>,
+    /// Runs whose state changed, as they are now, with the deliveries that their end has brought.
+    pub(crate) published: Vec<(Arc<Run>, Arc<[Delivery]>)>,
     pub(crate) wakes_deliveries: bool,
     /// Who is answered at which level.
     pub(crate) written: Vec<Acknowledgement>,

@@ -86,10 +86,12 @@ impl Flusher {
         {
             let mut runs = shared.runs();
             group.admitted.iter().for_each(|run| runs.live.commit(*run));
-            let ended = group.published.iter().filter(|run| run.state.is_ended());
-            ended.for_each(|run| runs.show_end(run.id));
+            let ended = group.published.iter().filter(|(run, _)| run.state.is_ended());
+            ended.for_each(|(run, _)| runs.show_end(run.id));
         }
-        group.published.iter().for_each(|run| shared.events.publish_state(run));
+        for (run, deliveries) in &group.published {
+            shared.events.publish_state(run, deliveries);
+        }
         group.synced.into_iter().for_each(|acknowledge| acknowledge(Ok(())));
         if !group.published.is_empty() {
             shared.runs_changed.notify_waiters();

@@ -13,6 +13,8 @@ pub(crate) struct Outbox {
     /// By when they are due, or until when they are claimed.
     due: BTreeSet<(Instant, DeliveryId)>,
     by_run: HashMap<RunId, usize>,
+    /// Whether the store may hold deliveries, pending or not.
+    has_any: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,16 @@ struct Entry {
 }
 
 impl Outbox {
+    /// Notes that the store holds a delivery, pending or not.
+    pub(crate) fn note_delivery(&mut self) {
+        self.has_any = true;
+    }
+
+    /// Returns whether the store may hold deliveries; if not, nothing need be read to know a run's.
+    pub(crate) fn has_any(&self) -> bool {
+        self.has_any
+    }
+
     /// Takes a pending delivery, or changes when it is due.
     pub(crate) fn put(&mut self, run: RunId, id: DeliveryId, due: Instant) {
         match self.entries.insert(id, Entry { run, due }) {

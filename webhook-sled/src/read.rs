@@ -300,11 +300,17 @@ fn run_in(value: &[u8]) -> Result<RunId, StoreError> {
     run.ok_or_else(|| damaged("a delivery's run is too short"))
 }
 
-/// The deliveries of a run, oldest first. What is damaged is passed over.
-pub(crate) fn deliveries(tree: &Tree, run: RunId, damage: &Damage) -> Result<Vec<Delivery>, StoreError> {
+/// The deliveries of these runs, each run's oldest first. What is damaged is passed over.
+pub(crate) fn deliveries(
+    tree: &Tree,
+    runs: &[RunId],
+    damage: &Damage,
+) -> Result<Vec<Delivery>, StoreError> {
     let mut deliveries = Vec::new();
-    for (key, head) in Scan::up(tree, damage, &keys::by_id(keys::DELIVERY, run.as_bytes()), None) {
-        deliveries.extend(damage.set_aside(&key, read(tree, &key, &head))?);
+    for run in runs {
+        for (key, head) in Scan::up(tree, damage, &keys::by_id(keys::DELIVERY, run.as_bytes()), None) {
+            deliveries.extend(damage.set_aside(&key, read(tree, &key, &head))?);
+        }
     }
     Ok(deliveries)
 }

@@ -184,6 +184,9 @@ fn read_pending_deliveries(
     instant: Instant,
     damage: &Damage,
 ) -> Result<(), StoreError> {
+    if Scan::up(tree, damage, &[keys::DELIVERY], None).next().is_some() {
+        outbox.note_delivery();
+    }
     for (key, value) in Scan::up(tree, damage, &[keys::PENDING], None) {
         let Some((run, due)) = damage.set_aside(&key, decode_pending(&value))? else { continue };
         let pause = due.duration_since(now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);

@@ -72,7 +72,7 @@ async fn opens_with_everything_in_it(version: &str) {
     }
 
     assert_eq!(store.read_log(succeeded.id, 0).await.unwrap().text, "first line\nsecond line\n");
-    let deliveries = store.list_deliveries(succeeded.id).await.unwrap();
+    let deliveries = store.list_deliveries(&[succeeded.id]).await.unwrap();
     let states: Vec<_> = deliveries.iter().map(|delivery| (delivery.state, delivery.attempts)).collect();
     assert_eq!(states, [(DeliveryState::Delivered, 1), (DeliveryState::Pending, 0)]);
     let due = store.claim_deliveries(9, LEASE).await.unwrap();

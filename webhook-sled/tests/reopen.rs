@@ -53,7 +53,7 @@ async fn everything_survives_being_opened_again() {
         let replayed = store.enqueue(keyed(webhook, key)).await.unwrap();
         assert!(matches!(replayed, Enqueued::Replayed(run) if run.id == id));
     }
-    let deliveries = store.list_deliveries(ended.id).await.unwrap();
+    let deliveries = store.list_deliveries(&[ended.id]).await.unwrap();
     let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
     assert_eq!(states, [DeliveryState::Delivered, DeliveryState::Pending]);
     assert_eq!(deliveries[1].last_error.as_ref().unwrap().len(), 20_000);

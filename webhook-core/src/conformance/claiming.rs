@@ -125,7 +125,7 @@ pub async fn a_stale_fence_changes_nothing(store: Arc<dyn Store>) {
     store.append_log(lost.id, lost.fence, "from beyond\n".to_owned()).await.must("pass over a stale log");
 
     assert_eq!(get(&*store, held.id).await, held, "a stale fence must not change the run");
-    assert_eq!(store.list_deliveries(held.id).await.must("list deliveries"), vec![]);
+    assert_eq!(store.list_deliveries(&[held.id]).await.must("list deliveries"), vec![]);
     assert_eq!(store.read_log(held.id, 0).await.must("read a log").text, "");
     assert_eq!(applied(settle(&*store, &held, success()).await).state, RunState::Succeeded);
     let settled = settle(&*store, &held, failure()).await;

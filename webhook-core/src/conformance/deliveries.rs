@@ -46,19 +46,24 @@ pub async fn deliveries_are_claimed_earliest_first(store: Arc<dyn Store>) {
     assert_eq!(claim_deliveries(&*store, 1, LONG).await, first);
     assert_eq!(claim_deliveries(&*store, 10, LONG).await, second);
     assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![]);
-    let listed = store.list_deliveries(first[0].run).await.must("list deliveries");
+    let listed = store.list_deliveries(&[first[0].run]).await.must("list deliveries");
     assert_eq!(listed, first, "a claim is no try: it must not change the delivery");
 }
 
-/// A run's deliveries are listed oldest first, and an unknown run has none.
+/// A run's deliveries are listed oldest first, those of several runs run by run, and an unknown run has none.
 pub async fn deliveries_of_a_run_are_listed_oldest_first(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
+    let nobody_told = succeeded(&*store, &webhook).await;
+    assert_eq!(store.list_deliveries(&[nobody_told]).await.must("list deliveries"), vec![]);
     let deliveries = delivering(&*store, &webhook, 5).await;
-    delivering(&*store, &webhook, 2).await;
-    let listed = store.list_deliveries(deliveries[0].run).await.must("list deliveries");
+    let others = delivering(&*store, &webhook, 2).await;
+    let runs = [others[0].run, nobody_told, deliveries[0].run];
+    let listed = store.list_deliveries(&runs).await.must("list deliveries");
+    assert_eq!(listed, [others, deliveries.clone()].concat(), "run by run in the order they were asked for");
+    let listed = store.list_deliveries(&[deliveries[0].run]).await.must("list deliveries");
     assert_eq!(listed, deliveries);
     let unknown = run_of(&webhook).id;
-    assert_eq!(store.list_deliveries(unknown).await.must("list deliveries"), vec![]);
+    assert_eq!(store.list_deliveries(&[unknown]).await.must("list deliveries"), vec![]);
 }
 
 /// A failed try is recorded and the delivery comes back after its pause, not earlier.
@@ -99,7 +104,7 @@ pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
         deliveries[1].after(&given_up),
         deliveries[2].after(&dropped),
     ];
-    let listed = || async { store.list_deliveries(deliveries[0].run).await.must("list deliveries") };
+    let listed = || async { store.list_deliveries(&[deliveries[0].run]).await.must("list deliveries") };
     assert_eq!(listed().await, expected);
     assert_eq!((expected[1].state, expected[1].attempts), (DeliveryState::GivenUp, 1));
     assert_eq!((expected[2].state, expected[2].attempts), (DeliveryState::GivenUp, 0));
@@ -268,6 +273,6 @@ async fn claim_when_due(store: &dyn Store) -> Delivery {
 }
 
 async fn of(store: &dyn Store, delivery: &Delivery) -> Delivery {
-    let mut listed = store.list_deliveries(delivery.run).await.must("list deliveries");
+    let mut listed = store.list_deliveries(&[delivery.run]).await.must("list deliveries");
     listed.pop().must("keep a delivery")
 }

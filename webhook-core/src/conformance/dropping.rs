@@ -29,7 +29,7 @@ pub async fn reads_and_waits_may_be_dropped(store: Arc<dyn Store>) {
         start(store.wait_for_work(Work::Runs));
         start(store.wait_for_work(Work::Deliveries));
         start(store.events_since(Some(cursor)));
-        start(store.list_deliveries(told.run));
+        start(store.list_deliveries(&[told.run]));
         start(store.health());
     }
     assert_eq!(get(&*store, run.id).await, before, "what was dropped must have changed nothing");

@@ -43,6 +43,18 @@ pub async fn every_change_of_state_is_an_event(store: Arc<dyn Store>) {
     assert!(matches!(&last.change, Change::State(run) if *run == ended), "a state event carries the run");
 }
 
+/// The event of a run's end carries the deliveries that were recorded with it.
+pub async fn the_event_of_an_end_carries_its_deliveries(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let start = cursor(&*store).await;
+    let deliveries = delivering(&*store, &webhook, 3).await;
+    let ended = (deliveries[0].run, RunState::Succeeded);
+    let events = events_until(&*store, start, |event| state_of(event) == Some(ended)).await;
+    let (last, before) = events.split_last().must("send an event");
+    assert_eq!(*last.deliveries, *deliveries, "the deliveries as they were recorded");
+    assert!(before.iter().all(|event| event.deliveries.is_empty()), "no others before");
+}
+
 /// Runs that end without being executed are events too.
 pub async fn runs_that_never_execute_are_events_too(store: Arc<dyn Store>) {
     let start = cursor(&*store).await;
@@ -80,7 +92,7 @@ pub async fn progress_and_log_lines_are_events(store: Arc<dyn Store>) {
     store.renew(vec![renewal], LONG).await.must("renew a claim");
     store.append_log(run.id, run.fence + 1, "from nobody\n".to_owned()).await.must("pass over a stale log");
     store.append_log(run.id, run.fence, "one\ntwo\n".to_owned()).await.must("append to a log");
-    let is_log = |event: &Event| matches!(&event.change, Change::Log(text) if text.ends_with("two\n"));
+    let is_log = |event: &Event| matches!(&event.change, Change::Log { text, .. } if text.ends_with("two\n"));
     let events = events_until(&*store, start, is_log).await;
     let told =
         events.iter().any(|event| matches!(&event.change, Change::Progress(told) if *told == progress));
@@ -88,7 +100,7 @@ pub async fn progress_and_log_lines_are_events(store: Arc<dyn Store>) {
     let lines: String = events
         .iter()
         .filter_map(|event| match &event.change {
-            Change::Log(text) => Some(text.as_str()),
+            Change::Log { text, .. } => Some(text.as_str()),
             _ => None,
         })
         .collect();
@@ -147,7 +159,7 @@ pub async fn who_falls_behind_misses_nothing_unknowingly(store: Arc<dyn Store>) 
             return;
         }
         for event in &events.items {
-            if let Change::Log(text) = &event.change {
+            if let Change::Log { text, .. } = &event.change {
                 assert!(text.starts_with(&format!("{lines}\n")), "after {lines} lines came {text:?}");
                 lines += text.lines().count();
             }

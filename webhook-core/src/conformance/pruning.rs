@@ -109,7 +109,7 @@ pub async fn nothing_of_a_pruned_run_is_left(store: Arc<dyn Store>) {
     assert_eq!(pruned(&*store, days(now() + 31 * DAY, 30)).await, BTreeSet::from([run.id]));
 
     assert_eq!(store.read_log(run.id, 0).await.must("read a log").text, "", "a pruned run has no log");
-    assert_eq!(store.list_deliveries(run.id).await.must("list deliveries"), vec![]);
+    assert_eq!(store.list_deliveries(&[run.id]).await.must("list deliveries"), vec![]);
     let resent = store.resend_delivery(told.id, now()).await;
     assert!(matches!(resent, Err(StoreError::NotFound(_))), "a pruned delivery was resent: {resent:?}");
     let enqueued = store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run");

@@ -39,11 +39,11 @@ pub async fn an_outcome_comes_with_its_deliveries(store: Arc<dyn Store>) {
     let run = running(&*store, &webhook).await;
     let deliveries = vec![delivery(run.id, "a@example.com"), delivery(run.id, "b@example.com")];
     applied(settle(&*store, &run, success_with(deliveries.clone())).await);
-    let listed = store.list_deliveries(run.id).await.must("list deliveries");
+    let listed = store.list_deliveries(&[run.id]).await.must("list deliveries");
     assert_eq!(listed, deliveries, "a settled run must have the deliveries it was settled with");
     let again = settle(&*store, &run, success_with(vec![delivery(run.id, "c@example.com")])).await;
     assert!(matches!(again, Settled::Stale), "an ended run was settled again: {again:?}");
-    let listed = store.list_deliveries(run.id).await.must("list deliveries");
+    let listed = store.list_deliveries(&[run.id]).await.must("list deliveries");
     assert_eq!(listed, deliveries, "a refused settlement must add no delivery");
 }
 

@@ -62,9 +62,9 @@ impl Outbox {
         Some(delivery)
     }
 
-    pub(super) fn of_run(&self, run: RunId) -> Vec<Delivery> {
+    pub(super) fn of_run(&self, run: RunId) -> impl Iterator<Item = Delivery> {
         let ids = self.by_run.get(&run).into_iter().flatten();
-        ids.filter_map(|id| self.deliveries.get(id)).map(|entry| entry.delivery.clone()).collect()
+        ids.filter_map(|id| self.deliveries.get(id)).map(|entry| entry.delivery.clone())
     }
 
     pub(super) fn find(&self, query: &DeliveryQuery) -> Page<Delivery, DeliveryId> {

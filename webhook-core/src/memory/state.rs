@@ -10,9 +10,10 @@ use super::history::History;
 use super::keys::{Keys, LookUp};
 use super::log::RunLog;
 use super::outbox::Outbox;
-use crate::events::{Change, EventLog};
+use crate::events::EventLog;
 use crate::id::{RunId, WebhookId};
 use crate::live::{LiveCancel, LiveRuns, later};
+use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run, RunState};
 use crate::store::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal,
@@ -92,7 +93,7 @@ impl State {
         let queued = self.live.close_webhook(id);
         for run in &queued {
             if let Some(LiveCancel::Ended(run)) = self.live.cancel(*run, CancelReason::WebhookDeleted, now) {
-                self.bury(run);
+                self.bury(run, Vec::new());
             }
         }
         Ok(queued)
@@ -151,13 +152,13 @@ impl State {
         if let Some(idempotency) = request.idempotency {
             self.keys.record(webhook_id, idempotency, &request.run, instant);
         }
-        admission.superseded.into_iter().for_each(|run| self.bury(run));
+        admission.superseded.into_iter().for_each(|run| self.bury(run, Vec::new()));
         let run = admission.run;
         if run.state.is_ended() {
-            self.bury(run.clone());
+            self.bury(run.clone(), Vec::new());
         } else {
             self.live.commit(id);
-            self.events.publish_state(&run);
+            self.events.publish_state(&run, &Arc::default());
         }
         let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id).collect();
         Ok(Enqueued::Created { run, asked_to_stop })
@@ -165,8 +166,10 @@ impl State {
 
     pub(super) fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> Vec<Claim> {
         let outcome = self.live.claim(request, instant);
-        outcome.ended.into_iter().for_each(|run| self.bury(run));
-        outcome.interrupted.iter().chain(&outcome.claimed).for_each(|run| self.events.publish_state(run));
+        outcome.ended.into_iter().for_each(|run| self.bury(run, Vec::new()));
+        for run in outcome.interrupted.iter().chain(&outcome.claimed) {
+            self.events.publish_state(run, &Arc::default());
+        }
         let claim = |run: Arc<Run>| {
             let webhook = self.webhook(run.webhook_id);
             Claim::new(run, webhook)
@@ -181,7 +184,7 @@ impl State {
             if renewed != Renewed::Lost
                 && let (Some(progress), Some(run)) = (&renewal.progress, self.live.record(renewal.run))
             {
-                self.events.publish(&run, Change::Progress(progress.clone()));
+                self.events.publish_progress(&run, progress);
             }
             renewed
         };
@@ -194,13 +197,15 @@ impl State {
 
     fn settle_one(&mut self, settlement: Settlement, instant: Instant) -> Settled {
         let Some(run) = self.live.settle(&settlement, instant) else { return Settled::Stale };
-        if let Outcome::Ended { deliveries, .. } = settlement.outcome {
-            deliveries.into_iter().for_each(|delivery| self.outbox.add(delivery, instant));
-        }
+        let deliveries = match settlement.outcome {
+            Outcome::Ended { deliveries, .. } => deliveries,
+            Outcome::Retry { .. } | Outcome::HandBack => Vec::new(),
+        };
+        deliveries.iter().for_each(|delivery| self.outbox.add(delivery.clone(), instant));
         if run.state.is_ended() {
-            self.bury(run.clone());
+            self.bury(run.clone(), deliveries);
         } else {
-            self.events.publish_state(&run);
+            self.events.publish_state(&run, &Arc::default());
         }
         Settled::Applied(run)
     }
@@ -208,7 +213,7 @@ impl State {
     pub(super) fn cancel_run(&mut self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
         match self.live.cancel(id, CancelReason::Requested, now) {
             Some(LiveCancel::Ended(run)) => {
-                self.bury(run.clone());
+                self.bury(run.clone(), Vec::new());
                 Ok(Cancelled::Ended(run))
             }
             Some(LiveCancel::Requested(run)) => Ok(Cancelled::Requested(run)),
@@ -253,7 +258,7 @@ impl State {
         let held = |run: &Arc<Run>| run.state == RunState::Running && run.fence == fence;
         if let Some(run) = self.live.record(id).filter(held) {
             self.logs.entry(id).or_default().append(&text);
-            self.events.publish(&run, Change::Log(text));
+            self.events.publish_log(&run, &text);
         }
     }
 
@@ -274,8 +279,8 @@ impl State {
     }
 
     /// Moves a run that has ended into the history and tells of it.
-    fn bury(&mut self, run: Arc<Run>) {
-        self.events.publish_state(&run);
+    fn bury(&mut self, run: Arc<Run>, deliveries: Vec<Delivery>) {
+        self.events.publish_state(&run, &deliveries.into());
         self.history.insert(run);
     }
 }

@@ -59,6 +59,9 @@ pub enum ParameterValue {
     Plain(Value),
     /// A secret value, sealed with the host's key.
     Sealed(Sealed),
+    /// The beginning of a long value, for lists and events; see [`RunParameters::excerpt`]. It is not for storing, and
+    /// no run can be executed with it.
+    Truncated(String),
 }
 
 impl RunParameters {
@@ -125,6 +128,7 @@ impl RunParameters {
                     let plaintext = keys.ok_or_else(unknown)?.open(&sealed, &place(id, &name))?;
                     (serde_json::from_slice(&plaintext).map_err(|_| OpenError::Damaged)?, true)
                 }
+                ParameterValue::Truncated(_) => return Err(OpenError::Damaged),
             };
             let parameter = EffectiveParameter::new(value, source);
             Ok((name, if secret { parameter.secret() } else { parameter }))
@@ -153,6 +157,7 @@ impl RunParameter {
         let (name, value) = match self.value {
             ParameterValue::Plain(value) => ("value", value),
             ParameterValue::Sealed(sealed) => ("sealed", json!(sealed)),
+            ParameterValue::Truncated(text) => ("truncated", Value::from(text)),
         };
         let members = [(name.to_owned(), value), ("source".to_owned(), json!(self.source))];
         Value::Object(members.into_iter().collect())
@@ -164,6 +169,7 @@ impl RunParameter {
         match &self.value {
             ParameterValue::Plain(value) => value.clone(),
             ParameterValue::Sealed(_) => Value::from(MASK),
+            ParameterValue::Truncated(text) => Value::from(text.as_str()),
         }
     }
 }

@@ -108,8 +108,8 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).settle_deliveries(outcomes).await
     }
 
-    async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, StoreError> {
-        (**self).list_deliveries(run).await
+    async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
+        (**self).list_deliveries(runs).await
     }
 
     async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {

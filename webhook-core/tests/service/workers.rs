@@ -233,7 +233,7 @@ async fn progress_and_log_lines_arrive_while_the_run_goes_on() {
             assert_eq!(event.run, run.id);
             match event.change {
                 Change::Progress(it) => progress = Some(it),
-                Change::Log(lines) => log.push_str(&lines),
+                Change::Log { text, .. } => log.push_str(&text),
                 _ => {}
             }
         }

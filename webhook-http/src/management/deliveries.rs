@@ -9,10 +9,11 @@ use webhook_core::webhook::{Channel, SettingProblem};
 
 use crate::answer::{Answer, json as answer_json};
 use crate::api::Api;
+use crate::page::Page;
 use crate::problem::Problem;
 use crate::query::QueryFields;
 use crate::request::{Head, Request};
-use crate::wire;
+use crate::wire::{DeliveryView, Detail};
 
 /// How many deliveries one request makes due again.
 const MOST_RESENT: usize = 1_000;
@@ -29,16 +30,22 @@ pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
         .before(fields.take("cursor", CURSOR))
         .limit(fields.limit());
     fields.finish()?;
-    let page = api.webhooks().manage().find_deliveries(query).await?;
-    let items = page.items.iter().map(wire::delivery).collect();
-    Ok(answer_json(StatusCode::OK, &wire::page(items, page.next.map(|cursor| cursor.to_string()))))
+    let found = api.webhooks().manage().find_deliveries(query).await?;
+    let (mut page, mut next) = (Page::new(), found.next);
+    for (place, delivery) in found.items.iter().enumerate() {
+        if !page.push(&DeliveryView::new(delivery, Detail::Excerpt)) {
+            next = Some(found.items[place - 1].id);
+            break;
+        }
+    }
+    Ok(page.answer(next.map(|cursor| cursor.to_string())))
 }
 
 /// `POST /deliveries/{id}/resend`.
 pub(crate) async fn resend(api: &Api, id: DeliveryId, request: &mut Request<'_>) -> Result<Answer, Problem> {
     request.no_fields(api.limits()).await?;
     let delivery = api.webhooks().manage().resend(id).await?;
-    Ok(answer_json(StatusCode::OK, &wire::delivery(&delivery)))
+    Ok(answer_json(StatusCode::OK, &DeliveryView::new(&delivery, Detail::Full)))
 }
 
 /// `POST /deliveries/resend`: those that fit the filter, newest first, a bounded number at a time.

@@ -1,21 +1,25 @@
 //! Runs: list, read, cancel, retry.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use serde_json::Value;
 use webhook_core::id::RunId;
+use webhook_core::management::Management;
+use webhook_core::notifier::Delivery;
 use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::RunQuery;
 
-use crate::answer::{Answer, json, set};
+use crate::answer::{Answer, json, set, written};
 use crate::api::Api;
+use crate::artifact as artifacts;
+use crate::page::Page;
 use crate::problem::Problem;
 use crate::query::QueryFields;
 use crate::request::{Head, Request};
 use crate::status;
-use crate::{artifact as artifacts, wire};
+use crate::wire::{self, DeliveryView, Detail, RunView};
 
 /// `GET /runs`: by workflow, webhook and state, newest first.
 pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
@@ -28,19 +32,59 @@ pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
         .before(fields.take("cursor", "a cursor that this list gave out"))
         .limit(fields.limit());
     fields.finish()?;
-    let page = api.webhooks().manage().runs(query).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for run in &page.items {
-        items.push(view(api, run).await?);
+    let (runs, mut next) = excerpts(api, query).await?;
+    let ids: Vec<RunId> = runs.iter().filter(|run| may_have_deliveries(run)).map(|run| run.id).collect();
+    let deliveries = if ids.is_empty() { Vec::new() } else { manage(api).deliveries_of(&ids).await? };
+    let mut of_runs: HashMap<RunId, Vec<&Delivery>> = HashMap::new();
+    deliveries.iter().for_each(|delivery| of_runs.entry(delivery.run).or_default().push(delivery));
+    let mut page = Page::new();
+    for (place, run) in runs.iter().enumerate() {
+        let deliveries = of_runs.get(&run.id).into_iter().flatten().copied();
+        if !page.push(&RunView::managed(run, deliveries, api.links(), Detail::Excerpt)) {
+            next = Some(runs[place - 1].id);
+            break;
+        }
     }
-    let next = page.next.map(|cursor| cursor.to_string());
-    Ok(json(StatusCode::OK, &wire::page(items, next)))
+    Ok(page.answer(next.map(|cursor| cursor.to_string())))
+}
+
+/// How many runs are read first, before it is known how large they are.
+const FIRST_READ: usize = 8;
+/// How many are read at once when they are small.
+const MOST_READ: usize = 128;
+/// How much memory the runs that are read at once are to take, going by those before.
+const READ_BYTES: usize = 8 * 1024 * 1024;
+
+/// Reads a page of runs, of which long values are let go before more are read, and the cursor of the next.
+async fn excerpts(api: &Api, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, Option<RunId>), Problem> {
+    let limit = query.limit;
+    let (mut runs, mut at_once) = (Vec::new(), FIRST_READ);
+    loop {
+        query = query.limit(at_once.min(limit - runs.len()));
+        let page = manage(api).runs(query.clone()).await?;
+        let largest = page.items.iter().map(|run| run.bytes_in_memory()).max().unwrap_or(0);
+        at_once = (READ_BYTES / largest.max(1)).clamp(1, MOST_READ);
+        runs.extend(page.items.iter().map(Run::excerpt));
+        if page.next.is_none() || runs.len() >= limit {
+            return Ok((runs, page.next));
+        }
+        query = query.before(page.next);
+    }
+}
+
+fn manage(api: &Api) -> Management<'_> {
+    api.webhooks().manage()
+}
+
+/// Nobody is told of runs that have not ended, or that were cancelled or skipped.
+fn may_have_deliveries(run: &Run) -> bool {
+    run.state.event().is_some()
 }
 
 /// `GET /runs/{id}`.
 pub(crate) async fn get(api: &Api, id: RunId) -> Result<Answer, Problem> {
     let run = api.webhooks().manage().run_record(id).await?;
-    Ok(json(StatusCode::OK, &view(api, &run).await?))
+    whole(api, StatusCode::OK, run).await
 }
 
 /// `GET /runs/{id}/log`.
@@ -60,7 +104,7 @@ pub(crate) async fn cancel(api: &Api, id: RunId, request: &mut Request<'_>) -> R
     request.no_fields(api.limits()).await?;
     let run = api.webhooks().manage().cancel(id).await?;
     let status = if run.state.is_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(json(status, &view(api, &run).await?))
+    whole(api, status, run).await
 }
 
 /// `POST /runs/{id}/retry`: a new run like one that has ended.
@@ -79,12 +123,12 @@ pub(crate) fn accepted(api: &Api, run: &Run, warnings: &[ParameterWarning]) -> A
     answer
 }
 
-/// A run as it is listed.
-pub(crate) async fn view(api: &Api, run: &Arc<Run>) -> Result<Value, Problem> {
-    // Nobody is told of runs that have not ended, or that were cancelled or skipped.
-    let deliveries = match run.state.event() {
-        Some(_) => api.webhooks().manage().deliveries(run.id).await?,
-        None => Vec::new(),
-    };
-    Ok(wire::run(run, &deliveries, api.links()))
+/// A whole run with its deliveries.
+async fn whole(api: &Api, status: StatusCode, run: Arc<Run>) -> Result<Answer, Problem> {
+    let deliveries =
+        if may_have_deliveries(&run) { manage(api).deliveries(run.id).await? } else { Vec::new() };
+    let api = api.clone();
+    let bytes = run.bytes_in_memory();
+    let write = move || json(status, &RunView::managed(&run, &deliveries, api.links(), Detail::Full));
+    Ok(written(bytes, write).await)
 }

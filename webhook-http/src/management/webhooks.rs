@@ -10,6 +10,7 @@ use super::runs;
 use crate::answer::{Answer, json as answer_json, no_content, set};
 use crate::api::Api;
 use crate::headers::{self, Expected};
+use crate::page::Page;
 use crate::problem::{Problem, Slug};
 use crate::query::QueryFields;
 use crate::request::{Head, Request, refuse_unknown};
@@ -28,10 +29,15 @@ pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
         Some(workflow) => query.of_workflow(workflow),
         None => query,
     };
-    let page = api.webhooks().manage().list(query).await?;
-    let items = page.items.iter().map(|webhook| wire::webhook(webhook)).collect();
-    let next = page.next.map(|cursor| cursor.to_string());
-    Ok(answer_json(StatusCode::OK, &wire::page(items, next)))
+    let listed = api.webhooks().manage().list(query).await?;
+    let (mut page, mut next) = (Page::new(), listed.next);
+    for (place, webhook) in listed.items.iter().enumerate() {
+        if !page.push(&wire::webhook(webhook)) {
+            next = Some(listed.items[place - 1].id);
+            break;
+        }
+    }
+    Ok(page.answer(next.map(|cursor| cursor.to_string())))
 }
 
 /// `POST /webhooks`: settings and the workflow they are for.

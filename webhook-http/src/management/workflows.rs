@@ -9,10 +9,11 @@ use webhook_core::store::WebhookQuery;
 
 use crate::answer::{Answer, json};
 use crate::api::Api;
+use crate::page::{PAGE_BYTES, Page};
 use crate::problem::Problem;
 use crate::query::QueryFields;
 use crate::request::Head;
-use crate::wire;
+use crate::wire::{self, Detail, WorkflowView};
 
 /// `GET /workflows`.
 pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
@@ -20,23 +21,45 @@ pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
     let cursor: Cursor = fields.take("cursor", "a cursor that this list gave out").unwrap_or_default();
     let limit = fields.limit();
     fields.finish()?;
-    let page = api.webhooks().manage().workflows(cursor.page.clone()).await?;
-    let mut items = Vec::new();
-    for workflow in page.items.iter().skip(cursor.skip).take(limit) {
-        items.push(wire::workflow(workflow, webhooks(api, &workflow.key).await?));
+    let listed = api.webhooks().manage().workflows(cursor.page.clone()).await?;
+    let mut page = Page::new();
+    for workflow in listed.items.iter().skip(cursor.skip).take(limit) {
+        let (webhooks, more) = webhooks(api, &workflow.key).await?;
+        if !page.push(&WorkflowView::new(workflow, webhooks, more, Detail::Excerpt)) {
+            break;
+        }
     }
-    let next = cursor.after(limit, page.items.len(), page.next_cursor);
-    Ok(json(StatusCode::OK, &wire::page(items, next.map(|cursor| cursor.to_string()))))
+    let next = cursor.after(page.len(), listed.items.len(), listed.next_cursor);
+    Ok(page.answer(next.map(|cursor| cursor.to_string())))
 }
 
-async fn webhooks(api: &Api, workflow: &WorkflowKey) -> Result<Vec<Value>, Problem> {
+/// `GET /workflows/{kind}/{id}`: one with nothing cut. Webhooks beyond the bound are to be listed by themselves.
+pub(crate) async fn get(api: &Api, key: Option<&WorkflowKey>) -> Result<Answer, Problem> {
+    let missing = || Problem::not_found("workflow");
+    let workflow = api.webhooks().manage().workflow(key.ok_or_else(missing)?).await?;
+    let (webhooks, more) = webhooks(api, &workflow.key).await?;
+    Ok(json(StatusCode::OK, &WorkflowView::new(&workflow, webhooks, more, Detail::Full)))
+}
+
+/// The most bytes that the webhooks of one workflow take beside it.
+const WEBHOOKS_BYTES: usize = PAGE_BYTES / 2;
+
+/// A workflow's webhooks, newest first, and whether there are more than fit.
+async fn webhooks(api: &Api, workflow: &WorkflowKey) -> Result<(Vec<Value>, bool), Problem> {
     let mut query = WebhookQuery::default().of_workflow(workflow.clone()).limit(200);
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0);
     loop {
         let page = api.webhooks().manage().list(query.clone()).await?;
-        all.extend(page.items.iter().map(|webhook| wire::webhook(webhook)));
+        for webhook in &page.items {
+            let shown = wire::webhook(webhook);
+            bytes += shown.to_string().len();
+            if bytes > WEBHOOKS_BYTES {
+                return Ok((all, true));
+            }
+            all.push(shown);
+        }
         if page.next.is_none() {
-            return Ok(all);
+            return Ok((all, false));
         }
         query = query.before(page.next);
     }

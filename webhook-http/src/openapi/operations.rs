@@ -89,6 +89,13 @@ fn webhooks() -> Vec<Operation> {
         new(Method::GET, "/admin/api/v1/workflows", "listWorkflows", "Workflows with their webhooks")
             .list()
             .answers(200, JSON, "WorkflowPage"),
+        new(
+            Method::GET,
+            "/admin/api/v1/workflows/{kind}/{workflow_id}",
+            "readWorkflow",
+            "A workflow, with nothing cut",
+        )
+        .answers(200, JSON, "Workflow"),
         new(Method::GET, LIST, "listWebhooks", "Webhooks, newest first")
             .list()
             .query("workflow", schemas::text(), "`kind/id`")
@@ -182,7 +189,7 @@ fn runs() -> Vec<Operation> {
             Method::GET,
             "/admin/api/v1/events",
             "watchEvents",
-            "Server-sent events: run, progress, log, reset",
+            "Server-sent events: run, progress, log, reset; long values are cut as in lists",
         )
         .query("workflow", schemas::text(), "`kind/id`")
         .query("run", schemas::text(), "The id of a run")

@@ -40,15 +40,15 @@ pub(super) fn all() -> Value {
         "Warning": exact(&json!({
             "parameter": text(), "code": {"enum": ["look_alike", "body_ignored", "more"]}, "message": text(),
         })),
-        "Parameter": exact(&json!({"value": true, "source": {"enum": ["default", "query", "body"]}})),
+        "Parameter": cut(&json!({"value": true, "source": {"enum": ["default", "query", "body"]}})),
         "CallerRun": exact(&run),
-        "Run": exact(&managed),
+        "Run": cut(&managed),
         "RunPage": page("Run"),
-        "Progress": exact(&json!({"fraction": {"type": "number", "minimum": 0, "maximum": 1}, "message": maybe_text()})),
+        "Progress": cut(&json!({"fraction": {"type": "number", "minimum": 0, "maximum": 1}, "message": maybe_text()})),
         "Artifact": exact(&json!({
             "name": text(), "content_type": text(), "size": {"type": "integer", "minimum": 0}, "url": text(),
         })),
-        "RunError": exact(&json!({
+        "RunError": cut(&json!({
             "kind": {"enum": ["retryable", "fatal", "panicked", "timed_out", "interrupted", "superseded"]},
             "message": text(),
         })),
@@ -56,7 +56,7 @@ pub(super) fn all() -> Value {
             "method": maybe_text(), "address": maybe_text(), "user_agent": maybe_text(),
             "request_id": maybe_text(), "token_hint": maybe_text(),
         })),
-        "Delivery": exact(&json!({
+        "Delivery": cut(&json!({
             "id": id(), "run_id": id(), "channel": reference("Channel"), "recipient": text(), "event": event(),
             "state": reference("DeliveryState"), "attempts": count(),
             "last_error": maybe_text(), "next_at": maybe(&time()),
@@ -74,12 +74,12 @@ pub(super) fn all() -> Value {
         "Webhook": exact(&webhook()),
         "CreatedWebhook": exact(&json!({"webhook": reference("Webhook"), "url": text()})),
         "WebhookPage": page("Webhook"),
-        "Workflow": exact(&json!({
+        "Workflow": cut(&json!({
             "kind": text(), "id": text(), "title": text(), "parameters": list_of("ParameterBlock"),
             "unavailable": maybe_text(), "webhooks": list_of("Webhook"),
         })),
         "WorkflowPage": page("Workflow"),
-        "ParameterBlock": exact(&json!({
+        "ParameterBlock": cut(&json!({
             "name": text(),
             "type": {"enum": [
                 "text", "integer", "number", "boolean", "date", "datetime", "choice", "list", "json",
@@ -184,8 +184,23 @@ fn warned(mut schema: Value) -> Value {
     schema
 }
 
+/// An object with these members, of which long ones are cut in lists and events.
+fn cut(members: &Value) -> Value {
+    let mut schema = exact(members);
+    schema["properties"]["truncated"] = json!({
+        "const": true,
+        "description": "Something in this object was cut, as lists and events do with values longer than 1 KiB (1,024 \
+             bytes of text; a value that is no text becomes the beginning of its JSON text) and with more than 16 KiB \
+             of parameters, 20 artifacts or 20 deliveries of one run. The record by its own address is whole.",
+    });
+    schema
+}
+
 fn page(items: &str) -> Value {
-    exact(&json!({"items": list_of(items), "next_cursor": maybe_text()}))
+    let mut schema = exact(&json!({"items": list_of(items), "next_cursor": maybe_text()}));
+    schema["description"] =
+        "At most 1 MiB: a page with long items ends earlier than asked, with a `next_cursor`.".into();
+    schema
 }
 
 fn list_of(items: &str) -> Value {

@@ -19,6 +19,7 @@ impl Writer {
     /// Records a new delivery, due at once.
     pub(super) fn add_delivery(&mut self, delivery: Delivery, instant: Instant) -> Result<(), StoreError> {
         self.change.insert(&keys::delivery_run(delivery.id), delivery.run.as_bytes());
+        self.shared.outbox().note_delivery();
         self.put_delivery(delivery, instant, 0)
     }
 

@@ -1,6 +1,5 @@
 //! The logs of runs, in parts of a few KiB each.
 
-use webhook_core::events::Change as Happened;
 use webhook_core::id::RunId;
 use webhook_core::run::RunState;
 use webhook_core::store::{LOG_BYTES, StoreError};
@@ -31,7 +30,7 @@ impl Writer {
         };
         match self.append(id, &text) {
             Ok(()) => {
-                self.shared.events.publish(&run, Happened::Log(text));
+                self.shared.events.publish_log(&run, &text);
                 self.change.group.when(Level::None, acknowledge(reply, ()));
             }
             Err(error) => drop(reply.send(Err(error))),

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 use webhook_core::id::RunId;
 use webhook_core::live::{ClaimedRuns, LiveCancel, NotAdmitted};
+use webhook_core::notifier::Delivery;
 use webhook_core::run::{CancelReason, Run};
 use webhook_core::store::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Outcome, Settled, Settlement, StoreError,
@@ -131,7 +132,7 @@ impl Writer {
         } else {
             self.put_live_record(&run, record, true);
             self.change.group.admitted.push(id);
-            self.change.group.published.push(run.clone());
+            self.change.group.published.push((run.clone(), Arc::default()));
             Ok(())
         };
         if let Err(error) = ended.and(asked).and(put) {
@@ -158,7 +159,7 @@ impl Writer {
         let claim = |run: &Arc<Run>| Claim::new(run.clone(), webhooks.get(run.webhook_id).cloned());
         let claims: Vec<Claim> = claimed.claimed.iter().map(claim).collect();
         drop(webhooks);
-        self.change.group.published.extend(claimed.claimed);
+        self.change.group.published.extend(claimed.claimed.into_iter().map(|run| (run, Arc::default())));
         self.change.group.when(Level::Flushed, acknowledge(reply, claims));
     }
 
@@ -212,10 +213,14 @@ impl Writer {
             }
             run
         };
-        let put = if run.state.is_ended() { self.end_run(run.clone()) } else { self.put_live(run.clone()) };
         let deliveries = match settlement.outcome {
             Outcome::Ended { deliveries, .. } => deliveries,
             _ => Vec::new(),
+        };
+        let put = if run.state.is_ended() {
+            self.end_run_with(run.clone(), deliveries.as_slice().into())
+        } else {
+            self.put_live(run.clone())
         };
         let added = deliveries.into_iter().try_for_each(|delivery| self.add_delivery(delivery, instant));
         if let Err(error) = put.and(added) {
@@ -295,7 +300,7 @@ impl Writer {
         self.release_claim(run.id);
         self.move_parameters(&run);
         self.put_live_record(&run, record, false);
-        self.change.group.published.push(run);
+        self.change.group.published.push((run, Arc::default()));
         Ok(())
     }
 
@@ -341,8 +346,12 @@ impl Writer {
         put(&mut self.change, &key, record.head);
     }
 
-    /// Moves a run that has ended to the history.
+    /// Moves a run that ended without deliveries to the history.
     pub(super) fn end_run(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
+        self.end_run_with(run, Arc::default())
+    }
+
+    fn end_run_with(&mut self, run: Arc<Run>, deliveries: Arc<[Delivery]>) -> Result<(), StoreError> {
         let live = keys::by_id(keys::LIVE, run.id.as_bytes());
         self.change.remove(&live);
         let tails = self.tails.remove(&run.id).unwrap_or(0);
@@ -356,7 +365,7 @@ impl Writer {
         self.change.insert_fresh_tails(&key, record.tails);
         self.change.insert_fresh(&key, record.head);
         self.newest_ended = self.newest_ended.max(Some(run.id));
-        self.change.group.published.push(run);
+        self.change.group.published.push((run, deliveries));
         Ok(())
     }
 

@@ -99,7 +99,7 @@ impl Store for BrokenStore {
         broken()
     }
 
-    async fn list_deliveries(&self, _run: RunId) -> Result<Vec<Delivery>, StoreError> {
+    async fn list_deliveries(&self, _runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
         broken()
     }
     async fn resend_delivery(&self, _id: DeliveryId, _now: SystemTime) -> Result<Delivery, StoreError> {

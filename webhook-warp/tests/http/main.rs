@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bounded;
 mod broken;
 mod cross_site;
 mod crowded;

@@ -261,10 +261,10 @@ async fn workflows_are_listed_with_their_blocks_and_webhooks() {
     let mut password = block("password", "text");
     password["secret"] = json!(true);
     let expected = json!({"items": [
-        {"kind": "notebook", "id": "train", "title": "Training", "parameters": [], "webhooks": []},
+        {"kind": "notebook", "id": "train", "title": "Training", "parameters": [], "unavailable": null, "webhooks": []},
         {
             "kind": "report", "id": "sales", "title": "Sales",
-            "parameters": [region, block("count", "integer"), password],
+            "parameters": [region, block("count", "integer"), password], "unavailable": null,
             "webhooks": [expected_webhook(json!({}))],
         },
     ], "next_cursor": null});

@@ -17,7 +17,7 @@ use webhook_core::id::{RunId, WebhookId};
 use webhook_core::memory::{MemoryStore, RecordingNotifier, ScriptedExecutor};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Run;
-use webhook_core::service::WebhooksBuilder;
+use webhook_core::service::{ServiceOptions, WebhooksBuilder};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::{WorkerOptions, Workers};
@@ -85,6 +85,12 @@ impl World {
     /// Nothing executes: runs stay queued.
     pub(crate) async fn start_idle() -> Self {
         Self::start_with(|builder| builder, ServerOptions::default(), false).await
+    }
+
+    /// The same with room for a queue of 1 GiB.
+    pub(crate) async fn start_idle_with_room() -> Self {
+        let room = ServiceOptions::default().with_queue_bytes(1 << 30, 1 << 30);
+        Self::start_with(|builder| builder.options(room), ServerOptions::default(), false).await
     }
 
     pub(crate) async fn start_with(
