@@ -116,6 +116,30 @@ impl Browser {
         self.ask("POST", "/url", Some(json!({"url": url}))).await.unwrap();
     }
 
+    /// Opens another `window` or `tab` and goes on there. Returns its handle.
+    pub(crate) async fn another(&self, kind: &str) -> String {
+        let made = self.ask("POST", "/window/new", Some(json!({"type": kind}))).await.unwrap();
+        let handle = made["handle"].as_str().unwrap().to_owned();
+        self.switch(&handle).await;
+        self.cdp("Page.addScriptToEvaluateOnNewDocument", json!({"source": WATCH})).await;
+        handle
+    }
+
+    /// The window that is driven.
+    pub(crate) async fn window(&self) -> String {
+        self.ask("GET", "/window", None).await.unwrap().as_str().unwrap().to_owned()
+    }
+
+    /// Goes on in another window.
+    pub(crate) async fn switch(&self, handle: &str) {
+        self.ask("POST", "/window", Some(json!({"handle": handle}))).await.unwrap();
+    }
+
+    /// Closes the window that is driven.
+    pub(crate) async fn close(&self) {
+        self.ask("DELETE", "/window", None).await.unwrap();
+    }
+
     /// Goes to an address within the page.
     pub(crate) async fn go(&self, hash: &str) {
         self.run("location.hash = arguments[0]", json!([hash])).await;

@@ -10,6 +10,7 @@ mod looks;
 mod notifications;
 mod safety;
 mod snippets;
+mod tabs;
 mod world;
 
 use browser::Browser;

@@ -71,6 +71,8 @@ async fn where_the_clipboard_is_refused_the_url_is_there_to_be_copied_by_hand() 
 
 /// Stands in for the server: a stream that breaks off within an event's lines, then one that tells of a gap.
 const TWO_STREAMS: &str = r#"
+    // The page itself holds the lock, so this stands in for a browser without locks.
+    Object.defineProperty(navigator, 'locks', { value: undefined });
     return import('/panel/events.js').then(({ listen }) => new Promise((done) => {
         const [heard, asked, own] = [[], [], window.fetch];
         const streams = [['retry: 9\nid: a-1\n\n', ':\nevent: run\nid: a-2\nda', 'ta: {"id":7}\r\n\r\nevent: ru'],

@@ -51,15 +51,20 @@ impl Drop for World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::with(Offices { hostile: false }).await
+        Self::with(Offices { hostile: false }, None).await
+    }
+
+    /// Where the base URL is not where the panel is opened, as behind a proxy.
+    pub(crate) async fn behind(base_url: &str) -> Self {
+        Self::with(Offices { hostile: false }, Some(base_url)).await
     }
 
     /// With a workflow that means harm.
     pub(crate) async fn hostile() -> Self {
-        Self::with(Offices { hostile: true }).await
+        Self::with(Offices { hostile: true }, None).await
     }
 
-    async fn with(offices: Offices) -> Self {
+    async fn with(offices: Offices, base_url: Option<&str>) -> Self {
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let base = format!("http://{}", server.local_address().unwrap());
         let notifier = RecordingNotifier::new();
@@ -68,7 +73,7 @@ impl World {
             .executor(offices)
             .notifier(MailOnly(notifier.clone()))
             .token_key(TokenKey::generate())
-            .base_url(base.parse().unwrap())
+            .base_url(base_url.unwrap_or(&base).parse().unwrap())
             .build()
             .await
             .unwrap();

@@ -1,7 +1,7 @@
 // The management API, and the session that opens it. The token is kept for this tab alone, and is sent as a
 // header, never in an address.
 
-const BASE = new URL("admin/api/v1/", document.baseURI);
+export const BASE = new URL("admin/api/v1/", document.baseURI);
 const KEPT_AS = "webhook-panel-token";
 const PAGE = 200;
 
@@ -72,7 +72,25 @@ function exact(name, value, context) {
 
 const segment = encodeURIComponent;
 
+// Where the server says that it is called, which behind a proxy is not where this page was opened.
+let base = new URL(".", document.baseURI).href;
+export const baseUrl = () => base.replace(/\/+$/, "");
+
+let described = null;
+
+// Reads the server's own address from its description, once.
+export function readBaseUrl() {
+  described ??= fetch(new URL("api/v1/openapi.json", document.baseURI), { redirect: "error" })
+    .then((answer) => (answer.ok ? answer.json() : {}))
+    .then(({ servers }) => { base = servers?.[0]?.url ?? base; })
+    // A server that hides its description is called where this page was opened.
+    .catch(() => { described = null; });
+  return described;
+}
+
 export const workflows = (cursor) => json("GET", `workflows?${query({ limit: PAGE, cursor })}`);
+export const workflow = ({ kind, id }) => json("GET", `workflows/${segment(kind)}/${segment(id)}`);
+export const webhooks = (filter) => json("GET", `webhooks?${query({ limit: PAGE, ...filter })}`);
 export const webhook = (id) => json("GET", `webhooks/${segment(id)}`);
 export const createWebhook = (content) => json("POST", "webhooks", content);
 export const changeWebhook = (id, patch, revision) => json("PATCH", `webhooks/${segment(id)}`, patch, { revision });

@@ -30,35 +30,28 @@ export function parser(give) {
   };
 }
 
-// Keeps one stream open. `hear(type, data)` is told of `run`, `progress` and `log`, and of `reset` when something
-// was missed; `state("live" | "waiting")` of the connection.
-export function listen(hear, state) {
-  const stop = new AbortController();
-  let lastId;
-  let opened = false;
+// Keeps a stream open from `lastId` on until `signal` is aborted. `give` is told of every event, `state` of the
+// connection: "live" or "waiting".
+async function stream(lastId, give, state, signal) {
   let pause = FIRST_PAUSE;
-  let begin;
-  const ready = new Promise((resolve) => { begin = resolve; });
-
-  const give = (event) => {
-    if (event.id !== undefined) lastId = event.id;
-    if (event.data) hear(event.type, JSON.parse(event.data));
-  };
+  let opened = false;
 
   const once = async () => {
-    const answer = await api.events(lastId, stop.signal);
+    const answer = await api.events(lastId, signal);
     if (answer.status === 401 && api.needsToken()) {
       api.session.end(new api.Problem(401));
       return;
     }
     if (!answer.ok || !answer.body) throw new Error(`the server answered ${answer.status}`);
     // Without a place to go on from, whatever happened since the last connection is unknown.
-    if (opened && lastId === undefined) hear("reset", null);
+    if (opened && lastId === undefined) give({ type: "reset", data: "{}" });
     opened = true;
     pause = FIRST_PAUSE;
     state("live");
-    begin();
-    const feed = parser(give);
+    const feed = parser((event) => {
+      if (event.id !== undefined) lastId = event.id;
+      give(event);
+    });
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { value, done } = await reader.read();
@@ -67,20 +60,112 @@ export function listen(hear, state) {
     }
   };
 
-  const forever = async () => {
-    while (!stop.signal.aborted) {
-      try {
-        await once();
-      } catch {
-        if (stop.signal.aborted) return;
+  while (!signal.aborted) {
+    try {
+      await once();
+    } catch {
+      // It is tried again after a pause.
+    }
+    if (signal.aborted) return;
+    state("waiting");
+    const wait = pause * (0.5 + Math.random() / 2);
+    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, wait);
+      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    });
+  }
+}
+
+// A browser opens six connections to a server, and a stream holds one, so one tab streams for all: the one that holds
+// the lock. It is a tab that is seen; a hidden tab lets the lock go, and streams nothing. What the streaming tab
+// receives it tells the others, with the id of the event before, so that each notices when it missed something.
+const SHARED = `webhook-panel-events ${new URL("events", api.BASE).pathname}`;
+
+// Hears what happens, wherever the stream is. `hear(type, data)` is told of `run`, `progress` and `log`, and of `reset`
+// when something was missed; `state("live" | "waiting")` of the connection.
+export function listen(hear, state) {
+  const stop = new AbortController();
+  const channel = typeof BroadcastChannel === "function" ? new BroadcastChannel(SHARED) : null;
+  let lastId;
+  let leading = null;
+  let shown;
+  let begin;
+  const ready = new Promise((resolve) => { begin = resolve; });
+
+  const show = (now) => {
+    shown = now;
+    state(now);
+    if (now === "live") begin();
+  };
+  const tellOthers = (message) => channel?.postMessage(message);
+
+  const give = (event) => {
+    tellOthers({ after: lastId, id: event.id, type: event.type, data: event.data });
+    if (event.id !== undefined) lastId = event.id;
+    if (event.data) hear(event.type, JSON.parse(event.data));
+  };
+
+  const lead = (signal) => stream(lastId, give, (now) => {
+    show(now);
+    tellOthers({ state: now, id: lastId });
+  }, signal);
+
+  const heard = ({ data: message }) => {
+    if (message.ask) {
+      if (leading?.held) tellOthers({ state: shown, id: lastId });
+      return;
+    }
+    if (leading?.held) return;
+    const before = message.state ? message.id : message.after;
+    // A stream that began anew does not know what was before it.
+    const missed = lastId !== undefined && message.id !== undefined && before !== lastId;
+    if (message.id !== undefined) lastId = message.id;
+    if (message.state) show(message.state);
+    if (missed) hear("reset", null);
+    else if (message.data) hear(message.type, JSON.parse(message.data));
+  };
+
+  const begins = async () => {
+    const own = { end: new AbortController(), held: false };
+    leading = own;
+    const held = async () => {
+      own.held = true;
+      await lead(own.end.signal);
+    };
+    try {
+      if (navigator.locks) {
+        tellOthers({ ask: true });
+        await navigator.locks.request(SHARED, { signal: own.end.signal }, held);
+      } else {
+        // Where there are no locks, as on plain http, every tab that is seen has a stream of its own.
+        await held();
       }
-      state("waiting");
-      begin();
-      const wait = pause * (0.5 + Math.random() / 2);
-      pause = Math.min(pause * 2, LONGEST_PAUSE);
-      await new Promise((resolve) => { setTimeout(resolve, wait); });
+    } catch (error) {
+      if (error.name !== "AbortError") throw error;
     }
   };
-  forever();
+  const ends = () => {
+    leading?.end.abort();
+    leading = null;
+  };
+  const turn = () => {
+    if (document.hidden || stop.signal.aborted) ends();
+    else if (!leading) begins();
+  };
+
+  if (channel && navigator.locks) channel.addEventListener("message", heard);
+  document.addEventListener("visibilitychange", turn);
+  // Whoever leaves the page lets go at once, so that the next page need not wait.
+  addEventListener("pagehide", ends);
+  addEventListener("pageshow", turn);
+  stop.signal.addEventListener("abort", () => {
+    document.removeEventListener("visibilitychange", turn);
+    removeEventListener("pagehide", ends);
+    removeEventListener("pageshow", turn);
+    ends();
+    channel?.close();
+  });
+  turn();
   return { ready, stop: () => stop.abort() };
 }

@@ -1,5 +1,7 @@
 // How values read: times, durations, states, sizes, addresses.
 
+import { baseUrl } from "./api.js";
+
 export const STATES = {
   queued: "Queued", running: "Running", succeeded: "Succeeded", failed: "Failed", timed_out: "Timed out",
   cancelled: "Cancelled", skipped: "Skipped",
@@ -60,9 +62,9 @@ export const workflowAddress = (workflow) =>
 
 export const runAddress = (run) => `${workflowAddress(run.workflow)}/runs/${encodeURIComponent(run.id)}`;
 
-// The address of a webhook with its token hidden.
+// The address of a webhook, as the server gives it out, with its token hidden.
 export function maskedUrl(webhook) {
   const { kind, id } = webhook.workflow;
   const path = `api/v1/${encodeURIComponent(kind)}/${encodeURIComponent(id)}/webhook`;
-  return `${new URL(path, document.baseURI)}?token=whk_••••••••${webhook.token_hint ?? ""}`;
+  return `${baseUrl()}/${path}?token=whk_••••••••${webhook.token_hint ?? ""}`;
 }

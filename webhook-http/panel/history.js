@@ -30,6 +30,8 @@ export function history(container, world, { workflow }) {
   let cursor;
   let asked = 0;
   let arrived = 0;
+  // What was heard while a page was asked for, which the page may not show yet.
+  let meanwhile = null;
 
   const title = (run) => world.catalogue.workflows
     .find((one) => one.kind === run.workflow.kind && one.id === run.workflow.id)?.title ?? workflowName(run.workflow);
@@ -41,7 +43,7 @@ export function history(container, world, { workflow }) {
 
   const outcome = (run) => {
     if (run.state === "running") return progressBar(run);
-    if (run.error) return element("span", { class: "run-error" }, run.error.message);
+    if (run.error) return element("span", { class: "run-error" }, run.error.message, run.error.truncated ? "…" : null);
     return element("span", {}, run.summary ?? "");
   };
 
@@ -66,19 +68,25 @@ export function history(container, world, { workflow }) {
   const load = async (more) => {
     asked += 1;
     const own = asked;
+    meanwhile = [];
     try {
       const page = await api.runs({ ...filter, limit: PAGE, cursor: more ? cursor : undefined });
       if (own !== asked) return;
+      const since = meanwhile;
+      meanwhile = null;
       if (!more) {
         arrived = 0;
         rows.clear();
         fill(list);
       }
-      page.items.filter((run) => !rows.has(run.id)).forEach((run) => list.append(makeRow(run).item));
       cursor = page.next_cursor;
+      page.items.filter((run) => !rows.has(run.id)).forEach(insert);
+      since.forEach(update);
       drawFoot();
     } catch (error) {
-      if (own === asked) fill(foot, errorState(api.asProblem(error), () => load(more)));
+      if (own !== asked) return;
+      meanwhile = null;
+      fill(foot, errorState(api.asProblem(error), () => load(more)));
     }
   };
 
@@ -93,6 +101,17 @@ export function history(container, world, { workflow }) {
     }
   };
 
+  // Puts a run where it belongs by its id: ids may come out of order, and an old run may begin to fit the filter.
+  const insert = (run) => {
+    const newer = [...list.children].findLast((item) => item.dataset.run > run.id);
+    const { item } = makeRow(run);
+    if (newer) newer.after(item);
+    else list.prepend(item);
+  };
+
+  // Whether a run belongs between those that are shown, and not on a page that was not asked for yet.
+  const inRange = (run) => !cursor || (rows.size > 0 && run.id > list.lastChild.dataset.run);
+
   const update = (run) => {
     const row = rows.get(run.id);
     if (row && !fits(run)) {
@@ -102,9 +121,8 @@ export function history(container, world, { workflow }) {
     } else if (row) {
       row.run = { ...row.run, ...run };
       draw(row);
-    } else if (fits(run) && (rows.size === 0 || run.id > list.firstChild.dataset.run)) {
-      const fresh = makeRow(run);
-      list.prepend(fresh.item);
+    } else if (fits(run) && inRange(run)) {
+      insert(run);
       fill(newest, `A new run: ${STATES[run.state]}`);
       bounded();
       drawFoot();
@@ -129,7 +147,10 @@ export function history(container, world, { workflow }) {
   };
 
   const forget = world.listens((type, data) => {
-    if (type === "run") update(data);
+    if (type === "run") {
+      meanwhile?.push(data);
+      update(data);
+    }
     const row = type === "progress" ? rows.get(data.run_id) : null;
     if (row) {
       row.run.progress = data.progress;

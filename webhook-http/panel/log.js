@@ -11,6 +11,15 @@ const LINES_IN_A_PIECE = 200;
 const MOST_PIECES = 40;
 const PAUSE = 250;
 
+// A long text is cut until it is asked for in full.
+export function cut(text) {
+  const rest = text.length - LONGEST_LINE;
+  if (rest <= 0) return text;
+  const more = button(`Show ${count(rest, "more character")}`, () => more.replaceWith(text.slice(LONGEST_LINE)),
+    { kind: "quiet" });
+  return [text.slice(0, LONGEST_LINE), more];
+}
+
 export function logView(run) {
   const lines = element("div", { class: "log-lines" });
   const box = element("div", { class: "log", role: "log", "aria-live": "off", tabindex: "0", "aria-label": "Log" }, lines);
@@ -58,16 +67,9 @@ export function logView(run) {
       piece = element("div", { class: "log-piece" });
       lines.append(piece);
     }
-    const node = element("div", { class: "log-line" }, text.length > LONGEST_LINE ? cut(text) : text);
+    const node = element("div", { class: "log-line" }, cut(text));
     piece.append(node);
     return node;
-  };
-
-  const cut = (text) => {
-    const rest = text.length - LONGEST_LINE;
-    const more = button(`Show ${count(rest, "more character")}`, () => more.replaceWith(text.slice(LONGEST_LINE)),
-      { kind: "quiet" });
-    return [text.slice(0, LONGEST_LINE), more];
   };
 
   // Reads what is new, at most once in a while and one read at a time.

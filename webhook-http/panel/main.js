@@ -13,6 +13,13 @@ import { workflowPage } from "./workflow.js";
 
 const root = document.getElementById("panel");
 
+// How long a page waits for the stream before it reads its lists, in milliseconds.
+const PATIENCE = 500;
+// After a gap everything is read again, at most once in so many milliseconds. Tabs and browsers do not all do so at the
+// same moment.
+const BETWEEN_RELOADS = 5_000;
+const SPREAD = 1_000;
+
 function signIn(reason) {
   document.title = "Sign in · Webhooks";
   // What goes wrong here is said here.
@@ -55,7 +62,7 @@ function panel() {
   let leavePage = () => {};
 
   const live = listen((type, data) => {
-    if (type === "reset") reload();
+    if (type === "reset") reloadSoon();
     else heard.forEach((hear) => hear(type, data));
   }, (state) => {
     connection.dataset.state = state;
@@ -91,6 +98,25 @@ function panel() {
     drawSide();
   };
 
+  // One workflow as it is now, with all its webhooks and nothing cut, as its own page and form need it.
+  const refresh = async ({ kind, id }) => {
+    const place = catalogue.workflows.findIndex((one) => one.kind === kind && one.id === id);
+    try {
+      const whole = await api.workflow({ kind, id });
+      for (let cursor = whole.truncated ? whole.webhooks.at(-1)?.id : null; cursor;) {
+        const page = await api.webhooks({ workflow: workflowName(whole), cursor });
+        whole.webhooks.push(...page.items);
+        cursor = page.next_cursor;
+      }
+      if (place < 0) catalogue.workflows.push(whole);
+      else catalogue.workflows[place] = whole;
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      if (place >= 0) catalogue.workflows.splice(place, 1);
+    }
+    drawSide();
+  };
+
   const drawSide = sidebar(side, catalogue);
 
   const show = (moved) => {
@@ -112,7 +138,10 @@ function panel() {
     moves += 1;
     const own = moves;
     try {
-      if (!moved || router.place(location.hash).page === "workflow") await load();
+      const place = router.place(location.hash);
+      const isKnown = () => catalogue.workflows.some((one) => one.kind === place.kind && one.id === place.id);
+      if (!moved || (place.page === "workflow" && !isKnown())) await load();
+      if (place.page === "workflow" && isKnown()) await Promise.all([refresh(place), api.readBaseUrl()]);
       if (own === moves) show(moved);
     } catch (error) {
       const problem = api.asProblem(error);
@@ -120,7 +149,21 @@ function panel() {
     }
   };
   const move = () => arrive(true);
-  const reload = () => arrive(false);
+  const reload = () => {
+    lastReload = Date.now();
+    return arrive(false);
+  };
+
+  let lastReload = 0;
+  let reloading = 0;
+  const reloadSoon = () => {
+    const pause = Math.max(0, lastReload + BETWEEN_RELOADS - Date.now()) + Math.random() * SPREAD;
+    reloading ||= setTimeout(() => {
+      reloading = 0;
+      reload();
+    }, pause);
+  };
+  stopped.push(() => clearTimeout(reloading));
 
   fill(root, element("a", { class: "skip", href: location.hash || "#/", on: { click: (event) => {
     event.preventDefault();
@@ -131,8 +174,15 @@ function panel() {
     api.needsToken() ? button("Sign out", out, { kind: "quiet" }) : null),
   element("div", { class: "columns" }, side, main));
   fill(main, element("p", { class: "quiet loading" }, "Loading…"));
-  // What happens while the lists are read is not missed when the stream stands first.
-  Promise.race([live.ready, new Promise((resolve) => { setTimeout(resolve, 1_000); })]).then(reload);
+  // What happens while the lists are read is not missed when the stream stands first. Where that takes long, as in a
+  // hidden tab, the lists are read at once and then again.
+  let stands = false;
+  live.ready.then(() => {
+    stands = true;
+    reload();
+  });
+  const early = setTimeout(() => { if (!stands) reload(); }, PATIENCE);
+  stopped.push(() => clearTimeout(early));
 }
 
 const pages = {

@@ -5,7 +5,7 @@ import { canShow, openArtifact, saveArtifact } from "./artifact.js";
 import { button, element, errorState, fill, whileBusy } from "./dom.js";
 import { count, DELIVERY_STATES, duration, exactTime, isLive, runAddress, shown, size, timeAgo } from "./format.js";
 import { progressBar, stateMark } from "./history.js";
-import { logView } from "./log.js";
+import { cut, logView } from "./log.js";
 import { tell, tellProblem } from "./messages.js";
 import { go } from "./router.js";
 
@@ -113,7 +113,7 @@ function parameters(run) {
   if (!entries.length) return null;
   return section("Parameters", table("Parameters", ["Name", "Value", "From"], entries.map(([name, { value, source }]) =>
     element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)),
-      element("td", {}, element("code", { class: "wrap value" }, shown(value))),
+      element("td", {}, element("code", { class: "wrap value" }, cut(shown(value)))),
       element("td", { class: "quiet" }, SOURCES[source] ?? source)))));
 }
 

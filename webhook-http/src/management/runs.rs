@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::query::QueryFields;
 use crate::request::{Head, Request};
 use crate::status;
-use crate::wire::{self, DeliveryView, Detail, RunView};
+use crate::wire::{self, Detail, RunView};
 
 /// `GET /runs`: by workflow, webhook and state, newest first.
 pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
