@@ -301,11 +301,7 @@ fn run_in(value: &[u8]) -> Result<RunId, StoreError> {
 }
 
 /// The deliveries of these runs, each run's oldest first. What is damaged is passed over.
-pub(crate) fn deliveries(
-    tree: &Tree,
-    runs: &[RunId],
-    damage: &Damage,
-) -> Result<Vec<Delivery>, StoreError> {
+pub(crate) fn deliveries(tree: &Tree, runs: &[RunId], damage: &Damage) -> Result<Vec<Delivery>, StoreError> {
     let mut deliveries = Vec::new();
     for run in runs {
         for (key, head) in Scan::up(tree, damage, &keys::by_id(keys::DELIVERY, run.as_bytes()), None) {
