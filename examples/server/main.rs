@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     if let Err(error) = close_to_others() {
         return fail(&error, ExitCode::from(UNUSABLE));
     }
+    // A damaged store is one line of ours, and no trace of sled's.
+    webhook_sled::quiet_caught_panics();
     let options = match Options::from_process() {
         Ok(options) => options,
         Err(CommandLineError::Information(text)) => {

@@ -185,6 +185,14 @@ impl LiveRuns {
         run
     }
 
+    /// Takes a running run that goes on: its store was opened anew within the process that executes it. It has so many bytes
+    /// of parameters, and stays claimed until `lease_end`.
+    pub fn resume(&mut self, run: Arc<Run>, bytes: usize, lease_end: Instant) {
+        self.last_fence = self.last_fence.max(run.fence);
+        self.insert(&run, bytes, Place::Running(lease_end));
+        self.records.put(run, false);
+    }
+
     /// Takes the record of a queued run, as it was last written, which was found missing.
     pub fn provide(&mut self, run: Arc<Run>) {
         let id = run.id;
@@ -429,6 +437,11 @@ impl LiveRuns {
     #[must_use]
     pub fn record(&self, id: RunId) -> Option<Arc<Run>> {
         self.records.get(id).cloned()
+    }
+
+    /// The runs that are claimed, by the end of their leases.
+    pub fn claimed(&self) -> impl Iterator<Item = Arc<Run>> {
+        self.leases.iter().filter_map(|(_, id)| self.record(*id))
     }
 
     /// How many runs are queued.

@@ -163,6 +163,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NotFound`] when its webhook does not exist, [`StoreError::Conflict`] when its id is taken. What
     /// [`Enqueued`] lists are outcomes, not errors: a full queue, a mismatched key, another token, a disabled webhook.
+    /// After [`StoreError::Unavailable`] the run may be recorded all the same, when the disk failed after it was written.
     ///
     /// # Cancel safety
     /// When dropped, the run may or may not be recorded; with an idempotency key the call can be repeated.

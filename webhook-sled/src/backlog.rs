@@ -5,22 +5,24 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::panic_text;
+use crate::database::Folder;
 use crate::log;
 use crate::options::Durability;
+use crate::panics::catch;
 use crate::scan;
-use crate::shared::{Failure, Shared, lock};
+use crate::shared::{Failure, Severity, Shared, lock};
 use crate::window::{Numbered, Step, WINDOW, Window};
 
 /// For how long changes wait when nobody reads.
 const MOMENT: Duration = Duration::from_millis(100);
 /// How much of changes waits for no longer.
 const MANY: usize = 256 * 1024;
+/// For how long the superblock may be behind on disk.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// What is on its way.
 #[derive(Default)]
@@ -39,13 +41,22 @@ struct State {
     cost: usize,
     /// Since when the first of them waits.
     since: Option<Instant>,
-    /// Batches by number: the last that came, that is in sled, that is durable there, and until which somebody wants
-    /// them to be so.
+    /// Number of the newest change that came.
     newest: u64,
+    /// Number of the newest change that is in the database.
     applied: u64,
+    /// Number of the newest change that is durable in the database.
     durable: u64,
+    /// Number of the newest change that is durable in the journal and noted in the superblock.
+    acknowledged: u64,
+    /// Since when the superblock notes what is not durable in it.
+    noted_since: Option<Instant>,
+    /// Until which change a reader wants the database to show everything.
     wanted: u64,
+    /// Until which change the writer wants the database to be durable.
     wanted_durable: u64,
+    /// How many times the database was opened anew. Who waits does so in vain after that.
+    life: u64,
     busy: bool,
     closed: bool,
     failure: Option<Failure>,
@@ -54,13 +65,26 @@ struct State {
 /// What the thread does next.
 struct Task {
     batches: VecDeque<Numbered>,
+    acknowledged: u64,
     sync: bool,
+    sync_superblock: bool,
+}
+
+/// A change that is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Awaited {
+    number: u64,
+    life: u64,
 }
 
 impl Backlog {
     /// Begins with a database that holds everything up to this batch.
     pub(crate) fn restart(&self, number: u64) {
-        *self.state() = State { newest: number, applied: number, durable: number, ..State::default() };
+        let mut state = self.state();
+        let life = state.life + 1;
+        let (newest, applied, durable, acknowledged) = (number, number, number, number);
+        *state = State { newest, applied, durable, acknowledged, life, ..State::default() };
+        self.moved.notify_all();
     }
 
     /// Forgets all that waits, and waits until nothing is under way.
@@ -83,9 +107,25 @@ impl Backlog {
         }
     }
 
-    /// The last batch that came.
-    pub(crate) fn newest(&self) -> u64 {
-        self.state().newest
+    /// The last change that came, to wait for.
+    pub(crate) fn newest(&self) -> Awaited {
+        let state = self.state();
+        Awaited { number: state.newest, life: state.life }
+    }
+
+    /// A change that came or is about to.
+    pub(crate) fn awaited(&self, number: u64) -> Awaited {
+        Awaited { number, life: self.state().life }
+    }
+
+    /// Notes that everything up to this change is durable in the journal, and that the superblock says so.
+    pub(crate) fn acknowledged(&self, number: u64) {
+        let mut state = self.state();
+        state.acknowledged = number;
+        if state.noted_since.is_none() {
+            state.noted_since = Some(Instant::now());
+            self.arrived.notify_one();
+        }
     }
 
     /// The last batch that is in sled.
@@ -94,10 +134,12 @@ impl Backlog {
     }
 
     /// Waits until a batch is in sled.
-    pub(crate) fn wait_applied(&self, number: u64) -> Result<(), Failure> {
+    pub(crate) fn wait_applied(&self, awaited: Awaited) -> Result<(), Failure> {
         let mut state = self.state();
-        state.wanted = state.wanted.max(number);
-        self.wait(state, |state| state.applied >= number)
+        if state.life == awaited.life {
+            state.wanted = state.wanted.max(awaited.number);
+        }
+        self.wait(state, awaited.life, |state| state.applied >= awaited.number)
     }
 
     /// Has everything up to this batch made durable in sled.
@@ -110,17 +152,30 @@ impl Backlog {
     /// Waits until a batch is durable in sled.
     pub(crate) fn wait_durable(&self, number: u64) -> Result<(), Failure> {
         self.want_durable(number);
-        self.wait(self.state(), |state| state.durable >= number)
+        let state = self.state();
+        let life = state.life;
+        self.wait(state, life, |state| state.durable >= number)
     }
 
-    fn wait(&self, state: MutexGuard<'_, State>, is_reached: impl Fn(&State) -> bool) -> Result<(), Failure> {
+    /// Waits for as long as the database is the one that was asked for.
+    fn wait(
+        &self,
+        state: MutexGuard<'_, State>,
+        life: u64,
+        is_reached: impl Fn(&State) -> bool,
+    ) -> Result<(), Failure> {
         if is_reached(&state) {
             return Ok(());
         }
         self.arrived.notify_one();
-        let waits = |state: &mut State| !is_reached(state) && state.failure.is_none();
+        let waits = |state: &mut State| !is_reached(state) && state.failure.is_none() && state.life == life;
         let state = self.moved.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
-        state.failure.clone().filter(|_| !is_reached(&state)).map_or(Ok(()), Err)
+        if is_reached(&state) {
+            return Ok(());
+        }
+        let reason = || "the database was opened anew meanwhile; ask again".to_owned();
+        let opened_anew = || Failure { reason: reason(), severity: Severity::Full };
+        Err(state.failure.clone().unwrap_or_else(opened_anew))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,11 +196,18 @@ impl Backlog {
             let is_wanted = state.wanted.max(state.wanted_durable) > state.applied;
             let is_due = state.cost >= MANY || pause.is_zero() || is_wanted || state.closed;
             let sync = state.wanted_durable > state.durable && state.failure.is_none();
-            if !state.waiting.is_empty() && is_due || sync {
+            let noted_since = state.noted_since.filter(|_| state.failure.is_none());
+            let behind = noted_since.map(|since| BEHIND.saturating_sub(since.elapsed()));
+            let sync_superblock = behind.is_some_and(|left| left.is_zero());
+            if !state.waiting.is_empty() && is_due || sync || sync_superblock {
                 let batches = std::mem::take(&mut state.waiting);
                 (state.cost, state.since, state.busy) = (0, None, true);
-                return Some(Task { batches, sync });
+                if sync_superblock {
+                    state.noted_since = None;
+                }
+                return Some(Task { batches, acknowledged: state.acknowledged, sync, sync_superblock });
             }
+            let pause = pause.min(behind.unwrap_or(Duration::MAX));
             if state.closed {
                 return None;
             }
@@ -169,8 +231,8 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let work = Work { shared: shared.clone(), unsynced: 0 };
+    pub(crate) fn start(shared: Arc<Shared>, folder: Arc<Folder>) -> io::Result<Self> {
+        let work = Work { shared: shared.clone(), folder, unsynced: 0 };
         let thread = Builder::new().name("webhook-sled-applier".to_owned()).spawn(move || work.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -189,6 +251,7 @@ impl Drop for Applier {
 
 struct Work {
     shared: Arc<Shared>,
+    folder: Arc<Folder>,
     /// How much was written to sled since it was last synced.
     unsynced: usize,
 }
@@ -197,9 +260,9 @@ impl Work {
     fn run(mut self) {
         let shared = self.shared.clone();
         while let Some(task) = shared.backlog.next() {
-            let done = catch_unwind(AssertUnwindSafe(|| self.perform(task))).unwrap_or_else(|panic| {
-                let reason = format!("the database cannot be written: {}", panic_text(&*panic));
-                Err(Failure { reason, is_full: false })
+            let done = catch(|| self.perform(task)).unwrap_or_else(|panic| {
+                let reason = format!("the database cannot be written: {panic}");
+                Err(Failure { reason, severity: Severity::Panicked })
             });
             let failure = done.err().map(|failure| shared.condition.fail(failure));
             if failure.is_some() {
@@ -214,20 +277,27 @@ impl Work {
 
     fn perform(&mut self, mut task: Task) -> Result<(), Failure> {
         while let Some(window) = Window::of(&mut task.batches) {
-            self.apply(window)?;
+            self.apply(window, task.acknowledged)?;
         }
-        if task.sync { self.sync() } else { Ok(()) }
+        if task.sync {
+            self.sync()?;
+        }
+        if task.sync_superblock {
+            let synced = self.folder.superblock().sync(&*self.shared.disk);
+            synced.map_err(|error| Failure::of_sync("the disk did not confirm the superblock", &error))?;
+        }
+        Ok(())
     }
 
     /// Makes changes in one atomic step.
-    fn apply(&mut self, window: Window) -> Result<(), Failure> {
+    fn apply(&mut self, window: Window, acknowledged: u64) -> Result<(), Failure> {
         let (number, ended) = (window.number, window.ended());
         let shared = self.shared.clone();
         let mut checking = lock(&shared.checking);
-        let place = |tree: &sled::Tree| scan::guarded(|| window.place(tree, &shared.damage));
+        let place = |tree: &sled::Tree| scan::guarded(|| window.place(tree, acknowledged, &shared.damage));
         let mut placed = shared.with_tree(place).map_err(|error| {
             let reason = format!("the database cannot be read: {error}");
-            Failure { reason, is_full: false }
+            Failure { reason, severity: Severity::Damaged }
         })?;
         let history = std::mem::take(&mut placed.history);
         for step in placed.into_steps() {
@@ -262,7 +332,10 @@ impl Work {
         let _watched = shared.watch.begin();
         let database = &self.shared.database;
         let write = |database: &Option<sled::Db>| match database {
-            Some(database) => Failure::of_writing(|| database.apply_batch(step.batch)),
+            Some(database) => Failure::of_writing(|| {
+                self.shared.disk.before_apply()?;
+                database.apply_batch(step.batch)
+            }),
             None => Ok(()),
         };
         if step.moves_history {
@@ -281,11 +354,33 @@ impl Work {
             Failure::of_writing(|| database.flush())?;
         }
         if self.shared.options.durability == Durability::Power {
-            let synced = self.shared.disk.sync();
+            let synced = self.shared.files.sync(&*self.shared.disk);
             synced.map_err(|error| Failure::of_sync("the disk did not confirm a write", &error))?;
         }
         self.unsynced = 0;
         self.shared.backlog.advance(|state| state.durable = applied);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_whose_change_is_gone_is_told_when_the_database_was_opened_anew() {
+        let backlog = Backlog::default();
+        backlog.restart(4);
+        backlog.push(Numbered { number: 5, writes: Vec::new() });
+        let awaited = backlog.newest();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| backlog.wait_applied(awaited));
+            backlog.stop();
+            backlog.restart(4);
+            assert!(reader.join().unwrap().unwrap_err().reason.contains("opened anew"));
+        });
+        // One that holds the change after all has nothing to refuse.
+        backlog.restart(5);
+        backlog.wait_applied(awaited).unwrap();
     }
 }

@@ -13,12 +13,12 @@ use webhook_core::store::StoreError;
 use crate::keys;
 use crate::operation::Reply;
 use crate::record::Encoded;
-use crate::window::Write;
+use crate::window::{Numbered, Write};
 
 /// What a change must survive before it is acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// Nothing; it is written, so that reads see it.
+    /// Nothing waits for it.
     #[default]
     None,
     /// The death of the process.
@@ -40,40 +40,38 @@ pub(crate) fn acknowledge<T: Send + 'static>(reply: Reply<T>, value: T) -> Ackno
 #[derive(Default)]
 pub(crate) struct Group {
     pub(crate) level: Level,
-    /// The number of the newest batch in it.
-    pub(crate) number: u64,
-    /// Its batches, as they are written to the journal.
-    pub(crate) frames: Vec<u8>,
+    /// Its changes, as far as they are not in the journal yet.
+    pub(crate) changes: Vec<Numbered>,
     /// Runs that may be claimed from then on.
     pub(crate) admitted: Vec<RunId>,
     /// Runs whose state changed, as they are now, with the deliveries that their end has brought.
     pub(crate) published: Vec<(Arc<Run>, Arc<[Delivery]>)>,
     pub(crate) wakes_deliveries: bool,
     /// Who is answered at which level.
-    pub(crate) written: Vec<Acknowledgement>,
     pub(crate) flushed: Vec<Acknowledgement>,
     pub(crate) synced: Vec<Acknowledgement>,
 }
 
 impl Group {
-    /// Whether somebody waits for it.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.level > Level::None
+    /// Whether there is nothing to do for it.
+    pub(crate) fn is_empty(&self) -> bool {
+        // Its changes may be in the journal already, and what follows from them still to come.
+        let follows = !self.published.is_empty() || !self.admitted.is_empty() || self.wakes_deliveries;
+        self.level == Level::None && self.changes.is_empty() && !follows
+    }
+
+    /// About how many bytes of the journal its changes take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.changes.iter().map(Numbered::bytes).sum()
     }
 
     /// Takes what came after this.
     pub(crate) fn extend(&mut self, later: Self) {
         self.level = self.level.max(later.level);
-        self.number = self.number.max(later.number);
         self.wakes_deliveries |= later.wakes_deliveries;
-        if self.frames.is_empty() {
-            self.frames = later.frames;
-        } else {
-            self.frames.extend(later.frames);
-        }
+        self.changes.extend(later.changes);
         self.admitted.extend(later.admitted);
         self.published.extend(later.published);
-        self.written.extend(later.written);
         self.flushed.extend(later.flushed);
         self.synced.extend(later.synced);
     }
@@ -82,8 +80,7 @@ impl Group {
     pub(crate) fn when(&mut self, level: Level, acknowledgement: Acknowledgement) {
         self.level = self.level.max(level);
         match level {
-            Level::None => self.written.push(acknowledgement),
-            Level::Flushed => self.flushed.push(acknowledgement),
+            Level::None | Level::Flushed => self.flushed.push(acknowledgement),
             Level::Synced => self.synced.push(acknowledgement),
         }
     }
@@ -157,6 +154,6 @@ impl Change {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.group.level == Level::None && self.group.written.is_empty()
+        self.writes.is_empty() && self.group.is_empty()
     }
 }

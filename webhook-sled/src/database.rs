@@ -1,22 +1,29 @@
-//! Opening sled so that a crash at any moment leaves a folder that opens, and damage is a typed error.
+//! Opening the folder of a store, so that a crash at any moment leaves one that opens, and damage is a typed error.
+//!
+//! [`journal`](crate::journal) says how the files depend on one another and what an opening demands.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use sled::IVec;
+use webhook_core::store::StoreError;
+
 use crate::damage::Damage;
-use crate::error::{OpenError, panic_text};
+use crate::error::OpenError;
+use crate::identity::{Identity, StoreId};
 use crate::journal::Journal;
+use crate::journal::found::{Found, Pending};
 use crate::keys;
+use crate::panics::catch;
 use crate::record::{decode_number, encode_number};
 use crate::shared::lock;
-use crate::superblock::{Content, FORMAT, NAME, Superblock};
+use crate::superblock::{Content, FIRST_WITH_IDENTITY, FORMAT, Facts, NAME, Superblock};
+use crate::testing::{Disk, SledFiles};
 use crate::window::Window;
 
 /// The folder within the store's folder that is sled's.
@@ -25,60 +32,116 @@ const SLED: &str = "sled";
 const UNFINISHED: &str = "sled.unfinished";
 
 /// A store's folder that this process holds.
-#[derive(Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
-    pub(crate) superblock: Superblock,
+    place: Place,
+    superblock: Superblock,
+    store: StoreId,
     journal: Mutex<Journal>,
-    cache_bytes: u64,
+}
+
+/// A database that is closed in order when it is dropped, also where sled panics.
+pub(crate) struct Opened(Option<sled::Db>);
+
+impl Opened {
+    pub(crate) fn into_inner(mut self) -> Option<sled::Db> {
+        self.0.take()
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        close(self.0.take());
+    }
+}
+
+/// Lets go of a database. sled syncs it then, and panics when that fails.
+pub(crate) fn close(database: Option<sled::Db>) {
+    if let Err(reason) = catch(|| drop(database)) {
+        tracing::error!(reason, "the database was not closed in order");
+    }
 }
 
 impl Folder {
-    /// Takes the folder for this process, makes what is missing, and opens its database.
+    /// Takes the folder for this process, makes what is missing, and opens its database. Answers that with the number of its
+    /// last change, up to which everything is durable in it.
     pub(crate) fn open(
         path: &Path,
         cache_bytes: u64,
+        disk: Arc<dyn Disk>,
         damage: &Damage,
-    ) -> Result<(Self, sled::Db), OpenError> {
-        let is_new = !path.exists();
-        if is_new {
-            make(path).map_err(OpenError::io(path))?;
-        }
+    ) -> Result<(Self, Opened, u64), OpenError> {
+        let place = Place { path: path.to_owned(), cache_bytes, disk };
+        make(path).map_err(place.io())?;
         let (superblock, content) = Superblock::lock(path)?;
-        let journal = Mutex::new(Journal::open(path).map_err(OpenError::io(path))?);
-        let folder = Self { path: path.to_owned(), superblock, journal, cache_bytes };
-        let database = match content {
-            Content::Unfinished => {
-                let database = folder.finish()?;
-                folder.superblock.finish(path).map_err(OpenError::io(path))?;
-                if is_new {
-                    sync_parents(path).map_err(OpenError::io(path))?;
-                }
-                database
+        let found = Found::read(path).map_err(place.io())?;
+        if !place.sled().exists() {
+            if content != Content::Nothing {
+                return Err(place.damaged("its database, the folder sled, is missing"));
             }
-            Content::Ready(acknowledged) => {
-                let log = folder.sled().join("db");
-                if fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
-                    return Err(OpenError::damaged(path, "its database is missing or empty"));
+            if let Some(journal) = found.is_used() {
+                let reason =
+                    format!("its database, the folder sled, is missing, and its file {journal} has changes");
+                return Err(place.damaged(reason));
+            }
+            place.make_database()?;
+            sync_parents(path, &*place.disk).map_err(place.io())?;
+        }
+        let opened = place.start()?;
+        let stored = place.identify(&opened)?;
+        let (store, acknowledged) = match (content, stored.identity) {
+            (Content::Ready(facts), Some(identity)) => {
+                place.check_superblock(&facts, identity)?;
+                (identity.store, facts.acknowledged)
+            }
+            // It is being made one of the present format.
+            (Content::Ready(facts), None) => (facts.identity.store, facts.acknowledged),
+            (Content::Earlier(acknowledged), None) => (StoreId::generate(), acknowledged),
+            (Content::Earlier(_), Some(_)) => {
+                return Err(place.damaged(format!("its file {NAME} is older than its database")));
+            }
+            (Content::Nothing, identity) => {
+                if identity.is_none_or(|identity| identity.epoch > 0) {
+                    tracing::warn!(
+                        file = %path.join(NAME).display(),
+                        "the file was missing or empty and is made anew; whether the last change before that is there is not known"
+                    );
                 }
-                let database = folder.reopen()?;
-                // Before anything is written that earlier versions do not understand.
-                folder.upgrade(&database)?;
-                folder.replay(&database, damage)?;
-                folder.check_complete(&database, acknowledged)?;
-                database
+                (identity.map_or_else(StoreId::generate, |identity| identity.store), 0)
             }
         };
-        folder.journal().empty().map_err(OpenError::io(path))?;
-        Ok((folder, database))
+        let folder = Self { superblock, store, journal: Mutex::default(), place };
+        let last = folder.bring_up_to_date(&opened, &stored, &found, acknowledged, damage)?;
+        Ok((folder, opened, last))
     }
 
-    /// Opens the database anew, which was closed, with all that was changed before.
-    pub(crate) fn recover(&self, damage: &Damage) -> Result<sled::Db, OpenError> {
-        let database = self.reopen()?;
-        self.replay(&database, damage)?;
-        self.journal().empty().map_err(OpenError::io(&self.path))?;
-        Ok(database)
+    /// Opens the database anew, which was closed, with all that was appended to the journal before.
+    ///
+    /// With `rewrite`, what sled wrote is written once more first: the disk has refused to sync it, and nobody
+    /// knows which part it kept.
+    pub(crate) fn recover(&self, rewrite: bool, damage: &Damage) -> Result<(Opened, u64), OpenError> {
+        if rewrite {
+            self.place.rewrite_log().map_err(self.place.io())?;
+        }
+        let opened = self.place.start()?;
+        let stored = self.place.identify(&opened)?;
+        let found = Found::read(&self.place.path).map_err(self.place.io())?;
+        let acknowledged = self.journal().synced();
+        let last = self.bring_up_to_date(&opened, &stored, &found, acknowledged, damage)?;
+        Ok((opened, last))
+    }
+
+    /// Notes that the database alone, which is synced, holds everything.
+    pub(crate) fn close(&self, number: u64) -> io::Result<()> {
+        self.superblock.close(number, &*self.place.disk)
+    }
+
+    /// Reads records while the store is opened.
+    pub(crate) fn read<T>(
+        &self,
+        opened: &Opened,
+        read: impl FnOnce(&sled::Tree) -> Result<T, StoreError>,
+    ) -> Result<T, OpenError> {
+        self.place.read(opened, read)
     }
 
     /// The journal, which the writer writes.
@@ -86,98 +149,244 @@ impl Folder {
         lock(&self.journal)
     }
 
-    /// Takes to the database what only the journal has.
-    fn replay(&self, database: &sled::Db, damage: &Damage) -> Result<(), OpenError> {
-        let io = OpenError::io(&self.path);
-        let mut batches = VecDeque::from(self.journal().after(self.batch_number(database)?).map_err(&io)?);
-        let log = File::open(self.sled().join("db")).map_err(&io)?;
-        while let Some(window) = Window::of(&mut batches) {
-            let apply = || -> Result<(), OpenError> {
-                let from_sled = |error| OpenError::from_sled(&self.path, error);
-                let placed = window
-                    .place(database, damage)
-                    .map_err(|error| OpenError::from_store(&self.path, error))?;
-                for step in placed.into_steps() {
-                    database.apply_batch(step.batch).map_err(from_sled)?;
-                    database.flush().map_err(from_sled)?;
-                    log.sync_data().map_err(&io)?;
-                }
-                Ok(())
-            };
-            catch_unwind(AssertUnwindSafe(apply))
-                .map_err(|panic| OpenError::damaged(&self.path, panic_text(&*panic)))??;
-        }
-        Ok(())
-    }
-
-    /// Marks a folder of an earlier format as one of the present format, which holds what it has as it is. From then
-    /// on, earlier versions refuse it.
-    fn upgrade(&self, database: &sled::Db) -> Result<(), OpenError> {
-        let from_sled = |error| OpenError::from_sled(&self.path, error);
-        if self.number(database, keys::FORMAT)? != Some(u64::from(FORMAT)) {
-            self.superblock.upgrade().map_err(OpenError::io(&self.path))?;
-            database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT))).map_err(from_sled)?;
-            database.flush().map_err(from_sled)?;
-        }
-        Ok(())
-    }
-
-    /// Opens the database, which is there.
-    fn reopen(&self) -> Result<sled::Db, OpenError> {
-        remove_torn_snapshots(&self.sled()).map_err(OpenError::io(&self.path))?;
-        let database = self.start(&self.sled())?;
-        match self.number(&database, keys::FORMAT)? {
-            Some(found) if (1..=u64::from(FORMAT)).contains(&found) => Ok(database),
-            Some(found) => {
-                let found = u32::try_from(found).unwrap_or(u32::MAX);
-                Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT })
-            }
-            None => Err(OpenError::damaged(&self.path, "its database says no format")),
-        }
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
     }
 
     /// sled's own folder.
     pub(crate) fn sled(&self) -> PathBuf {
+        self.place.sled()
+    }
+
+    /// Takes to the database what only the journal has, checks that nothing is missing, and begins a new epoch.
+    fn bring_up_to_date(
+        &self,
+        opened: &Opened,
+        stored: &Stored,
+        found: &Found,
+        acknowledged: u64,
+        damage: &Damage,
+    ) -> Result<u64, OpenError> {
+        let place = &self.place;
+        let facts = self.superblock.facts();
+        let required = acknowledged.max(stored.acknowledged);
+        let pending = match stored.identity {
+            Some(_) if facts.is_some_and(|facts| facts.is_closed && facts.acknowledged <= stored.last) => {
+                Ok(Pending::new())
+            }
+            Some(identity) => found
+                .check_files(identity, facts.map(|facts| facts.identity))
+                .and_then(|()| found.pending(identity, stored.last, required)),
+            None => found.pending_of_earlier_format(stored.last, required),
+        };
+        let pending = pending.map_err(|reason| place.damaged(reason))?;
+        if stored.identity.is_none() {
+            // Before anything is written that earlier versions do not understand.
+            let identity = Identity { store: self.store, epoch: 0 };
+            let facts = Facts { identity, acknowledged, is_closed: false };
+            self.superblock.write(facts, &*place.disk).map_err(place.io())?;
+        }
+        let last = pending.back().map_or(stored.last, |change| change.number);
+        let log = SledFiles::open(&place.sled()).map_err(place.io())?;
+        place.replay(opened, pending, required, &log, damage)?;
+        let epochs = [facts.map(|facts| facts.identity), stored.identity].into_iter().flatten();
+        let newest =
+            epochs.map(|identity| identity.epoch).max().unwrap_or(0).max(found.newest_epoch(self.store));
+        let identity = Identity { store: self.store, epoch: newest + 1 };
+        self.begin(opened, identity, last, &log)?;
+        Ok(last)
+    }
+
+    /// Begins an epoch of a database that shows everything up to `last`. Until the end of this, the superblock says that
+    /// the database alone holds everything, so that it may be interrupted anywhere.
+    fn begin(
+        &self,
+        opened: &Opened,
+        identity: Identity,
+        last: u64,
+        log: &SledFiles,
+    ) -> Result<(), OpenError> {
+        let (place, disk) = (&self.place, &*self.place.disk);
+        // Also what sled wrote while it recovered.
+        place.flush(opened, log)?;
+        let facts = Facts { identity, acknowledged: last, is_closed: true };
+        self.superblock.write(facts, disk).map_err(place.io())?;
+        disk.sync_folder(&place.path).map_err(place.io())?;
+        *self.journal() = Journal::begin(&place.path, identity, last, disk).map_err(place.io())?;
+        let identify = |database: &sled::Db| {
+            let mut batch = sled::Batch::default();
+            batch.insert(keys::FORMAT, &encode_number(u64::from(FORMAT)));
+            batch.insert(keys::IDENTITY, &identity.encode());
+            database.apply_batch(batch)
+        };
+        place.guarded(opened, identify)?;
+        place.flush(opened, log)?;
+        self.superblock.write(Facts { is_closed: false, ..facts }, disk).map_err(place.io())
+    }
+}
+
+/// What the database says of itself.
+struct Stored {
+    /// `None` in a format that had none.
+    identity: Option<Identity>,
+    /// Number of its last change.
+    last: u64,
+    /// Number of the newest change that was acknowledged when its last change was made.
+    acknowledged: u64,
+}
+
+/// Where a store is, and how its files are reached.
+struct Place {
+    path: PathBuf,
+    cache_bytes: u64,
+    disk: Arc<dyn Disk>,
+}
+
+impl Place {
+    fn sled(&self) -> PathBuf {
         self.path.join(SLED)
     }
 
-    /// The number of the last batch in the database.
-    pub(crate) fn batch_number(&self, database: &sled::Db) -> Result<u64, OpenError> {
-        Ok(self.number(database, keys::BATCH_NUMBER)?.unwrap_or(0))
+    fn io(&self) -> impl Fn(io::Error) -> OpenError {
+        OpenError::io(&self.path)
+    }
+
+    fn damaged(&self, reason: impl Into<String>) -> OpenError {
+        OpenError::damaged(&self.path, reason)
+    }
+
+    /// Asks sled for something. It asserts what it expects of its files, so damage can make it panic.
+    fn guarded<T>(
+        &self,
+        opened: &Opened,
+        ask: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, OpenError> {
+        let Some(database) = &opened.0 else { return Err(self.io()(io::ErrorKind::BrokenPipe.into())) };
+        match catch(|| ask(database)) {
+            Ok(answer) => answer.map_err(|error| OpenError::from_sled(&self.path, error)),
+            Err(panic) => Err(OpenError::of_panic(&self.path, panic)),
+        }
+    }
+
+    /// Reads records.
+    fn read<T>(
+        &self,
+        opened: &Opened,
+        read: impl FnOnce(&sled::Tree) -> Result<T, StoreError>,
+    ) -> Result<T, OpenError> {
+        let read = self.guarded(opened, |database| Ok(read(database)))?;
+        read.map_err(|error| OpenError::from_store(&self.path, error))
+    }
+
+    fn flush(&self, opened: &Opened, log: &SledFiles) -> Result<(), OpenError> {
+        self.guarded(opened, |database| database.flush())?;
+        log.sync(&*self.disk).map_err(self.io())
+    }
+
+    fn get(&self, opened: &Opened, key: &[u8]) -> Result<Option<IVec>, OpenError> {
+        self.guarded(opened, |database| database.get(key))
+    }
+
+    fn number(&self, opened: &Opened, key: &[u8]) -> Result<Option<u64>, OpenError> {
+        let number = self.get(opened, key)?.map(|value| decode_number(&value)).transpose();
+        number.map_err(|error| OpenError::from_store(&self.path, error))
+    }
+
+    fn identify(&self, opened: &Opened) -> Result<Stored, OpenError> {
+        let format = match self.number(opened, keys::FORMAT)? {
+            Some(format) if (1..=u64::from(FORMAT)).contains(&format) => format,
+            Some(found) => {
+                let found = u32::try_from(found).unwrap_or(u32::MAX);
+                return Err(OpenError::NewerFormat { path: self.path.clone(), found, known: FORMAT });
+            }
+            None => return Err(self.damaged("its database says no format")),
+        };
+        let identity = self.get(opened, keys::IDENTITY)?.map(|value| Identity::decode(&value)).transpose();
+        let identity = identity.map_err(|error| OpenError::from_store(&self.path, error))?;
+        if identity.is_none() && format >= u64::from(FIRST_WITH_IDENTITY) {
+            return Err(self.damaged("its database does not say which store it is"));
+        }
+        Ok(Stored {
+            identity,
+            last: self.number(opened, keys::BATCH_NUMBER)?.unwrap_or(0),
+            acknowledged: self.number(opened, keys::ACKNOWLEDGED)?.unwrap_or(0),
+        })
+    }
+
+    fn check_superblock(&self, facts: &Facts, database: Identity) -> Result<(), OpenError> {
+        if facts.identity.store != database.store {
+            return Err(self.damaged(format!("its file {NAME} belongs to another store than its database")));
+        }
+        if facts.identity.epoch < database.epoch {
+            return Err(self.damaged(format!("its file {NAME} is older than its database")));
+        }
+        Ok(())
+    }
+
+    /// Takes changes to the database.
+    fn replay(
+        &self,
+        opened: &Opened,
+        mut pending: Pending,
+        acknowledged: u64,
+        log: &SledFiles,
+        damage: &Damage,
+    ) -> Result<(), OpenError> {
+        while let Some(window) = Window::of(&mut pending) {
+            let placed = self.read(opened, |tree| window.place(tree, acknowledged, damage))?;
+            for step in placed.into_steps() {
+                self.guarded(opened, |database| database.apply_batch(step.batch))?;
+                self.flush(opened, log)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the database. It gets its name only once it is complete and durable, so that a crash in between
     /// leaves nothing that cannot be opened.
-    fn finish(&self) -> Result<sled::Db, OpenError> {
-        if self.sled().exists() {
-            return self.reopen();
-        }
+    fn make_database(&self) -> Result<(), OpenError> {
+        let (io, disk) = (self.io(), &*self.disk);
         let unfinished = self.path.join(UNFINISHED);
-        let make = || -> Result<(), OpenError> {
-            let io = OpenError::io(&self.path);
-            if unfinished.exists() {
-                fs::remove_dir_all(&unfinished).map_err(&io)?;
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).map_err(&io)?;
+        }
+        make_private(&unfinished).map_err(&io)?;
+        let opened = self.start_in(&unfinished)?;
+        let identity = Identity { store: StoreId::generate(), epoch: 0 };
+        self.guarded(&opened, |database| {
+            database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT)))?;
+            database.insert(keys::IDENTITY, &identity.encode())?;
+            database.flush()
+        })?;
+        drop(opened);
+        for file in ["db", "conf"].map(|name| unfinished.join(name)) {
+            File::open(&file).and_then(|open| disk.sync(&open, &file)).map_err(&io)?;
+        }
+        disk.sync_folder(&unfinished).map_err(&io)?;
+        fs::rename(&unfinished, self.sled()).map_err(&io)?;
+        disk.sync_folder(&self.path).map_err(&io)
+    }
+
+    /// Opens the database, which is there.
+    fn start(&self) -> Result<Opened, OpenError> {
+        match fs::metadata(self.sled().join("db")) {
+            Ok(log) if log.len() > 0 => {}
+            Ok(_) => return Err(self.damaged("its database, the file sled/db, is empty")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.damaged("its database, the file sled/db, is missing"));
             }
-            make_private(&unfinished).map_err(&io)?;
-            let database = self.start(&unfinished)?;
-            let sled = |error| OpenError::from_sled(&self.path, error);
-            database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT))).map_err(sled)?;
-            database.flush().map_err(sled)?;
-            drop(database);
-            for file in ["db", "conf"] {
-                File::open(unfinished.join(file)).and_then(|file| file.sync_all()).map_err(&io)?;
-            }
-            sync_folder(&unfinished).map_err(&io)?;
-            fs::rename(&unfinished, self.sled()).map_err(&io)?;
-            sync_folder(&self.path).map_err(&io)
-        };
-        make()?;
-        self.reopen()
+            Err(error) => return Err(self.io()(error)),
+        }
+        remove_torn_snapshots(&self.sled()).map_err(self.io())?;
+        // What a killed process wrote may be in the page cache only, and sled's snapshot, which it syncs, builds on that.
+        let log = self.sled().join("db");
+        File::open(&log).and_then(|open| self.disk.sync(&open, &log)).map_err(self.io())?;
+        self.start_in(&self.sled())
     }
 
     /// Opens sled. The superblock's lock keeps others out, so when sled's own lock is taken, it is by what a database
     /// that was just closed in this process leaves to sled's threads, and soon free.
-    fn start(&self, path: &Path) -> Result<sled::Db, OpenError> {
+    fn start_in(&self, path: &Path) -> Result<Opened, OpenError> {
         let patience = Instant::now() + Duration::from_secs(5);
         loop {
             match self.try_start(path) {
@@ -187,45 +396,38 @@ impl Folder {
         }
     }
 
-    fn try_start(&self, path: &Path) -> Result<sled::Db, OpenError> {
+    fn try_start(&self, path: &Path) -> Result<Opened, OpenError> {
         let config = sled::Config::new().path(path).cache_capacity(self.cache_bytes).flush_every_ms(None);
-        // sled asserts what it expects of its files, so damage can make it panic.
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(opened) => opened.map_err(|error| OpenError::from_sled(&self.path, error)),
-            Err(panic) => Err(OpenError::Damaged {
-                path: self.path.clone(),
-                reason: "the database cannot be recovered".to_owned(),
-                source: Some(panic_text(&*panic).into()),
-            }),
+        match catch(|| config.open()) {
+            Ok(Ok(database)) => Ok(Opened(Some(database))),
+            Ok(Err(error)) => Err(OpenError::from_sled(&self.path, error)),
+            Err(panic) => Err(OpenError::of_panic(&self.path, panic)),
         }
     }
 
-    fn check_complete(&self, database: &sled::Db, acknowledged: u64) -> Result<(), OpenError> {
-        let found = self.batch_number(database)?;
-        if found < acknowledged {
-            let reason = format!(
-                "acknowledged changes are missing from its database (it ends with number {found}, and \
-                 {acknowledged} was acknowledged); restore a backup, or remove the file {NAME} to go on without them"
-            );
-            return Err(OpenError::damaged(&self.path, reason));
+    /// Writes all of sled's log once more, as it is read, and syncs it.
+    fn rewrite_log(&self) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let path = self.sled().join("db");
+        let log = File::options().read(true).write(true).open(&path)?;
+        let (mut part, mut at) = (vec![0; 1 << 20], 0);
+        loop {
+            match log.read_at(&mut part, at)? {
+                0 => return self.disk.sync(&log, &path),
+                length => {
+                    log.write_all_at(&part[..length], at)?;
+                    at += length as u64;
+                }
+            }
         }
-        Ok(())
-    }
-
-    fn number(&self, database: &sled::Db, key: &[u8]) -> Result<Option<u64>, OpenError> {
-        let read = catch_unwind(AssertUnwindSafe(|| database.get(key)));
-        let value = read
-            .map_err(|panic| OpenError::damaged(&self.path, panic_text(&*panic)))?
-            .map_err(|error| OpenError::from_sled(&self.path, error))?;
-        value
-            .map(|value| decode_number(&value))
-            .transpose()
-            .map_err(|error| OpenError::from_store(&self.path, error))
     }
 }
 
-/// Makes the store's folder, and the folders above it where they are missing.
+/// Makes the store's folder, and the folders above it, where they are missing.
 fn make(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -248,11 +450,7 @@ fn remove_torn_snapshots(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a new folder's name durable, and those of the folders above it that may be new as well.
-fn sync_parents(path: &Path) -> io::Result<()> {
-    path.canonicalize()?.ancestors().skip(1).take(3).try_for_each(sync_folder)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+/// Makes the name of the store's folder durable, and those of the folders above it that may be new as well.
+fn sync_parents(path: &Path, disk: &dyn Disk) -> io::Result<()> {
+    path.canonicalize()?.ancestors().skip(1).take(3).try_for_each(|folder| disk.sync_folder(folder))
 }

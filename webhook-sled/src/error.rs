@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use webhook_core::error::BoxError;
 use webhook_core::store::StoreError;
 
-/// Why a store cannot be opened.
+const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
+
+/// Why a store cannot be opened. The folder is left as it was found, so that what is missing can be put back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -69,10 +71,15 @@ impl OpenError {
             }
             error => Self::Damaged {
                 path: path.to_owned(),
-                reason: "the database cannot be recovered".to_owned(),
+                reason: SLED_DAMAGED.to_owned(),
                 source: Some(error.into()),
             },
         }
+    }
+
+    /// What a panic of sled means while the folder is opened.
+    pub(crate) fn of_panic(path: &Path, panic: String) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: SLED_DAMAGED.to_owned(), source: Some(panic.into()) }
     }
 
     /// What reading the records says while the folder is opened.
@@ -96,13 +103,7 @@ pub(crate) fn store_error(error: sled::Error) -> StoreError {
 }
 
 /// Whether an error means that there was no room, which may come back.
-pub(crate) fn is_full(error: &sled::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error, sled::Error::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
-}
-
-/// What a caught panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

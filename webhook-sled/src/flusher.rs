@@ -9,7 +9,8 @@ use crate::commit::{Group, Level};
 use crate::database::Folder;
 use crate::journal::Journal;
 use crate::options::Durability;
-use crate::shared::{Failure, Shared};
+use crate::shared::{Failure, Severity, Shared};
+use crate::window::Numbered;
 
 /// Gathers groups. What comes while one is made durable is the next.
 ///
@@ -22,8 +23,9 @@ pub(crate) struct Flusher {
     group: Group,
 }
 
-/// How many bytes may be gathered that nobody waits for.
-const MOST_GATHERED: usize = 1 << 20;
+/// With how many bytes a group is written, although more could come along. A file of the journal is longer than it is made by
+/// no more than that and one change.
+const GROUP_BYTES: usize = 1 << 20;
 
 impl Flusher {
     pub(crate) fn new(shared: Arc<Shared>, folder: Arc<Folder>) -> Self {
@@ -33,27 +35,31 @@ impl Flusher {
     /// Takes a group, which goes along with the next flush.
     pub(crate) fn add(&mut self, group: Group) {
         self.group.extend(group);
-        if self.group.frames.len() > MOST_GATHERED {
-            self.group.level = self.group.level.max(Level::Flushed);
-        }
     }
 
-    /// Whether everything that somebody waits for is durable.
+    /// Whether nothing is gathered.
     pub(crate) fn is_idle(&self) -> bool {
-        !self.group.is_urgent()
+        self.group.is_empty()
     }
 
-    /// Makes durable what somebody waits for, and answers.
+    /// Whether no more should be gathered.
+    pub(crate) fn is_full(&self) -> bool {
+        self.group.bytes() >= GROUP_BYTES
+    }
+
+    /// Makes what was gathered as durable as those who wait for it need it, and answers.
     pub(crate) fn flush(&mut self) {
-        if self.group.is_urgent() {
+        if !self.group.is_empty() {
             let group = mem::take(&mut self.group);
             self.finish(group);
         }
     }
 
-    /// Forgets what nobody waits for.
-    pub(crate) fn forget(&mut self) {
-        self.group = Group::default();
+    /// Appends to the journal what was gathered, so that the database gets to show it. Nobody is answered yet.
+    pub(crate) fn append(&mut self) -> Result<(), Failure> {
+        let mut changes = mem::take(&mut self.group.changes);
+        let written = self.write(&mut self.folder.journal(), &mut changes);
+        written.map_err(|failure| self.shared.condition.fail(failure))
     }
 
     /// Refuses those who wait for what was gathered, and for this group.
@@ -71,12 +77,12 @@ impl Flusher {
         let begun = std::time::Instant::now();
         let _watched = shared.watch.begin();
         let mut journal = self.folder.journal();
-        if let Err(failure) = self.write(&mut journal, &group) {
+        if let Err(failure) = self.write(&mut journal, &mut group.changes) {
             return self.refuse(group, failure);
         }
         mem::take(&mut group.flushed).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
         if group.level == Level::Synced
-            && let Err(failure) = self.sync(&mut journal, group.number)
+            && let Err(failure) = self.sync(&mut journal)
         {
             return self.refuse(group, failure);
         }
@@ -111,20 +117,18 @@ impl Flusher {
             let mut runs = shared.runs();
             group.admitted.iter().for_each(|run| runs.live.forget(*run));
         }
-        let waiting = group.written.into_iter().chain(group.flushed).chain(group.synced);
+        let waiting = group.flushed.into_iter().chain(group.synced);
         waiting.for_each(|acknowledge| acknowledge(Err(failure.error())));
     }
 
-    /// Appends a group to the journal, so that it survives the process.
-    fn write(&self, journal: &mut Journal, group: &Group) -> Result<(), Failure> {
+    /// Appends changes to the journal, so that they survive the process, and only then lets them go on to the database.
+    fn write(&self, journal: &mut Journal, changes: &mut Vec<Numbered>) -> Result<(), Failure> {
         let shared = &*self.shared;
         // An error that was met in the background concerns these changes as well.
         if let Some(failure) = shared.condition.failure() {
             return Err(failure);
         }
-        if group.frames.is_empty() {
-            return Ok(());
-        }
+        let Some(newest) = changes.last().map(|change| change.number) else { return Ok(()) };
         if let Some(number) = journal.must_be_durable() {
             shared.backlog.wait_durable(number)?;
             self.sync_journal(journal)?;
@@ -132,25 +136,35 @@ impl Flusher {
         }
         Failure::of_writing(|| {
             shared.disk.before_write()?;
-            Ok(journal.append(&group.frames, group.number)?)
-        })
+            let mut records = Vec::with_capacity(changes.iter().map(|change| change.bytes() + 64).sum());
+            for change in &*changes {
+                records.extend(journal.record(change.number, &change.writes)?);
+            }
+            Ok(journal.append(&records, newest)?)
+        })?;
+        if shared.options.durability != Durability::Power {
+            journal.needs_no_sync();
+        }
+        changes.drain(..).for_each(|change| shared.backlog.push(change));
+        Ok(())
     }
 
     /// Waits for the disk.
-    fn sync(&self, journal: &mut Journal, number: u64) -> Result<(), Failure> {
-        if self.shared.options.durability != Durability::Power || !journal.is_dirty {
+    fn sync(&self, journal: &mut Journal) -> Result<(), Failure> {
+        if !journal.is_dirty() {
             return Ok(());
         }
         self.sync_journal(journal)?;
-        let noted = self.folder.superblock.acknowledge(number);
-        noted.map_err(|error| Failure::of_sync("the store's superblock cannot be written", &error))
+        let noted = self.folder.superblock().acknowledge(journal.synced());
+        noted.map_err(|error| Failure::of_sync("the store's superblock cannot be written", &error))?;
+        self.shared.backlog.acknowledged(journal.synced());
+        Ok(())
     }
 
     fn sync_journal(&self, journal: &mut Journal) -> Result<(), Failure> {
-        if self.shared.options.durability == Durability::Power && journal.is_dirty {
-            let synced = self.shared.disk.sync_journal(&journal.file());
+        if journal.is_dirty() {
+            let synced = journal.sync(&*self.shared.disk);
             synced.map_err(|error| Failure::of_sync("the disk did not confirm a write", &error))?;
-            journal.is_dirty = false;
         }
         Ok(())
     }
@@ -163,7 +177,7 @@ impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason = "the writer panicked while it made changes durable".to_owned();
-            self.0.condition.fail(Failure { reason, is_full: false });
+            self.0.condition.fail(Failure { reason, severity: Severity::Panicked });
         }
     }
 }

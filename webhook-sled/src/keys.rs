@@ -5,10 +5,12 @@
 //! | key | value |
 //! |---|---|
 //! | `f` | format number |
-//! | `n` | number of the last batch |
+//! | `n` | number of the last change |
 //! | `m` | how many ended runs there are |
 //! | `j` | the store's clock |
 //! | `b` | how many webhooks, live runs and pending deliveries there are |
+//! | `a` | number of the newest change that was acknowledged when the last one was made |
+//! | `s` | which store it is, and how many times it was opened |
 //! | `w`\|webhook | webhook |
 //! | `u`\|webhook | when it was last used |
 //! | `l`\|run | live runs of one span |
@@ -39,6 +41,8 @@ pub(crate) const BATCH_NUMBER: &[u8] = b"n";
 pub(crate) const ENDED_COUNT: &[u8] = b"m";
 pub(crate) const COUNTS: &[u8] = b"b";
 pub(crate) const CLOCK: &[u8] = b"j";
+pub(crate) const ACKNOWLEDGED: &[u8] = b"a";
+pub(crate) const IDENTITY: &[u8] = b"s";
 
 pub(crate) const WEBHOOK: u8 = b'w';
 pub(crate) const LAST_USE: u8 = b'u';
@@ -234,6 +238,8 @@ mod tests {
             ENDED_COUNT[0],
             COUNTS[0],
             CLOCK[0],
+            ACKNOWLEDGED[0],
+            IDENTITY[0],
         ];
         let distinct: std::collections::BTreeSet<u8> = kinds.into_iter().collect();
         assert_eq!(distinct.len(), kinds.len());

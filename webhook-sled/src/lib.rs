@@ -15,9 +15,17 @@
 //!
 //! It keeps the promises of [`Store`](webhook_core::store::Store). With [`Durability::Power`], what it
 //! acknowledged survives the loss of power, with [`Durability::Process`] the death of the process. One process
-//! opens a folder at a time; another one gets [`OpenError::InUse`]. A damaged folder is an error when it is opened
-//! or read, and never an empty store. When the disk fails, every later write fails too, until the folder is opened
-//! anew; when the disk is merely full, the store recovers by itself once there is room.
+//! opens a folder at a time; another one gets [`OpenError::InUse`]. A damaged folder is an error that names the file when it is
+//! opened or read, and never an empty store. The only damage that cannot be told is that of the last record of the
+//! journal after a loss of power: it looks like a write that was torn. When the disk fails, every later write fails too,
+//! until the folder is opened anew; when the disk is merely full, the store recovers by itself once there is room, and
+//! what runs meanwhile goes on.
+//!
+//! A change that a failing disk refuses ([`StoreError::Unavailable`](webhook_core::store::StoreError::Unavailable)) may have
+//! reached the journal all the same, and is made then when the store is opened again. A caller that repeats it with
+//! its idempotency key gets the same run.
+//!
+//! Pruning is not erasing: what was removed stays in free parts of the files until something else takes their place.
 //!
 //! # How it works
 //!
@@ -41,12 +49,14 @@ mod damage;
 mod database;
 mod error;
 mod flusher;
+mod identity;
 mod journal;
 mod keys;
 mod log;
 mod operation;
 mod options;
 mod outbox;
+mod panics;
 mod prune;
 mod read;
 mod record;
@@ -68,5 +78,6 @@ mod writer;
 pub use damage::{DamagedRecord, Kind as RecordKind};
 pub use error::OpenError;
 pub use options::{Durability, SledOptions};
+pub use panics::quiet_caught_panics;
 pub use store::SledStore;
 pub use verify::VerifyReport;

@@ -1,9 +1,11 @@
 //! How a store is opened.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::OpenError;
 use crate::store::SledStore;
+use crate::testing::FileDisk;
 
 /// What an acknowledged change survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -12,7 +14,8 @@ pub enum Durability {
     /// The loss of power: the disk has confirmed it.
     #[default]
     Power,
-    /// The death of the process, but not of the machine.
+    /// The death of the process, but not of the machine: after a loss of power the last changes may be gone, and the folder
+    /// may not open at all.
     Process,
 }
 
@@ -75,6 +78,6 @@ impl SledOptions {
     /// # Errors
     /// [`OpenError`]; the folder's records are unchanged then.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
-        SledStore::open_with(path.as_ref(), self, None)
+        SledStore::open_with(path.as_ref(), self, Arc::new(FileDisk))
     }
 }

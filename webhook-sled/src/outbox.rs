@@ -15,6 +15,8 @@ pub(crate) struct Outbox {
     by_run: HashMap<RunId, usize>,
     /// Whether the store may hold deliveries, pending or not.
     has_any: bool,
+    /// Length of the lease that was last asked for.
+    lease: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +66,7 @@ impl Outbox {
         lease: Duration,
         instant: Instant,
     ) -> Vec<(RunId, DeliveryId)> {
+        self.lease = lease;
         let due = self.due.iter().take_while(|(due, _)| *due <= instant).take(limit).map(|(_, id)| *id);
         let due: Vec<DeliveryId> = due.collect();
         let claim = |id: DeliveryId| {
@@ -72,6 +75,11 @@ impl Outbox {
             Some((run, id))
         };
         due.into_iter().filter_map(claim).collect()
+    }
+
+    /// When every pending delivery is due, or until when it is claimed, and the length of leases.
+    pub(crate) fn deadlines(&self) -> (HashMap<DeliveryId, Instant>, Duration) {
+        (self.entries.iter().map(|(id, entry)| (*id, entry.due)).collect(), self.lease)
     }
 
     pub(crate) fn run_of(&self, id: DeliveryId) -> Option<RunId> {

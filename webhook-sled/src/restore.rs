@@ -1,6 +1,7 @@
 //! What is read when the store is opened: webhooks, live runs and pending deliveries, and nothing of the history.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sled::{IVec, Tree};
@@ -15,12 +16,15 @@ use webhook_core::webhook::Webhook;
 
 use crate::block::Block;
 use crate::damage::{Damage, Kind};
+use crate::database::{Folder, Opened};
+use crate::error::OpenError;
 use crate::keys;
 use crate::outbox::Outbox;
 use crate::read;
 use crate::record::{ClaimRecord, Counts, damaged, decode_claims, decode_number, decode_pending};
 use crate::run_record::Recorded;
 use crate::scan::{self, Scan};
+use crate::shared::Shared;
 use crate::webhooks::Webhooks;
 
 /// About how many bytes the records of queued runs may take in memory. Those that came last are there.
@@ -36,8 +40,8 @@ pub(crate) struct Restored {
     pub(crate) tails: HashMap<RunId, u16>,
     /// Live runs that have large parameters in their records, as earlier formats do.
     pub(crate) with_large_parameters: HashSet<RunId>,
-    /// Runs that were running, queued again.
-    pub(crate) interrupted: Vec<Recorded>,
+    /// Runs that were running: queued again, or still claimed. Their records are written anew.
+    pub(crate) rewritten: Vec<Recorded>,
     /// Where their claims were kept.
     pub(crate) claims: Vec<IVec>,
     /// Queued runs whose webhook was deleted, and which are to be cancelled.
@@ -46,13 +50,58 @@ pub(crate) struct Restored {
     pub(crate) newest_ended: Option<RunId>,
 }
 
+/// What this process had in memory before it opened the store anew: what it executes goes on.
+#[derive(Default)]
+pub(crate) struct Before {
+    executing: HashMap<RunId, Arc<Run>>,
+    lease_end: Option<Instant>,
+    deliveries: Option<(HashMap<DeliveryId, Instant>, Instant)>,
+}
+
+impl Before {
+    /// Leases begin anew: while the store could not be written nobody else could claim anything.
+    pub(crate) fn of(shared: &Shared, now: Instant) -> Self {
+        let (executing, lease) = shared.runs().executing();
+        let (deadlines, delivery_lease) = shared.outbox().deadlines();
+        let deliveries = Some((deadlines, later(now, delivery_lease)));
+        Self { executing, lease_end: Some(later(now, lease)), deliveries }
+    }
+
+    /// A run of the database as it is in memory, if it stays claimed, and until when.
+    fn claim_of(&self, run: &Run) -> Option<(&Run, Instant)> {
+        let before = self.executing.get(&run.id).filter(|before| before.fence == run.fence)?;
+        Some((before, self.lease_end?))
+    }
+
+    /// When a delivery is due, if that is not when its record says. One that is no longer pending in memory was tried, but
+    /// that could not be recorded: it is left to whoever tried it for another lease.
+    fn deadline_of(&self, id: DeliveryId) -> Option<Instant> {
+        let (deadlines, lease_end) = self.deliveries.as_ref()?;
+        Some(deadlines.get(&id).copied().unwrap_or(*lease_end))
+    }
+}
+
 /// What is damaged is set aside, and the rest is restored.
 pub(crate) fn restore(
-    tree: &Tree,
+    folder: &Folder,
+    opened: &Opened,
     now: SystemTime,
     instant: Instant,
+    before: &Before,
     damage: &Damage,
-) -> Result<Restored, StoreError> {
+) -> Result<Restored, OpenError> {
+    let at = Start { now, instant, before };
+    folder.read(opened, |tree| read_all(tree, &at, damage))
+}
+
+/// The moment at which a store is restored, and what goes on from before.
+struct Start<'a> {
+    now: SystemTime,
+    instant: Instant,
+    before: &'a Before,
+}
+
+fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, StoreError> {
     let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
     let known = damage.count();
     read_webhooks(tree, &mut restored.webhooks, damage)?;
@@ -60,8 +109,8 @@ pub(crate) fn restore(
     let counts = scan::get(tree, keys::COUNTS)?.map(|counts| Counts::decode(&counts)).transpose()?;
     let lacks_webhooks =
         lacks_webhooks || counts.is_some_and(|counts| counts.webhooks > restored.webhooks.len() as u64);
-    read_live_runs(tree, &mut restored, now, instant, lacks_webhooks, damage)?;
-    read_pending_deliveries(tree, &mut restored.outbox, now, instant, damage)?;
+    read_live_runs(tree, &mut restored, at, lacks_webhooks, damage)?;
+    read_pending_deliveries(tree, &mut restored.outbox, at, damage)?;
     if let Some(counts) = counts {
         let found = Counts {
             webhooks: restored.webhooks.len() as u64,
@@ -111,8 +160,7 @@ fn read_webhooks(tree: &Tree, webhooks: &mut Webhooks, damage: &Damage) -> Resul
 fn read_live_runs(
     tree: &Tree,
     restored: &mut Restored,
-    now: SystemTime,
-    instant: Instant,
+    at: &Start<'_>,
     lacks_webhooks: bool,
     damage: &Damage,
 ) -> Result<(), StoreError> {
@@ -137,7 +185,7 @@ fn read_live_runs(
             if let Some(claim) = claims.get(&run.id) {
                 *run = claim.apply(run.clone());
             }
-            run.due_at = run.due_at.min(later_time(now, longest_pause(&restored.webhooks, run)));
+            run.due_at = run.due_at.min(later_time(at.now, longest_pause(&restored.webhooks, run)));
             if restored.webhooks.get(run.webhook_id).is_none() {
                 orphans.insert(run.webhook_id);
             }
@@ -146,9 +194,18 @@ fn read_live_runs(
             }
             let was_running = recorded.run.state == RunState::Running;
             let (bytes, apart) = (recorded.parameter_bytes(), recorded.apart);
-            let run = restored.live.restore(recorded.run, bytes, now, instant);
+            let run = match at.before.claim_of(&recorded.run).filter(|_| was_running) {
+                Some((before, lease_end)) => {
+                    let mut run = recorded.run.clone();
+                    run.parameters = before.parameters.clone();
+                    run.progress = before.progress.clone();
+                    restored.live.resume(Arc::new(run), bytes, lease_end);
+                    recorded.run
+                }
+                None => restored.live.restore(recorded.run, bytes, at.now, at.instant),
+            };
             if was_running {
-                restored.interrupted.push(Recorded { run, apart });
+                restored.rewritten.push(Recorded { run, apart });
             }
         }
     }
@@ -180,8 +237,7 @@ fn later_time(now: SystemTime, pause: Duration) -> SystemTime {
 fn read_pending_deliveries(
     tree: &Tree,
     outbox: &mut Outbox,
-    now: SystemTime,
-    instant: Instant,
+    at: &Start<'_>,
     damage: &Damage,
 ) -> Result<(), StoreError> {
     if Scan::up(tree, damage, &[keys::DELIVERY], None).next().is_some() {
@@ -189,8 +245,9 @@ fn read_pending_deliveries(
     }
     for (key, value) in Scan::up(tree, damage, &[keys::PENDING], None) {
         let Some((run, due)) = damage.set_aside(&key, decode_pending(&value))? else { continue };
-        let pause = due.duration_since(now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);
-        outbox.put(run, DeliveryId::from_bytes(id(&key)?), later(instant, pause));
+        let Some(id) = damage.set_aside(&key, id(&key).map(DeliveryId::from_bytes))? else { continue };
+        let pause = due.duration_since(at.now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);
+        outbox.put(run, id, at.before.deadline_of(id).unwrap_or_else(|| later(at.instant, pause)));
     }
     Ok(())
 }

@@ -1,18 +1,18 @@
 //! Going through keys, past what cannot be read: a damaged page hides its own records only.
 
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sled::{IVec, Tree};
 use webhook_core::store::StoreError;
 
 use crate::damage::{Damage, Kind};
-use crate::error::{panic_text, store_error};
+use crate::error::store_error;
+use crate::panics::catch;
 
 /// Reads, and makes a typed error of a panic: sled asserts what it expects of its pages.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
-        let reason = format!("the database has a damaged page: {}", panic_text(&*panic));
+    catch(read).unwrap_or_else(|panic| {
+        let reason = format!("the database has a damaged page: {panic}");
         Err(StoreError::Corrupt { reason, source: None })
     })
 }

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
@@ -12,20 +11,21 @@ use tokio::time::Instant;
 use webhook_core::clock::to_milliseconds;
 use webhook_core::events::EventLog;
 use webhook_core::id::RunId;
-use webhook_core::live::{ListedRun, LiveRuns};
+use webhook_core::live::{ClaimedRuns, ListedRun, LiveRuns, later};
 use webhook_core::run::{Run, RunState};
-use webhook_core::store::{RunQuery, StoreError};
+use webhook_core::store::{ClaimRequest, Renewal, Renewed, RunQuery, StoreError};
 
-use crate::backlog::Backlog;
+use crate::backlog::{Awaited, Backlog};
 use crate::check::Checking;
 use crate::damage::Damage;
-use crate::error::{is_full, panic_text};
+use crate::error::is_full;
 use crate::operation::Operation;
 use crate::options::SledOptions;
 use crate::outbox::Outbox;
+use crate::panics::catch;
 use crate::read;
 use crate::record::SavedClock;
-use crate::testing::Disk;
+use crate::testing::{Disk, SledFiles};
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
 
@@ -51,6 +51,7 @@ pub(crate) struct Shared {
     /// How many reads may be under way, so that a disk that hangs does not take all threads that may block.
     reads: Arc<Semaphore>,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) files: SledFiles,
     pub(crate) options: SledOptions,
     pub(crate) clock: StoreClock,
     /// How much was free when it was last looked, for a moment.
@@ -71,6 +72,8 @@ pub(crate) struct Runs {
     pub(crate) ending: HashMap<RunId, Arc<Run>>,
     /// Runs whose end is not durable yet, and what is shown of them until it is.
     unsynced: HashMap<RunId, Option<Arc<Run>>>,
+    /// Length of the lease that was last asked for.
+    lease: Duration,
 }
 
 impl Runs {
@@ -107,7 +110,31 @@ impl Runs {
 
     /// Forgets all that was read or decided since the store was opened.
     pub(crate) fn replace(&mut self, live: LiveRuns) {
-        *self = Self { live, ..Self::default() };
+        *self = Self { live, lease: self.lease, ..Self::default() };
+    }
+
+    /// Extends a lease. It is held as well while the end of the run is on its way to the disk, or was refused there.
+    pub(crate) fn renew(&mut self, renewal: &Renewal, lease: Duration, now: Instant) -> Renewed {
+        self.lease = lease;
+        match (self.live.renew(renewal, later(now, lease)), self.unsynced.get(&renewal.run)) {
+            (Renewed::Lost, Some(Some(before)))
+                if before.state == RunState::Running && before.fence == renewal.fence =>
+            {
+                Renewed::Held { cancel: before.cancel_requested }
+            }
+            (renewed, _) => renewed,
+        }
+    }
+
+    pub(crate) fn claim(&mut self, request: &ClaimRequest, now: Instant) -> ClaimedRuns {
+        self.lease = request.lease;
+        self.live.claim(request, now)
+    }
+
+    /// The runs that are being executed as far as the disk knows, and the length of their leases.
+    pub(crate) fn executing(&self) -> (HashMap<RunId, Arc<Run>>, Duration) {
+        let ending = self.unsynced.values().flatten().filter(|run| run.state == RunState::Running).cloned();
+        (self.live.claimed().chain(ending).map(|run| (run.id, run)).collect(), self.lease)
     }
 
     /// The runs known in memory that a query asks for, as they are shown: at least the newest `limit`. Of some, the record
@@ -127,14 +154,15 @@ impl Runs {
 
 impl Shared {
     pub(crate) fn new(
-        database: sled::Db,
+        database: Option<sled::Db>,
         disk: Arc<dyn Disk>,
+        files: SledFiles,
         options: SledOptions,
         damage: Arc<Damage>,
         clock: StoreClock,
     ) -> Self {
         Self {
-            database: RwLock::new(Some(database)),
+            database: RwLock::new(database),
             webhooks: RwLock::default(),
             runs: Mutex::default(),
             outbox: Mutex::default(),
@@ -150,6 +178,7 @@ impl Shared {
             ended_logs: Mutex::default(),
             reads: Arc::new(Semaphore::new(MOST_READS)),
             disk,
+            files,
             options,
             clock,
             free: Mutex::default(),
@@ -192,10 +221,10 @@ impl Shared {
         self.read_after(newest, read).await
     }
 
-    /// Reads the database, once it shows this batch, on a thread that may block.
+    /// Reads the database, once it shows this change, on a thread that may block.
     pub(crate) async fn read_after<T: Send + 'static>(
         self: &Arc<Self>,
-        number: u64,
+        awaited: Awaited,
         read: impl FnOnce(&Self, &sled::Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.watch.check()?;
@@ -205,7 +234,7 @@ impl Shared {
             // It holds the permit for as long as it takes, whether anybody still waits for it or not.
             let _permit = permit;
             let _watched = shared.watch.begin();
-            shared.backlog.wait_applied(number).map_err(|failure| failure.error())?;
+            shared.backlog.wait_applied(awaited).map_err(|failure| failure.error())?;
             shared.with_tree(|tree| read(&shared, tree))
         };
         match self.unless_hung(tokio::task::spawn_blocking(reading)).await? {
@@ -276,7 +305,7 @@ impl Shared {
         match *last {
             Some((looked, free)) if looked.elapsed() < FREE_FOR => Ok(free),
             _ => {
-                let free = self.disk.free_bytes()?;
+                let free = self.disk.free_bytes(&self.files.folder)?;
                 *last = Some((std::time::Instant::now(), free));
                 Ok(free)
             }
@@ -288,7 +317,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What waits for the writer, in the order of arrival.
+/// What waits for the writer, in the order of arrival. Each caller waits for its own, so callers bound it.
 #[derive(Default)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -360,34 +389,56 @@ pub(crate) struct Condition {
     failure: Mutex<Option<Failure>>,
 }
 
+/// How bad a failure is, the worse the later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// A write found no room. The database is opened anew once there is some.
+    Full,
+    /// A sync found no room. The same, and what was to be synced is written once more, since nobody knows which part of it
+    /// the disk has.
+    FullAtSync,
+    /// Something panicked.
+    Panicked,
+    /// The disk failed. After that, what is read may never have been written, so nothing but a restart helps.
+    Damaged,
+}
+
 /// Why the store cannot be written any more.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) reason: String,
-    /// There was no room; it can be opened anew once there is.
-    pub(crate) is_full: bool,
+    pub(crate) severity: Severity,
 }
 
 impl Failure {
     /// Lets sled write, and says what it means when it fails or panics.
     pub(crate) fn of_writing<T>(write: impl FnOnce() -> sled::Result<T>) -> Result<T, Self> {
-        match catch_unwind(AssertUnwindSafe(write)) {
+        match catch(write) {
             Ok(Ok(written)) => Ok(written),
             Ok(Err(error)) => {
-                let is_full = is_full(&error);
-                Err(Self { reason: format!("the database cannot be written: {error}"), is_full })
+                let is_full = matches!(&error, sled::Error::Io(error) if is_full(error));
+                let severity = if is_full { Severity::Full } else { Severity::Damaged };
+                Err(Self { reason: format!("the database cannot be written: {error}"), severity })
             }
             Err(panic) => {
-                let reason = format!("the database cannot be written: {}", panic_text(&*panic));
-                Err(Self { reason, is_full: false })
+                let reason = format!("the database cannot be written: {panic}");
+                Err(Self { reason, severity: Severity::Panicked })
             }
         }
     }
 
     /// What a failed sync means: nobody knows what is on the disk, and trying again would not tell.
     pub(crate) fn of_sync(reason: &str, error: &std::io::Error) -> Self {
+        if is_full(error) {
+            return Self { reason: format!("{reason}: {error}"), severity: Severity::FullAtSync };
+        }
         let reason = format!("{reason}: {error}; restart to go on with what is on the disk");
-        Self { reason, is_full: false }
+        Self { reason, severity: Severity::Damaged }
+    }
+
+    /// Whether the database can be opened anew in this process.
+    pub(crate) fn is_recoverable(&self) -> bool {
+        self.severity <= Severity::FullAtSync
     }
 
     pub(crate) fn error(&self) -> StoreError {
@@ -404,21 +455,31 @@ impl Condition {
         if self.failed.load(Ordering::Acquire) { lock(&self.failure).clone() } else { None }
     }
 
-    /// Notes a failure; the first one stays.
+    /// Notes a failure; the worst one stays.
     pub(crate) fn fail(&self, failure: Failure) -> Failure {
         let mut present = lock(&self.failure);
-        if present.is_none() {
-            tracing::error!(reason = failure.reason, "the store cannot be written any more");
-        }
-        let failure = present.get_or_insert(failure).clone();
+        let worst = match present.take() {
+            Some(present) if present.severity >= failure.severity => present,
+            _ => {
+                tracing::error!(reason = failure.reason, "the store cannot be written any more");
+                failure
+            }
+        };
+        *present = Some(worst.clone());
         self.failed.store(true, Ordering::Release);
-        failure
+        worst
     }
 
-    pub(crate) fn recover(&self) {
-        *lock(&self.failure) = None;
+    /// Forgets a failure that was recovered from. Answers whether it was the last one.
+    pub(crate) fn recover(&self) -> bool {
+        let mut present = lock(&self.failure);
+        if present.as_ref().is_some_and(|failure| !failure.is_recoverable()) {
+            return false;
+        }
+        *present = None;
         self.failed.store(false, Ordering::Release);
         tracing::info!("the store can be written again");
+        true
     }
 }
 
@@ -470,5 +531,20 @@ mod tests {
         for (wrong, passed) in [(noon + day, MOST_BETWEEN), (noon - day, 0), (noon + day / 48, 1_800_000)] {
             assert_eq!(time(&StoreClock::start(Some(saved), wrong)) - time(&first), passed);
         }
+    }
+
+    #[test]
+    fn the_worst_of_several_failures_decides_whether_the_store_can_recover() {
+        let failure = |severity| Failure { reason: format!("{severity:?}"), severity };
+        let condition = Condition::default();
+        condition.fail(failure(Severity::Full));
+        assert_eq!(condition.fail(failure(Severity::FullAtSync)).severity, Severity::FullAtSync);
+        assert_eq!(condition.fail(failure(Severity::Full)).severity, Severity::FullAtSync);
+        assert!(condition.failure().unwrap().is_recoverable() && condition.recover());
+        assert!(condition.check().is_ok());
+        condition.fail(failure(Severity::Full));
+        condition.fail(failure(Severity::Damaged));
+        condition.fail(failure(Severity::Panicked));
+        assert!(!condition.recover() && condition.check().unwrap_err().to_string().contains("Damaged"));
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::live::{later, wait_for_work};
+use webhook_core::live::wait_for_work;
 use webhook_core::notifier::{Delivery, DeliveryOutcome};
 use webhook_core::run::Run;
 use webhook_core::store::{
@@ -33,15 +33,16 @@ use crate::options::SledOptions;
 use crate::prune::{self, EXPIRED_AT_ONCE, Search};
 use crate::read;
 use crate::record::encode_number;
-use crate::restore::{Restored, restore};
+use crate::restore::{Before, Restored, restore};
 use crate::run_record::encode_run;
 use crate::scrub::Scrubber;
 use crate::shared::{Shared, StoreClock};
-use crate::testing::{Disk, FileDisk, WrapDisk};
+use crate::testing::{Disk, SledFiles};
 use crate::writer::Writer;
 
 /// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,
-/// which waits for what is under way. See the [crate] for what it promises.
+/// which waits for what is under way. That blocks the thread for some syncs: in async code, drop the last one within
+/// `spawn_blocking` where that matters. See the [crate] for what it promises.
 ///
 /// An acknowledgement never runs ahead of the disk. Reads may, in what a crash would merely repeat: a run shows as
 /// running, waiting for its retry, or cancelled because another took its place or its webhook was deleted, a moment
@@ -57,7 +58,7 @@ struct Handle {
 }
 
 /// Counts ended runs from now on where there are none yet. Where there are, they are counted by the first check.
-fn begin_counting(database: &sled::Db, restored: &Restored) -> Result<(), StoreError> {
+fn begin_counting(database: &sled::Tree, restored: &Restored) -> Result<(), StoreError> {
     if restored.newest_ended.is_none() && read::ended_count(database)?.is_none() {
         database.insert(keys::ENDED_COUNT, &encode_number(0)).map_err(store_error)?;
     }
@@ -85,23 +86,20 @@ impl SledStore {
     pub(crate) fn open_with(
         path: &Path,
         options: SledOptions,
-        wrap: Option<WrapDisk>,
+        disk: Arc<dyn Disk>,
     ) -> Result<Self, OpenError> {
         let damage = Arc::new(Damage::new());
-        let (folder, database) = Folder::open(path, options.cache_bytes, &damage)?;
-        let number = folder.batch_number(&database)?;
-        let restored = restore(&database, SystemTime::now(), Instant::now(), &damage)
-            .and_then(|restored| begin_counting(&database, &restored).map(|()| restored))
-            .map_err(|error| OpenError::from_store(path, error))?;
-        let saved = read::saved_clock(&database).map_err(|error| OpenError::from_store(path, error))?;
-        let clock = StoreClock::start(saved, SystemTime::now());
+        let (folder, opened, number) = Folder::open(path, options.cache_bytes, disk.clone(), &damage)?;
+        let (now, instant) = (SystemTime::now(), Instant::now());
+        let restored = restore(&folder, &opened, now, instant, &Before::default(), &damage)?;
+        folder.read(&opened, |tree| begin_counting(tree, &restored))?;
+        let clock = StoreClock::start(folder.read(&opened, read::saved_clock)?, now);
         let io = OpenError::io(path);
-        let disk: Box<dyn Disk> = Box::new(FileDisk::open(&folder.sled()).map_err(&io)?);
-        let disk = wrap.into_iter().fold(disk, |disk, wrap| wrap(disk));
-        let shared = Arc::new(Shared::new(database, disk.into(), options, damage, clock));
+        let files = SledFiles::open(&folder.sled()).map_err(&io)?;
+        let shared = Arc::new(Shared::new(opened.into_inner(), disk, files, options, damage, clock));
         let folder = Arc::new(folder);
         let flusher = Flusher::new(shared.clone(), folder.clone());
-        let applier = Applier::start(shared.clone()).map_err(&io)?;
+        let applier = Applier::start(shared.clone(), folder.clone()).map_err(&io)?;
         let writer = Writer::new(shared.clone(), folder, flusher, applier, restored, number);
         shared.condition.check().map_err(|error| OpenError::from_store(path, error))?;
         let thread = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.work());
@@ -202,11 +200,14 @@ impl Store for SledStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
-        self.shared().condition.check()?;
-        let end = later(Instant::now(), lease);
+        // Leases are in memory: nobody else can claim a run while the store waits for room on the disk.
+        if let Some(failure) = self.shared().condition.failure().filter(|failure| !failure.is_recoverable()) {
+            return Err(failure.error());
+        }
+        let now = Instant::now();
         let mut runs = self.shared().runs();
         let renew = |renewal: &Renewal| {
-            let renewed = runs.live.renew(renewal, end);
+            let renewed = runs.renew(renewal, lease, now);
             if renewed != Renewed::Lost
                 && let (Some(progress), Some(run)) = (&renewal.progress, runs.live.record(renewal.run))
             {

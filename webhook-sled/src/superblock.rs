@@ -1,27 +1,33 @@
-//! The file that marks a folder as a store, `webhook-store`.
+//! The superblock of a store, its file `webhook-store`: whose folder it is, and what it must hold at least.
 //!
-//! It does three things. Its lock keeps a second process out before anything else is touched. Its first line says
-//! which format the folder has. And it notes the number of the newest batch that was acknowledged, so that a
-//! database whose end was cut off or damaged is noticed, which sled takes for a crash.
+//! Its lock keeps a second process out before anything else is touched. Its first sector says which format the folder has.
+//! The second and the third one say the same, which store it is, the number of the opening, the number of the newest acknowledged
+//! change, and whether the store was closed in order; they are equal, so that one damaged sector hides nothing.
 //!
-//! The number is written in place after each sync and is not synced itself: on disk it may be behind, and is never
-//! ahead of what the database holds. It has two places of one sector each, written in turn.
+//! The number is written in place after each sync of the journal. A second later at most the file is synced as well: on
+//! disk it may be behind, and is never ahead of what the journal holds.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::error::OpenError;
+use crate::identity::{Identity, StoreId};
+use crate::shared::lock;
+use crate::testing::Disk;
 
 pub(crate) const NAME: &str = "webhook-store";
 /// The newest format that is understood.
 pub(crate) const FORMAT: u32 = 4;
+/// The first format whose files are tied together by an [`Identity`].
+pub(crate) const FIRST_WITH_IDENTITY: u32 = 4;
 
-/// How long a lock that is taken is waited for. A process that is killed while it starts a program leaves its lock to
-/// the child that is to become that program, for the moment until it does.
+/// How long a lock that is taken is waited for. A process killed between fork and exec leaves its lock to the child until
+/// the exec.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const SECTOR: usize = 512;
@@ -31,24 +37,38 @@ const TITLE: &str = "webhook store, format ";
 #[derive(Debug)]
 pub(crate) struct Superblock {
     file: File,
+    path: PathBuf,
+    facts: Mutex<Option<Facts>>,
 }
 
-/// What a superblock says.
+/// What a superblock says of its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) identity: Identity,
+    /// Number of the newest change that is known to have been acknowledged.
+    pub(crate) acknowledged: u64,
+    /// The store was closed in order: the database alone holds everything.
+    pub(crate) is_closed: bool,
+}
+
+/// What is found of a superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing: the folder is new, or making it did not come to an end.
-    Unfinished,
-    /// The number of the newest batch that is known to have been acknowledged.
-    Ready(u64),
+    /// It was missing or is empty.
+    Nothing,
+    /// It is of a format that had no identity; the number of the newest acknowledged change.
+    Earlier(u64),
+    Ready(Facts),
 }
 
 impl Superblock {
-    /// Locks the folder and reads its superblock.
+    /// Locks the folder and reads its superblock, which is made, empty, where there is none.
     pub(crate) fn lock(folder: &Path) -> Result<(Self, Content), OpenError> {
         let io = OpenError::io(folder);
         let path = folder.join(NAME);
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = options.map_err(&io)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(&io)?;
         let patience = Instant::now() + PATIENCE;
         loop {
             match file.try_lock() {
@@ -62,64 +82,109 @@ impl Superblock {
         (&mut file).take(4 * SECTOR as u64).read_to_end(&mut bytes).map_err(&io)?;
         let content = parse(&bytes).map_err(|problem| match problem {
             Problem::Newer(found) => OpenError::NewerFormat { path: folder.to_owned(), found, known: FORMAT },
-            Problem::Damaged => {
-                OpenError::damaged(folder, format!("its file {NAME} is not what it should be"))
-            }
+            Problem::Damaged => OpenError::damaged(folder, format!("its file {NAME} cannot be understood")),
         })?;
-        Ok((Self { file }, content))
-    }
-
-    /// Marks the folder as complete, durably.
-    pub(crate) fn finish(&self, folder: &Path) -> io::Result<()> {
-        self.file.write_all_at(&sector(&format!("{TITLE}{FORMAT}")), 0)?;
-        for place in [1, 2] {
-            self.file.write_all_at(&acknowledgement(0), SECTOR as u64 * place)?;
+        let facts = match content {
+            Content::Ready(facts) => Some(facts),
+            _ => None,
+        };
+        if facts.is_some_and(|facts| bytes != whole(&facts)) {
+            tracing::warn!(file = %path.display(), "a part of the file is damaged, and is written anew");
         }
-        self.file.sync_all()?;
-        File::open(folder)?.sync_all()
+        Ok((Self { file, path, facts: Mutex::new(facts) }, content))
     }
 
-    /// Says, durably, that the folder has the newest format.
-    pub(crate) fn upgrade(&self) -> io::Result<()> {
-        self.file.write_all_at(&sector(&format!("{TITLE}{FORMAT}")), 0)?;
-        self.file.sync_data()
+    /// Says this of the store, durably.
+    pub(crate) fn write(&self, facts: Facts, disk: &dyn Disk) -> io::Result<()> {
+        let mut present = lock(&self.facts);
+        self.file.write_all_at(&whole(&facts), 0)?;
+        *present = Some(facts);
+        disk.sync(&self.file, &self.path)
     }
 
-    /// Notes the number of the newest batch that is durable.
+    /// Notes the number of the newest change that is durable in the journal.
     pub(crate) fn acknowledge(&self, number: u64) -> io::Result<()> {
-        self.file.write_all_at(&acknowledgement(number), SECTOR as u64 * (1 + number % 2))
+        let mut present = lock(&self.facts);
+        let Some(facts) = &mut *present else { return Ok(()) };
+        facts.acknowledged = number;
+        self.file.write_all_at(&whole(facts)[SECTOR..], SECTOR as u64)
+    }
+
+    /// Makes durable what was noted.
+    pub(crate) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync(&self.file, &self.path)
+    }
+
+    /// Notes, durably, that the database alone holds everything.
+    pub(crate) fn close(&self, number: u64, disk: &dyn Disk) -> io::Result<()> {
+        let present = *lock(&self.facts);
+        let closed = present.map(|facts| Facts { acknowledged: number, is_closed: true, ..facts });
+        closed.map_or(Ok(()), |facts| self.write(facts, disk))
+    }
+
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        *lock(&self.facts)
     }
 }
 
+#[derive(Debug)]
 enum Problem {
     Newer(u32),
     Damaged,
 }
 
 fn parse(bytes: &[u8]) -> Result<Content, Problem> {
-    if bytes.is_empty() {
-        return Ok(Content::Unfinished);
+    // The loss of power may leave zeroes of a file that was just made.
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(Content::Nothing);
     }
-    let mut lines = bytes.chunks(SECTOR).map(|line| str::from_utf8(line).map(str::trim_end));
-    let format = lines.next().and_then(Result::ok).and_then(|line| line.strip_prefix(TITLE)?.parse().ok());
+    let lines: Vec<_> = bytes.chunks(SECTOR).map(|line| str::from_utf8(line).map(str::trim_end)).collect();
+    let lines = lines.iter().map(|line| line.unwrap_or_default());
+    let facts = lines.clone().skip(1).filter_map(parse_facts);
+    if let Some(facts) = facts.max_by_key(|facts| (facts.identity.epoch, facts.acknowledged)) {
+        return Ok(Content::Ready(facts));
+    }
+    let format = lines.clone().next().and_then(|line| line.strip_prefix(TITLE)?.parse().ok());
     match format {
-        Some(1..=FORMAT) => {}
-        Some(newer) if newer > FORMAT => return Err(Problem::Newer(newer)),
-        _ => return Err(Problem::Damaged),
+        Some(1..FIRST_WITH_IDENTITY) => {
+            let numbers = lines.skip(1).filter_map(|line| checked(line.strip_prefix("acknowledged ")?));
+            numbers
+                .filter_map(|number| number.parse().ok())
+                .max()
+                .map(Content::Earlier)
+                .ok_or(Problem::Damaged)
+        }
+        Some(newer) if newer > FORMAT => Err(Problem::Newer(newer)),
+        _ => Err(Problem::Damaged),
     }
-    let numbers = lines.filter_map(|line| acknowledged(line.ok()?));
-    numbers.max().map(Content::Ready).ok_or(Problem::Damaged)
 }
 
-fn acknowledgement(number: u64) -> [u8; SECTOR] {
-    let digits = format!("{number:020}");
-    sector(&format!("acknowledged {digits} {:08x}", crc32fast::hash(digits.as_bytes())))
+/// The whole file.
+fn whole(facts: &Facts) -> Vec<u8> {
+    let Facts { identity: Identity { store, epoch }, acknowledged, is_closed } = facts;
+    let state = if *is_closed { "closed" } else { "open" };
+    let line = format!("format {FORMAT} store {store} epoch {epoch} acknowledged {acknowledged} {state}");
+    let line = format!("{line} {:08x}", crc32fast::hash(line.as_bytes()));
+    [sector(&format!("{TITLE}{FORMAT}")), sector(&line), sector(&line)].concat()
 }
 
-fn acknowledged(line: &str) -> Option<u64> {
-    let (digits, checksum) = line.strip_prefix("acknowledged ")?.split_once(' ')?;
-    let matches = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(digits.as_bytes());
-    if matches { digits.parse().ok() } else { None }
+fn parse_facts(line: &str) -> Option<Facts> {
+    let words: Vec<&str> = checked(line)?.split(' ').collect();
+    let ["format", format, "store", store, "epoch", epoch, "acknowledged", acknowledged, state] = words[..]
+    else {
+        return None;
+    };
+    let is_known = (FIRST_WITH_IDENTITY..=FORMAT).contains(&format.parse().ok()?);
+    let identity = Identity { store: StoreId::parse(store)?, epoch: epoch.parse().ok()? };
+    let facts = Facts { identity, acknowledged: acknowledged.parse().ok()?, is_closed: state == "closed" };
+    is_known.then_some(facts)
+}
+
+/// What stands before a line's last word, which is the checksum of it.
+fn checked(line: &str) -> Option<&str> {
+    let (content, checksum) = line.rsplit_once(' ')?;
+    let matches = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(content.as_bytes());
+    matches.then_some(content)
 }
 
 /// A line of text that fills one sector of the disk, which is written wholly or not at all.
@@ -134,23 +199,64 @@ fn sector(line: &str) -> [u8; SECTOR] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::FileDisk;
+
+    fn facts(epoch: u64, acknowledged: u64) -> Facts {
+        let identity = Identity { store: StoreId([7; 16]), epoch };
+        Facts { identity, acknowledged, is_closed: false }
+    }
+
+    fn read(folder: &Path) -> Content {
+        Superblock::lock(folder).unwrap().1
+    }
 
     #[test]
-    fn the_newest_acknowledged_number_is_read_back() {
+    fn what_was_noted_last_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let (superblock, content) = Superblock::lock(folder.path()).unwrap();
-        assert_eq!(content, Content::Unfinished);
-        superblock.finish(folder.path()).unwrap();
+        assert_eq!(content, Content::Nothing);
+        superblock.write(facts(3, 40), &FileDisk).unwrap();
         superblock.acknowledge(41).unwrap();
-        superblock.acknowledge(42).unwrap();
         assert!(matches!(Superblock::lock(folder.path()), Err(OpenError::InUse { .. })));
         drop(superblock);
-        let (superblock, content) = Superblock::lock(folder.path()).unwrap();
-        assert_eq!(content, Content::Ready(42));
-        // A torn sector leaves the number before it.
-        superblock.file.write_all_at(b"x", SECTOR as u64 + 20).unwrap();
+        assert_eq!(read(folder.path()), Content::Ready(facts(3, 41)));
+        let (superblock, _) = Superblock::lock(folder.path()).unwrap();
+        superblock.close(42, &FileDisk).unwrap();
         drop(superblock);
-        assert_eq!(Superblock::lock(folder.path()).unwrap().1, Content::Ready(41));
+        assert_eq!(read(folder.path()), Content::Ready(Facts { is_closed: true, ..facts(3, 42) }));
+    }
+
+    #[test]
+    fn one_damaged_sector_hides_nothing_and_two_are_an_error_or_tell_the_same() {
+        let bytes = whole(&facts(3, 41));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert_eq!(parse(&damaged).unwrap(), Content::Ready(facts(3, 41)), "{at}");
+            }
+        }
+        for length in 1..bytes.len() {
+            match parse(&bytes[..length]) {
+                Ok(content) => assert_eq!(content, Content::Ready(facts(3, 41)), "cut to {length}"),
+                Err(problem) => assert!(matches!(problem, Problem::Damaged), "cut to {length}: {problem:?}"),
+            }
+        }
+        let newer = [&bytes[..SECTOR], &whole(&facts(3, 42))[SECTOR..2 * SECTOR], &bytes[SECTOR..2 * SECTOR]]
+            .concat();
+        assert_eq!(parse(&newer).unwrap(), Content::Ready(facts(3, 42)), "written in part");
+        assert_eq!(parse(&[0; 700]).unwrap(), Content::Nothing);
+    }
+
+    #[test]
+    fn superblocks_of_earlier_formats_are_read() {
+        let acknowledged = |number: u64| {
+            let digits = format!("{number:020}");
+            sector(&format!("acknowledged {digits} {:08x}", crc32fast::hash(digits.as_bytes())))
+        };
+        let bytes = [sector("webhook store, format 3"), acknowledged(42), acknowledged(41)].concat();
+        assert_eq!(parse(&bytes).unwrap(), Content::Earlier(42));
+        assert!(matches!(parse(&bytes[..SECTOR]), Err(Problem::Damaged)));
     }
 
     #[test]
@@ -168,14 +274,12 @@ mod tests {
     #[test]
     fn garbage_and_newer_formats_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut newer = sector("webhook store, format 5").to_vec();
+        let newer = sector("webhook store, format 5").to_vec();
         for (bytes, is_newer) in [(&b"garbage"[..], false), (&[0xff; 2_000], false), (&newer, true)] {
             std::fs::write(folder.path().join(NAME), bytes).unwrap();
             let error = Superblock::lock(folder.path()).unwrap_err();
             assert_eq!(matches!(error, OpenError::NewerFormat { found: 5, .. }), is_newer, "{error}");
             assert_eq!(matches!(error, OpenError::Damaged { .. }), !is_newer, "{error}");
         }
-        newer.truncate(10);
-        assert!(parse(&newer).is_err());
     }
 }

@@ -10,31 +10,37 @@ use crate::error::OpenError;
 use crate::options::SledOptions;
 use crate::store::SledStore;
 
-/// What the store asks of the disk besides what sled does.
+/// What the store asks of the disk besides reading and writing.
 pub trait Disk: Send + Sync {
-    /// Waits until what sled wrote survives the loss of power.
+    /// Waits until the content of this file survives the loss of power.
     ///
     /// # Errors
     /// What the operating system says; nothing is known to be durable then.
-    fn sync(&self) -> io::Result<()>;
+    fn sync(&self, file: &File, path: &Path) -> io::Result<()>;
 
-    /// Waits until what was written to this file of the journal survives the loss of power.
+    /// Waits until the names in this folder survive the loss of power.
     ///
     /// # Errors
     /// What the operating system says; nothing is known to be durable then.
-    fn sync_journal(&self, file: &File) -> io::Result<()>;
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// How many bytes may still be written.
+    /// How many bytes may still be written below this folder.
     ///
     /// # Errors
     /// What the operating system says.
-    fn free_bytes(&self) -> io::Result<u64>;
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 
-    /// Called before anything is written to the journal.
+    /// Called before anything is appended to the journal.
     ///
     /// # Errors
     /// What writing it is to fail with.
     fn before_write(&self) -> io::Result<()>;
+
+    /// Called before a batch is given to sled.
+    ///
+    /// # Errors
+    /// What writing it is to fail with.
+    fn before_apply(&self) -> io::Result<()>;
 }
 
 /// Puts something between the store and the real disk.
@@ -45,27 +51,59 @@ pub type WrapDisk = Box<dyn FnOnce(Box<dyn Disk>) -> Box<dyn Disk>>;
 /// # Errors
 /// As [`SledOptions::open`].
 pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Result<SledStore, OpenError> {
-    SledStore::open_with(path, options, Some(wrap))
+    SledStore::open_with(path, options, wrap(Box::new(FileDisk)).into())
 }
 
-/// The real disk below a folder of sled's.
-pub(crate) struct FileDisk {
-    folder: PathBuf,
+/// The real disk.
+pub(crate) struct FileDisk;
+
+impl Disk for FileDisk {
+    fn sync(&self, file: &File, _path: &Path) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(folder)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    fn before_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn before_apply(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The files that sled writes, to sync them: sled 0.34 does not do that by itself on Linux.
+pub(crate) struct SledFiles {
+    pub(crate) folder: PathBuf,
+    /// A descriptor of our own for the log file that sled has open.
     log: File,
     /// When the folder of blobs last changed, as far as it was synced.
     blobs_synced: Mutex<Option<SystemTime>>,
 }
 
-impl FileDisk {
-    /// Opens a descriptor of its own for the log file that sled has open.
+impl SledFiles {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let log = File::open(folder.join("db"))?;
         Ok(Self { folder: folder.to_owned(), log, blobs_synced: Mutex::new(None) })
     }
 
+    /// Waits until what sled wrote survives the loss of power.
+    pub(crate) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.sync_blobs(disk)?;
+        disk.sync(&self.log, &self.folder.join("db"))
+    }
+
     /// Syncs the files that sled writes pages of more than 128 KiB to. Small values keep pages well below that,
     /// so there are hardly ever any.
-    fn sync_blobs(&self) -> io::Result<()> {
+    fn sync_blobs(&self, disk: &dyn Disk) -> io::Result<()> {
         let folder = self.folder.join("blobs");
         let changed = fs::metadata(&folder)?.modified()?;
         let mut synced = self.blobs_synced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,8 +112,9 @@ impl FileDisk {
         }
         let mut any = false;
         for blob in fs::read_dir(&folder)? {
-            match File::open(blob?.path()) {
-                Ok(blob) => blob.sync_data()?,
+            let path = blob?.path();
+            match File::open(&path) {
+                Ok(blob) => disk.sync(&blob, &path)?,
                 // sled removes a blob when nothing needs it any more.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -83,29 +122,9 @@ impl FileDisk {
             any = true;
         }
         if any {
-            File::open(&folder)?.sync_all()?;
+            disk.sync_folder(&folder)?;
         }
         *synced = Some(changed);
-        Ok(())
-    }
-}
-
-impl Disk for FileDisk {
-    fn sync(&self) -> io::Result<()> {
-        self.sync_blobs()?;
-        self.log.sync_data()
-    }
-
-    fn sync_journal(&self, file: &File) -> io::Result<()> {
-        file.sync_data()
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(&self.folder)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
-    }
-
-    fn before_write(&self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -73,6 +73,11 @@ impl Numbered {
     pub(crate) fn cost(&self) -> usize {
         self.writes.iter().map(Write::cost).sum()
     }
+
+    /// How many bytes it has in the journal, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.writes.iter().map(Write::bytes).sum()
+    }
 }
 
 /// Changes that are made in one atomic step: what is left of successive ones, since much is removed soon after it
@@ -142,7 +147,9 @@ impl Window {
     }
 
     /// As changes of the database as it is now.
-    pub(crate) fn place(self, tree: &Tree, damage: &Damage) -> Result<Placed, StoreError> {
+    ///
+    /// Everything up to `acknowledged` is durable in the journal.
+    pub(crate) fn place(self, tree: &Tree, acknowledged: u64, damage: &Damage) -> Result<Placed, StoreError> {
         let mut placed = Placed::default();
         let (mut live, mut ended) = (Moves::default(), Moves::default());
         for (key, (value, fresh)) in self.writes {
@@ -171,6 +178,7 @@ impl Window {
             placed.write(keys::ENDED_COUNT, Some(IVec::from(&count)));
         }
         placed.write(keys::BATCH_NUMBER, Some(IVec::from(&encode_number(self.number))));
+        placed.write(keys::ACKNOWLEDGED, Some(IVec::from(&encode_number(acknowledged))));
         Ok(placed)
     }
 }
@@ -279,7 +287,9 @@ impl Moves {
     ) -> Result<(), StoreError> {
         for (span, ids) in std::mem::take(&mut self.gone) {
             for (block, records) in block::holding(tree, kind, span, &ids, damage)? {
-                self.take_apart(tree, kind, &block, records, &ids, placed)?;
+                let taken = self.take_apart(tree, kind, &block, records, &ids, placed);
+                // What cannot be read stops nothing else of its time.
+                damage.set_aside(&keys::by_id(kind, block.first().as_bytes()), taken)?;
             }
         }
         for (id, value) in std::mem::take(&mut self.alone) {
@@ -292,7 +302,7 @@ impl Moves {
         Ok(())
     }
 
-    /// Removes a value, and lets the runs in it that stay come anew.
+    /// Removes a value that has any of these runs, and lets the runs in it that stay come anew.
     fn take_apart(
         &mut self,
         tree: &Tree,
@@ -302,15 +312,17 @@ impl Moves {
         gone: &HashSet<RunId>,
         placed: &mut Placed,
     ) -> Result<(), StoreError> {
-        if kind == ENDED {
-            let belonging = block.belonging(tree)?;
+        let belonging = if kind == ENDED { Some(block.belonging(tree)?) } else { None };
+        let with_id = |record: Vec<u8>| Ok((run_record::id_of(&record)?, record));
+        let records = records.into_iter().map(with_id).collect::<Result<Vec<_>, StoreError>>()?;
+        // From here on nothing fails, so that a value is taken apart wholly or not at all.
+        if let Some(belonging) = belonging {
             index(&belonging, block.first()).into_iter().for_each(|key| placed.write(key, None));
             let count = i64::try_from(records.len().max(1)).unwrap_or(i64::MAX);
             placed.history.push((block.first(), -count));
         }
         placed.remove_block(block);
-        for record in records {
-            let id = run_record::id_of(&record)?;
+        for (id, record) in records {
             if !gone.contains(&id) {
                 self.coming.entry(id).or_insert(record);
             }
@@ -414,7 +426,7 @@ mod tests {
 
     fn apply(tree: &sled::Db, number: u64, writes: Vec<Write>) {
         let mut batches = VecDeque::from([Numbered { number, writes }]);
-        let placed = Window::of(&mut batches).unwrap().place(tree, &Damage::default()).unwrap();
+        let placed = Window::of(&mut batches).unwrap().place(tree, 0, &Damage::default()).unwrap();
         placed.into_steps().for_each(|step| tree.apply_batch(step.batch).unwrap());
     }
 
@@ -454,7 +466,7 @@ mod tests {
             let mut batches = VecDeque::from([Numbered { number, writes }]);
             let steps: Vec<Step> = Window::of(&mut batches)
                 .unwrap()
-                .place(&tree, &Damage::default())
+                .place(&tree, 0, &Damage::default())
                 .unwrap()
                 .into_steps()
                 .collect();
@@ -470,7 +482,7 @@ mod tests {
         let tree = sled::Config::new().temporary(true).open().unwrap();
         let writes = vec![part(0, Some(b"new"), false), part(1, None, false)];
         let mut batches = VecDeque::from([Numbered { number: 1, writes }]);
-        let placed = Window::of(&mut batches).unwrap().place(&tree, &Damage::default()).unwrap();
+        let placed = Window::of(&mut batches).unwrap().place(&tree, 0, &Damage::default()).unwrap();
         assert!(placed.new_parts.is_empty());
         tree.apply_batch(placed.records.batch).unwrap();
         assert_eq!(tree.get(keys::tail(b"record", 0)).unwrap().unwrap(), b"new");
@@ -487,6 +499,22 @@ mod tests {
         let mut batches: VecDeque<_> = batches.map(|(writes, number)| Numbered { number, writes }).collect();
         let window = Window::of(&mut batches).unwrap();
         assert!(window.number == 3 && window.cost == 0 && window.writes.is_empty());
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_stops_no_other_of_its_span() {
+        let tree = sled::Config::new().temporary(true).open().unwrap();
+        let (now, webhook) = (SystemTime::UNIX_EPOCH, WebhookId::generate(SystemTime::UNIX_EPOCH));
+        let [damaged, gone, stays] = [1, 2, 3].map(|number| run(number, now, webhook));
+        let key = keys::by_id(LIVE, damaged.id.as_bytes());
+        tree.insert(key, &[3, 0, 0, 9, 9, 9]).unwrap();
+        let puts = [&gone, &stays].map(|run| put(LIVE, run, encode_run(run).unwrap().head, true));
+        apply(&tree, 1, puts.into());
+        let removed = IVec::from(&keys::by_id(LIVE, gone.id.as_bytes()));
+        apply(&tree, 2, vec![Write { key: removed, value: None, fresh: false }]);
+        let found = block::named(&tree, LIVE, stays.id).unwrap().unwrap();
+        assert_eq!(found.ids().unwrap(), [stays.id]);
+        assert_eq!(tree.get(key).unwrap().unwrap(), &[3, 0, 0, 9, 9, 9], "it stays where it is");
     }
 
     #[test]

@@ -8,25 +8,25 @@ mod webhooks;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+use webhook_core::error::chain;
 use webhook_core::id::RunId;
 use webhook_core::store::StoreError;
 
 use crate::backlog::Applier;
 use crate::commit::{Change, Level};
-use crate::database::Folder;
-use crate::error::panic_text;
+use crate::database::{Folder, close};
+use crate::error::{OpenError, is_full};
 use crate::flusher::Flusher;
-use crate::journal;
 use crate::keys::{CLOCK, COUNTS};
 use crate::operation::Operation;
+use crate::panics::catch;
 use crate::record::Counts;
-use crate::restore::{Restored, restore};
-use crate::shared::{Failure, Shared, lock};
+use crate::restore::{Before, Restored, restore};
+use crate::shared::{Failure, Severity, Shared, lock};
 use crate::window::{Numbered, WINDOW};
 
 use keys::PendingKeys;
@@ -34,7 +34,7 @@ use log::LogEnd;
 use runs::Claims;
 use webhooks::Closing;
 
-/// How long what needs not be durable stays in memory only, and how often it is looked whether there is room again.
+/// How often it is looked whether there is room again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How often the store's clock is saved while there are changes.
@@ -61,14 +61,12 @@ pub(crate) struct Writer {
     logs: HashMap<RunId, LogEnd>,
     /// No run that has ended is newer than this one, so a newer one cannot be there yet.
     newest_ended: Option<RunId>,
-    /// The number of the last batch.
+    /// The number of the last change.
     number: u64,
     /// When the store's clock was saved.
     clock_saved: Option<std::time::Instant>,
     /// How many records there are, as written last.
     counts: Option<Counts>,
-    /// Whether something was written that nobody waits for.
-    unflushed: bool,
 }
 
 impl Writer {
@@ -98,7 +96,6 @@ impl Writer {
             number,
             clock_saved: None,
             counts: None,
-            unflushed: false,
         };
         writer.adopt(restored);
         writer
@@ -124,10 +121,10 @@ impl Writer {
 
     /// Works, and fails the store when that panics.
     fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
-            let reason = format!("the writer panicked: {}", panic_text(&*panic));
+        if let Err(panic) = catch(|| work(self)) {
+            let reason = format!("the writer panicked: {panic}");
             let group = mem::take(&mut self.change).group;
-            self.flusher.fail(group, Failure { reason, is_full: false });
+            self.flusher.fail(group, Failure { reason, severity: Severity::Panicked });
         }
     }
 
@@ -135,16 +132,10 @@ impl Writer {
         if !self.closing.is_empty() {
             return Some(Duration::ZERO);
         }
-        let waits_for_room = self.shared.condition.failure().is_some_and(|failure| failure.is_full);
-        (self.unflushed || waits_for_room).then_some(PAUSE)
+        self.shared.condition.failure().filter(Failure::is_recoverable).map(|_| PAUSE)
     }
 
     fn perform(&mut self, operations: &mut VecDeque<Operation>) {
-        if operations.is_empty() && self.unflushed && self.closing.is_empty() {
-            // Nothing has come for a while.
-            self.change.group.level = Level::Flushed;
-            self.commit();
-        }
         while let Some(operation) = operations.pop_front() {
             match self.shared.condition.check() {
                 Ok(()) => self.decide(operation),
@@ -152,6 +143,9 @@ impl Writer {
             }
             if self.change.cost >= WINDOW {
                 self.commit();
+            }
+            if self.flusher.is_full() {
+                self.flusher.flush();
             }
         }
         self.cancel_some();
@@ -184,7 +178,7 @@ impl Writer {
         }
     }
 
-    /// Makes one batch of what was gathered. It is made durable with the next flush.
+    /// Makes one change of what was gathered. It is made durable with the next flush.
     fn commit(&mut self) {
         let mut change = mem::take(&mut self.change);
         if !change.writes.is_empty() {
@@ -196,19 +190,10 @@ impl Writer {
             self.number += 1;
             let ended = change.ended_logs.drain(..).map(|run| (self.number, run));
             lock(&self.shared.ended_logs).extend(ended);
-            change.group.frames = journal::frame(self.number, &change.writes);
-            self.shared.backlog.push(Numbered { number: self.number, writes: change.writes });
-            self.unflushed = true;
+            change.group.changes.push(Numbered { number: self.number, writes: change.writes });
         }
         self.forget_applied();
-        change.group.number = self.number;
-        mem::take(&mut change.group.written).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
-        if change.group.is_urgent() {
-            self.unflushed = false;
-        }
-        if change.group.is_urgent() || !change.group.frames.is_empty() {
-            self.flusher.add(change.group);
-        }
+        self.flusher.add(change.group);
     }
 
     /// Notes how many records there are with a change, so that it is seen when some are missing.
@@ -241,13 +226,20 @@ impl Writer {
     }
 
     /// Waits until the database shows all that was decided before the present change.
-    fn catch_up_before_change(&self) -> Result<(), StoreError> {
-        self.shared.backlog.wait_applied(self.number).map_err(|failure| failure.error())
+    fn catch_up_before_change(&mut self) -> Result<(), StoreError> {
+        self.wait_applied(self.number)
+    }
+
+    /// Waits until the database shows a change that was decided.
+    fn wait_applied(&mut self, number: u64) -> Result<(), StoreError> {
+        let backlog = &self.shared.backlog;
+        let applied = self.flusher.append().and_then(|()| backlog.wait_applied(backlog.awaited(number)));
+        applied.map_err(|failure| failure.error())
     }
 
     /// Stops all writing because what was decided cannot be written down.
     fn fail(&self, error: &StoreError) {
-        self.shared.condition.fail(Failure { reason: error.to_string(), is_full: false });
+        self.shared.condition.fail(Failure { reason: error.to_string(), severity: Severity::Panicked });
     }
 
     /// Takes what was read from the database into memory, and writes down what that changed.
@@ -266,9 +258,9 @@ impl Writer {
         *self.shared.webhooks_mut() = restored.webhooks;
         *self.shared.outbox() = restored.outbox;
         self.shared.runs().replace(restored.live);
-        let interrupted = restored.interrupted.into_iter().try_for_each(|run| self.put_restored(run));
+        let rewritten = restored.rewritten.into_iter().try_for_each(|run| self.put_restored(run));
         restored.claims.into_iter().for_each(|key| self.change.remove(key));
-        if let Err(error) = interrupted {
+        if let Err(error) = rewritten {
             self.fail(&error);
         }
         self.cancel_orphans(restored.orphans);
@@ -281,61 +273,64 @@ impl Writer {
         self.flusher.flush();
     }
 
-    /// Opens the database anew when the disk was full and has room again.
+    /// Opens the database anew when the disk was full and has room again. What is executed meanwhile stays claimed.
     fn recover_if_possible(&mut self) {
-        let is_full = self.shared.condition.failure().is_some_and(|failure| failure.is_full);
-        if !is_full || self.shared.check_space().is_err() {
+        let waits_for_room =
+            |writer: &Self| writer.shared.condition.failure().is_some_and(|failure| failure.is_recoverable());
+        if !waits_for_room(self) || self.shared.check_space().is_err() {
             return;
         }
-        self.flusher.forget();
         self.shared.backlog.stop();
-        match self.reopen() {
+        // The applier may have met something worse.
+        let Some(failure) = self.shared.condition.failure().filter(Failure::is_recoverable) else { return };
+        match self.reopen(failure.severity == Severity::FullAtSync) {
             Ok(restored) => {
-                self.shared.condition.recover();
-                self.adopt(restored);
+                if self.shared.condition.recover() {
+                    self.adopt(restored);
+                }
                 self.shared.runs_changed.notify_waiters();
                 self.shared.deliveries_changed.notify_waiters();
             }
-            Err(error) => tracing::warn!(%error, "the store cannot be opened again yet"),
+            Err(OpenError::InUse { .. }) => {}
+            Err(OpenError::Io { source, .. }) if is_full(&source) => {}
+            Err(error) => {
+                let reason = format!("the store cannot be opened again: {}", chain(&error));
+                self.shared.condition.fail(Failure { reason, severity: Severity::Damaged });
+            }
         }
     }
 
-    fn reopen(&mut self) -> Result<Restored, Box<dyn std::error::Error>> {
+    fn reopen(&mut self, rewrite: bool) -> Result<Restored, OpenError> {
+        let before = Before::of(&self.shared, Instant::now());
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
         close(database.take());
-        let opened = self.folder.recover(&self.shared.damage)?;
-        self.number = self.folder.batch_number(&opened)?;
-        let restored = restore(&opened, SystemTime::now(), Instant::now(), &self.shared.damage)?;
+        let (opened, number) = self.folder.recover(rewrite, &self.shared.damage)?;
+        let (now, instant) = (SystemTime::now(), Instant::now());
+        let restored = restore(&self.folder, &opened, now, instant, &before, &self.shared.damage)?;
+        self.number = number;
         lock(&self.shared.checking).forget();
         lock(&self.shared.ended_logs).clear();
-        *database = Some(opened);
+        *database = opened.into_inner();
         Ok(restored)
     }
 
-    /// Writes what is left, and empties the journal once sled has all that is in it.
+    /// Writes what is left, and closes the folder once the database has everything.
     fn finish(&mut self) {
         if self.clock_saved.is_some() && self.shared.condition.failure().is_none() {
             // There were changes, and what time has passed since counts for their keys.
             self.change.insert(CLOCK, self.shared.clock.save().encode().as_slice());
-            self.unflushed = true;
         }
-        if self.unflushed {
-            self.change.group.level = Level::Flushed;
-            self.commit();
-        }
+        self.commit();
         self.flusher.flush();
         let in_order = self.shared.condition.failure().is_none()
             && self.shared.backlog.wait_durable(self.number).is_ok();
         // Otherwise the journal holds what the database may lack.
-        if in_order && let Err(error) = self.folder.journal().empty() {
-            tracing::warn!(%error, "the journal was not emptied, and will be read again");
+        if in_order {
+            // What is only as durable as the process is synced once as well.
+            let synced = self.shared.files.sync(&*self.shared.disk);
+            if let Err(error) = synced.and_then(|()| self.folder.close(self.number)) {
+                tracing::warn!(%error, "the store was not closed in order, and its journal will be read again");
+            }
         }
-    }
-}
-
-/// Lets go of a database. sled syncs it then, and panics when that fails.
-fn close(database: Option<sled::Db>) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(database))) {
-        tracing::error!(reason = panic_text(&*panic), "the database was not closed in order");
     }
 }

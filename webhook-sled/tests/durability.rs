@@ -13,7 +13,9 @@ use scene::*;
 use webhook_core::id::RunId;
 use webhook_core::notifier::DeliveryOutcome;
 use webhook_core::run::{Ending, Run, RunState};
-use webhook_core::store::{Cancelled, Outcome, RunQuery, Settlement, Store, StoreError, Work};
+use webhook_core::store::{
+    Cancelled, Outcome, Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, Work,
+};
 use webhook_core::webhook::Webhook;
 use webhook_sled::{Durability, SledStore};
 
@@ -256,19 +258,15 @@ async fn a_full_disk_refuses_runs_and_is_healthy_again_once_there_is_room() {
     let running = claim(&store, 1).await.remove(0).run;
     faults.no_room.store(true, Ordering::SeqCst);
     // It does not look at every call how much is free.
-    let refused = loop {
+    while !store.health().await.unwrap().is_full {
         match store.cancel_run(RunId::generate(now()), now()).await {
             Err(StoreError::NotFound(_)) => {}
             other => panic!("{other:?}"),
         }
-        if let Err(error) = store.health().await {
-            break error.to_string();
-        }
-    };
-    assert!(refused.contains("the disk is nearly full"), "{refused}");
+    }
     let refused = store.enqueue(request(&webhook, "x")).await.unwrap_err().to_string();
     assert!(refused.contains("the disk is nearly full"), "{refused}");
-    assert!(is_unavailable(store.health().await));
+    assert!(store.health().await.unwrap().is_full);
     // A write that fails for want of room ends all writing for now.
     faults.writes_fail.store(true, Ordering::SeqCst);
     let cancelled = store.cancel_run(first.id, now()).await;
@@ -276,20 +274,101 @@ async fn a_full_disk_refuses_runs_and_is_healthy_again_once_there_is_room() {
     faults.writes_fail.store(false, Ordering::SeqCst);
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await), "there is no room yet");
     faults.no_room.store(false, Ordering::SeqCst);
+    recovers(&store).await;
+    let second = enqueue(&store, request(&webhook, "second")).await.unwrap();
+    assert_eq!(enqueue(&store, keyed(&webhook, "first")).await.unwrap().id, first.id);
+    store.wait_for_work(Work::Runs).await;
+    let claimed = claim(&store, 9).await;
+    let ids: Vec<_> = claimed.iter().map(|claim| claim.run.id).collect();
+    assert_eq!(ids, [second.id], "what this process executes is not claimed again");
+    let ended = succeed(&store, &running, Vec::new()).await;
+    assert_eq!((ended.id, ended.fence, ended.interruptions), (first.id, running.fence, 0));
+}
+
+async fn recovers(store: &SledStore) {
     let healthy = async {
-        while store.health().await.is_err() {
+        while store.health().await.map_or(true, |health| health.is_full) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), healthy).await.expect("it recovers by itself");
-    let second = enqueue(&store, request(&webhook, "second")).await.unwrap();
-    assert_eq!(enqueue(&store, keyed(&webhook, "first")).await.unwrap().id, first.id);
-    store.wait_for_work(Work::Runs).await;
-    let mut claimed = claim(&store, 9).await;
-    claimed.sort_by_key(|claim| claim.run.id);
-    let ids: Vec<_> = claimed.iter().map(|claim| claim.run.id).collect();
-    assert_eq!(ids, [first.id, second.id]);
-    assert!(claimed[0].run.fence > running.fence && claimed[0].run.interruptions == 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_disk_refused_is_not_executed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    faults.writes_fail.store(true, Ordering::SeqCst);
+    assert!(is_unavailable(store.enqueue(request(&webhook, "refused")).await));
+    faults.writes_fail.store(false, Ordering::SeqCst);
+    recovers(&store).await;
+    assert!(store.list_runs(RunQuery::default()).await.unwrap().items.is_empty());
+    assert!(claim(&store, 1).await.is_empty());
+    drop(store);
+    assert!(open(folder.path()).list_runs(RunQuery::default()).await.unwrap().items.is_empty());
+}
+
+/// Leases are renewed while the disk is full, and what could not be recorded can be once there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_and_happen_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults, webhook, first) = open_with_a_running_run(folder.path()).await;
+    let told = delivery(first.id);
+    succeed(&store, &first, vec![told.clone()]).await;
+    assert_eq!(store.claim_deliveries(9, LEASE).await.unwrap().len(), 1);
+    enqueue(&store, request(&webhook, "y")).await.unwrap();
+    let run = claim(&store, 1).await.remove(0).run;
+
+    faults.writes_fail.store(true, Ordering::SeqCst);
+    let ending = Ending::Succeeded { summary: None, artifacts: Vec::new() };
+    let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
+    let settlement = Settlement::new(run.id, run.fence, outcome, now());
+    assert!(is_unavailable(store.settle(vec![settlement.clone()]).await));
+    assert!(is_unavailable(store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await));
+    let renewal = || vec![Renewal::new(run.id, run.fence, None)];
+    let renewed = store.renew(renewal(), LEASE).await.unwrap();
+    assert_eq!(renewed, [Renewed::Held { cancel: None }], "nobody else can have claimed it");
+    faults.writes_fail.store(false, Ordering::SeqCst);
+    recovers(&store).await;
+
+    assert_eq!(store.renew(renewal(), LEASE).await.unwrap(), [Renewed::Held { cancel: None }]);
+    assert!(claim(&store, 9).await.is_empty(), "it was executed");
+    assert!(store.claim_deliveries(9, LEASE).await.unwrap().is_empty(), "it is still leased");
+    assert!(
+        matches!(&store.settle(vec![settlement]).await.unwrap()[..], [Settled::Applied(run)] if run.interruptions == 0)
+    );
+    store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await.unwrap();
+    assert_eq!(store.health().await.unwrap().pending_deliveries, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_found_no_room_is_recovered_from_and_one_that_failed_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = open_faulty(folder.path(), options()).unwrap();
+    let webhook = webhook(&store).await;
+    let kept = enqueue(&store, keyed(&webhook, "kept")).await.unwrap();
+    faults.sync_is_full.store(true, Ordering::SeqCst);
+    assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
+    faults.sync_is_full.store(false, Ordering::SeqCst);
+    recovers(&store).await;
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+    // The disk fails while the store waits for room.
+    faults.sync_is_full.store(true, Ordering::SeqCst);
+    assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
+    let recovering = faults.next_sync();
+    faults.sync_fails.store(true, Ordering::SeqCst);
+    recovering.await;
+    while !store.health().await.unwrap_err().to_string().contains("Input/output") {
+        tokio::task::yield_now().await;
+    }
+    faults.sync_fails.store(false, Ordering::SeqCst);
+    faults.sync_is_full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert!(is_unavailable(store.health().await), "nothing but a restart helps");
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -298,5 +377,6 @@ async fn a_small_reserve_of_free_space_is_not_enough() {
     let store = options().reserve_bytes(u64::MAX).open(folder.path()).unwrap();
     let webhook = webhook(&store).await;
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
-    assert!(is_unavailable(store.health().await));
+    // What is there goes on, so a restart would help nobody.
+    assert!(store.health().await.unwrap().is_full);
 }

@@ -37,6 +37,46 @@ async fn the_folder_of_format_three_opens_with_everything_in_it() {
     opens_with_everything_in_it("v3").await;
 }
 
+/// What a kill left in the journal of an earlier version is taken over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_in_the_journal_of_an_earlier_format_are_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    copy(&golden("v3"), &path);
+    fs::create_dir_all(path.join("sled/blobs")).unwrap();
+    let database = sled::open(path.join("sled")).unwrap();
+    let last: [u8; 8] = database.get("n").unwrap().unwrap()[1..].try_into().unwrap();
+    let (key, _) = database.scan_prefix("u").next().unwrap().unwrap();
+    drop(database);
+    let change = |number: u64, milliseconds: u64| {
+        let value = [&[1][..], &milliseconds.to_be_bytes()].concat();
+        let write = [&[1, key.len() as u8][..], &key, &(value.len() as u32).to_le_bytes(), &value].concat();
+        let content = [&number.to_le_bytes()[..], &write].concat();
+        [&(content.len() as u32).to_le_bytes()[..], &crc32fast::hash(&content).to_le_bytes(), &content]
+            .concat()
+    };
+    let (next, later) = (u64::from_be_bytes(last) + 1, 4_000_000_000_000);
+    let torn = &change(next + 2, later + 2)[..20];
+    fs::write(
+        path.join("journal-0"),
+        [&change(next, later)[..], &change(next + 1, later + 1), torn].concat(),
+    )
+    .unwrap();
+    for _ in 0..2 {
+        let store = open(&path);
+        let webhooks = store.list_webhooks(WebhookQuery::default()).await.unwrap().items;
+        let used = std::time::UNIX_EPOCH + Duration::from_millis(later + 1);
+        assert_eq!(webhooks[0].last_used_at, Some(used));
+    }
+    // Numbers that do not follow are told.
+    let path = folder.path().join("gap");
+    copy(&golden("v3"), &path);
+    fs::create_dir_all(path.join("sled/blobs")).unwrap();
+    fs::write(path.join("journal-0"), change(next + 7, later)).unwrap();
+    let error = options().open(&path).unwrap_err().to_string();
+    assert!(error.contains("are missing"), "{error}");
+}
+
 async fn opens_with_everything_in_it(version: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("copy");

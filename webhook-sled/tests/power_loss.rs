@@ -3,177 +3,36 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod losing;
 mod scene;
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use losing::{Acknowledged, Losses};
 use scene::*;
 use webhook_core::id::RunId;
 use webhook_core::run::RunState;
 use webhook_core::store::{PruneRequest, RunQuery, Store};
-use webhook_sled::testing::{Disk, WrapDisk};
 
-const BLOCK: usize = 4_096;
 const LOSSES: usize = 14;
-/// The files that are synced.
-const DATABASE: &str = "sled/db";
-const JOURNAL: [&str; 2] = ["journal-0", "journal-1"];
-
-/// What callers were told, by run.
-type Acknowledged = Arc<Mutex<HashMap<RunId, RunState>>>;
-
-/// One loss of power: the folder as it is found afterwards, and what was acknowledged before.
-struct Loss {
-    folder: PathBuf,
-    acknowledged: HashMap<RunId, RunState>,
-}
-
-/// A disk that notes what is durable and, now and then, what is left when power is lost just before a sync.
-struct LosingDisk {
-    inner: Box<dyn Disk>,
-    store: PathBuf,
-    losses_in: PathBuf,
-    state: Mutex<State>,
-    scene: Scene,
-}
-
-/// What a test and its disk share.
-#[derive(Clone, Default)]
-struct Scene {
-    acknowledged: Acknowledged,
-    losses: Arc<Mutex<Vec<Loss>>>,
-    /// Power is lost before about one sync in so many; 0 is never.
-    one_in: Arc<AtomicU64>,
-}
-
-impl Scene {
-    fn count(&self) -> usize {
-        self.losses.lock().unwrap().len()
-    }
-
-    /// Opens a store on a disk that loses power.
-    fn open(&self, folder: &Path, seed: u64) -> (webhook_sled::SledStore, PathBuf) {
-        let path = folder.join("store");
-        let (store, losses_in, scene) = (path.clone(), folder.join("losses"), self.clone());
-        let wrap: WrapDisk = Box::new(move |inner| {
-            // A store that was just opened is durable.
-            let state = Mutex::new(State { durable: files(&store).unwrap(), random: seed });
-            Box::new(LosingDisk { inner, store, losses_in, state, scene })
-        });
-        (webhook_sled::testing::open_with_disk(&path, options(), wrap).unwrap(), path)
-    }
-}
-
-struct State {
-    /// Each file as it was when the last finished sync of it began: that much is durable.
-    durable: HashMap<&'static str, Vec<u8>>,
-    random: u64,
-}
-
-impl LosingDisk {
-    fn lose_power(&self, state: &mut State, written: &HashMap<&'static str, Vec<u8>>) {
-        let mut losses = self.scene.losses.lock().unwrap();
-        let acknowledged = self.scene.acknowledged.lock().unwrap().clone();
-        let folder = self.losses_in.join(losses.len().to_string());
-        // Every third time nothing that was not synced is on the disk.
-        let keep_some = !losses.len().is_multiple_of(3);
-        copy(&self.store, &folder);
-        for (file, written) in written {
-            let durable = state.durable.get(file).cloned().unwrap_or_default();
-            let left = left_of(written, &durable, keep_some, &mut state.random);
-            fs::write(folder.join(file), left).unwrap();
-        }
-        losses.push(Loss { folder, acknowledged });
-    }
-
-    /// Syncs these files, which may lose power just before.
-    fn syncing(&self, synced: &[&'static str], sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        let written = files(&self.store)?;
-        let one_in = self.scene.one_in.load(Ordering::SeqCst);
-        let may_lose = one_in > 0 && self.scene.count() < LOSSES;
-        if may_lose && next(&mut state.random).is_multiple_of(one_in) {
-            self.lose_power(&mut state, &written);
-        }
-        sync()?;
-        let is_synced = |(file, _): &(&'static str, Vec<u8>)| synced.contains(file);
-        state.durable.extend(written.into_iter().filter(is_synced));
-        Ok(())
-    }
-}
-
-/// The content of the files that are synced.
-fn files(store: &Path) -> io::Result<HashMap<&'static str, Vec<u8>>> {
-    let read = |file: &'static str| fs::read(store.join(file)).map(|content| (file, content));
-    [JOURNAL[0], JOURNAL[1], DATABASE].into_iter().map(read).collect()
-}
-
-/// What is left of a file: of its blocks that were not synced, some or none.
-fn left_of(written: &[u8], durable: &[u8], keep_some: bool, random: &mut u64) -> Vec<u8> {
-    let mut left = Vec::with_capacity(written.len());
-    for (number, block) in written.chunks(BLOCK).enumerate() {
-        let old = durable.get(number * BLOCK..).unwrap_or_default();
-        let old = &old[..old.len().min(block.len())];
-        let keep = keep_some && next(random).is_multiple_of(2);
-        if keep {
-            left.extend_from_slice(block);
-        } else {
-            left.extend_from_slice(old);
-            left.resize(left.len() + block.len() - old.len(), 0);
-        }
-    }
-    left
-}
-
-impl Disk for LosingDisk {
-    fn sync(&self) -> io::Result<()> {
-        self.syncing(&[DATABASE], || self.inner.sync())
-    }
-
-    fn sync_journal(&self, file: &fs::File) -> io::Result<()> {
-        // Which of the two it is, its number in the file system tells.
-        let inode = file.metadata()?.ino();
-        let is_it =
-            |name: &&&'static str| fs::metadata(self.store.join(name)).is_ok_and(|data| data.ino() == inode);
-        let name = JOURNAL.iter().find(is_it).unwrap();
-        self.syncing(&[name], || self.inner.sync_journal(file))
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-
-    fn before_write(&self) -> io::Result<()> {
-        self.inner.before_write()
-    }
-}
 
 fn seed() -> u64 {
     now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
 }
 
-/// A random number (xorshift).
-fn next(random: &mut u64) -> u64 {
-    *random ^= *random << 13;
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
-    *random >> 11
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let folder = tempfile::tempdir().unwrap();
-    let (scene, seed) = (Scene::default(), seed());
+    let (scene, seed) = (Losses::new(LOSSES), seed());
     eprintln!("seed {seed}");
-    let (store, path) = scene.open(folder.path(), seed);
-    let (acknowledged, losses) = (scene.acknowledged.clone(), scene.losses.clone());
+    let path = folder.path().join("store");
+    let store = scene.open(&path, options(), seed).unwrap();
+    let acknowledged = scene.acknowledged.clone();
     let webhook = webhook(&store).await;
     let done = Arc::new(AtomicBool::new(false));
     let mut tasks = Vec::new();
@@ -209,9 +68,9 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     let log_bytes = fs::metadata(path.join("sled/db")).unwrap().len();
     assert!(log_bytes > 2 << 20, "the log must have grown over several segments: {log_bytes}");
     drop(store);
-    let losses = std::mem::take(&mut *losses.lock().unwrap());
+    let losses = scene.take();
     for (number, loss) in losses.iter().enumerate() {
-        check(&loss.folder, &loss.acknowledged, number).await;
+        check(&loss.folder, &loss.acknowledged, &format!("{number}, before {}", loss.before)).await;
     }
 }
 
@@ -219,9 +78,9 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_are_pruned() {
     let folder = tempfile::tempdir().unwrap();
-    let (scene, seed) = (Scene::default(), seed());
+    let (scene, seed) = (Losses::new(LOSSES), seed());
     eprintln!("seed {seed}");
-    let (store, _) = scene.open(folder.path(), seed);
+    let store = scene.open(&folder.path().join("store"), options(), seed).unwrap();
     let (going, staying) = (webhook(&store).await, webhook_kept_for(&store, 30).await);
     let (mut kept, mut waiting) = (Vec::new(), Vec::new());
     for number in 0..120_usize {
@@ -248,10 +107,11 @@ async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_ar
     let request = PruneRequest::new(now() + Duration::from_secs(1), Duration::ZERO, 20);
     while store.prune(request).await.unwrap().more {}
     drop(store);
-    let losses = std::mem::take(&mut *scene.losses.lock().unwrap());
+    let losses = scene.take();
     assert!(losses.len() >= 5, "power was lost {} times only", losses.len());
     for (number, loss) in losses.iter().enumerate() {
-        let store = check(&loss.folder, &loss.acknowledged, number).await;
+        let store =
+            check(&loss.folder, &loss.acknowledged, &format!("{number}, before {}", loss.before)).await;
         for (run, log) in &kept {
             assert_eq!(store.get_run(run.id).await.unwrap().as_ref(), Some(run), "loss {number}");
             assert_eq!(store.read_log(run.id, 0).await.unwrap(), *log, "loss {number}");
@@ -264,6 +124,111 @@ async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_ar
         let left = store.list_runs(RunQuery::default().limit(200)).await.unwrap().items;
         let ended = left.iter().filter(|run| run.state.is_ended()).count();
         assert_eq!(ended, kept.len(), "loss {number}");
+    }
+}
+
+/// Every sync of a first opening is a moment at which power may be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_being_made_opens() {
+    for seed in [3, 5, 7] {
+        let (folder, losses) = (tempfile::tempdir().unwrap(), Losses::new(64));
+        losses.one_in.store(1, Ordering::SeqCst);
+        let store = losses.open(&folder.path().join("store"), options(), seed).unwrap();
+        let webhook = webhook(&store).await;
+        let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
+        losses.acknowledged.lock().unwrap().insert(run.id, run.state);
+        drop(store);
+        let losses = losses.take();
+        assert!(losses.len() > 10, "power was lost {} times only", losses.len());
+        for loss in losses {
+            check(&loss.folder, &loss.acknowledged, &loss.before).await;
+        }
+    }
+}
+
+/// Fills a store, and kills it: much of what it has is in the journal only, and not durable in the database.
+async fn killed(folder: &Path, losses: &Losses) -> std::path::PathBuf {
+    let path = folder.join("store");
+    let store = losses.open(&path, options(), 9).unwrap();
+    let webhook = webhook(&store).await;
+    for number in 0..60_usize {
+        let text = "x".repeat(if number.is_multiple_of(9) { 50_000 } else { 300 });
+        let run = enqueue(&store, request(&webhook, &text)).await.unwrap();
+        losses.acknowledged.lock().unwrap().insert(run.id, run.state);
+        if number.is_multiple_of(3) {
+            let claimed = claim(&store, 1).await.remove(0).run;
+            let ended = succeed(&store, &claimed, Vec::new()).await;
+            losses.acknowledged.lock().unwrap().insert(ended.id, ended.state);
+        }
+    }
+    let killed = folder.join("killed");
+    copy(&path, &killed);
+    killed
+}
+
+/// Power is lost while the journal is replayed after a kill, and once more while that is recovered from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_lost_while_a_journal_is_replayed_loses_nothing() {
+    let (folder, before) = (tempfile::tempdir().unwrap(), Losses::new(0));
+    let killed = killed(folder.path(), &before).await;
+    let acknowledged = before.acknowledged.lock().unwrap().clone();
+    let during = |seed: u64| {
+        let losses = Losses::new(64);
+        *losses.acknowledged.lock().unwrap() = acknowledged.clone();
+        losses.one_in.store(1, Ordering::SeqCst);
+        (losses, seed)
+    };
+    let (losses, seed) = during(seed());
+    eprintln!("seed {seed}");
+    // What the process wrote without a sync is what the next one reads, and no more durable than before.
+    drop(losses.open_with(&killed, options(), seed, before.durable()).unwrap());
+    let losses = losses.take();
+    assert!(losses.len() > 5, "power was lost {} times only", losses.len());
+    for (number, loss) in losses.iter().enumerate() {
+        if number.is_multiple_of(3) {
+            let again = loss.folder.with_extension("again");
+            copy(&loss.folder, &again);
+            let (losses, seed) = during(seed + number as u64);
+            drop(losses.open(&again, options(), seed).unwrap());
+            for second in losses.take() {
+                check(&second.folder, &second.acknowledged, &format!("{}, {}", loss.before, second.before))
+                    .await;
+            }
+        }
+        check(&loss.folder, &loss.acknowledged, &loss.before).await;
+    }
+}
+
+/// The disk is full for a moment, and power is lost while the store is opened anew in the process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_lost_while_a_full_disk_is_recovered_from_loses_nothing() {
+    let (folder, losses, seed) = (tempfile::tempdir().unwrap(), Losses::new(64), seed());
+    eprintln!("seed {seed}");
+    let store = losses.open(&folder.path().join("store"), options(), seed).unwrap();
+    let webhook = webhook(&store).await;
+    for _ in 0..40 {
+        let run = enqueue(&store, request(&webhook, &"x".repeat(2_000))).await.unwrap();
+        losses.acknowledged.lock().unwrap().insert(run.id, run.state);
+    }
+    losses.no_room.store(true, Ordering::SeqCst);
+    assert!(enqueue(&store, request(&webhook, "refused")).await.is_err());
+    losses.one_in.store(1, Ordering::SeqCst);
+    losses.no_room.store(false, Ordering::SeqCst);
+    let healthy = async {
+        while store.health().await.map_or(true, |health| health.is_full) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), healthy).await.expect("it recovers by itself");
+    losses.one_in.store(0, Ordering::SeqCst);
+    let run = enqueue(&store, request(&webhook, "after")).await.unwrap();
+    drop(store);
+    let store = options().open(folder.path().join("store")).unwrap();
+    assert!(store.get_run(run.id).await.unwrap().is_some());
+    let losses = losses.take();
+    assert!(losses.len() > 5, "power was lost {} times only", losses.len());
+    for loss in losses {
+        check(&loss.folder, &loss.acknowledged, &loss.before).await;
     }
 }
 
@@ -295,21 +260,20 @@ async fn settle_and_prune(store: webhook_sled::SledStore, acknowledged: Acknowle
 async fn check(
     folder: &Path,
     acknowledged: &HashMap<RunId, RunState>,
-    number: usize,
+    what: &str,
 ) -> webhook_sled::SledStore {
-    let store = options().open(folder).unwrap_or_else(|error| panic!("loss {number}: {error:?}"));
-    assert!(!acknowledged.is_empty());
+    let store = options().open(folder).unwrap_or_else(|error| panic!("loss {what}: {error:?}"));
     for (id, state) in acknowledged {
-        let run = store.get_run(*id).await.unwrap_or_else(|error| panic!("loss {number}: {error:?}"));
-        let run = run.unwrap_or_else(|| panic!("loss {number}: an acknowledged run is gone"));
+        let run = store.get_run(*id).await.unwrap_or_else(|error| panic!("loss {what}: {error:?}"));
+        let run = run.unwrap_or_else(|| panic!("loss {what}: an acknowledged run is gone"));
         assert!(
             run.state == *state || *state == RunState::Queued,
-            "loss {number}: {} again",
+            "loss {what}: {} again",
             run.state.as_str()
         );
     }
     let report = store.verify().await.unwrap();
-    assert!(report.is_whole(), "loss {number}: {report:?}");
+    assert!(report.is_whole(), "loss {what}: {report:?}");
     // And it goes on.
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();

@@ -202,7 +202,7 @@ async fn a_store_that_was_killed_while_it_was_made_opens() {
     let store = open(folder.path());
     let webhook = webhook(&store).await;
     drop(store);
-    // Killed after the database got its name and before the marker was written.
+    // Killed after the database got its name and before the superblock was written.
     fs::write(folder.path().join("webhook-store"), "").unwrap();
     // Killed while sled wrote a snapshot.
     fs::write(folder.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating"), "torn").unwrap();

@@ -31,7 +31,7 @@ impl Writer {
         match self.append(id, &text) {
             Ok(()) => {
                 self.shared.events.publish_log(&run, &text);
-                self.change.group.when(Level::None, acknowledge(reply, ()));
+                self.change.group.when(Level::Flushed, acknowledge(reply, ()));
             }
             Err(error) => drop(reply.send(Err(error))),
         }

@@ -173,7 +173,7 @@ impl Writer {
         loop {
             let outcome = {
                 let mut runs = self.shared.runs();
-                let outcome = runs.live.claim(&request, instant);
+                let outcome = runs.claim(&request, instant);
                 runs.ending.extend(outcome.ended.iter().map(|run| (run.id, run.clone())));
                 outcome
             };
@@ -401,7 +401,7 @@ impl Writer {
             if number > self.number {
                 self.commit();
             }
-            self.shared.backlog.wait_applied(number).map_err(|failure| failure.error())?;
+            self.wait_applied(number)?;
         }
         let mut read: HashMap<RunId, Result<Run, StoreError>> = self
             .shared

@@ -165,7 +165,7 @@ impl Writer {
                 self.change.insert(&key, encode_number(at).as_slice());
             }
         }
-        self.change.group.when(Level::None, acknowledge(reply, ()));
+        self.change.group.when(Level::Flushed, acknowledge(reply, ()));
     }
 
     fn put_webhook(&mut self, webhook: Webhook) -> Result<(), StoreError> {

@@ -110,8 +110,12 @@ pub struct Faults {
     pub sync_hangs: AtomicBool,
     /// Nothing is free.
     pub no_room: AtomicBool,
-    /// Writes fail for want of room.
+    /// Writes of the journal fail for want of room.
     pub writes_fail: AtomicBool,
+    /// Writes of the database fail for want of room.
+    pub applying_fails: AtomicBool,
+    /// Syncs fail for want of room, which is told later than writes.
+    pub sync_is_full: AtomicBool,
 }
 
 pub struct FaultyDisk {
@@ -131,6 +135,9 @@ impl FaultyDisk {
         if is_over || self.faults.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(5));
         }
+        if self.faults.sync_is_full.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
         sync()?;
         self.faults.syncs.fetch_add(1, Ordering::SeqCst);
         Ok(())
@@ -138,16 +145,25 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
-    fn sync(&self) -> io::Result<()> {
-        self.syncing(|| self.inner.sync())
+    fn sync(&self, file: &fs::File, path: &Path) -> io::Result<()> {
+        // The superblock is synced in the background, now and then.
+        let is_superblock = path.file_name().is_some_and(|name| name == "webhook-store");
+        if is_superblock { self.inner.sync(file, path) } else { self.syncing(|| self.inner.sync(file, path)) }
     }
 
-    fn sync_journal(&self, file: &fs::File) -> io::Result<()> {
-        self.syncing(|| self.inner.sync_journal(file))
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.inner.sync_folder(folder)
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
-        if self.faults.no_room.load(Ordering::SeqCst) { Ok(0) } else { self.inner.free_bytes() }
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        if self.faults.no_room.load(Ordering::SeqCst) { Ok(0) } else { self.inner.free_bytes(folder) }
+    }
+
+    fn before_apply(&self) -> io::Result<()> {
+        if self.faults.applying_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.inner.before_apply()
     }
 
     fn before_write(&self) -> io::Result<()> {
@@ -163,7 +179,10 @@ pub fn open_faulty(path: &Path, options: SledOptions) -> Result<(SledStore, Arc<
     let faults = Arc::new(Faults::default());
     let shared = faults.clone();
     let wrap: WrapDisk = Box::new(move |inner| Box::new(FaultyDisk { inner, faults: shared }));
-    webhook_sled::testing::open_with_disk(path, options, wrap).map(|store| (store, faults))
+    let store = webhook_sled::testing::open_with_disk(path, options, wrap)?;
+    // What opening it takes is not of interest.
+    faults.syncs.store(0, Ordering::SeqCst);
+    Ok((store, faults))
 }
 
 impl Faults {
