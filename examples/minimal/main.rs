@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers = webhooks.start_workers(WorkerOptions::default());
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     let server = warp::serve(webhook_warp::routes(&webhooks)).bind(([127, 0, 0, 1], 8080)).await;
-    server.graceful(webhooks.shutdown_on(interrupted)).run().await;
+    server.graceful(webhooks.shutdown_on(interrupted)).run().await; // ends streams of events, too
     workers.shutdown(Duration::from_secs(30)).await;
     Ok(())
 }
