@@ -13,7 +13,7 @@ use crate::operation::Operation;
 use crate::shared::{Shared, lock};
 
 /// When the first check begins after the store was opened.
-const FIRST: Duration = Duration::from_secs(2);
+const FIRST: Duration = Duration::from_secs(15);
 /// How long after a check the next one begins.
 const NEXT: Duration = Duration::from_secs(24 * 60 * 60);
 /// For how long it works at once.
