@@ -14,7 +14,7 @@ import { workflowPage } from "./workflow.js";
 const root = document.getElementById("panel");
 
 // How long a page waits for the stream before it reads its lists, in milliseconds.
-const PATIENCE = 500;
+const PATIENCE = 200;
 // After a gap everything is read again, at most once in so many milliseconds. Tabs and browsers do not all do so at the
 // same moment.
 const BETWEEN_RELOADS = 5_000;
