@@ -222,15 +222,14 @@ impl Server {
         let Self { listener, options } = self;
         let service = warp::service(filter.boxed());
         let source = ShutdownSource::new();
-        let slots = Slots::new(options.connections);
         let shared = Arc::new(Shared { options, shutdown: source.signal(), meters: Meters::new() });
+        let slots = Slots::new(options.connections, shared.meters.open.clone());
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
             while let Some(ended) = connections.try_join_next() {
                 note(ended);
             }
-            shared.meters.open.set(connections.len() as f64);
             let next = async {
                 let (stream, peer) = accept(&listener).await;
                 (stream, peer, slots.take(peer.ip()).await)
@@ -265,7 +264,6 @@ impl Server {
             shared.meters.closed(Closed::CutOff);
         }
         connections.shutdown().await;
-        shared.meters.open.set(0.0);
         Served { cut_off }
     }
 }

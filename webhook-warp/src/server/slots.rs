@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use metrics::Gauge;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use webhook_http::RoomSource;
@@ -25,6 +26,8 @@ struct Inner {
     ended: Notify,
     room: RoomSource,
     connections: usize,
+    /// How many are open.
+    gauge: Gauge,
 }
 
 #[derive(Default)]
@@ -34,9 +37,9 @@ struct Open {
 }
 
 impl Slots {
-    pub(super) fn new(connections: usize) -> Self {
-        let room = RoomSource::new(connections);
-        Self(Arc::new(Inner { open: Mutex::default(), ended: Notify::new(), room, connections }))
+    pub(super) fn new(connections: usize, gauge: Gauge) -> Self {
+        let (open, ended, room) = (Mutex::default(), Notify::new(), RoomSource::new(connections));
+        Self(Arc::new(Inner { open, ended, room, connections, gauge }))
     }
 
     /// Takes a place for a connection from this address, once there is one.
@@ -68,6 +71,7 @@ impl Slots {
         open.next += 1;
         let activity = Activity::new(address, self.0.room.room());
         open.activities.insert(id, activity.clone());
+        self.0.gauge.set(open.activities.len() as f64);
         let free = self.0.connections - open.activities.len();
         if free < self.0.connections / 8 {
             self.0.room.set_crowded(true);
@@ -118,6 +122,7 @@ impl Drop for Slot {
         let inner = &self.slots.0;
         let mut open = inner.open();
         open.activities.remove(&self.id);
+        inner.gauge.set(open.activities.len() as f64);
         let free = inner.connections - open.activities.len();
         if free >= (inner.connections / 4).max(1) {
             inner.room.set_crowded(false);
@@ -141,7 +146,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connections_run_short_with_the_last_eighth_until_a_quarter_is_free() {
-        let slots = Slots::new(16);
+        let slots = Slots::new(16, Gauge::noop());
         let mut taken = Vec::new();
         for _ in 0..14 {
             taken.push(slots.take(OTHER).await);
@@ -157,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_address_with_most_silent_connections_makes_room_for_others() {
-        let slots = Slots::new(8);
+        let slots = Slots::new(8, Gauge::noop());
         let mut others = vec![slots.take(OTHER).await, slots.take(OTHER).await];
         let attacking: Vec<_> = [slots.take(ATTACKER).await, slots.take(ATTACKER).await].into();
         let more = [slots.take(ATTACKER).await, slots.take(ATTACKER).await, slots.take(ATTACKER).await];
@@ -176,7 +181,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_being_answered_is_never_asked_and_the_next_waits_for_the_end() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, Gauge::noop());
         let busy = slots.take(OTHER).await;
         let _answering = busy.activity.begin();
         assert!(timeout(Duration::from_secs(60), slots.take(OTHER)).await.is_err());
