@@ -8,18 +8,16 @@ use http::{HeaderMap, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use webhook_core::error::BoxError;
-use webhook_core::id::WebhookId;
 use webhook_core::trigger::TriggerError;
 
-use crate::body_budget::{BodyBudget, BodyShare, FREE};
+use crate::body_budget::{BodyShare, FREE, Turn};
 use crate::problem::{Problem, Slug};
-use crate::room::Room;
 
 /// How much of an unwanted body is read so that its sender comes to read the answer (RFC 9112 section 9.6).
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
 /// For how long.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// How long a body may take by default, once it is read.
+/// Default deadline of a body, from the moment it is read.
 pub(crate) const READ_TIME: Duration = Duration::from_secs(30);
 /// How much memory a declared length is worth before the bytes have come.
 const FIRST_CAPACITY: usize = 64 * 1024;
@@ -30,7 +28,7 @@ pub(crate) struct RequestBody<'a> {
     declared: Option<u64>,
     awaits_continue: bool,
     is_over: bool,
-    /// How long reading it may take.
+    /// Deadline for reading it.
     allowed: Duration,
 }
 
@@ -63,61 +61,48 @@ impl<'a> RequestBody<'a> {
 
     /// Reads the whole body, counting while it comes. One that comes too slowly is given up.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
-        self.check_declared(limit)?;
-        if self.is_over {
-            return Ok(Vec::new());
-        }
-        let allowed = self.allowed;
-        tokio::time::timeout(allowed, self.collect(limit)).await.unwrap_or_else(|_| Err(broken()))
+        let (body, _) = self.read_in_turn(limit, None).await?;
+        Ok(body)
     }
 
-    async fn collect(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
-        let mut collected = self.buffer();
-        while let Some(bytes) = self.next().await? {
-            append(&mut collected, &bytes, limit)?;
-        }
-        Ok(collected)
-    }
-
-    /// Reads the whole body of a call of this webhook, counting while it comes. Unless it is small, it waits for room in
-    /// the budget first, and has it until the room that is answered is dropped.
+    /// Reads the whole body of a call, counting while it comes. Unless it is small, it waits for its share of the
+    /// budget first, and has it until the share that is returned is dropped.
     pub(crate) async fn read_in_turn(
         &mut self,
         limit: usize,
-        budget: &BodyBudget,
-        webhook: WebhookId,
-        server: Option<&Room>,
+        turn: Option<Turn<'_>>,
     ) -> Result<(Vec<u8>, Option<BodyShare>), Problem> {
         self.check_declared(limit)?;
         if self.is_over {
             return Ok((Vec::new(), None));
         }
         let allowed = self.allowed;
-        let collecting = self.collect_in_turn(limit, budget, webhook, server);
-        tokio::time::timeout(allowed, collecting).await.unwrap_or_else(|_| Err(broken()))
+        tokio::time::timeout(allowed, self.collect(limit, turn)).await.unwrap_or_else(|_| Err(broken()))
     }
 
-    async fn collect_in_turn(
+    async fn collect(
         &mut self,
         limit: usize,
-        budget: &BodyBudget,
-        webhook: WebhookId,
-        server: Option<&Room>,
+        mut turn: Option<Turn<'_>>,
     ) -> Result<(Vec<u8>, Option<BodyShare>), Problem> {
-        let share = |most| budget.share_with_room(webhook, most, server);
         let most = self.declared.map_or(limit, |length| length as usize);
-        let mut room = None;
-        if self.declared.is_some() && most > FREE {
-            room = Some(share(most).await?);
+        let mut share = None;
+        if self.declared.is_some()
+            && most > FREE
+            && let Some(turn) = turn.take()
+        {
+            share = Some(turn.share(most).await?);
         }
         let mut collected = self.buffer();
         while let Some(bytes) = self.next().await? {
-            if room.is_none() && collected.len() + bytes.len() > FREE {
-                room = Some(share(most).await?);
+            if collected.len() + bytes.len() > FREE
+                && let Some(turn) = turn.take()
+            {
+                share = Some(turn.share(most).await?);
             }
             append(&mut collected, &bytes, limit)?;
         }
-        Ok((collected, room))
+        Ok((collected, share))
     }
 
     fn buffer(&self) -> Vec<u8> {
@@ -196,8 +181,10 @@ mod tests {
     use futures_util::stream;
     use http_body::Frame;
     use http_body_util::StreamBody;
+    use webhook_core::id::WebhookId;
 
     use super::*;
+    use crate::body_budget::BodyBudget;
 
     fn chunks(sizes: Vec<usize>) -> impl Body<Data = Bytes, Error = BoxError> + Send {
         let frames =
@@ -226,16 +213,17 @@ mod tests {
     async fn a_large_body_waits_for_room_and_a_small_one_does_not() {
         let (budget, webhook) =
             (BodyBudget::default(), WebhookId::generate(std::time::SystemTime::UNIX_EPOCH));
+        let turn = || Turn { budget: &budget, webhook, server: None };
         let limit = 1 << 20;
         let mut held = Vec::new();
-        while let Ok(room) = budget.room(webhook, limit).await {
-            held.push(room);
+        while let Ok(share) = budget.share(webhook, limit).await {
+            held.push(share);
         }
         for (size, is_read) in [(FREE, true), (FREE + 1, false)] {
             for headers in [HeaderMap::new(), declaring(&size.to_string())] {
                 let mut body = pin!(chunks(vec![size / 2, size - size / 2]));
                 let mut body = RequestBody::new(body.as_mut(), &headers);
-                let read = body.read_in_turn(limit, &budget, webhook, None).await;
+                let read = body.read_in_turn(limit, Some(turn())).await;
                 assert_eq!(read.is_ok(), is_read, "{size} bytes, {headers:?}");
                 let expected = if is_read { None } else { Some(Slug::QueueFull) };
                 assert_eq!(read.err().map(|problem| problem.slug()), expected);
@@ -243,9 +231,7 @@ mod tests {
         }
         held.pop();
         let mut body = pin!(chunks(vec![limit / 2; 2]));
-        let read = RequestBody::new(body.as_mut(), &HeaderMap::new())
-            .read_in_turn(limit, &budget, webhook, None)
-            .await;
+        let read = RequestBody::new(body.as_mut(), &HeaderMap::new()).read_in_turn(limit, Some(turn())).await;
         assert_eq!(read.unwrap().0.len(), limit);
     }
 

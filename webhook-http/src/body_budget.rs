@@ -1,4 +1,4 @@
-//! How many bytes of bodies are worked on at once.
+//! The bytes of bodies that are worked on at once, and their bound.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,18 +10,18 @@ use webhook_core::id::WebhookId;
 use crate::problem::{Problem, Slug};
 use crate::room::Room;
 
-/// How many bytes of bodies may be in work at once, from their first byte to the answer.
+/// Upper bound on the bytes of bodies in work, from their first byte to the answer.
 const IN_ALL: usize = 64 << 20;
-/// How many of one webhook, so that its callers do not hold up all others.
+/// The same for one webhook: its callers must not hold up all others.
 const OF_WEBHOOK: usize = IN_ALL / 2;
 /// Bodies up to this size are always read. Connections are limited in number, so what they hold is bounded as well.
 pub(crate) const FREE: usize = 16 << 10;
-/// For how long a body waits for its turn.
+/// Time that a body waits for its share before the call is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Permits are for so many bytes each.
 const UNIT: usize = 1 << 10;
 
-/// Room for the bodies of all calls. Waiting is fair: what came first is first in turn.
+/// The bytes that the bodies of all calls share. Waiting is fair: first come, first served.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     in_all: Arc<Semaphore>,
@@ -29,11 +29,35 @@ pub(crate) struct BodyBudget {
     of_webhooks: Mutex<HashMap<WebhookId, Weak<Semaphore>>>,
 }
 
-/// Room for one body, until it is dropped.
+/// The bytes of one body, held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct BodyShare {
     _of_webhook: OwnedSemaphorePermit,
     _in_all: OwnedSemaphorePermit,
+}
+
+/// The call for whose body a share is wanted.
+pub(crate) struct Turn<'a> {
+    pub(crate) budget: &'a BodyBudget,
+    pub(crate) webhook: WebhookId,
+    /// The place on the server, if the server tells of it.
+    pub(crate) server: Option<&'a Room>,
+}
+
+impl Turn<'_> {
+    /// Waits for the share of a body that may have so many bytes, and gives up as soon as others need the connection.
+    ///
+    /// # Errors
+    /// [`Slug::QueueFull`].
+    pub(crate) async fn share(&self, bytes: usize) -> Result<BodyShare, Problem> {
+        let share = self.budget.share(self.webhook, bytes);
+        let Some(server) = self.server else { return share.await };
+        tokio::select! {
+            biased;
+            share = share => share,
+            () = server.crowded() => Err(full()),
+        }
+    }
 }
 
 impl Default for BodyBudget {
@@ -43,12 +67,12 @@ impl Default for BodyBudget {
 }
 
 impl BodyBudget {
-    /// Waits for room for a body that may have so many bytes, which is all it will ever take: a body that is being read
-    /// never waits for more, so that no two wait for each other.
+    /// Waits for the share of a body that may have so many bytes. It is all the body ever takes: a body that is being
+    /// read never waits for more, so no two wait for each other.
     ///
     /// # Errors
     /// [`Slug::QueueFull`] when there is none for two seconds.
-    pub(crate) async fn room(&self, webhook: WebhookId, bytes: usize) -> Result<BodyShare, Problem> {
+    pub(crate) async fn share(&self, webhook: WebhookId, bytes: usize) -> Result<BodyShare, Problem> {
         let of_webhook = self.of_webhook(webhook);
         let units = |of: usize| u32::try_from(bytes.min(of).div_ceil(UNIT)).unwrap_or(u32::MAX);
         let waiting = async {
@@ -58,24 +82,8 @@ impl BodyBudget {
             })
         };
         match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(Ok(room)) => Ok(room),
+            Ok(Ok(share)) => Ok(share),
             _ => Err(full()),
-        }
-    }
-
-    /// The same under a server whose room is known: a body that waits for its turn does not while others need the
-    /// connection.
-    pub(crate) async fn share_with_room(
-        &self,
-        webhook: WebhookId,
-        bytes: usize,
-        server: Option<&Room>,
-    ) -> Result<BodyShare, Problem> {
-        let Some(server) = server else { return self.room(webhook, bytes).await };
-        tokio::select! {
-            biased;
-            share = self.room(webhook, bytes) => share,
-            () = server.crowded() => Err(full()),
         }
     }
 
@@ -116,28 +124,28 @@ mod tests {
         let mut held = Vec::new();
         for webhook in &webhooks[..2] {
             for _ in 0..32 {
-                held.push(budget.room(*webhook, MEBIBYTE).await.unwrap());
+                held.push(budget.share(*webhook, MEBIBYTE).await.unwrap());
             }
             let begun = Instant::now();
-            assert_eq!(budget.room(*webhook, MEBIBYTE).await.unwrap_err().slug(), Slug::QueueFull);
+            assert_eq!(budget.share(*webhook, MEBIBYTE).await.unwrap_err().slug(), Slug::QueueFull);
             assert_eq!(begun.elapsed(), PATIENCE);
         }
-        assert!(budget.room(webhooks[2], UNIT).await.is_err());
+        assert!(budget.share(webhooks[2], UNIT).await.is_err());
         held.truncate(63);
-        assert!(budget.room(webhooks[2], MEBIBYTE).await.is_ok());
+        assert!(budget.share(webhooks[2], MEBIBYTE).await.is_ok());
         assert_eq!(budget.of_webhooks.lock().unwrap().len(), 3);
         drop(held);
-        drop(budget.room(webhook(), 1).await.unwrap());
+        drop(budget.share(webhook(), 1).await.unwrap());
         assert_eq!(budget.of_webhooks.lock().unwrap().len(), 1, "what has no bodies in work is forgotten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_gets_its_turn_when_another_is_done() {
         let (budget, webhook) = (Arc::new(BodyBudget::default()), webhook());
-        let held = budget.room(webhook, OF_WEBHOOK).await.unwrap();
+        let held = budget.share(webhook, OF_WEBHOOK).await.unwrap();
         let waiting = tokio::spawn({
             let budget = budget.clone();
-            async move { budget.room(webhook, 2 * IN_ALL).await.is_ok() }
+            async move { budget.share(webhook, 2 * IN_ALL).await.is_ok() }
         });
         tokio::time::sleep(PATIENCE / 2).await;
         drop(held);

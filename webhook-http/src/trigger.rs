@@ -13,6 +13,7 @@ use webhook_core::trigger::Triggered;
 
 use crate::answer::{Answer, json, set, written};
 use crate::api::Api;
+use crate::body_budget::Turn;
 use crate::headers;
 use crate::metrics::Answered;
 use crate::problem::Problem;
@@ -42,7 +43,8 @@ pub(crate) async fn trigger(
     }
     let call = api.webhooks().admit(call)?;
     let (body, share) = if has_body {
-        request.body.read_in_turn(limit, &api.bodies, call.webhook().id, room.as_ref()).await?
+        let turn = Turn { budget: &api.bodies, webhook: call.webhook().id, server: room.as_ref() };
+        request.body.read_in_turn(limit, Some(turn)).await?
     } else {
         (Vec::new(), None)
     };
