@@ -50,7 +50,7 @@ pub(crate) struct Options {
     pub(crate) shutdown_timeout: Duration,
     /// The Python that runs notebooks, when it is given rather than found.
     pub(crate) python: Option<PathBuf>,
-    /// What the artifacts of all runs may take together, in bytes.
+    /// Upper bound on the artifacts of all runs together, in bytes.
     pub(crate) artifact_quota: u64,
     /// Which log lines are written.
     pub(crate) log: Targets,
@@ -181,7 +181,7 @@ struct Flags {
     /// environment that is active, or python3]
     #[arg(long, env = "WEBHOOK_PYTHON", value_name = "PATH")]
     python: Option<PathBuf>,
-    /// What the artifacts of all runs may take together, in MiB
+    /// Upper bound on the artifacts of all runs together, in MiB
     #[arg(long, env = "WEBHOOK_ARTIFACT_QUOTA_MIB", value_name = "MIB", default_value = "10240")]
     artifact_quota_mib: u32,
     /// Which log lines are written to standard error, such as info, trace or info,webhook_core=debug

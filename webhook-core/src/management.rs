@@ -23,9 +23,9 @@ use crate::trigger::{self, TriggerError, Triggered};
 use crate::webhook::{Channel, EventKind, SettingProblem, Webhook, WebhookSettings};
 use crate::worker;
 
-/// How many test notifications are under way at once.
+/// Test notifications under way at once.
 const TESTS_AT_ONCE: usize = 8;
-/// How many deliveries are made due again at once, so that they share a sync of the store.
+/// Deliveries made due again at once; they share a sync of the store.
 const RESENDS_AT_ONCE: usize = 64;
 /// For how long test notifications wait for their turn.
 const TEST_PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ pub struct CreatedWebhook {
 pub struct StartedRun {
     /// The run as it is now.
     pub run: Arc<Run>,
-    /// What who started it should know, such as names that look like declared ones.
+    /// Hints for the caller, such as names that look like declared ones.
     pub warnings: Vec<ParameterWarning>,
 }
 
@@ -510,13 +510,13 @@ impl<'a> Management<'a> {
     }
 }
 
-/// How many deliveries were made due again.
+/// The result of resending deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResentDeliveries {
-    /// How many fitted the query.
+    /// Number of deliveries that matched the query.
     pub matched: usize,
-    /// How many are due again.
+    /// Number of deliveries that are due again.
     pub done: usize,
     /// Where to go on; `None` when there are no more.
     pub next: Option<DeliveryId>,

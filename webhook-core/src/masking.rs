@@ -16,13 +16,13 @@ use zeroize::Zeroizing;
 use crate::parameters::EffectiveParameters;
 use escapes::{Decoded, Escapes};
 
-/// What stands for a secret value wherever it would show.
+/// Stands for a secret value wherever it would show.
 pub const MASK: &str = "***";
 
 /// Shorter texts are left alone, in characters: masking every `7` would make a log unreadable and hide nothing.
 const SHORTEST: usize = 4;
 
-/// How many lines of secrets are masked where they stand alone, the longest first.
+/// Upper bound on lines of secrets that are masked where they stand alone, the longest first.
 const LINES: usize = 1_000;
 
 /// Replaces secrets in text by [`MASK`]: as they are, and as JSON, Python, Rust and HTML escape them.

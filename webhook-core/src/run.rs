@@ -245,7 +245,7 @@ pub enum Ending {
     Failed {
         /// What went wrong.
         error: RunError,
-        /// What the last attempt left behind all the same.
+        /// Artifacts that the last attempt left behind all the same.
         artifacts: Vec<Artifact>,
     },
     /// Out of time; the error says after how long.

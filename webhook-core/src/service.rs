@@ -97,12 +97,12 @@ pub(crate) struct Inner {
 pub struct ServiceOptions {
     /// The bounds on what a call brings.
     pub limits: ParameterLimits,
-    /// How many runs may be queued in all. 100,000 by default. A webhook without a limit of its own may have half of
+    /// Upper bound on queued runs in all. 100,000 by default. A webhook without a limit of its own may have half of
     /// them, and one at least.
     pub queue_limit: u32,
-    /// How many bytes of parameters all queued runs may have, as JSON. 256 MiB by default.
+    /// Upper bound on the parameters of all queued runs, in bytes of JSON. 256 MiB by default.
     pub queue_bytes: u64,
-    /// How many bytes of parameters the queued runs of one webhook may have, as JSON. 16 MiB by default, and never more
+    /// Upper bound on the parameters of the queued runs of one webhook, in bytes of JSON. 16 MiB by default, and never more
     /// than half of [`queue_bytes`](Self::queue_bytes).
     pub webhook_queue_bytes: u64,
     /// For how long an idempotency key is kept. 24 hours by default.
@@ -150,12 +150,12 @@ impl ServiceOptions {
         self
     }
 
-    /// How many runs of a webhook with this limit of its own may be queued.
+    /// Returns the bound on queued runs of a webhook with this limit of its own.
     pub(crate) fn queue_share(&self, own_limit: Option<u32>) -> u32 {
         own_limit.unwrap_or_else(|| (self.queue_limit / 2).max(1))
     }
 
-    /// How many bytes of parameters the queued runs of one webhook may have.
+    /// Returns the bound on the parameters of the queued runs of one webhook, in bytes.
     pub(crate) fn queue_bytes_share(&self) -> u64 {
         self.webhook_queue_bytes.min(self.queue_bytes / 2)
     }

@@ -33,7 +33,7 @@ pub enum Kind {
     Log,
     /// A part of a record that is too large for one value.
     Part,
-    /// What the store keeps for itself.
+    /// A record that the store keeps for itself.
     Other,
 }
 
@@ -82,7 +82,7 @@ pub struct DamagedRecord {
     pub kind: Kind,
     /// Its key in the database, in hexadecimal. Empty where no single record is meant.
     pub key: String,
-    /// What is wrong with it.
+    /// The fault, in one line.
     pub reason: String,
 }
 

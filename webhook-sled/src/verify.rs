@@ -12,15 +12,15 @@ use crate::store::SledStore;
 /// For how long changes wait at once while a check is under way.
 const STEP: Duration = Duration::from_millis(20);
 
-/// What a check of the whole store has found.
+/// The result of a check of the whole store.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// How many values were looked at.
+    /// Number of values that were checked.
     pub checked: u64,
     /// The records that are damaged or missing, at most 1,000 of them.
     pub damaged: Vec<DamagedRecord>,
-    /// How many they are in all.
+    /// Number of damaged records in all.
     pub damaged_count: u64,
 }
 

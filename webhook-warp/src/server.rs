@@ -73,7 +73,7 @@ pub struct ServerOptions {
     pub idle_deadline: Duration,
     /// How long a client may take no byte of an answer. 60 s.
     pub write_deadline: Duration,
-    /// How many connections are open at once. For more, those make room that need theirs least. 1,024.
+    /// Upper bound on open connections. Beyond it, those that need theirs least make room. 1,024.
     pub connections: usize,
     /// How long answers under way get at shutdown before they are cut off. 30 s.
     pub shutdown_deadline: Duration,

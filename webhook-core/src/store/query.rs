@@ -140,7 +140,7 @@ impl RunQuery {
     }
 }
 
-/// Which deliveries to list.
+/// A filter and a page of deliveries to list.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct DeliveryQuery {

@@ -24,7 +24,7 @@ pub struct Enqueue {
     /// How many bytes of [parameters](crate::run::RunParameters::bytes) the queued runs of its webhook may have, this
     /// one included.
     pub webhook_queue_bytes: u64,
-    /// How many bytes of parameters all queued runs may have, this one included.
+    /// Upper bound on the parameters of all queued runs, this one included, in bytes.
     pub queue_bytes: u64,
     /// The key under which a repeated call finds this run.
     pub idempotency: Option<Idempotency>,
@@ -113,7 +113,7 @@ impl Enqueue {
 pub struct Idempotency {
     /// The key as the caller gave it, at most 255 bytes.
     pub key: String,
-    /// What is recorded of the request: a keyed hash of it.
+    /// Keyed hash of the request.
     pub fingerprint: [u8; 32],
     /// Other hashes of the same request: under a key that was replaced, or without one.
     pub former_fingerprints: Vec<[u8; 32]>,
