@@ -299,11 +299,11 @@ impl Work {
             let reason = format!("the database cannot be read: {error}");
             Failure { reason, severity: Severity::Damaged }
         })?;
-        let history = std::mem::take(&mut placed.history);
+        let changed = std::mem::take(&mut placed.changed);
         for step in placed.into_steps() {
             self.write(step)?;
         }
-        checking.note(&history);
+        checking.note(&changed);
         self.join_logs(number)?;
         drop(checking);
         self.shared.runs().forget_ended(&ended);
@@ -328,17 +328,19 @@ impl Work {
             self.sync()?;
         }
         self.unsynced += step.cost;
+        let moves_history = step.moves_history;
+        let batch = step.into_batch();
         let shared = self.shared.clone();
         let _watched = shared.watch.begin();
         let database = &self.shared.database;
         let write = |database: &Option<sled::Db>| match database {
             Some(database) => Failure::of_writing(|| {
                 self.shared.disk.before_apply()?;
-                database.apply_batch(step.batch)
+                database.apply_batch(batch)
             }),
             None => Ok(()),
         };
-        if step.moves_history {
+        if moves_history {
             write(&database.write().unwrap_or_else(PoisonError::into_inner))
         } else {
             write(&database.read().unwrap_or_else(PoisonError::into_inner))

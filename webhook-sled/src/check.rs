@@ -13,65 +13,62 @@ use webhook_core::webhook::Webhook;
 
 use crate::block::{self, Block};
 use crate::damage::{Damage, Kind};
-use crate::error::store_error;
-use crate::keys;
+use crate::digest::{Changed, Kept, Sums};
+use crate::keys::{self, PARTS, RECORDS};
 use crate::prune::Removal;
 use crate::read;
-use crate::record::{
-    KeyRecord, damaged, decode_claims, decode_number, decode_pending, encode_number, tail_count,
-};
+use crate::record::{KeyRecord, damaged, decode_claims, decode_number, decode_pending, tail_count};
 use crate::scan::{self, Scan};
 use crate::shared::{Shared, lock};
 use crate::window;
 
-/// Every kind of key, in the order in which they are gone through.
-const KINDS: [u8; 16] = [
-    keys::WEBHOOK,
-    keys::LAST_USE,
-    keys::LIVE,
-    keys::CLAIMS,
-    keys::ENDED,
-    keys::BY_WORKFLOW,
-    keys::BY_WEBHOOK,
-    keys::IDEMPOTENCY,
-    keys::EXPIRY,
-    keys::KEPT,
-    keys::DELIVERY,
-    keys::DELIVERY_RUN,
-    keys::PENDING,
-    keys::PARAMETERS,
-    keys::LOG,
-    keys::TAIL,
-];
-
 /// How many parts without a record are removed after one pass.
 const MOST_SWEPT: usize = 1_000;
 
-/// What the checks under way have counted. Whoever changes the history holds this meanwhile.
+/// What the checks under way have added up. Whoever changes records holds this meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Checking {
     tallies: BTreeMap<u64, Tally>,
     last: u64,
 }
 
-/// The ended runs counted by a check, in the values up to the one that this run names.
+/// How far a check has come, and what the records up to there add up to.
 #[derive(Debug, Default)]
 struct Tally {
-    up_to: Option<RunId>,
-    seen: i64,
+    /// So many kinds were gone through.
+    kinds: usize,
+    /// The last key of the next one that was looked at.
+    after: Option<IVec>,
+    sums: Sums,
+}
+
+impl Tally {
+    /// The kind that is gone through. `None` at the end.
+    fn kind(&self) -> Option<u8> {
+        RECORDS.iter().chain(&PARTS).nth(self.kinds).copied()
+    }
+
+    fn has_passed(&self, key: &IVec) -> bool {
+        match RECORDS.iter().position(|kind| Some(kind) == key.first()) {
+            Some(kind) if kind == self.kinds => self.after.as_ref().is_some_and(|after| key <= after),
+            kind => kind.is_some_and(|kind| kind < self.kinds),
+        }
+    }
 }
 
 impl Checking {
-    /// Takes a change of the history, where it was counted already.
-    pub(crate) fn note(&mut self, history: &[(RunId, i64)]) {
+    /// Takes changes of records, where they were looked at already.
+    pub(crate) fn note(&mut self, changed: &[Changed]) {
         for tally in self.tallies.values_mut() {
-            let counted =
-                history.iter().filter(|(first, _)| tally.up_to.is_some_and(|up_to| *first <= up_to));
-            tally.seen += counted.map(|(_, change)| change).sum::<i64>();
+            for changed in changed {
+                if tally.has_passed(&changed.key) {
+                    tally.sums.change(changed);
+                }
+            }
         }
     }
 
-    /// Forgets what was counted: the database is another.
+    /// Has the checks under way begin anew: the database is another.
     pub(crate) fn forget(&mut self) {
         self.tallies.clear();
     }
@@ -82,10 +79,8 @@ impl Checking {
 pub(crate) struct Walk {
     /// Its tally.
     number: u64,
-    kind: usize,
-    after: Option<IVec>,
     log: Option<LogSeen>,
-    /// How many records it has looked at.
+    /// How many values it has looked at.
     pub(crate) checked: u64,
     /// Parts of logs and of large records that belong to no run. A crash leaves them, and they do no harm.
     pub(crate) leftovers: Vec<Removal>,
@@ -103,76 +98,47 @@ impl Walk {
     pub(crate) fn new(shared: &Shared) -> Self {
         let mut checking = lock(&shared.checking);
         checking.last += 1;
-        let number = checking.last;
-        checking.tallies.insert(number, Tally::default());
-        Self { number, kind: 0, after: None, log: None, checked: 0, leftovers: Vec::new() }
+        Self { number: checking.last, log: None, checked: 0, leftovers: Vec::new() }
     }
 
     /// Goes on for about so long. Breaks when everything was looked at.
     pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
         let mut checking = lock(&shared.checking);
-        shared.with_tree(|tree| {
+        let tally = checking.tallies.entry(self.number).or_default();
+        let done = shared.with_tree(|tree| {
             let _watched = shared.watch.begin();
-            while let Some(kind) = KINDS.get(self.kind) {
-                let from = self.after.as_ref().map(|after| [&after[..], &[0]].concat());
-                for (key, value) in Scan::up(tree, &shared.damage, &[*kind], from.as_deref()) {
+            while let Some(kind) = tally.kind() {
+                let from = tally.after.as_ref().map(|after| [&after[..], &[0]].concat());
+                for (key, value) in Scan::up(tree, &shared.damage, &[kind], from.as_deref()) {
                     self.checked += 1;
-                    let found = scan::guarded(|| self.check(shared, tree, &mut checking, &key, value));
+                    tally.sums.add(&key, &value);
+                    let found = scan::guarded(|| self.check(shared, tree, &key, value));
                     shared.damage.set_aside(&key, found)?;
-                    self.after = Some(key);
+                    tally.after = Some(key);
                     if begun.elapsed() > time {
                         return Ok(ControlFlow::Continue(()));
                     }
                 }
-                (self.kind, self.after) = (self.kind + 1, None);
+                (tally.kinds, tally.after) = (tally.kinds + 1, None);
             }
-            self.compare_count(shared, tree, &mut checking)?;
+            compare_sums(shared, tree, &tally.sums)?;
             Ok(ControlFlow::Break(()))
-        })
-    }
-
-    /// Compares how many ended runs there are with how many there should be.
-    fn compare_count(&self, shared: &Shared, tree: &Tree, checking: &mut Checking) -> Result<(), StoreError> {
-        let Some(tally) = checking.tallies.remove(&self.number) else { return Ok(()) };
-        let seen = u64::try_from(tally.seen).unwrap_or(0);
-        match read::ended_count(tree)? {
-            Some(count) if count > seen => {
-                let reason = format!("{} of {count} are missing or cannot be read", count - seen);
-                shared.damage.note_because(Kind::EndedRun, &[], reason);
-            }
-            Some(count) if count < seen => {
-                let reason = format!("{} have come back that were removed", seen - count);
-                shared.damage.note_because(Kind::EndedRun, &[], reason);
-            }
-            Some(_) => {}
-            None => drop(tree.insert(keys::ENDED_COUNT, &encode_number(seen)).map_err(store_error)?),
+        })?;
+        if done.is_break() {
+            checking.tallies.remove(&self.number);
         }
-        Ok(())
+        Ok(done)
     }
 
-    fn check(
-        &mut self,
-        shared: &Shared,
-        tree: &Tree,
-        checking: &mut Checking,
-        key: &IVec,
-        value: IVec,
-    ) -> Result<(), StoreError> {
+    fn check(&mut self, shared: &Shared, tree: &Tree, key: &IVec, value: IVec) -> Result<(), StoreError> {
         let damage = &shared.damage;
         match key.first().copied().unwrap_or(0) {
             keys::WEBHOOK => drop(read::read::<Webhook>(tree, key, &value)?),
             keys::LIVE => drop(complete_runs(tree, &Block::new(key.clone(), value)?)?),
             keys::CLAIMS => drop(decode_claims(&value)?),
             keys::LAST_USE | keys::KEPT => drop(decode_number(&value)?),
-            keys::ENDED => {
-                let block = Block::new(key.clone(), value)?;
-                if let Some(tally) = checking.tallies.get_mut(&self.number) {
-                    tally.up_to = Some(block.first());
-                    tally.seen += i64::try_from(block.ids()?.len()).unwrap_or(i64::MAX);
-                }
-                check_ended(tree, damage, &block)?;
-            }
+            keys::ENDED => check_ended(tree, damage, &Block::new(key.clone(), value)?)?,
             keys::BY_WORKFLOW | keys::BY_WEBHOOK => {
                 let first = keys::last_id(key).ok_or_else(|| damaged("an index entry is too short"))?;
                 require(tree, damage, Kind::Index, key, &keys::by_id(keys::ENDED, &first), read::MISSING)?;
@@ -276,6 +242,17 @@ impl Walk {
             _ => self.leftovers.push(Removal { run, keys: vec![key.to_vec()] }),
         }
     }
+}
+
+/// Compares what was found with what should be there. Where nothing is known about that, it is from now on.
+fn compare_sums(shared: &Shared, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
+    let damage = &shared.damage;
+    let Some(kept) = damage.set_aside(keys::SUMS, Kept::read(tree))? else { return Ok(()) };
+    let Some(kept) = kept else { return Kept::begin(tree, *sums) };
+    for kind in RECORDS {
+        kept.compare(kind, sums, damage);
+    }
+    Ok(())
 }
 
 /// Notes that something is missing where it is.

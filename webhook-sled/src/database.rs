@@ -14,6 +14,7 @@ use sled::IVec;
 use webhook_core::store::StoreError;
 
 use crate::damage::Damage;
+use crate::digest::Kept;
 use crate::error::OpenError;
 use crate::identity::{Identity, StoreId};
 use crate::journal::Journal;
@@ -335,7 +336,7 @@ impl Place {
         while let Some(window) = Window::of(&mut pending) {
             let placed = self.read(opened, |tree| window.place(tree, acknowledged, damage))?;
             for step in placed.into_steps() {
-                self.guarded(opened, |database| database.apply_batch(step.batch))?;
+                self.guarded(opened, |database| database.apply_batch(step.into_batch()))?;
                 self.flush(opened, log)?;
             }
         }
@@ -356,6 +357,7 @@ impl Place {
         self.guarded(&opened, |database| {
             database.insert(keys::FORMAT, &encode_number(u64::from(FORMAT)))?;
             database.insert(keys::IDENTITY, &identity.encode())?;
+            database.insert(keys::SUMS, Kept::default().encode())?;
             database.flush()
         })?;
         drop(opened);

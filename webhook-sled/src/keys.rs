@@ -6,9 +6,8 @@
 //! |---|---|
 //! | `f` | format number |
 //! | `n` | number of the last change |
-//! | `m` | how many ended runs there are |
 //! | `j` | the store's clock |
-//! | `b` | how many webhooks, live runs and pending deliveries there are |
+//! | `b` | what the records of each kind add up to |
 //! | `a` | number of the newest change that was acknowledged when the last one was made |
 //! | `s` | which store it is, and how many times it was opened |
 //! | `w`\|webhook | webhook |
@@ -38,8 +37,7 @@ use webhook_core::run::RunState;
 
 pub(crate) const FORMAT: &[u8] = b"f";
 pub(crate) const BATCH_NUMBER: &[u8] = b"n";
-pub(crate) const ENDED_COUNT: &[u8] = b"m";
-pub(crate) const COUNTS: &[u8] = b"b";
+pub(crate) const SUMS: &[u8] = b"b";
 pub(crate) const CLOCK: &[u8] = b"j";
 pub(crate) const ACKNOWLEDGED: &[u8] = b"a";
 pub(crate) const IDENTITY: &[u8] = b"s";
@@ -60,6 +58,25 @@ pub(crate) const PENDING: u8 = b'o';
 pub(crate) const PARAMETERS: u8 = b'p';
 pub(crate) const LOG: u8 = b'g';
 pub(crate) const TAIL: u8 = b't';
+
+/// The kinds of records, in the order in which they are gone through.
+pub(crate) const RECORDS: [u8; 13] = [
+    WEBHOOK,
+    LAST_USE,
+    LIVE,
+    CLAIMS,
+    ENDED,
+    BY_WORKFLOW,
+    BY_WEBHOOK,
+    IDEMPOTENCY,
+    EXPIRY,
+    KEPT,
+    DELIVERY,
+    DELIVERY_RUN,
+    PENDING,
+];
+/// The kinds of parts, which belong to records.
+pub(crate) const PARTS: [u8; 3] = [PARAMETERS, LOG, TAIL];
 
 /// A kind of record and an id of sixteen bytes.
 pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
@@ -216,32 +233,9 @@ mod tests {
 
     #[test]
     fn no_two_kinds_of_record_share_their_first_byte() {
-        let kinds = [
-            WEBHOOK,
-            LAST_USE,
-            LIVE,
-            CLAIMS,
-            ENDED,
-            BY_WORKFLOW,
-            BY_WEBHOOK,
-            IDEMPOTENCY,
-            EXPIRY,
-            KEPT,
-            DELIVERY,
-            DELIVERY_RUN,
-            PENDING,
-            PARAMETERS,
-            LOG,
-            TAIL,
-            FORMAT[0],
-            BATCH_NUMBER[0],
-            ENDED_COUNT[0],
-            COUNTS[0],
-            CLOCK[0],
-            ACKNOWLEDGED[0],
-            IDENTITY[0],
-        ];
-        let distinct: std::collections::BTreeSet<u8> = kinds.into_iter().collect();
+        let own = [FORMAT, BATCH_NUMBER, SUMS, CLOCK, ACKNOWLEDGED, IDENTITY].map(|key| key[0]);
+        let kinds = [&RECORDS[..], &PARTS, &own].concat();
+        let distinct: std::collections::BTreeSet<u8> = kinds.iter().copied().collect();
         assert_eq!(distinct.len(), kinds.len());
     }
 }

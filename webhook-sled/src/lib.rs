@@ -47,6 +47,7 @@ mod check;
 mod commit;
 mod damage;
 mod database;
+mod digest;
 mod error;
 mod flusher;
 mod identity;

@@ -40,7 +40,7 @@ impl Joined {
     fn into_step(self) -> Option<Step> {
         let (first, others) = self.keys.split_first().filter(|(_, others)| !others.is_empty())?;
         // Those who read the log while its parts change their places would miss some.
-        let mut step = Step { moves_history: true, ..Step::default() };
+        let mut step = Step::that_moves_history();
         let rewritten = self.text.len();
         others.iter().for_each(|key| step.write(key.clone(), None, key.len()));
         step.write(first.clone(), Some(self.text.into()), 2 * rewritten);
@@ -71,7 +71,7 @@ mod tests {
         let steps = join(&tree, run, &Damage::default());
         let count = steps.len();
         for step in steps {
-            tree.apply_batch(step.batch).unwrap();
+            tree.apply_batch(step.into_batch()).unwrap();
             assert_eq!(read::log(&tree, run, 0).unwrap(), before, "after each step");
         }
         assert_eq!(tree.scan_prefix(keys::log_of(run)).count(), count);

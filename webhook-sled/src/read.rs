@@ -16,7 +16,7 @@ use crate::block::{self, Block};
 use crate::damage::{Damage, Kind};
 use crate::error::store_error;
 use crate::keys::{self, Span};
-use crate::record::{SavedClock, VALUE_BYTES, damaged, decode, decode_number, decode_pending, tail_count};
+use crate::record::{SavedClock, VALUE_BYTES, damaged, decode, decode_pending, tail_count};
 use crate::run_record::Recorded;
 use crate::scan::{self, Scan};
 
@@ -42,12 +42,6 @@ pub(crate) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> Result<Vec<u8>, Sto
         whole.extend_from_slice(&tail.ok_or_else(|| damaged("a part of a record is missing"))?);
     }
     Ok(whole)
-}
-
-/// How many ended runs there are, where that is known: folders of earlier formats do not say it until they were
-/// gone through once.
-pub(crate) fn ended_count(tree: &Tree) -> Result<Option<u64>, StoreError> {
-    scan::get(tree, keys::ENDED_COUNT)?.map(|count| decode_number(&count)).transpose()
 }
 
 /// The store's clock as it was.

@@ -213,32 +213,6 @@ impl SavedClock {
     }
 }
 
-/// How many records there should be of the kinds that are read when the store is opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) webhooks: u64,
-    pub(crate) live: u64,
-    pub(crate) pending: u64,
-}
-
-impl Counts {
-    pub(crate) fn encode(self) -> [u8; 25] {
-        let mut value = [VERSION; 25];
-        let Self { webhooks, live, pending } = self;
-        for (place, count) in value[1..].chunks_exact_mut(8).zip([webhooks, live, pending]) {
-            place.copy_from_slice(&count.to_be_bytes());
-        }
-        value
-    }
-
-    pub(crate) fn decode(value: &[u8]) -> Result<Self, StoreError> {
-        check_version(value, VERSION)?;
-        let value: &[u8; 25] = value.try_into().map_err(|_| damaged("the counts have not the right size"))?;
-        let count = |place| u64::from_be_bytes(part(value, place));
-        Ok(Self { webhooks: count(1), live: count(9), pending: count(17) })
-    }
-}
-
 pub(crate) fn encode_number(number: u64) -> [u8; 9] {
     let mut value = [VERSION; 9];
     value[1..].copy_from_slice(&number.to_be_bytes());
@@ -320,7 +294,5 @@ mod tests {
         let pending = encode_pending(run.id, Some(run.queued_at));
         assert_eq!(decode_pending(&pending).unwrap(), (run.id, run.queued_at));
         assert_eq!(decode_number(&encode_number(42)).unwrap(), 42);
-        let counts = Counts { webhooks: 1, live: 2, pending: 3 };
-        assert_eq!(Counts::decode(&counts.encode()).unwrap(), counts);
     }
 }

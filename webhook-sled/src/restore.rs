@@ -15,15 +15,16 @@ use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
 use crate::block::Block;
-use crate::damage::{Damage, Kind};
+use crate::damage::Damage;
 use crate::database::{Folder, Opened};
+use crate::digest::{Kept, Sums};
 use crate::error::OpenError;
 use crate::keys;
 use crate::outbox::Outbox;
 use crate::read;
-use crate::record::{ClaimRecord, Counts, damaged, decode_claims, decode_number, decode_pending};
+use crate::record::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
 use crate::run_record::Recorded;
-use crate::scan::{self, Scan};
+use crate::scan::Scan;
 use crate::shared::Shared;
 use crate::webhooks::Webhooks;
 
@@ -103,53 +104,36 @@ struct Start<'a> {
 
 fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, StoreError> {
     let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
+    let kept = damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten();
+    let mut found = Sums::default();
+    let is_whole = |kind, found: &Sums| kept.is_none_or(|kept| kept.compare(kind, found, damage));
     let known = damage.count();
-    read_webhooks(tree, &mut restored.webhooks, damage)?;
-    let lacks_webhooks = damage.count() > known;
-    let counts = scan::get(tree, keys::COUNTS)?.map(|counts| Counts::decode(&counts)).transpose()?;
-    let lacks_webhooks =
-        lacks_webhooks || counts.is_some_and(|counts| counts.webhooks > restored.webhooks.len() as u64);
-    read_live_runs(tree, &mut restored, at, lacks_webhooks, damage)?;
-    read_pending_deliveries(tree, &mut restored.outbox, at, damage)?;
-    if let Some(counts) = counts {
-        let found = Counts {
-            webhooks: restored.webhooks.len() as u64,
-            live: (restored.live.queued() + restored.live.running()) as u64,
-            pending: restored.outbox.len() as u64,
-        };
-        compare(counts, found, damage);
+    read_webhooks(tree, &mut restored.webhooks, &mut found, damage)?;
+    let lacks_webhooks = !is_whole(keys::WEBHOOK, &found) || damage.count() > known;
+    read_live_runs(tree, &mut restored, &mut found, at, lacks_webhooks, damage)?;
+    read_pending_deliveries(tree, &mut restored.outbox, &mut found, at, damage)?;
+    for kind in [keys::LAST_USE, keys::CLAIMS, keys::LIVE, keys::PENDING] {
+        is_whole(kind, &found);
     }
     let newest = Scan::down(tree, damage, &[keys::ENDED], None).next();
     restored.newest_ended = newest.map(|(key, _)| id(&key).map(keys::last_of_span)).transpose()?;
     Ok(restored)
 }
 
-/// Notes what is missing although it was written: sled passes over damage in the middle of its log.
-fn compare(counts: Counts, found: Counts, damage: &Damage) {
-    let kinds = [
-        (Kind::Webhook, counts.webhooks, found.webhooks),
-        (Kind::LiveRun, counts.live, found.live),
-        (Kind::Delivery, counts.pending, found.pending),
-    ];
-    for (kind, expected, found) in kinds {
-        if found < expected {
-            let reason = format!("{} of {expected} are missing or cannot be read", expected - found);
-            damage.note_because(kind, &[], reason);
-        } else if found > expected {
-            let reason =
-                format!("{} have come back that were gone: newer changes are missing", found - expected);
-            damage.note_because(kind, &[], reason);
-        }
-    }
-}
-
-fn read_webhooks(tree: &Tree, webhooks: &mut Webhooks, damage: &Damage) -> Result<(), StoreError> {
+fn read_webhooks(
+    tree: &Tree,
+    webhooks: &mut Webhooks,
+    found: &mut Sums,
+    damage: &Damage,
+) -> Result<(), StoreError> {
     for (key, head) in Scan::up(tree, damage, &[keys::WEBHOOK], None) {
+        found.add(&key, &head);
         if let Some(webhook) = damage.set_aside(&key, read::read::<Webhook>(tree, &key, &head))? {
             webhooks.put(webhook);
         }
     }
     for (key, value) in Scan::up(tree, damage, &[keys::LAST_USE], None) {
+        found.add(&key, &value);
         let Some(at) = damage.set_aside(&key, decode_number(&value))? else { continue };
         let at = i64::try_from(at).unwrap_or(i64::MAX);
         webhooks.record_use(WebhookId::from_bytes(id(&key)?), from_milliseconds(at));
@@ -160,12 +144,14 @@ fn read_webhooks(tree: &Tree, webhooks: &mut Webhooks, damage: &Damage) -> Resul
 fn read_live_runs(
     tree: &Tree,
     restored: &mut Restored,
+    found: &mut Sums,
     at: &Start<'_>,
     lacks_webhooks: bool,
     damage: &Damage,
 ) -> Result<(), StoreError> {
     let mut claims = HashMap::<RunId, ClaimRecord>::new();
     for (key, value) in Scan::up(tree, damage, &[keys::CLAIMS], None) {
+        found.add(&key, &value);
         let Some(claimed) = damage.set_aside(&key, decode_claims(&value))? else { continue };
         for claim in claimed {
             let earlier = claims.get(&claim.run).copied().unwrap_or(claim);
@@ -175,6 +161,7 @@ fn read_live_runs(
     }
     let mut orphans = BTreeSet::new();
     for (key, head) in Scan::up(tree, damage, &[keys::LIVE], None) {
+        found.add(&key, &head);
         let Some(block) = damage.set_aside(&key, Block::new(key.clone(), head))? else { continue };
         let Some(runs) = damage.set_aside(&key, block.runs(tree))? else { continue };
         if block.tails() > 0 {
@@ -237,6 +224,7 @@ fn later_time(now: SystemTime, pause: Duration) -> SystemTime {
 fn read_pending_deliveries(
     tree: &Tree,
     outbox: &mut Outbox,
+    found: &mut Sums,
     at: &Start<'_>,
     damage: &Damage,
 ) -> Result<(), StoreError> {
@@ -244,6 +232,7 @@ fn read_pending_deliveries(
         outbox.note_delivery();
     }
     for (key, value) in Scan::up(tree, damage, &[keys::PENDING], None) {
+        found.add(&key, &value);
         let Some((run, due)) = damage.set_aside(&key, decode_pending(&value))? else { continue };
         let Some(id) = damage.set_aside(&key, id(&key).map(DeliveryId::from_bytes))? else { continue };
         let pause = due.duration_since(at.now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);

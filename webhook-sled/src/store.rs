@@ -25,15 +25,14 @@ use webhook_core::webhook::Webhook;
 use crate::backlog::Applier;
 use crate::damage::Damage;
 use crate::database::Folder;
-use crate::error::{OpenError, store_error};
+use crate::error::OpenError;
 use crate::flusher::Flusher;
 use crate::keys;
 use crate::operation::{Operation, Reply};
 use crate::options::SledOptions;
 use crate::prune::{self, EXPIRED_AT_ONCE, Search};
 use crate::read;
-use crate::record::encode_number;
-use crate::restore::{Before, Restored, restore};
+use crate::restore::{Before, restore};
 use crate::run_record::encode_run;
 use crate::scrub::Scrubber;
 use crate::shared::{Shared, StoreClock};
@@ -55,14 +54,6 @@ struct Handle {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
     scrubber: Option<Scrubber>,
-}
-
-/// Counts ended runs from now on where there are none yet. Where there are, they are counted by the first check.
-fn begin_counting(database: &sled::Tree, restored: &Restored) -> Result<(), StoreError> {
-    if restored.newest_ended.is_none() && read::ended_count(database)?.is_none() {
-        database.insert(keys::ENDED_COUNT, &encode_number(0)).map_err(store_error)?;
-    }
-    Ok(())
 }
 
 impl SledStore {
@@ -92,7 +83,6 @@ impl SledStore {
         let (folder, opened, number) = Folder::open(path, options.cache_bytes, disk.clone(), &damage)?;
         let (now, instant) = (SystemTime::now(), Instant::now());
         let restored = restore(&folder, &opened, now, instant, &Before::default(), &damage)?;
-        folder.read(&opened, |tree| begin_counting(tree, &restored))?;
         let clock = StoreClock::start(folder.read(&opened, read::saved_clock)?, now);
         let io = OpenError::io(path);
         let files = SledFiles::open(&folder.sled()).map_err(&io)?;

@@ -34,7 +34,7 @@ impl VerifyReport {
 
 impl SledStore {
     /// Checks everything in the store: that each record can be read, that indexes and records belong together, and that
-    /// there are as many runs as were written. The store can be used meanwhile.
+    /// no record is missing or older than it was. The store can be used meanwhile.
     ///
     /// The same is done slowly in the background after the store was opened, and once a day from then on. What is found
     /// there or when something is read counts too.

@@ -31,10 +31,6 @@ impl Webhooks {
         webhook.workflow != *workflow
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {
         self.by_id.values()
     }

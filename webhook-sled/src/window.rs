@@ -9,10 +9,11 @@ use webhook_core::store::StoreError;
 
 use crate::block::{self, Block};
 use crate::damage::Damage;
+use crate::digest::{self, Changed, Kept};
 use crate::keys::{self, ENDED, LIVE, LOG, PARAMETERS, Span, TAIL};
-use crate::read;
 use crate::record::{VALUE_BYTES, encode_number, tail_count};
 use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
+use crate::scan;
 
 /// How much is changed in sled before it is synced.
 ///
@@ -170,13 +171,7 @@ impl Window {
         live.place(tree, LIVE, damage, &mut placed)?;
         placed.records.moves_history = !ended.gone.is_empty();
         ended.place(tree, ENDED, damage, &mut placed)?;
-        if !placed.history.is_empty()
-            && let Some(count) = read::ended_count(tree)?
-        {
-            let change: i64 = placed.history.iter().map(|(_, change)| change).sum();
-            let count = encode_number(count.saturating_add_signed(change));
-            placed.write(keys::ENDED_COUNT, Some(IVec::from(&count)));
-        }
+        placed.add_up(tree, self.number, damage)?;
         placed.write(keys::BATCH_NUMBER, Some(IVec::from(&encode_number(self.number))));
         placed.write(keys::ACKNOWLEDGED, Some(IVec::from(&encode_number(acknowledged))));
         Ok(placed)
@@ -192,14 +187,14 @@ pub(crate) struct Placed {
     new_parts: Vec<Step>,
     records: Step,
     gone_parts: Vec<Step>,
-    /// How many ended runs more there are then, or less, by the first run of the value that they come to or leave.
-    pub(crate) history: Vec<(RunId, i64)>,
+    /// The records in it whose kinds are added up.
+    pub(crate) changed: Vec<Changed>,
 }
 
 /// One batch for sled, which is written atomically.
 #[derive(Default)]
 pub(crate) struct Step {
-    pub(crate) batch: Batch,
+    writes: HashMap<IVec, Option<IVec>>,
     /// How much it counts for of what may be written between two syncs.
     pub(crate) cost: usize,
     /// Whether ended runs change their places, so that nobody may be reading them.
@@ -207,18 +202,46 @@ pub(crate) struct Step {
 }
 
 impl Step {
+    /// One after which ended runs or parts of logs are elsewhere.
+    pub(crate) fn that_moves_history() -> Self {
+        Self { moves_history: true, ..Self::default() }
+    }
+
     pub(crate) fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>, cost: usize) {
         self.cost += cost;
-        match value {
-            Some(value) => self.batch.insert(key, value),
-            None => self.batch.remove(key),
+        self.writes.insert(key.into(), value);
+    }
+
+    pub(crate) fn into_batch(self) -> Batch {
+        let mut batch = Batch::default();
+        for (key, value) in self.writes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
         }
+        batch
     }
 }
 
 impl Placed {
     pub(crate) fn into_steps(self) -> impl Iterator<Item = Step> {
         self.new_parts.into_iter().chain([self.records]).chain(self.gone_parts)
+    }
+
+    /// Adds to the step of the records what they add up to then, where that is known.
+    fn add_up(&mut self, tree: &Tree, number: u64, damage: &Damage) -> Result<(), StoreError> {
+        for (key, new) in &self.records.writes {
+            if digest::is_added_up(key) {
+                let old = damage.set_aside(key, scan::get(tree, key))?.flatten();
+                self.changed.push(Changed { key: key.clone(), old, new: new.clone() });
+            }
+        }
+        if let Some(Kept { mut sums, .. }) = damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten() {
+            self.changed.iter().for_each(|changed| sums.change(changed));
+            self.write(keys::SUMS, Some(Kept { number, sums }.encode().into()));
+        }
+        Ok(())
     }
 
     fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>) {
@@ -294,7 +317,7 @@ impl Moves {
         }
         for (id, value) in std::mem::take(&mut self.alone) {
             let (belonging, end) = first_belonging(&value)?;
-            put(kind, id, value, Some(&belonging), end, 1, placed);
+            put(kind, id, value, Some(&belonging), end, placed);
         }
         for ((_, belonging), runs) in self.grouped(kind)? {
             put_together(kind, belonging.as_ref(), &runs, placed)?;
@@ -318,8 +341,6 @@ impl Moves {
         // From here on nothing fails, so that a value is taken apart wholly or not at all.
         if let Some(belonging) = belonging {
             index(&belonging, block.first()).into_iter().for_each(|key| placed.write(key, None));
-            let count = i64::try_from(records.len().max(1)).unwrap_or(i64::MAX);
-            placed.history.push((block.first(), -count));
         }
         placed.remove_block(block);
         for (id, record) in records {
@@ -370,24 +391,13 @@ fn put_together(
             end = end.min(run.end);
             count += 1;
         }
-        put(kind, first.id, value.into_bytes().into(), belonging, end, count, placed);
+        put(kind, first.id, value.into_bytes().into(), belonging, end, placed);
         runs = &runs[count..];
     }
     Ok(())
 }
 
-fn put(
-    kind: u8,
-    first: RunId,
-    value: IVec,
-    belonging: Option<&Belonging>,
-    end: u64,
-    count: usize,
-    placed: &mut Placed,
-) {
-    if kind == ENDED {
-        placed.history.push((first, i64::try_from(count).unwrap_or(i64::MAX)));
-    }
+fn put(kind: u8, first: RunId, value: IVec, belonging: Option<&Belonging>, end: u64, placed: &mut Placed) {
     if let Some(belonging) = belonging.filter(|_| kind == ENDED) {
         let [of_workflow, of_webhook] = index(belonging, first);
         placed.write(of_workflow, Some(IVec::default()));
@@ -427,7 +437,7 @@ mod tests {
     fn apply(tree: &sled::Db, number: u64, writes: Vec<Write>) {
         let mut batches = VecDeque::from([Numbered { number, writes }]);
         let placed = Window::of(&mut batches).unwrap().place(tree, 0, &Damage::default()).unwrap();
-        placed.into_steps().for_each(|step| tree.apply_batch(step.batch).unwrap());
+        placed.into_steps().for_each(|step| tree.apply_batch(step.into_batch()).unwrap());
     }
 
     fn runs(tree: &sled::Db, kind: u8, span: Span) -> Vec<Run> {
@@ -471,7 +481,7 @@ mod tests {
                 .into_steps()
                 .collect();
             assert!(steps.len() > 6 && steps.iter().all(|step| step.cost <= WINDOW));
-            steps.into_iter().for_each(|step| tree.apply_batch(step.batch).unwrap());
+            steps.into_iter().for_each(|step| tree.apply_batch(step.into_batch()).unwrap());
             let left = tree.scan_prefix([TAIL]).count();
             assert_eq!(left, if number == 1 { usize::from(count) } else { 0 });
         }
@@ -484,7 +494,7 @@ mod tests {
         let mut batches = VecDeque::from([Numbered { number: 1, writes }]);
         let placed = Window::of(&mut batches).unwrap().place(&tree, 0, &Damage::default()).unwrap();
         assert!(placed.new_parts.is_empty());
-        tree.apply_batch(placed.records.batch).unwrap();
+        tree.apply_batch(placed.records.into_batch()).unwrap();
         assert_eq!(tree.get(keys::tail(b"record", 0)).unwrap().unwrap(), b"new");
     }
 

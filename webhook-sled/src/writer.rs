@@ -21,10 +21,9 @@ use crate::commit::{Change, Level};
 use crate::database::{Folder, close};
 use crate::error::{OpenError, is_full};
 use crate::flusher::Flusher;
-use crate::keys::{CLOCK, COUNTS};
+use crate::keys::CLOCK;
 use crate::operation::Operation;
 use crate::panics::catch;
-use crate::record::Counts;
 use crate::restore::{Before, Restored, restore};
 use crate::shared::{Failure, Severity, Shared, lock};
 use crate::window::{Numbered, WINDOW};
@@ -65,8 +64,6 @@ pub(crate) struct Writer {
     number: u64,
     /// When the store's clock was saved.
     clock_saved: Option<std::time::Instant>,
-    /// How many records there are, as written last.
-    counts: Option<Counts>,
 }
 
 impl Writer {
@@ -95,7 +92,6 @@ impl Writer {
             newest_ended: None,
             number,
             clock_saved: None,
-            counts: None,
         };
         writer.adopt(restored);
         writer
@@ -185,7 +181,6 @@ impl Writer {
             let mut outbox = self.shared.outbox();
             change.due.iter().for_each(|(run, id, due)| outbox.put(*run, *id, *due));
             drop(outbox);
-            self.count(&mut change);
             self.save_clock(&mut change);
             self.number += 1;
             let ended = change.ended_logs.drain(..).map(|run| (self.number, run));
@@ -194,21 +189,6 @@ impl Writer {
         }
         self.forget_applied();
         self.flusher.add(change.group);
-    }
-
-    /// Notes how many records there are with a change, so that it is seen when some are missing.
-    fn count(&mut self, change: &mut Change) {
-        let pending = self.shared.outbox().len() as u64;
-        let webhooks = self.shared.webhooks().len() as u64;
-        let live = {
-            let runs = self.shared.runs();
-            (runs.live.queued() + runs.live.running()) as u64
-        };
-        let counts = Counts { webhooks, live, pending };
-        if self.counts != Some(counts) {
-            change.insert(COUNTS, counts.encode().as_slice());
-            self.counts = Some(counts);
-        }
     }
 
     /// Saves the store's clock with a change, now and then.
@@ -245,7 +225,6 @@ impl Writer {
     /// Takes what was read from the database into memory, and writes down what that changed.
     fn adopt(&mut self, restored: Restored) {
         self.change = Change::default();
-        self.counts = None;
         self.logs.clear();
         self.claims = Claims::default();
         self.keys = PendingKeys::default();

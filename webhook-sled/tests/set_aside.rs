@@ -18,10 +18,11 @@ use webhook_sled::{RecordKind, SledStore};
 
 const GARBAGE: &[u8] = &[3, 0, 0, 0xff, 0xff, 0xff];
 
-/// Ended runs that share no value.
+/// Ended runs that share no value: no two of them are made within the same 16 ms.
 async fn ended(store: &SledStore, webhook: &Webhook, count: usize) -> Vec<Arc<Run>> {
     let mut ended = Vec::new();
     for number in 0..count {
+        tokio::time::sleep(Duration::from_millis(17)).await;
         enqueue(store, request(webhook, &format!("{number} {}", "x".repeat(2_000)))).await.unwrap();
         let claimed = claim(store, 1).await.remove(0).run;
         ended.push(succeed(store, &claimed, Vec::new()).await);
@@ -129,7 +130,7 @@ async fn an_index_entry_without_its_run_is_damage_where_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_count() {
+async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_sums() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let webhook = webhook(&store).await;
@@ -144,12 +145,55 @@ async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_count() {
     });
     let store = open(folder.path());
     let report = store.verify().await.unwrap();
-    assert_eq!(report.damaged_count, 1, "{report:?}");
-    assert_eq!(report.damaged[0].to_string(), "ended run: 1 of 5 are missing or cannot be read");
+    let told: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
+    let missing = "1 of 5 values are missing or cannot be read";
+    assert_eq!(told, [format!("ended run: {missing}"), format!("index of ended runs: {missing}")]);
     // What is added and removed meanwhile is counted on both sides.
     ended(&store, &webhook, 3).await;
     let again = store.verify().await.unwrap();
-    assert_eq!(again.damaged_count, 1, "{again:?}");
+    assert_eq!(again.damaged_count, 2, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_older_than_it_was_is_noticed_although_it_is_in_order_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    ended(&store, &webhook, 3).await;
+    drop(store);
+    let of_webhook = key(b'w', webhook.id.as_bytes());
+    let mut older = None;
+    edit(folder.path(), |database| older = database.get(&of_webhook).unwrap());
+    let store = open(folder.path());
+    let mut changed = Webhook::clone(&webhook);
+    changed.settings.enabled = !changed.settings.enabled;
+    changed.revision += 1;
+    store.update_webhook(changed, webhook.revision).await.unwrap();
+    assert_eq!(damaged(&store).await, 0);
+    drop(store);
+    edit(folder.path(), |database| drop(database.insert(&of_webhook, older.unwrap()).unwrap()));
+    let store = open(folder.path());
+    assert_eq!(damaged(&store).await, 1, "at the start");
+    let report = store.verify().await.unwrap();
+    assert_eq!(report.damaged[0].to_string(), "webhook: some values are older than they were");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_that_are_older_than_the_last_change_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    drop(store);
+    let mut older = None;
+    edit(folder.path(), |database| older = database.get(b"b").unwrap());
+    let store = open(folder.path());
+    ended(&store, &webhook, 1).await;
+    drop(store);
+    edit(folder.path(), |database| drop(database.insert(b"b", older.unwrap()).unwrap()));
+    let store = open(folder.path());
+    assert_eq!(damaged(&store).await, 1);
+    enqueue(&store, request(&webhook, "it goes on")).await.unwrap();
+    assert!(!store.verify().await.unwrap().is_whole());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,220 @@
+//! What the records of each kind add up to. The database keeps these sums and changes them together with the records, so
+//! that whoever goes through a kind sees when one of them is missing, older than it was, or back again.
+//!
+//! sled passes over a damaged part in the middle of its log, and then shows the pages in it as they were before. Each of
+//! those is in order by itself, and only together with the others it is not.
+
+use sled::{IVec, Tree};
+use webhook_core::store::StoreError;
+
+use crate::damage::{Damage, Kind};
+use crate::error::store_error;
+use crate::keys::{self, RECORDS};
+use crate::record::{damaged, decode_number};
+use crate::scan;
+
+/// What some records add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    records: u64,
+    /// Of the CRC-32 of each key and value, modulo 2⁶⁴. Two sets of records that differ by accident have the same with a
+    /// probability of about 2⁻³².
+    checksums: u64,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.records = self.records.wrapping_add(1);
+        self.checksums = self.checksums.wrapping_add(checksum(key, value));
+    }
+
+    fn subtract(&mut self, key: &[u8], value: &[u8]) {
+        self.records = self.records.wrapping_sub(1);
+        self.checksums = self.checksums.wrapping_sub(checksum(key, value));
+    }
+
+    /// What is wrong when this was found instead of what should be there.
+    fn fault(self, expected: Self) -> Option<String> {
+        let (found, known) = (self.records, expected.records);
+        if found < known {
+            Some(format!("{} of {known} values are missing or cannot be read", known - found))
+        } else if found > known {
+            Some(format!("{} values have come back that were removed", found - known))
+        } else if self != expected {
+            Some("some values are older than they were".to_owned())
+        } else {
+            None
+        }
+    }
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(value);
+    u64::from(hasher.finalize())
+}
+
+/// One record as it was and as it is.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) key: IVec,
+    pub(crate) old: Option<IVec>,
+    pub(crate) new: Option<IVec>,
+}
+
+/// The sums of all kinds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sums([Sum; RECORDS.len()]);
+
+impl Sums {
+    /// The sum of a kind that has one.
+    fn of(&self, kind: u8) -> Sum {
+        index(kind).map_or_else(Sum::default, |index| self.0[index])
+    }
+
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        if let Some(sum) = self.of_key(key) {
+            sum.add(key, value);
+        }
+    }
+
+    pub(crate) fn change(&mut self, changed: &Changed) {
+        let Changed { key, old, new } = changed;
+        let Some(sum) = self.of_key(key) else { return };
+        if let Some(old) = old {
+            sum.subtract(key, old);
+        }
+        if let Some(new) = new {
+            sum.add(key, new);
+        }
+    }
+
+    fn of_key(&mut self, key: &[u8]) -> Option<&mut Sum> {
+        Some(&mut self.0[index(*key.first()?)?])
+    }
+}
+
+/// Whether records of the kind of this key are added up. Parts are not: what they belong to says how many it needs.
+pub(crate) fn is_added_up(key: &[u8]) -> bool {
+    key.first().is_some_and(|kind| index(*kind).is_some())
+}
+
+fn index(kind: u8) -> Option<usize> {
+    RECORDS.iter().position(|record| *record == kind)
+}
+
+/// The sums as the database keeps them, with the number of the last change that is in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) number: u64,
+    pub(crate) sums: Sums,
+}
+
+const VERSION: u8 = 1;
+
+impl Kept {
+    /// `None` where nothing is known: folders of earlier formats have no sums until everything in them was gone through once.
+    pub(crate) fn read(tree: &Tree) -> Result<Option<Self>, StoreError> {
+        let Some(value) = scan::get(tree, keys::SUMS)? else { return Ok(None) };
+        let kept = Self::decode(&value)?;
+        if kept.number != last_change(tree)? {
+            return Err(damaged("the sums of its records are not those of its last change"));
+        }
+        Ok(Some(kept))
+    }
+
+    /// Notes what is wrong where this was found of a kind. Answers whether nothing is.
+    pub(crate) fn compare(&self, kind: u8, found: &Sums, damage: &Damage) -> bool {
+        let fault = found.of(kind).fault(self.sums.of(kind));
+        let is_whole = fault.is_none();
+        if let Some(fault) = fault {
+            damage.note_because(Kind::of(&[kind]), &[], fault);
+        }
+        is_whole
+    }
+
+    /// Keeps what was found in the database as it is, of which nothing was known.
+    pub(crate) fn begin(tree: &Tree, sums: Sums) -> Result<(), StoreError> {
+        let kept = Self { number: last_change(tree)?, sums };
+        tree.insert(keys::SUMS, kept.encode()).map(drop).map_err(store_error)
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut value = vec![VERSION];
+        value.extend_from_slice(&self.number.to_be_bytes());
+        for Sum { records, checksums } in self.sums.0 {
+            value.extend_from_slice(&records.to_be_bytes());
+            value.extend_from_slice(&checksums.to_be_bytes());
+        }
+        value
+    }
+
+    fn decode(value: &[u8]) -> Result<Self, StoreError> {
+        let wrong = || damaged("the sums of its records have not the right size or version");
+        let (&[VERSION], rest) = value.split_first_chunk().ok_or_else(wrong)? else { return Err(wrong()) };
+        let (numbers, rest) = rest.as_chunks();
+        let mut numbers = numbers.iter().copied().map(u64::from_be_bytes);
+        if !rest.is_empty() || numbers.len() != 1 + 2 * RECORDS.len() {
+            return Err(wrong());
+        }
+        let mut kept = Self { number: numbers.next().unwrap_or_default(), sums: Sums::default() };
+        for sum in &mut kept.sums.0 {
+            sum.records = numbers.next().unwrap_or_default();
+            sum.checksums = numbers.next().unwrap_or_default();
+        }
+        Ok(kept)
+    }
+}
+
+fn last_change(tree: &Tree) -> Result<u64, StoreError> {
+    scan::get(tree, keys::BATCH_NUMBER)?.map_or(Ok(0), |number| decode_number(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(key: &str, old: Option<&str>, new: Option<&str>) -> Changed {
+        let value = |text: Option<&str>| text.map(IVec::from);
+        Changed { key: IVec::from(key), old: value(old), new: value(new) }
+    }
+
+    #[test]
+    fn sums_follow_every_change_and_are_read_back() {
+        let mut followed = Sums::default();
+        for change in [
+            changed("w1", None, Some("a")),
+            changed("w2", None, Some("b")),
+            changed("w1", Some("a"), Some("c")),
+            changed("w2", Some("b"), None),
+            changed("r1", None, Some("d")),
+            changed("g1", None, Some("a part of a log")),
+        ] {
+            followed.change(&change);
+        }
+        let mut found = Sums::default();
+        for (key, value) in [("r1", "d"), ("w1", "c")] {
+            found.add(key.as_bytes(), value.as_bytes());
+        }
+        assert_eq!(followed, found);
+        let kept = Kept { number: 7, sums: found };
+        assert_eq!(Kept::decode(&kept.encode()).unwrap(), kept);
+        assert!(Kept::decode(&kept.encode()[1..]).is_err() && Kept::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_older_or_back_is_told_apart() {
+        let sum = |records: &[(&str, &str)]| {
+            let mut sum = Sum::default();
+            records.iter().for_each(|(key, value)| sum.add(key.as_bytes(), value.as_bytes()));
+            sum
+        };
+        let expected = sum(&[("w1", "a"), ("w2", "b")]);
+        let fault = |records: &[(&str, &str)]| sum(records).fault(expected);
+        assert_eq!(fault(&[("w2", "b"), ("w1", "a")]), None);
+        assert!(fault(&[("w1", "a")]).unwrap().starts_with("1 of 2 values are missing"));
+        assert!(fault(&[("w1", "a"), ("w2", "b"), ("w3", "c")]).unwrap().starts_with("1 values have come"));
+        assert!(fault(&[("w1", "a"), ("w2", "old")]).unwrap().contains("older"));
+    }
+}
