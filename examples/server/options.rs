@@ -52,6 +52,7 @@ pub(crate) struct Options {
     pub(crate) python: Option<PathBuf>,
     /// Upper bound on the artifacts of all runs together, in bytes.
     pub(crate) artifact_quota: u64,
+    pub(crate) store_quota: u64,
     /// Which log lines are written.
     pub(crate) log: Targets,
     /// Whether to check the store and end, instead of serving.
@@ -184,6 +185,9 @@ struct Flags {
     /// Upper bound on the artifacts of all runs together, in MiB
     #[arg(long, env = "WEBHOOK_ARTIFACT_QUOTA_MIB", value_name = "MIB", default_value = "10240")]
     artifact_quota_mib: u32,
+    /// Upper bound on what the store holds for a new run to be accepted, in MiB; its files take two to three times as much
+    #[arg(long, env = "WEBHOOK_STORE_QUOTA_MIB", value_name = "MIB", default_value = "10240")]
+    store_quota_mib: u32,
     /// Which log lines are written to standard error, such as info, trace or info,webhook_core=debug
     #[arg(long, env = "WEBHOOK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     log: Targets,
@@ -224,7 +228,8 @@ impl Options {
             admin_token,
             shutdown_timeout: Duration::from_secs(flags.shutdown_timeout.into()),
             python: flags.python,
-            artifact_quota: u64::from(flags.artifact_quota_mib) * 1024 * 1024,
+            artifact_quota: u64::from(flags.artifact_quota_mib) << 20,
+            store_quota: u64::from(flags.store_quota_mib) << 20,
             log: flags.log,
             verify: flags.verify,
         })

@@ -207,7 +207,10 @@ fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dy
         DurabilityChoice::Process => Durability::Process,
     };
     Ok(match options.store {
-        StoreChoice::Sled => Arc::new(SledStore::options().durability(durability).open(folder)?),
+        StoreChoice::Sled => {
+            let sled = SledStore::options().durability(durability).quota_bytes(options.store_quota);
+            Arc::new(sled.open(folder)?)
+        }
         StoreChoice::Memory => Arc::new(MemoryStore::new()),
     })
 }

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::check::Checking;
 use crate::database::Folder;
 use crate::log;
 use crate::options::Durability;
@@ -295,16 +297,14 @@ impl Work {
         let shared = self.shared.clone();
         let mut checking = lock(&shared.checking);
         let place = |tree: &sled::Tree| scan::guarded(|| window.place(tree, acknowledged, &shared.damage));
-        let mut placed = shared.with_tree(place).map_err(|error| {
+        let placed = shared.with_tree(place).map_err(|error| {
             let reason = format!("the database cannot be read: {error}");
             Failure { reason, severity: Severity::Damaged }
         })?;
-        let changed = std::mem::take(&mut placed.changed);
         for step in placed.into_steps() {
-            self.write(step)?;
+            self.write(step, &mut checking)?;
         }
-        checking.note(&changed);
-        self.join_logs(number)?;
+        self.join_logs(number, &mut checking)?;
         drop(checking);
         self.shared.runs().forget_ended(&ended);
         self.shared.backlog.advance(|state| state.applied = number);
@@ -312,23 +312,25 @@ impl Work {
     }
 
     /// Joins the parts of the logs of runs that have ended by this batch.
-    fn join_logs(&mut self, number: u64) -> Result<(), Failure> {
+    fn join_logs(&mut self, number: u64, checking: &mut Checking) -> Result<(), Failure> {
         let shared = self.shared.clone();
         while let Some((_, run)) = lock(&shared.ended_logs).pop_front_if(|(at, _)| *at <= number) {
-            let steps = shared.with_tree(|tree| Ok(log::join(tree, run, &shared.damage)));
-            for step in steps.unwrap_or_default() {
-                self.write(step)?;
+            let join = |tree: &sled::Tree| scan::guarded(|| log::join(tree, run, &shared.damage));
+            // What cannot be read stays in its parts.
+            for step in shared.with_tree(join).unwrap_or_default() {
+                self.write(step, checking)?;
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, step: Step) -> Result<(), Failure> {
+    fn write(&mut self, mut step: Step, checking: &mut Checking) -> Result<(), Failure> {
         if self.unsynced > 0 && self.unsynced + step.cost > WINDOW {
             self.sync()?;
         }
         self.unsynced += step.cost;
-        let moves_history = step.moves_history;
+        let (moves_history, stored_bytes) = (step.moves_history, step.stored_bytes);
+        let changed = std::mem::take(&mut step.changed);
         let batch = step.into_batch();
         let shared = self.shared.clone();
         let _watched = shared.watch.begin();
@@ -341,10 +343,15 @@ impl Work {
             None => Ok(()),
         };
         if moves_history {
-            write(&database.write().unwrap_or_else(PoisonError::into_inner))
+            write(&database.write().unwrap_or_else(PoisonError::into_inner))?;
         } else {
-            write(&database.read().unwrap_or_else(PoisonError::into_inner))
+            write(&database.read().unwrap_or_else(PoisonError::into_inner))?;
         }
+        checking.note(&changed);
+        if let Some(bytes) = stored_bytes {
+            shared.stored_bytes.store(bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Makes what is in sled as durable as the store promises.

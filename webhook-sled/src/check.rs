@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sled::{IVec, Tree};
@@ -14,7 +15,7 @@ use webhook_core::webhook::Webhook;
 use crate::block::{self, Block};
 use crate::damage::{Damage, Kind};
 use crate::digest::{Changed, Kept, Sums};
-use crate::keys::{self, PARTS, RECORDS};
+use crate::keys::{self, KINDS};
 use crate::prune::Removal;
 use crate::read;
 use crate::record::{KeyRecord, damaged, decode_claims, decode_number, decode_pending, tail_count};
@@ -25,14 +26,14 @@ use crate::window;
 /// How many parts without a record are removed after one pass.
 const MOST_SWEPT: usize = 1_000;
 
-/// What the checks under way have added up. Whoever changes records holds this meanwhile.
+/// What the checks under way have added up. Whoever changes the database holds this meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Checking {
     tallies: BTreeMap<u64, Tally>,
     last: u64,
 }
 
-/// How far a check has come, and what the records up to there add up to.
+/// How far a check has come, and what the values up to there add up to.
 #[derive(Debug, Default)]
 struct Tally {
     /// So many kinds were gone through.
@@ -45,11 +46,11 @@ struct Tally {
 impl Tally {
     /// The kind that is gone through. `None` at the end.
     fn kind(&self) -> Option<u8> {
-        RECORDS.iter().chain(&PARTS).nth(self.kinds).copied()
+        KINDS.get(self.kinds).copied()
     }
 
     fn has_passed(&self, key: &IVec) -> bool {
-        match RECORDS.iter().position(|kind| Some(kind) == key.first()) {
+        match KINDS.iter().position(|kind| Some(kind) == key.first()) {
             Some(kind) if kind == self.kinds => self.after.as_ref().is_some_and(|after| key <= after),
             kind => kind.is_some_and(|kind| kind < self.kinds),
         }
@@ -57,7 +58,7 @@ impl Tally {
 }
 
 impl Checking {
-    /// Takes changes of records, where they were looked at already.
+    /// Takes changes of values, where they were looked at already.
     pub(crate) fn note(&mut self, changed: &[Changed]) {
         for tally in self.tallies.values_mut() {
             for changed in changed {
@@ -248,8 +249,11 @@ impl Walk {
 fn compare_sums(shared: &Shared, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
     let damage = &shared.damage;
     let Some(kept) = damage.set_aside(keys::SUMS, Kept::read(tree))? else { return Ok(()) };
-    let Some(kept) = kept else { return Kept::begin(tree, *sums) };
-    for kind in RECORDS {
+    let Some(kept) = kept else {
+        shared.stored_bytes.store(sums.bytes(), Ordering::Relaxed);
+        return Kept::begin(tree, *sums);
+    };
+    for kind in KINDS {
         kept.compare(kind, sums, damage);
     }
     Ok(())

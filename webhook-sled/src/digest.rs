@@ -1,4 +1,4 @@
-//! What the records of each kind add up to. The database keeps these sums and changes them together with the records, so
+//! What the values of each kind add up to. The database keeps these sums and changes them together with the values, so
 //! that whoever goes through a kind sees when one of them is missing, older than it was, or back again.
 //!
 //! sled passes over a damaged part in the middle of its log, and then shows the pages in it as they were before. Each of
@@ -9,33 +9,37 @@ use webhook_core::store::StoreError;
 
 use crate::damage::{Damage, Kind};
 use crate::error::store_error;
-use crate::keys::{self, RECORDS};
+use crate::keys::{self, KINDS};
 use crate::record::{damaged, decode_number};
 use crate::scan;
 
-/// What some records add up to.
+/// What some values add up to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sum {
-    records: u64,
-    /// Of the CRC-32 of each key and value, modulo 2⁶⁴. Two sets of records that differ by accident have the same with a
-    /// probability of about 2⁻³².
+struct Sum {
+    values: u64,
+    /// Of keys and values.
+    bytes: u64,
+    /// Of the CRC-32 of each key and value, modulo 2⁶⁴. Values that differ by accident have the same with a probability of
+    /// about 2⁻³².
     checksums: u64,
 }
 
 impl Sum {
-    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.records = self.records.wrapping_add(1);
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.values = self.values.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(bytes(key, value));
         self.checksums = self.checksums.wrapping_add(checksum(key, value));
     }
 
     fn subtract(&mut self, key: &[u8], value: &[u8]) {
-        self.records = self.records.wrapping_sub(1);
+        self.values = self.values.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(bytes(key, value));
         self.checksums = self.checksums.wrapping_sub(checksum(key, value));
     }
 
     /// What is wrong when this was found instead of what should be there.
     fn fault(self, expected: Self) -> Option<String> {
-        let (found, known) = (self.records, expected.records);
+        let (found, known) = (self.values, expected.values);
         if found < known {
             Some(format!("{} of {known} values are missing or cannot be read", known - found))
         } else if found > known {
@@ -48,6 +52,10 @@ impl Sum {
     }
 }
 
+fn bytes(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
 fn checksum(key: &[u8], value: &[u8]) -> u64 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);
@@ -55,7 +63,7 @@ fn checksum(key: &[u8], value: &[u8]) -> u64 {
     u64::from(hasher.finalize())
 }
 
-/// One record as it was and as it is.
+/// One value as it was and as it is.
 #[derive(Debug)]
 pub(crate) struct Changed {
     pub(crate) key: IVec,
@@ -65,10 +73,14 @@ pub(crate) struct Changed {
 
 /// The sums of all kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sums([Sum; RECORDS.len()]);
+pub(crate) struct Sums([Sum; KINDS.len()]);
 
 impl Sums {
-    /// The sum of a kind that has one.
+    /// How many bytes all of them have.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.iter().fold(0, |bytes, sum| bytes.wrapping_add(sum.bytes))
+    }
+
     fn of(&self, kind: u8) -> Sum {
         index(kind).map_or_else(Sum::default, |index| self.0[index])
     }
@@ -95,13 +107,13 @@ impl Sums {
     }
 }
 
-/// Whether records of the kind of this key are added up. Parts are not: what they belong to says how many it needs.
+/// Whether this is the key of a value that is added up.
 pub(crate) fn is_added_up(key: &[u8]) -> bool {
     key.first().is_some_and(|kind| index(*kind).is_some())
 }
 
 fn index(kind: u8) -> Option<usize> {
-    RECORDS.iter().position(|record| *record == kind)
+    KINDS.iter().position(|known| *known == kind)
 }
 
 /// The sums as the database keeps them, with the number of the last change that is in them.
@@ -119,7 +131,7 @@ impl Kept {
         let Some(value) = scan::get(tree, keys::SUMS)? else { return Ok(None) };
         let kept = Self::decode(&value)?;
         if kept.number != last_change(tree)? {
-            return Err(damaged("the sums of its records are not those of its last change"));
+            return Err(damaged("the sums of its values are not those of its last change"));
         }
         Ok(Some(kept))
     }
@@ -143,25 +155,27 @@ impl Kept {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut value = vec![VERSION];
         value.extend_from_slice(&self.number.to_be_bytes());
-        for Sum { records, checksums } in self.sums.0 {
-            value.extend_from_slice(&records.to_be_bytes());
-            value.extend_from_slice(&checksums.to_be_bytes());
+        for Sum { values, bytes, checksums } in self.sums.0 {
+            [values, bytes, checksums]
+                .iter()
+                .for_each(|number| value.extend_from_slice(&number.to_be_bytes()));
         }
         value
     }
 
     fn decode(value: &[u8]) -> Result<Self, StoreError> {
-        let wrong = || damaged("the sums of its records have not the right size or version");
+        let wrong = || damaged("the sums of its values have not the right size or version");
         let (&[VERSION], rest) = value.split_first_chunk().ok_or_else(wrong)? else { return Err(wrong()) };
         let (numbers, rest) = rest.as_chunks();
         let mut numbers = numbers.iter().copied().map(u64::from_be_bytes);
-        if !rest.is_empty() || numbers.len() != 1 + 2 * RECORDS.len() {
+        if !rest.is_empty() || numbers.len() != 1 + 3 * KINDS.len() {
             return Err(wrong());
         }
         let mut kept = Self { number: numbers.next().unwrap_or_default(), sums: Sums::default() };
         for sum in &mut kept.sums.0 {
-            sum.records = numbers.next().unwrap_or_default();
-            sum.checksums = numbers.next().unwrap_or_default();
+            for number in [&mut sum.values, &mut sum.bytes, &mut sum.checksums] {
+                *number = numbers.next().unwrap_or_default();
+            }
         }
         Ok(kept)
     }
@@ -190,14 +204,16 @@ mod tests {
             changed("w2", Some("b"), None),
             changed("r1", None, Some("d")),
             changed("g1", None, Some("a part of a log")),
+            changed("n", None, Some("no kind")),
         ] {
             followed.change(&change);
         }
         let mut found = Sums::default();
-        for (key, value) in [("r1", "d"), ("w1", "c")] {
+        for (key, value) in [("r1", "d"), ("w1", "c"), ("g1", "a part of a log")] {
             found.add(key.as_bytes(), value.as_bytes());
         }
         assert_eq!(followed, found);
+        assert_eq!(found.bytes(), 3 + 3 + 17);
         let kept = Kept { number: 7, sums: found };
         assert_eq!(Kept::decode(&kept.encode()).unwrap(), kept);
         assert!(Kept::decode(&kept.encode()[1..]).is_err() && Kept::decode(&[]).is_err());

@@ -7,7 +7,7 @@
 //! | `f` | format number |
 //! | `n` | number of the last change |
 //! | `j` | the store's clock |
-//! | `b` | what the records of each kind add up to |
+//! | `b` | what the values of each kind add up to |
 //! | `a` | number of the newest change that was acknowledged when the last one was made |
 //! | `s` | which store it is, and how many times it was opened |
 //! | `w`\|webhook | webhook |
@@ -59,8 +59,8 @@ pub(crate) const PARAMETERS: u8 = b'p';
 pub(crate) const LOG: u8 = b'g';
 pub(crate) const TAIL: u8 = b't';
 
-/// The kinds of records, in the order in which they are gone through.
-pub(crate) const RECORDS: [u8; 13] = [
+/// All kinds, in the order in which they are gone through: what belongs to a record comes after it.
+pub(crate) const KINDS: [u8; 16] = [
     WEBHOOK,
     LAST_USE,
     LIVE,
@@ -74,9 +74,10 @@ pub(crate) const RECORDS: [u8; 13] = [
     DELIVERY,
     DELIVERY_RUN,
     PENDING,
+    PARAMETERS,
+    LOG,
+    TAIL,
 ];
-/// The kinds of parts, which belong to records.
-pub(crate) const PARTS: [u8; 3] = [PARAMETERS, LOG, TAIL];
 
 /// A kind of record and an id of sixteen bytes.
 pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
@@ -234,7 +235,7 @@ mod tests {
     #[test]
     fn no_two_kinds_of_record_share_their_first_byte() {
         let own = [FORMAT, BATCH_NUMBER, SUMS, CLOCK, ACKNOWLEDGED, IDENTITY].map(|key| key[0]);
-        let kinds = [&RECORDS[..], &PARTS, &own].concat();
+        let kinds = [&KINDS[..], &own].concat();
         let distinct: std::collections::BTreeSet<u8> = kinds.iter().copied().collect();
         assert_eq!(distinct.len(), kinds.len());
     }

@@ -2,16 +2,17 @@
 
 use sled::Tree;
 use webhook_core::id::RunId;
+use webhook_core::store::StoreError;
 
 use crate::damage::Damage;
 use crate::keys;
 use crate::read::log_offset;
 use crate::record::VALUE_BYTES;
 use crate::scan::Scan;
-use crate::window::Step;
+use crate::window::{self, Step};
 
 /// The changes that make the parts of a log as few as they can be, each of which leaves the log as it reads.
-pub(crate) fn join(tree: &Tree, run: RunId, damage: &Damage) -> Vec<Step> {
+pub(crate) fn join(tree: &Tree, run: RunId, damage: &Damage) -> Result<Vec<Step>, StoreError> {
     let (mut steps, mut joined) = (Vec::new(), Joined::default());
     for (key, part) in Scan::up(tree, damage, &keys::log_of(run), None) {
         let Ok(at) = log_offset(&key) else { continue };
@@ -24,7 +25,8 @@ pub(crate) fn join(tree: &Tree, run: RunId, damage: &Damage) -> Vec<Step> {
         joined.keys.push(key);
     }
     steps.extend(joined.into_step());
-    steps
+    window::add_up(&mut steps, tree, damage)?;
+    Ok(steps)
 }
 
 /// Parts that become one.
@@ -68,7 +70,7 @@ mod tests {
             at += line.len() as u64;
         }
         let before = read::log(&tree, run, 0).unwrap();
-        let steps = join(&tree, run, &Damage::default());
+        let steps = join(&tree, run, &Damage::default()).unwrap();
         let count = steps.len();
         for step in steps {
             tree.apply_batch(step.into_batch()).unwrap();
@@ -77,6 +79,6 @@ mod tests {
         assert_eq!(tree.scan_prefix(keys::log_of(run)).count(), count);
         assert!(count <= before.text.len() / VALUE_BYTES + 1, "{count}");
         assert_eq!(read::log(&tree, other, 0).unwrap(), before, "another log is as it was");
-        assert!(join(&tree, run, &Damage::default()).is_empty());
+        assert!(join(&tree, run, &Damage::default()).unwrap().is_empty());
     }
 }

@@ -40,11 +40,20 @@ pub struct SledOptions {
     /// How many bytes of the disk must stay free for a run to be accepted, 64 MiB by default. Runs that were
     /// accepted use this reserve to end.
     pub reserve_bytes: u64,
+    /// How many bytes of records, logs and parameters the store may hold for a run to be accepted, 10 GiB by default. Runs
+    /// that were accepted still end. The database's file takes two to three times as much: it reuses what pruning frees, and
+    /// seldom gives it back.
+    pub quota_bytes: u64,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { durability: Durability::default(), cache_bytes: 16 << 20, reserve_bytes: 64 << 20 }
+        Self {
+            durability: Durability::default(),
+            cache_bytes: 16 << 20,
+            reserve_bytes: 64 << 20,
+            quota_bytes: 10 << 30,
+        }
     }
 }
 
@@ -67,6 +76,13 @@ impl SledOptions {
     #[must_use]
     pub fn reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes of records, logs and parameters the store may hold for a run to be accepted.
+    #[must_use]
+    pub fn quota_bytes(mut self, bytes: u64) -> Self {
+        self.quota_bytes = bytes;
         self
     }
 

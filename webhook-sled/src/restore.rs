@@ -47,6 +47,8 @@ pub(crate) struct Restored {
     pub(crate) claims: Vec<IVec>,
     /// Queued runs whose webhook was deleted, and which are to be cancelled.
     pub(crate) orphans: Vec<RunId>,
+    /// How many bytes the database holds. Folders of earlier formats say it after the first check.
+    pub(crate) stored_bytes: u64,
     /// No run that has ended is newer than this one.
     pub(crate) newest_ended: Option<RunId>,
 }
@@ -105,6 +107,7 @@ struct Start<'a> {
 fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, StoreError> {
     let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
     let kept = damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten();
+    restored.stored_bytes = kept.map_or(0, |kept| kept.sums.bytes());
     let mut found = Sums::default();
     let is_whole = |kind, found: &Sums| kept.is_none_or(|kept| kept.compare(kind, found, damage));
     let known = damage.count();

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) files: SledFiles,
     pub(crate) options: SledOptions,
     pub(crate) clock: StoreClock,
+    /// How many bytes the database holds.
+    pub(crate) stored_bytes: AtomicU64,
     /// How much was free when it was last looked, for a moment.
     free: Mutex<Option<(std::time::Instant, u64)>>,
 }
@@ -181,6 +183,7 @@ impl Shared {
             files,
             options,
             clock,
+            stored_bytes: AtomicU64::new(0),
             free: Mutex::default(),
         }
     }
@@ -284,6 +287,18 @@ impl Shared {
     }
 
     /// Whether there is room for another run.
+    pub(crate) fn check_room(&self) -> Result<(), StoreError> {
+        let (stored, quota) = (self.stored_bytes.load(Ordering::Relaxed), self.options.quota_bytes);
+        if stored > quota {
+            let (stored, quota) = (stored >> 20, quota >> 20);
+            return Err(StoreError::unavailable(format!(
+                "the store holds {stored} MiB, more than its quota of {quota} MiB; older runs must be pruned first"
+            )));
+        }
+        self.check_space()
+    }
+
+    /// Whether the disk has room.
     pub(crate) fn check_space(&self) -> Result<(), StoreError> {
         let reserve = self.options.reserve_bytes;
         match self.free_bytes() {

@@ -381,7 +381,7 @@ impl Store for SledStore {
         let runs = self.shared().runs();
         let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);
         drop(runs);
-        let is_full = self.shared().check_space().is_err();
+        let is_full = self.shared().check_room().is_err();
         Ok(health.with_damaged(self.shared().damage.count()).with_full(is_full))
     }
 }

@@ -171,9 +171,9 @@ impl Window {
         live.place(tree, LIVE, damage, &mut placed)?;
         placed.records.moves_history = !ended.gone.is_empty();
         ended.place(tree, ENDED, damage, &mut placed)?;
-        placed.add_up(tree, self.number, damage)?;
         placed.write(keys::BATCH_NUMBER, Some(IVec::from(&encode_number(self.number))));
         placed.write(keys::ACKNOWLEDGED, Some(IVec::from(&encode_number(acknowledged))));
+        placed.add_up(tree, self.number, damage)?;
         Ok(placed)
     }
 }
@@ -187,8 +187,6 @@ pub(crate) struct Placed {
     new_parts: Vec<Step>,
     records: Step,
     gone_parts: Vec<Step>,
-    /// The records in it whose kinds are added up.
-    pub(crate) changed: Vec<Changed>,
 }
 
 /// One batch for sled, which is written atomically.
@@ -199,7 +197,14 @@ pub(crate) struct Step {
     pub(crate) cost: usize,
     /// Whether ended runs change their places, so that nobody may be reading them.
     pub(crate) moves_history: bool,
+    /// What it changes of the values that are added up.
+    pub(crate) changed: Vec<Changed>,
+    /// How many bytes the database holds after it, where that is known.
+    pub(crate) stored_bytes: Option<u64>,
 }
+
+/// How much of a window is left for what its values add up to.
+const SUMS_ROOM: usize = 512;
 
 impl Step {
     /// One after which ended runs or parts of logs are elsewhere.
@@ -210,6 +215,21 @@ impl Step {
     pub(crate) fn write(&mut self, key: impl Into<IVec>, value: Option<IVec>, cost: usize) {
         self.cost += cost;
         self.writes.insert(key.into(), value);
+    }
+
+    /// Has it say what everything adds up to after it, where that was known before it.
+    fn add_up(&mut self, tree: &Tree, kept: Option<&mut Kept>, damage: &Damage) -> Result<(), StoreError> {
+        for (key, new) in self.writes.iter().filter(|(key, _)| digest::is_added_up(key)) {
+            // Also where nothing was ever put under the key: after a crash it may have been put before.
+            let old = damage.set_aside(key, scan::get(tree, key))?.flatten();
+            self.changed.push(Changed { key: key.clone(), old, new: new.clone() });
+        }
+        if let Some(kept) = kept {
+            self.changed.iter().for_each(|changed| kept.sums.change(changed));
+            self.stored_bytes = Some(kept.sums.bytes());
+            self.write(keys::SUMS, Some(kept.encode().into()), SUMS_ROOM);
+        }
+        Ok(())
     }
 
     pub(crate) fn into_batch(self) -> Batch {
@@ -229,17 +249,16 @@ impl Placed {
         self.new_parts.into_iter().chain([self.records]).chain(self.gone_parts)
     }
 
-    /// Adds to the step of the records what they add up to then, where that is known.
     fn add_up(&mut self, tree: &Tree, number: u64, damage: &Damage) -> Result<(), StoreError> {
-        for (key, new) in &self.records.writes {
-            if digest::is_added_up(key) {
-                let old = damage.set_aside(key, scan::get(tree, key))?.flatten();
-                self.changed.push(Changed { key: key.clone(), old, new: new.clone() });
-            }
+        let mut kept = kept(tree, damage)?;
+        for step in &mut self.new_parts {
+            step.add_up(tree, kept.as_mut(), damage)?;
         }
-        if let Some(Kept { mut sums, .. }) = damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten() {
-            self.changed.iter().for_each(|changed| sums.change(changed));
-            self.write(keys::SUMS, Some(Kept { number, sums }.encode().into()));
+        if let Some(kept) = &mut kept {
+            kept.number = number;
+        }
+        for step in [&mut self.records].into_iter().chain(&mut self.gone_parts) {
+            step.add_up(tree, kept.as_mut(), damage)?;
         }
         Ok(())
     }
@@ -264,13 +283,23 @@ impl Placed {
             Some(_) => return self.write(key, value),
             None => (&mut self.gone_parts, PART_REMOVAL),
         };
-        if steps.last().is_none_or(|step| step.cost + cost > WINDOW) {
+        if steps.last().is_none_or(|step| step.cost + cost > WINDOW - SUMS_ROOM) {
             steps.push(Step::default());
         }
         if let Some(step) = steps.last_mut() {
             step.write(key, value, cost);
         }
     }
+}
+
+/// Has steps that change no record say what everything adds up to after each of them.
+pub(crate) fn add_up(steps: &mut [Step], tree: &Tree, damage: &Damage) -> Result<(), StoreError> {
+    let mut kept = kept(tree, damage)?;
+    steps.iter_mut().try_for_each(|step| step.add_up(tree, kept.as_mut(), damage))
+}
+
+fn kept(tree: &Tree, damage: &Damage) -> Result<Option<Kept>, StoreError> {
+    Ok(damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten())
 }
 
 /// Runs of one kind, live or ended, that come to the database or leave their places in it.

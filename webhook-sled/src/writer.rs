@@ -8,6 +8,7 @@ mod webhooks;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -234,6 +235,7 @@ impl Writer {
         self.refuse_closing();
         self.newest_ended = restored.newest_ended;
         self.shared.backlog.restart(self.number);
+        self.shared.stored_bytes.store(restored.stored_bytes, Ordering::Relaxed);
         *self.shared.webhooks_mut() = restored.webhooks;
         *self.shared.outbox() = restored.outbox;
         self.shared.runs().replace(restored.live);

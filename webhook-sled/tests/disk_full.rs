@@ -1,4 +1,4 @@
-//! A disk that is really full: a small file system in memory. It needs the right to mount one.
+//! A store above its quota, and a disk that is really full: a small file system in memory, which needs the right to mount one.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use scene::*;
-use webhook_core::store::{Store, StoreError};
+use webhook_core::store::{PruneRequest, RunQuery, Store, StoreError};
 
 /// A mounted file system, unmounted when it is dropped.
 struct Mounted<'a>(&'a Path);
@@ -29,6 +29,40 @@ impl Drop for Mounted<'_> {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0).status();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_above_its_quota_refuses_runs_until_some_are_pruned_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || options().quota_bytes(2 << 20).open(folder.path()).unwrap();
+    let store = open();
+    let webhook = webhook(&store).await;
+    let mut ended = 0;
+    let error = loop {
+        match enqueue(&store, request(&webhook, &"x".repeat(40_000))).await {
+            Ok(_) => {
+                let claimed = claim(&store, 1).await.remove(0).run;
+                store.append_log(claimed.id, claimed.fence, "a line\n".repeat(100)).await.unwrap();
+                succeed(&store, &claimed, Vec::new()).await;
+                ended += 1;
+                // Who reads has the database brought up to date.
+                store.list_runs(RunQuery::default().limit(1)).await.unwrap();
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("quota of 2 MiB"), "{error}");
+    assert!((45..60).contains(&ended), "{ended} runs of 40 KB");
+    assert!(store.health().await.unwrap().is_full);
+    drop(store);
+    let store = open();
+    enqueue(&store, request(&webhook, "x")).await.unwrap_err();
+    let prune = PruneRequest::new(now() + Duration::from_secs(60), Duration::ZERO, 30);
+    assert_eq!(store.prune(prune).await.unwrap().runs.len(), 30);
+    store.list_runs(RunQuery::default().limit(1)).await.unwrap();
+    assert!(!store.health().await.unwrap().is_full);
+    enqueue(&store, request(&webhook, "x")).await.unwrap();
+    assert!(store.verify().await.unwrap().is_whole());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,7 +101,7 @@ impl Writer {
         if self.run(id)?.is_some() {
             return Err(StoreError::Conflict("run"));
         }
-        self.shared.check_space()?;
+        self.shared.check_room()?;
         let admission = loop {
             let mut runs = self.shared.runs();
             let admission = match runs.live.admit(&request, bound) {
