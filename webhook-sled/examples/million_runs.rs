@@ -1,5 +1,8 @@
 //! Prints what a store with a long history costs beside an empty one: opening it, a page of runs, a new run, memory.
 //!
+//! A dense history has many runs within each millisecond, a sparse one has a run every three seconds. Both have runs with two
+//! parameters and a log of ten lines.
+//!
 //! `cargo run --release -p webhook-sled --example million_runs [FOLDER] [RUNS]`
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -9,13 +12,16 @@ mod scene;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use webhook_core::run::RunState;
 use webhook_core::store::{RunQuery, Store, WebhookQuery};
 use webhook_sled::{Durability, SledStore};
 
-use scene::{create_webhook, execute, peak_memory, request};
+use scene::{create_webhook, execute_with_log, peak_memory, request, request_at};
+
+/// How far apart runs are in a sparse history.
+const APART: Duration = Duration::from_secs(3);
 
 /// How many runs are enqueued, claimed and settled together while a store is filled.
 const TOGETHER: usize = 1_000;
@@ -31,13 +37,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let folder = PathBuf::from(arguments.first().map_or("million-runs", String::as_str));
     let count: usize = arguments.get(1).map_or(Ok(1_000_000), |text| text.parse())?;
-    println!("| ended runs | on disk | open | first page of 50 | of failed runs | enqueue | peak memory |");
+    println!("| history | on disk | open | first page of 50 | of failed runs | enqueue | peak memory |");
     println!("|---|---|---|---|---|---|---|");
-    for count in [0, count] {
-        let path = folder.join(count.to_string());
+    for (name, count, apart) in [("empty", 0, None), ("dense", count, None), ("sparse", count, Some(APART))] {
+        let path = folder.join(name);
         let begun = Instant::now();
-        runtime.block_on(fill(&path, count))?;
-        eprintln!("filled with {count} runs in {:.1?}", begun.elapsed());
+        runtime.block_on(fill(&path, count, apart))?;
+        eprintln!("{name}: filled with {count} runs in {:.1?}", begun.elapsed());
         // Twice, because the first opening may tidy up what filling has left.
         for _ in 0..2 {
             let status = Command::new(std::env::current_exe()?).arg("measure").arg(&path).status()?;
@@ -67,25 +73,28 @@ async fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
     store.enqueue(request(webhook)).await?;
     let enqueue = begun.elapsed();
     let peak = peak_memory();
-    let runs = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let disk = std::fs::metadata(path.join("sled/db"))?.len() >> 20;
-    assert!(page.items.len() == 50 || runs == "0", "the store was filled");
+    assert!(page.items.len() == 50 || name == "empty", "the store was filled");
     println!(
-        "| {runs} | {disk} MiB | {open:.1?} | {first_page:.1?} | {of_failed:.1?} | {enqueue:.1?} | {peak} |"
+        "| {name} | {disk} MiB | {open:.1?} | {first_page:.1?} | {of_failed:.1?} | {enqueue:.1?} | {peak} |"
     );
     Ok(())
 }
 
-/// Makes a store with one webhook and this many runs that were executed.
-async fn fill(path: &Path, count: usize) -> Result<(), Box<dyn Error>> {
+/// Makes a store with one webhook and this many runs that were executed, the last of them now.
+async fn fill(path: &Path, count: usize, apart: Option<Duration>) -> Result<(), Box<dyn Error>> {
     let store = SledStore::options().durability(Durability::Process).open(path)?;
     let webhook = create_webhook(&store).await?;
+    let log = "a line of the log of this run\n".repeat(10);
     let mut left = count;
     while left > 0 {
         let together = left.min(TOGETHER);
         let callers: Vec<_> = (0..together)
-            .map(|_| {
-                let (store, request) = (store.clone(), request(&webhook));
+            .map(|number| {
+                let ago = apart.unwrap_or_default() * u32::try_from(left - number).unwrap_or(u32::MAX);
+                let at = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
+                let (store, request) = (store.clone(), request_at(&webhook, "EMEA", at));
                 tokio::spawn(async move { store.enqueue(request).await })
             })
             .collect();
@@ -94,7 +103,7 @@ async fn fill(path: &Path, count: usize) -> Result<(), Box<dyn Error>> {
         }
         let mut executed = 0;
         while executed < together {
-            executed += execute(&store, together - executed).await?;
+            executed += execute_with_log(&store, together - executed, &log).await?;
         }
         left -= together;
     }

@@ -32,7 +32,11 @@ pub(crate) fn request(webhook: &Webhook) -> Enqueue {
 
 /// A call with two parameters, of which one has this text.
 pub(crate) fn request_of(webhook: &Webhook, text: &str) -> Enqueue {
-    let now = SystemTime::now();
+    request_at(webhook, text, SystemTime::now())
+}
+
+/// The same at some time.
+pub(crate) fn request_at(webhook: &Webhook, text: &str, now: SystemTime) -> Enqueue {
     let id = RunId::generate(now);
     let region = EffectiveParameter::new(text, Source::Query);
     let date = EffectiveParameter::new("2026-01-31", Source::Body);
@@ -44,6 +48,15 @@ pub(crate) fn request_of(webhook: &Webhook, text: &str) -> Enqueue {
 
 /// Claims at most so many runs and settles them as succeeded. Answers how many it were.
 pub(crate) async fn execute(store: &SledStore, limit: usize) -> Result<usize, StoreError> {
+    execute_with_log(store, limit, "").await
+}
+
+/// The same for runs that write this log.
+pub(crate) async fn execute_with_log(
+    store: &SledStore,
+    limit: usize,
+    log: &str,
+) -> Result<usize, StoreError> {
     let now = SystemTime::now();
     let claims = store.claim(ClaimRequest::new(limit, LEASE, now)).await?;
     let settlement = |claim: &Claim| {
@@ -51,6 +64,16 @@ pub(crate) async fn execute(store: &SledStore, limit: usize) -> Result<usize, St
         let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
         Settlement::new(claim.run.id, claim.run.fence, outcome, now)
     };
+    if !log.is_empty() {
+        let append = |claim: &Claim| {
+            let (store, run) = (store.clone(), claim.run.clone());
+            let log = log.to_owned();
+            tokio::spawn(async move { store.append_log(run.id, run.fence, log).await })
+        };
+        for appended in claims.iter().map(append).collect::<Vec<_>>() {
+            appended.await.map_err(|error| StoreError::unavailable_because("a task ended", error))??;
+        }
+    }
     if !claims.is_empty() {
         store.settle(claims.iter().map(settlement).collect()).await?;
     }
