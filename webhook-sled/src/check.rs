@@ -1,8 +1,8 @@
 //! Going through everything in the database to find what is damaged or missing, step by step.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use sled::{IVec, Tree};
@@ -28,14 +28,12 @@ const MOST_SWEPT: usize = 1_000;
 
 /// What the checks under way have added up. Whoever changes the database holds this meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct Checking {
-    tallies: BTreeMap<u64, Tally>,
-    last: u64,
-}
+pub(crate) struct Checking(Vec<Tally>);
 
 /// How far a check has come, and what the values up to there add up to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
+    check: Weak<()>,
     /// So many kinds were gone through.
     kinds: usize,
     /// The last key of the next one that was looked at.
@@ -44,6 +42,10 @@ struct Tally {
 }
 
 impl Tally {
+    fn of(check: &Arc<()>) -> Self {
+        Self { check: Arc::downgrade(check), kinds: 0, after: None, sums: Sums::default() }
+    }
+
     /// The kind that is gone through. `None` at the end.
     fn kind(&self) -> Option<u8> {
         KINDS.get(self.kinds).copied()
@@ -60,7 +62,8 @@ impl Tally {
 impl Checking {
     /// Takes changes of values, where they were looked at already.
     pub(crate) fn note(&mut self, changed: &[Changed]) {
-        for tally in self.tallies.values_mut() {
+        self.0.retain(|tally| tally.check.strong_count() > 0);
+        for tally in &mut self.0 {
             for changed in changed {
                 if tally.has_passed(&changed.key) {
                     tally.sums.change(changed);
@@ -71,15 +74,25 @@ impl Checking {
 
     /// Has the checks under way begin anew: the database is another.
     pub(crate) fn forget(&mut self) {
-        self.tallies.clear();
+        self.0.clear();
+    }
+
+    /// The tally of a check, which begins now if there is none.
+    fn of(&mut self, check: &Arc<()>) -> &mut Tally {
+        let is_of = |tally: &Tally| std::ptr::eq(tally.check.as_ptr(), Arc::as_ptr(check));
+        let place = self.0.iter().position(is_of).unwrap_or_else(|| {
+            self.0.push(Tally::of(check));
+            self.0.len() - 1
+        });
+        &mut self.0[place]
     }
 }
 
 /// A check on its way.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    /// Its tally.
-    number: u64,
+    /// Whose tally it is. A check that nobody goes on with is forgotten with it.
+    identity: Arc<()>,
     log: Option<LogSeen>,
     /// How many values it has looked at.
     pub(crate) checked: u64,
@@ -96,18 +109,17 @@ struct LogSeen {
 }
 
 impl Walk {
-    pub(crate) fn new(shared: &Shared) -> Self {
-        let mut checking = lock(&shared.checking);
-        checking.last += 1;
-        Self { number: checking.last, log: None, checked: 0, leftovers: Vec::new() }
+    pub(crate) fn new() -> Self {
+        Self { identity: Arc::default(), log: None, checked: 0, leftovers: Vec::new() }
     }
 
     /// Goes on for about so long. Breaks when everything was looked at.
     pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
         let mut checking = lock(&shared.checking);
-        let tally = checking.tallies.entry(self.number).or_default();
-        let done = shared.with_tree(|tree| {
+        let identity = self.identity.clone();
+        let tally = checking.of(&identity);
+        shared.with_tree(|tree| {
             let _watched = shared.watch.begin();
             while let Some(kind) = tally.kind() {
                 let from = tally.after.as_ref().map(|after| [&after[..], &[0]].concat());
@@ -125,11 +137,7 @@ impl Walk {
             }
             compare_sums(shared, tree, &tally.sums)?;
             Ok(ControlFlow::Break(()))
-        })?;
-        if done.is_break() {
-            checking.tallies.remove(&self.number);
-        }
-        Ok(done)
+        })
     }
 
     fn check(&mut self, shared: &Shared, tree: &Tree, key: &IVec, value: IVec) -> Result<(), StoreError> {
@@ -310,4 +318,27 @@ fn has_run(shared: &Shared, tree: &Tree, run: RunId) -> Result<bool, StoreError>
         return Ok(true);
     }
     Ok(block::find(tree, keys::ENDED, run, &shared.damage)?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_takes_changes_of_what_it_has_passed_and_is_forgotten_when_nobody_goes_on_with_it() {
+        let changed = |key: &str| Changed { key: key.into(), old: None, new: Some("new".into()) };
+        let mut checking = Checking::default();
+        let (walk, other) = (Walk::new(), Walk::new());
+        let tally = checking.of(&walk.identity);
+        (tally.kinds, tally.after) = (1, Some("u5".into()));
+        checking.of(&other.identity);
+        checking.note(&["w9", "u5", "u6", "l1"].map(changed));
+        let mut passed = Sums::default();
+        [b"w9", b"u5"].iter().for_each(|key| passed.add(*key, b"new"));
+        assert_eq!(checking.of(&walk.identity).sums, passed);
+        assert_eq!(checking.of(&other.identity).sums, Sums::default());
+        drop(other);
+        checking.note(&[]);
+        assert_eq!(checking.0.len(), 1);
+    }
 }

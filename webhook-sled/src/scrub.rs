@@ -73,7 +73,7 @@ impl Drop for Scrubber {
 /// Checks everything once. Answers whether it is time to stop.
 fn check_all(shared: &Shared, stop: &Stop) -> bool {
     let known = shared.damage.count();
-    let mut walk = Walk::new(shared);
+    let mut walk = Walk::new();
     loop {
         let begun = Instant::now();
         let pause = match walk.go_on(shared, STEP) {

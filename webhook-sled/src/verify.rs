@@ -43,7 +43,7 @@ impl SledStore {
     /// [`StoreError`] when the check cannot go on, such as when the store cannot be read any more.
     pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
         let shared = self.shared();
-        let mut walk = Walk::new(shared);
+        let mut walk = Walk::new();
         loop {
             let step = move |shared: &_, _: &_| {
                 let done = walk.go_on(shared, STEP)?;
