@@ -314,14 +314,16 @@ impl Work {
     /// Joins the parts of the logs of runs that have ended by this batch.
     fn join_logs(&mut self, number: u64, checking: &mut Checking) -> Result<(), Failure> {
         let shared = self.shared.clone();
-        while let Some((_, run)) = lock(&shared.ended_logs).pop_front_if(|(at, _)| *at <= number) {
+        loop {
+            // Nobody waits for this lock while a log is joined.
+            let next = lock(&shared.ended_logs).pop_front_if(|(at, _)| *at <= number);
+            let Some((_, run)) = next else { return Ok(()) };
             let join = |tree: &sled::Tree| scan::guarded(|| log::join(tree, run, &shared.damage));
             // What cannot be read stays in its parts.
             for step in shared.with_tree(join).unwrap_or_default() {
                 self.write(step, checking)?;
             }
         }
-        Ok(())
     }
 
     fn write(&mut self, mut step: Step, checking: &mut Checking) -> Result<(), Failure> {

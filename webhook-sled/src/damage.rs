@@ -166,7 +166,8 @@ impl Damage {
         let known = lock(&self.0);
         let record = |((kind, key), reason): (&(Kind, Vec<u8>), &String)| DamagedRecord {
             kind: *kind,
-            key: hex(key),
+            // One byte is a whole kind of key.
+            key: if key.len() > 1 { hex(key) } else { String::new() },
             reason: reason.clone(),
         };
         known.records.iter().map(record).collect()

@@ -141,7 +141,7 @@ impl Kept {
         let fault = found.of(kind).fault(self.sums.of(kind));
         let is_whole = fault.is_none();
         if let Some(fault) = fault {
-            damage.note_because(Kind::of(&[kind]), &[], fault);
+            damage.note_because(Kind::of(&[kind]), &[kind], fault);
         }
         is_whole
     }

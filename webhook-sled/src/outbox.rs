@@ -36,6 +36,11 @@ impl Outbox {
         self.has_any
     }
 
+    /// Takes what was read when the database was opened anew. Those who claimed keep their leases.
+    pub(crate) fn replace(&mut self, restored: Self) {
+        *self = Self { lease: self.lease, ..restored };
+    }
+
     /// Takes a pending delivery, or changes when it is due.
     pub(crate) fn put(&mut self, run: RunId, id: DeliveryId, due: Instant) {
         match self.entries.insert(id, Entry { run, due }) {

@@ -54,33 +54,43 @@ pub(crate) struct Restored {
 }
 
 /// What this process had in memory before it opened the store anew: what it executes goes on.
+///
+/// Leases begin anew once it is open: while the store could not be written nobody else could claim anything, and to open it may
+/// take longer than a lease.
 #[derive(Default)]
 pub(crate) struct Before {
     executing: HashMap<RunId, Arc<Run>>,
-    lease_end: Option<Instant>,
-    deliveries: Option<(HashMap<DeliveryId, Instant>, Instant)>,
+    lease: Duration,
+    deliveries: Option<Deliveries>,
+}
+
+/// The pending deliveries as they were.
+struct Deliveries {
+    deadlines: HashMap<DeliveryId, Instant>,
+    lease: Duration,
+    at: Instant,
 }
 
 impl Before {
-    /// Leases begin anew: while the store could not be written nobody else could claim anything.
-    pub(crate) fn of(shared: &Shared, now: Instant) -> Self {
+    pub(crate) fn of(shared: &Shared, at: Instant) -> Self {
         let (executing, lease) = shared.runs().executing();
         let (deadlines, delivery_lease) = shared.outbox().deadlines();
-        let deliveries = Some((deadlines, later(now, delivery_lease)));
-        Self { executing, lease_end: Some(later(now, lease)), deliveries }
+        let deliveries = Some(Deliveries { deadlines, lease: delivery_lease, at });
+        Self { executing, lease, deliveries }
     }
 
     /// A run of the database as it is in memory, if it stays claimed, and until when.
-    fn claim_of(&self, run: &Run) -> Option<(&Run, Instant)> {
+    fn claim_of(&self, run: &Run, now: Instant) -> Option<(&Run, Instant)> {
         let before = self.executing.get(&run.id).filter(|before| before.fence == run.fence)?;
-        Some((before, self.lease_end?))
+        Some((before, later(now, self.lease)))
     }
 
     /// When a delivery is due, if that is not when its record says. One that is no longer pending in memory was tried, but
     /// that could not be recorded: it is left to whoever tried it for another lease.
-    fn deadline_of(&self, id: DeliveryId) -> Option<Instant> {
-        let (deadlines, lease_end) = self.deliveries.as_ref()?;
-        Some(deadlines.get(&id).copied().unwrap_or(*lease_end))
+    fn deadline_of(&self, id: DeliveryId, now: Instant) -> Option<Instant> {
+        let Deliveries { deadlines, lease, at } = self.deliveries.as_ref()?;
+        let as_much_later = |deadline: &Instant| later(*deadline, now.saturating_duration_since(*at));
+        Some(deadlines.get(&id).map_or_else(|| later(now, *lease), as_much_later))
     }
 }
 
@@ -184,7 +194,7 @@ fn read_live_runs(
             }
             let was_running = recorded.run.state == RunState::Running;
             let (bytes, apart) = (recorded.parameter_bytes(), recorded.apart);
-            let run = match at.before.claim_of(&recorded.run).filter(|_| was_running) {
+            let run = match at.before.claim_of(&recorded.run, at.instant).filter(|_| was_running) {
                 Some((before, lease_end)) => {
                     let mut run = recorded.run.clone();
                     run.parameters = before.parameters.clone();
@@ -239,7 +249,11 @@ fn read_pending_deliveries(
         let Some((run, due)) = damage.set_aside(&key, decode_pending(&value))? else { continue };
         let Some(id) = damage.set_aside(&key, id(&key).map(DeliveryId::from_bytes))? else { continue };
         let pause = due.duration_since(at.now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);
-        outbox.put(run, id, at.before.deadline_of(id).unwrap_or_else(|| later(at.instant, pause)));
+        outbox.put(
+            run,
+            id,
+            at.before.deadline_of(id, at.instant).unwrap_or_else(|| later(at.instant, pause)),
+        );
     }
     Ok(())
 }

@@ -230,6 +230,15 @@ impl Shared {
         awaited: Awaited,
         read: impl FnOnce(&Self, &sled::Tree) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.work_after(awaited, |shared| shared.with_tree(|tree| read(shared, tree))).await
+    }
+
+    /// Works on a thread that may block, once the database shows this change.
+    pub(crate) async fn work_after<T: Send + 'static>(
+        self: &Arc<Self>,
+        awaited: Awaited,
+        work: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         self.watch.check()?;
         let permit = self.unless_hung(self.reads.clone().acquire_owned()).await?;
         let shared = self.clone();
@@ -238,7 +247,7 @@ impl Shared {
             let _permit = permit;
             let _watched = shared.watch.begin();
             shared.backlog.wait_applied(awaited).map_err(|failure| failure.error())?;
-            shared.with_tree(|tree| read(&shared, tree))
+            work(&shared)
         };
         match self.unless_hung(tokio::task::spawn_blocking(reading)).await? {
             Ok(answer) => answer,

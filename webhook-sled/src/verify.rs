@@ -7,6 +7,7 @@ use webhook_core::store::StoreError;
 
 use crate::check::Walk;
 use crate::damage::DamagedRecord;
+use crate::shared::Shared;
 use crate::store::SledStore;
 
 /// For how long changes wait at once while a check is under way.
@@ -45,11 +46,11 @@ impl SledStore {
         let shared = self.shared();
         let mut walk = Walk::new();
         loop {
-            let step = move |shared: &_, _: &_| {
+            let step = move |shared: &Shared| {
                 let done = walk.go_on(shared, STEP)?;
                 Ok((walk, done))
             };
-            let (rest, done) = shared.read(step).await?;
+            let (rest, done) = shared.work_after(shared.backlog.newest(), step).await?;
             walk = rest;
             if done == ControlFlow::Break(()) {
                 break;

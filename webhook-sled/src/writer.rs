@@ -184,8 +184,10 @@ impl Writer {
             drop(outbox);
             self.save_clock(&mut change);
             self.number += 1;
-            let ended = change.ended_logs.drain(..).map(|run| (self.number, run));
-            lock(&self.shared.ended_logs).extend(ended);
+            if !change.ended_logs.is_empty() {
+                let ended = change.ended_logs.drain(..).map(|run| (self.number, run));
+                lock(&self.shared.ended_logs).extend(ended);
+            }
             change.group.changes.push(Numbered { number: self.number, writes: change.writes });
         }
         self.forget_applied();
@@ -237,7 +239,7 @@ impl Writer {
         self.shared.backlog.restart(self.number);
         self.shared.stored_bytes.store(restored.stored_bytes, Ordering::Relaxed);
         *self.shared.webhooks_mut() = restored.webhooks;
-        *self.shared.outbox() = restored.outbox;
+        self.shared.outbox().replace(restored.outbox);
         self.shared.runs().replace(restored.live);
         let rewritten = restored.rewritten.into_iter().try_for_each(|run| self.put_restored(run));
         restored.claims.into_iter().for_each(|key| self.change.remove(key));
@@ -283,13 +285,14 @@ impl Writer {
 
     fn reopen(&mut self, rewrite: bool) -> Result<Restored, OpenError> {
         let before = Before::of(&self.shared, Instant::now());
+        let mut checking = lock(&self.shared.checking);
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
         close(database.take());
         let (opened, number) = self.folder.recover(rewrite, &self.shared.damage)?;
         let (now, instant) = (SystemTime::now(), Instant::now());
         let restored = restore(&self.folder, &opened, now, instant, &before, &self.shared.damage)?;
         self.number = number;
-        lock(&self.shared.checking).forget();
+        checking.forget();
         lock(&self.shared.ended_logs).clear();
         *database = opened.into_inner();
         Ok(restored)

@@ -276,8 +276,9 @@ impl Writer {
     ) {
         let mut removed = Vec::with_capacity(removals.len());
         for removal in removals {
-            // A delivery may have been sent again in the meantime.
-            if self.shared.outbox().has_pending(removal.run) {
+            // A delivery may have been sent again in the meantime, and a run may be there again after a recovery.
+            let is_live = self.shared.runs().live.is_live(removal.run);
+            if is_live || self.shared.outbox().has_pending(removal.run) {
                 continue;
             }
             removal.keys.into_iter().for_each(|key| self.change.remove(key));
