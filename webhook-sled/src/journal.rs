@@ -55,7 +55,7 @@ use record::{Mark, encode};
 /// From which length on a file is left for the other one. Files are made with it, so that a shorter one was cut off.
 const LEAST: u64 = 1 << 20;
 /// The record at the beginning of a file is alone in its sector.
-const BEGINNING: usize = 512;
+pub(crate) const BEGINNING: usize = 512;
 pub(crate) const NAMES: [&str; 2] = ["journal-0", "journal-1"];
 
 /// The journal of a folder that this process holds.

@@ -50,6 +50,9 @@ mod database;
 mod digest;
 mod error;
 mod flusher;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 mod journal;
 mod keys;

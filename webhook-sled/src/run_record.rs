@@ -22,7 +22,7 @@ use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError,
 use webhook_core::store::StoreError;
 
 use crate::keys::{state_byte, state_of_byte};
-use crate::record::{Encoded, FIRST_RUNS_VERSION, HEADER_BYTES, RUNS_VERSION, damaged};
+use crate::record::{Encoded, FIRST_RUNS_VERSION, HEADER_BYTES, RUNS_VERSION, VALUE_BYTES, damaged};
 
 /// How a record stands in a value: whole, or without what the one before it says as well.
 const WHOLE: u8 = 0;
@@ -30,6 +30,8 @@ const LIKE_THE_LAST: u8 = 1;
 
 /// From how many bytes on parameters are kept apart from their run's record.
 const LARGE: usize = 1_024;
+/// How many bytes of parameters can be kept apart: the number of a part has two bytes.
+const MOST_APART: usize = VALUE_BYTES << 16;
 
 /// What few runs have.
 #[derive(Default, Serialize, Deserialize)]
@@ -488,6 +490,9 @@ impl<'a> In<'a> {
         let caller = self.caller()?;
         let rare: Rare<'_> = self.optional(In::json)?.unwrap_or_default();
         let queued_at = from_milliseconds(queued);
+        if rare.parameters_apart > MOST_APART || (rare.parameters_apart > 0 && rare.parameters.is_some()) {
+            return Err(damaged("a run says wrongly where its parameters are"));
+        }
         let parameters = match rare.parameters {
             Some(json) => RunParameters::from_json(json.get()).map_err(not_the_json)?,
             None => RunParameters::default(),
@@ -706,6 +711,27 @@ mod tests {
             recorded.apart > 0
         };
         assert_eq!([0, 900, 1_100, 1 << 20].map(is_apart), [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_record_that_says_wrongly_where_its_parameters_are_is_damaged() {
+        let saying = |members: &str| {
+            let mut bytes = record(&plain(), 0).unwrap();
+            *bytes.last_mut().unwrap() = 1;
+            bytes.extend_from_slice(members.as_bytes());
+            decode_run(&bytes)
+        };
+        let most = format!(r#"{{"parameters_apart":{MOST_APART}}}"#);
+        assert_eq!(saying(&most).unwrap().apart, MOST_APART);
+        let within = r#""parameters":{"a":{"value":1,"source":"query"}}"#;
+        assert_eq!(saying(&format!("{{{within}}}")).unwrap().apart, 0);
+        for members in [
+            format!(r#"{{"parameters_apart":{}}}"#, MOST_APART + 1),
+            format!(r#"{{"parameters_apart":{}}}"#, usize::MAX),
+            format!(r#"{{"parameters_apart":5,{within}}}"#),
+        ] {
+            assert!(matches!(saying(&members), Err(StoreError::Corrupt { .. })), "{members}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) const FIRST_WITH_IDENTITY: u32 = 4;
 /// the exec.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 const TITLE: &str = "webhook store, format ";
 
 /// The superblock of a folder that this process holds. The lock goes with it.
@@ -128,12 +128,12 @@ impl Superblock {
 }
 
 #[derive(Debug)]
-enum Problem {
+pub(crate) enum Problem {
     Newer(u32),
     Damaged,
 }
 
-fn parse(bytes: &[u8]) -> Result<Content, Problem> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Content, Problem> {
     // The loss of power may leave zeroes of a file that was just made.
     if bytes.iter().all(|byte| *byte == 0) {
         return Ok(Content::Nothing);
@@ -160,7 +160,7 @@ fn parse(bytes: &[u8]) -> Result<Content, Problem> {
 }
 
 /// The whole file.
-fn whole(facts: &Facts) -> Vec<u8> {
+pub(crate) fn whole(facts: &Facts) -> Vec<u8> {
     let Facts { identity: Identity { store, epoch }, acknowledged, is_closed } = facts;
     let state = if *is_closed { "closed" } else { "open" };
     let line = format!("format {FORMAT} store {store} epoch {epoch} acknowledged {acknowledged} {state}");

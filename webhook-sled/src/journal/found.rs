@@ -31,6 +31,13 @@ impl Found {
         Ok(Self([read(NAMES[0])?, read(NAMES[1])?]))
     }
 
+    /// Files with this content.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn of(contents: [Vec<u8>; 2]) -> Self {
+        let [first, second] = contents.map(Some);
+        Self([FoundFile { name: NAMES[0], bytes: first }, FoundFile { name: NAMES[1], bytes: second }])
+    }
+
     /// The name of a file that holds anything.
     pub(crate) fn is_used(&self) -> Option<&'static str> {
         let used = self.0.iter().find(|file| file.bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()));
