@@ -294,7 +294,7 @@ pub(crate) fn records(value: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut records = Vec::<Vec<u8>>::new();
     each_stored(value, |form, stored| {
         records.push(match (form, records.last()) {
-            (WHOLE, _) => stored.0.to_vec(),
+            (WHOLE, _) => id_of(stored.0).map(|_| stored.0.to_vec())?,
             (LIKE_THE_LAST, Some(last)) => like(last, stored)?,
             _ => return Err(unknown_form()),
         });
@@ -711,6 +711,15 @@ mod tests {
             recorded.apart > 0
         };
         assert_eq!([0, 900, 1_100, 1 << 20].map(is_apart), [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_record_without_a_whole_id_is_damaged_wherever_it_stands_in_a_value() {
+        let mut value = Value::new(256);
+        value.push(&record(&plain(), 0).unwrap()).unwrap();
+        let bytes = [value.into_bytes(), vec![1, WHOLE]].concat();
+        assert!(matches!(ids(&bytes), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(records(&bytes), Err(StoreError::Corrupt { .. })));
     }
 
     #[test]
