@@ -111,7 +111,7 @@ impl Folder {
             }
         };
         let folder = Self { superblock, store, journal: Mutex::default(), place };
-        let last = folder.bring_up_to_date(&opened, &stored, &found, acknowledged, damage)?;
+        let (opened, last) = folder.bring_up_to_date(opened, &stored, &found, acknowledged, damage)?;
         Ok((folder, opened, last))
     }
 
@@ -127,8 +127,7 @@ impl Folder {
         let stored = self.place.identify(&opened)?;
         let found = Found::read(&self.place.path).map_err(self.place.io())?;
         let acknowledged = self.journal().synced();
-        let last = self.bring_up_to_date(&opened, &stored, &found, acknowledged, damage)?;
-        Ok((opened, last))
+        self.bring_up_to_date(opened, &stored, &found, acknowledged, damage)
     }
 
     /// Notes that the database alone, which is synced, holds everything.
@@ -162,18 +161,21 @@ impl Folder {
     /// Takes to the database what only the journal has, checks that nothing is missing, and begins a new epoch.
     fn bring_up_to_date(
         &self,
-        opened: &Opened,
+        opened: Opened,
         stored: &Stored,
         found: &Found,
         acknowledged: u64,
         damage: &Damage,
-    ) -> Result<u64, OpenError> {
+    ) -> Result<(Opened, u64), OpenError> {
         let place = &self.place;
         let facts = self.superblock.facts();
         let required = acknowledged.max(stored.acknowledged);
         let pending = match stored.identity {
-            Some(_) if facts.is_some_and(|facts| facts.is_closed && facts.acknowledged <= stored.last) => {
-                Ok(Pending::new())
+            Some(_)
+                if let Some(closed) =
+                    facts.filter(|facts| facts.is_closed && facts.acknowledged <= stored.last) =>
+            {
+                found.check_closed(closed.identity)
             }
             Some(identity) => found
                 .check_files(identity, facts.map(|facts| facts.identity))
@@ -189,13 +191,18 @@ impl Folder {
         }
         let last = pending.back().map_or(stored.last, |change| change.number);
         let log = SledFiles::open(&place.sled()).map_err(place.io())?;
-        place.replay(opened, pending, required, &log, damage)?;
+        let opened = if pending.is_empty() {
+            opened
+        } else {
+            place.replay(&opened, pending, required, &log, damage)?;
+            place.read_back(opened, last)?
+        };
         let epochs = [facts.map(|facts| facts.identity), stored.identity].into_iter().flatten();
         let newest =
             epochs.map(|identity| identity.epoch).max().unwrap_or(0).max(found.newest_epoch(self.store));
         let identity = Identity { store: self.store, epoch: newest + 1 };
-        self.begin(opened, identity, last, &log)?;
-        Ok(last)
+        self.begin(&opened, identity, last, &log)?;
+        Ok((opened, last))
     }
 
     /// Begins an epoch of a database that shows everything up to `last`. Until the end of this, the superblock says that
@@ -341,6 +348,18 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// Opens the database once more, and checks that it has what was taken to it. What is written behind a damaged part of
+    /// sled's log is there until the next opening only, and until then the journal has it too.
+    fn read_back(&self, opened: Opened, last: u64) -> Result<Opened, OpenError> {
+        drop(opened);
+        let opened = self.start()?;
+        if self.identify(&opened)?.last == last {
+            Ok(opened)
+        } else {
+            Err(self.damaged("its database, the file sled/db, does not keep what is written to it"))
+        }
     }
 
     /// Makes the database. It gets its name only once it is complete and durable, so that a crash in between

@@ -241,3 +241,54 @@ fn sled_files(path: &Path) -> Vec<String> {
         .map(|entry| format!("sled/{}", entry.file_name().into_string().unwrap()))
         .collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_store_of_an_earlier_day_under_a_newer_journal_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, older) = (folder.path().join("store"), folder.path().join("older"));
+    filled(&path).await;
+    copy(&path, &older);
+    let store = open(&path);
+    let webhook = webhook(&store).await;
+    enqueue(&store, request(&webhook, "newer")).await.unwrap();
+    drop(store);
+    fs::remove_dir_all(path.join("sled")).unwrap();
+    copy(&older.join("sled"), &path.join("sled"));
+    fs::copy(older.join("webhook-store"), path.join("webhook-store")).unwrap();
+    let error = options().open(&path).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("its file webhook-store and its database are older"), "{error}");
+}
+
+/// sled goes on behind a damaged part of its log as if that had never been there, until the next opening.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_taken_from_the_journal_into_a_damaged_database_is_there_at_the_next_start_or_nothing_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let runs = filled(&whole).await;
+    let content = fs::read(whole.join("sled/db")).unwrap();
+    for at in [0, 4, 9, 100, 1_000, 10_000] {
+        let path = folder.path().join("copy");
+        copy(&whole, &path);
+        let mut damaged = content.clone();
+        damaged[at] ^= 1;
+        fs::write(path.join("sled/db"), damaged).unwrap();
+        for start in 1..=3 {
+            let store = match options().open(&path) {
+                Ok(store) => store,
+                Err(error) => {
+                    assert!(matches!(error, OpenError::Damaged { .. }), "byte {at}, start {start}: {error}");
+                    assert_eq!(start, 1, "byte {at}: a start went well before {error}");
+                    break;
+                }
+            };
+            for run in &runs {
+                let found = store.get_run(run.id).await.unwrap();
+                assert!(found.is_some(), "byte {at}, start {start}: an acknowledged run is silently gone");
+            }
+            let webhook = webhook(&store).await;
+            enqueue(&store, request(&webhook, "more")).await.unwrap();
+        }
+        fs::remove_dir_all(path).unwrap();
+    }
+}

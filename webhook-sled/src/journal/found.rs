@@ -50,6 +50,18 @@ impl Found {
         epochs.filter(|identity| identity.store == store).map(|identity| identity.epoch).max().unwrap_or(0)
     }
 
+    /// What is left to do where the superblock says that the database alone holds everything. It is older than it was when
+    /// the journal was begun after that.
+    pub(crate) fn check_closed(&self, superblock: Identity) -> Result<Pending, String> {
+        if self.newest_epoch(superblock.store) > superblock.epoch {
+            return Err(format!(
+                "its file {} and its database are older than its journal",
+                crate::superblock::NAME
+            ));
+        }
+        Ok(Pending::new())
+    }
+
     /// What is wrong with a file as such: it is missing, cut off, of another store or of an earlier opening than the
     /// database.
     pub(crate) fn check_files(&self, database: Identity, superblock: Option<Identity>) -> Result<(), String> {
