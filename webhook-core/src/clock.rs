@@ -83,7 +83,8 @@ impl Clock for TestClock {
 pub fn to_milliseconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_millis() as i64,
-        Err(before) => -(before.duration().as_millis() as i64),
+        // The earliest time that can be written has no positive counterpart.
+        Err(before) => (before.duration().as_millis() as i64).wrapping_neg(),
     }
 }
 
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn milliseconds_survive_the_round_trip_on_both_sides_of_the_epoch() {
-        for milliseconds in [-86_400_000, -1, 0, 1, 1_767_225_600_007] {
+        for milliseconds in [i64::MIN, -86_400_000, -1, 0, 1, 1_767_225_600_007, i64::MAX] {
             assert_eq!(to_milliseconds(from_milliseconds(milliseconds)), milliseconds);
         }
     }

@@ -1,7 +1,7 @@
-//! Programs that fetch a link because somebody pasted it, not because somebody wants it done.
+//! Programs that fetch a link because somebody pasted it or a page has it, not because somebody wants it done.
 
-/// Parts of the user agents of link expanders, in lower case.
-const LINK_EXPANDERS: [&str; 22] = [
+/// Parts of the user agents of link expanders and crawlers, in lower case.
+const LINK_EXPANDERS: [&str; 28] = [
     "slackbot",
     "slack-imgproxy",
     "facebookexternalhit",
@@ -24,6 +24,12 @@ const LINK_EXPANDERS: [&str; 22] = [
     "redditbot",
     "pinterestbot",
     "viber",
+    "bingpreview",
+    "bingbot",
+    "googlebot",
+    "applebot",
+    "duckduckbot",
+    "yandexbot",
 ];
 
 pub(super) fn is_link_expander(user_agent: &str) -> bool {
@@ -42,6 +48,8 @@ mod tests {
             "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
             "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",
             "facebookexternalhit/1.1",
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Safari/537.36 BingPreview/1.0b",
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
         ] {
             assert!(is_link_expander(expander), "{expander}");
         }
