@@ -37,6 +37,8 @@ pub struct ArtifactFolder {
     quota: u64,
     /// What all artifacts take, in bytes, once it was counted.
     total: Arc<Mutex<Option<u64>>>,
+    /// Held while a draft and the folder of its run are made or removed.
+    drafts: Arc<Mutex<()>>,
     /// Drafts of before are those of a process that was killed.
     since: SystemTime,
 }
@@ -102,7 +104,7 @@ impl ArtifactFolder {
         // The times of files lag behind by some milliseconds.
         let since = SystemTime::now() - Duration::from_secs(1);
         let (limit, quota) = (DEFAULT_LIMIT, DEFAULT_QUOTA);
-        Self { folder: folder.into(), limit, quota, total: Arc::default(), since }
+        Self { folder: folder.into(), limit, quota, total: Arc::default(), drafts: Arc::default(), since }
     }
 
     /// Sets how large an artifact may be, in bytes.
@@ -146,6 +148,7 @@ impl ArtifactFolder {
         let name = format!("{DRAFT}{attempt}");
         let path = self.folder.join(run.to_string()).join(&name);
         let make = || {
+            let _drafts = self.drafts();
             let own = Folder::make_all(&self.folder)?.make(&run.to_string())?;
             // A server that was killed leaves the draft of its attempt behind.
             files::remove(&path)?;
@@ -236,6 +239,7 @@ impl ArtifactFolder {
     }
 
     fn discard_old_drafts(&self, run: RunId) -> io::Result<()> {
+        let _drafts = self.drafts();
         let own = self.folder.join(run.to_string());
         for name in files::names(&own)?.filter(|name| name.starts_with(DRAFT)) {
             let draft = own.join(name);
@@ -246,6 +250,10 @@ impl ArtifactFolder {
         // One with artifacts stays.
         let _ = std::fs::remove_dir(own);
         Ok(())
+    }
+
+    fn drafts(&self) -> MutexGuard<'_, ()> {
+        self.drafts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn total(&self) -> MutexGuard<'_, Option<u64>> {
@@ -337,6 +345,7 @@ impl Draft<'_> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
+        let _drafts = self.artifacts.drafts();
         // What stays is removed with the run.
         let _ = files::remove(&self.path);
         if let Some(own) = self.path.parent() {

@@ -87,6 +87,19 @@ fn all_artifacts_together_stay_within_the_quota_and_what_is_discarded_makes_room
     assert!(artifacts.write(second, 1, "d.html", b"1").is_err());
 }
 
+#[test]
+fn attempts_and_a_sweep_do_not_remove_the_folder_under_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (artifacts, run) = (ArtifactFolder::new(folder.path().join("artifacts")), run());
+    std::thread::scope(|scope| {
+        for attempt in 1..=2 {
+            let artifacts = &artifacts;
+            scope.spawn(move || (0..500).for_each(|_| drop(artifacts.draft(run, attempt).unwrap())));
+        }
+        (0..500).for_each(|_| artifacts.discard_old_drafts(run).unwrap());
+    });
+}
+
 #[tokio::test]
 async fn a_sweep_removes_the_artifacts_of_runs_that_are_not_known() {
     let folder = tempfile::tempdir().unwrap();
