@@ -52,6 +52,7 @@ pub(crate) struct Options {
     pub(crate) python: Option<PathBuf>,
     /// Upper bound on the artifacts of all runs together, in bytes.
     pub(crate) artifact_quota: u64,
+    /// Upper bound on the bytes in the store for a new run to be accepted.
     pub(crate) store_quota: u64,
     /// Which log lines are written.
     pub(crate) log: Targets,

@@ -315,11 +315,11 @@ impl Work {
     fn join_logs(&mut self, number: u64, checking: &mut Checking) -> Result<(), Failure> {
         let shared = self.shared.clone();
         loop {
-            // Nobody waits for this lock while a log is joined.
+            // The lock is not held during the join, since each commit takes it.
             let next = lock(&shared.ended_logs).pop_front_if(|(at, _)| *at <= number);
             let Some((_, run)) = next else { return Ok(()) };
             let join = |tree: &sled::Tree| scan::guarded(|| log::join(tree, run, &shared.damage));
-            // What cannot be read stays in its parts.
+            // A log that cannot be read keeps its parts.
             for step in shared.with_tree(join).unwrap_or_default() {
                 self.write(step, checking)?;
             }

@@ -23,20 +23,20 @@ use crate::scan::{self, Scan};
 use crate::shared::{Shared, lock};
 use crate::window;
 
-/// How many parts without a record are removed after one pass.
+/// Upper bound on the parts without a record that are removed after one pass.
 const MOST_SWEPT: usize = 1_000;
 
-/// What the checks under way have added up. Whoever changes the database holds this meanwhile.
+/// The tallies of the checks under way. A change of the database is made with this locked.
 #[derive(Debug, Default)]
 pub(crate) struct Checking(Vec<Tally>);
 
-/// How far a check has come, and what the values up to there add up to.
+/// The progress of a check, and the sums of the values up to there.
 #[derive(Debug)]
 struct Tally {
     check: Weak<()>,
-    /// So many kinds were gone through.
+    /// Number of kinds that were checked completely.
     kinds: usize,
-    /// The last key of the next one that was looked at.
+    /// The last key of the present kind that was checked.
     after: Option<IVec>,
     sums: Sums,
 }
@@ -52,7 +52,7 @@ impl Tally {
     }
 
     fn has_passed(&self, key: &IVec) -> bool {
-        match KINDS.iter().position(|kind| Some(kind) == key.first()) {
+        match keys::kind_index(key) {
             Some(kind) if kind == self.kinds => self.after.as_ref().is_some_and(|after| key <= after),
             kind => kind.is_some_and(|kind| kind < self.kinds),
         }
@@ -60,7 +60,7 @@ impl Tally {
 }
 
 impl Checking {
-    /// Takes changes of values, where they were looked at already.
+    /// Adds changes to the tallies of the checks that have passed these values.
     pub(crate) fn note(&mut self, changed: &[Changed]) {
         self.0.retain(|tally| tally.check.strong_count() > 0);
         for tally in &mut self.0 {
@@ -72,28 +72,30 @@ impl Checking {
         }
     }
 
-    /// Has the checks under way begin anew: the database is another.
+    /// Makes the checks under way begin again, after the database was reopened.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// The tally of a check. `None` where it has to begin.
-    fn of(&mut self, check: &Arc<()>) -> Option<&mut Tally> {
-        self.0.iter_mut().find(|tally| std::ptr::eq(tally.check.as_ptr(), Arc::as_ptr(check)))
-    }
-
-    fn begin(&mut self, check: &Arc<()>) {
-        self.0.push(Tally::of(check));
+    /// Returns the tally of a check, and whether it begins with this.
+    fn tally_of(&mut self, check: &Arc<()>) -> (&mut Tally, bool) {
+        let is_of = |tally: &Tally| std::ptr::eq(tally.check.as_ptr(), Arc::as_ptr(check));
+        let present = self.0.iter().position(is_of);
+        let index = present.unwrap_or_else(|| {
+            self.0.push(Tally::of(check));
+            self.0.len() - 1
+        });
+        (&mut self.0[index], present.is_none())
     }
 }
 
 /// A check on its way.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    /// Whose tally it is. A check that nobody goes on with is forgotten with it.
+    /// Identifies its tally, which is removed once this is dropped.
     identity: Arc<()>,
     log: Option<LogSeen>,
-    /// How many values it has looked at.
+    /// Number of values that were checked.
     pub(crate) checked: u64,
     /// Parts of logs and of large records that belong to no run. A crash leaves them, and they do no harm.
     pub(crate) leftovers: Vec<Removal>,
@@ -116,15 +118,14 @@ impl Walk {
     pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
         let mut checking = lock(&shared.checking);
-        // What a failed store has in memory may be half of a change.
+        // A failed store may have half of a change in memory.
         shared.condition.check()?;
-        let identity = self.identity.clone();
-        if checking.of(&identity).is_none() {
-            checking.begin(&identity);
-            *self = Self { identity: identity.clone(), ..Self::new() };
+        let (tally, begins) = checking.tally_of(&self.identity);
+        if begins {
+            self.checked = 0;
+            self.leftovers.clear();
         }
-        let Some(tally) = checking.of(&identity) else { return Ok(ControlFlow::Break(())) };
-        // Its parts may have been joined or removed since.
+        // Parts of the log may have been joined or removed since the last step.
         self.log = None;
         shared.with_tree(|tree| {
             let _watched = shared.watch.begin();
@@ -144,7 +145,7 @@ impl Walk {
             }
             scan::guarded(|| compare_sums(shared, tree, &tally.sums))?;
             if shared.damage.count() > 0 {
-                // What belongs to no record may belong to one that is damaged.
+                // A part without a record may belong to a damaged one.
                 self.leftovers.clear();
             }
             Ok(ControlFlow::Break(()))
@@ -264,7 +265,7 @@ impl Walk {
     }
 }
 
-/// Compares what was found with what should be there. Where nothing is known about that, it is from now on.
+/// Compares the sums that were found with those that the database keeps. Where it keeps none, it does from now on.
 fn compare_sums(shared: &Shared, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
     let damage = &shared.damage;
     let Some(kept) = damage.set_aside(keys::SUMS, Kept::read(tree))? else { return Ok(()) };

@@ -1,5 +1,6 @@
-//! What the values of each kind add up to. The database keeps these sums and changes them together with the values, so
-//! that whoever goes through a kind sees when one of them is missing, older than it was, or back again.
+//! Sums over the values of each kind, kept in the database and changed in the same atomic step as the values.
+//!
+//! A check of a kind compares them with the values that it finds. They differ when a value is missing, older, or back again.
 //!
 //! sled passes over a damaged part in the middle of its log, and then shows the pages in it as they were before. Each of
 //! those is in order by itself, and only together with the others it is not.
@@ -13,7 +14,7 @@ use crate::keys::{self, KINDS};
 use crate::record::{damaged, decode_number};
 use crate::scan;
 
-/// What some values add up to.
+/// Count, bytes and checksums of some values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {
     values: u64,
@@ -37,7 +38,7 @@ impl Sum {
         self.checksums = self.checksums.wrapping_sub(checksum(key, value));
     }
 
-    /// What is wrong when this was found instead of what should be there.
+    /// Returns the fault when these sums were found instead of the expected ones.
     fn fault(self, expected: Self) -> Option<String> {
         let (found, known) = (self.values, expected.values);
         if found < known {
@@ -76,24 +77,24 @@ pub(crate) struct Changed {
 pub(crate) struct Sums([Sum; KINDS.len()]);
 
 impl Sums {
-    /// How many bytes all of them have.
+    /// Bytes of all keys and values.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.iter().fold(0, |bytes, sum| bytes.wrapping_add(sum.bytes))
     }
 
     fn of(&self, kind: u8) -> Sum {
-        index(kind).map_or_else(Sum::default, |index| self.0[index])
+        keys::kind_index(&[kind]).map_or_else(Sum::default, |index| self.0[index])
     }
 
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        if let Some(sum) = self.of_key(key) {
-            sum.add(key, value);
+        if let Some(index) = keys::kind_index(key) {
+            self.0[index].add(key, value);
         }
     }
 
     pub(crate) fn change(&mut self, changed: &Changed) {
         let Changed { key, old, new } = changed;
-        let Some(sum) = self.of_key(key) else { return };
+        let Some(sum) = keys::kind_index(key).map(|index| &mut self.0[index]) else { return };
         if let Some(old) = old {
             sum.subtract(key, old);
         }
@@ -101,19 +102,6 @@ impl Sums {
             sum.add(key, new);
         }
     }
-
-    fn of_key(&mut self, key: &[u8]) -> Option<&mut Sum> {
-        Some(&mut self.0[index(*key.first()?)?])
-    }
-}
-
-/// Whether this is the key of a value that is added up.
-pub(crate) fn is_added_up(key: &[u8]) -> bool {
-    key.first().is_some_and(|kind| index(*kind).is_some())
-}
-
-fn index(kind: u8) -> Option<usize> {
-    KINDS.iter().position(|known| *known == kind)
 }
 
 /// The sums as the database keeps them, with the number of the last change that is in them.
@@ -136,7 +124,7 @@ impl Kept {
         Ok(Some(kept))
     }
 
-    /// Notes what is wrong where this was found of a kind. Answers whether nothing is.
+    /// Compares the sums of a kind with those that were found, and notes a difference as damage. Returns whether they are equal.
     pub(crate) fn compare(&self, kind: u8, found: &Sums, damage: &Damage) -> bool {
         let fault = found.of(kind).fault(self.sums.of(kind));
         let is_whole = fault.is_none();
@@ -146,7 +134,7 @@ impl Kept {
         is_whole
     }
 
-    /// Keeps what was found in the database as it is, of which nothing was known.
+    /// Begins to keep the sums of a database that has none.
     pub(crate) fn begin(tree: &Tree, sums: Sums) -> Result<(), StoreError> {
         let kept = Self { number: last_change(tree)?, sums };
         tree.insert(keys::SUMS, kept.encode()).map(drop).map_err(store_error)

@@ -79,6 +79,12 @@ pub(crate) const KINDS: [u8; 16] = [
     TAIL,
 ];
 
+/// Returns the place of a key's kind in [`KINDS`], or `None` for one of the store's own keys.
+pub(crate) fn kind_index(key: &[u8]) -> Option<usize> {
+    let kind = key.first()?;
+    KINDS.iter().position(|known| known == kind)
+}
+
 /// A kind of record and an id of sixteen bytes.
 pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
     let mut key = [kind; 17];

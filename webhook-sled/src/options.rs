@@ -40,8 +40,7 @@ pub struct SledOptions {
     /// How many bytes of the disk must stay free for a run to be accepted, 64 MiB by default. Runs that were
     /// accepted use this reserve to end.
     pub reserve_bytes: u64,
-    /// How many bytes of records, logs and parameters the store may hold for a run to be accepted, 10 GiB by default. Runs
-    /// that were accepted still end. The database's file takes two to three times as much: it reuses what pruning frees, and
+    /// Upper bound on records, logs and parameters for a run to be accepted, in bytes; 10 GiB by default. Accepted runs still end. The database's file takes two to three times as much: it reuses what pruning frees, and
     /// seldom gives it back.
     pub quota_bytes: u64,
 }
@@ -79,7 +78,7 @@ impl SledOptions {
         self
     }
 
-    /// Sets how many bytes of records, logs and parameters the store may hold for a run to be accepted.
+    /// Sets the upper bound on records, logs and parameters for a run to be accepted, in bytes.
     #[must_use]
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.quota_bytes = bytes;

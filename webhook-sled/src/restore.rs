@@ -47,7 +47,7 @@ pub(crate) struct Restored {
     pub(crate) claims: Vec<IVec>,
     /// Queued runs whose webhook was deleted, and which are to be cancelled.
     pub(crate) orphans: Vec<RunId>,
-    /// How many bytes the database holds. Folders of earlier formats say it after the first check.
+    /// Bytes in the database. Zero in folders of earlier formats until the first check.
     pub(crate) stored_bytes: u64,
     /// No run that has ended is newer than this one.
     pub(crate) newest_ended: Option<RunId>,
@@ -119,14 +119,14 @@ fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, St
     let kept = damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten();
     restored.stored_bytes = kept.map_or(0, |kept| kept.sums.bytes());
     let mut found = Sums::default();
-    let is_whole = |kind, found: &Sums| kept.is_none_or(|kept| kept.compare(kind, found, damage));
+    let compare = |kind, found: &Sums| kept.is_none_or(|kept| kept.compare(kind, found, damage));
     let known = damage.count();
     read_webhooks(tree, &mut restored.webhooks, &mut found, damage)?;
-    let lacks_webhooks = !is_whole(keys::WEBHOOK, &found) || damage.count() > known;
+    let lacks_webhooks = !compare(keys::WEBHOOK, &found) || damage.count() > known;
     read_live_runs(tree, &mut restored, &mut found, at, lacks_webhooks, damage)?;
     read_pending_deliveries(tree, &mut restored.outbox, &mut found, at, damage)?;
     for kind in [keys::LAST_USE, keys::CLAIMS, keys::LIVE, keys::PENDING] {
-        is_whole(kind, &found);
+        compare(kind, &found);
     }
     let newest = Scan::down(tree, damage, &[keys::ENDED], None).next();
     restored.newest_ended = newest.map(|(key, _)| id(&key).map(keys::last_of_span)).transpose()?;

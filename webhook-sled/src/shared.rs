@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) files: SledFiles,
     pub(crate) options: SledOptions,
     pub(crate) clock: StoreClock,
-    /// How many bytes the database holds.
+    /// Bytes in the database.
     pub(crate) stored_bytes: AtomicU64,
     /// How much was free when it was last looked, for a moment.
     free: Mutex<Option<(std::time::Instant, u64)>>,

@@ -9,7 +9,7 @@ use webhook_core::store::StoreError;
 
 use crate::block::{self, Block};
 use crate::damage::Damage;
-use crate::digest::{self, Changed, Kept};
+use crate::digest::{Changed, Kept};
 use crate::keys::{self, ENDED, LIVE, LOG, PARAMETERS, Span, TAIL};
 use crate::record::{VALUE_BYTES, encode_number, tail_count};
 use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
@@ -197,13 +197,13 @@ pub(crate) struct Step {
     pub(crate) cost: usize,
     /// Whether ended runs change their places, so that nobody may be reading them.
     pub(crate) moves_history: bool,
-    /// What it changes of the values that are added up.
+    /// Its changes of values that are in the sums.
     pub(crate) changed: Vec<Changed>,
-    /// How many bytes the database holds after it, where that is known.
+    /// Bytes in the database after it. `None` while the database keeps no sums.
     pub(crate) stored_bytes: Option<u64>,
 }
 
-/// How much of a window is left for what its values add up to.
+/// Part of a step that is left for the sums, in bytes.
 const SUMS_ROOM: usize = 512;
 
 impl Step {
@@ -219,7 +219,7 @@ impl Step {
 
     /// Has it say what everything adds up to after it, where that was known before it.
     fn add_up(&mut self, tree: &Tree, kept: Option<&mut Kept>, damage: &Damage) -> Result<(), StoreError> {
-        for (key, new) in self.writes.iter().filter(|(key, _)| digest::is_added_up(key)) {
+        for (key, new) in self.writes.iter().filter(|(key, _)| keys::kind_index(key).is_some()) {
             // Also where nothing was ever put under the key: after a crash it may have been put before.
             let old = damage.set_aside(key, scan::get(tree, key))?.flatten();
             self.changed.push(Changed { key: key.clone(), old, new: new.clone() });

@@ -130,7 +130,7 @@ fn walk_into(walk: &mut Walk, shared: &Shared, kind: u8, count: u64) {
     while seen < count {
         assert!(walk.go_on(shared, Duration::ZERO).unwrap().is_continue());
         let mut checking = lock(&shared.checking);
-        let tally = checking.of(&walk.identity).unwrap();
+        let (tally, _) = checking.tally_of(&walk.identity);
         if tally.kind() == Some(kind) && tally.after.is_some() {
             seen += 1;
         }
@@ -347,14 +347,14 @@ fn a_check_takes_changes_of_what_it_has_passed_and_is_forgotten_when_nobody_goes
     let changed = |key: &str| Changed { key: key.into(), old: None, new: Some("new".into()) };
     let mut checking = Checking::default();
     let (walk, other) = (Walk::new(), Walk::new());
-    [&walk, &other].iter().for_each(|walk| checking.begin(&walk.identity));
-    let tally = checking.of(&walk.identity).unwrap();
+    assert!(checking.tally_of(&other.identity).1, "it begins");
+    let (tally, _) = checking.tally_of(&walk.identity);
     (tally.kinds, tally.after) = (1, Some("u5".into()));
     checking.note(&["w9", "u5", "u6", "l1"].map(changed));
     let mut passed = Sums::default();
     [b"w9", b"u5"].iter().for_each(|key| passed.add(*key, b"new"));
-    assert_eq!(checking.of(&walk.identity).unwrap().sums, passed);
-    assert_eq!(checking.of(&other.identity).unwrap().sums, Sums::default());
+    assert_eq!(checking.tally_of(&walk.identity).0.sums, passed);
+    assert_eq!(checking.tally_of(&other.identity).0.sums, Sums::default());
     drop(other);
     checking.note(&[]);
     assert_eq!(checking.0.len(), 1);

@@ -50,8 +50,10 @@ impl Found {
         epochs.filter(|identity| identity.store == store).map(|identity| identity.epoch).max().unwrap_or(0)
     }
 
-    /// What is left to do where the superblock says that the database alone holds everything. It is older than it was when
-    /// the journal was begun after that.
+    /// Returns no changes for a store that was closed in order, since its database holds everything.
+    ///
+    /// # Errors
+    /// The journal is of a later opening, so superblock and database are an earlier copy.
     pub(crate) fn check_closed(&self, superblock: Identity) -> Result<Pending, String> {
         if self.newest_epoch(superblock.store) > superblock.epoch {
             return Err(format!(
