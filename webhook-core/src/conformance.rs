@@ -196,7 +196,8 @@ promises! { $
         new_settings_wake_who_waits,
         deliveries_wake_who_waits_for_them,
         waiting_is_no_busy_loop,
-        work_of_the_other_sort_wakes_nobody_for_long;
+        work_of_the_other_sort_wakes_nobody_for_long,
+        deliveries_of_other_channels_wake_nobody_for_long;
     events:
         the_present_cursor_is_answered_at_once,
         every_change_of_state_is_an_event,
@@ -209,9 +210,12 @@ promises! { $
     deliveries:
         each_delivery_goes_to_one_claimer,
         deliveries_are_claimed_earliest_first,
+        only_deliveries_that_are_asked_for_are_claimed,
         deliveries_of_a_run_are_listed_oldest_first,
         a_failed_try_is_repeated_after_its_pause,
         a_settled_delivery_is_done,
+        an_outcome_that_comes_too_late_changes_nothing,
+        an_outcome_from_before_a_resend_changes_nothing,
         a_delivery_given_up_from_the_start_is_kept_and_can_be_resent,
         a_delivery_whose_lease_is_over_is_given_out_again,
         a_resent_delivery_is_due_at_once,

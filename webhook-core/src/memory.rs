@@ -23,11 +23,12 @@ use tokio::time::Instant;
 use crate::events::{EventCursor, EventLog, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::live::wait_for_work;
-use crate::notifier::{Delivery, DeliveryOutcome};
+use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::store::{
-    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned,
-    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
+    Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
+    StoreError, StoreHealth, WebhookQuery, Work,
 };
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
@@ -203,28 +204,21 @@ impl Store for MemoryStore {
     async fn wait_for_work(&self, work: Work) {
         let changes = match work {
             Work::Runs => &self.0.runs_changed,
-            Work::Deliveries => &self.0.deliveries_changed,
+            Work::Deliveries(_) => &self.0.deliveries_changed,
         };
-        wait_for_work(changes, |now| self.state().work_at(work, now)).await;
+        wait_for_work(changes, |now| self.state().work_at(&work, now)).await;
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         Ok(self.0.events.since(cursor).await)
     }
 
-    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
-        Ok(self.state().outbox.claim(limit, lease, Instant::now()))
+    async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
+        Ok(self.state().outbox.claim(&request, Instant::now()))
     }
 
-    async fn settle_deliveries(
-        &self,
-        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
-    ) -> Result<(), StoreError> {
-        let now = Instant::now();
-        {
-            let mut state = self.state();
-            outcomes.iter().for_each(|(id, outcome)| state.outbox.settle(*id, outcome, now));
-        }
+    async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
+        self.state().outbox.settle(&settlements, Instant::now());
         self.0.deliveries_changed.notify_waiters();
         Ok(())
     }

@@ -33,6 +33,7 @@
 
 mod error;
 mod forward;
+mod outbox;
 mod query;
 mod request;
 
@@ -41,12 +42,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::events::{EventCursor, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
-use crate::notifier::{Delivery, DeliveryOutcome};
+use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
 
 pub use error::StoreError;
+pub use outbox::{Channels, DeliveryClaimRequest, DeliverySettlement};
 pub use query::{DeliveryQuery, Page, RunQuery, WebhookQuery};
 pub use request::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart, Outcome,
@@ -292,8 +294,9 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Behavior
     /// May return early and must not poll in a tight loop. Work that came between the last claim and this call is
-    /// noticed. When all that is due waits for a webhook's concurrency, it waits too. Work of the other sort does
-    /// not end the wait for long: deliveries that nobody takes must not keep those busy who wait for runs.
+    /// noticed. When all that is due waits for a webhook's concurrency, it waits too. Work of another sort does
+    /// not end the wait for long: deliveries that nobody takes must not keep those busy who wait for runs, and due
+    /// deliveries of a channel that is left out must not keep those busy who wait for the others.
     ///
     /// # Errors
     /// None; a store that fails waits or returns now and then, and the next claim tells.
@@ -314,30 +317,31 @@ pub trait Store: Send + Sync + 'static {
     /// It may be dropped at any time.
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError>;
 
-    /// Claims due deliveries, earliest first, for the time of a lease.
+    /// Claims due deliveries of the channels that are asked for, earliest first, for the time of a lease.
     ///
     /// # Behavior
-    /// Each due delivery goes to one claimer. One whose lease is over is given out again.
+    /// Each due delivery goes to one claimer. One whose lease is over is given out again. Deliveries of other channels
+    /// are left as they are: whoever asks for them gets them at once.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is claimed then.
     ///
     /// # Cancel safety
     /// When dropped, deliveries may be claimed all the same; they come back when their lease is over.
-    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError>;
+    async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError>;
 
-    /// Records how one try of each delivery went. Unknown and already settled ones are passed over.
+    /// Records how one try of each delivery went.
     ///
     /// # Behavior
-    /// Durable when it returns.
+    /// Durable when it returns. Passes over deliveries that are unknown, and outcomes that come too late, as
+    /// [`DeliverySettlement::applied_to`] decides.
     ///
     /// # Errors
     /// [`StoreError`]; settling again is safe.
     ///
     /// # Cancel safety
     /// When dropped, outcomes may or may not be recorded.
-    async fn settle_deliveries(&self, outcomes: Vec<(DeliveryId, DeliveryOutcome)>)
-    -> Result<(), StoreError>;
+    async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError>;
 
     /// The deliveries of these runs in one read: run by run in the given order, each run's oldest first.
     ///
@@ -390,11 +394,11 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// What a worker waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Work {
     /// Runs, for [`Store::claim`].
     Runs,
-    /// Deliveries, for [`Store::claim_deliveries`].
-    Deliveries,
+    /// Deliveries through these channels, for [`Store::claim_deliveries`].
+    Deliveries(Channels),
 }

@@ -10,12 +10,12 @@ use webhook_core::conformance;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
-use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest,
-    Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery,
-    Work,
+    Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement,
+    Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled,
+    Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
@@ -117,6 +117,18 @@ async fn a_store_that_polls_is_found_out() {
     breaks(Defect::Polls, conformance::work_of_the_other_sort_wakes_nobody_for_long).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_heeds_no_channels_is_found_out() {
+    breaks(Defect::LeasesOtherChannels, conformance::only_deliveries_that_are_asked_for_are_claimed).await;
+    breaks(Defect::WaitsForAllChannels, conformance::deliveries_of_other_channels_wake_nobody_for_long).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_late_outcomes_is_found_out() {
+    breaks(Defect::TakesLateOutcomes, conformance::an_outcome_that_comes_too_late_changes_nothing).await;
+    breaks(Defect::TakesLateOutcomes, conformance::an_outcome_from_before_a_resend_changes_nothing).await;
+}
+
 /// Time is paused, so that what is waited for in vain is waited for in no time.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_tells_no_gap_is_found_out() {
@@ -164,6 +176,9 @@ enum Defect {
     PrunesWithoutBound,
     Overwrites,
     Polls,
+    WaitsForAllChannels,
+    LeasesOtherChannels,
+    TakesLateOutcomes,
     HidesGaps,
 }
 
@@ -342,10 +357,13 @@ impl Store for BrokenStore {
     }
 
     async fn wait_for_work(&self, work: Work) {
-        if self.has(Defect::Polls) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        } else {
-            self.store.wait_for_work(work).await;
+        match work {
+            _ if self.has(Defect::Polls) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Work::Deliveries(_) if self.has(Defect::WaitsForAllChannels) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                self.store.wait_for_work(Work::Deliveries(Channels::default())).await;
+            }
+            work => self.store.wait_for_work(work).await,
         }
     }
 
@@ -357,15 +375,26 @@ impl Store for BrokenStore {
         Ok(events)
     }
 
-    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
-        self.store.claim_deliveries(limit, lease).await
+    async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
+        if !self.has(Defect::LeasesOtherChannels) {
+            return self.store.claim_deliveries(request).await;
+        }
+        let channels = request.channels.clone();
+        let mut claimed = self.store.claim_deliveries(request.through(Channels::default())).await?;
+        claimed.retain(|delivery| channels.include(delivery.channel));
+        Ok(claimed)
     }
 
-    async fn settle_deliveries(
-        &self,
-        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
-    ) -> Result<(), StoreError> {
-        self.store.settle_deliveries(outcomes).await
+    async fn settle_deliveries(&self, mut settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
+        if self.has(Defect::TakesLateOutcomes) {
+            let all = self.store.find_deliveries(DeliveryQuery::default().limit(usize::MAX)).await?.items;
+            for settlement in &mut settlements {
+                if let Some(stored) = all.iter().find(|stored| stored.id == settlement.id) {
+                    *settlement = DeliverySettlement::new(stored, settlement.outcome.clone());
+                }
+            }
+        }
+        self.store.settle_deliveries(settlements).await
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {

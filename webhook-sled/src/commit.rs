@@ -9,6 +9,7 @@ use webhook_core::id::{DeliveryId, RunId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::StoreError;
+use webhook_core::webhook::Channel;
 
 use crate::keys;
 use crate::operation::Reply;
@@ -86,6 +87,14 @@ impl Group {
     }
 }
 
+/// When a pending delivery is due.
+pub(crate) struct Due {
+    pub(crate) run: RunId,
+    pub(crate) id: DeliveryId,
+    pub(crate) channel: Channel,
+    pub(crate) at: Instant,
+}
+
 /// Changes that are written together, while they are gathered.
 #[derive(Default)]
 pub(crate) struct Change {
@@ -94,8 +103,8 @@ pub(crate) struct Change {
     pub(crate) cost: usize,
     /// Deliveries in it, which the database does not show yet.
     pub(crate) deliveries: HashMap<DeliveryId, Delivery>,
-    /// Deliveries in it that are pending, and when they are due.
-    pub(crate) due: Vec<(RunId, DeliveryId, Instant)>,
+    /// Deliveries in it that are pending.
+    pub(crate) due: Vec<Due>,
     /// Runs that ended in it and have a log.
     pub(crate) ended_logs: Vec<RunId>,
     pub(crate) group: Group,

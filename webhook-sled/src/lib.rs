@@ -47,6 +47,7 @@ mod check;
 mod commit;
 mod damage;
 mod database;
+mod delivery_claims;
 mod digest;
 mod error;
 mod flusher;

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::notifier::Delivery;
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Settled, Settlement, StoreError,
+    Cancelled, Claim, ClaimRequest, DeliverySettlement, Enqueue, Enqueued, Settled, Settlement, StoreError,
 };
 use webhook_core::webhook::Webhook;
 
@@ -29,7 +29,7 @@ pub(crate) enum Operation {
     Settle(Vec<Settlement>, Instant, Reply<Vec<Settled>>),
     Cancel(RunId, SystemTime, Reply<Cancelled>),
     AppendLog(RunId, u64, String, Reply<()>),
-    SettleDeliveries(Vec<(DeliveryId, DeliveryOutcome)>, Instant, Reply<()>),
+    SettleDeliveries(Vec<DeliverySettlement>, Instant, Reply<()>),
     ResendDelivery(DeliveryId, SystemTime, Instant, Reply<Delivery>),
     Prune(Vec<Removal>, Vec<ExpiredKey>, Reply<Vec<RunId>>),
 }

@@ -1,17 +1,20 @@
 //! The pending deliveries by when they are due. Their records are on disk; this is the index.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use webhook_core::id::{DeliveryId, RunId};
 use webhook_core::live::later;
+use webhook_core::store::{Channels, DeliveryClaimRequest};
+use webhook_core::webhook::Channel;
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     entries: HashMap<DeliveryId, Entry>,
-    /// By when they are due, or until when they are claimed.
-    due: BTreeSet<(Instant, DeliveryId)>,
+    /// Those of each channel by when they are due, or until when they are claimed. The records that are read when the
+    /// store is opened do not name the channel; a claim finds it out.
+    due: BTreeMap<Option<Channel>, BTreeSet<(Instant, DeliveryId)>>,
     by_run: HashMap<RunId, usize>,
     /// Whether the store may hold deliveries, pending or not.
     has_any: bool,
@@ -22,7 +25,18 @@ pub(crate) struct Outbox {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     run: RunId,
+    channel: Option<Channel>,
     due: Instant,
+}
+
+/// A delivery that was claimed, as it was before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClaimedDelivery {
+    pub(crate) run: RunId,
+    pub(crate) id: DeliveryId,
+    channel: Option<Channel>,
+    due: Instant,
+    claimed_until: Instant,
 }
 
 impl Outbox {
@@ -42,20 +56,18 @@ impl Outbox {
     }
 
     /// Takes a pending delivery, or changes when it is due.
-    pub(crate) fn put(&mut self, run: RunId, id: DeliveryId, due: Instant) {
-        match self.entries.insert(id, Entry { run, due }) {
-            Some(old) => {
-                self.due.remove(&(old.due, id));
-            }
+    pub(crate) fn put(&mut self, run: RunId, id: DeliveryId, channel: Option<Channel>, due: Instant) {
+        match self.entries.insert(id, Entry { run, channel, due }) {
+            Some(old) => self.forget_due(id, old),
             None => *self.by_run.entry(run).or_default() += 1,
         }
-        self.due.insert((due, id));
+        self.due.entry(channel).or_default().insert((due, id));
     }
 
     /// Forgets a delivery that is no longer pending.
     pub(crate) fn remove(&mut self, id: DeliveryId) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        self.due.remove(&(entry.due, id));
+        self.forget_due(id, entry);
         if let Some(count) = self.by_run.get_mut(&entry.run) {
             *count -= 1;
             if *count == 0 {
@@ -64,22 +76,40 @@ impl Outbox {
         }
     }
 
-    /// Claims the earliest due deliveries for the time of a lease.
-    pub(crate) fn claim(
-        &mut self,
-        limit: usize,
-        lease: Duration,
-        instant: Instant,
-    ) -> Vec<(RunId, DeliveryId)> {
-        self.lease = lease;
-        let due = self.due.iter().take_while(|(due, _)| *due <= instant).take(limit).map(|(_, id)| *id);
-        let due: Vec<DeliveryId> = due.collect();
-        let claim = |id: DeliveryId| {
-            let run = self.entries.get(&id)?.run;
-            self.put(run, id, later(instant, lease));
-            Some((run, id))
+    /// Claims the earliest due deliveries that are asked for, or may be, for the time of a lease.
+    pub(crate) fn claim(&mut self, request: &DeliveryClaimRequest, instant: Instant) -> Vec<ClaimedDelivery> {
+        self.lease = request.lease;
+        let of_channel = |due: &BTreeSet<(Instant, DeliveryId)>| {
+            due.iter().take_while(|(due, _)| *due <= instant).take(request.limit).copied().collect::<Vec<_>>()
         };
-        due.into_iter().filter_map(claim).collect()
+        let mut due: Vec<_> = self.due_through(&request.channels).flat_map(of_channel).collect();
+        due.sort_unstable();
+        due.truncate(request.limit);
+        let claimed_until = later(instant, request.lease);
+        let mut claimed = Vec::with_capacity(due.len());
+        for (due, id) in due {
+            let Some(Entry { run, channel, .. }) = self.entries.get(&id).copied() else { continue };
+            self.put(run, id, channel, claimed_until);
+            claimed.push(ClaimedDelivery { run, id, channel, due, claimed_until });
+        }
+        claimed
+    }
+
+    /// Notes through which channel a claimed delivery goes.
+    pub(crate) fn note_channel(&mut self, claimed: ClaimedDelivery, channel: Channel) {
+        self.change_claimed(claimed, Some(channel), claimed.claimed_until);
+    }
+
+    /// Makes a claimed delivery due as it was before, and notes its channel if that is known.
+    pub(crate) fn give_back(&mut self, claimed: ClaimedDelivery, channel: Option<Channel>) {
+        self.change_claimed(claimed, channel.or(claimed.channel), claimed.due);
+    }
+
+    fn change_claimed(&mut self, claimed: ClaimedDelivery, channel: Option<Channel>, due: Instant) {
+        // It may have been settled or sent again since.
+        if self.entries.get(&claimed.id).is_some_and(|entry| entry.due == claimed.claimed_until) {
+            self.put(claimed.run, claimed.id, channel, due);
+        }
     }
 
     /// When every pending delivery is due, or until when it is claimed, and the length of leases.
@@ -99,8 +129,20 @@ impl Outbox {
         self.entries.len()
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.due.first().map(|first| first.0)
+    /// When the next delivery is due that goes through these channels, or may do so.
+    pub(crate) fn next_deadline(&self, channels: &Channels) -> Option<Instant> {
+        self.due_through(channels).filter_map(|due| due.first()).map(|first| first.0).min()
+    }
+
+    fn due_through(&self, channels: &Channels) -> impl Iterator<Item = &BTreeSet<(Instant, DeliveryId)>> {
+        let may_be_asked_for = |channel: &Option<Channel>| channel.is_none_or(|it| channels.include(it));
+        self.due.iter().filter(move |(channel, _)| may_be_asked_for(channel)).map(|(_, due)| due)
+    }
+
+    fn forget_due(&mut self, id: DeliveryId, entry: Entry) {
+        if let Some(due) = self.due.get_mut(&entry.channel) {
+            due.remove(&(entry.due, id));
+        }
     }
 }
 
@@ -115,12 +157,33 @@ mod tests {
         let (mut outbox, instant, lease) = (Outbox::default(), Instant::now(), Duration::from_secs(30));
         let run = RunId::generate(SystemTime::now());
         let ids: Vec<DeliveryId> = (0..3).map(|_| DeliveryId::generate(SystemTime::now())).collect();
-        ids.iter().for_each(|id| outbox.put(run, *id, instant));
-        assert_eq!(outbox.claim(2, lease, instant).len(), 2);
-        assert_eq!(outbox.claim(9, lease, instant), [(run, ids[2])]);
-        assert_eq!(outbox.next_deadline(), Some(instant + lease));
-        assert_eq!(outbox.claim(9, lease, instant + lease).len(), 3);
+        ids.iter().for_each(|id| outbox.put(run, *id, Some(Channel::Email), instant));
+        let request = |limit| DeliveryClaimRequest::new(limit, lease);
+        assert_eq!(outbox.claim(&request(2), instant).len(), 2);
+        let rest: Vec<_> = outbox.claim(&request(9), instant).iter().map(|claimed| claimed.id).collect();
+        assert_eq!(rest, [ids[2]]);
+        assert_eq!(outbox.next_deadline(&Channels::default()), Some(instant + lease));
+        assert_eq!(outbox.claim(&request(9), instant + lease).len(), 3);
         ids.iter().for_each(|id| outbox.remove(*id));
-        assert!(!outbox.has_pending(run) && outbox.len() == 0 && outbox.next_deadline().is_none());
+        assert!(!outbox.has_pending(run) && outbox.len() == 0);
+        assert!(outbox.next_deadline(&Channels::default()).is_none());
+    }
+
+    #[test]
+    fn a_delivery_that_is_given_back_is_due_as_before_unless_it_was_sent_again() {
+        let (mut outbox, instant) = (Outbox::default(), Instant::now());
+        let run = RunId::generate(SystemTime::now());
+        let request = DeliveryClaimRequest::new(1, Duration::from_secs(30));
+        let (email, slack) = (Channels::Only(Channel::Email), Channels::Only(Channel::Slack));
+        let id = DeliveryId::generate(SystemTime::now());
+        outbox.put(run, id, None, instant);
+        let claimed = outbox.claim(&request.clone().through(slack.clone()), instant)[0];
+        outbox.give_back(claimed, Some(Channel::Email));
+        assert_eq!((outbox.next_deadline(&email), outbox.next_deadline(&slack)), (Some(instant), None));
+        let claimed = outbox.claim(&request, instant)[0];
+        let later = instant + Duration::from_secs(5);
+        outbox.put(run, id, Some(Channel::Email), later);
+        outbox.give_back(claimed, None);
+        assert_eq!(outbox.next_deadline(&email), Some(later));
     }
 }

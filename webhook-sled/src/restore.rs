@@ -252,6 +252,7 @@ fn read_pending_deliveries(
         outbox.put(
             run,
             id,
+            None,
             at.before.deadline_of(id, at.instant).unwrap_or_else(|| later(at.instant, pause)),
         );
     }

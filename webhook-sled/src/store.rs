@@ -13,11 +13,12 @@ use tokio::time::{Instant, sleep};
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::live::wait_for_work;
-use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned,
-    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
+    Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
+    StoreError, StoreHealth, WebhookQuery, Work,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
@@ -25,9 +26,9 @@ use webhook_core::webhook::Webhook;
 use crate::backlog::Applier;
 use crate::damage::Damage;
 use crate::database::Folder;
+use crate::delivery_claims::claim_deliveries;
 use crate::error::OpenError;
 use crate::flusher::Flusher;
-use crate::keys;
 use crate::operation::{Operation, Reply};
 use crate::options::SledOptions;
 use crate::prune::{self, EXPIRED_AT_ONCE, Search};
@@ -312,12 +313,12 @@ impl Store for SledStore {
             sleep(Duration::from_secs(1)).await;
             return;
         }
-        let changes = match work {
-            Work::Deliveries => &shared.deliveries_changed,
+        let changes = match &work {
+            Work::Deliveries(_) => &shared.deliveries_changed,
             _ => &shared.runs_changed,
         };
-        let work_at = |now| match work {
-            Work::Deliveries => shared.outbox().next_deadline(),
+        let work_at = |now| match &work {
+            Work::Deliveries(channels) => shared.outbox().next_deadline(channels),
             _ => shared.runs().live.work_at(now),
         };
         wait_for_work(changes, work_at).await;
@@ -327,33 +328,18 @@ impl Store for SledStore {
         Ok(self.shared().events.since(cursor).await)
     }
 
-    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+    async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
         self.shared().condition.check()?;
-        let claimed = self.shared().outbox().claim(limit, lease, Instant::now());
-        if claimed.is_empty() {
+        let first = self.shared().outbox().claim(&request, Instant::now());
+        if first.is_empty() {
             return Ok(Vec::new());
         }
-        let read = move |shared: &Shared, tree: &sled::Tree| {
-            let mut deliveries = Vec::with_capacity(claimed.len());
-            for (run, id) in claimed {
-                let key = keys::delivery(run, id);
-                match shared.damage.set_aside(&key, read::delivery(tree, run, id))? {
-                    Some(delivery) => deliveries.extend(delivery),
-                    // It cannot go out, and must not keep others from it.
-                    None => shared.outbox().remove(id),
-                }
-            }
-            Ok(deliveries)
-        };
-        self.shared().read(read).await
+        self.shared().read(move |shared, tree| claim_deliveries(shared, tree, request, first)).await
     }
 
-    async fn settle_deliveries(
-        &self,
-        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
-    ) -> Result<(), StoreError> {
+    async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
         let instant = Instant::now();
-        self.ask(|reply| Operation::SettleDeliveries(outcomes, instant, reply)).await
+        self.ask(|reply| Operation::SettleDeliveries(settlements, instant, reply)).await
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {

@@ -167,8 +167,8 @@ impl Writer {
             Operation::Settle(settlements, instant, reply) => self.settle(settlements, instant, reply),
             Operation::Cancel(id, now, reply) => self.cancel(id, now, reply),
             Operation::AppendLog(run, fence, text, reply) => self.append_log(run, fence, text, reply),
-            Operation::SettleDeliveries(outcomes, instant, reply) => {
-                self.settle_deliveries(&outcomes, instant, reply);
+            Operation::SettleDeliveries(settlements, instant, reply) => {
+                self.settle_deliveries(&settlements, instant, reply);
             }
             Operation::ResendDelivery(id, now, instant, reply) => self.resend(id, now, instant, reply),
             Operation::Prune(removals, expired, reply) => self.prune(removals, expired, reply),
@@ -180,7 +180,7 @@ impl Writer {
         let mut change = mem::take(&mut self.change);
         if !change.writes.is_empty() {
             let mut outbox = self.shared.outbox();
-            change.due.iter().for_each(|(run, id, due)| outbox.put(*run, *id, *due));
+            change.due.drain(..).for_each(|due| outbox.put(due.run, due.id, Some(due.channel), due.at));
             drop(outbox);
             self.save_clock(&mut change);
             self.number += 1;

@@ -236,8 +236,7 @@ async fn outcomes_that_come_one_by_one_share_a_sync() {
         .into_iter()
         .map(|delivery| {
             let store = store.clone();
-            let outcome = vec![(delivery.id, DeliveryOutcome::Delivered)];
-            tokio::spawn(async move { store.settle_deliveries(outcome).await })
+            tokio::spawn(async move { settle_delivery(&store, &delivery, DeliveryOutcome::Delivered).await })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -316,7 +315,7 @@ async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_a
     let (store, faults, webhook, first) = open_with_a_running_run(folder.path()).await;
     let told = delivery(first.id);
     succeed(&store, &first, vec![told.clone()]).await;
-    assert_eq!(store.claim_deliveries(9, LEASE).await.unwrap().len(), 1);
+    assert_eq!(claim_deliveries(&store).await.len(), 1);
     enqueue(&store, request(&webhook, "y")).await.unwrap();
     let run = claim(&store, 1).await.remove(0).run;
 
@@ -325,7 +324,7 @@ async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_a
     let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
     let settlement = Settlement::new(run.id, run.fence, outcome, now());
     assert!(is_unavailable(store.settle(vec![settlement.clone()]).await));
-    assert!(is_unavailable(store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await));
+    assert!(is_unavailable(settle_delivery(&store, &told, DeliveryOutcome::Delivered).await));
     let renewal = || vec![Renewal::new(run.id, run.fence, None)];
     let renewed = store.renew(renewal(), LEASE).await.unwrap();
     assert_eq!(renewed, [Renewed::Held { cancel: None }], "nobody else can have claimed it");
@@ -334,11 +333,11 @@ async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_a
 
     assert_eq!(store.renew(renewal(), LEASE).await.unwrap(), [Renewed::Held { cancel: None }]);
     assert!(claim(&store, 9).await.is_empty(), "it was executed");
-    assert!(store.claim_deliveries(9, LEASE).await.unwrap().is_empty(), "it is still leased");
+    assert!(claim_deliveries(&store).await.is_empty(), "it is still leased");
     assert!(
         matches!(&store.settle(vec![settlement]).await.unwrap()[..], [Settled::Applied(run)] if run.interruptions == 0)
     );
-    store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await.unwrap();
+    settle_delivery(&store, &told, DeliveryOutcome::Delivered).await.unwrap();
     assert_eq!(store.health().await.unwrap().pending_deliveries, 0);
 }
 

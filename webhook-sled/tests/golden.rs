@@ -122,13 +122,13 @@ async fn opens_with_everything_in_it(version: &str) {
     let deliveries = store.list_deliveries(&[succeeded.id]).await.unwrap();
     let states: Vec<_> = deliveries.iter().map(|delivery| (delivery.state, delivery.attempts)).collect();
     assert_eq!(states, [(DeliveryState::Delivered, 1), (DeliveryState::Pending, 0)]);
-    let due = store.claim_deliveries(9, LEASE).await.unwrap();
+    let due = claim_deliveries(&store).await;
     assert_eq!(due, deliveries[1..]);
     let replayed = store.enqueue(forever(webhook, "large")).await.unwrap();
     assert!(matches!(replayed, Enqueued::Replayed(run) if run.id == queued.id));
 
     // And it can be written.
-    store.settle_deliveries(vec![(due[0].id, DeliveryOutcome::Delivered)]).await.unwrap();
+    settle_delivery(&store, &due[0], DeliveryOutcome::Delivered).await.unwrap();
     let claims = claim(&store, 9).await;
     assert_eq!(claims.len(), 2);
     let later = now() + Duration::from_secs(3_600);
@@ -179,7 +179,7 @@ async fn write_the_golden_folder() {
     let told = delivery(running.id);
     let pending = delivery(running.id);
     succeed(&store, &running, vec![told.clone(), pending]).await;
-    store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await.unwrap();
+    settle_delivery(&store, &told, DeliveryOutcome::Delivered).await.unwrap();
     let cancelled = enqueue(&store, forever(&webhook, "cancelled")).await.unwrap();
     store.cancel_run(cancelled.id, now()).await.unwrap();
     enqueue(&store, forever(&webhook, "interrupted")).await.unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use scene::*;
 use webhook_core::notifier::{Delivery, DeliveryOutcome};
-use webhook_core::store::Store;
+use webhook_core::store::{DeliveryClaimRequest, DeliverySettlement, Store};
 
 const RUNS: usize = 100;
 const RECIPIENTS: usize = 50;
@@ -45,12 +45,12 @@ async fn bytes_each(recipient: &str, tries: u32, error: &str) -> u64 {
     }
     for attempt in 1..=tries {
         for _ in 0..RUNS {
-            let claimed = store.claim_deliveries(RECIPIENTS, LEASE).await.unwrap();
+            let claimed = store.claim_deliveries(DeliveryClaimRequest::new(RECIPIENTS, LEASE)).await.unwrap();
             assert_eq!(claimed.len(), RECIPIENTS);
             let delay = if attempt < tries { Duration::ZERO } else { LEASE };
             let failed = DeliveryOutcome::Retry { error: error.to_owned(), delay, at: now() + delay };
-            let outcomes = claimed.iter().map(|delivery| (delivery.id, failed.clone())).collect();
-            store.settle_deliveries(outcomes).await.unwrap();
+            let failed = |delivery| DeliverySettlement::new(delivery, failed.clone());
+            store.settle_deliveries(claimed.iter().map(failed).collect()).await.unwrap();
         }
     }
     assert_eq!(store.health().await.unwrap().pending_deliveries, (RUNS * RECIPIENTS) as u64);

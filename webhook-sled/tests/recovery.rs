@@ -32,18 +32,18 @@ async fn a_second_recovery_in_a_row_hands_out_no_delivery_that_is_under_way() {
         let run = claim(&store, 1).await.remove(0).run;
         let told = delivery(run.id);
         succeed(&store, &run, vec![told.clone()]).await;
-        assert_eq!(store.claim_deliveries(9, LEASE).await.unwrap().len(), 1);
+        assert_eq!(claim_deliveries(&store).await.len(), 1);
         for last in 1..=recoveries {
             faults.writes_fail.store(true, Ordering::SeqCst);
             if last == recoveries {
-                store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await.unwrap_err();
+                settle_delivery(&store, &told, DeliveryOutcome::Delivered).await.unwrap_err();
             } else {
                 enqueue(&store, request(&webhook, "x")).await.unwrap_err();
             }
             faults.writes_fail.store(false, Ordering::SeqCst);
             recovered(&store).await;
         }
-        let again = store.claim_deliveries(9, LEASE).await.unwrap();
+        let again = claim_deliveries(&store).await;
         assert!(again.is_empty(), "after {recoveries} recoveries it is handed out again");
     }
 }

@@ -36,8 +36,8 @@ async fn everything_survives_being_opened_again() {
         delay: Duration::from_secs(3_600),
         at: now() + Duration::from_secs(3_600),
     };
-    let outcomes = vec![(told.id, DeliveryOutcome::Delivered), (retried.id, again)];
-    store.settle_deliveries(outcomes).await.unwrap();
+    settle_delivery(&store, &told, DeliveryOutcome::Delivered).await.unwrap();
+    settle_delivery(&store, &retried, again).await.unwrap();
     let queued = enqueue(&store, keyed(&second, "queued")).await.unwrap();
     drop(store);
 
@@ -57,11 +57,11 @@ async fn everything_survives_being_opened_again() {
     let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
     assert_eq!(states, [DeliveryState::Delivered, DeliveryState::Pending]);
     assert_eq!(deliveries[1].last_error.as_ref().unwrap().len(), 20_000);
-    assert!(store.claim_deliveries(9, LEASE).await.unwrap().is_empty(), "it is due in an hour");
+    assert!(claim_deliveries(&store).await.is_empty(), "it is due in an hour");
     let health = store.health().await.unwrap();
     assert_eq!((health.queued, health.running, health.pending_deliveries), (1, 0, 1));
     store.resend_delivery(retried.id, now()).await.unwrap();
-    assert_eq!(store.claim_deliveries(9, LEASE).await.unwrap().len(), 1);
+    assert_eq!(claim_deliveries(&store).await.len(), 1);
     let page = store.list_runs(RunQuery::default()).await.unwrap();
     assert_eq!(page.items.iter().map(|run| run.id).collect::<Vec<_>>(), [queued.id, ended.id]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::scene::*;
 use crate::id::DeliveryId;
 use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
-use crate::store::{DeliveryQuery, Store, StoreError, Work};
+use crate::store::{Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Store, StoreError};
 use crate::webhook::Channel;
 
 /// Of eight claimers at once over a hundred deliveries, each delivery goes to one.
@@ -74,7 +74,7 @@ pub async fn a_failed_try_is_repeated_after_its_pause(store: Arc<dyn Store>) {
     let (delay, start) = (Duration::from_millis(200), std::time::Instant::now());
     let at = now() + delay;
     let outcome = DeliveryOutcome::Retry { error: "server busy".to_owned(), delay, at };
-    store.settle_deliveries(vec![(told.id, outcome.clone())]).await.must("settle a delivery");
+    settle_delivery(&*store, &told, outcome.clone()).await;
     let expected = told.after(&outcome);
     assert_eq!(of(&*store, &told).await, expected);
     assert_eq!((expected.attempts, expected.next_at), (1, Some(at)));
@@ -91,14 +91,14 @@ pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
     claim_deliveries(&*store, 10, SHORT).await;
     let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
     let dropped = DeliveryOutcome::Dropped { error: "too late".to_owned() };
-    let unknown = DeliveryId::generate(now());
-    let outcomes = vec![
-        (deliveries[0].id, DeliveryOutcome::Delivered),
-        (unknown, DeliveryOutcome::Delivered),
-        (deliveries[1].id, given_up.clone()),
-        (deliveries[2].id, dropped.clone()),
+    let unknown = delivery(deliveries[0].run, "nobody@example.com");
+    let settlements = vec![
+        DeliverySettlement::new(&deliveries[0], DeliveryOutcome::Delivered),
+        DeliverySettlement::new(&unknown, DeliveryOutcome::Delivered),
+        DeliverySettlement::new(&deliveries[1], given_up.clone()),
+        DeliverySettlement::new(&deliveries[2], dropped.clone()),
     ];
-    store.settle_deliveries(outcomes).await.must("settle deliveries");
+    store.settle_deliveries(settlements).await.must("settle deliveries");
     let expected = vec![
         deliveries[0].after(&DeliveryOutcome::Delivered),
         deliveries[1].after(&given_up),
@@ -110,8 +110,8 @@ pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
     assert_eq!((expected[2].state, expected[2].attempts), (DeliveryState::GivenUp, 0));
 
     let late = DeliveryOutcome::Retry { error: "late".to_owned(), delay: Duration::ZERO, at: now() };
-    let outcomes = deliveries.iter().map(|delivery| (delivery.id, late.clone())).collect();
-    store.settle_deliveries(outcomes).await.must("pass over settled deliveries");
+    let late = |delivery| DeliverySettlement::new(delivery, late.clone());
+    store.settle_deliveries(expected.iter().map(late).collect()).await.must("pass over settled deliveries");
     assert_eq!(listed().await, expected, "a settled delivery must not change");
     // Only passing time can show that nothing happens at the end of the lease.
     tokio::time::sleep(SHORT + Duration::from_millis(40)).await;
@@ -132,13 +132,67 @@ pub async fn a_delivery_given_up_from_the_start_is_kept_and_can_be_resent(store:
     assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![resent]);
 }
 
+/// The outcome of a try under an earlier claim neither changes nor repeats a later one, unless it is a success.
+pub async fn an_outcome_that_comes_too_late_changes_nothing(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let told = delivering(&*store, &webhook, 1).await.remove(0);
+    assert_eq!(claim_deliveries(&*store, 1, SHORT).await, vec![told.clone()]);
+    assert_eq!(claim_when_due(&*store).await, told, "its lease is over");
+    let busy = DeliveryOutcome::Retry { error: "busy".to_owned(), delay: LONG, at: now() + LONG };
+    settle_delivery(&*store, &told, busy.clone()).await;
+    let after = told.after(&busy);
+    assert_eq!(of(&*store, &told).await, after);
+    for late in [
+        DeliveryOutcome::GivenUp { error: "late".to_owned() },
+        DeliveryOutcome::Dropped { error: "late".to_owned() },
+        DeliveryOutcome::Retry { error: "late".to_owned(), delay: Duration::ZERO, at: now() },
+    ] {
+        settle_delivery(&*store, &told, late.clone()).await;
+        assert_eq!(of(&*store, &told).await, after, "{late:?} of an earlier claim must change nothing");
+        assert_eq!(claim_deliveries(&*store, 1, LONG).await, vec![], "it must wait for its pause");
+    }
+    settle_delivery(&*store, &told, DeliveryOutcome::Delivered).await;
+    let sent = of(&*store, &told).await;
+    assert_eq!(sent.state, DeliveryState::Delivered, "what the other side has must not go out again");
+}
+
+/// The outcome of a try that began before the delivery was sent again does not count for the new try.
+pub async fn an_outcome_from_before_a_resend_changes_nothing(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let told = delivering(&*store, &webhook, 1).await.remove(0);
+    claim_deliveries(&*store, 1, LONG).await;
+    let resent = store.resend_delivery(told.id, now() + Duration::from_millis(5)).await;
+    let resent = resent.must("resend a delivery");
+    settle_delivery(&*store, &told, DeliveryOutcome::Delivered).await;
+    assert_eq!(of(&*store, &told).await, resent);
+    assert_eq!(claim_deliveries(&*store, 1, LONG).await, vec![resent]);
+}
+
+/// Deliveries of channels that are not asked for are neither claimed nor leased.
+pub async fn only_deliveries_that_are_asked_for_are_claimed(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let mails = delivering(&*store, &webhook, 3).await;
+    let slack = delivering_to_slack(&*store, &webhook).await;
+    let claim = async |limit, channels| {
+        let request = DeliveryClaimRequest::new(limit, LONG).through(channels);
+        store.claim_deliveries(request).await.must("claim deliveries")
+    };
+    let but = |channel| Channels::Except(BTreeSet::from([channel]));
+    assert_eq!(claim(9, Channels::Except(BTreeSet::from([Channel::Email, Channel::Slack]))).await, vec![]);
+    assert_eq!(claim(9, but(Channel::Email)).await, vec![slack], "later ones must be found behind others");
+    assert_eq!(claim(9, Channels::Only(Channel::Slack)).await, vec![], "it is leased");
+    assert_eq!(claim(1, Channels::Only(Channel::Email)).await.len(), 1, "those left out must not be leased");
+    assert_eq!(claim(9, but(Channel::Slack)).await.len(), mails.len() - 1);
+    assert_eq!(claim(9, Channels::default()).await, vec![]);
+}
+
 /// A claimed delivery whose lease is over is given out again.
 pub async fn a_delivery_whose_lease_is_over_is_given_out_again(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let told = delivering(&*store, &webhook, 1).await.remove(0);
     assert_eq!(claim_deliveries(&*store, 1, SHORT).await, vec![told.clone()]);
     assert_eq!(claim_when_due(&*store).await, told);
-    store.settle_deliveries(vec![(told.id, DeliveryOutcome::Delivered)]).await.must("settle a delivery");
+    settle_delivery(&*store, &told, DeliveryOutcome::Delivered).await;
     assert_eq!(of(&*store, &told).await.attempts, 1);
 }
 
@@ -151,7 +205,7 @@ pub async fn a_resent_delivery_is_due_at_once(store: Arc<dyn Store>) {
         DeliveryOutcome::GivenUp { error: "no such address".to_owned() },
         DeliveryOutcome::Retry { error: "busy".to_owned(), delay: LONG, at: now() + LONG },
     ] {
-        store.settle_deliveries(vec![(told.id, outcome)]).await.must("settle a delivery");
+        settle_delivery(&*store, &of(&*store, &told).await, outcome).await;
         let before = of(&*store, &told).await;
         let at = now();
         let resent = store.resend_delivery(told.id, at).await.must("resend a delivery");
@@ -181,9 +235,11 @@ pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
         1 => Some(DeliveryOutcome::GivenUp { error: "no such address".to_owned() }),
         _ => None,
     };
-    let settled = |(index, told): (usize, &Delivery)| outcome(index).map(|outcome| (told.id, outcome));
-    let outcomes = all.iter().enumerate().filter_map(settled).collect();
-    store.settle_deliveries(outcomes).await.must("settle deliveries");
+    let settled = |(index, told): (usize, &Delivery)| {
+        outcome(index).map(|outcome| DeliverySettlement::new(told, outcome))
+    };
+    let settlements = all.iter().enumerate().filter_map(settled).collect();
+    store.settle_deliveries(settlements).await.must("settle deliveries");
     let now_is =
         |(index, told): (usize, &Delivery)| outcome(index).map_or(told.clone(), |it| told.after(&it));
     let mut expected: Vec<Delivery> = all.iter().enumerate().map(now_is).collect();
@@ -208,18 +264,19 @@ pub async fn finding_deliveries_is_stable_while_they_change(store: Arc<dyn Store
     for _ in 0..4 {
         there.extend(delivering(&*store, &webhook, 3).await);
     }
-    let give_up = async |ids: Vec<DeliveryId>| {
-        let given_up = |id| (id, DeliveryOutcome::GivenUp { error: "no such address".to_owned() });
-        store.settle_deliveries(ids.into_iter().map(given_up).collect()).await.must("settle deliveries");
+    let give_up = async |told: &[Delivery]| {
+        let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
+        let given_up = |told| DeliverySettlement::new(told, given_up.clone());
+        store.settle_deliveries(told.iter().map(given_up).collect()).await.must("settle deliveries");
     };
-    give_up(there.iter().map(|told| told.id).collect()).await;
+    give_up(&there).await;
     let query = DeliveryQuery::default().in_state(Some(DeliveryState::GivenUp)).limit(2);
     let (mut seen, mut before, mut resent) = (Vec::new(), None, BTreeSet::new());
     for round in 0.. {
         let page = store.find_deliveries(query.before(before)).await.must("find deliveries");
         seen.extend(page.items.iter().map(|told| told.id));
         let fresh = delivering(&*store, &webhook, 1).await;
-        give_up(vec![fresh[0].id]).await;
+        give_up(&fresh).await;
         if let Some(gone) = there.get(2 * round) {
             store.resend_delivery(gone.id, now()).await.must("resend a delivery");
             resent.insert(gone.id);
@@ -255,7 +312,8 @@ async fn found(store: &dyn Store, query: DeliveryQuery) -> Vec<Delivery> {
 }
 
 async fn claim_deliveries(store: &dyn Store, limit: usize, lease: Duration) -> Vec<Delivery> {
-    let claimed = store.claim_deliveries(limit, lease).await.must("claim deliveries");
+    let claimed =
+        store.claim_deliveries(DeliveryClaimRequest::new(limit, lease)).await.must("claim deliveries");
     assert!(claimed.len() <= limit, "{} deliveries were claimed instead of {limit}", claimed.len());
     claimed
 }
@@ -266,7 +324,7 @@ async fn claim_when_due(store: &dyn Store) -> Delivery {
             if let Some(delivery) = claim_deliveries(store, 1, LONG).await.pop() {
                 return delivery;
             }
-            store.wait_for_work(Work::Deliveries).await;
+            store.wait_for_work(any_delivery()).await;
         }
     })
     .await

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 
 use super::scene::*;
 use crate::run::RunState;
-use crate::store::{Enqueued, Renewal, RunQuery, Store, WebhookQuery, Work};
+use crate::store::{DeliveryClaimRequest, Enqueued, Renewal, RunQuery, Store, WebhookQuery, Work};
 
 /// Whatever reads, waits or renews may be dropped at any time: the store works on, and nothing has changed.
 pub async fn reads_and_waits_may_be_dropped(store: Arc<dyn Store>) {
@@ -27,14 +27,17 @@ pub async fn reads_and_waits_may_be_dropped(store: Arc<dyn Store>) {
         start(store.list_runs(RunQuery::default()));
         start(store.read_log(run.id, 0));
         start(store.wait_for_work(Work::Runs));
-        start(store.wait_for_work(Work::Deliveries));
+        start(store.wait_for_work(any_delivery()));
         start(store.events_since(Some(cursor)));
         start(store.list_deliveries(&[told.run]));
         start(store.health());
     }
     assert_eq!(get(&*store, run.id).await, before, "what was dropped must have changed nothing");
     assert_eq!(applied(settle(&*store, &run, success()).await).state, RunState::Succeeded);
-    assert_eq!(store.claim_deliveries(1, LONG).await.must("claim deliveries"), vec![told]);
+    assert_eq!(
+        store.claim_deliveries(DeliveryClaimRequest::new(1, LONG)).await.must("claim deliveries"),
+        vec![told]
+    );
 }
 
 /// A dropped wait loses no wake-up for the next one.

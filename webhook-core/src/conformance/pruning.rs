@@ -104,8 +104,7 @@ pub async fn nothing_of_a_pruned_run_is_left(store: Arc<dyn Store>) {
     store.append_log(run.id, run.fence, "a line\n".to_owned()).await.must("append to a log");
     let told = delivery(run.id, "a@example.com");
     applied(settle(&*store, &run, success_with(vec![told.clone()])).await);
-    let outcomes = vec![(told.id, DeliveryOutcome::Delivered)];
-    store.settle_deliveries(outcomes).await.must("settle a delivery");
+    settle_delivery(&*store, &told, DeliveryOutcome::Delivered).await;
     assert_eq!(pruned(&*store, days(now() + 31 * DAY, 30)).await, BTreeSet::from([run.id]));
 
     assert_eq!(store.read_log(run.id, 0).await.must("read a log").text, "", "a pruned run has no log");
@@ -121,14 +120,13 @@ pub async fn a_run_with_a_pending_delivery_stays(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
     let deliveries = vec![delivery(run.id, "a@example.com"), delivery(run.id, "b@example.com")];
-    let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
-    applied(settle(&*store, &run, success_with(deliveries)).await);
+    applied(settle(&*store, &run, success_with(deliveries.clone())).await);
     let request = days(now() + 31 * DAY, 30).with_keep_per_webhook(Some(0));
     assert_eq!(pruned(&*store, request).await, BTreeSet::new(), "two deliveries are pending");
-    store.settle_deliveries(vec![(ids[0], DeliveryOutcome::Delivered)]).await.must("settle a delivery");
+    settle_delivery(&*store, &deliveries[0], DeliveryOutcome::Delivered).await;
     assert_eq!(pruned(&*store, request).await, BTreeSet::new(), "one delivery is pending");
     let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
-    store.settle_deliveries(vec![(ids[1], given_up)]).await.must("settle a delivery");
+    settle_delivery(&*store, &deliveries[1], given_up).await;
     assert_eq!(pruned(&*store, request).await, BTreeSet::from([run.id]));
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::{Clock, SystemClock};
 use crate::id::{DeliveryId, RunId, WebhookId};
-use crate::notifier::Delivery;
+use crate::notifier::{Delivery, DeliveryOutcome};
 use crate::run::{Caller, Ending, ErrorKind, Run, RunError, RunParameters, RunState};
 use crate::store::{
-    Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Settled, Settlement, Store, Work,
+    Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliverySettlement, Enqueue, Enqueued, Idempotency,
+    Outcome, RunQuery, Settled, Settlement, Store, Work,
 };
 use crate::token::Token;
 use crate::webhook::{Channel, Concurrency, EventKind, OnOverlap, Webhook, WebhookSettings};
@@ -221,6 +222,14 @@ pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usiz
     deliveries
 }
 
+/// A succeeded run of which one Slack channel is to be told.
+pub(super) async fn delivering_to_slack(store: &dyn Store, webhook: &Webhook) -> Delivery {
+    let run = running(store, webhook).await;
+    let told = Delivery { channel: Channel::Slack, ..delivery(run.id, "#ops") };
+    applied(settle(store, &run, success_with(vec![told.clone()])).await);
+    told
+}
+
 pub(super) async fn get(store: &dyn Store, id: RunId) -> Arc<Run> {
     store.get_run(id).await.must("read a run").must("keep a run")
 }
@@ -250,14 +259,30 @@ pub(super) fn assert_newest_first<I: Ord + Debug>(ids: &[I]) {
     assert!(falling, "a list must be newest first and without repetition: {ids:?}");
 }
 
+/// Records how one try of a delivery went that was claimed so.
+pub(super) async fn settle_delivery(store: &dyn Store, claimed: &Delivery, outcome: DeliveryOutcome) {
+    let settlement = DeliverySettlement::new(claimed, outcome);
+    store.settle_deliveries(vec![settlement]).await.must("settle a delivery");
+}
+
+/// Deliveries through all channels, to wait for.
+pub(super) fn any_delivery() -> Work {
+    Work::Deliveries(Channels::default())
+}
+
 /// How often a worker with nothing to claim is woken in [`WATCH`], when it claims and waits in turns.
 pub(super) async fn wake_ups_without_work(store: &dyn Store, work: Work) -> usize {
     let (start, mut count) = (Instant::now(), 0);
     while let Some(left) = WATCH.checked_sub(start.elapsed()) {
-        if work == Work::Runs {
-            assert!(claim(store, 10).await.is_empty(), "there was nothing to claim");
+        match &work {
+            Work::Runs => assert!(claim(store, 10).await.is_empty(), "there was nothing to claim"),
+            Work::Deliveries(channels) => {
+                let request = DeliveryClaimRequest::new(10, LONG).through(channels.clone());
+                let claimed = store.claim_deliveries(request).await.must("claim deliveries");
+                assert_eq!(claimed, vec![], "there was nothing to claim");
+            }
         }
-        if tokio::time::timeout(left, store.wait_for_work(work)).await.is_err() {
+        if tokio::time::timeout(left, store.wait_for_work(work.clone())).await.is_err() {
             break;
         }
         count += 1;

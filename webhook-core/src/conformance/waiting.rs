@@ -1,5 +1,6 @@
 //! Promises about waking up: nobody sleeps through work, and nobody is kept awake without it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use tokio::sync::oneshot;
 
 use super::scene::*;
 use crate::notifier::DeliveryOutcome;
-use crate::store::{Store, Work};
-use crate::webhook::OnOverlap;
+use crate::store::{Channels, DeliveryClaimRequest, Store, Work};
+use crate::webhook::{Channel, OnOverlap};
 
 /// How often a worker may be woken in 300 ms without having anything to do.
 const FEW: usize = 30;
@@ -81,28 +82,29 @@ pub async fn new_settings_wake_who_waits(store: Arc<dyn Store>) {
 /// Who waits for deliveries is woken by a new one, by a due retry and by a lease that is over.
 pub async fn deliveries_wake_who_waits_for_them(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let waiting = worker(&store, Work::Deliveries);
-    let id = delivering(&*store, &webhook, 1).await[0].id;
-    assert_eq!(within("a worker to find a new delivery", waiting).await, id.to_string());
+    let waiting = worker(&store, any_delivery());
+    let told = delivering(&*store, &webhook, 1).await.remove(0);
+    assert_eq!(within("a worker to find a new delivery", waiting).await, told.id.to_string());
     let delay = Duration::from_millis(100);
     let outcome = DeliveryOutcome::Retry { error: "busy".to_owned(), delay, at: now() + delay };
-    store.settle_deliveries(vec![(id, outcome)]).await.must("settle a delivery");
+    settle_delivery(&*store, &told, outcome).await;
     for what in ["a retry to come due", "a lease to be over"] {
         let claimed = within(what, async {
             loop {
-                let claimed = store.claim_deliveries(1, SHORT).await.must("claim deliveries");
+                let request = DeliveryClaimRequest::new(1, SHORT);
+                let claimed = store.claim_deliveries(request).await.must("claim deliveries");
                 if !claimed.is_empty() {
                     return claimed;
                 }
-                store.wait_for_work(Work::Deliveries).await;
+                store.wait_for_work(any_delivery()).await;
             }
         });
-        assert_eq!(claimed.await[0].id, id);
+        assert_eq!(claimed.await[0].id, told.id);
     }
-    store.settle_deliveries(vec![(id, DeliveryOutcome::Delivered)]).await.must("settle a delivery");
-    let waiting = worker(&store, Work::Deliveries);
-    store.resend_delivery(id, now()).await.must("resend a delivery");
-    assert_eq!(within("a worker to find a resent delivery", waiting).await, id.to_string());
+    settle_delivery(&*store, &told, DeliveryOutcome::Delivered).await;
+    let waiting = worker(&store, any_delivery());
+    store.resend_delivery(told.id, now()).await.must("resend a delivery");
+    assert_eq!(within("a worker to find a resent delivery", waiting).await, told.id.to_string());
 }
 
 /// Nobody is kept awake by an empty store, by runs that wait for room or a distant time, or by held claims.
@@ -125,10 +127,24 @@ pub async fn work_of_the_other_sort_wakes_nobody_for_long(store: Arc<dyn Store>)
     delivering(&*store, &webhook, 3).await;
     let count = wake_ups_without_work(&*store, Work::Runs).await;
     assert!(count <= FEW, "deliveries woke who waits for runs {count} times in {WATCH:?}");
-    store.claim_deliveries(10, LONG).await.must("claim deliveries");
+    store.claim_deliveries(DeliveryClaimRequest::new(10, LONG)).await.must("claim deliveries");
     enqueue_many(&*store, &webhook, 3).await;
-    let count = wake_ups_without_work(&*store, Work::Deliveries).await;
+    let count = wake_ups_without_work(&*store, any_delivery()).await;
     assert!(count <= FEW, "runs woke who waits for deliveries {count} times in {WATCH:?}");
+}
+
+/// Due deliveries of a channel that is not asked for keep nobody awake, and one that is asked for still wakes.
+pub async fn deliveries_of_other_channels_wake_nobody_for_long(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    delivering(&*store, &webhook, 3).await;
+    for channels in [Channels::Only(Channel::Slack), Channels::Except(BTreeSet::from([Channel::Email]))] {
+        let slack = Work::Deliveries(channels);
+        let count = wake_ups_without_work(&*store, slack.clone()).await;
+        assert!(count <= FEW, "deliveries of another channel woke a worker {count} times in {WATCH:?}");
+        let waiting = worker(&store, slack);
+        let id = delivering_to_slack(&*store, &webhook).await.id;
+        assert_eq!(within("a worker to find a delivery of its channel", waiting).await, id.to_string());
+    }
 }
 
 /// A worker that has looked once, found nothing, and now waits. Answers the id of what it found in the end.
@@ -139,10 +155,11 @@ fn worker(store: &Arc<dyn Store>, work: Work) -> impl Future<Output = String> {
     tokio::spawn(async move {
         let mut began = Some(began);
         loop {
-            let id = match work {
+            let id = match &work {
                 Work::Runs => claim(&*store, 1).await.pop().map(|claim| claim.run.id.to_string()),
-                Work::Deliveries => {
-                    let claimed = store.claim_deliveries(1, LONG).await.must("claim deliveries").pop();
+                Work::Deliveries(channels) => {
+                    let request = DeliveryClaimRequest::new(1, LONG).through(channels.clone());
+                    let claimed = store.claim_deliveries(request).await.must("claim deliveries").pop();
                     claimed.map(|delivery| delivery.id.to_string())
                 }
             };
@@ -151,7 +168,7 @@ fn worker(store: &Arc<dyn Store>, work: Work) -> impl Future<Output = String> {
             }
             match id {
                 Some(id) => return found.send(id),
-                None => store.wait_for_work(work).await,
+                None => store.wait_for_work(work.clone()).await,
             }
         }
     });

@@ -266,10 +266,10 @@ impl State {
         self.logs.get(&id).map_or_else(|| LogPart::new(offset, String::new()), |log| log.read(offset))
     }
 
-    pub(super) fn work_at(&self, work: Work, now: Instant) -> Option<Instant> {
+    pub(super) fn work_at(&self, work: &Work, now: Instant) -> Option<Instant> {
         match work {
             Work::Runs => self.live.work_at(now),
-            Work::Deliveries => self.outbox.next_deadline(),
+            Work::Deliveries(channels) => self.outbox.next_deadline(channels),
         }
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Cancelled, Claim, ClaimRequest, DeliveryQuery, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned,
-    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
+    Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
+    StoreError, StoreHealth, WebhookQuery, Work,
 };
 use crate::events::{EventCursor, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
-use crate::notifier::{Delivery, DeliveryOutcome};
+use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
@@ -97,15 +98,12 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).events_since(cursor).await
     }
 
-    async fn claim_deliveries(&self, limit: usize, lease: Duration) -> Result<Vec<Delivery>, StoreError> {
-        (**self).claim_deliveries(limit, lease).await
+    async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
+        (**self).claim_deliveries(request).await
     }
 
-    async fn settle_deliveries(
-        &self,
-        outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
-    ) -> Result<(), StoreError> {
-        (**self).settle_deliveries(outcomes).await
+    async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
+        (**self).settle_deliveries(settlements).await
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {

@@ -15,7 +15,7 @@ use super::{Phase, Shared};
 use crate::error::chain;
 use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification, Notifier};
 use crate::run::shortened;
-use crate::store::Work;
+use crate::store::{Channels, DeliveryClaimRequest, DeliverySettlement, Work};
 
 /// How long one try may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -52,14 +52,14 @@ pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phas
         let channel_changed = Lanes::channel_changed(&lanes);
         let mut due = held.taken(limit, HOLD, |channel| Lanes::lets_through(&lanes, channel));
         let claimed = if due.is_empty() {
-            shared.webhooks.inner.store.claim_deliveries(limit, LEASE).await
+            shared.webhooks.inner.store.claim_deliveries(DeliveryClaimRequest::new(limit, LEASE)).await
         } else {
             Ok(Vec::new())
         };
         let just_now = Instant::now();
         let waited = match claimed {
             Ok(claimed) if claimed.is_empty() && due.is_empty() => {
-                shared.webhooks.inner.store.wait_for_work(Work::Deliveries)
+                shared.webhooks.inner.store.wait_for_work(Work::Deliveries(Channels::default()))
             }
             Ok(claimed) => {
                 due.extend(claimed.into_iter().map(|delivery| (just_now, delivery)));
@@ -152,7 +152,8 @@ pub(super) async fn deliver_one(
         let (channel, run) = (delivery.channel.as_str(), delivery.run);
         tracing::warn!(%delivery.id, %run, channel, error, "a delivery is given up");
     }
-    if let Err(error) = inner.store.settle_deliveries(vec![(delivery.id, outcome)]).await {
+    if let Err(error) = inner.store.settle_deliveries(vec![DeliverySettlement::new(&delivery, outcome)]).await
+    {
         tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
     }
     reached
@@ -170,17 +171,17 @@ async fn drop_expired(shared: &Shared, expired: Vec<Delivery>) {
     let inner = &shared.webhooks.inner;
     tracing::warn!(count = expired.len(), "deliveries that waited too long are given up");
     let dropped = |delivery: Delivery| {
-        let error = match delivery.last_error {
+        let error = match &delivery.last_error {
             Some(last) if delivery.attempts > 0 => {
                 shortened(format!("{EXPIRED}; its last try: {last}"), ERROR_BYTES)
             }
             _ => EXPIRED.to_owned(),
         };
-        (delivery.id, DeliveryOutcome::Dropped { error })
+        DeliverySettlement::new(&delivery, DeliveryOutcome::Dropped { error })
     };
     let outcomes: Vec<_> = expired.into_iter().map(dropped).collect();
     match inner.store.settle_deliveries(outcomes.clone()).await {
-        Ok(()) => outcomes.iter().for_each(|(_, outcome)| inner.meters.delivery(outcome)),
+        Ok(()) => outcomes.iter().for_each(|settled| inner.meters.delivery(&settled.outcome)),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "expired deliveries are not recorded as such");

@@ -11,7 +11,9 @@ use super::settling::record;
 use super::{Shared, WorkerOptions};
 use crate::executor::CancellationSource;
 use crate::service::Webhooks;
-use crate::store::{Claim, ClaimRequest, Outcome, Settlement, StoreError, Work};
+use crate::store::{
+    Channels, Claim, ClaimRequest, DeliveryClaimRequest, Outcome, Settlement, StoreError, Work,
+};
 
 /// Executes and delivers as tasks of the present runtime until the queue and the outbox are empty.
 pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError> {
@@ -33,7 +35,8 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
         for (claim, stop) in shared.hold(claims) {
             attempts.spawn(execute(shared.clone(), claim, stop));
         }
-        let due = store.claim_deliveries(options.delivery_slots, options.lease).await?;
+        let due =
+            store.claim_deliveries(DeliveryClaimRequest::new(options.delivery_slots, options.lease)).await?;
         let delivered = !due.is_empty();
         join_all(due.into_iter().map(|delivery| deliver_one(&shared, delivery, None))).await;
         if began || delivered {
@@ -53,7 +56,7 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
                 record(&shared, &settlements).await?;
             }
             () = store.wait_for_work(Work::Runs), if free > 0 => {}
-            () = store.wait_for_work(Work::Deliveries) => {}
+            () = store.wait_for_work(Work::Deliveries(Channels::default())) => {}
             () = keep_leases => super::claims::renew_once(&shared).await,
         }
     }

@@ -1,14 +1,14 @@
 //! The outbox's records.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 use webhook_core::id::{DeliveryId, RunId};
-use webhook_core::notifier::{Delivery, DeliveryOutcome, DeliveryState};
-use webhook_core::store::StoreError;
+use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::store::{DeliverySettlement, StoreError};
 
 use super::Writer;
-use crate::commit::{Level, acknowledge};
+use crate::commit::{Due, Level, acknowledge};
 use crate::keys;
 use crate::operation::Reply;
 use crate::read;
@@ -25,14 +25,13 @@ impl Writer {
 
     pub(super) fn settle_deliveries(
         &mut self,
-        outcomes: &[(DeliveryId, DeliveryOutcome)],
+        settlements: &[DeliverySettlement],
         instant: Instant,
         reply: Reply<()>,
     ) {
-        let caught_up = self.catch_up_with(outcomes.iter().map(|(id, _)| *id));
-        let mut settle =
-            |(id, outcome): &(DeliveryId, DeliveryOutcome)| self.settle_one(*id, outcome, instant);
-        let settled = caught_up.and_then(|()| outcomes.iter().try_for_each(&mut settle));
+        let caught_up = self.catch_up_with(settlements.iter().map(|settlement| settlement.id));
+        let mut settle = |settlement| self.settle_one(settlement, instant);
+        let settled = caught_up.and_then(|()| settlements.iter().try_for_each(&mut settle));
         match settled {
             Ok(()) => self.change.group.when(Level::Synced, acknowledge(reply, ())),
             Err(error) => drop(reply.send(Err(error))),
@@ -49,26 +48,16 @@ impl Writer {
         }
     }
 
-    fn settle_one(
-        &mut self,
-        id: DeliveryId,
-        outcome: &DeliveryOutcome,
-        instant: Instant,
-    ) -> Result<(), StoreError> {
+    fn settle_one(&mut self, settlement: &DeliverySettlement, instant: Instant) -> Result<(), StoreError> {
+        let id = settlement.id;
         let Some(run) = self.shared.outbox().run_of(id) else { return Ok(()) };
         let Some(delivery) = self.delivery(run, id)? else {
             self.shared.outbox().remove(id);
             return Ok(());
         };
-        if delivery.state != DeliveryState::Pending {
-            return Ok(());
-        }
-        let pause = match outcome {
-            DeliveryOutcome::Retry { delay, .. } => *delay,
-            _ => Duration::ZERO,
-        };
+        let Some(after) = settlement.applied_to(&delivery) else { return Ok(()) };
         let tails = self.stored_tails(&keys::delivery(run, id))?;
-        self.put_delivery(delivery.after(outcome), later(instant, pause), tails)
+        self.put_delivery(after, later(instant, settlement.pause()), tails)
     }
 
     pub(super) fn resend(
@@ -110,11 +99,11 @@ impl Writer {
         let pending = keys::by_id(keys::PENDING, id.as_bytes());
         if delivery.state == DeliveryState::Pending {
             self.change.insert(&pending, encode_pending(run, delivery.next_at).as_slice());
-            self.change.due.push((run, id, due));
+            self.change.due.push(Due { run, id, channel: delivery.channel, at: due });
             self.change.group.wakes_deliveries = true;
         } else {
             self.change.remove(&pending);
-            self.change.due.retain(|(_, due, _)| *due != id);
+            self.change.due.retain(|due| due.id != id);
             self.shared.outbox().remove(id);
         }
         self.change.deliveries.insert(id, delivery);

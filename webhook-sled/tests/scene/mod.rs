@@ -11,11 +11,12 @@ use std::{fs, io};
 use serde_json::json;
 use webhook_core::clock::{Clock, SystemClock};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::notifier::Delivery;
+use webhook_core::notifier::{Delivery, DeliveryOutcome};
 use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
 use webhook_core::run::{Caller, Ending, Run, RunParameters};
 use webhook_core::store::{
-    Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, Settled, Settlement, Store, StoreError,
+    Claim, ClaimRequest, DeliveryClaimRequest, DeliverySettlement, Enqueue, Enqueued, Idempotency, Outcome,
+    Settled, Settlement, Store, StoreError,
 };
 use webhook_core::token::Token;
 use webhook_core::webhook::{Channel, EventKind, Webhook, WebhookSettings};
@@ -87,6 +88,20 @@ pub async fn succeed(store: &SledStore, run: &Run, deliveries: Vec<Delivery>) ->
         Settled::Applied(run) => run,
         other => panic!("{other:?}"),
     }
+}
+
+/// Claims up to nine due deliveries.
+pub async fn claim_deliveries(store: &SledStore) -> Vec<Delivery> {
+    store.claim_deliveries(DeliveryClaimRequest::new(9, LEASE)).await.unwrap()
+}
+
+/// Records how one try of a delivery went that was claimed so.
+pub async fn settle_delivery(
+    store: &SledStore,
+    claimed: &Delivery,
+    outcome: DeliveryOutcome,
+) -> Result<(), StoreError> {
+    store.settle_deliveries(vec![DeliverySettlement::new(claimed, outcome)]).await
 }
 
 pub fn delivery(run: RunId) -> Delivery {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use webhook_core::Webhooks;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
@@ -86,13 +86,10 @@ impl Store for BrokenStore {
     async fn events_since(&self, _cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         broken()
     }
-    async fn claim_deliveries(&self, _limit: usize, _lease: Duration) -> Result<Vec<Delivery>, StoreError> {
+    async fn claim_deliveries(&self, _request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
         broken()
     }
-    async fn settle_deliveries(
-        &self,
-        _outcomes: Vec<(DeliveryId, DeliveryOutcome)>,
-    ) -> Result<(), StoreError> {
+    async fn settle_deliveries(&self, _settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
         broken()
     }
     async fn find_deliveries(&self, _query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
