@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::executor::{ArtifactContent, ExecutorError, Workflow, WorkflowPage};
 use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
-use crate::notifier::{DeliverError, Delivery, Notification};
+use crate::notifier::{DELIVERY_TIMEOUT, DeliverError, Delivery, Notification, guarded};
 use crate::parameters::{BodyParameters, ParameterWarning, QueryParameters, recheck};
 use crate::run::{Caller, CancelReason, Run};
 use crate::service::{TriggerUrl, Webhooks};
@@ -21,7 +21,6 @@ use crate::store::{Cancelled, DeliveryQuery, Enqueue, LogPart, Page, RunQuery, S
 use crate::token::{OpenError, Token};
 use crate::trigger::{self, TriggerError, Triggered};
 use crate::webhook::{Channel, EventKind, SettingProblem, Webhook, WebhookSettings};
-use crate::worker;
 
 /// Test notifications under way at once.
 const TESTS_AT_ONCE: usize = 8;
@@ -415,7 +414,9 @@ impl<'a> Management<'a> {
 
     async fn test(&self, notification: Notification) -> TestedNotification {
         let outcome = match self.webhooks.inner.notifier(notification.channel) {
-            Some(notifier) => worker::guarded(notifier.deliver(&notification)).await,
+            Some(notifier) => {
+                guarded("the notifier", DELIVERY_TIMEOUT, notifier.deliver(&notification)).await
+            }
             None => Err(DeliverError::permanent("no integration serves this channel")),
         };
         TestedNotification { notification, outcome }

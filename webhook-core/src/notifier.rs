@@ -24,9 +24,11 @@
 //! # let _: &dyn Notifier = &PrintEmail;
 //! ```
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::milliseconds;
@@ -67,14 +69,32 @@ pub trait Notifier: Send + Sync + 'static {
     /// # Behavior
     /// It is called at least once for each delivery that finds room in the outbox and does not wait behind an outage
     /// for days, and again with a growing pause after a retryable error. The delivery's id stays the same, so that it
-    /// can serve as a message id. A failure never changes the run. It has 60 s, and is dropped then.
+    /// can serve as a message id. A failure never changes the run. It has 60 s.
     ///
     /// # Errors
     /// [`DeliverError`], which says whether trying again may help.
     ///
     /// # Cancel safety
-    /// It is dropped at shutdown; the delivery is tried again later.
+    /// It is dropped when it takes longer than that, or when the patience of a shutdown is over; the delivery is tried
+    /// again later.
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError>;
+}
+
+/// How long one try has.
+pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Gives a step of a try a bounded time, and turns its panic into an error.
+pub(crate) async fn guarded<T>(
+    what: &str,
+    within: Duration,
+    step: impl Future<Output = Result<T, DeliverError>>,
+) -> Result<T, DeliverError> {
+    let caught = AssertUnwindSafe(step).catch_unwind();
+    match tokio::time::timeout(within, caught).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(DeliverError::retryable(format!("{what} panicked"))),
+        Err(_) => Err(DeliverError::retryable(format!("no answer within {within:?}"))),
+    }
 }
 
 /// What a notifier is given: one piece of news for one recipient.

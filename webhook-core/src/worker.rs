@@ -9,9 +9,6 @@ mod claims;
 mod deliveries;
 mod housekeeping;
 mod idle;
-mod lanes;
-mod outage;
-mod outbox;
 mod settling;
 mod threads;
 
@@ -23,6 +20,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::executor::{CancellationSource, StopReason};
 use crate::id::RunId;
@@ -31,9 +29,8 @@ use crate::service::{Webhooks, lock};
 use crate::store::{Claim, Outcome, Settlement};
 
 use attempt::Attempt;
-pub(crate) use deliveries::guarded;
+use deliveries::{Deliveries, OutboxBound};
 pub(crate) use idle::run_until_idle;
-use outbox::OutboxBound;
 use settling::Settlements;
 use threads::Threads;
 
@@ -169,6 +166,8 @@ pub struct Workers {
     shared: Arc<Shared>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
+    /// The task that sends notifications, which ends by itself at shutdown.
+    delivering: JoinSet<()>,
 }
 
 /// What workers do at present.
@@ -191,7 +190,7 @@ struct Shared {
     /// renewed.
     held: Mutex<HashMap<(RunId, u64), CancellationSource>>,
     settlements: mpsc::UnboundedSender<Settlement>,
-    outbox: OutboxBound,
+    outbox: Arc<OutboxBound>,
     /// Whether a claim is being made, of which it is not known yet what it gives.
     claiming: AtomicBool,
     /// Signalled whenever claims are no longer held.
@@ -213,7 +212,7 @@ impl Shared {
         let (settlements, received) = mpsc::unbounded_channel();
         let shared = Self {
             webhooks,
-            outbox: OutboxBound::new(options.outbox_limit),
+            outbox: Arc::new(OutboxBound::new(options.outbox_limit)),
             options,
             runtime: Handle::current(),
             slots,
@@ -307,12 +306,17 @@ impl Workers {
         tasks.spawn(claims::renew(shared.clone()));
         tasks.spawn(claims::keep_threads_moving(shared.clone()));
         tasks.spawn(settling::settle(shared.clone(), settlements));
-        tasks.spawn(deliveries::deliver(shared.clone(), working));
         tasks.spawn(housekeeping::keep_house(shared.clone()));
-        Self { shared, phase, tasks }
+        let deliveries = Deliveries::new(shared.webhooks.clone(), &shared.options, shared.outbox.clone());
+        let (mut delivering, mut stopped) = (JoinSet::new(), working);
+        delivering.spawn(deliveries.run(async move {
+            // It ends as well when the workers are dropped.
+            let _ = stopped.wait_for(|phase| *phase == Phase::Draining).await;
+        }));
+        Self { shared, phase, tasks, delivering }
     }
 
-    /// Refuses new calls, lets executing runs finish, tells those that are left shortly before `patience` is over
+    /// Refuses new calls, lets executing runs and deliveries under way finish, tells those that are left shortly before `patience` is over
     /// to stop, and hands back what has not ended, to be executed again after the next start. Returns within
     /// `patience`, give or take a durable write.
     ///
@@ -321,6 +325,7 @@ impl Workers {
     pub async fn shutdown(mut self, patience: Duration) {
         self.shared.webhooks.stop_accepting();
         self.phase.send_replace(Phase::Draining);
+        let began = Instant::now();
         let stopping = self.shared.options.cancel_grace.min(patience / 4);
         let drained = tokio::time::timeout(patience - stopping, self.shared.all_released()).await;
         if drained.is_err() {
@@ -336,6 +341,10 @@ impl Workers {
                     );
                 }
             }
+        }
+        let left = patience.saturating_sub(began.elapsed());
+        if tokio::time::timeout(left, self.delivering.join_next()).await.is_err() {
+            tracing::warn!("some deliveries were cut off; they are tried again when their lease is over");
         }
         if let Err(error) = self.shared.webhooks.inner.write_uses().await {
             tracing::warn!(%error, "the last uses of webhooks were not recorded");

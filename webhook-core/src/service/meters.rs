@@ -105,7 +105,7 @@ pub(crate) mod outages {
     }
 
     /// Nobody can be reached through this channel.
-    pub(crate) fn goes_on(channel: Channel) {
+    pub(crate) fn began(channel: Channel) {
         gauge!(NAME, "channel" => channel.as_str()).set(1.0);
     }
 

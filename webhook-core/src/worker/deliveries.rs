@@ -1,255 +1,422 @@
 //! Sending notifications from the outbox.
+//!
+//! The poller asks the store for due deliveries and tries each in a task of its own. [`breaker`] says which channels it
+//! may ask for, [`slots`] how many tries may begin and to whom; both decide without I/O and without a clock. A delivery
+//! that may not begin, since another one to its slow recipient is under way, comes back when its lease is over.
 
+mod breaker;
+mod outbox;
+mod slots;
+
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::lanes::{Lanes, Try};
-use super::outage::{Admitted, Held, Reached};
-use super::{Phase, Shared};
+use super::WorkerOptions;
 use crate::error::chain;
-use crate::notifier::{DeliverError, Delivery, DeliveryOutcome, Notification, Notifier};
+use crate::notifier::{
+    DELIVERY_TIMEOUT, DeliverError, Delivery, DeliveryOutcome, DeliveryState, Notification, Notifier, guarded,
+};
+use crate::retry::RetryPolicy;
 use crate::run::shortened;
-use crate::store::{Channels, DeliveryClaimRequest, DeliverySettlement, Work};
+use crate::service::meters::outages;
+use crate::service::{Webhooks, lock};
+use crate::store::{Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, StoreError, Work};
+use crate::webhook::Channel;
 
-/// How long one try may take.
-const TRY_TIMEOUT: Duration = Duration::from_secs(60);
-/// After how long a try gives its slot to others.
-const SLOW: Duration = Duration::from_secs(5);
+use breaker::{Breakers, Change, Reached};
+pub(super) use outbox::OutboxBound;
+use slots::{Recipient, Slots};
+
+/// How long a claim may take; deliveries that come later are left to their lease.
+const CLAIMING: Duration = Duration::from_secs(15);
+/// How long finding out what is to be delivered may take.
+const PREPARING: Duration = Duration::from_secs(15);
+/// How long recording an outcome is tried at least.
+const RECORDING: Duration = Duration::from_secs(30);
+/// From before a delivery is claimed until its outcome is recorded, at most.
+const WORKING: Duration =
+    CLAIMING.saturating_add(PREPARING).saturating_add(DELIVERY_TIMEOUT).saturating_add(RECORDING);
+/// How long a claimed delivery is given to nobody else: longer than anything is done with it.
+const LEASE: Duration = WORKING.saturating_add(Duration::from_secs(10));
+/// The pause after the store failed to give deliveries.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The first and the longest pause after the store failed to record an outcome.
+const RECORD_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// The longest pause that the other side may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
-/// For how long a claimed delivery is left alone: longer than a try and recording it takes.
-const LEASE: Duration = Duration::from_secs(120);
-/// For how long a claimed delivery waits here for its channel: what is left of its lease suffices for a try.
-const HOLD: Duration = Duration::from_secs(50);
-/// How long to wait after the store failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often expired deliveries are searched for.
+const SEARCH_EVERY: Duration = Duration::from_secs(600);
+/// How many expired deliveries are given up in one step.
+const EXPIRED_AT_ONCE: usize = 256;
 /// Why a delivery is given up that was not tried.
 const EXPIRED: &str = "it waited too long for a channel that could not be used; send it again once it can";
 /// The longest error that is kept, in bytes.
 const ERROR_BYTES: usize = 1_024;
 
-/// Sends due deliveries until told to drain.
-pub(super) async fn deliver(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
-    let slots = Arc::new(Semaphore::new(shared.options.delivery_slots.max(1)));
-    let lanes = Lanes::new(shared.options.delivery_slots.max(1));
-    let mut tries = JoinSet::new();
-    let mut held = Held::default();
-    while *phase.borrow_and_update() == Phase::Working {
-        while tries.try_join_next().is_some() {}
-        let first = tokio::select! {
-            permit = slots.clone().acquire_owned() => permit,
-            _ = phase.changed() => continue,
-        };
-        let Ok(first) = first else { break };
-        let limit = 1 + slots.available_permits();
-        // Made before looking, so that no outage ends unnoticed in between.
-        let channel_changed = Lanes::channel_changed(&lanes);
-        let mut due = held.taken(limit, HOLD, |channel| Lanes::lets_through(&lanes, channel));
-        let claimed = if due.is_empty() {
-            shared.webhooks.inner.store.claim_deliveries(DeliveryClaimRequest::new(limit, LEASE)).await
-        } else {
-            Ok(Vec::new())
-        };
-        let just_now = Instant::now();
-        let waited = match claimed {
-            Ok(claimed) if claimed.is_empty() && due.is_empty() => {
-                shared.webhooks.inner.store.wait_for_work(Work::Deliveries(Channels::default()))
-            }
-            Ok(claimed) => {
-                due.extend(claimed.into_iter().map(|delivery| (just_now, delivery)));
-                let more = std::iter::repeat_with(|| slots.clone().try_acquire_owned().ok());
-                let mut permits = std::iter::once(Some(first)).chain(more);
-                let mut expired = Vec::new();
-                for (claimed_at, delivery) in due {
-                    let Some(begun) = Try::begin(&lanes, &delivery) else {
-                        // What may not begin now comes back when its lease is over, or sooner when its channel does.
-                        // One that waited here may have been sent again since.
-                        let outage = Lanes::outage_lasts(&lanes, delivery.channel);
-                        if claimed_at == just_now && is_expired(&shared, &delivery, outage) {
-                            expired.push(delivery);
-                        } else if Lanes::lets_through(&lanes, delivery.channel) == Admitted::None {
-                            held.put(claimed_at, delivery);
-                        }
-                        continue;
-                    };
-                    let outage = Lanes::outage_lasts(&lanes, delivery.channel);
-                    let (shared, permit) = (shared.clone(), permits.next().flatten());
-                    tries.spawn(async move {
-                        let delivering = deliver_one(&shared, delivery, outage);
-                        giving_way(delivering, begun, permit).await;
-                    });
-                }
-                if !expired.is_empty() {
-                    drop_expired(&shared, expired).await;
-                }
-                continue;
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "deliveries cannot be claimed");
-                Box::pin(tokio::time::sleep(PAUSE))
-            }
-        };
-        drop(first);
-        tokio::select! {
-            () = waited => {}
-            () = channel_changed => {}
-            _ = phase.changed() => {}
-        }
-    }
-    while tries.join_next().await.is_some() {}
+/// What sends notifications.
+pub(super) struct Deliveries {
+    webhooks: Webhooks,
+    retries: RetryPolicy,
+    expiry: Duration,
+    slots: usize,
+    outbox: Arc<OutboxBound>,
+    /// When expired deliveries of a channel were last searched for.
+    searched_at: Mutex<BTreeMap<Channel, Instant>>,
 }
 
-/// Goes on with a try that takes long without its slot.
-async fn giving_way(
-    delivering: impl Future<Output = Option<Reached>>,
-    mut begun: Try,
-    permit: Option<OwnedSemaphorePermit>,
-) {
-    tokio::pin!(delivering);
-    let reached = match tokio::time::timeout(SLOW, &mut delivering).await {
-        Ok(reached) => reached,
-        Err(_) => {
-            begun.is_slow();
-            drop(permit);
-            delivering.await
-        }
-    };
-    if let Some(reached) = reached {
-        begun.came_back(reached);
-    }
-}
-
-/// Tries one delivery, whose channel has been out for this long if it is, and records how it went. Answers whether the
-/// other side was reached, if the notifier was asked at all.
-pub(super) async fn deliver_one(
-    shared: &Shared,
+/// A claimed delivery.
+struct ClaimedDelivery {
     delivery: Delivery,
-    outage: Option<Duration>,
-) -> Option<Reached> {
-    let inner = &shared.webhooks.inner;
-    let (tried, reached) = match guarded(prepare(shared, &delivery)).await {
-        Ok((notifier, notification)) => {
-            let tried = guarded(notifier.deliver(&notification)).await;
-            let reached = match &tried {
-                Err(DeliverError::Unreachable(why)) => {
-                    Reached::Nobody { why: shortened(chain(&**why), ERROR_BYTES) }
+    record_until: Instant,
+}
+
+/// Asks for deliveries and starts tries.
+struct Poller {
+    deliveries: Arc<Deliveries>,
+    breakers: Breakers,
+    slots: Slots,
+    tries: JoinSet<(Try, Reached)>,
+}
+
+/// A try under way.
+struct Try {
+    number: u64,
+    channel: Channel,
+    is_probe: bool,
+}
+
+impl Deliveries {
+    pub(super) fn new(webhooks: Webhooks, options: &WorkerOptions, outbox: Arc<OutboxBound>) -> Arc<Self> {
+        let (retries, expiry) = (options.delivery_retries, options.delivery_expiry);
+        let (slots, searched_at) = (options.delivery_slots.max(1), Mutex::default());
+        Arc::new(Self { webhooks, retries, expiry, slots, outbox, searched_at })
+    }
+
+    /// Sends due deliveries until `stopped` completes, and then lets the tries that are under way end.
+    pub(super) async fn run(self: Arc<Self>, stopped: impl Future<Output = ()>) {
+        let (breakers, slots) = (Breakers::default(), Slots::new(self.slots));
+        let mut poller = Poller { deliveries: self.clone(), breakers, slots, tries: JoinSet::new() };
+        let mut failed_until = None;
+        tokio::pin!(stopped);
+        loop {
+            let mut found = false;
+            if failed_until.is_none_or(|until| until <= Instant::now()) {
+                let polled = AssertUnwindSafe(poller.poll()).catch_unwind().await;
+                failed_until = None;
+                match polled {
+                    Ok(Ok(any)) => found = any,
+                    Ok(Err(error)) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "deliveries cannot be claimed");
+                        failed_until = Some(Instant::now() + PAUSE);
+                    }
+                    Err(_) => {
+                        tracing::error!("the store panicked while deliveries were claimed");
+                        failed_until = Some(Instant::now() + PAUSE);
+                    }
                 }
-                _ => Reached::OtherSide,
-            };
-            (tried, Some(reached))
-        }
-        Err(error) => (Err(error), None),
-    };
-    let outcome = judge(shared, &delivery, tried, outage);
-    inner.meters.delivery(&outcome);
-    if let DeliveryOutcome::GivenUp { error } = &outcome {
-        let (channel, run) = (delivery.channel.as_str(), delivery.run);
-        tracing::warn!(%delivery.id, %run, channel, error, "a delivery is given up");
-    }
-    if let Err(error) = inner.store.settle_deliveries(vec![DeliverySettlement::new(&delivery, outcome)]).await
-    {
-        tracing::error!(error = &error as &dyn std::error::Error, "a delivery's outcome was not recorded");
-    }
-    reached
-}
-
-/// Whether a delivery has waited too long for a channel that has been out for this long. The outage itself must have
-/// lasted so long, as this process knows it: neither a jump of the clock nor a standstill of the process counts.
-fn is_expired(shared: &Shared, delivery: &Delivery, outage: Option<Duration>) -> bool {
-    let expiry = shared.options.delivery_expiry;
-    outage.is_some_and(|lasts| lasts >= expiry) && delivery.age(shared.webhooks.inner.now()) >= expiry
-}
-
-/// Gives up deliveries that have waited too long behind others.
-async fn drop_expired(shared: &Shared, expired: Vec<Delivery>) {
-    let inner = &shared.webhooks.inner;
-    tracing::warn!(count = expired.len(), "deliveries that waited too long are given up");
-    let dropped = |delivery: Delivery| {
-        let error = match &delivery.last_error {
-            Some(last) if delivery.attempts > 0 => {
-                shortened(format!("{EXPIRED}; its last try: {last}"), ERROR_BYTES)
             }
-            _ => EXPIRED.to_owned(),
+            let now = Instant::now();
+            let work = poller.awaited(now).filter(|_| failed_until.is_none());
+            let until = failed_until.into_iter().chain(poller.next_change(now)).min();
+            tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                Some(ended) = poller.tries.join_next() => poller.end(ended),
+                () = std::future::ready(()), if found => {}
+                () = sleep_until(until) => {}
+                () = wait_for(&self.webhooks, work) => {}
+            }
+            while let Some(ended) = poller.tries.try_join_next() {
+                poller.end(ended);
+            }
+        }
+        while let Some(ended) = poller.tries.join_next().await {
+            poller.end(ended);
+        }
+    }
+
+    /// Tries what is due, and returns whether anything was.
+    pub(super) async fn deliver_due(&self) -> Result<bool, StoreError> {
+        let due = self.claim(DeliveryClaimRequest::new(self.slots, LEASE)).await?;
+        let found = !due.is_empty();
+        futures_util::future::join_all(due.into_iter().map(|claimed| self.deliver(claimed, None))).await;
+        Ok(found)
+    }
+
+    async fn claim(&self, request: DeliveryClaimRequest) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let asked_at = Instant::now();
+        let claimed = self.webhooks.inner.store.claim_deliveries(request).await?;
+        if asked_at.elapsed() > CLAIMING {
+            tracing::warn!(
+                count = claimed.len(),
+                "deliveries were claimed too slowly; they are left to their lease"
+            );
+            return Ok(Vec::new());
+        }
+        let record_until = asked_at + WORKING;
+        Ok(claimed.into_iter().map(|delivery| ClaimedDelivery { delivery, record_until }).collect())
+    }
+
+    /// Tries one delivery, whose channel has been out for this long if it is, and records how it went. Returns whether
+    /// the other side was reached.
+    async fn deliver(&self, claimed: ClaimedDelivery, outage: Option<Duration>) -> Reached {
+        let ClaimedDelivery { delivery, record_until } = claimed;
+        let prepared = guarded("looking up the run", PREPARING, self.prepare(&delivery)).await;
+        let (tried, reached) = match prepared {
+            Ok((notifier, notification)) => {
+                let trying = notifier.deliver(&notification);
+                let tried = guarded("the notifier", DELIVERY_TIMEOUT, trying).await;
+                let reached = match &tried {
+                    Err(DeliverError::Unreachable(why)) => {
+                        Reached::Nobody { why: shortened(chain(&**why), ERROR_BYTES) }
+                    }
+                    _ => Reached::OtherSide,
+                };
+                (tried, reached)
+            }
+            Err(error) => (Err(error), Reached::NotAsked),
         };
-        DeliverySettlement::new(&delivery, DeliveryOutcome::Dropped { error })
-    };
-    let outcomes: Vec<_> = expired.into_iter().map(dropped).collect();
-    match inner.store.settle_deliveries(outcomes.clone()).await {
-        Ok(()) => outcomes.iter().for_each(|settled| inner.meters.delivery(&settled.outcome)),
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "expired deliveries are not recorded as such");
+        let outcome = self.judge(&delivery, tried, outage);
+        if let DeliveryOutcome::GivenUp { error } = &outcome {
+            let (channel, run) = (delivery.channel.as_str(), delivery.run);
+            tracing::warn!(%delivery.id, %run, channel, error, "a delivery is given up");
         }
+        self.record(vec![DeliverySettlement::new(&delivery, outcome)], record_until).await;
+        if matches!(reached, Reached::Nobody { .. }) && outage.is_some_and(|lasts| lasts >= self.expiry) {
+            self.give_up_expired(delivery.channel).await;
+        }
+        reached
+    }
+
+    /// Finds the notifier that is to deliver this, and what it is given.
+    async fn prepare(&self, delivery: &Delivery) -> Result<(&dyn Notifier, Notification), DeliverError> {
+        let inner = &self.webhooks.inner;
+        let serving = inner.notifier(delivery.channel);
+        let notifier =
+            serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
+        let run = inner.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
+        let run = run.ok_or_else(|| DeliverError::permanent("the run does not exist any more"))?;
+        let title = inner.title(&run.workflow).await.map_err(DeliverError::retryable)?;
+        let page = inner.run_url(&run);
+        let (recipient, event) = (delivery.recipient.clone(), delivery.event);
+        let notification = Notification::new(delivery.id, delivery.channel, recipient, event, title, run);
+        let notification = match page {
+            Some(page) => notification.with_run_url(page),
+            None => notification,
+        };
+        Ok((&**notifier, notification))
+    }
+
+    fn judge(
+        &self,
+        delivery: &Delivery,
+        tried: Result<(), DeliverError>,
+        outage: Option<Duration>,
+    ) -> DeliveryOutcome {
+        let attempt = delivery.attempts + 1;
+        let Err(error) = tried else { return DeliveryOutcome::Delivered };
+        let after = match &error {
+            DeliverError::Retryable { after, .. } => Some(after.unwrap_or_default()),
+            DeliverError::Unreachable(_) if self.is_expired(delivery, outage) => None,
+            DeliverError::Unreachable(_) => Some(Duration::ZERO),
+            DeliverError::Permanent(_) => None,
+        };
+        let error = shortened(chain(&error), ERROR_BYTES);
+        match after {
+            Some(after) if self.retries.allows_another(attempt) => {
+                let delay = self.retries.delay(attempt, rand::random()).max(after.min(LONGEST_PAUSE));
+                let now = self.webhooks.inner.now();
+                DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }
+            }
+            _ => DeliveryOutcome::GivenUp { error },
+        }
+    }
+
+    /// Whether a delivery has waited too long for a channel that has been out for this long. The outage itself must have
+    /// lasted so long, as this process knows it: neither a jump of the clock nor a standstill of the process counts.
+    fn is_expired(&self, delivery: &Delivery, outage: Option<Duration>) -> bool {
+        let lasts_long = outage.is_some_and(|lasts| lasts >= self.expiry);
+        lasts_long && delivery.age(self.webhooks.inner.now()) >= self.expiry
+    }
+
+    /// Gives up deliveries that have waited too long for a channel whose outage has lasted as long. The probe that just
+    /// failed is the only try under way.
+    async fn give_up_expired(&self, channel: Channel) {
+        let (inner, now) = (&self.webhooks.inner, Instant::now());
+        if lock(&self.searched_at).get(&channel).is_some_and(|last| now - *last < SEARCH_EVERY) {
+            return;
+        }
+        lock(&self.searched_at).insert(channel, now);
+        let mut before = None;
+        loop {
+            let pending = DeliveryQuery::default().in_state(Some(DeliveryState::Pending));
+            let query = pending.through(Some(channel)).before(before).limit(EXPIRED_AT_ONCE);
+            let page = match inner.store.find_deliveries(query).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "expired deliveries cannot be found");
+                    return;
+                }
+            };
+            let is_old = |delivery: &&Delivery| delivery.age(inner.now()) >= self.expiry;
+            let expired: Vec<_> = page.items.iter().filter(is_old).map(dropped).collect();
+            if !expired.is_empty() {
+                let (channel, count) = (channel.as_str(), expired.len());
+                tracing::warn!(channel, count, "deliveries that waited too long are given up");
+                if !self.record(expired, Instant::now() + RECORDING).await {
+                    return;
+                }
+            }
+            match page.next {
+                None => return,
+                next => before = next,
+            }
+        }
+    }
+
+    /// Records outcomes, which is tried again until then. Returns whether they are recorded.
+    async fn record(&self, settlements: Vec<DeliverySettlement>, until: Instant) -> bool {
+        let inner = &self.webhooks.inner;
+        let recording = async {
+            let (mut pause, longest) = RECORD_PAUSES;
+            while let Err(error) = inner.store.settle_deliveries(settlements.clone()).await {
+                let why = chain(&error);
+                tracing::error!(error = why, "the outcome of a delivery cannot be recorded yet");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        };
+        let is_recorded = tokio::time::timeout_at(until, recording).await.is_ok();
+        if !is_recorded {
+            tracing::error!(
+                count = settlements.len(),
+                "outcomes of deliveries are lost; they are tried again"
+            );
+        }
+        for settlement in &settlements {
+            inner.meters.delivery(&settlement.outcome);
+            if is_recorded && !matches!(settlement.outcome, DeliveryOutcome::Retry { .. }) {
+                self.outbox.note_settled();
+            }
+        }
+        is_recorded
     }
 }
 
-/// Gives a notifier a bounded time, and turns its panic into an error.
-pub(crate) async fn guarded<T>(
-    delivering: impl Future<Output = Result<T, DeliverError>>,
-) -> Result<T, DeliverError> {
-    let caught = AssertUnwindSafe(delivering).catch_unwind();
-    match tokio::time::timeout(TRY_TIMEOUT, caught).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(DeliverError::retryable("the notifier panicked")),
-        Err(_) => Err(DeliverError::retryable(format!("no answer within {TRY_TIMEOUT:?}"))),
+impl Poller {
+    /// Asks once for what may begin, and begins it. Returns whether there was anything.
+    async fn poll(&mut self) -> Result<bool, StoreError> {
+        let mut found = false;
+        for channel in self.breakers.to_probe(Instant::now()) {
+            found |= self.claim(Channels::Only(channel), 1).await?;
+        }
+        let mut left_out = self.breakers.out();
+        left_out.extend(self.slots.saturated(Instant::now()));
+        Ok(found | self.claim(Channels::Except(left_out), usize::MAX).await?)
+    }
+
+    async fn claim(&mut self, channels: Channels, most: usize) -> Result<bool, StoreError> {
+        let limit = self.slots.free(Instant::now()).min(most);
+        if limit == 0 {
+            return Ok(false);
+        }
+        let request = DeliveryClaimRequest::new(limit, LEASE).through(channels);
+        let claimed = self.deliveries.claim(request).await?;
+        let found = !claimed.is_empty();
+        for claimed in claimed {
+            self.begin(claimed);
+        }
+        Ok(found)
+    }
+
+    fn begin(&mut self, claimed: ClaimedDelivery) {
+        let (now, channel) = (Instant::now(), claimed.delivery.channel);
+        let recipient = Recipient::of(&claimed.delivery);
+        let outage = self.breakers.out_for(channel, now);
+        let number = match outage {
+            Some(_) => Some(self.slots.begin_probe(recipient, now)),
+            None => self.slots.begin(recipient, now),
+        };
+        let Some(number) = number else { return };
+        self.breakers.probe(channel);
+        let begun = Try { number, channel, is_probe: outage.is_some() };
+        let deliveries = self.deliveries.clone();
+        self.tries.spawn(async move {
+            let delivering = AssertUnwindSafe(deliveries.deliver(claimed, outage)).catch_unwind();
+            (begun, delivering.await.unwrap_or(Reached::NotAsked))
+        });
+    }
+
+    fn end(&mut self, ended: Result<(Try, Reached), JoinError>) {
+        // A try that panics ends here as well, and none is aborted while this is there.
+        let Ok((ended, reached)) = ended else { return };
+        let now = Instant::now();
+        self.slots.end(ended.number, now);
+        let name = ended.channel.as_str();
+        match self.breakers.end(ended.channel, ended.is_probe, reached, now) {
+            Some(Change::Closed { after }) => {
+                tracing::info!(channel = name, lasted_s = after.as_secs(), "a channel can be used again");
+                outages::ended(ended.channel);
+            }
+            Some(Change::Opened { why }) => {
+                tracing::warn!(channel = name, error = why, "a channel cannot be used; its deliveries wait");
+                outages::began(ended.channel);
+            }
+            None => {}
+        }
+    }
+
+    /// Returns the channels of which a delivery could begin now, if any could.
+    fn awaited(&self, now: Instant) -> Option<Channels> {
+        let mut left_out = self.breakers.out();
+        for channel in self.breakers.to_probe(now) {
+            left_out.remove(&channel);
+        }
+        left_out.extend(self.slots.saturated(now));
+        (self.slots.free(now) > 0).then_some(Channels::Except(left_out))
+    }
+
+    /// Returns when more may begin although nothing has ended.
+    fn next_change(&self, now: Instant) -> Option<Instant> {
+        let no_slot = self.slots.free(now) == 0;
+        let next_free = self.slots.next_free(now).filter(|_| no_slot);
+        self.breakers.next_probe(now).into_iter().chain(next_free).min()
     }
 }
 
-/// The notifier that is to deliver this, and what it is given.
-async fn prepare<'a>(
-    shared: &'a Shared,
-    delivery: &Delivery,
-) -> Result<(&'a dyn Notifier, Notification), DeliverError> {
-    let inner = &shared.webhooks.inner;
-    let serving = inner.notifier(delivery.channel);
-    let notifier = serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
-    let run = inner.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
-    let run = run.ok_or_else(|| DeliverError::permanent("the run does not exist any more"))?;
-    let title = inner.title(&run.workflow).await.map_err(DeliverError::retryable)?;
-    let page = inner.run_url(&run);
-    let notification = Notification::new(
-        delivery.id,
-        delivery.channel,
-        delivery.recipient.clone(),
-        delivery.event,
-        title,
-        run,
-    );
-    let notification = match page {
-        Some(page) => notification.with_run_url(page),
-        None => notification,
+fn dropped(delivery: &Delivery) -> DeliverySettlement {
+    let error = match &delivery.last_error {
+        Some(last) if delivery.attempts > 0 => {
+            shortened(format!("{EXPIRED}; its last try: {last}"), ERROR_BYTES)
+        }
+        _ => EXPIRED.to_owned(),
     };
-    Ok((&**notifier, notification))
+    DeliverySettlement::new(delivery, DeliveryOutcome::Dropped { error })
 }
 
-fn judge(
-    shared: &Shared,
-    delivery: &Delivery,
-    tried: Result<(), DeliverError>,
-    outage: Option<Duration>,
-) -> DeliveryOutcome {
-    let policy = &shared.options.delivery_retries;
-    let attempt = delivery.attempts + 1;
-    let Err(error) = tried else { return DeliveryOutcome::Delivered };
-    let after = match &error {
-        DeliverError::Retryable { after, .. } => Some(after.unwrap_or_default()),
-        DeliverError::Unreachable(_) if is_expired(shared, delivery, outage) => None,
-        DeliverError::Unreachable(_) => Some(Duration::ZERO),
-        DeliverError::Permanent(_) => None,
-    };
-    let error = shortened(chain(&error), ERROR_BYTES);
-    match after {
-        Some(after) if policy.allows_another(attempt) => {
-            let delay = policy.delay(attempt, rand::random()).max(after.min(LONGEST_PAUSE));
-            let now = shared.webhooks.inner.now();
-            DeliveryOutcome::Retry { error, delay, at: now.checked_add(delay).unwrap_or(now) }
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_for(webhooks: &Webhooks, channels: Option<Channels>) {
+    match channels {
+        Some(channels) => {
+            let waiting = webhooks.inner.store.wait_for_work(Work::Deliveries(channels));
+            if AssertUnwindSafe(waiting).catch_unwind().await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
-        _ => DeliveryOutcome::GivenUp { error },
+        None => std::future::pending().await,
     }
 }

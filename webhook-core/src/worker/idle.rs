@@ -2,24 +2,22 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::attempt::Attempt;
-use super::deliveries::deliver_one;
+use super::deliveries::Deliveries;
 use super::settling::record;
 use super::{Shared, WorkerOptions};
 use crate::executor::CancellationSource;
 use crate::service::Webhooks;
-use crate::store::{
-    Channels, Claim, ClaimRequest, DeliveryClaimRequest, Outcome, Settlement, StoreError, Work,
-};
+use crate::store::{Channels, Claim, ClaimRequest, Outcome, Settlement, StoreError, Work};
 
 /// Executes and delivers as tasks of the present runtime until the queue and the outbox are empty.
 pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError> {
     let (shared, _) = Shared::new(webhooks.clone(), WorkerOptions::default().with_threads(false));
     let store = &webhooks.inner.store;
     let options = &shared.options;
+    let deliveries = Deliveries::new(webhooks.clone(), options, shared.outbox.clone());
     let mut attempts: JoinSet<Settlement> = JoinSet::new();
     loop {
         let free = options.slots - attempts.len();
@@ -35,10 +33,7 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
         for (claim, stop) in shared.hold(claims) {
             attempts.spawn(execute(shared.clone(), claim, stop));
         }
-        let due =
-            store.claim_deliveries(DeliveryClaimRequest::new(options.delivery_slots, options.lease)).await?;
-        let delivered = !due.is_empty();
-        join_all(due.into_iter().map(|delivery| deliver_one(&shared, delivery, None))).await;
+        let delivered = deliveries.deliver_due().await?;
         if began || delivered {
             continue;
         }

@@ -6,7 +6,9 @@ mod callers;
 mod intake;
 mod management;
 mod notifications;
+mod outbox;
 mod secrecy;
+mod unsteady;
 mod workers;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use webhook_core::memory::{MemoryStore, RecordingNotifier, ScriptedExecutor};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Run;
 use webhook_core::service::WebhooksBuilder;
+use webhook_core::store::Store;
 use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
@@ -51,10 +54,20 @@ impl House {
 
     /// A house whose builder was given something before.
     async fn of(builder: WebhooksBuilder, settings: serde_json::Value) -> Self {
-        let (store, executor) = (MemoryStore::new(), ScriptedExecutor::new([sales()]));
-        let notifier = RecordingNotifier::new();
+        let store = MemoryStore::new();
+        Self::over(builder, store.clone(), store, settings).await
+    }
+
+    /// A house over a store that keeps what it holds in `memory`.
+    async fn over(
+        builder: WebhooksBuilder,
+        memory: MemoryStore,
+        store: impl Store,
+        settings: serde_json::Value,
+    ) -> Self {
+        let (executor, notifier) = (ScriptedExecutor::new([sales()]), RecordingNotifier::new());
         let webhooks = builder
-            .store(store.clone())
+            .store(store)
             .executor(executor.clone())
             .notifier(notifier.clone())
             .token_key(TokenKey::generate())
@@ -65,7 +78,7 @@ impl House {
         let settings = WebhookSettings::default().patched(&settings).unwrap();
         let created = webhooks.manage().create("report/sales".parse().unwrap(), settings).await.unwrap();
         let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
-        Self { webhooks, store, executor, notifier, webhook: created.webhook, token }
+        Self { webhooks, store: memory, executor, notifier, webhook: created.webhook, token }
     }
 
     fn call(&self, method: Method, query: &str) -> TriggerCall {

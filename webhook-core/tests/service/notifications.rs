@@ -18,22 +18,23 @@ use webhook_core::worker::WorkerOptions;
 
 use super::House;
 
-/// Carries mail: it never comes back from recipients whose address starts with `dead`, and fails as it is told.
+/// Carries mail, and fails as it is told. By how their address starts, it never comes back from recipients (`dead`), takes
+/// three seconds (`slow`) or nearly a minute (`minute`), or panics (`panics`).
 #[derive(Clone)]
-struct Mail {
+pub(super) struct Mail {
     failures: Arc<Mutex<VecDeque<DeliverError>>>,
-    is_down: Arc<AtomicBool>,
+    pub(super) is_down: Arc<AtomicBool>,
     tried: watch::Sender<Vec<(String, Instant)>>,
 }
 
 impl Mail {
-    fn new(failures: impl IntoIterator<Item = DeliverError>) -> Self {
+    pub(super) fn new(failures: impl IntoIterator<Item = DeliverError>) -> Self {
         let failures = Arc::new(Mutex::new(failures.into_iter().collect()));
         Self { failures, is_down: Arc::default(), tried: watch::Sender::new(Vec::new()) }
     }
 
     /// Waits for the first `count` tries to reach addresses that start so, and answers when they did.
-    async fn tried(&self, start: &str, count: usize) -> Vec<Instant> {
+    pub(super) async fn tried(&self, start: &str, count: usize) -> Vec<Instant> {
         let of = |tries: &Vec<(String, Instant)>| -> Vec<Instant> {
             tries.iter().filter(|(to, _)| to.starts_with(start)).map(|(_, at)| *at).collect()
         };
@@ -56,8 +57,13 @@ impl Notifier for Mail {
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
         let to = notification.recipient.clone();
         self.tried.send_modify(|tried| tried.push((to, Instant::now())));
-        if notification.recipient.starts_with("dead") {
-            std::future::pending::<()>().await;
+        let recipient = notification.recipient.split('@').next().unwrap_or_default();
+        match recipient {
+            "slow" => tokio::time::sleep(Duration::from_secs(3)).await,
+            "minute" => tokio::time::sleep(Duration::from_secs(59)).await,
+            "panics" => panic!("as the test says"),
+            _ if recipient.starts_with("dead") => std::future::pending().await,
+            _ => {}
         }
         if self.is_down.load(Ordering::SeqCst) {
             return Err(DeliverError::unreachable("connection refused"));

@@ -7,20 +7,21 @@ use tokio::time::Instant;
 
 use crate::notifier::{Delivery, DeliveryOutcome};
 use crate::service::lock;
-use crate::store::{Outcome, Settlement, Store, StoreHealth};
+use crate::store::{Outcome, Settlement, Store};
 
-/// How often the store is asked how much is in the outbox.
+/// How often the store is asked how much is in the outbox, and how long its answer is waited for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Why a delivery is given up before its first try.
 const FULL: &str = "the outbox was full when the run ended; send it again once others have gone out";
 
-/// How many deliveries may be pending.
-pub(super) struct OutboxBound {
+/// A bound on how many deliveries are pending.
+pub(in crate::worker) struct OutboxBound {
     limit: u64,
     known: Mutex<Known>,
 }
 
-/// How many deliveries were pending when the store was last asked, and those that were added since.
+/// How many deliveries were pending when the store last said so, with those that these workers added since and less those
+/// that they settled.
 #[derive(Default)]
 struct Known {
     pending: u64,
@@ -28,12 +29,12 @@ struct Known {
 }
 
 impl OutboxBound {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(in crate::worker) fn new(limit: u64) -> Self {
         Self { limit, known: Mutex::default() }
     }
 
     /// Makes deliveries for which there is no room be recorded as given up.
-    pub(super) async fn bound(&self, store: &dyn Store, settlements: &mut [Settlement]) {
+    pub(in crate::worker) async fn bound(&self, store: &dyn Store, settlements: &mut [Settlement]) {
         for settlement in settlements {
             if let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
                 && !deliveries.is_empty()
@@ -52,12 +53,16 @@ impl OutboxBound {
             }
             known.asked = Some(Instant::now());
         }
-        self.told(store.health().await.ok());
+        // A store that cannot tell holds up no settlement; what these workers do is known without it.
+        if let Ok(Ok(health)) = tokio::time::timeout(ASK_EVERY, store.health()).await {
+            lock(&self.known).pending = health.pending_deliveries;
+        }
     }
 
-    /// A store that cannot tell must lose no notification: what was added before may have gone out since.
-    fn told(&self, health: Option<StoreHealth>) {
-        lock(&self.known).pending = health.map_or(0, |health| health.pending_deliveries);
+    /// Notes that a delivery is no longer pending.
+    pub(super) fn note_settled(&self) {
+        let mut known = lock(&self.known);
+        known.pending = known.pending.saturating_sub(1);
     }
 
     fn bounded(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
@@ -94,14 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn while_the_store_cannot_tell_how_much_is_pending_what_was_added_does_not_add_up() {
+    fn between_two_answers_of_the_store_what_was_added_adds_up_less_what_was_settled() {
         let outbox = OutboxBound::new(4);
-        outbox.told(Some(StoreHealth::new(0, 0, 2)));
-        assert_eq!(pending(&outbox), 2);
+        assert_eq!([pending(&outbox), pending(&outbox), pending(&outbox)], [3, 1, 0]);
         for _ in 0..10 {
-            outbox.told(None);
-            assert_eq!(pending(&outbox), 3);
+            outbox.note_settled();
+            assert_eq!(pending(&outbox), 1);
         }
-        assert_eq!(pending(&outbox), 1, "at most as many as the bound at a time");
+        for _ in 0..10 {
+            outbox.note_settled();
+        }
+        assert_eq!([pending(&outbox), pending(&outbox)], [3, 1], "it never counts below nothing");
     }
 }

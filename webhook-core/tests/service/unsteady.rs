@@ -1,0 +1,126 @@
+//! A store that fails, stalls, panics or loses its answer, as a test says.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use webhook_core::events::{EventCursor, Events};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::memory::MemoryStore;
+use webhook_core::notifier::Delivery;
+use webhook_core::run::Run;
+use webhook_core::store::*;
+use webhook_core::token::TokenDigest;
+use webhook_core::webhook::Webhook;
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Fails,
+    Panics,
+    /// It comes this much later, and its answer as well.
+    Stalls(Duration),
+    /// It is done, and the caller does not hear of it.
+    LosesItsAnswer,
+}
+
+type Faults = dyn Fn(&str) -> Option<Fault> + Send + Sync;
+
+/// A memory store whose calls meet the fault that is given for their method.
+#[derive(Clone)]
+pub(crate) struct UnsteadyStore {
+    store: MemoryStore,
+    faults: Arc<Mutex<Arc<Faults>>>,
+    /// The requests for deliveries that were answered, with how many were given.
+    pub(crate) asked: Arc<Mutex<Vec<(DeliveryClaimRequest, usize)>>>,
+}
+
+fn failure(what: &str) -> StoreError {
+    StoreError::unavailable_because("as the test says", std::io::Error::other(what.to_owned()))
+}
+
+impl UnsteadyStore {
+    pub(crate) fn new(store: MemoryStore) -> Self {
+        Self { store, faults: Arc::new(Mutex::new(Arc::new(|_: &str| None))), asked: Arc::default() }
+    }
+
+    /// Calls meet these faults from now on.
+    pub(crate) fn set(&self, faults: impl Fn(&str) -> Option<Fault> + Send + Sync + 'static) {
+        *self.faults.lock().unwrap() = Arc::new(faults);
+    }
+
+    async fn meet<T>(
+        &self,
+        method: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let faults = self.faults.lock().unwrap().clone();
+        match faults(method) {
+            None => call.await,
+            Some(Fault::Fails) => Err(failure("it failed")),
+            Some(Fault::Panics) => panic!("the store panics in {method}, as the test says"),
+            Some(Fault::Stalls(pause)) => {
+                tokio::time::sleep(pause).await;
+                let answer = call.await;
+                tokio::time::sleep(pause).await;
+                answer
+            }
+            Some(Fault::LosesItsAnswer) => {
+                call.await?;
+                Err(failure("the answer was lost"))
+            }
+        }
+    }
+}
+
+macro_rules! unsteady {
+    ($($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+        #[async_trait::async_trait]
+        impl Store for UnsteadyStore {
+            $(
+                async fn $method(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                    self.meet(stringify!($method), self.store.$method($($argument),*)).await
+                }
+            )+
+
+            async fn claim_deliveries(
+                &self,
+                request: DeliveryClaimRequest,
+            ) -> Result<Vec<Delivery>, StoreError> {
+                let claiming = self.store.claim_deliveries(request.clone());
+                let claimed = self.meet("claim_deliveries", claiming).await?;
+                self.asked.lock().unwrap().push((request, claimed.len()));
+                Ok(claimed)
+            }
+
+            async fn wait_for_work(&self, work: Work) {
+                self.store.wait_for_work(work).await;
+            }
+        }
+    };
+}
+
+unsteady! {
+    create_webhook(webhook: Webhook) -> ();
+    get_webhook(id: WebhookId) -> Option<Arc<Webhook>>;
+    find_webhook(digest: &TokenDigest) -> Option<Arc<Webhook>>;
+    update_webhook(webhook: Webhook, expected_revision: u64) -> ();
+    delete_webhook(id: WebhookId, expected_revision: Option<u64>, now: SystemTime) -> Vec<RunId>;
+    list_webhooks(query: WebhookQuery) -> Page<Arc<Webhook>, WebhookId>;
+    record_use(uses: &[(WebhookId, SystemTime)]) -> ();
+    enqueue(request: Enqueue) -> Enqueued;
+    claim(request: ClaimRequest) -> Vec<Claim>;
+    renew(renewals: Vec<Renewal>, lease: Duration) -> Vec<Renewed>;
+    settle(settlements: Vec<Settlement>) -> Vec<Settled>;
+    cancel_run(id: RunId, now: SystemTime) -> Cancelled;
+    get_run(id: RunId) -> Option<Arc<Run>>;
+    list_runs(query: RunQuery) -> Page<Arc<Run>, RunId>;
+    prune(request: PruneRequest) -> Pruned;
+    append_log(run: RunId, fence: u64, text: String) -> ();
+    read_log(run: RunId, offset: u64) -> LogPart;
+    events_since(cursor: Option<EventCursor>) -> Events;
+    settle_deliveries(settlements: Vec<DeliverySettlement>) -> ();
+    list_deliveries(runs: &[RunId]) -> Vec<Delivery>;
+    find_deliveries(query: DeliveryQuery) -> Page<Delivery, DeliveryId>;
+    resend_delivery(id: DeliveryId, now: SystemTime) -> Delivery;
+    health() -> StoreHealth;
+}
