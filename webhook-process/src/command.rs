@@ -1,12 +1,15 @@
 //! A command, and a workflow that it executes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use webhook_core::executor::{ExecuteError, RunContext, RunOutput, Workflow};
 
 use crate::attempt;
@@ -56,6 +59,26 @@ impl Command {
     pub(crate) fn name(&self) -> String {
         let program = Path::new(&self.program);
         program.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
+    }
+
+    /// The program, looked up where its own `PATH` is not that of this process.
+    ///
+    /// The standard library would copy this process's page tables to have the system look it up in that `PATH`.
+    pub(crate) fn found_program(&self) -> Cow<'_, OsStr> {
+        let given = Cow::Borrowed(self.program.as_os_str());
+        let Some(path) = self.environment.get("PATH") else { return given };
+        if self.program.as_bytes().contains(&b'/') {
+            return given;
+        }
+        let place = self.folder.as_deref().unwrap_or(Path::new(""));
+        let is_program = |candidate: &PathBuf| {
+            let candidate = place.join(candidate);
+            candidate.is_file() && access(&candidate, Access::EXEC_OK).is_ok()
+        };
+        // An empty entry is the working folder.
+        let folders = std::env::split_paths(path).map(|folder| Path::new(".").join(folder));
+        let found = folders.map(|folder| folder.join(&self.program)).find(is_program);
+        found.map_or(given, |program| Cow::Owned(program.into()))
     }
 
     /// Adds a variable to its environment.

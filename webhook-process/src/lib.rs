@@ -46,9 +46,13 @@
 //! ends, when its future is dropped, or when the lease of its run was lost, the group gets SIGKILL at once: nothing
 //! that the command started in its group outlives it.
 //!
-//! The group is led by a small watchdog, `/bin/sh` with a constant script, that holds one end of a pipe from this
-//! process. When this process dies in any way, SIGKILL included, the pipe ends and the watchdog kills the group.
-//! The watchdog also keeps the number of the group from being given to others while the group is in use.
+//! One guard serves all runs of this process: `/bin/sh` with a constant script, which holds one end of a pipe from this
+//! process. It knows every group before a run starts in it. When this process dies in any way, SIGKILL
+//! included, the pipe ends and the guard kills all groups. A guard that dies is replaced at once, and the
+//! runs go on. Guard and unused groups end 10 s after the last run.
+//!
+//! The number of a group is held by a process that has ended, its leader, so process lists show a defunct `sh` for
+//! each group. A host must therefore wait for no children but its own, and must not ignore SIGCHLD.
 //!
 //! A process that leaves the group (`setsid`, a daemon) is beyond all this.
 //!
@@ -81,6 +85,7 @@ mod environment;
 mod error;
 mod executor;
 mod group;
+mod guard;
 mod listing;
 mod notebook;
 mod output;

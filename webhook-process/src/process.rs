@@ -1,11 +1,13 @@
 //! One process of an attempt: starts it, feeds it, listens to it, and sees to its end.
 
 use std::future::pending;
-use std::io;
+use std::io::{self, PipeReader, Write};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::io::ioctl_fionbio;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -56,22 +58,26 @@ pub(crate) async fn run(
     if let Some(reason) = context.cancellation.reason() {
         return Err(CommandError::Stopped(reason));
     }
-    let group = ProcessGroup::start().map_err(|source| CommandError::CannotWatch { source })?;
-    let mut child = start(launch.command, launch.variables, context.caller.traceparent.as_deref(), &group)?;
+    let group = ProcessGroup::take().map_err(|source| CommandError::CannotWatch { source })?;
+    let cannot_start = |source| CommandError::CannotStart { program: launch.command.name(), source };
+    let input = Input::new(launch.input).map_err(cannot_start)?;
+    let traceparent = context.caller.traceparent.as_deref();
+    let mut child = start(launch.command, launch.variables, traceparent, input.reader, &group)?;
     // From here on the group is dropped before the child, so that the child is dead when it is dropped.
-    let mut group = group;
-    let mut feeding = pin!(feed(child.stdin.take(), launch.input));
+    let group = group;
+    let mut is_fed = input.rest.is_none();
+    let mut feeding = pin!(feed(input.rest));
+    let mut stop = pin!(stop(context));
     let stdout = Lines::new(child.stdout.take(), &launch.stdout_masker);
     let stderr = Lines::new(child.stderr.take(), context.masker());
     let mut output = Output { stdout, stderr, listener };
 
-    let mut is_fed = false;
     let mut stopped = None;
     let mut kill_at = Instant::now();
     let status = loop {
         tokio::select! {
             status = child.wait() => break Some(status),
-            reason = stop(context), if stopped.is_none() => {
+            reason = &mut stop, if stopped.is_none() => {
                 stopped = Some(reason);
                 // Another worker may be executing the run already, so there is no time to wait.
                 if reason == StopReason::LeaseLost {
@@ -106,11 +112,12 @@ fn start(
     command: &Command,
     variables: Vec<(&str, String)>,
     traceparent: Option<&str>,
+    stdin: PipeReader,
     group: &ProcessGroup,
 ) -> Result<Child, CommandError> {
-    let mut process = tokio::process::Command::new(&command.program);
-    process.args(&command.arguments).process_group(group.id());
-    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = tokio::process::Command::new(command.found_program());
+    process.arg0(&command.program).args(&command.arguments).process_group(group.id());
+    process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(folder) = &command.folder {
         process.current_dir(folder);
     }
@@ -135,10 +142,34 @@ fn start(
     })
 }
 
-/// Writes the input and closes the pipe. A command that does not care to read it is no error.
-async fn feed(stdin: Option<ChildStdin>, input: Vec<u8>) {
-    if let Some(mut stdin) = stdin {
-        let _ = stdin.write_all(&input).await;
+/// What a process reads on standard input: a pipe that is closed already where it holds all of it.
+struct Input {
+    reader: PipeReader,
+    rest: Option<(ChildStdin, Vec<u8>)>,
+}
+
+impl Input {
+    fn new(mut bytes: Vec<u8>) -> io::Result<Self> {
+        let (reader, mut writer) = io::pipe()?;
+        ioctl_fionbio(&writer, true)?;
+        let written = match writer.write(&bytes) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if written == bytes.len() {
+            return Ok(Self { reader, rest: None });
+        }
+        bytes.drain(..written);
+        let writer = ChildStdin::from_std(OwnedFd::from(writer).into())?;
+        Ok(Self { reader, rest: Some((writer, bytes)) })
+    }
+}
+
+/// Writes the rest of the input and closes the pipe. A command that does not care to read it is no error.
+async fn feed(rest: Option<(ChildStdin, Vec<u8>)>) {
+    if let Some((mut writer, bytes)) = rest {
+        let _ = writer.write_all(&bytes).await;
     }
 }
 
@@ -175,8 +206,8 @@ impl Output<'_> {
         while self.is_open() {
             let Self { stdout, stderr, listener } = self;
             tokio::select! {
-                count = stdout.read_some() => stdout.take(count, |line| listener.stdout(line)),
-                count = stderr.read_some() => stderr.take(count, |line| listener.stderr(line)),
+                () = stdout.read_some() => stdout.take(|line| listener.stdout(line)),
+                () = stderr.read_some() => stderr.take(|line| listener.stderr(line)),
             }
         }
     }
@@ -200,23 +231,22 @@ struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     fn new(stream: Option<R>, masker: &Masker) -> Self {
-        Self { stream, bytes: vec![0; READ_BYTES], mask: masker.stream(), cutter: LineCutter::default() }
+        let bytes = Vec::with_capacity(READ_BYTES);
+        Self { stream, bytes, mask: masker.stream(), cutter: LineCutter::default() }
     }
 
-    /// Reads what is there and returns how much; a stream that has ended is dropped. Cancel safe.
-    async fn read_some(&mut self) -> usize {
+    /// Reads what is there; a stream that has ended is dropped. Cancel safe.
+    async fn read_some(&mut self) {
         let Some(stream) = &mut self.stream else { return pending().await };
-        match stream.read(&mut self.bytes).await {
-            Ok(count) if count > 0 => count,
-            _ => {
-                self.stream = None;
-                0
-            }
+        if !matches!(stream.read_buf(&mut self.bytes).await, Ok(count) if count > 0) {
+            self.stream = None;
         }
     }
 
-    fn take(&mut self, count: usize, take: impl FnMut(Line)) {
-        self.cutter.push(&self.mask.push(&self.bytes[..count]), take);
+    /// Hands on the lines that what was read completes.
+    fn take(&mut self, take: impl FnMut(Line)) {
+        self.cutter.push(&self.mask.push(&self.bytes), take);
+        self.bytes.clear();
     }
 
     fn finish(&mut self, mut take: impl FnMut(Line)) {

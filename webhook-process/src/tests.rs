@@ -1,5 +1,6 @@
 //! Real processes, observed from outside: by what they write and by whether they are still there.
 
+mod guard;
 mod secrecy;
 
 use std::io::{BufRead, BufReader};
@@ -373,22 +374,41 @@ async fn a_command_that_writes_100_mb_costs_no_memory() {
     }
 }
 
-/// The test below runs this in a process of its own, which it then kills. Alone it does nothing.
+/// Tests run this in a process of its own, which they then kill. Alone it does nothing.
 #[tokio::test]
 async fn host_process() {
     let Ok(script) = std::env::var("WEBHOOK_PROCESS_TEST_SCRIPT") else { return };
-    let outcome = Trial::shell(&script).execute(|line| println!("\nline {line}")).await;
-    println!("\nended {outcome:?}");
+    let runs: usize = std::env::var("WEBHOOK_PROCESS_TEST_RUNS").unwrap().parse().unwrap();
+    let is_repeated = std::env::var_os("WEBHOOK_PROCESS_TEST_AGAIN").is_some();
+    let mut places = tokio::task::JoinSet::new();
+    for _ in 0..runs {
+        let script = script.clone();
+        places.spawn(async move {
+            loop {
+                let outcome = Trial::shell(&script).execute(|line| println!("\nline {line}")).await;
+                println!("\nended {outcome:?}");
+                if !is_repeated {
+                    break;
+                }
+            }
+        });
+    }
+    places.join_all().await;
 }
 
-fn host(script: &str) -> (std::process::Child, impl Iterator<Item = String>) {
-    let mut host = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::host_process", "--nocapture"])
+fn host_command(script: &str, runs: usize) -> std::process::Command {
+    let mut host = std::process::Command::new(std::env::current_exe().unwrap());
+    host.args(["--exact", "tests::host_process", "--nocapture"])
         .env("WEBHOOK_PROCESS_TEST_SCRIPT", script)
+        .env("WEBHOOK_PROCESS_TEST_RUNS", runs.to_string())
         .env("WEBHOOK_ADMIN_TOKEN", CANARY)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(std::process::Stdio::piped());
+    host
+}
+
+/// Starts a process that runs the script so many times at once, and answers the lines that the runs write.
+fn host(script: &str, runs: usize) -> (std::process::Child, impl Iterator<Item = String>) {
+    let mut host = host_command(script, runs).spawn().unwrap();
     let output = BufReader::new(host.stdout.take().unwrap());
     let lines = output.lines().map_while(Result::ok);
     (host, lines.filter_map(|line| line.strip_prefix("line ").map(str::to_owned)))
@@ -396,7 +416,7 @@ fn host(script: &str) -> (std::process::Child, impl Iterator<Item = String>) {
 
 #[tokio::test]
 async fn killing_the_host_kills_the_command_and_what_it_started() {
-    let (mut host, mut lines) = host("trap '' TERM; sleep 600 & echo $$ $!; while :; do sleep 1; done");
+    let (mut host, mut lines) = host("trap '' TERM; sleep 600 & echo $$ $!; while :; do sleep 1; done", 1);
     let processes = process_ids(&lines.next().unwrap());
     assert!(processes.len() == 2 && !processes.iter().any(|process| is_gone(*process)));
     host.kill().unwrap();
@@ -406,7 +426,7 @@ async fn killing_the_host_kills_the_command_and_what_it_started() {
 
 #[test]
 fn the_hosts_own_variables_are_withheld_from_commands() {
-    let (mut host, lines) = host("env");
+    let (mut host, lines) = host("env", 1);
     let lines: Vec<_> = lines.collect();
     assert!(host.wait().unwrap().success());
     let own: Vec<_> = lines.iter().filter(|line| line.starts_with("WEBHOOK_")).collect();

@@ -1,0 +1,343 @@
+//! The guard: one process that kills what runs have started when this process dies.
+//!
+//! Each run has a process group, which the guard knows before the run's first process joins it. So there is no moment
+//! at which SIGKILL to this process leaves anything behind. The number of such a group has to be known beforehand:
+//! its leader is a process that ended at once and is not waited for. The leader keeps the number from being given to
+//! another group, no SIGKILL to the group removes it, and one run after another uses the group. So a run
+//! starts one process, its own.
+//!
+//! The guard waits for the end of a pipe whose other end this process holds. A child holds a copy of it
+//! until it executes its program, by when it has joined its group. So when the pipe ends, everything to be killed is in
+//! a registered group.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+/// Kills the groups of its arguments and of the lines it read, when its standard input ends. Signals to the whole
+/// session must not end it.
+const GUARD: &str = "\
+trap '' HUP INT QUIT PIPE ALRM TERM USR1 USR2 TSTP TTIN TTOU
+groups=\" $* \"
+while read -r change group; do
+  case $change in
+  +) groups=\"$groups$group \" ;;
+  -) groups=\"${groups%% $group *} ${groups#* $group }\" ;;
+  esac
+done
+for group in $groups; do kill -s KILL -- \"-$group\"; done";
+
+/// How long unused groups are kept, and the guard without groups.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// The time between two tries to start a guard in place of one that died.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// The groups of this process.
+pub(crate) static GROUPS: Groups = Groups::new(KEEP);
+
+/// Process groups that one guard knows, and that one run after another uses.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    keep: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Nothing where it could not be started.
+    guard: Option<Guard>,
+    /// Whether a thread waits for the end of the guard. It is so whenever a group is registered.
+    is_watched: bool,
+    /// Groups that the guard knows, in use or not.
+    registered: BTreeSet<i32>,
+    /// Groups that no run uses, and since when; the latest is at the end.
+    unused: Vec<(Leader, Instant)>,
+}
+
+impl Groups {
+    pub(crate) const fn new(keep: Duration) -> Self {
+        let state = State { guard: None, is_watched: false, registered: BTreeSet::new(), unused: Vec::new() };
+        Self { keep, state: Mutex::new(state) }
+    }
+
+    /// Takes a group that a living guard knows, and in which nothing lives.
+    pub(crate) fn take(&'static self) -> io::Result<Leader> {
+        let unused = self.state().take_unused();
+        let leader = unused.map_or_else(Leader::start, Ok)?;
+        let mut state = self.state();
+        match self.register(&mut state, leader.number()) {
+            Ok(()) => Ok(leader),
+            Err(error) => {
+                state.unregister(leader.number());
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a group back after all that lived in it was killed.
+    pub(crate) fn give_back(&self, leader: Leader) {
+        self.state().unused.push((leader, Instant::now()));
+    }
+
+    /// Sees to it that a living guard knows the group and all others.
+    fn register(&'static self, state: &mut State, group: i32) -> io::Result<()> {
+        let is_new = state.registered.insert(group);
+        let is_known = state
+            .guard
+            .as_mut()
+            .is_some_and(|guard| guard.is_alive() && (!is_new || guard.tell('+', group).is_ok()));
+        if !is_known {
+            state.start_guard()?;
+        }
+        if !state.is_watched {
+            std::thread::Builder::new().name("webhook-guard".to_owned()).spawn(move || self.watch())?;
+            state.is_watched = true;
+        }
+        Ok(())
+    }
+
+    /// Starts another guard when one dies, and lets groups go that have long been unused, until none is left.
+    fn watch(&self) {
+        loop {
+            let end = self.state().guard.as_ref().map(|guard| guard.output.clone());
+            match end {
+                Some(end) => wait_for_end(&end, self.keep),
+                None => std::thread::sleep(RESTART_PAUSE),
+            }
+            let mut state = self.state();
+            let expired = state.expire(self.keep);
+            if state.registered.is_empty() {
+                state.guard = None;
+                state.is_watched = false;
+                return;
+            }
+            if !state.guard.as_mut().is_some_and(Guard::is_alive) {
+                match state.start_guard() {
+                    Ok(()) => tracing::warn!("the guard of the running commands ended; another was started"),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(
+                            error,
+                            "the guard of the running commands ended and cannot be started"
+                        );
+                    }
+                }
+            }
+            drop(state);
+            drop(expired);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Starts a guard that knows all groups, in place of the one there may be.
+    fn start_guard(&mut self) -> io::Result<()> {
+        self.guard = None;
+        self.guard = Some(Guard::start(&self.registered)?);
+        Ok(())
+    }
+
+    /// Takes the group that was used last, so that those that are too many stay unused.
+    fn take_unused(&mut self) -> Option<Leader> {
+        while let Some((leader, _)) = self.unused.pop() {
+            if leader.is_held() {
+                return Some(leader);
+            }
+            self.unregister(leader.number());
+        }
+        None
+    }
+
+    /// Removes the groups that have been unused for so long.
+    fn expire(&mut self, keep: Duration) -> Vec<Leader> {
+        let fresh = self.unused.partition_point(|(_, since)| since.elapsed() >= keep);
+        let expired: Vec<_> = self.unused.drain(..fresh).map(|(leader, _)| leader).collect();
+        for leader in &expired {
+            self.unregister(leader.number());
+        }
+        expired
+    }
+
+    /// Makes the guard forget a group, before its number may come to mean another.
+    fn unregister(&mut self, group: i32) {
+        self.registered.remove(&group);
+        if self.guard.as_mut().is_some_and(|guard| guard.tell('-', group).is_err()) {
+            // One that does not listen could kill a stranger. The thread starts another.
+            self.guard = None;
+        }
+    }
+}
+
+/// The guard's process. It is killed when this is dropped, before its pipe ends.
+#[derive(Debug)]
+struct Guard {
+    process: Child,
+    input: ChildStdin,
+    /// Ends when the process does.
+    output: Arc<ChildStdout>,
+}
+
+impl Guard {
+    fn start(groups: &BTreeSet<i32>) -> io::Result<Self> {
+        let mut command = shell(GUARD);
+        command.arg("webhook-guard").args(groups.iter().map(i32::to_string));
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let guard = Self { process, input, output: Arc::new(output) };
+        // One that was stopped does not read. Another takes its place then, instead of stopping this process too.
+        ioctl_fionbio(&guard.input, true)?;
+        Ok(guard)
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Tells it of a change, which it reads before the end of the pipe. One line is written whole or not at all.
+    fn tell(&mut self, change: char, group: i32) -> io::Result<()> {
+        self.input.write_all(format!("{change} {group}\n").as_bytes())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A process group, which exists for as long as its leader is not waited for.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    process: Child,
+    id: Pid,
+}
+
+impl Leader {
+    fn start() -> io::Result<Self> {
+        let process = shell(":").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let id = Pid::from_child(&process);
+        Ok(Self { process, id })
+    }
+
+    /// The group, as its leader's process id.
+    pub(crate) fn id(&self) -> Pid {
+        self.id
+    }
+
+    /// The number of the group.
+    fn number(&self) -> i32 {
+        self.id.as_raw_nonzero().get()
+    }
+
+    /// Whether its number is still its own. A host may wait for children that it did not start.
+    fn is_held(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.id), options).is_ok()
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        // It ended long ago, unless it was only just started.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A shell that leads a process group of its own, and gets nothing of this process's environment.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).process_group(0).current_dir("/").stderr(Stdio::null()).env_clear();
+    command
+}
+
+/// Waits until the stream ends, or for this long. Nothing is ever written to it.
+fn wait_for_end(stream: &ChildStdout, patience: Duration) {
+    let patience = Timespec::try_from(patience).ok();
+    // A signal that interrupts it makes the caller look earlier.
+    let _ = poll(&mut [PollFd::new(stream, PollFlags::IN)], patience.as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{WaitOptions, test_kill_process, waitpid};
+
+    use super::*;
+
+    /// Looks again and again, since no event tells of it.
+    fn wait_until(is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn a_group_is_used_again_and_goes_with_its_guard_when_it_is_unused_for_long() {
+        static GROUPS: Groups = Groups::new(Duration::from_millis(100));
+        for _ in 0..2 {
+            let first = GROUPS.take().unwrap();
+            let [first, second] = [first, GROUPS.take().unwrap()].map(|leader| {
+                let id = leader.id();
+                GROUPS.give_back(leader);
+                id
+            });
+            let again = GROUPS.take().unwrap();
+            assert_eq!(again.id(), second, "the one used last comes first");
+            let guard = Pid::from_child(&GROUPS.state().guard.as_ref().unwrap().process);
+            wait_until(|| test_kill_process(first).is_err());
+            assert!(test_kill_process(second).is_ok() && test_kill_process(guard).is_ok(), "they are in use");
+            GROUPS.give_back(again);
+            wait_until(|| !GROUPS.state().is_watched);
+            assert!([first, second, guard].into_iter().all(|process| test_kill_process(process).is_err()));
+        }
+    }
+
+    #[test]
+    fn a_group_whose_leader_a_host_waited_for_is_not_used_again() {
+        static GROUPS: Groups = Groups::new(KEEP);
+        let leader = GROUPS.take().unwrap();
+        let id = leader.id();
+        GROUPS.give_back(leader);
+        waitpid(Some(id), WaitOptions::empty()).unwrap();
+        let other = GROUPS.take().unwrap();
+        assert_ne!(other.id(), id);
+        let registered = GROUPS.state().registered.clone();
+        assert_eq!(registered.into_iter().collect::<Vec<_>>(), [other.number()]);
+    }
+
+    #[test]
+    fn a_guard_that_does_not_read_is_replaced_and_the_next_one_knows_all_groups() {
+        static GROUPS: Groups = Groups::new(KEEP);
+        let kept = GROUPS.take().unwrap();
+        let guard = || Pid::from_child(&GROUPS.state().guard.as_ref().unwrap().process);
+        let first = guard();
+        rustix::process::kill_process(first, rustix::process::Signal::STOP).unwrap();
+        // Its pipe is full some time.
+        while GROUPS.state().guard.as_mut().unwrap().tell('-', 0).is_ok() {}
+        let next = GROUPS.take().unwrap();
+        assert!(guard() != first && test_kill_process(first).is_err());
+        let arguments = std::fs::read_to_string(format!("/proc/{}/cmdline", guard())).unwrap_or_default();
+        let known: Vec<_> = arguments.split('\0').collect();
+        for group in [kept.number(), next.number()] {
+            assert!(arguments.is_empty() || known.contains(&group.to_string().as_str()), "{arguments:?}");
+        }
+    }
+}
