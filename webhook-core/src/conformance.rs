@@ -153,6 +153,10 @@ promises! { $
         a_run_interrupted_too_often_gets_no_further_attempt,
         a_stale_fence_changes_nothing,
         only_the_exact_fence_holds,
+        what_is_claimed_ahead_stays_queued_until_it_begins,
+        what_is_claimed_ahead_counts_towards_the_bound,
+        what_was_claimed_ahead_can_be_settled_at_once,
+        what_is_claimed_ahead_is_asked_to_stop,
         a_renewed_claim_holds_on,
         a_renewal_says_when_to_stop,
         a_run_asked_to_stop_begins_no_further_attempt;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
-use crate::store::{ClaimRequest, Enqueue, Outcome, Renewal, Renewed, Settlement};
+use crate::store::{Begun, ClaimRequest, Enqueue, Outcome, Renewal, Renewed, Settlement};
 
 use lane::{Lane, Part};
 pub use listing::ListedRun;
@@ -38,8 +38,10 @@ pub struct LiveRuns {
     next: BTreeSet<(RunId, WebhookId)>,
     /// Runs that wait for their due time.
     delayed: BTreeSet<(Instant, RunId)>,
-    /// Running runs by the end of their lease.
+    /// Claimed runs by the end of their lease.
     leases: BTreeSet<(Instant, RunId)>,
+    /// The runs that are claimed ahead, as they will be once they begin.
+    ahead: HashMap<RunId, Arc<Run>>,
     lanes: HashMap<WebhookId, Lane>,
     queued: usize,
     /// How many bytes of parameters the queued runs have.
@@ -74,7 +76,9 @@ enum Place {
     Ready,
     /// It waits for its due time.
     Delayed(Instant),
-    /// It is claimed until then.
+    /// It is claimed ahead until then, and has not begun.
+    Claimed(Instant),
+    /// It is claimed until then, and executes.
     Running(Instant),
 }
 
@@ -83,13 +87,22 @@ impl Place {
     fn part(self) -> Part {
         match self {
             Self::Running(_) => Part::Running,
+            Self::Claimed(_) => Part::Claimed,
             Self::Ready => Part::Ready,
             Self::Uncommitted | Self::Delayed(_) => Part::Waiting,
         }
     }
 
+    /// Whether nobody has claimed it.
     fn is_queued(self) -> bool {
-        !matches!(self, Self::Running(_))
+        self.lease_end().is_none()
+    }
+
+    fn lease_end(self) -> Option<Instant> {
+        match self {
+            Self::Claimed(end) | Self::Running(end) => Some(end),
+            Self::Uncommitted | Self::Ready | Self::Delayed(_) => None,
+        }
     }
 }
 
@@ -125,8 +138,10 @@ pub struct ClaimedRuns {
     pub interrupted: Vec<Arc<Run>>,
     /// Runs whose lease was over and whose webhook is gone: cancelled.
     pub ended: Vec<Arc<Run>>,
-    /// Runs that were claimed.
+    /// Runs that were claimed and execute from now on.
     pub claimed: Vec<Arc<Run>>,
+    /// Runs that were claimed ahead, as they will be once they [begin](LiveRuns::begin).
+    pub ahead: Vec<Arc<Run>>,
     /// The next run to claim and some behind it, if it has room and its record must be
     /// [provided](LiveRuns::provide) first.
     pub missing: Vec<RunId>,
@@ -138,7 +153,7 @@ pub struct ClaimedRuns {
 pub enum LiveCancel {
     /// It was queued and has ended.
     Ended(Arc<Run>),
-    /// It is running and its cancellation is asked for.
+    /// It is claimed and its cancellation is asked for.
     Requested(Arc<Run>),
     /// It is queued, and its record must be [provided](LiveRuns::provide) first. Nothing has changed.
     Missing,
@@ -166,6 +181,7 @@ impl LiveRuns {
             next: BTreeSet::new(),
             delayed: BTreeSet::new(),
             leases: BTreeSet::new(),
+            ahead: HashMap::new(),
             lanes: HashMap::new(),
             queued: 0,
             queued_bytes: 0,
@@ -293,27 +309,35 @@ impl LiveRuns {
         delayed.into_iter().chain(lease).min()
     }
 
-    /// Claims due runs, oldest first, after interrupting those whose lease is over. It stops at a run whose record is
-    /// [missing](ClaimedRuns::missing); once that is provided, the rest can be claimed.
+    /// Claims due runs, oldest first, after interrupting those whose lease is over: some to execute now, and those behind
+    /// them ahead of need. It stops at a run whose record is [missing](ClaimedRuns::missing); once that is provided, the
+    /// rest can be claimed.
     pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
         let mut outcome = ClaimedRuns::default();
         self.interrupt_expired(request, instant, &mut outcome);
         while let Some((_, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= instant) {
             self.place(id, Place::Ready);
         }
-        while outcome.claimed.len() < request.limit {
+        while outcome.claimed.len() + outcome.ahead.len() < request.limit + request.ahead {
             let Some((id, webhook)) = self.next.first().copied() else { break };
-            let Some(run) = self.records.get(id) else {
+            let Some(queued) = self.records.get(id) else {
                 outcome.missing = self.read_ahead(webhook);
                 break;
             };
             let fence = self.last_fence + 1;
-            match run.claimed(fence, request.interruption_bound, request.now) {
+            match queued.claimed(fence, request.interruption_bound, request.now) {
                 Ok(run) => {
                     self.last_fence = fence;
-                    let run = Arc::new(run);
-                    self.update(run.clone(), Place::Running(later(instant, request.lease)));
-                    outcome.claimed.push(run);
+                    let (queued, run) = (queued.clone(), Arc::new(run));
+                    let lease_end = later(instant, request.lease);
+                    if outcome.claimed.len() < request.limit {
+                        self.update(run.clone(), Place::Running(lease_end));
+                        outcome.claimed.push(run);
+                    } else {
+                        self.update(queued, Place::Claimed(lease_end));
+                        self.ahead.insert(id, run.clone());
+                        outcome.ahead.push(run);
+                    }
                 }
                 // What cannot be claimed must not stay next, or this would never end.
                 Err(_) => self.remove(id),
@@ -325,7 +349,7 @@ impl LiveRuns {
 
     fn interrupt_expired(&mut self, request: &ClaimRequest, instant: Instant, outcome: &mut ClaimedRuns) {
         while let Some((_, id)) = self.leases.first().copied().filter(|(end, _)| *end <= instant) {
-            let Some(run) = self.record(id) else {
+            let Some(run) = self.claim_of(id) else {
                 self.remove(id);
                 continue;
             };
@@ -360,10 +384,25 @@ impl LiveRuns {
         missing
     }
 
-    /// Extends a lease to `end` and records progress.
+    /// Takes note that a run that was claimed ahead executes from now on. `None` when it does already, or its fence is stale;
+    /// nothing has changed then.
+    pub fn begin(&mut self, begun: &Begun) -> Option<Arc<Run>> {
+        let lease_end = self.runs.get(&begun.run)?.place.lease_end()?;
+        let claimed = self.ahead.get(&begun.run).filter(|run| run.fence == begun.fence)?;
+        let started_at = self.records.get(begun.run).and_then(|queued| queued.started_at).or(Some(begun.now));
+        let run = Arc::new(Run { started_at, ..(**claimed).clone() });
+        self.update(run.clone(), Place::Running(lease_end));
+        Some(run)
+    }
+
+    /// Extends a lease to `end` and records progress, which only a run that has begun makes.
     pub fn renew(&mut self, renewal: &Renewal, end: Instant) -> Renewed {
         let Some(run) = self.held(renewal.run, renewal.fence) else { return Renewed::Lost };
         let cancel = run.cancel_requested;
+        if renewal.progress.is_none() && self.ahead.contains_key(&renewal.run) {
+            self.place(renewal.run, Place::Claimed(end));
+            return Renewed::Held { cancel };
+        }
         let run = match &renewal.progress {
             Some(progress) => Arc::new(Run { progress: Some(progress.clone()), ..(*run).clone() }),
             None => run,
@@ -376,6 +415,7 @@ impl LiveRuns {
     pub fn settle(&mut self, settlement: &Settlement, instant: Instant) -> Option<Arc<Run>> {
         let now = settlement.now;
         let run = self.held(settlement.run, settlement.fence)?;
+        let run = self.started(run, settlement);
         let is_closed = self.is_closed(run.webhook_id);
         let ending = match (&settlement.outcome, run.cancel_requested) {
             (Outcome::Ended { ending, .. }, _) => ending.clone(),
@@ -399,7 +439,7 @@ impl LiveRuns {
         self.end(run, ending, now)
     }
 
-    /// Cancels a queued run or asks for the cancellation of a running one. `None` when it is not live.
+    /// Cancels a queued run or asks for the cancellation of a claimed one. `None` when it is not live.
     pub fn cancel(&mut self, id: RunId, reason: CancelReason, now: SystemTime) -> Option<LiveCancel> {
         let live = self.runs.get(&id)?;
         let Some(run) = self.record(id) else { return Some(LiveCancel::Missing) };
@@ -441,13 +481,13 @@ impl LiveRuns {
 
     /// The runs that are claimed, by the end of their leases.
     pub fn claimed(&self) -> impl Iterator<Item = Arc<Run>> {
-        self.leases.iter().filter_map(|(_, id)| self.record(*id))
+        self.leases.iter().filter_map(|(_, id)| self.claim_of(*id))
     }
 
-    /// How many runs are queued.
+    /// How many runs are queued; those that are claimed ahead are.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued
+        self.queued + self.ahead.len()
     }
 
     /// How many bytes of parameters the queued runs have.
@@ -459,16 +499,32 @@ impl LiveRuns {
     /// How many runs are running.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.leases.len()
+        self.leases.len() - self.ahead.len()
     }
 
     fn is_closed(&self, webhook: WebhookId) -> bool {
         self.lanes.get(&webhook).is_some_and(Lane::is_closed)
     }
 
-    /// The run if it is running under this very fence.
+    /// The run as its claim has it.
+    fn claim_of(&self, id: RunId) -> Option<Arc<Run>> {
+        self.ahead.get(&id).cloned().or_else(|| self.record(id))
+    }
+
+    /// The run if it is claimed under this very fence.
     fn held(&self, id: RunId, fence: u64) -> Option<Arc<Run>> {
-        self.record(id).filter(|run| run.state == RunState::Running && run.fence == fence)
+        self.claim_of(id).filter(|run| run.state == RunState::Running && run.fence == fence)
+    }
+
+    /// A run that is settled, with when it began if nobody had [said so](Self::begin).
+    fn started(&self, run: Arc<Run>, settlement: &Settlement) -> Arc<Run> {
+        match (self.ahead.get(&run.id), self.records.get(run.id)) {
+            (Some(_), Some(queued)) => {
+                let started_at = queued.started_at.or(settlement.started_at);
+                Arc::new(Run { started_at, ..(*run).clone() })
+            }
+            _ => run,
+        }
     }
 
     fn ask(&mut self, id: RunId, reason: CancelReason) -> Option<Arc<Run>> {
@@ -476,7 +532,11 @@ impl LiveRuns {
         if run.cancel_requested.is_some() {
             return Some(run);
         }
-        let run = Arc::new(Run { cancel_requested: Some(reason), ..(*run).clone() });
+        let asked = |run: &Run| Arc::new(Run { cancel_requested: Some(reason), ..run.clone() });
+        if let Some(claimed) = self.ahead.get_mut(&id) {
+            *claimed = asked(claimed);
+        }
+        let run = asked(&run);
         self.records.put(run.clone(), false);
         Some(run)
     }
@@ -501,6 +561,7 @@ impl LiveRuns {
 
     fn remove(&mut self, id: RunId) {
         self.records.remove(id);
+        self.ahead.remove(&id);
         let Some(Live { webhook, place, bytes, .. }) = self.runs.remove(&id) else { return };
         self.unindex(id, place);
         self.discount(webhook, bytes, place);
@@ -521,6 +582,9 @@ impl LiveRuns {
 
     fn place(&mut self, id: RunId, place: Place) {
         let Some(live) = self.runs.get_mut(&id) else { return };
+        if !matches!(place, Place::Claimed(_)) {
+            self.ahead.remove(&id);
+        }
         let (webhook, bytes) = (live.webhook, live.bytes);
         let old = std::mem::replace(&mut live.place, place);
         self.unindex(id, old);
@@ -558,7 +622,7 @@ impl LiveRuns {
     fn index(&mut self, id: RunId, place: Place) {
         match place {
             Place::Delayed(due) => drop(self.delayed.insert((due, id))),
-            Place::Running(end) => drop(self.leases.insert((end, id))),
+            Place::Claimed(end) | Place::Running(end) => drop(self.leases.insert((end, id))),
             Place::Ready | Place::Uncommitted => {}
         }
     }
@@ -566,7 +630,7 @@ impl LiveRuns {
     fn unindex(&mut self, id: RunId, place: Place) {
         match place {
             Place::Delayed(due) => drop(self.delayed.remove(&(due, id))),
-            Place::Running(end) => drop(self.leases.remove(&(end, id))),
+            Place::Claimed(end) | Place::Running(end) => drop(self.leases.remove(&(end, id))),
             Place::Ready | Place::Uncommitted => {}
         }
     }

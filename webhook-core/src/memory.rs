@@ -26,7 +26,7 @@ use crate::live::wait_for_work;
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::store::{
-    Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
+    Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
     Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
     StoreError, StoreHealth, WebhookQuery, Work,
 };
@@ -157,6 +157,11 @@ impl Store for MemoryStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         Ok(self.state().claim(&request, Instant::now()))
+    }
+
+    async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
+        self.state().begin(&begun);
+        Ok(())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {

@@ -2,6 +2,7 @@
 
 mod ends;
 pub(crate) mod meters;
+mod trouble;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ use crate::worker::{WorkerOptions, Workers};
 
 use ends::Ends;
 use meters::Meters;
+use trouble::Trouble;
+pub use trouble::WorkHealth;
 
 /// The kinds every service knows.
 const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
@@ -88,6 +91,9 @@ pub(crate) struct Inner {
     uses: Mutex<HashMap<WebhookId, SystemTime>>,
     executing: Mutex<HashMap<RunId, (u64, CancellationSource)>>,
     ends: Arc<Ends>,
+    /// Signalled when workers have recorded something.
+    pub(crate) progress: Notify,
+    pub(crate) trouble: Trouble,
     pub(crate) meters: Meters,
 }
 
@@ -332,6 +338,8 @@ impl WebhooksBuilder {
             drained: Notify::new(),
             uses: Mutex::default(),
             executing: Mutex::default(),
+            progress: Notify::new(),
+            trouble: Trouble::default(),
             meters: Meters::new(),
         };
         Ok(Webhooks { inner: Arc::new(inner) })
@@ -475,6 +483,12 @@ impl Webhooks {
         self.inner.store.health().await
     }
 
+    /// What stands in the way of the workers of this process. It asks nobody.
+    #[must_use]
+    pub fn work_health(&self) -> WorkHealth {
+        self.inner.trouble.health()
+    }
+
     /// Whether this kind of workflow is registered.
     #[must_use]
     pub fn knows_kind(&self, kind: &WorkflowKind) -> bool {
@@ -586,8 +600,11 @@ impl Inner {
         }
     }
 
-    pub(crate) fn begin_executing(&self, begun: impl Iterator<Item = (RunId, u64, CancellationSource)>) {
-        lock(&self.executing).extend(begun.map(|(run, fence, source)| (run, (fence, source))));
+    /// Takes note of an execution, and returns what tells it to stop.
+    pub(crate) fn begin_executing(&self, (run, fence): (RunId, u64)) -> CancellationSource {
+        let source = CancellationSource::new();
+        lock(&self.executing).insert(run, (fence, source.clone()));
+        source
     }
 
     /// Forgets executions, unless a newer one of the same run has begun in this process.

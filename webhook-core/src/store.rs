@@ -51,7 +51,7 @@ pub use error::StoreError;
 pub use outbox::{Channels, DeliveryClaimRequest, DeliverySettlement};
 pub use query::{DeliveryQuery, Page, RunQuery, WebhookQuery};
 pub use request::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart, Outcome,
+    Begun, Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart, Outcome,
     PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, log_surplus,
 };
 
@@ -171,13 +171,15 @@ pub trait Store: Send + Sync + 'static {
     /// When dropped, the run may or may not be recorded; with an idempotency key the call can be repeated.
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError>;
 
-    /// Claims due runs, oldest first, at most [`ClaimRequest::limit`].
+    /// Claims due runs, oldest first: at most [`ClaimRequest::limit`] to execute now, and at most
+    /// [`ClaimRequest::ahead`] behind them.
     ///
     /// # Behavior
-    /// A run whose lease is over is interrupted first and may then be claimed again. No webhook gets more running
-    /// runs than the stored settings allow, whatever an `enqueue` carried. Each claim has a fence greater than every earlier one of its run. What is
-    /// claimed survives the death of the process (not necessarily of the machine), so that interruptions count.
-    /// Answers with nothing when nothing is due.
+    /// A run whose lease is over is interrupted first and may then be claimed again. No webhook gets more claimed runs than
+    /// the stored settings allow, whatever an `enqueue` carried; those that are claimed ahead count. A run that is claimed
+    /// ahead stays queued for all who read it, until it [begins](Self::begin). Each claim has a fence greater than every
+    /// earlier one of its run. What is claimed survives the death of the process (not necessarily of the machine), so that
+    /// interruptions count. Answers with nothing when nothing is due.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is claimed then.
@@ -185,6 +187,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Cancel safety
     /// When dropped, runs may be claimed all the same; they come back when their lease is over.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError>;
+
+    /// Notes that runs which were claimed ahead execute now: they are running from then on.
+    ///
+    /// # Behavior
+    /// Need not be durable when it returns. A stale fence changes nothing and is no error, nor does a run that has begun
+    /// already. A worker need not say so of a run that is over before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be written.
+    ///
+    /// # Cancel safety
+    /// When dropped, it may or may not be noted.
+    async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError>;
 
     /// Extends leases to `lease` from now, records progress, and says which runs to stop. Answers in order.
     ///

@@ -1,16 +1,32 @@
 //! Workers: they claim queued runs, execute them, and record how they went; and they send notifications.
 //!
-//! A worker claims as many runs as it has free slots, holds on to them by renewing their leases while they
-//! execute, and settles finished attempts in batches. It is woken by work and does not poll. Each attempt that takes
-//! its time has a thread of its own, so that an executor that blocks holds up nobody else.
+//! ```text
+//!   store ──claim──▶ slots ──begin──▶ executor ──return──▶ settlements ──settle──▶ store
+//!     ▲                                  │ reports             (batches)
+//!     └────── progress, log lines ◀──────┘
+//! ```
+//!
+//! - [`claims`] claims as many runs as there are free slots, and some ahead, so that no slot waits for the store.
+//! - [`slots`] bounds how many execute. A slot is free again when its executor has returned or was given up.
+//! - [`attempt`] is one run on its way; [`threads`] polls its executor, which may block; [`outcome`] judges how it went.
+//! - [`watch`] stops what takes too long, [`leases`] holds on to claims and lets go in time, [`reporting`] passes on what
+//!   executors say, and [`settling`] records outcomes.
+//! - Nothing waits for a timer in between, and each task is [supervised]: a panic is logged and counted, and it goes on.
 
 mod attempt;
 mod claims;
 mod deliveries;
 mod housekeeping;
 mod idle;
+mod inbox;
+mod leases;
+mod outcome;
+mod reporting;
 mod settling;
+mod slots;
+mod supervised;
 mod threads;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,21 +34,30 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, watch as phases};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::executor::{CancellationSource, StopReason};
+use crate::executor::StopReason;
 use crate::id::RunId;
 use crate::retry::RetryPolicy;
 use crate::service::{Webhooks, lock};
-use crate::store::{Claim, Outcome, Settlement};
+use crate::store::Settlement;
 
 use attempt::Attempt;
 use deliveries::{Deliveries, OutboxBound};
 pub(crate) use idle::run_until_idle;
-use settling::Settlements;
+use inbox::Inbox;
+use slots::{Room, Slots};
+use supervised::supervised;
 use threads::Threads;
+
+/// Upper bound on slots whose executors may block: each has a thread while it does.
+const MOST_THREADS: usize = 400;
+/// How many claims may be held besides those that execute: some are claimed ahead, and some are not recorded yet.
+const MOST_BESIDES: usize = 1_024;
+/// How many executors that were given up may block their threads, for each slot, before their slots are withheld.
+const BLOCKED_PER_SLOT: usize = 1;
 
 /// The shortest lease: it is renewed three times as often, which must not become a busy loop.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
@@ -41,7 +66,7 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// How many runs execute at once. 16 by default, at least 1, at most 400 with threads of their own.
+    /// How many runs execute at once. 16 by default, at least 1, and at most 400 where executors may block.
     pub slots: usize,
     /// For how long a claim holds without being renewed; it is renewed three times as often. 30 s by default.
     pub lease: Duration,
@@ -49,8 +74,8 @@ pub struct WorkerOptions {
     pub cancel_grace: Duration,
     /// After how many interruptions a run fails. 5 by default.
     pub interruption_bound: u32,
-    /// Whether each attempt has a thread of its own, so that an executor may block. On by default; off, attempts
-    /// are tasks, which suits executors that never block, and tests with paused time.
+    /// Whether executors have threads of their own, as many as there are slots, so that they may block. On by default; off,
+    /// they are tasks of the runtime, which suits executors that never block, and tests with paused time.
     pub threads: bool,
     /// When a failed delivery is tried again. By default with pauses from 10 s to 1 h for about two days. While nobody
     /// can be reached through its channel, a delivery waits without using up tries.
@@ -116,7 +141,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets whether each attempt has a thread of its own.
+    /// Sets whether executors have threads of their own.
     #[must_use]
     pub fn with_threads(mut self, threads: bool) -> Self {
         self.threads = threads;
@@ -164,7 +189,7 @@ impl WorkerOptions {
 #[derive(Debug)]
 pub struct Workers {
     shared: Arc<Shared>,
-    phase: watch::Sender<Phase>,
+    phase: phases::Sender<Phase>,
     tasks: JoinSet<()>,
     /// The task that sends notifications, which ends by itself at shutdown.
     delivering: JoinSet<()>,
@@ -179,22 +204,36 @@ enum Phase {
     Draining,
 }
 
+/// Where executors are polled.
+enum Pool {
+    /// On threads that they may block.
+    Threads(Arc<Threads>),
+    /// As tasks of the runtime.
+    Runtime,
+}
+
+/// A run and the fence under which it is claimed.
+type ClaimKey = (RunId, u64);
+
 /// What the tasks of one [`Workers`] share.
 struct Shared {
     webhooks: Webhooks,
     options: WorkerOptions,
     runtime: Handle,
-    slots: Semaphore,
-    threads: Option<Arc<Threads<Attempt>>>,
-    /// The claims that are held, with what tells their executors to stop: until they are settled, their leases are
-    /// renewed.
-    held: Mutex<HashMap<(RunId, u64), CancellationSource>>,
-    settlements: mpsc::UnboundedSender<Settlement>,
-    outbox: Arc<OutboxBound>,
-    /// Whether a claim is being made, of which it is not known yet what it gives.
-    claiming: AtomicBool,
+    slots: Slots,
+    pool: Pool,
+    /// The claims that are held until they are settled, with those of them that are or were to be executed.
+    held: Mutex<HashMap<ClaimKey, Option<Arc<Attempt>>>>,
+    /// Signalled when a claim is held.
+    holds: Notify,
     /// Signalled whenever claims are no longer held.
     released: Notify,
+    /// Whether a claim is being made, of which it is not known yet what it gives.
+    claiming: AtomicBool,
+    /// Attempts that were claimed ahead and have begun.
+    begun: Inbox<Arc<Attempt>>,
+    settlements: Inbox<Settlement>,
+    outbox: Arc<OutboxBound>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -204,74 +243,106 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn new(webhooks: Webhooks, mut options: WorkerOptions) -> (Arc<Self>, Settlements) {
+    fn new(webhooks: Webhooks, mut options: WorkerOptions) -> Arc<Self> {
         options.lease = options.lease.max(SHORTEST_LEASE);
-        let most = if options.threads { 400 } else { Semaphore::MAX_PERMITS };
-        let slots = Semaphore::new(options.slots.clamp(1, most));
-        let threads = options.threads.then(Threads::new);
-        let (settlements, received) = mpsc::unbounded_channel();
-        let shared = Self {
+        options.slots = options.slots.clamp(1, if options.threads { MOST_THREADS } else { usize::MAX });
+        let pool = if options.threads { Pool::Threads(Threads::new(options.slots)) } else { Pool::Runtime };
+        Arc::new(Self {
             webhooks,
             outbox: Arc::new(OutboxBound::new(options.outbox_limit)),
+            slots: Slots::new(options.slots),
             options,
             runtime: Handle::current(),
-            slots,
-            threads,
+            pool,
             held: Mutex::default(),
-            settlements,
-            claiming: AtomicBool::new(false),
+            holds: Notify::new(),
             released: Notify::new(),
-        };
-        (Arc::new(shared), received)
+            claiming: AtomicBool::new(false),
+            begun: Inbox::default(),
+            settlements: Inbox::default(),
+        })
     }
 
-    /// Holds on to claims until they are [released](Self::release).
-    fn hold(&self, claims: Vec<Claim>) -> Vec<(Claim, CancellationSource)> {
-        let held: Vec<_> = claims.into_iter().map(|claim| (claim, CancellationSource::new())).collect();
-        let begun = held.iter().map(|(claim, stop)| (claim.run.id, claim.run.fence, stop.clone()));
-        self.webhooks.inner.begin_executing(begun.clone());
-        lock(&self.held).extend(begun.map(|(run, fence, stop)| ((run, fence), stop)));
-        held
+    /// Waits until runs are to be claimed, and says how many. Cancel safe.
+    async fn room(&self) -> Room {
+        loop {
+            if self.may_claim()
+                && let Some(room) = self.slots.room()
+            {
+                return room;
+            }
+            self.slots.changed.notified().await;
+        }
+    }
+
+    /// Whether not too many outcomes wait to be recorded, and no lease has ended of a run that may still execute here.
+    fn may_claim(&self) -> bool {
+        let (held, now) = (lock(&self.held), Instant::now());
+        held.len() < self.options.slots.saturating_add(MOST_BESIDES)
+            && !held.values().flatten().any(|attempt| attempt.has_lapsed(now))
+    }
+
+    /// Takes note that a claim is made, until what this returns is dropped. `None` while the workers drain.
+    fn begin_claiming(&self, phase: &phases::Receiver<Phase>) -> Option<Claiming<'_>> {
+        self.claiming.store(true, Ordering::SeqCst);
+        let claiming = Claiming(self);
+        (*phase.borrow() == Phase::Working).then_some(claiming)
+    }
+
+    fn hold(&self, key: ClaimKey, attempt: Option<Arc<Attempt>>) {
+        lock(&self.held).insert(key, attempt);
+        self.holds.notify_one();
+    }
+
+    /// The claims that are held at this moment.
+    fn held(&self) -> Vec<(ClaimKey, Option<Arc<Attempt>>)> {
+        lock(&self.held).iter().map(|(key, attempt)| (*key, attempt.clone())).collect()
+    }
+
+    /// Waits until a claim is held. Cancel safe.
+    async fn something_held(&self) {
+        while lock(&self.held).is_empty() {
+            self.holds.notified().await;
+        }
+    }
+
+    /// Hands in how an attempt went; its claim is held until that is recorded.
+    fn settle(&self, settlement: Settlement) {
+        self.webhooks.inner.meters.attempt(&settlement.outcome);
+        self.settlements.push(settlement);
     }
 
     /// Lets go of claims that were settled.
     fn release(&self, settled: &[Settlement]) {
+        let keys = || settled.iter().map(|settlement| (settlement.run, settlement.fence));
         let mut held = lock(&self.held);
-        settled.iter().for_each(|settlement| {
-            held.remove(&(settlement.run, settlement.fence));
-        });
+        let released: Vec<_> = keys().filter_map(|key| held.remove(&key)).collect();
         drop(held);
-        let ended = settled.iter().map(|settlement| (settlement.run, settlement.fence));
-        self.webhooks.inner.end_executing(ended);
+        drop(released);
+        self.webhooks.inner.end_executing(keys());
         self.released.notify_waiters();
+        self.slots.changed.notify_one();
+        self.webhooks.inner.progress.notify_waiters();
     }
 
-    /// Hands in how an attempt went; it is held until that is recorded.
-    fn settle(&self, run: RunId, fence: u64, outcome: Outcome) {
-        self.webhooks.inner.meters.attempt(&outcome);
-        // Nobody receives it once the workers were dropped; the run comes back when its lease is over.
-        let _ = self.settlements.send(Settlement::new(run, fence, outcome, self.webhooks.inner.now()));
+    /// Replaces the thread of an executor that was given up and blocks it. Returns whether its slot is free: not where too
+    /// many threads are blocked already.
+    fn block(&self) -> bool {
+        if let Pool::Threads(threads) = &self.pool {
+            threads.replace(true);
+        }
+        self.webhooks.inner.trouble.blocked(1) <= self.options.slots.saturating_mul(BLOCKED_PER_SLOT)
     }
 
-    /// Waits until there are free slots and says how many. Cancel safe. Only one task takes slots, so none that were
-    /// free are gone when it comes to take them.
-    async fn free_slots(&self) -> usize {
-        // The semaphore is never closed.
-        drop(self.slots.acquire().await);
-        self.slots.available_permits()
-    }
-
-    fn take_slots(&self, count: usize) {
-        self.slots.forget_permits(count);
-    }
-
-    fn free_slot(&self) {
-        self.slots.add_permits(1);
-    }
-
-    fn set_claiming(&self, claiming: bool) {
-        self.claiming.store(claiming, Ordering::SeqCst);
-        self.released.notify_waiters();
+    /// A blocked thread has come back.
+    fn unblock(&self) {
+        if let Pool::Threads(threads) = &self.pool {
+            threads.replace(false);
+        }
+        self.webhooks.inner.trouble.blocked(-1);
+        if let Some(next) = self.slots.restore() {
+            next.start();
+        }
     }
 
     /// Waits until no claim is held or being made. Cancel safe.
@@ -288,10 +359,26 @@ impl Shared {
     }
 }
 
+/// A claim that is being made.
+struct Claiming<'a>(&'a Shared);
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        self.0.claiming.store(false, Ordering::SeqCst);
+        self.0.released.notify_waiters();
+    }
+}
+
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.for_each_held(CancellationSource::abandon);
-        if let Some(threads) = &self.shared.threads {
+        let held = std::mem::take(&mut *lock(&self.shared.held));
+        for attempt in held.values().flatten() {
+            attempt.abandon();
+        }
+        self.shared.webhooks.inner.end_executing(held.into_keys());
+        self.shared.slots.take_waiting();
+        self.shared.begun.clear();
+        if let Pool::Threads(threads) = &self.shared.pool {
             threads.close();
         }
     }
@@ -299,26 +386,35 @@ impl Drop for Workers {
 
 impl Workers {
     pub(crate) fn start(webhooks: Webhooks, options: WorkerOptions) -> Self {
-        let (phase, working) = watch::channel(Phase::Working);
-        let (shared, settlements) = Shared::new(webhooks, options);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(claims::claim_and_execute(shared.clone(), working.clone()));
-        tasks.spawn(claims::renew(shared.clone()));
-        tasks.spawn(claims::keep_threads_moving(shared.clone()));
-        tasks.spawn(settling::settle(shared.clone(), settlements));
-        tasks.spawn(housekeeping::keep_house(shared.clone()));
+        let (phase, working) = phases::channel(Phase::Working);
+        let shared = Shared::new(webhooks, options);
+        let (tasks, delivering) = (JoinSet::new(), JoinSet::new());
+        let mut workers = Self { shared: shared.clone(), phase, tasks, delivering };
+        let mut stopped = working.clone();
+        workers.spawn("claims", move |shared| claims::claim_and_execute(shared, working.clone()));
+        workers.spawn("beginnings", claims::note_begun);
+        workers.spawn("leases", leases::renew);
+        workers.spawn("watch", watch::watch);
+        workers.spawn("settling", settling::settle);
+        workers.spawn("housekeeping", housekeeping::keep_house);
         let deliveries = Deliveries::new(shared.webhooks.clone(), &shared.options, shared.outbox.clone());
-        let (mut delivering, mut stopped) = (JoinSet::new(), working);
-        delivering.spawn(deliveries.run(async move {
+        workers.delivering.spawn(deliveries.run(async move {
             // It ends as well when the workers are dropped.
             let _ = stopped.wait_for(|phase| *phase == Phase::Draining).await;
         }));
-        Self { shared, phase, tasks, delivering }
+        workers
     }
 
-    /// Refuses new calls, lets executing runs and deliveries under way finish, tells those that are left shortly before `patience` is over
-    /// to stop, and hands back what has not ended, to be executed again after the next start. Returns within
-    /// `patience`, give or take a durable write.
+    fn spawn<F>(&mut self, name: &'static str, task: impl Fn(Arc<Shared>) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(supervised(self.shared.clone(), name, task));
+    }
+
+    /// Refuses new calls, lets executing runs and deliveries under way finish, tells those that are left shortly before
+    /// `patience` is over to stop, and hands back what has not ended, to be executed again after the next start.
+    /// Returns within `patience`, give or take a durable write.
     ///
     /// # Cancel safety
     /// When dropped, the workers stop at once.
@@ -326,13 +422,21 @@ impl Workers {
         self.shared.webhooks.stop_accepting();
         self.phase.send_replace(Phase::Draining);
         let began = Instant::now();
+        for attempt in self.attempts() {
+            attempt.withdraw();
+        }
         let stopping = self.shared.options.cancel_grace.min(patience / 4);
         let drained = tokio::time::timeout(patience - stopping, self.shared.all_released()).await;
         if drained.is_err() {
-            self.for_each_held(|stop| stop.cancel(StopReason::ShuttingDown));
+            for attempt in self.attempts() {
+                attempt.withdraw();
+                attempt.stop(StopReason::ShuttingDown);
+            }
             let margin = stopping / 4;
             if tokio::time::timeout(stopping - margin, self.shared.all_released()).await.is_err() {
-                self.for_each_held(CancellationSource::abandon);
+                for attempt in self.attempts() {
+                    attempt.give_up();
+                }
                 let settled =
                     tokio::time::timeout(margin.max(Duration::from_secs(1)), self.shared.all_released());
                 if settled.await.is_err() {
@@ -352,13 +456,14 @@ impl Workers {
         self.tasks.shutdown().await;
     }
 
-    /// How many runs execute at this moment.
+    /// How many claims are held at this moment: of runs that execute, of some that are about to, and of some whose outcome
+    /// is being recorded.
     #[must_use]
     pub fn executing(&self) -> usize {
         lock(&self.shared.held).len()
     }
 
-    fn for_each_held(&self, act: impl Fn(&CancellationSource)) {
-        lock(&self.shared.held).values().for_each(act);
+    fn attempts(&self) -> impl Iterator<Item = Arc<Attempt>> {
+        self.shared.held().into_iter().filter_map(|(_, attempt)| attempt)
     }
 }

@@ -13,7 +13,7 @@ use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{
-    Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement,
+    Begun, Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement,
     Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled,
     Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
@@ -288,6 +288,10 @@ impl Store for BrokenStore {
         let claims = self.store.claim(request).await?;
         lock(&self.again).extend(claims.iter().cloned());
         Ok(claims)
+    }
+
+    async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
+        self.store.begin(begun).await
     }
 
     async fn renew(&self, mut renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {

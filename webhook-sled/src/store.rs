@@ -16,7 +16,7 @@ use webhook_core::live::wait_for_work;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
+    Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
     Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
     StoreError, StoreHealth, WebhookQuery, Work,
 };
@@ -188,6 +188,15 @@ impl Store for SledStore {
             return Ok(Vec::new());
         }
         self.ask(|reply| Operation::Claim(request, instant, reply)).await
+    }
+
+    async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
+        let mut runs = self.shared().runs();
+        for run in begun.iter().filter_map(|begun| runs.live.begin(begun)) {
+            // With the runs locked, so that nobody hears of its end before.
+            self.shared().events.publish_state(&run, &Arc::default());
+        }
+        Ok(())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {

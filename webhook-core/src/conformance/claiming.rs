@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::scene::*;
 use crate::run::{CancelReason, Progress, RunState};
-use crate::store::{Cancelled, ClaimRequest, Renewal, Renewed, Settled, Store};
+use crate::store::{Begun, Cancelled, ClaimRequest, Renewal, Renewed, RunQuery, Settled, Settlement, Store};
+use crate::webhook::OnOverlap;
 
 /// Of eight claimers at once over two hundred runs, each run goes to one.
 pub async fn each_run_goes_to_one_claimer(store: Arc<dyn Store>) {
@@ -102,6 +103,84 @@ pub async fn a_run_interrupted_too_often_gets_no_further_attempt(store: Arc<dyn 
     assert_eq!((again.state, again.interruptions), (RunState::Running, 1));
     assert_eq!(again.attempt, 1, "a run that is given out only to be failed begins no attempt");
     assert_eq!(applied(settle(&*store, &again, failure()).await).state, RunState::Failed);
+}
+
+/// Behind what executes, runs are claimed ahead: queued for all who read them until they begin, and claimed once.
+pub async fn what_is_claimed_ahead_stays_queued_until_it_begins(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let ids = enqueue_many(&*store, &webhook, 4).await;
+    let at = now();
+    let request = ClaimRequest::new(1, LONG, at).with_ahead(2);
+    let claims = store.claim(request).await.must("claim ahead");
+    let order: Vec<_> = claims.iter().map(|claim| (claim.run.id, claim.is_ahead)).collect();
+    assert_eq!(order, [(ids[0], false), (ids[1], true), (ids[2], true)], "oldest first, then those ahead");
+    assert!(claims.iter().all(|claim| claim.run.state == RunState::Running && claim.run.attempt == 1));
+    assert_eq!(claim_ids(&*store, 9).await, ids[3..], "what is claimed ahead is claimed");
+
+    let queued = RunQuery::default().in_state(Some(RunState::Queued));
+    assert_eq!(list(&*store, queued.clone()).await, [ids[2], ids[1]]);
+    let seen = get(&*store, ids[1]).await;
+    assert_eq!((seen.state, seen.attempt, seen.started_at), (RunState::Queued, 0, None));
+    let health = store.health().await.must("tell its health");
+    assert_eq!((health.queued, health.running), (2, 2));
+
+    let ahead = &claims[1].run;
+    let begun = |fence: u64| vec![Begun::new(ahead.id, fence, at + SHORT)];
+    store.begin(begun(ahead.fence + 1)).await.must("pass over a stale fence");
+    assert_eq!(state(&*store, ahead.id).await, RunState::Queued, "a stale fence begins nothing");
+    for _ in 0..2 {
+        store.begin(begun(ahead.fence)).await.must("begin");
+        let seen = get(&*store, ahead.id).await;
+        assert_eq!((seen.state, seen.attempt, seen.fence), (RunState::Running, 1, ahead.fence));
+        assert_eq!(seen.started_at, Some(at + SHORT), "it starts when it begins");
+    }
+    assert_eq!(list(&*store, queued).await, [ids[2]]);
+    assert_eq!(applied(settle(&*store, ahead, success()).await).state, RunState::Succeeded);
+}
+
+/// Runs that are claimed ahead take up their webhook's concurrency, and one whose lease is over comes back.
+pub async fn what_is_claimed_ahead_counts_towards_the_bound(store: Arc<dyn Store>) {
+    let webhook = bounded(&*store, 2, OnOverlap::Queue).await;
+    let ids = enqueue_many(&*store, &webhook, 4).await;
+    let request = ClaimRequest::new(0, SHORT, now()).with_ahead(9);
+    let ahead = store.claim(request).await.must("claim ahead");
+    assert_eq!(ahead.iter().map(|claim| claim.run.id).collect::<Vec<_>>(), ids[..2]);
+    assert!(claim(&*store, 9).await.is_empty(), "two of two are claimed");
+    assert_eq!(applied(settle(&*store, &ahead[0].run, crate::store::Outcome::HandBack).await).attempt, 0);
+    let first = claim_ids(&*store, 9).await;
+    assert_eq!(first, ids[..1], "what was handed back is the next");
+    let again = claim_when_due(&*store, LONG).await.remove(0).run;
+    assert_eq!(again.id, ids[1], "it comes back when its lease is over");
+    assert!(again.fence > ahead[1].run.fence);
+}
+
+/// A run that is over before anybody said that it begins is settled with the time that its execution began.
+pub async fn what_was_claimed_ahead_can_be_settled_at_once(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let id = enqueue(&*store, &webhook).await.id;
+    let at = now();
+    let request = ClaimRequest::new(0, LONG, at).with_ahead(1);
+    let run = store.claim(request).await.must("claim ahead").remove(0).run;
+    let settlement = Settlement::new(id, run.fence, success(), at + LONG).with_started_at(Some(at + SHORT));
+    let settled = applied(store.settle(vec![settlement]).await.must("settle").remove(0));
+    assert_eq!((settled.state, settled.attempt), (RunState::Succeeded, 1));
+    assert_eq!((settled.started_at, settled.finished_at), (Some(at + SHORT), Some(at + LONG)));
+    store.begin(vec![Begun::new(id, run.fence, at)]).await.must("pass over what has ended");
+    assert_eq!(get(&*store, id).await, settled);
+}
+
+/// A run that is claimed ahead may have begun already, so it is asked to stop.
+pub async fn what_is_claimed_ahead_is_asked_to_stop(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let id = enqueue(&*store, &webhook).await.id;
+    let request = ClaimRequest::new(0, LONG, now()).with_ahead(1);
+    let run = store.claim(request).await.must("claim ahead").remove(0).run;
+    let cancelled = store.cancel_run(id, now()).await.must("cancel a run");
+    assert!(matches!(cancelled, Cancelled::Requested(_)), "{cancelled:?}");
+    let renewed = store.renew(vec![Renewal::new(id, run.fence, None)], LONG).await.must("renew a claim");
+    assert_eq!(renewed, [Renewed::Held { cancel: Some(CancelReason::Requested) }]);
+    let back = applied(settle(&*store, &run, crate::store::Outcome::HandBack).await);
+    assert_eq!(back.state, RunState::Cancelled, "it does not come back");
 }
 
 /// A claim with a stale fence can neither renew nor settle nor log, and changes nothing.

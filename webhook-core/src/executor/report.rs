@@ -28,8 +28,9 @@ impl Reporter {
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         if let Some(reports) = &self.0 {
             let message = Some(reports.masker.mask(message)).filter(|text| !text.is_empty());
-            reports.lock().pending.progress = Some(Progress::new(fraction, message));
-            reports.arrived.notify_one();
+            let mut reported = reports.lock();
+            reported.pending.progress = Some(Progress::new(fraction, message));
+            reports.tell(reported);
         }
     }
 
@@ -39,22 +40,23 @@ impl Reporter {
             let mut line = line.into();
             line.truncate(line.trim_end_matches(['\r', '\n']).len());
             line.push('\n');
-            reports.lock().log(line.as_bytes());
-            reports.arrived.notify_one();
+            let mut reported = reports.lock();
+            reported.log(line.as_bytes());
+            reports.tell(reported);
         }
     }
 }
 
 /// The reports of one attempt that were not passed on yet, with its run's secret values masked.
-#[derive(Debug)]
 pub(crate) struct Reports {
     masker: Masker,
     reported: Mutex<Reported>,
     arrived: Notify,
+    /// Held by whoever passes reports on, so that they stay in order.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The log on its way through the mask and the cut to what is to be passed on.
-#[derive(Debug)]
 struct Reported {
     stream: MaskingStream,
     /// How long the line is that has not ended yet, in bytes, and whether it was cut.
@@ -62,7 +64,14 @@ struct Reported {
     is_cut: bool,
     pending: Pending,
     artifacts: Vec<Artifact>,
+    /// What is called at the first report.
+    on_first: Option<OnFirst>,
+    /// Whether anything was ever reported.
+    has_begun: bool,
+    is_finished: bool,
 }
+
+type OnFirst = Box<dyn FnOnce() + Send>;
 
 /// Reports to pass on.
 #[derive(Debug, Default)]
@@ -72,12 +81,28 @@ pub(crate) struct Pending {
     left_out: u64,
 }
 
+impl std::fmt::Debug for Reports {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Reports").finish_non_exhaustive()
+    }
+}
+
 impl Reports {
     pub(crate) fn new(masker: Masker) -> Self {
         let stream = masker.stream();
         let (pending, artifacts) = (Pending::default(), Vec::new());
-        let reported = Reported { stream, line_bytes: 0, is_cut: false, pending, artifacts };
-        Self { masker, reported: Mutex::new(reported), arrived: Notify::new() }
+        let reported = Reported {
+            stream,
+            line_bytes: 0,
+            is_cut: false,
+            pending,
+            artifacts,
+            on_first: None,
+            has_begun: false,
+            is_finished: false,
+        };
+        let (turn, arrived) = (tokio::sync::Mutex::default(), Notify::new());
+        Self { masker, reported: Mutex::new(reported), arrived, turn }
     }
 
     /// What masks the run's secret values.
@@ -89,7 +114,28 @@ impl Reports {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something was reported. Cancel safe.
+    /// Sets what is called at the first report.
+    pub(crate) fn on_first(&self, call: impl FnOnce() + Send + 'static) {
+        self.lock().on_first = Some(Box::new(call));
+    }
+
+    /// Something was reported.
+    fn tell(&self, mut reported: MutexGuard<'_, Reported>) {
+        reported.has_begun = true;
+        let first = reported.on_first.take();
+        drop(reported);
+        self.arrived.notify_one();
+        if let Some(first) = first {
+            first();
+        }
+    }
+
+    /// Waits for the turn to pass reports on.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Waits until something was reported, or nothing will be any more. Cancel safe.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
@@ -109,17 +155,31 @@ impl Reports {
         left.into_iter().chain(output).collect()
     }
 
-    /// Lets go of what was held back, for no more lines will come.
-    pub(crate) fn finish(&self) {
+    /// Lets go of what was held back, for no more lines will come. Returns whether nothing was ever reported.
+    pub(crate) fn finish(&self) -> bool {
         let mut reported = self.lock();
         let rest = reported.stream.finish();
         reported.add(&rest);
+        reported.is_finished = true;
+        reported.on_first = None;
+        let is_silent = !reported.has_begun;
+        drop(reported);
+        self.arrived.notify_one();
+        is_silent
     }
 
-    /// Whether all that was reported has been taken.
-    pub(crate) fn are_taken(&self) -> bool {
-        let Pending { progress, lines, left_out } = &self.lock().pending;
-        progress.is_none() && lines.is_empty() && *left_out == 0
+    /// Whether no more reports will come.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().is_finished
+    }
+
+    /// Puts back what could not be passed on, before what has come since.
+    pub(crate) fn put_back(&self, taken: Pending) {
+        let mut reported = self.lock();
+        let pending = &mut reported.pending;
+        pending.lines.insert_str(0, &taken.lines);
+        pending.progress = pending.progress.take().or(taken.progress);
+        pending.cut(PENDING_BYTES);
     }
 
     /// Takes what was reported so far, less what may be the beginning of a secret value.

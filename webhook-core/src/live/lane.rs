@@ -11,6 +11,8 @@ pub(super) struct Lane {
     bound: Option<u32>,
     closed: bool,
     running: BTreeSet<RunId>,
+    /// Claimed, and not begun yet.
+    claimed: BTreeSet<RunId>,
     /// Queued, and not to be claimed yet.
     waiting: BTreeSet<RunId>,
     /// Queued, and to be claimed when there is room.
@@ -27,6 +29,7 @@ pub(super) struct Lane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Running,
+    Claimed,
     Waiting,
     Ready,
 }
@@ -47,9 +50,14 @@ impl Lane {
         self.bound = bound;
     }
 
-    /// How many more may run; `None` without a bound.
+    /// How many more may be claimed; `None` without a bound.
     pub(super) fn room(&self) -> Option<usize> {
-        self.bound.map(|bound| (bound as usize).saturating_sub(self.running.len()))
+        self.bound.map(|bound| (bound as usize).saturating_sub(self.claimed_count()))
+    }
+
+    /// How many are claimed, whether they have begun or not.
+    fn claimed_count(&self) -> usize {
+        self.running.len() + self.claimed.len()
     }
 
     /// The run that is to be claimed next, if there is room for it.
@@ -69,12 +77,13 @@ impl Lane {
         match on_overlap {
             OnOverlap::Queue => Plan::default(),
             OnOverlap::Skip => {
-                let skip = self.running.len() + self.queued_count() >= bound;
+                let skip = self.claimed_count() + self.queued_count() >= bound;
                 Plan { skip, ..Plan::default() }
             }
             OnOverlap::Replace => {
-                let staying: Vec<RunId> = self.running.iter().copied().filter(|id| !asked(id)).collect();
-                // The queued ones have not begun, so they are the first to go; then the oldest that run.
+                // Those that have not begun are the first to go; then the oldest that run.
+                let claimed = self.claimed.iter().chain(&self.running).copied();
+                let staying: Vec<RunId> = claimed.filter(|id| !asked(id)).collect();
                 let excess = (staying.len() + self.queued_count() + 1).saturating_sub(bound);
                 if excess == 0 {
                     return Plan::default();
@@ -109,6 +118,7 @@ impl Lane {
     fn part(&mut self, part: Part) -> &mut BTreeSet<RunId> {
         match part {
             Part::Running => &mut self.running,
+            Part::Claimed => &mut self.claimed,
             Part::Waiting => &mut self.waiting,
             Part::Ready => &mut self.ready,
         }
@@ -139,6 +149,7 @@ impl Lane {
         let of_part = |part: &Part| {
             let runs = match part {
                 Part::Running => &self.running,
+                Part::Claimed => &self.claimed,
                 Part::Waiting => &self.waiting,
                 Part::Ready => &self.ready,
             };
@@ -172,6 +183,6 @@ impl Lane {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.queued_count() == 0
+        self.claimed_count() + self.queued_count() == 0
     }
 }

@@ -18,8 +18,8 @@ impl LiveRuns {
     #[must_use]
     pub fn list(&self, query: &RunQuery, limit: usize) -> Vec<ListedRun> {
         let parts: &[Part] = match query.state {
-            None => &[Part::Running, Part::Waiting, Part::Ready],
-            Some(RunState::Queued) => &[Part::Waiting, Part::Ready],
+            None => &[Part::Running, Part::Claimed, Part::Waiting, Part::Ready],
+            Some(RunState::Queued) => &[Part::Claimed, Part::Waiting, Part::Ready],
             Some(RunState::Running) => &[Part::Running],
             Some(_) => return Vec::new(),
         };

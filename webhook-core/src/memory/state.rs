@@ -16,8 +16,8 @@ use crate::live::{LiveCancel, LiveRuns, later};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run, RunState};
 use crate::store::{
-    Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal,
-    Renewed, RunQuery, Settled, Settlement, StoreError, StoreHealth, WebhookQuery, Work,
+    Begun, Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned,
+    Renewal, Renewed, RunQuery, Settled, Settlement, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
@@ -170,11 +170,18 @@ impl State {
         for run in outcome.interrupted.iter().chain(&outcome.claimed) {
             self.events.publish_state(run, &Arc::default());
         }
-        let claim = |run: Arc<Run>| {
+        let claim = |run: Arc<Run>, is_ahead: bool| {
             let webhook = self.webhook(run.webhook_id);
-            Claim::new(run, webhook)
+            Claim::new(run, webhook).with_ahead(is_ahead)
         };
-        outcome.claimed.into_iter().map(claim).collect()
+        let claimed = outcome.claimed.into_iter().map(|run| claim(run, false));
+        claimed.chain(outcome.ahead.into_iter().map(|run| claim(run, true))).collect()
+    }
+
+    pub(super) fn begin(&mut self, begun: &[Begun]) {
+        for run in begun.iter().filter_map(|begun| self.live.begin(begun)) {
+            self.events.publish_state(&run, &Arc::default());
+        }
     }
 
     pub(super) fn renew(&mut self, renewals: &[Renewal], lease: Duration, instant: Instant) -> Vec<Renewed> {

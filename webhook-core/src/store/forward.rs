@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
+    Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
     Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
     StoreError, StoreHealth, WebhookQuery, Work,
 };
@@ -56,6 +56,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         (**self).claim(request).await
+    }
+
+    async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
+        (**self).begin(begun).await
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {

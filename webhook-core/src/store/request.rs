@@ -169,8 +169,10 @@ pub enum Enqueued {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ClaimRequest {
-    /// At most this many.
+    /// At most this many are to execute now.
     pub limit: usize,
+    /// At most this many behind them are claimed ahead: they stay queued until they [begin](super::Store::begin).
+    pub ahead: usize,
     /// For how long a claim holds without being renewed.
     pub lease: Duration,
     /// After how many interruptions a run is given out only to be failed.
@@ -183,7 +185,14 @@ impl ClaimRequest {
     /// Asks for at most `limit` runs.
     #[must_use]
     pub fn new(limit: usize, lease: Duration, now: SystemTime) -> Self {
-        Self { limit, lease, interruption_bound: 5, now }
+        Self { limit, ahead: 0, lease, interruption_bound: 5, now }
+    }
+
+    /// Sets how many runs are claimed ahead, behind those that are to execute now.
+    #[must_use]
+    pub fn with_ahead(mut self, ahead: usize) -> Self {
+        self.ahead = ahead;
+        self
     }
 
     /// Sets after how many interruptions a run is given out only to be failed.
@@ -202,13 +211,42 @@ pub struct Claim {
     pub run: Arc<Run>,
     /// Its webhook, unless that was deleted.
     pub webhook: Option<Arc<Webhook>>,
+    /// Whether it is claimed ahead: in the store it is queued until it [begins](super::Store::begin).
+    pub is_ahead: bool,
 }
 
 impl Claim {
     /// A claimed run with its webhook.
     #[must_use]
     pub fn new(run: Arc<Run>, webhook: Option<Arc<Webhook>>) -> Self {
-        Self { run, webhook }
+        Self { run, webhook, is_ahead: false }
+    }
+
+    /// Sets whether it is claimed ahead.
+    #[must_use]
+    pub fn with_ahead(mut self, is_ahead: bool) -> Self {
+        self.is_ahead = is_ahead;
+        self
+    }
+}
+
+/// A run that was claimed ahead and executes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Begun {
+    /// The run.
+    pub run: RunId,
+    /// The fence of the claim.
+    pub fence: u64,
+    /// The time of day.
+    pub now: SystemTime,
+}
+
+impl Begun {
+    /// The run of this claim executes now.
+    #[must_use]
+    pub fn new(run: RunId, fence: u64, now: SystemTime) -> Self {
+        Self { run, fence, now }
     }
 }
 
@@ -255,6 +293,8 @@ pub struct Settlement {
     pub fence: u64,
     /// What to record.
     pub outcome: Outcome,
+    /// When its execution began, if it was claimed ahead and did.
+    pub started_at: Option<SystemTime>,
     /// The time of day.
     pub now: SystemTime,
 }
@@ -263,7 +303,14 @@ impl Settlement {
     /// Says how the attempt under `fence` went.
     #[must_use]
     pub fn new(run: RunId, fence: u64, outcome: Outcome, now: SystemTime) -> Self {
-        Self { run, fence, outcome, now }
+        Self { run, fence, outcome, started_at: None, now }
+    }
+
+    /// Sets when its execution began.
+    #[must_use]
+    pub fn with_started_at(mut self, started_at: Option<SystemTime>) -> Self {
+        self.started_at = started_at;
+        self
     }
 
     /// Who is to be told.

@@ -1,77 +1,84 @@
-//! One attempt: executing a claimed run and judging how it went.
+//! One attempt: a claimed run on its way through the executor.
 //!
-//! An attempt that is over at once is executed, judged and settled on one thread, and nobody else hears of it. One
-//! that takes its time is watched: by a task that passes on what it reports, tells it to stop when its time is over
-//! or its run was cancelled, and gives it up when it does not stop. Whichever comes to the end first settles it.
+//! An attempt waits for a slot, executes, and is over. What happens to it comes from three sides: the executor returns; the
+//! [watch](super::watch) tells it to stop, or gives it up when it does not; and the workers stop. Whoever takes it from
+//! "executing" to "over" settles it, so that this happens once.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use super::Shared;
-use super::claims::stop_reason;
-use super::threads::Job;
-use crate::error::chain;
-use crate::executor::{CancellationSource, ExecuteError, Reports, RunContext, RunOutput, StopReason};
-use crate::id::DeliveryId;
+use super::outcome::{Executed, Judge};
+use super::reporting;
+use super::{Pool, Shared};
+use crate::executor::{CancellationSource, Reports, RunContext, StopReason};
 use crate::masking::Masker;
-use crate::notifier::Delivery;
-use crate::retry::RetryPolicy;
-use crate::run::{Ending, ErrorKind, Run, RunError, RunState};
+use crate::run::{Ending, ErrorKind, RunError};
 use crate::service::lock;
-use crate::store::{Claim, Outcome, Renewal};
-use crate::webhook::Webhook;
+use crate::store::{Begun, Claim, Outcome, Settlement};
 
-/// How often progress and log lines are passed on at most.
-const REPORT_PAUSE: Duration = Duration::from_millis(200);
+/// How long a run that was claimed ahead waits for a slot before it is handed back, so that another worker can have it.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How an execution came to its end: what the executor said unless it was given up, or the payload of its panic.
-type Executed = Result<Option<Result<RunOutput, ExecuteError>>, Box<dyn Any + Send>>;
-
-/// A claimed run on its way through the executor.
+/// See the [module](self).
 pub(super) struct Attempt {
     shared: Arc<Shared>,
-    claim: Claim,
+    pub(super) claim: Claim,
     stop: CancellationSource,
     reports: Arc<Reports>,
-    deadline: Option<Instant>,
     /// What is logged on behalf of this attempt falls under it.
     span: Span,
-    stage: Mutex<Stage>,
+    state: Mutex<State>,
 }
 
-struct Stage {
-    /// What the executor is given, until it is.
-    context: Option<RunContext>,
-    watch: Watch,
+struct State {
+    stage: Stage,
+    /// Until when the claim holds, by the clock of this process.
+    lease_end: Instant,
+    /// Since when it is known that it was told to stop.
+    stopping: Option<Instant>,
+    /// Whether a thread is inside the executor at this moment.
+    is_polled: bool,
+    /// Whether that thread was replaced by another.
+    is_blocked: bool,
 }
 
-/// Who waits for the end of an attempt.
-enum Watch {
-    Nobody,
-    Somebody(oneshot::Sender<Executed>),
-    /// It has ended, or was given up.
+enum Stage {
+    /// It waits for a slot, with what its executor will be given.
+    Waiting {
+        context: Box<RunContext>,
+        since: Instant,
+    },
+    Executing {
+        since: Instant,
+        deadline: Option<Instant>,
+        started_at: SystemTime,
+    },
     Over,
 }
 
 impl Attempt {
     /// Prepares the execution of a claimed run, or says what to record if it is not to be executed at all.
-    pub(super) fn new(shared: &Arc<Shared>, claim: Claim, stop: CancellationSource) -> Result<Self, Outcome> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        claim: Claim,
+        stop: CancellationSource,
+        lease_end: Instant,
+    ) -> Result<Self, Box<Settlement>> {
         let inner = &shared.webhooks.inner;
-        let run = &claim.run;
+        let (run, now) = (&claim.run, inner.now());
+        let judge = Judge { claim: &claim, masker: &Masker::default(), now };
+        let ended = |ending| Box::new(Settlement::new(run.id, run.fence, judge.ended(ending), now));
+        let failed = |kind, message| Err(ended(Ending::failed(RunError::new(kind, message))));
         if let Some(reason) = run.cancel_requested {
-            return Err(Outcome::Ended { ending: Ending::Cancelled(reason), deliveries: Vec::new() });
+            return Err(ended(Ending::Cancelled(reason)));
         }
-        let failed = |kind, message| {
-            let judge = Judge { claim: &claim, masker: &Masker::default(), now: inner.now() };
-            Err(judge.ended(Ending::failed(RunError::new(kind, message))))
-        };
         if run.is_exhausted(shared.options.interruption_bound) {
             let message = format!("its worker vanished mid-run {} times", run.interruptions);
             return failed(ErrorKind::Interrupted, message);
@@ -79,17 +86,20 @@ impl Attempt {
         let parameters = match run.parameters.open(inner.keys.as_ref(), run.id) {
             Ok(parameters) => parameters,
             Err(error) => {
-                let message = format!("a secret parameter cannot be opened: {error}");
-                return failed(ErrorKind::Fatal, message);
+                return failed(ErrorKind::Fatal, format!("a secret parameter cannot be opened: {error}"));
             }
         };
         let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
             .with_caller(run.caller.clone())
-            .with_cancellation(stop.cancellation())
-            .with_timeout(timeout(&claim));
+            .with_cancellation(stop.cancellation());
         let (context, reports) = context.reporting();
-        let deadline = context.deadline;
-        let stage = Mutex::new(Stage { context: Some(context), watch: Watch::Nobody });
+        let state = State {
+            stage: Stage::Waiting { context: Box::new(context), since: Instant::now() },
+            lease_end,
+            stopping: None,
+            is_polled: false,
+            is_blocked: false,
+        };
         let span = tracing::info_span!(
             "attempt",
             run = %run.id,
@@ -97,264 +107,242 @@ impl Attempt {
             webhook = %run.webhook_id,
             attempt = run.attempt
         );
-        Ok(Self { shared: shared.clone(), claim, stop, reports, deadline, span, stage })
+        Ok(Self { shared: shared.clone(), claim, stop, reports, span, state: Mutex::new(state) })
     }
 
-    /// Executes it as tasks of the present runtime and says what to record.
-    pub(super) async fn execute_as_task(self: Arc<Self>) -> Option<Outcome> {
-        let executed = self.begin_watch()?;
-        let attempt = self.clone();
-        tokio::spawn(async move {
-            let executed =
-                AssertUnwindSafe(attempt.execute()).catch_unwind().instrument(attempt.span.clone()).await;
-            attempt.ended(executed);
-        });
-        Some(self.supervise(executed).instrument(self.span.clone()).await)
+    /// Begins the execution, in the slot that it was given.
+    pub(super) fn start(self: Arc<Self>) {
+        let shared = self.shared.clone();
+        let executing = Executing { future: Box::pin(self.clone().execute()), attempt: self };
+        match &shared.pool {
+            Pool::Threads(threads) => threads.spawn(executing),
+            Pool::Runtime => drop(shared.runtime.spawn(executing)),
+        }
     }
 
-    /// Records how it went, and makes room for another.
-    pub(super) fn settle(&self, outcome: Outcome) {
-        self.shared.free_slot();
-        self.shared.settle(self.claim.run.id, self.claim.run.fence, outcome);
-    }
-
-    async fn execute(&self) -> Option<Result<RunOutput, ExecuteError>> {
-        let context = lock(&self.stage).context.take().filter(|_| !self.stop.is_abandoned())?;
+    async fn execute(self: Arc<Self>) {
+        let Some(context) = self.begin() else { return };
         let executor = &self.shared.webhooks.inner.executor;
-        tokio::select! {
-            biased;
-            outcome = executor.execute(context) => Some(outcome),
-            () = self.stop.abandoned() => None,
-        }
-    }
-
-    /// Takes note of how the execution ended: hands it to whoever watches, or settles it.
-    fn ended(self: &Arc<Self>, executed: Executed) {
-        self.reports.finish();
-        let watch = std::mem::replace(&mut lock(&self.stage).watch, Watch::Over);
-        match watch {
-            // Who gave the attempt up does not want to know how it ended.
-            Watch::Over => {}
-            Watch::Somebody(watching) => drop(watching.send(executed)),
-            Watch::Nobody if self.reports.are_taken() => self.settle(self.outcome(executed)),
-            Watch::Nobody => {
-                let attempt = self.clone();
-                self.shared.runtime.spawn(async move {
-                    attempt.pass_on_once().await;
-                    attempt.settle(attempt.outcome(executed));
-                });
+        let executing = async {
+            tokio::select! {
+                biased;
+                outcome = executor.execute(context) => Some(outcome),
+                () = self.stop.abandoned() => None,
             }
-        }
+        };
+        let executed = AssertUnwindSafe(executing).catch_unwind().instrument(self.span.clone()).await;
+        self.finish(executed);
     }
 
-    /// What tells how the execution ended, unless that is watched for already, or is over.
-    fn begin_watch(&self) -> Option<oneshot::Receiver<Executed>> {
-        let mut stage = lock(&self.stage);
-        if !matches!(stage.watch, Watch::Nobody) {
+    /// Goes from waiting to executing. `None` if it was told to stop meanwhile; it is over then.
+    fn begin(self: &Arc<Self>) -> Option<RunContext> {
+        let (now, started_at) = (Instant::now(), self.shared.webhooks.inner.now());
+        let mut state = lock(&self.state);
+        if self.stop.cancellation().is_cancelled() || self.stop.is_abandoned() {
+            drop(state);
+            self.finish(Ok(None));
             return None;
         }
-        let (sender, receiver) = oneshot::channel();
-        stage.watch = Watch::Somebody(sender);
-        Some(receiver)
-    }
-
-    /// Passes on what is reported until the execution has ended or is given up, and says what to record.
-    async fn supervise(&self, executed: oneshot::Receiver<Executed>) -> Outcome {
-        let _abandoned = AbandonOnDrop(&self.stop);
-        let executed = tokio::select! {
-            executed = self.wait_for_end(executed) => executed,
-            never = self.pass_on() => match never {},
-        };
-        {
-            let mut stage = lock(&self.stage);
-            stage.watch = Watch::Over;
-            stage.context = None;
-        }
-        self.reports.finish();
-        self.pass_on_once().await;
-        self.outcome(executed)
-    }
-
-    /// Waits for the end; tells the executor to stop when its time is over; gives it up when it does not in time.
-    async fn wait_for_end(&self, executed: oneshot::Receiver<Executed>) -> Executed {
-        // An execution that vanishes was given up together with its runtime.
-        let executed = executed.map(|executed| executed.unwrap_or(Ok(None)));
-        tokio::pin!(executed);
-        let stop = self.stop.cancellation();
-        let timed_out = async {
-            match self.deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            executed = &mut executed => return executed,
-            _ = stop.cancelled() => {}
-            () = timed_out => self.stop.cancel(StopReason::TimedOut),
-        }
-        tokio::select! {
-            executed = &mut executed => executed,
-            () = tokio::time::sleep(self.shared.options.cancel_grace) => Ok(None),
-            () = self.stop.abandoned() => Ok(None),
-        }
-    }
-
-    /// Passes reports on as they come, for as long as it is polled.
-    async fn pass_on(&self) -> std::convert::Infallible {
-        loop {
-            self.reports.arrived().await;
-            self.pass_on_once().await;
-            tokio::time::sleep(REPORT_PAUSE).await;
-        }
-    }
-
-    async fn pass_on_once(&self) {
-        let store = &self.shared.webhooks.inner.store;
-        let (run, fence) = (self.claim.run.id, self.claim.run.fence);
-        let pending = self.reports.take();
-        if !pending.lines.is_empty()
-            && let Err(error) = store.append_log(run, fence, pending.lines).await
-        {
-            tracing::warn!(%run, %error, "log lines were lost");
-        }
-        if let Some(progress) = pending.progress {
-            let renewal = Renewal::new(run, fence, Some(progress));
-            match store.renew(vec![renewal], self.shared.options.lease).await {
-                Ok(renewed) => {
-                    renewed.into_iter().filter_map(stop_reason).for_each(|reason| self.stop.cancel(reason))
+        let timeout = self.judge().timeout();
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        match std::mem::replace(&mut state.stage, Stage::Executing { since: now, deadline, started_at }) {
+            Stage::Waiting { mut context, .. } => {
+                drop(state);
+                context.deadline = deadline;
+                let attempt = Arc::downgrade(self);
+                self.reports.on_first(move || {
+                    if let Some(attempt) = attempt.upgrade() {
+                        attempt.shared.runtime.spawn(reporting::pass_on(attempt.clone()));
+                    }
+                });
+                if self.claim.is_ahead {
+                    self.shared.begun.push(self.clone());
                 }
-                Err(error) => tracing::warn!(%run, %error, "progress was not recorded"),
+                Some(*context)
+            }
+            over => {
+                state.stage = over;
+                drop(state);
+                self.leave_slot(None);
+                None
             }
         }
     }
 
-    fn outcome(&self, executed: Executed) -> Outcome {
-        let now = self.shared.webhooks.inner.now();
-        let judge = Judge { claim: &self.claim, masker: self.reports.masker(), now };
-        let mut outcome = judge.outcome(executed, self.stop.cancellation().reason());
+    /// Says of a run that was claimed ahead that it executes, while it does.
+    pub(super) fn begun(&self) -> Option<Begun> {
+        match lock(&self.state).stage {
+            Stage::Executing { started_at, .. } => {
+                Some(Begun::new(self.claim.run.id, self.claim.run.fence, started_at))
+            }
+            _ => None,
+        }
+    }
+
+    /// The executor has returned, or is not asked at all. Whoever gave the attempt up does not want to know.
+    fn finish(self: &Arc<Self>, executed: Executed) {
+        if let Some(begun) = self.end() {
+            self.leave_slot(begun.map(|(since, _)| since.elapsed()));
+            self.settle(executed, begun.map(|(_, started_at)| started_at));
+        }
+    }
+
+    /// Goes to the end, and returns when it had begun, if it had. `None` if it was over before.
+    fn end(&self) -> Option<Option<(Instant, SystemTime)>> {
+        match std::mem::replace(&mut lock(&self.state).stage, Stage::Over) {
+            Stage::Waiting { .. } => Some(None),
+            Stage::Executing { since, started_at, .. } => Some(Some((since, started_at))),
+            Stage::Over => None,
+        }
+    }
+
+    fn leave_slot(&self, occupied: Option<Duration>) {
+        if let Some(next) = self.shared.slots.release(occupied) {
+            next.start();
+        }
+    }
+
+    /// Hands in what to record, once all that was reported has been passed on.
+    fn settle(self: &Arc<Self>, executed: Executed, started_at: Option<SystemTime>) {
+        if self.reports.finish() {
+            self.shared.settle(self.settlement(executed, started_at));
+        } else {
+            let attempt = self.clone();
+            self.shared.runtime.spawn(async move {
+                reporting::pass_on_rest(&attempt).await;
+                attempt.shared.settle(attempt.settlement(executed, started_at));
+            });
+        }
+    }
+
+    fn settlement(&self, executed: Executed, started_at: Option<SystemTime>) -> Settlement {
+        let mut outcome = self.judge().outcome(executed, self.stop.cancellation().reason());
         if let Outcome::Ended { ending, .. } = &mut outcome
             && let Ending::Succeeded { artifacts, .. } | Ending::Failed { artifacts, .. } = ending
         {
             *artifacts = self.reports.artifacts(std::mem::take(artifacts));
         }
-        outcome
-    }
-}
-
-impl Job for Attempt {
-    fn run(self: Arc<Self>) {
-        let executed = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            self.shared.runtime.block_on(self.execute().instrument(self.span.clone()))
-        }));
-        self.ended(executed);
+        let (run, now) = (&self.claim.run, self.shared.webhooks.inner.now());
+        Settlement::new(run.id, run.fence, outcome, now).with_started_at(started_at)
     }
 
-    async fn watch(self: Arc<Self>) {
-        if let Some(executed) = self.begin_watch() {
-            let outcome = self.supervise(executed).instrument(self.span.clone()).await;
-            self.settle(outcome);
-        }
-    }
-}
-
-/// An attempt that is no longer watched is not executed either.
-struct AbandonOnDrop<'a>(&'a CancellationSource);
-
-impl Drop for AbandonOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
-}
-
-fn timeout(claim: &Claim) -> Option<Duration> {
-    claim.webhook.as_ref().and_then(|webhook| webhook.settings.timeout)
-}
-
-/// Judges how an attempt went.
-struct Judge<'a> {
-    claim: &'a Claim,
-    masker: &'a Masker,
-    now: std::time::SystemTime,
-}
-
-impl Judge<'_> {
-    fn run(&self) -> &Run {
-        &self.claim.run
+    fn judge(&self) -> Judge<'_> {
+        let now = self.shared.webhooks.inner.now();
+        Judge { claim: &self.claim, masker: self.reports.masker(), now }
     }
 
-    fn webhook(&self) -> Option<&Webhook> {
-        self.claim.webhook.as_deref()
+    /// Takes what was reported and tells where it goes.
+    pub(super) fn reports(&self) -> (&Shared, &Reports) {
+        (&self.shared, &self.reports)
     }
 
-    /// What the executor said of its failure, masked before it is cut.
-    fn error(&self, kind: ErrorKind, message: String) -> RunError {
-        RunError::new(kind, self.masker.mask(message))
+    /// Tells the executor to stop. The first reason stays.
+    pub(super) fn stop(&self, reason: StopReason) {
+        self.stop.cancel(reason);
     }
 
-    fn outcome(&self, executed: Executed, stopped: Option<StopReason>) -> Outcome {
-        match (stopped, executed) {
-            (Some(StopReason::Cancelled(reason)), _) => self.ended(Ending::Cancelled(reason)),
-            (Some(StopReason::TimedOut), _) => {
-                let timeout = timeout(self.claim).unwrap_or_default();
-                let message = format!("the attempt took longer than its time-out of {timeout:?}");
-                self.failed(RunError::new(ErrorKind::TimedOut, message))
-            }
-            (_, Ok(Some(Ok(RunOutput { summary, artifacts })))) => {
-                let summary = summary.map(|summary| self.masker.mask(summary));
-                self.ended(Ending::Succeeded { summary, artifacts })
-            }
-            // What failed because it was told to stop is executed again elsewhere.
-            (Some(StopReason::ShuttingDown | StopReason::LeaseLost), _) | (None, Ok(None)) => {
-                Outcome::HandBack
-            }
-            (None, Ok(Some(Err(ExecuteError::Retryable(error))))) => {
-                self.failed(self.error(ErrorKind::Retryable, chain(&*error)))
-            }
-            (None, Ok(Some(Err(ExecuteError::Fatal(error))))) => {
-                self.ended(Ending::failed(self.error(ErrorKind::Fatal, chain(&*error))))
-            }
-            (None, Err(panic)) => {
-                let message = format!("the executor panicked: {}", panic_message(&*panic));
-                self.failed(self.error(ErrorKind::Panicked, message))
-            }
-        }
+    /// Takes note that the lease goes on until then.
+    pub(super) fn renewed(&self, lease_end: Instant) {
+        lock(&self.state).lease_end = lease_end;
     }
 
-    /// Another attempt if the retry policy has one left, else the end.
-    fn failed(&self, error: RunError) -> Outcome {
-        let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
-        if self.run().has_attempts_left() {
-            let attempts = self.run().attempt.saturating_sub(self.run().interruptions);
-            return Outcome::Retry { error, delay: policy.delay(attempts, rand::random()) };
-        }
-        let timed_out = error.kind == ErrorKind::TimedOut;
-        self.ended(if timed_out { Ending::TimedOut(error) } else { Ending::failed(error) })
+    /// Whether another worker may have the run by now.
+    pub(super) fn has_lapsed(&self, now: Instant) -> bool {
+        lock(&self.state).lease_end <= now
     }
 
-    fn ended(&self, ending: Ending) -> Outcome {
-        let event = match &ending {
-            Ending::Succeeded { .. } => RunState::Succeeded.event(),
-            Ending::Failed { .. } | Ending::TimedOut(_) => RunState::Failed.event(),
-            _ => None,
+    /// Looks after it: tells it to stop when its lease or its time is over, and gives it up when it has not stopped within
+    /// `grace`. Returns when its time will be over.
+    pub(super) fn attend(self: &Arc<Self>, now: Instant, grace: Duration) -> Option<Instant> {
+        let mut state = lock(&self.state);
+        let (deadline, waits_since) = match &state.stage {
+            Stage::Over => return None,
+            Stage::Executing { deadline, .. } => (*deadline, None),
+            Stage::Waiting { since, .. } => (None, Some(*since)),
         };
-        let told = event.into_iter().flat_map(|event| {
-            let recipients = self.webhook().map(|webhook| webhook.settings.notifications.recipients(event));
-            recipients.into_iter().flatten().map(move |(channel, recipient)| (event, channel, recipient))
-        });
-        let deliveries = told
-            .map(|(event, channel, recipient)| {
-                let id = DeliveryId::generate(self.now);
-                Delivery::new(id, self.run().id, channel, recipient, event, self.now)
-            })
-            .collect();
-        Outcome::Ended { ending, deliveries }
+        if state.lease_end <= now {
+            self.stop.cancel(StopReason::LeaseLost);
+        } else if deadline.is_some_and(|deadline| deadline <= now) {
+            self.stop.cancel(StopReason::TimedOut);
+        }
+        if self.stop.cancellation().is_cancelled() && state.stopping.is_none() {
+            state.stopping = Some(now);
+        }
+        let is_told = state.stopping.is_some();
+        let has_had_time = state.stopping.is_some_and(|since| now.saturating_duration_since(since) >= grace);
+        drop(state);
+        match waits_since {
+            Some(_) if is_told => self.withdraw(),
+            Some(since) if now.saturating_duration_since(since) >= LONGEST_WAIT => {
+                self.shared.slots.waited(LONGEST_WAIT);
+                self.withdraw();
+            }
+            None if has_had_time || self.stop.is_abandoned() => self.give_up(),
+            _ => {}
+        }
+        deadline.filter(|_| !is_told)
+    }
+
+    /// Lets an attempt that waits for a slot wait no longer: it is handed back, or cancelled if it was.
+    pub(super) fn withdraw(self: &Arc<Self>) {
+        if self.shared.slots.take(self) && self.end().is_some() {
+            self.shared.settle(self.settlement(Ok(None), None));
+        }
+    }
+
+    /// Gives the executor up. A thread that it blocks is replaced, and it keeps its slot where too many are blocked.
+    pub(super) fn give_up(self: &Arc<Self>) {
+        let mut state = lock(&self.state);
+        let Stage::Executing { since, started_at, .. } = state.stage else { return };
+        state.stage = Stage::Over;
+        state.is_blocked = state.is_polled;
+        let is_blocked = state.is_blocked;
+        drop(state);
+        self.stop.abandon();
+        if !is_blocked || self.shared.block() {
+            self.leave_slot(Some(since.elapsed()));
+        } else {
+            self.shared.slots.withhold();
+        }
+        if is_blocked {
+            let _entered = self.span.enter();
+            tracing::warn!(
+                "an executor that was told to stop blocks its thread; another thread takes its place"
+            );
+        }
+        self.settle(Ok(None), Some(started_at));
+    }
+
+    /// Gives the executor up at once, at the end of the workers.
+    pub(super) fn abandon(&self) {
+        self.stop.abandon();
+    }
+
+    fn set_polled(&self, is_polled: bool) {
+        let mut state = lock(&self.state);
+        state.is_polled = is_polled;
+        if !is_polled && std::mem::take(&mut state.is_blocked) {
+            drop(state);
+            self.shared.unblock();
+        }
     }
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "without a message",
+/// The execution of an attempt: polled with the workers' runtime at hand, so that the executor can use it.
+struct Executing {
+    attempt: Arc<Attempt>,
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Future for Executing {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let attempt = self.attempt.clone();
+        let _runtime = attempt.shared.runtime.enter();
+        attempt.set_polled(true);
+        let polled = self.future.as_mut().poll(context);
+        attempt.set_polled(false);
+        polled
     }
 }

@@ -1,55 +1,41 @@
-//! Claiming runs for free slots, and holding on to them.
+//! Claiming runs: as many as there are free slots, and some ahead, so that no slot waits for the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::attempt::Attempt;
+use super::slots::Room;
 use super::{Phase, Shared};
-use crate::executor::StopReason;
-use crate::service::lock;
-use crate::store::{Claim, ClaimRequest, Renewal, Renewed, StoreError, Work};
+use crate::store::{Begun, Claim, ClaimRequest, StoreError, Work};
 
-/// The most runs that are claimed at once.
-const BATCH: usize = 256;
 /// How long to wait after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The most beginnings that are noted at once.
+const BATCH: usize = 256;
 
-/// Claims and executes runs until told to drain, then waits for those that execute as tasks.
+/// Claims and executes runs until told to drain.
 pub(super) async fn claim_and_execute(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
-    let mut tasks = JoinSet::new();
     while *phase.borrow_and_update() == Phase::Working {
-        while tasks.try_join_next().is_some() {}
-        let free = tokio::select! {
-            free = shared.free_slots() => free.min(BATCH),
+        let room = tokio::select! {
+            room = shared.room() => room,
             _ = phase.changed() => continue,
         };
         // A claim is never dropped half-way: what it gave would lie idle until its lease is over.
-        shared.set_claiming(true);
-        let working = *phase.borrow() == Phase::Working;
-        let claimed = if working { claim(&shared, free).await } else { Ok(Vec::new()) };
-        let began = claimed.map(|claims| begin(&shared, claims));
-        shared.set_claiming(false);
-        let all_taken = began.as_ref().is_ok_and(|attempts| attempts.len() == free);
-        let failed = began.is_err();
-        match began {
-            Ok(attempts) => match &shared.threads {
-                Some(threads) => threads.run(attempts),
-                None => attempts.into_iter().for_each(|attempt| {
-                    tasks.spawn(execute(attempt));
-                }),
-            },
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "runs cannot be claimed");
-            }
-        }
+        let claimed = match shared.begin_claiming(&phase) {
+            Some(_claiming) => claim(&shared, room).await,
+            None => continue,
+        };
         let waited = async {
-            if failed {
-                tokio::time::sleep(PAUSE).await;
-            } else if !all_taken {
-                shared.webhooks.inner.store.wait_for_work(Work::Runs).await;
+            match claimed {
+                Ok(count) if count == room.free + room.ahead => {}
+                Ok(_) => shared.webhooks.inner.store.wait_for_work(Work::Runs).await,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "runs cannot be claimed");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             // Whoever is about to enqueue another run gets the chance to come along.
             tokio::task::yield_now().await;
@@ -59,74 +45,53 @@ pub(super) async fn claim_and_execute(shared: Arc<Shared>, mut phase: watch::Rec
             _ = phase.changed() => {}
         }
     }
-    while tasks.join_next().await.is_some() {}
 }
 
-async fn claim(shared: &Shared, limit: usize) -> Result<Vec<Claim>, StoreError> {
+/// Claims runs and lets those begin for which there are slots. Returns how many were claimed.
+async fn claim(shared: &Arc<Shared>, room: Room) -> Result<usize, StoreError> {
     let inner = &shared.webhooks.inner;
-    let request = ClaimRequest::new(limit, shared.options.lease, inner.now())
+    let request = ClaimRequest::new(room.free, shared.options.lease, inner.now())
+        .with_ahead(room.ahead)
         .with_interruption_bound(shared.options.interruption_bound);
-    inner.store.claim(request).await
+    let begun = Instant::now();
+    let claims = inner.store.claim(request).await?;
+    let (count, took) = (claims.len(), begun.elapsed());
+    let attempts = hold(shared, claims, begun + shared.options.lease);
+    shared.slots.claimed(attempts, took).into_iter().for_each(Attempt::start);
+    Ok(count)
 }
 
-/// Holds on to claims and takes a slot for each that is to be executed; settles those that are not.
-fn begin(shared: &Arc<Shared>, claims: Vec<Claim>) -> Vec<Arc<Attempt>> {
-    let held = shared.hold(claims);
-    let mut attempts = Vec::with_capacity(held.len());
-    for (claim, stop) in held {
-        let (run, fence) = (claim.run.id, claim.run.fence);
-        match Attempt::new(shared, claim, stop) {
-            Ok(attempt) => attempts.push(Arc::new(attempt)),
-            Err(outcome) => shared.settle(run, fence, outcome),
+/// Holds on to claims until they are settled; settles those that are not to be executed.
+fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc<Attempt>> {
+    let mut attempts = Vec::with_capacity(claims.len());
+    for claim in claims {
+        let key = (claim.run.id, claim.run.fence);
+        let stop = shared.webhooks.inner.begin_executing(key);
+        match Attempt::new(shared, claim, stop, lease_end) {
+            Ok(attempt) => {
+                let attempt = Arc::new(attempt);
+                shared.hold(key, Some(attempt.clone()));
+                attempts.push(attempt);
+            }
+            Err(settlement) => {
+                shared.hold(key, None);
+                shared.settle(*settlement);
+            }
         }
     }
-    shared.take_slots(attempts.len());
     attempts
 }
 
-async fn execute(attempt: Arc<Attempt>) {
-    if let Some(outcome) = attempt.clone().execute_as_task().await {
-        attempt.settle(outcome);
-    }
-}
-
-/// Sees to it that no attempt waits for another's thread, for ever.
-pub(super) async fn keep_threads_moving(shared: Arc<Shared>) {
-    if let Some(threads) = shared.threads.clone() {
-        threads.keep_moving().await;
-    }
-}
-
-/// Renews the leases of all claims that are held, for ever.
-pub(super) async fn renew(shared: Arc<Shared>) {
+/// Tells the store which of the runs that were claimed ahead execute, for ever. Most are over before.
+pub(super) async fn note_begun(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(shared.options.lease / 3).await;
-        renew_once(&shared).await;
-    }
-}
-
-pub(super) async fn renew_once(shared: &Shared) {
-    let held: Vec<_> = lock(&shared.held).iter().map(|(key, stop)| (*key, stop.clone())).collect();
-    if held.is_empty() {
-        return;
-    }
-    let renewals = held.iter().map(|((run, fence), _)| Renewal::new(*run, *fence, None)).collect();
-    match shared.webhooks.inner.store.renew(renewals, shared.options.lease).await {
-        Ok(renewed) => {
-            for ((_, stop), renewed) in held.iter().zip(renewed) {
-                if let Some(reason) = stop_reason(renewed) {
-                    stop.cancel(reason);
-                }
-            }
+        let attempts = shared.begun.take(BATCH).await;
+        let begun: Vec<Begun> = attempts.iter().filter_map(|attempt| attempt.begun()).collect();
+        if !begun.is_empty()
+            && let Err(error) = shared.webhooks.inner.store.begin(begun).await
+        {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "runs that execute are shown as queued");
         }
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "leases cannot be renewed"),
-    }
-}
-
-/// Whether a renewed claim is to stop.
-pub(super) fn stop_reason(renewed: Renewed) -> Option<StopReason> {
-    match renewed {
-        Renewed::Held { cancel } => cancel.map(StopReason::Cancelled),
-        Renewed::Lost => Some(StopReason::LeaseLost),
     }
 }

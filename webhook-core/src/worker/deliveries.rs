@@ -142,14 +142,6 @@ impl Deliveries {
         }
     }
 
-    /// Tries what is due, and returns whether anything was.
-    pub(super) async fn deliver_due(&self) -> Result<bool, StoreError> {
-        let due = self.claim(DeliveryClaimRequest::new(self.slots, LEASE)).await?;
-        let found = !due.is_empty();
-        futures_util::future::join_all(due.into_iter().map(|claimed| self.deliver(claimed, None))).await;
-        Ok(found)
-    }
-
     async fn claim(&self, request: DeliveryClaimRequest) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let asked_at = Instant::now();
         let claimed = self.webhooks.inner.store.claim_deliveries(request).await?;
@@ -307,6 +299,7 @@ impl Deliveries {
                 self.outbox.note_settled();
             }
         }
+        inner.progress.notify_waiters();
         is_recorded
     }
 }

@@ -1,11 +1,15 @@
 //! What is done now and then: noting when webhooks were used, and removing what is past its retention.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
+use crate::executor::ExecutorError;
+use crate::id::RunId;
 use crate::store::{PruneRequest, StoreError};
 
 /// How often the last uses of webhooks are recorded.
@@ -41,7 +45,7 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
             .with_keep_per_webhook(inner.options.keep_runs_per_webhook);
         let pruned = inner.store.prune(request).await?;
         if !pruned.runs.is_empty()
-            && let Err(error) = inner.executor.discard(&pruned.runs).await
+            && let Err(error) = discard(shared, &pruned.runs).await
         {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "what some removed runs left behind could not be removed");
@@ -52,4 +56,10 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
         // A store in memory answers at once, so others get their turn here.
         tokio::task::yield_now().await;
     }
+}
+
+/// Lets the executor forget what it keeps for runs, and turns its panic into an error.
+async fn discard(shared: &Shared, runs: &[RunId]) -> Result<(), ExecutorError> {
+    let discarding = AssertUnwindSafe(shared.webhooks.inner.executor.discard(runs)).catch_unwind();
+    discarding.await.unwrap_or_else(|_| Err(ExecutorError::new("the executor panicked")))
 }

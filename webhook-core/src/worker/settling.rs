@@ -1,46 +1,119 @@
 //! Recording how attempts went, in batches.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Shared;
 use crate::notifier::{Delivery, DeliveryState};
-use crate::store::{Settled, Settlement};
+use crate::run::{Ending, ErrorKind, RunError};
+use crate::store::{Outcome, Settled, Settlement, StoreError};
 
 /// The most settlements that are recorded at once.
 const BATCH: usize = 256;
+/// The first pause after the store failed; it doubles with each further failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause after the store failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often settlements that were set aside are tried again.
+const ASIDE_PAUSE: Duration = Duration::from_secs(1);
+/// How often a settlement is refused by a store that is in order before its run is failed instead.
+const TRIES: u32 = 5;
 
-pub(super) type Settlements = mpsc::UnboundedReceiver<Settlement>;
+/// A settlement that the store refuses although it is in order, and how often it did.
+struct Aside {
+    settlement: Settlement,
+    tries: u32,
+}
 
-/// Records settlements as they come. A failed batch is tried again for as long as it takes: its leases are still
-/// renewed meanwhile, and settling twice does no harm.
-pub(super) async fn settle(shared: Arc<Shared>, mut settlements: Settlements) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while settlements.recv_many(&mut batch, BATCH).await > 0 {
+/// Records settlements as they come, for ever.
+///
+/// Leases are renewed until then and settling twice does no harm, so a batch is tried again while the store is away. Where
+/// the store is in order, something in the batch is wrong: each settlement is recorded by itself then, and what is refused
+/// is set aside, so that it holds up no other.
+pub(super) async fn settle(shared: Arc<Shared>) {
+    let mut aside: Vec<Aside> = Vec::new();
+    let mut again = Instant::now();
+    loop {
+        let taken = shared.settlements.take(BATCH);
+        let mut batch = match aside.is_empty() {
+            true => taken.await,
+            false => timeout_at(again, taken).await.unwrap_or_default(),
+        };
+        if !aside.is_empty() && again <= Instant::now() {
+            aside = try_again(&shared, aside).await;
+            again = Instant::now() + ASIDE_PAUSE;
+            shared.webhooks.inner.trouble.set_unrecorded(aside.len());
+        }
+        if batch.is_empty() {
+            continue;
+        }
         // Whoever is about to settle gets the chance to come along.
         tokio::task::yield_now().await;
-        while batch.len() < BATCH
-            && let Ok(settlement) = settlements.try_recv()
-        {
-            batch.push(settlement);
-        }
+        batch.extend(shared.settlements.try_take(BATCH - batch.len()));
         shared.outbox.bound(&*shared.webhooks.inner.store, &mut batch).await;
-        let mut pause = Duration::from_millis(100);
-        while let Err(error) = record(&shared, &batch).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "outcomes cannot be recorded");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        if let Err(error) = record_when_possible(&shared, &batch).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "an outcome cannot be recorded");
+            for settlement in batch {
+                if record(&shared, std::slice::from_ref(&settlement)).await.is_err() {
+                    aside.push(Aside { settlement, tries: 1 });
+                }
+            }
+            shared.webhooks.inner.trouble.set_unrecorded(aside.len());
         }
-        batch.clear();
     }
 }
 
-pub(super) async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), crate::store::StoreError> {
-    let settled = shared.webhooks.inner.store.settle(batch.to_vec()).await?;
+/// Records a batch, waiting while the store is away. An error is about the batch: the store is in order.
+async fn record_when_possible(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Err(error) = record(shared, batch).await else { return Ok(()) };
+        if is_in_order(shared).await {
+            return Err(error);
+        }
+        tracing::error!(error = &error as &dyn std::error::Error, "outcomes cannot be recorded now");
+        shared.webhooks.inner.trouble.set_unrecorded(batch.len());
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Tries again what was set aside; fails its run when that is of no use. Returns what is still refused.
+async fn try_again(shared: &Shared, aside: Vec<Aside>) -> Vec<Aside> {
+    let mut left = Vec::new();
+    for Aside { mut settlement, tries } in aside {
+        let Err(error) = record(shared, std::slice::from_ref(&settlement)).await else { continue };
+        if !is_in_order(shared).await {
+            left.push(Aside { settlement, tries });
+            continue;
+        }
+        if tries == TRIES {
+            let run = settlement.run;
+            tracing::error!(%run, error = &error as &dyn std::error::Error, "the run is failed: its outcome is refused");
+            let error =
+                RunError::new(ErrorKind::Fatal, "its outcome could not be recorded; the log says why");
+            settlement.outcome = Outcome::Ended { ending: Ending::failed(error), deliveries: Vec::new() };
+        }
+        left.push(Aside { settlement, tries: tries.saturating_add(1) });
+    }
+    left
+}
+
+/// Whether the store says that it can be written.
+async fn is_in_order(shared: &Shared) -> bool {
+    let asked = AssertUnwindSafe(shared.webhooks.inner.store.health()).catch_unwind();
+    matches!(asked.await, Ok(Ok(_)))
+}
+
+/// Records settlements, and lets go of their claims.
+async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
+    // A panic must lose no outcome.
+    let settling = AssertUnwindSafe(shared.webhooks.inner.store.settle(batch.to_vec())).catch_unwind();
+    let settled = settling.await.map_err(|_| StoreError::unavailable("it panicked"))??;
     for (settlement, settled) in batch.iter().zip(settled) {
         match settled {
             Settled::Applied(run) => {

@@ -7,7 +7,7 @@ use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
-use webhook_core::run::Run;
+use webhook_core::run::{Ending, Run};
 use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
@@ -30,6 +30,10 @@ type Faults = dyn Fn(&str) -> Option<Fault> + Send + Sync;
 pub(crate) struct UnsteadyStore {
     store: MemoryStore,
     faults: Arc<Mutex<Arc<Faults>>>,
+    /// Faults of the next calls of a method.
+    next: Arc<Mutex<Vec<(&'static str, Fault)>>>,
+    /// No success with this summary can be recorded.
+    refused_summary: Arc<Mutex<Option<String>>>,
     /// The requests for deliveries that were answered, with how many were given.
     pub(crate) asked: Arc<Mutex<Vec<(DeliveryClaimRequest, usize)>>>,
 }
@@ -40,7 +44,8 @@ fn failure(what: &str) -> StoreError {
 
 impl UnsteadyStore {
     pub(crate) fn new(store: MemoryStore) -> Self {
-        Self { store, faults: Arc::new(Mutex::new(Arc::new(|_: &str| None))), asked: Arc::default() }
+        let faults: Arc<Mutex<Arc<Faults>>> = Arc::new(Mutex::new(Arc::new(|_: &str| None)));
+        Self { store, faults, next: Arc::default(), refused_summary: Arc::default(), asked: Arc::default() }
     }
 
     /// Calls meet these faults from now on.
@@ -48,13 +53,50 @@ impl UnsteadyStore {
         *self.faults.lock().unwrap() = Arc::new(faults);
     }
 
+    /// All calls of these methods meet this fault from now on, and no others do.
+    pub(crate) fn always(&self, methods: &'static [&'static str], fault: Fault) {
+        self.set(move |method| methods.contains(&method).then_some(fault));
+    }
+
+    /// No call meets a fault from now on.
+    pub(crate) fn heal(&self) {
+        self.set(|_| None);
+    }
+
+    /// So many of the next calls of a method meet this fault.
+    pub(crate) fn next(&self, method: &'static str, fault: Fault, count: usize) {
+        self.next.lock().unwrap().extend(std::iter::repeat_n((method, fault), count));
+    }
+
+    /// Refuses to record a success with this summary, whatever comes with it.
+    pub(crate) fn refuse_summary(&self, summary: &str) {
+        *self.refused_summary.lock().unwrap() = Some(summary.to_owned());
+    }
+
+    fn fault(&self, method: &str) -> Option<Fault> {
+        let mut next = self.next.lock().unwrap();
+        if let Some(place) = next.iter().position(|(other, _)| *other == method) {
+            return Some(next.remove(place).1);
+        }
+        let faults = self.faults.lock().unwrap().clone();
+        faults(method)
+    }
+
+    fn refuses(&self, settlement: &Settlement) -> bool {
+        match &settlement.outcome {
+            Outcome::Ended { ending: Ending::Succeeded { summary, .. }, .. } => {
+                summary.is_some() && *summary == *self.refused_summary.lock().unwrap()
+            }
+            _ => false,
+        }
+    }
+
     async fn meet<T>(
         &self,
         method: &str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let faults = self.faults.lock().unwrap().clone();
-        match faults(method) {
+        match self.fault(method) {
             None => call.await,
             Some(Fault::Fails) => Err(failure("it failed")),
             Some(Fault::Panics) => panic!("the store panics in {method}, as the test says"),
@@ -92,6 +134,13 @@ macro_rules! unsteady {
                 Ok(claimed)
             }
 
+            async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+                if settlements.iter().any(|settlement| self.refuses(settlement)) {
+                    return Err(failure("a value is refused"));
+                }
+                self.meet("settle", self.store.settle(settlements)).await
+            }
+
             async fn wait_for_work(&self, work: Work) {
                 self.store.wait_for_work(work).await;
             }
@@ -109,8 +158,8 @@ unsteady! {
     record_use(uses: &[(WebhookId, SystemTime)]) -> ();
     enqueue(request: Enqueue) -> Enqueued;
     claim(request: ClaimRequest) -> Vec<Claim>;
+    begin(begun: Vec<Begun>) -> ();
     renew(renewals: Vec<Renewal>, lease: Duration) -> Vec<Renewed>;
-    settle(settlements: Vec<Settlement>) -> Vec<Settled>;
     cancel_run(id: RunId, now: SystemTime) -> Cancelled;
     get_run(id: RunId) -> Option<Arc<Run>>;
     list_runs(query: RunQuery) -> Page<Arc<Run>, RunId>;

@@ -121,6 +121,25 @@ async fn executors_that_block_their_threads_do_not_hold_up_the_others() {
     workers.shutdown(Duration::from_secs(10)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_blocks_past_its_time_is_counted_and_another_thread_takes_its_place() {
+    let house = House::new(json!({"timeout_s": 1})).await;
+    let options = WorkerOptions::default().with_slots(1).with_cancel_grace(Duration::from_millis(100));
+    let workers = house.webhooks.start_workers(options);
+    for _ in 0..2 {
+        house.executor.script_next([Step::Block(Duration::from_secs(5))]);
+        let run = house.trigger("").await;
+        assert_eq!(house.end(run.id).await.state, RunState::TimedOut);
+    }
+    assert_eq!(house.webhooks.work_health().blocked_executors, 2);
+    let third = house.trigger("").await;
+    let early = house.webhooks.wait_for_end(third.id, Duration::from_millis(500)).await.unwrap().unwrap();
+    assert_eq!(early.state, RunState::Queued, "two for one slot are too many");
+    assert_eq!(house.end(third.id).await.state, RunState::Succeeded);
+    house.executor.ended(3).await;
+    workers.shutdown(Duration::from_secs(10)).await;
+}
+
 #[tokio::test]
 async fn a_running_run_can_be_cancelled() {
     let house = House::new(json!({"retries": {"max_attempts": 3}})).await;

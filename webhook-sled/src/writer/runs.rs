@@ -143,23 +143,28 @@ impl Writer {
 
     pub(super) fn claim(&mut self, request: &ClaimRequest, instant: Instant, reply: Reply<Vec<Claim>>) {
         let (claimed, load) = self.claim_and_load(*request, instant);
-        if claimed.interrupted.is_empty() && claimed.ended.is_empty() && claimed.claimed.is_empty() {
+        let ClaimedRuns { interrupted, ended, claimed, ahead, .. } = claimed;
+        let all: Vec<Arc<Run>> = claimed.iter().chain(&ahead).cloned().collect();
+        if interrupted.is_empty() && ended.is_empty() && all.is_empty() {
             return drop(reply.send(load.map(|()| Vec::new())));
         }
-        let interrupted = claimed.interrupted.into_iter().try_for_each(|run| self.put_live(run));
-        let ended = claimed.ended.into_iter().try_for_each(|run| self.end_run(run));
+        let interrupted = interrupted.into_iter().try_for_each(|run| self.put_live(run));
+        let ended = ended.into_iter().try_for_each(|run| self.end_run(run));
         if let Err(error) = interrupted.and(ended) {
             self.fail(&error);
         }
-        for runs in claimed.claimed.chunks(CLAIMS_PER_VALUE) {
+        for runs in all.chunks(CLAIMS_PER_VALUE) {
             self.claims.open(runs);
             self.change.insert_fresh(&keys::claims(runs[0].fence), encode_claims(runs));
         }
         let webhooks = self.shared.webhooks();
-        let claim = |run: &Arc<Run>| Claim::new(run.clone(), webhooks.get(run.webhook_id).cloned());
-        let claims: Vec<Claim> = claimed.claimed.iter().map(claim).collect();
+        let claim = |(index, run): (usize, Arc<Run>)| {
+            let webhook = webhooks.get(run.webhook_id).cloned();
+            Claim::new(run, webhook).with_ahead(index >= claimed.len())
+        };
+        let claims: Vec<Claim> = all.into_iter().enumerate().map(claim).collect();
         drop(webhooks);
-        self.change.group.published.extend(claimed.claimed.into_iter().map(|run| (run, Arc::default())));
+        self.change.group.published.extend(claimed.into_iter().map(|run| (run, Arc::default())));
         self.change.group.when(Level::Flushed, acknowledge(reply, claims));
     }
 
@@ -178,9 +183,11 @@ impl Writer {
                 outcome
             };
             request.limit -= outcome.claimed.len();
+            request.ahead -= outcome.ahead.len();
             all.interrupted.extend(outcome.interrupted);
             all.ended.extend(outcome.ended);
             all.claimed.extend(outcome.claimed);
+            all.ahead.extend(outcome.ahead);
             if outcome.missing.is_empty() {
                 return (all, Ok(()));
             }

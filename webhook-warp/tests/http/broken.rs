@@ -59,6 +59,9 @@ impl Store for BrokenStore {
     async fn renew(&self, _renewals: Vec<Renewal>, _lease: Duration) -> Result<Vec<Renewed>, StoreError> {
         broken()
     }
+    async fn begin(&self, _begun: Vec<Begun>) -> Result<(), StoreError> {
+        broken()
+    }
     async fn settle(&self, _settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
         broken()
     }

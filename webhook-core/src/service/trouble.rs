@@ -1,0 +1,79 @@
+//! What stands in the way of workers: counted for metrics, and told to whoever asks for the health of the service.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+const BLOCKED: &str = "webhook_executors_blocked";
+const UNRECORDED: &str = "webhook_outcomes_unrecorded";
+const PANICS: &str = "webhook_worker_panics_total";
+
+/// What stands in the way of the workers of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkHealth {
+    /// Executors that were given up and still block their threads.
+    pub blocked_executors: usize,
+    /// Outcomes that the store refuses, or that wait for a store that is away. Their runs are shown as running.
+    pub unrecorded_outcomes: usize,
+    /// How often tasks of the workers panicked and began again, since the start of the process.
+    pub panics: u64,
+}
+
+impl WorkHealth {
+    /// Whether something is stuck at this moment.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.blocked_executors + self.unrecorded_outcomes > 0
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    blocked: AtomicUsize,
+    unrecorded: AtomicUsize,
+    panics: AtomicU64,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        describe_gauge!(BLOCKED, "Executors that were given up and still block their threads");
+        describe_gauge!(UNRECORDED, "Outcomes of attempts that the store refuses");
+        describe_counter!(PANICS, "Panics in tasks of the workers, which began again");
+        Self { blocked: AtomicUsize::new(0), unrecorded: AtomicUsize::new(0), panics: AtomicU64::new(0) }
+    }
+}
+
+impl Trouble {
+    /// So many executors more block their threads, or less. Returns how many do.
+    pub(crate) fn blocked(&self, change: isize) -> usize {
+        let before = match change.is_positive() {
+            true => self.blocked.fetch_add(change.unsigned_abs(), Ordering::SeqCst),
+            false => self.blocked.fetch_sub(change.unsigned_abs(), Ordering::SeqCst),
+        };
+        let now = before.saturating_add_signed(change);
+        gauge!(BLOCKED).set(now as f64);
+        now
+    }
+
+    /// So many outcomes are not recorded although they should be.
+    pub(crate) fn set_unrecorded(&self, count: usize) {
+        if self.unrecorded.swap(count, Ordering::SeqCst) != count {
+            gauge!(UNRECORDED).set(count as f64);
+        }
+    }
+
+    /// A task of the workers panicked.
+    pub(crate) fn panicked(&self, task: &'static str) {
+        self.panics.fetch_add(1, Ordering::SeqCst);
+        counter!(PANICS, "task" => task).increment(1);
+    }
+
+    pub(crate) fn health(&self) -> WorkHealth {
+        WorkHealth {
+            blocked_executors: self.blocked.load(Ordering::SeqCst),
+            unrecorded_outcomes: self.unrecorded.load(Ordering::SeqCst),
+            panics: self.panics.load(Ordering::SeqCst),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What to record of an attempt: its ending and who hears of it, another attempt, or nothing.
+
+use std::any::Any;
+use std::time::{Duration, SystemTime};
+
+use crate::error::chain;
+use crate::executor::{ExecuteError, RunOutput, StopReason};
+use crate::id::DeliveryId;
+use crate::masking::Masker;
+use crate::notifier::Delivery;
+use crate::retry::RetryPolicy;
+use crate::run::{Ending, ErrorKind, Run, RunError, RunState};
+use crate::store::{Claim, Outcome};
+use crate::webhook::Webhook;
+
+/// How an execution came to its end: what the executor said unless it was given up, or the payload of its panic.
+pub(super) type Executed = Result<Option<Result<RunOutput, ExecuteError>>, Box<dyn Any + Send>>;
+
+/// Judges how an attempt went.
+pub(super) struct Judge<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) masker: &'a Masker,
+    pub(super) now: SystemTime,
+}
+
+impl Judge<'_> {
+    fn run(&self) -> &Run {
+        &self.claim.run
+    }
+
+    fn webhook(&self) -> Option<&Webhook> {
+        self.claim.webhook.as_deref()
+    }
+
+    /// How long the attempt may take.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.webhook().and_then(|webhook| webhook.settings.timeout)
+    }
+
+    /// What the executor said of its failure, masked before it is cut.
+    fn error(&self, kind: ErrorKind, message: String) -> RunError {
+        RunError::new(kind, self.masker.mask(message))
+    }
+
+    pub(super) fn outcome(&self, executed: Executed, stopped: Option<StopReason>) -> Outcome {
+        match (stopped, executed) {
+            (Some(StopReason::Cancelled(reason)), _) => self.ended(Ending::Cancelled(reason)),
+            (Some(StopReason::TimedOut), _) => {
+                let timeout = self.timeout().unwrap_or_default();
+                let message = format!("the attempt took longer than its time-out of {timeout:?}");
+                self.failed(RunError::new(ErrorKind::TimedOut, message))
+            }
+            (_, Ok(Some(Ok(RunOutput { summary, artifacts })))) => {
+                let summary = summary.map(|summary| self.masker.mask(summary));
+                self.ended(Ending::Succeeded { summary, artifacts })
+            }
+            // What failed because it was told to stop is executed again elsewhere.
+            (Some(StopReason::ShuttingDown | StopReason::LeaseLost), _) | (None, Ok(None)) => {
+                Outcome::HandBack
+            }
+            (None, Ok(Some(Err(ExecuteError::Retryable(error))))) => {
+                self.failed(self.error(ErrorKind::Retryable, chain(&*error)))
+            }
+            (None, Ok(Some(Err(ExecuteError::Fatal(error))))) => {
+                self.ended(Ending::failed(self.error(ErrorKind::Fatal, chain(&*error))))
+            }
+            (None, Err(panic)) => {
+                let message = format!("the executor panicked: {}", panic_message(&*panic));
+                self.failed(self.error(ErrorKind::Panicked, message))
+            }
+        }
+    }
+
+    /// Another attempt if the retry policy has one left, else the end.
+    fn failed(&self, error: RunError) -> Outcome {
+        let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
+        if self.run().has_attempts_left() {
+            let attempts = self.run().attempt.saturating_sub(self.run().interruptions);
+            return Outcome::Retry { error, delay: policy.delay(attempts, rand::random()) };
+        }
+        let timed_out = error.kind == ErrorKind::TimedOut;
+        self.ended(if timed_out { Ending::TimedOut(error) } else { Ending::failed(error) })
+    }
+
+    pub(super) fn ended(&self, ending: Ending) -> Outcome {
+        let event = match &ending {
+            Ending::Succeeded { .. } => RunState::Succeeded.event(),
+            Ending::Failed { .. } | Ending::TimedOut(_) => RunState::Failed.event(),
+            _ => None,
+        };
+        let told = event.into_iter().flat_map(|event| {
+            let recipients = self.webhook().map(|webhook| webhook.settings.notifications.recipients(event));
+            recipients.into_iter().flatten().map(move |(channel, recipient)| (event, channel, recipient))
+        });
+        let deliveries = told
+            .map(|(event, channel, recipient)| {
+                let id = DeliveryId::generate(self.now);
+                Delivery::new(id, self.run().id, channel, recipient, event, self.now)
+            })
+            .collect();
+        Outcome::Ended { ending, deliveries }
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "without a message",
+    }
+}

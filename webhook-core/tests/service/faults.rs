@@ -1,0 +1,265 @@
+//! Workers over a store that fails, stalls, loses answers and panics.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use webhook_core::Webhooks;
+use webhook_core::memory::{MemoryStore, Step};
+use webhook_core::run::{ErrorKind, RunState};
+use webhook_core::store::RunQuery;
+use webhook_core::worker::{WorkerOptions, Workers};
+
+use super::House;
+use super::unsteady::{Fault, UnsteadyStore};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Faulty {
+    house: House,
+    store: UnsteadyStore,
+    workers: Workers,
+}
+
+impl Faulty {
+    async fn new(settings: Value, options: WorkerOptions) -> Self {
+        let memory = MemoryStore::new();
+        let store = UnsteadyStore::new(memory.clone());
+        let house = House::over(Webhooks::builder(), memory, store.clone(), settings).await;
+        let workers = house.webhooks.start_workers(options.with_threads(false));
+        Self { house, store, workers }
+    }
+
+    fn with_slots(slots: usize) -> WorkerOptions {
+        WorkerOptions::default().with_slots(slots)
+    }
+
+    async fn count(&self, state: RunState) -> usize {
+        let query = RunQuery::default().in_state(Some(state)).limit(1_000);
+        self.house.webhooks.manage().runs(query).await.unwrap().items.len()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_away_for_longer_than_a_lease_no_run_executes_twice() {
+    let faulty = Faulty::new(json!({"concurrency": {"max": 1}}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    house.executor.script_next([Step::Sleep(10 * MINUTE)]);
+    let run = house.trigger("").await;
+    house.executor.executed(1).await;
+    faulty.store.always(&["renew", "claim", "settle", "health"], Fault::Fails);
+    // It is told within its lease, and the next attempt begins once the store is back.
+    house.executor.ended(1).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(house.executor.executed(1).await.len(), 1);
+    faulty.store.heal();
+    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert_eq!((house.executor.executed(2).await.len(), house.executor.most_at_once()), (2, 1));
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_renewals_fail_stops_what_it_executes_within_the_lease_and_claims_nothing() {
+    let options = Faulty::with_slots(4).with_cancel_grace(MINUTE);
+    let faulty = Faulty::new(json!({}), options.with_lease(Duration::from_secs(30))).await;
+    let house = &faulty.house;
+    house.executor.script_next([Step::IgnoreCancellation, Step::Sleep(Duration::from_secs(50))]);
+    let first = house.trigger("").await;
+    house.executor.executed(1).await;
+    faulty.store.always(&["renew"], Fault::Fails);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    let second = house.trigger("").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(
+        house.executor.executed(1).await.len(),
+        1,
+        "another may execute the first, so nothing is claimed"
+    );
+    faulty.store.heal();
+    for run in [first.id, second.id] {
+        assert_eq!(house.end(run).await.state, RunState::Succeeded);
+    }
+    assert_eq!(house.executor.executed(2).await.len(), 2);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_cannot_be_recorded_fails_its_run_and_holds_up_no_other() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(8)).await;
+    let house = &faulty.house;
+    faulty.store.refuse_summary("bad");
+    house.executor.script_next([Step::SucceedWith("bad".to_owned())]);
+    let bad = house.trigger("").await;
+    for _ in 0..20 {
+        let other = house.trigger("").await;
+        let begun = Instant::now();
+        assert_eq!(house.end(other.id).await.state, RunState::Succeeded);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    assert_eq!(house.webhooks.work_health().unrecorded_outcomes, 1);
+    let ended = house.end(bad.id).await;
+    assert_eq!((ended.state, ended.error.as_ref().unwrap().kind), (RunState::Failed, ErrorKind::Fatal));
+    assert!(ended.error.as_ref().unwrap().message.contains("could not be recorded"));
+    assert_eq!(house.executor.executed(21).await.len(), 21, "nothing was executed twice");
+    tokio::time::sleep(MINUTE).await;
+    assert!(!house.webhooks.work_health().is_stuck());
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_wait_for_a_store_that_is_away_and_hold_back_claims() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.always(&["settle", "health"], Fault::Fails);
+    for _ in 0..3_000 {
+        house.trigger("").await;
+    }
+    tokio::time::sleep(MINUTE).await;
+    let executed = house.executor.executed(4).await.len();
+    assert!(executed < 1_500, "{executed} outcomes are held");
+    assert!(house.webhooks.work_health().is_stuck());
+    faulty.store.heal();
+    house.executor.ended(3_000).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(house.executor.executed(3_000).await.len(), 3_000, "nothing was executed twice");
+    assert_eq!(house.webhooks.health().await.unwrap().running, 0);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_lost_lose_no_run_and_record_none_twice() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.next("settle", Fault::LosesItsAnswer, 3);
+    faulty.store.next("renew", Fault::LosesItsAnswer, 3);
+    house.executor.script_next([Step::Sleep(MINUTE), Step::SucceedWith("once".to_owned())]);
+    let run = house.trigger("").await;
+    let ended = house.end(run.id).await;
+    assert_eq!((ended.summary.as_deref(), ended.interruptions), (Some("once"), 0));
+    // What a lost answer claimed comes back when its lease is over.
+    faulty.store.next("claim", Fault::LosesItsAnswer, 1);
+    let run = house.trigger("").await;
+    let ended = house.end(run.id).await;
+    assert_eq!((ended.state, ended.interruptions), (RunState::Succeeded, 1));
+    assert_eq!(house.executor.executed(2).await.len(), 2);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_lines_and_progress_are_recorded_before_the_end_however_slow_the_store_is() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.always(&["append_log", "renew"], Fault::Stalls(Duration::from_secs(1)));
+    house.executor.script_next([
+        Step::Log("first".to_owned()),
+        Step::Sleep(Duration::from_millis(500)),
+        Step::Log("traceback".to_owned()),
+        Step::Progress(1.0, "all".to_owned()),
+        Step::FailFatal("no".to_owned()),
+    ]);
+    let run = house.trigger("").await;
+    let ended = house.end(run.id).await;
+    assert_eq!(ended.progress.as_ref().map(|progress| progress.fraction), Some(1.0));
+    let log = house.webhooks.manage().log(run.id, 0).await.unwrap().text;
+    assert_eq!(log, "first\ntraceback\n");
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_the_store_refuses_are_kept_and_recorded_later_in_order() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.next("append_log", Fault::Fails, 3);
+    let steps = (0..5).flat_map(|line| [Step::Log(line.to_string()), Step::Sleep(Duration::from_secs(1))]);
+    house.executor.script_next(steps);
+    let run = house.trigger("").await;
+    house.end(run.id).await;
+    assert_eq!(house.webhooks.manage().log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_any_call_of_the_store_ends_no_task_of_the_workers() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(2).with_prune_every(MINUTE)).await;
+    let house = &faulty.house;
+    for call in ["claim", "renew", "settle", "append_log", "prune", "health"] {
+        faulty.store.next(call, Fault::Panics, 1);
+    }
+    for _ in 0..3 {
+        house.executor.script_next([Step::Log("said".to_owned()), Step::Sleep(2 * MINUTE)]);
+        let run = house.trigger("").await;
+        assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    }
+    assert!(house.webhooks.work_health().panics >= 3);
+    assert_eq!(house.executor.executed(3).await.len(), 3);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_claimed_ahead_shows_as_queued_can_be_cancelled_and_is_handed_back_when_no_slot_comes_free() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(2)).await;
+    let house = &faulty.house;
+    // Claims that take longer than runs make the worker claim ahead.
+    faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(50)));
+    let mut runs = Vec::new();
+    for number in 0..60 {
+        let long = (40..42).contains(&number);
+        let time = if long { 60 * MINUTE } else { Duration::from_millis(10) };
+        house.executor.script_next([Step::Sleep(time)]);
+        runs.push(house.trigger("").await);
+    }
+    house.executor.ended(40).await;
+    house.executor.executed(42).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let ahead = faulty.workers.executing() - 2;
+    assert!(ahead > 0, "none was claimed ahead");
+    assert_eq!((faulty.count(RunState::Running).await, faulty.count(RunState::Queued).await), (2, 18));
+    house.webhooks.manage().cancel(runs[42].id).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(house.run(runs[42].id).await.state, RunState::Cancelled);
+    assert_eq!(faulty.workers.executing(), 2, "what waits too long is handed back");
+    for run in &runs[43..] {
+        let run = house.run(run.id).await;
+        assert_eq!((run.state, run.attempt, run.started_at), (RunState::Queued, 0, None));
+    }
+    for run in &runs[40..42] {
+        house.webhooks.manage().cancel(run.id).await.unwrap();
+    }
+    for run in &runs[43..] {
+        assert_eq!(house.end(run.id).await.attempt, 1);
+    }
+    assert_eq!(house.executor.executed(59).await.len(), 59);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_counts_from_the_start_of_the_execution() {
+    let faulty = Faulty::new(json!({"timeout_s": 1}), Faulty::with_slots(1)).await;
+    let house = &faulty.house;
+    faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(450)));
+    // With one slot, those that are claimed ahead wait for nearly as long as their time-out.
+    for _ in 0..12 {
+        house.executor.script_next([Step::Sleep(Duration::from_millis(400))]);
+        house.trigger("").await;
+    }
+    house.executor.ended(12).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(faulty.count(RunState::Succeeded).await, 12);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_only_yields_makes_nobody_wait_for_a_timer() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(16)).await;
+    let house = &faulty.house;
+    faulty.store.always(&["claim", "begin", "settle"], Fault::Stalls(Duration::ZERO));
+    for _ in 0..500 {
+        house.trigger("").await;
+    }
+    let begun = Instant::now();
+    house.executor.ended(500).await;
+    // Each step of tokio's clock is a millisecond.
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    faulty.workers.shutdown(PATIENCE).await;
+}
