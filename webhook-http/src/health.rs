@@ -1,7 +1,8 @@
 //! Whether the process lives, and whether it takes calls.
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
+use webhook_core::service::WorkHealth;
 
 use crate::answer::{Answer, json as answer_json};
 use crate::api::Api;
@@ -10,9 +11,21 @@ use crate::problem::{Problem, Slug};
 /// 200 while the process lives and its store can be written.
 pub(crate) async fn health(api: &Api) -> Result<Answer, Problem> {
     match api.webhooks().health().await {
-        Ok(_) => Ok(answer_json(StatusCode::OK, &json!({"status": "ok"}))),
+        Ok(_) => Ok(answer_json(StatusCode::OK, &status(api.webhooks().work_health()))),
         Err(error) => Err(unhealthy("the store is not healthy").caused_by(&error)),
     }
+}
+
+/// What a healthy process says: calls are taken, although some of its work may be stuck.
+fn status(work: WorkHealth) -> Value {
+    let mut status = json!({"status": "ok"});
+    if work.is_stuck() {
+        status["stuck"] = json!({
+            "blocked_executors": work.blocked_executors,
+            "unrecorded_outcomes": work.unrecorded_outcomes,
+        });
+    }
+    status
 }
 
 /// 200 while calls are accepted as well, and the store has room for their runs.

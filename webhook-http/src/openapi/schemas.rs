@@ -33,7 +33,7 @@ pub(super) fn all() -> Value {
         "State": {"enum": RunState::ALL.map(RunState::as_str)},
         "WorkflowKey": exact(&json!({"kind": text(), "id": text()})),
         "Problem": problem(),
-        "Health": exact(&json!({"status": {"const": "ok"}})),
+        "Health": health(),
         "Accepted": plain,
         "Answered": {"oneOf": [warned(exact(&accepted)), reference("DryRun")]},
         "DryRun": warned(exact(&json!({"dry_run": {"const": true}, "parameters": by_name("Parameter")}))),
@@ -172,6 +172,14 @@ fn webhook() -> Value {
 pub(super) fn exact(members: &Value) -> Value {
     let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
     json!({"type": "object", "required": names, "properties": members, "additionalProperties": false})
+}
+
+/// What is stuck is told beside the status, and left out when nothing is.
+fn health() -> Value {
+    let mut schema = exact(&json!({"status": {"const": "ok"}}));
+    let count = json!({"type": "integer", "minimum": 0});
+    schema["properties"]["stuck"] = exact(&json!({"blocked_executors": count, "unrecorded_outcomes": count}));
+    schema
 }
 
 /// What is accepted and may not be meant so is told in `warnings`, which is left out when there is nothing to tell.
