@@ -8,13 +8,14 @@ use webhook_core::id::WorkflowKey;
 use webhook_core::parameters::ParameterBlocks;
 use webhook_process::{Notebook, NotebookWorkflow, Python};
 
-use crate::parameter_section;
+use crate::parameter_section::{self, Unrefined};
 use crate::report::chain;
 use crate::section::{Entry, Problem};
 use crate::workflow_file::{Action, LoadedWorkflow};
 
 /// Reads the section, and the notebook for its parameters. A notebook that cannot be run makes an unavailable workflow:
-/// it is listed with the reason, and all others are served. What is wrong in the file itself is a problem.
+/// it is listed with the reason, and all others are served; so is one that does not go with the file. What is wrong in
+/// the file itself is a problem.
 pub(crate) fn load(
     entry: &Entry<'_>,
     parameters: Option<&Entry<'_>>,
@@ -40,8 +41,10 @@ pub(crate) fn load(
     }
     let blocks = match parameter_section::refined(notebook.parameters(), parameters) {
         Ok(blocks) => blocks,
-        Err(Ok(problem)) => return Err(problem),
-        Err(Err(message)) => return Ok(unavailable(key, title, format!("{}: {message}", path.text()?))),
+        Err(Unrefined::File(problem)) => return Err(problem),
+        Err(Unrefined::Notebook(message)) => {
+            return Ok(unavailable(key, title, format!("{}: {message}", path.text()?)));
+        }
     };
     let own = NotebookWorkflow::new(Workflow::new(key, title, blocks), notebook)
         .map_err(|error| entry.problem(error.to_string()))?;

@@ -12,42 +12,65 @@ pub(crate) fn declared(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
         let mut section = item.section()?;
         let name = section.require("name")?;
         let kind = section.require("type")?;
-        blocks.push(block(item, section, ParameterBlock::new(name.text()?, type_of(&kind)?))?);
+        let declared = ParameterBlock::new(name.text()?, type_of(&kind)?);
+        blocks.push(block(item, section, declared, |entry, message| entry.problem(message))?);
     }
     ParameterBlocks::new(blocks)
         .map_err(|error| place(&error, &items).unwrap_or(entry).problem(messages(&error)))
 }
 
-/// The parameters of a notebook with what a file adds to them, in the notebook's order. What is wrong with the
-/// notebook's own is an `Err(Err(message))`.
+/// Why the parameters of a notebook and what a file says of them make no workflow.
+#[derive(Debug)]
+pub(crate) enum Unrefined {
+    /// The file is wrong, whatever the notebook.
+    File(Problem),
+    /// The notebook does not go with what the file says, or with itself. Whoever edits notebooks can do this, and must
+    /// not stop the other workflows.
+    Notebook(String),
+}
+
+impl From<Problem> for Unrefined {
+    fn from(problem: Problem) -> Self {
+        Self::File(problem)
+    }
+}
+
+/// The parameters of a notebook with what a file adds to them, in the notebook's order.
 pub(crate) fn refined(
     own: &[ParameterBlock],
     entry: Option<&Entry<'_>>,
-) -> Result<ParameterBlocks, Result<Problem, String>> {
-    let items = entry.map_or(Ok(Vec::new()), Entry::items).map_err(Ok)?;
+) -> Result<ParameterBlocks, Unrefined> {
+    let items = entry.map_or(Ok(Vec::new()), Entry::items)?;
     let mut blocks = own.to_vec();
     for item in &items {
-        let refined = refinement(item, own).map_err(Ok)?;
+        let refined = refinement(item, own)?;
         if let Some(block) = blocks.iter_mut().find(|block| block.name == refined.name) {
             *block = refined;
         }
     }
     ParameterBlocks::new(blocks).map_err(|error| match place(&error, &items) {
-        Some(item) => Ok(item.problem(messages(&error))),
-        None => Err(messages(&error)),
+        Some(item) => unfit(item, &messages(&error)),
+        None => Unrefined::Notebook(messages(&error)),
     })
 }
 
-fn refinement(item: &Entry<'_>, own: &[ParameterBlock]) -> Result<ParameterBlock, Problem> {
+/// What a file says of a parameter does not go with the notebook.
+fn unfit(entry: &Entry<'_>, message: &str) -> Unrefined {
+    Unrefined::Notebook(format!("{}: {message}", entry.key()))
+}
+
+fn refinement(item: &Entry<'_>, own: &[ParameterBlock]) -> Result<ParameterBlock, Unrefined> {
     let mut section = item.section()?;
     let name = section.require("name")?;
     let text = name.text()?;
     let Some(block_of_notebook) = own.iter().find(|block| block.name == text) else {
         let names: Vec<_> = own.iter().map(|block| block.name.as_str()).collect();
-        return Err(name.problem(match names.is_empty() {
-            true => "the notebook has no cell with the tag parameters that assigns anything".to_owned(),
-            false => format!("the notebook has no such parameter; it has {}", names.join(", ")),
-        }));
+        return Err(match names.is_empty() {
+            true => unfit(&name, "the notebook has no cell with the tag parameters that assigns anything"),
+            false => {
+                unfit(&name, &format!("the notebook has no such parameter; it has {}", names.join(", ")))
+            }
+        });
     };
     let mut refined = block_of_notebook.clone();
     match section.take("type") {
@@ -58,19 +81,20 @@ fn refinement(item: &Entry<'_>, own: &[ParameterBlock]) -> Result<ParameterBlock
     if refined.parameter_type != ParameterType::Choice || section.has("choices") {
         refined.choices.clear();
     }
-    block(item, section, refined)
+    block(item, section, refined, unfit)
 }
 
 fn type_of(kind: &Entry<'_>) -> Result<ParameterType, Problem> {
     kind.text()?.parse().map_err(|error| kind.problem(format!("{error}")))
 }
 
-/// A block with what the rest of its section says.
-fn block(
+/// A block with what the rest of its section says. `unfit` makes the error for what makes no valid block.
+fn block<E: From<Problem>>(
     item: &Entry<'_>,
     mut section: Section<'_>,
     mut block: ParameterBlock,
-) -> Result<ParameterBlock, Problem> {
+    unfit: impl Fn(&Entry<'_>, &str) -> E,
+) -> Result<ParameterBlock, E> {
     if let Some(required) = section.take("required") {
         block.required = required.boolean()?;
         // Who demands a value does not want the notebook's own.
@@ -91,10 +115,10 @@ fn block(
     }
     let default = section.take("default");
     section.finish()?;
-    check(&block).map_err(|error| item.problem(messages(&error)))?;
+    check(&block).map_err(|error| unfit(item, &messages(&error)))?;
     if let Some(default) = default {
         block.default = Some(default.json()?);
-        check(&block).map_err(|error| default.problem(messages(&error)))?;
+        check(&block).map_err(|error| unfit(&default, &messages(&error)))?;
     }
     Ok(block)
 }
@@ -115,4 +139,41 @@ fn check(block: &ParameterBlock) -> Result<(), InvalidBlocks> {
 
 fn messages(error: &InvalidBlocks) -> String {
     error.problems.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::section::Document;
+
+    fn refine(own: &[ParameterBlock], text: &str) -> Result<ParameterBlocks, Unrefined> {
+        let document = Document { file: Path::new("a.toml"), text };
+        let table = document.parse().unwrap();
+        let entry = Section::root(document, &table).take("parameters");
+        refined(own, entry.as_ref())
+    }
+
+    #[test]
+    fn what_does_not_go_with_the_notebook_is_told_from_a_mistake_in_the_file() {
+        let own = [ParameterBlock::new("day", ParameterType::Text).with_default("monday")];
+        let unfit = |text: &str| match refine(&own, text) {
+            Err(Unrefined::Notebook(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        let renamed = unfit("[[parameters]]\nname = 'date'");
+        assert_eq!(renamed, "parameters[0].name: the notebook has no such parameter; it has day");
+        let default = unfit("[[parameters]]\nname = 'day'\ntype = 'integer'");
+        assert!(default.starts_with("parameters[0]: "), "{default}");
+        let choices = unfit("[[parameters]]\nname = 'day'\nchoices = ['friday']");
+        assert!(choices.starts_with("parameters[0]: "), "{choices}");
+
+        for text in
+            ["parameters = 1", "[[parameters]]\nname = 'day'\ntype = 'x'", "[[parameters]]\nsecret = 1"]
+        {
+            assert!(matches!(refine(&own, text), Err(Unrefined::File(_))), "{text}");
+        }
+        assert_eq!(refine(&own, "").unwrap().iter().count(), 1);
+    }
 }

@@ -126,6 +126,11 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Where it stands in the file, as `parameters[0].default`.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Something wrong with this value.
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         self.document.problem(self.span.clone(), &self.key, message)

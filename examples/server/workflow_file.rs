@@ -365,6 +365,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_regular_file_is_no_notebook() {
+        let text = format!("{HEAD}[notebook]\npath = '/dev/null'\n");
+        let loaded = load(Path::new("a.toml"), &text, &no_python()).unwrap();
+        let reason = loaded.workflow.unavailable.as_deref().unwrap();
+        assert!(reason.contains("it is no regular file"), "{reason}");
+    }
+
+    #[test]
     fn a_secret_default_that_does_not_fit_is_not_shown() {
         let message = problem(&format!(
             "{HEAD}[noop]\n[[parameters]]\nname = 'n'\ntype = 'integer'\nsecret = true\ndefault = 'canary-5f1c2a'\n"

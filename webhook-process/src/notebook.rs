@@ -94,6 +94,9 @@ impl Notebook {
         let given = path.as_ref();
         let unreadable = |message: String| InvalidNotebook::Notebook { path: given.to_owned(), message };
         let path = given.canonicalize().map_err(|error| unreadable(format!("it cannot be read: {error}")))?;
+        if !path.is_file() {
+            return Err(unreadable("it is no regular file".to_owned()));
+        }
         let text = path.to_str().ok_or_else(|| unreadable("its path is not UTF-8".to_owned()))?;
         let request = json!({ "path": text, "kernel": kernel });
         let answer = python.answer(&python::input(DESCRIBE, &request))?;

@@ -268,11 +268,9 @@ impl Walk {
 /// Compares the sums that were found with those that the database keeps. Where it keeps none, it does from now on.
 fn compare_sums(shared: &Shared, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
     let damage = &shared.damage;
+    shared.stored_bytes.store(sums.bytes(), Ordering::Relaxed);
     let Some(kept) = damage.set_aside(keys::SUMS, Kept::read(tree))? else { return Ok(()) };
-    let Some(kept) = kept else {
-        shared.stored_bytes.store(sums.bytes(), Ordering::Relaxed);
-        return Kept::begin(tree, *sums);
-    };
+    let Some(kept) = kept else { return Kept::begin(tree, *sums) };
     for kind in KINDS {
         kept.compare(kind, sums, damage);
     }

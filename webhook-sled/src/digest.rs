@@ -151,7 +151,7 @@ impl Kept {
         value
     }
 
-    fn decode(value: &[u8]) -> Result<Self, StoreError> {
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, StoreError> {
         let wrong = || damaged("the sums of its values have not the right size or version");
         let (&[VERSION], rest) = value.split_first_chunk().ok_or_else(wrong)? else { return Err(wrong()) };
         let (numbers, rest) = rest.as_chunks();

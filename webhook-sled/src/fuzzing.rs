@@ -16,6 +16,7 @@ use webhook_core::run::{Caller, Run, RunParameters, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
+use crate::digest::Kept;
 use crate::identity::{Identity, StoreId};
 use crate::journal::BEGINNING;
 use crate::journal::found::Found;
@@ -47,6 +48,7 @@ pub fn check_value(kind: u8, bytes: &[u8]) {
         keys::PENDING => check_fixed(bytes, decode_pending, |(run, due)| encode_pending(*run, Some(*due))),
         b'j' => check_fixed(bytes, SavedClock::decode, |clock| clock.encode()),
         b's' => check_fixed(bytes, Identity::decode, Identity::encode),
+        b'b' => check_fixed(bytes, Kept::decode, Kept::encode),
         _ => check_key(bytes),
     }
 }

@@ -212,6 +212,12 @@ async fn sums_that_are_older_than_the_last_change_are_noticed() {
     assert_eq!(damaged(&store).await, 1);
     enqueue(&store, request(&webhook, "it goes on")).await.unwrap();
     assert!(!store.verify().await.unwrap().is_whole());
+    drop(store);
+    // The quota does not know until the check how much there is, and holds from then on.
+    let store = options().quota_bytes(2_000).open(folder.path()).unwrap();
+    store.verify().await.unwrap();
+    let refused = enqueue(&store, request(&webhook, "too much")).await.unwrap_err();
+    assert!(refused.to_string().contains("quota"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

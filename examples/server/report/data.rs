@@ -45,6 +45,15 @@ impl DataFile {
         let name = last.map_or_else(|| given.to_owned(), |last| last.to_string_lossy().into_owned());
         Self { name, path: folder.join(given) }
     }
+
+    /// Refuses what is no regular file: reading a pipe or a terminal could wait for ever. Opening tells what is missing.
+    fn check(&self) -> Result<(), DataError> {
+        if std::fs::metadata(&self.path).is_ok_and(|metadata| !metadata.is_file()) {
+            let source = io::Error::other("it is no regular file");
+            return Err(DataError::File { file: self.clone(), source });
+        }
+        Ok(())
+    }
 }
 
 /// Why the data cannot be read.
@@ -132,6 +141,7 @@ impl Data {
             Self::Database(file) => {
                 let failed =
                     |source| DataError::Database { file: file.clone(), source: without_path(source) };
+                file.check()?;
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let mut connection = Connection::open_with_flags(&file.path, flags).map_err(failed)?;
                 watch(&mut connection, stop).map_err(failed)?;
@@ -221,6 +231,7 @@ fn import(
 }
 
 fn read(file: &DataFile) -> Result<Vec<u8>, DataError> {
+    file.check()?;
     let failed = |source| DataError::File { file: file.clone(), source };
     let mut bytes = Vec::new();
     let mut opened = std::fs::File::open(&file.path).map_err(failed)?.take(CSV_BYTES + 1);

@@ -116,6 +116,8 @@ fn mistakes_show_when_the_file_is_loaded_with_file_line_and_key() {
         (with("SELECT 1"), "a.toml:12: report.template: the template uses nothing, which is no query"),
         (problem("queries.q = 'SELECT 1'"), "a.toml:11: report: the key database or csv is missing"),
         (problem("csv = { t = 'none.csv' }"), "none.csv cannot be read: No such file"),
+        (problem("csv = { t = '/dev/null' }"), "null cannot be read: it is no regular file"),
+        (problem("database = '/dev/null'"), "null cannot be read: it is no regular file"),
         (problem("csv = { t = 'page.html' }\ndatabase = 'x'"), "not both"),
         (problem("database = 'none.db'"), "a.toml:13: report.database: the database"),
         (problem("database = 't.csv'"), "file is not a database"),
