@@ -121,6 +121,18 @@ impl Webhooks {
         Ok(AdmittedCall(call))
     }
 
+    /// Finds the webhook whose token a caller presents, of which it wants to read a run. Nothing of its settings is
+    /// checked.
+    ///
+    /// # Errors
+    /// As [`find_run`](Self::find_run).
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    pub async fn find_webhook(&self, call: &TriggerCall) -> Result<Arc<Webhook>, TriggerError> {
+        self.identify(call).await.map(|(webhook, _)| webhook)
+    }
+
     /// Finds the run that a caller asks about with its webhook's token; `None` when that webhook has no such run.
     ///
     /// # Errors

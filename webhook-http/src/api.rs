@@ -23,6 +23,7 @@ use crate::openapi::Rendered;
 use crate::problem::{self, Problem};
 use crate::request::{Head, Request, RequestHead};
 use crate::route::{Audience, Route, RunPart};
+use crate::run_reads::RunReads;
 use crate::trouble::Trouble;
 use crate::wire::Links;
 use crate::{audit, events, headers, health, management, metrics, openapi, site, status, trigger};
@@ -37,6 +38,7 @@ pub struct Api {
     pub(crate) frames: Frames,
     pub(crate) calls: CallMeters,
     pub(crate) bodies: Arc<BodyBudget>,
+    pub(crate) reads: Arc<RunReads>,
     refusals: RefusalMeters,
     description: Arc<OnceLock<Rendered>>,
     trouble: Arc<Trouble>,
@@ -48,7 +50,7 @@ impl Api {
     #[must_use]
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
         let (calls, refusals) = (CallMeters::new(), RefusalMeters::of_management());
-        let (gate, bodies) = (Arc::default(), Arc::default());
+        let (gate, bodies, reads) = (Arc::default(), Arc::default(), Arc::default());
         let (frames, description, trouble) = (Frames::default(), Arc::default(), Arc::default());
         let body_deadline = READ_TIME;
         Self {
@@ -59,6 +61,7 @@ impl Api {
             frames,
             calls,
             bodies,
+            reads,
             refusals,
             description,
             trouble,
@@ -208,7 +211,6 @@ impl Api {
                 answered.inspect_err(|problem| self.calls.refused(problem))
             }
             Route::CallerRun { workflow, run, part } => {
-                let _working = request.head.work().await?;
                 status::for_caller(self, workflow, *run, part, &request.head).await
             }
             Route::Workflows => management::workflows::list(self, &request.head).await,

@@ -10,8 +10,9 @@ use http_body_util::BodyExt;
 use webhook_core::error::BoxError;
 use webhook_core::trigger::TriggerError;
 
-use crate::body_budget::{BodyShare, FREE, Turn};
+use crate::body_budget::{FREE, Turn};
 use crate::problem::{Problem, Slug};
+use crate::shares::Share;
 
 /// How much of an unwanted body is read so that its sender comes to read the answer (RFC 9112 section 9.6).
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
@@ -71,7 +72,7 @@ impl<'a> RequestBody<'a> {
         &mut self,
         limit: usize,
         turn: Option<Turn<'_>>,
-    ) -> Result<(Vec<u8>, Option<BodyShare>), Problem> {
+    ) -> Result<(Vec<u8>, Option<Share>), Problem> {
         self.check_declared(limit)?;
         if self.is_over {
             return Ok((Vec::new(), None));
@@ -84,7 +85,7 @@ impl<'a> RequestBody<'a> {
         &mut self,
         limit: usize,
         mut turn: Option<Turn<'_>>,
-    ) -> Result<(Vec<u8>, Option<BodyShare>), Problem> {
+    ) -> Result<(Vec<u8>, Option<Share>), Problem> {
         let most = self.declared.map_or(limit, |length| length as usize);
         let mut share = None;
         if self.declared.is_some()

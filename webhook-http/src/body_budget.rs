@@ -1,14 +1,12 @@
 //! The bytes of bodies that are worked on at once, and their bound.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use webhook_core::id::WebhookId;
 
 use crate::problem::{Problem, Slug};
 use crate::room::Room;
+use crate::shares::{Share, Shares};
 
 /// Upper bound on the bytes of bodies in work, from their first byte to the answer.
 const IN_ALL: usize = 64 << 20;
@@ -21,20 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Permits are for so many bytes each.
 const UNIT: usize = 1 << 10;
 
-/// The bytes that the bodies of all calls share. Waiting is fair: first come, first served.
+/// The bytes that the bodies of all calls share.
 #[derive(Debug)]
-pub(crate) struct BodyBudget {
-    in_all: Arc<Semaphore>,
-    /// Of the webhooks that have bodies in work or waiting.
-    of_webhooks: Mutex<HashMap<WebhookId, Weak<Semaphore>>>,
-}
-
-/// The bytes of one body, held until this is dropped.
-#[derive(Debug)]
-pub(crate) struct BodyShare {
-    _of_webhook: OwnedSemaphorePermit,
-    _in_all: OwnedSemaphorePermit,
-}
+pub(crate) struct BodyBudget(Shares);
 
 /// The call for whose body a share is wanted.
 pub(crate) struct Turn<'a> {
@@ -49,7 +36,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Slug::QueueFull`].
-    pub(crate) async fn share(&self, bytes: usize) -> Result<BodyShare, Problem> {
+    pub(crate) async fn share(&self, bytes: usize) -> Result<Share, Problem> {
         let share = self.budget.share(self.webhook, bytes);
         let Some(server) = self.server else { return share.await };
         tokio::select! {
@@ -62,7 +49,7 @@ impl Turn<'_> {
 
 impl Default for BodyBudget {
     fn default() -> Self {
-        Self { in_all: Arc::new(Semaphore::new(IN_ALL / UNIT)), of_webhooks: Mutex::default() }
+        Self(Shares::new(IN_ALL / UNIT, OF_WEBHOOK / UNIT))
     }
 }
 
@@ -72,31 +59,9 @@ impl BodyBudget {
     ///
     /// # Errors
     /// [`Slug::QueueFull`] when there is none for two seconds.
-    pub(crate) async fn share(&self, webhook: WebhookId, bytes: usize) -> Result<BodyShare, Problem> {
-        let of_webhook = self.of_webhook(webhook);
-        let units = |of: usize| u32::try_from(bytes.min(of).div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let waiting = async {
-            Ok::<_, tokio::sync::AcquireError>(BodyShare {
-                _of_webhook: of_webhook.acquire_many_owned(units(OF_WEBHOOK)).await?,
-                _in_all: self.in_all.clone().acquire_many_owned(units(IN_ALL)).await?,
-            })
-        };
-        match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(Ok(share)) => Ok(share),
-            _ => Err(full()),
-        }
-    }
-
-    fn of_webhook(&self, webhook: WebhookId) -> Arc<Semaphore> {
-        let mut of_webhooks = self.of_webhooks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = of_webhooks.get(&webhook).and_then(Weak::upgrade) {
-            return known;
-        }
-        // As many as there are calls in work are left.
-        of_webhooks.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let semaphore = Arc::new(Semaphore::new(OF_WEBHOOK / UNIT));
-        of_webhooks.insert(webhook, Arc::downgrade(&semaphore));
-        semaphore
+    pub(crate) async fn share(&self, webhook: WebhookId, bytes: usize) -> Result<Share, Problem> {
+        let units = u32::try_from(bytes.min(OF_WEBHOOK).div_ceil(UNIT)).unwrap_or(u32::MAX);
+        self.0.take(webhook, units, PATIENCE).await.map_err(|_| full())
     }
 }
 
@@ -106,6 +71,7 @@ fn full() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use tokio::time::Instant;
@@ -133,10 +99,10 @@ mod tests {
         assert!(budget.share(webhooks[2], UNIT).await.is_err());
         held.truncate(63);
         assert!(budget.share(webhooks[2], MEBIBYTE).await.is_ok());
-        assert_eq!(budget.of_webhooks.lock().unwrap().len(), 3);
+        assert_eq!(budget.0.webhooks(), 3);
         drop(held);
         drop(budget.share(webhook(), 1).await.unwrap());
-        assert_eq!(budget.of_webhooks.lock().unwrap().len(), 1, "what has no bodies in work is forgotten");
+        assert_eq!(budget.0.webhooks(), 1, "what has no bodies in work is forgotten");
     }
 
     #[tokio::test(start_paused = true)]

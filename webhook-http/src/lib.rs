@@ -77,6 +77,8 @@ mod query;
 mod request;
 mod room;
 mod route;
+mod run_reads;
+mod shares;
 mod shutdown;
 mod site;
 mod status;

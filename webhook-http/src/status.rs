@@ -25,6 +25,12 @@ pub(crate) async fn for_caller(
     head: &Head,
 ) -> Result<Answer, Problem> {
     let call = head.call(workflow)?;
+    let webhook = api.webhooks().find_webhook(&call).await?.id;
+    if let Some(room) = &head.room {
+        room.belongs_to(webhook);
+    }
+    let _turn = api.reads.turn(webhook, head.room.as_ref()).await?;
+    let _working = head.work().await?;
     let id = run.unwrap_or(RunId::from_bytes([0; 16]));
     let run = api.webhooks().find_run(call, id).await?;
     let run = run.ok_or_else(|| Problem::not_found("run"))?;

@@ -21,8 +21,8 @@ pub(super) struct Ends {
     deserted: Notify,
 }
 
-/// How many runs are read at once.
-const READS: usize = 16;
+/// How many runs are read at once: few enough to leave most of a store's room for reads to others.
+const READS: usize = 4;
 
 #[derive(Default)]
 struct Waiting {

@@ -1,8 +1,19 @@
 //! What callers read of their runs.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::json;
-use webhook_core::memory::Step;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use webhook_core::executor::{
+    ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
+};
+use webhook_core::id::{RunId, WorkflowKey};
+use webhook_core::memory::{ScriptedExecutor, Step};
+use webhook_core::parameters::ParameterBlocks;
+use webhook_warp::server::ServerOptions;
 
 use crate::support::{ADMIN, World, content, problem};
 
@@ -121,4 +132,79 @@ async fn an_artifact_comes_without_any_trust() {
     }
     let nothing = format!("{}/artifacts/passwd", answer["status_url"].as_str().unwrap());
     problem(world.get(&nothing).bearer_auth(hook.token()).send().await.unwrap(), 404, "not-found").await;
+}
+
+/// Opens artifacts only when the test lets it, and counts those that are asked for.
+struct SlowToOpen {
+    inner: ScriptedExecutor,
+    asked: Arc<Semaphore>,
+    opening: Arc<Semaphore>,
+}
+
+#[async_trait::async_trait]
+impl Executor for SlowToOpen {
+    async fn list(&self, cursor: Option<String>) -> Result<WorkflowPage, ExecutorError> {
+        self.inner.list(cursor).await
+    }
+    async fn describe(&self, workflow: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError> {
+        self.inner.describe(workflow).await
+    }
+    async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError> {
+        self.inner.execute(context).await
+    }
+    async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
+        self.asked.add_permits(1);
+        self.opening.acquire().await.unwrap().forget();
+        self.inner.artifact(run, name).await
+    }
+    async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError> {
+        self.inner.discard(runs).await
+    }
+}
+
+#[tokio::test]
+async fn many_reads_with_one_token_wait_for_each_other_and_hold_up_nobody_elses() {
+    let workflow = Workflow::new("report/sales".parse().unwrap(), "Sales", ParameterBlocks::default());
+    let inner = ScriptedExecutor::new([workflow]);
+    let (asked, opening) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let executor = SlowToOpen { inner: inner.clone(), asked: asked.clone(), opening: opening.clone() };
+    let world = World::start_with(|builder| builder.executor(executor), ServerOptions::default(), true).await;
+    let (busy, other) = (world.hook(json!({})).await, world.hook(json!({})).await);
+    inner.script_next([Step::Artifact {
+        name: "a".into(),
+        content_type: "text/plain".into(),
+        bytes: b"b".to_vec(),
+    }]);
+    let call = world.post(&busy.url).header("prefer", "wait=20");
+    let run = content(call.send().await.unwrap(), 200).await;
+    let status_url = run["status_url"].as_str().unwrap().to_owned();
+    let mut reads = JoinSet::new();
+    for _ in 0..100 {
+        let read = world.get(&format!("{status_url}/artifacts/a")).bearer_auth(busy.token());
+        reads.spawn(async move { read.send().await.unwrap() });
+    }
+    let _four = asked.acquire_many(4).await.unwrap();
+
+    let other_run = content(world.post(&other.url).send().await.unwrap(), 202).await;
+    let started = Instant::now();
+    let read = world.get(other_run["status_url"].as_str().unwrap()).bearer_auth(other.token());
+    content(read.send().await.unwrap(), 200).await;
+    let managed = world.admin(Method::GET, &format!("/runs/{}", run["run_id"].as_str().unwrap()));
+    content(managed.send().await.unwrap(), 200).await;
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+
+    for _ in 0..96 {
+        let refused = reads.join_next().await.unwrap().unwrap();
+        assert_eq!(refused.headers()["retry-after"], "1");
+        let refused = problem(refused, 429, "rate-limited").await;
+        assert!(refused["detail"].as_str().unwrap().contains("are being read"), "{refused}");
+    }
+    assert_eq!(asked.available_permits(), 0, "only four were under way");
+    opening.add_permits(4);
+    for answer in reads.join_all().await {
+        assert_eq!(answer.text().await.unwrap(), "b");
+    }
+    opening.add_permits(1);
+    let again = world.get(&format!("{status_url}/artifacts/a")).bearer_auth(busy.token());
+    assert_eq!(again.send().await.unwrap().status(), 200);
 }

@@ -1,0 +1,80 @@
+//! Shares in what all callers use, so that those of one webhook leave room for those of others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+use webhook_core::id::WebhookId;
+
+/// A number of units, of which the callers of one webhook may hold some. Waiting is fair: first come, first served.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    in_all: Arc<Semaphore>,
+    of_webhook: usize,
+    /// Of the webhooks that hold units or wait for some.
+    of_webhooks: Mutex<HashMap<WebhookId, Weak<Semaphore>>>,
+}
+
+/// Units of one caller, held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    _of_webhook: OwnedSemaphorePermit,
+    _in_all: OwnedSemaphorePermit,
+}
+
+/// Why there is no share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// The webhook's own callers hold all that it may have.
+    OfWebhook,
+    /// The callers of all webhooks hold all there is.
+    InAll,
+}
+
+impl Shares {
+    /// So many units, and so many of them for one webhook.
+    pub(crate) fn new(in_all: usize, of_webhook: usize) -> Self {
+        Self { in_all: Arc::new(Semaphore::new(in_all)), of_webhook, of_webhooks: Mutex::default() }
+    }
+
+    /// Waits so long for this many units. It is all that the caller ever takes, so no two wait for each other.
+    ///
+    /// # Cancel safety
+    /// When dropped, no units are taken.
+    pub(crate) async fn take(
+        &self,
+        webhook: WebhookId,
+        units: u32,
+        patience: Duration,
+    ) -> Result<Share, Exhausted> {
+        let until = Instant::now() + patience;
+        let permits = |semaphore: Arc<Semaphore>, exhausted| async move {
+            // The semaphores are never closed.
+            let permit = timeout_at(until, semaphore.acquire_many_owned(units)).await;
+            permit.ok().and_then(Result::ok).ok_or(exhausted)
+        };
+        let _of_webhook = permits(self.of_webhook(webhook), Exhausted::OfWebhook).await?;
+        let _in_all = permits(self.in_all.clone(), Exhausted::InAll).await?;
+        Ok(Share { _of_webhook, _in_all })
+    }
+
+    fn of_webhook(&self, webhook: WebhookId) -> Arc<Semaphore> {
+        let mut of_webhooks = self.of_webhooks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = of_webhooks.get(&webhook).and_then(Weak::upgrade) {
+            return known;
+        }
+        // As many as there are callers are left.
+        of_webhooks.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let semaphore = Arc::new(Semaphore::new(self.of_webhook));
+        of_webhooks.insert(webhook, Arc::downgrade(&semaphore));
+        semaphore
+    }
+
+    /// How many webhooks are told apart.
+    #[cfg(test)]
+    pub(crate) fn webhooks(&self) -> usize {
+        self.of_webhooks.lock().unwrap().len()
+    }
+}
