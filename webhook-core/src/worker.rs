@@ -6,12 +6,12 @@
 //!     └────── progress, log lines ◀──────┘
 //! ```
 //!
-//! - [`claims`] claims as many runs as there are free slots, and some ahead, so that no slot waits for the store.
-//! - [`slots`] bounds how many execute. A slot is free again when its executor has returned or was given up.
-//! - [`attempt`] is one run on its way; [`threads`] polls its executor, which may block; [`outcome`] judges how it went.
-//! - [`watch`] stops what takes too long, [`leases`] holds on to claims and lets go in time, [`reporting`] passes on what
-//!   executors say, and [`settling`] records outcomes.
-//! - Nothing waits for a timer in between, and each task is [supervised]: a panic is logged and counted, and it goes on.
+//! - `claims` claims as many runs as there are free slots, and some ahead, so that no slot waits for the store.
+//! - `slots` bounds how many execute. A slot is free again when its executor has returned or was given up.
+//! - `attempt` is one run on its way; `threads` polls its executor, which may block; `outcome` judges how it went.
+//! - `watch` stops what takes too long, `leases` holds on to claims and lets go in time, `reporting` passes on what
+//!   executors say, and `settling` records outcomes.
+//! - Nothing waits for a timer in between, and each task is supervised: a panic is logged and counted, and it goes on.
 
 mod attempt;
 mod claims;
