@@ -327,7 +327,7 @@ fn has_run(shared: &Shared, tree: &Tree, run: RunId) -> Result<bool, StoreError>
     if is_known {
         return Ok(true);
     }
-    // One that could not be acknowledged may be in the database all the same.
+    // A run whose enqueue failed may be in the database all the same.
     let is_live = block::find(tree, keys::LIVE, run, &shared.damage)?.is_some();
     Ok(is_live || block::find(tree, keys::ENDED, run, &shared.damage)?.is_some())
 }

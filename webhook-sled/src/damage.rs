@@ -1,4 +1,4 @@
-//! What is damaged in the database: set aside, told once, and counted.
+//! Damaged records of the database: set aside, logged once, and counted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use webhook_core::store::StoreError;
 use crate::keys;
 use crate::shared::lock;
 
-/// How many damaged records are kept by name. Further ones are only counted.
+/// Upper bound on the damaged records kept by name. Further ones are only counted.
 const MOST_NAMED: usize = 1_000;
 
 /// A kind of record.
@@ -80,7 +80,7 @@ impl fmt::Display for Kind {
 pub struct DamagedRecord {
     /// Its kind.
     pub kind: Kind,
-    /// Its key in the database, in hexadecimal. Empty where no single record is meant.
+    /// Its key in the database, in hexadecimal. Empty when the fault concerns a whole kind.
     pub key: String,
     /// The fault, in one line.
     pub reason: String,
@@ -118,9 +118,10 @@ impl Damage {
         Self::default()
     }
 
-    /// Takes a damaged record, and tells of it when it is new.
+    /// Notes a damaged record, and logs it when it is new.
     pub(crate) fn note(&self, kind: Kind, key: &[u8], error: &StoreError) {
-        let cause = std::error::Error::source(error);
+        // sled's own words tell only its authors more.
+        let cause = std::error::Error::source(error).filter(|cause| !cause.is::<sled::Error>());
         let reason = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         self.note_because(kind, key, reason);
     }

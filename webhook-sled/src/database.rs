@@ -63,8 +63,9 @@ pub(crate) fn close(database: Option<sled::Db>) {
 }
 
 impl Folder {
-    /// Takes the folder for this process, makes what is missing, and opens its database. Answers that with the number of its
-    /// last change, up to which everything is durable in it.
+    /// Locks the folder, makes a store where there is none, and opens its database.
+    ///
+    /// Returns the database with the number of its last change, up to which everything is durable in it.
     pub(crate) fn open(
         path: &Path,
         cache_bytes: u64,
@@ -101,11 +102,9 @@ impl Folder {
                 return Err(place.damaged(format!("its file {NAME} is older than its database")));
             }
             (Content::Nothing, identity) => {
-                if identity.is_none_or(|identity| identity.epoch > 0) {
-                    tracing::warn!(
-                        file = %path.join(NAME).display(),
-                        "the file was missing or empty and is made anew; whether the last change before that is there is not known"
-                    );
+                // It is written, durably, before the first change of a store.
+                if found.is_used().is_some() || place.is_used(&opened, identity)? {
+                    return Err(place.damaged(format!("its file {NAME} is missing or empty")));
                 }
                 (identity.map_or_else(StoreId::generate, |identity| identity.store), 0)
             }
@@ -115,10 +114,9 @@ impl Folder {
         Ok((folder, opened, last))
     }
 
-    /// Opens the database anew, which was closed, with all that was appended to the journal before.
+    /// Opens the closed database again, with everything that was appended to the journal.
     ///
-    /// With `rewrite`, what sled wrote is written once more first: the disk has refused to sync it, and nobody
-    /// knows which part it kept.
+    /// With `rewrite`, sled's log is written once more first: the disk refused to sync it, and may have kept any part of it.
     pub(crate) fn recover(&self, rewrite: bool, damage: &Damage) -> Result<(Opened, u64), OpenError> {
         if rewrite {
             self.place.rewrite_log().map_err(self.place.io())?;
@@ -233,7 +231,7 @@ impl Folder {
     }
 }
 
-/// What the database says of itself.
+/// The database's records of itself.
 struct Stored {
     /// `None` in a format that had none.
     identity: Option<Identity>,
@@ -243,7 +241,7 @@ struct Stored {
     acknowledged: u64,
 }
 
-/// Where a store is, and how its files are reached.
+/// The place of a store, and the disk that its files are reached through.
 struct Place {
     path: PathBuf,
     cache_bytes: u64,
@@ -263,7 +261,7 @@ impl Place {
         OpenError::damaged(&self.path, reason)
     }
 
-    /// Asks sled for something. It asserts what it expects of its files, so damage can make it panic.
+    /// Calls sled, whose assertions about its files panic on damage.
     fn guarded<T>(
         &self,
         opened: &Opened,
@@ -272,7 +270,7 @@ impl Place {
         let Some(database) = &opened.0 else { return Err(self.io()(io::ErrorKind::BrokenPipe.into())) };
         match catch(|| ask(database)) {
             Ok(answer) => answer.map_err(|error| OpenError::from_sled(&self.path, error)),
-            Err(panic) => Err(OpenError::of_panic(&self.path, panic)),
+            Err(panic) => Err(OpenError::of_panic(&self.path, &panic)),
         }
     }
 
@@ -319,6 +317,15 @@ impl Place {
             last: self.number(opened, keys::BATCH_NUMBER)?.unwrap_or(0),
             acknowledged: self.number(opened, keys::ACKNOWLEDGED)?.unwrap_or(0),
         })
+    }
+
+    /// Whether the database was ever more than made.
+    fn is_used(&self, opened: &Opened, identity: Option<Identity>) -> Result<bool, OpenError> {
+        match identity {
+            Some(identity) => Ok(identity.epoch > 0),
+            // Earlier formats made it with the number of their format alone.
+            None => self.guarded(opened, |database| Ok(database.iter().nth(1).transpose()?.is_some())),
+        }
     }
 
     fn check_superblock(&self, facts: &Facts, database: Identity) -> Result<(), OpenError> {
@@ -422,7 +429,7 @@ impl Place {
         match catch(|| config.open()) {
             Ok(Ok(database)) => Ok(Opened(Some(database))),
             Ok(Err(error)) => Err(OpenError::from_sled(&self.path, error)),
-            Err(panic) => Err(OpenError::of_panic(&self.path, panic)),
+            Err(panic) => Err(OpenError::of_panic(&self.path, &panic)),
         }
     }
 
@@ -455,12 +462,12 @@ fn make(path: &Path) -> io::Result<()> {
     make_private(path)
 }
 
-/// Makes a folder that nobody but its owner can look into, since parameters and callers are in it.
+/// Makes a folder for its owner alone, since parameters and callers are in it.
 fn make_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Removes what sled leaves when it is killed while it writes a snapshot: it would take that for the newest one.
+/// Removes snapshots that a killed sled left unfinished: it would take one for its newest.
 fn remove_torn_snapshots(folder: &Path) -> io::Result<()> {
     for file in fs::read_dir(folder)? {
         let path = file?.path();

@@ -1,9 +1,10 @@
 //! Sums over the values of each kind, kept in the database and changed in the same atomic step as the values.
 //!
-//! A check of a kind compares them with the values that it finds. They differ when a value is missing, older, or back again.
+//! A check of a kind compares them with the values that it finds. They differ when a value is missing, outdated, or back
+//! after its removal.
 //!
-//! sled passes over a damaged part in the middle of its log, and then shows the pages in it as they were before. Each of
-//! those is in order by itself, and only together with the others it is not.
+//! When its log is damaged in the middle, sled shows earlier versions of the pages there. Each page is intact by itself, so
+//! only the sums show the fault.
 
 use sled::{IVec, Tree};
 use webhook_core::store::StoreError;
@@ -20,7 +21,7 @@ struct Sum {
     values: u64,
     /// Of keys and values.
     bytes: u64,
-    /// Of the CRC-32 of each key and value, modulo 2⁶⁴. Values that differ by accident have the same with a probability of
+    /// Sum of the CRC-32 of each key and value, modulo 2⁶⁴. A difference by accident goes unnoticed with a probability of
     /// about 2⁻³².
     checksums: u64,
 }
@@ -42,11 +43,15 @@ impl Sum {
     fn fault(self, expected: Self) -> Option<String> {
         let (found, known) = (self.values, expected.values);
         if found < known {
-            Some(format!("{} of {known} values are missing or cannot be read", known - found))
+            let missing = known - found;
+            let are = if missing == 1 { "is" } else { "are" };
+            Some(format!("{missing} of {known} values {are} missing or cannot be read"))
         } else if found > known {
-            Some(format!("{} values have come back that were removed", found - known))
+            let back = found - known;
+            let values_are = if back == 1 { "value is" } else { "values are" };
+            Some(format!("{back} removed {values_are} back"))
         } else if self != expected {
-            Some("some values are older than they were".to_owned())
+            Some("some values are outdated".to_owned())
         } else {
             None
         }
@@ -217,8 +222,8 @@ mod tests {
         let expected = sum(&[("w1", "a"), ("w2", "b")]);
         let fault = |records: &[(&str, &str)]| sum(records).fault(expected);
         assert_eq!(fault(&[("w2", "b"), ("w1", "a")]), None);
-        assert!(fault(&[("w1", "a")]).unwrap().starts_with("1 of 2 values are missing"));
-        assert!(fault(&[("w1", "a"), ("w2", "b"), ("w3", "c")]).unwrap().starts_with("1 values have come"));
-        assert!(fault(&[("w1", "a"), ("w2", "old")]).unwrap().contains("older"));
+        assert!(fault(&[("w1", "a")]).unwrap().starts_with("1 of 2 values is missing"));
+        assert!(fault(&[("w1", "a"), ("w2", "b"), ("w3", "c")]).unwrap() == "1 removed value is back");
+        assert!(fault(&[("w1", "a"), ("w2", "old")]).unwrap() == "some values are outdated");
     }
 }

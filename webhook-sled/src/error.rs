@@ -1,5 +1,6 @@
 //! Why a store cannot be opened, and how sled's errors become the store's.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use webhook_core::store::StoreError;
 
 const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
 
-/// Why a store cannot be opened. The folder is left as it was found, so that what is missing can be put back.
+/// Why a store cannot be opened. No content of the folder is changed, so that what is missing can be put back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -32,7 +33,10 @@ pub enum OpenError {
         known: u32,
     },
     /// What is in the folder cannot be understood, or acknowledged records are missing from it.
-    #[error("{} is damaged: {reason}", path.display())]
+    #[error(
+        "{} is damaged: {reason}; put back the file as it was, or restore the whole folder from a backup",
+        path.display()
+    )]
     Damaged {
         /// The folder.
         path: PathBuf,
@@ -60,7 +64,7 @@ impl OpenError {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
-    /// What sled says when it opens a folder.
+    /// The error of sled while a folder is opened.
     pub(crate) fn from_sled(path: &Path, error: sled::Error) -> Self {
         match error {
             sled::Error::Io(source) if source.to_string().contains("could not acquire lock") => {
@@ -69,20 +73,22 @@ impl OpenError {
             sled::Error::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
                 Self::Io { path: path.to_owned(), source }
             }
-            error => Self::Damaged {
-                path: path.to_owned(),
-                reason: SLED_DAMAGED.to_owned(),
-                source: Some(error.into()),
-            },
+            error => Self::of_sled(path, &error),
         }
     }
 
-    /// What a panic of sled means while the folder is opened.
-    pub(crate) fn of_panic(path: &Path, panic: String) -> Self {
-        Self::Damaged { path: path.to_owned(), reason: SLED_DAMAGED.to_owned(), source: Some(panic.into()) }
+    /// The error for a panic of sled while the folder is opened.
+    pub(crate) fn of_panic(path: &Path, panic: &str) -> Self {
+        Self::of_sled(path, &panic)
     }
 
-    /// What reading the records says while the folder is opened.
+    /// sled's own words tell only its authors more, so they are in the log alone.
+    fn of_sled(path: &Path, said: &dyn fmt::Display) -> Self {
+        tracing::debug!(path = %path.display(), %said, "sled cannot open its database");
+        Self::damaged(path, SLED_DAMAGED)
+    }
+
+    /// The error of reading the records while the folder is opened.
     pub(crate) fn from_store(path: &Path, error: StoreError) -> Self {
         match error {
             StoreError::NewerFormat { found, known } => {
@@ -94,10 +100,13 @@ impl OpenError {
     }
 }
 
-/// What sled says while the store is open.
+/// The fault of a record on a page that sled cannot read.
+pub(crate) const DAMAGED_PAGE: &str = "the database has a damaged page";
+
+/// The error of sled while the store is open.
 pub(crate) fn store_error(error: sled::Error) -> StoreError {
     match error {
-        sled::Error::Corruption { .. } => StoreError::corrupt("the database has a damaged page", error),
+        sled::Error::Corruption { .. } => StoreError::corrupt(DAMAGED_PAGE, error),
         error => StoreError::unavailable_because("the database cannot be read or written", error),
     }
 }

@@ -1,4 +1,4 @@
-//! The journal: what was changed and may not be durable in the database yet.
+//! The journal: changes that may not be durable in the database yet.
 //!
 //! # The path of a write
 //!
@@ -118,12 +118,12 @@ impl Journal {
         Ok(encode(Mark { identity, number, synced: self.synced }, writes))
     }
 
-    /// Which change must be durable in the database before the next append, when this file is full.
+    /// Returns the change that must be durable in the database before the next append, when this file is full.
     pub(crate) fn must_be_durable(&self) -> Option<u64> {
         (self.at >= LEAST).then_some(self.newest_in_other)
     }
 
-    /// Goes on with the other file. Answers the newest change in the one that is left.
+    /// Goes on with the other file. Returns the newest change in the one that is left.
     pub(crate) fn turn(&mut self) -> u64 {
         self.active = 1 - self.active;
         self.at = BEGINNING as u64;
@@ -156,7 +156,7 @@ impl Journal {
         self.begun.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// What was appended need not survive the loss of power.
+    /// Treats everything appended as synced: it need not survive the loss of power.
     pub(crate) fn needs_no_sync(&mut self) {
         self.synced = self.appended;
     }

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! Options for opening a store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::error::OpenError;
 use crate::store::SledStore;
 use crate::testing::FileDisk;
 
-/// What an acknowledged change survives.
+/// The failure that an acknowledged change survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
@@ -19,7 +19,7 @@ pub enum Durability {
     Process,
 }
 
-/// How a store is opened.
+/// Options for opening a store.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,15 +33,14 @@ pub enum Durability {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SledOptions {
-    /// What an acknowledged change survives. [`Durability::Power`] by default.
+    /// The failure that an acknowledged change survives. [`Durability::Power`] by default.
     pub durability: Durability,
-    /// About how many bytes of records are kept in memory for reading, 16 MiB by default.
+    /// Size of the cache of records for reading, in bytes, about; 16 MiB by default.
     pub cache_bytes: u64,
-    /// How many bytes of the disk must stay free for a run to be accepted, 64 MiB by default. Runs that were
-    /// accepted use this reserve to end.
+    /// Free bytes on the disk that a run needs to be accepted, 64 MiB by default. Accepted runs use this reserve to end.
     pub reserve_bytes: u64,
-    /// Upper bound on records, logs and parameters for a run to be accepted, in bytes; 10 GiB by default. Accepted runs still end. The database's file takes two to three times as much: it reuses what pruning frees, and
-    /// seldom gives it back.
+    /// Upper bound on records, logs and parameters for a run to be accepted, in bytes; 10 GiB by default. Accepted runs
+    /// still end. The database's file takes two to three times as much: it reuses what pruning frees, and seldom shrinks.
     pub quota_bytes: u64,
 }
 
@@ -57,21 +56,21 @@ impl Default for SledOptions {
 }
 
 impl SledOptions {
-    /// Sets what an acknowledged change survives.
+    /// Sets the failure that an acknowledged change survives.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Sets about how many bytes of records are kept in memory for reading.
+    /// Sets the size of the cache of records for reading, in bytes.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Sets how many bytes of the disk must stay free for a run to be accepted.
+    /// Sets the free bytes on the disk that a run needs to be accepted.
     #[must_use]
     pub fn reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = bytes;

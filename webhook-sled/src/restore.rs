@@ -1,4 +1,4 @@
-//! What is read when the store is opened: webhooks, live runs and pending deliveries, and nothing of the history.
+//! Reading webhooks, live runs and pending deliveries into memory when the store is opened. The history is not read.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::scan::Scan;
 use crate::shared::Shared;
 use crate::webhooks::Webhooks;
 
-/// About how many bytes the records of queued runs may take in memory. Those that came last are there.
+/// Upper bound on the records of queued runs in memory, in bytes, about. The newest are kept.
 const CACHE_BYTES: usize = 8 << 20;
 
 /// What the store has in memory.
@@ -53,10 +53,10 @@ pub(crate) struct Restored {
     pub(crate) newest_ended: Option<RunId>,
 }
 
-/// What this process had in memory before it opened the store anew: what it executes goes on.
+/// The memory of this process before it opened the store again, so that its executions go on.
 ///
-/// Leases begin anew once it is open: while the store could not be written nobody else could claim anything, and to open it may
-/// take longer than a lease.
+/// Leases begin again once the store is open. Nothing could be claimed meanwhile, and the opening may take longer than a
+/// lease.
 #[derive(Default)]
 pub(crate) struct Before {
     executing: HashMap<RunId, Arc<Run>>,
@@ -85,8 +85,8 @@ impl Before {
         Some((before, later(now, self.lease)))
     }
 
-    /// When a delivery is due, if that is not when its record says. One that is no longer pending in memory was tried, but
-    /// that could not be recorded: it is left to whoever tried it for another lease.
+    /// Returns the deadline of a delivery, where it is not that of its record. A delivery that is no longer pending in memory
+    /// was tried, and the outcome could not be recorded. The worker that tried it keeps it for another lease.
     fn deadline_of(&self, id: DeliveryId, now: Instant) -> Option<Instant> {
         let Deliveries { deadlines, lease, at } = self.deliveries.as_ref()?;
         let as_much_later = |deadline: &Instant| later(*deadline, now.saturating_duration_since(*at));
@@ -222,10 +222,10 @@ fn read_live_runs(
     Ok(())
 }
 
-/// No delivery waits for longer than this between two tries.
+/// Longest pause between two tries of a delivery.
 const LONGEST_DELIVERY_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// For how long a run may wait for its next attempt. When it seems to wait for longer, the clock was wrong, then or now.
+/// Longest pause before the next attempt of a run. A longer one shows that the clock was wrong, then or now.
 fn longest_pause(webhooks: &Webhooks, run: &Run) -> Duration {
     webhooks.get(run.webhook_id).map_or(RetryPolicy::default().cap, |webhook| webhook.settings.retries.cap)
 }

@@ -6,14 +6,15 @@ use sled::{IVec, Tree};
 use webhook_core::store::StoreError;
 
 use crate::damage::{Damage, Kind};
-use crate::error::store_error;
+use crate::error::{DAMAGED_PAGE, store_error};
 use crate::panics::catch;
+use crate::record::damaged;
 
 /// Reads, and makes a typed error of a panic: sled asserts what it expects of its pages.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch(read).unwrap_or_else(|panic| {
-        let reason = format!("the database has a damaged page: {panic}");
-        Err(StoreError::Corrupt { reason, source: None })
+        tracing::debug!(panic, "sled cannot read a page");
+        Err(damaged(DAMAGED_PAGE))
     })
 }
 

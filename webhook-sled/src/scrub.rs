@@ -1,4 +1,4 @@
-//! The thread that checks everything in the database, slowly, some time after it was opened and then once a day.
+//! The thread that checks everything in the database slowly, soon after the opening and then once a day.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -12,13 +12,13 @@ use crate::check::Walk;
 use crate::operation::Operation;
 use crate::shared::{Shared, lock};
 
-/// When the first check begins after the store was opened.
+/// Pause between the opening and the first check.
 const FIRST: Duration = Duration::from_secs(15);
-/// How long after a check the next one begins.
+/// Pause between two checks.
 const NEXT: Duration = Duration::from_secs(24 * 60 * 60);
-/// For how long it works at once.
+/// Length of one step.
 const STEP: Duration = Duration::from_millis(2);
-/// How much longer than a step it rests after it.
+/// Length of the rest after a step, as a multiple of the step.
 const REST: u32 = 9;
 
 /// The thread, until this is dropped.
@@ -34,7 +34,7 @@ struct Stop {
 }
 
 impl Stop {
-    /// Rests, unless it is time to stop. Answers whether it is.
+    /// Rests for this time, or until it is told to stop. Returns whether it was.
     fn rest(&self, time: Duration) -> bool {
         let rested = self.changed.wait_timeout_while(lock(&self.is_set), time, |is_set| !*is_set);
         *rested.unwrap_or_else(PoisonError::into_inner).0
@@ -64,13 +64,13 @@ impl Drop for Scrubber {
         *lock(&self.stop.is_set) = true;
         self.stop.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // There is nothing to learn from how it ended.
+            // A panic of it changes nothing here.
             let _ = thread.join();
         }
     }
 }
 
-/// Checks everything once. Answers whether it is time to stop.
+/// Checks everything once. Returns whether it was told to stop.
 fn check_all(shared: &Shared, stop: &Stop) -> bool {
     let known = shared.damage.count();
     let mut walk = Walk::new();
@@ -95,7 +95,7 @@ fn check_all(shared: &Shared, stop: &Stop) -> bool {
         tracing::debug!(checked, damaged, "the check has found no more damage");
     }
     if !walk.leftovers.is_empty() {
-        // Nobody waits for the answer.
+        // No caller waits for the answer.
         let (reply, _) = oneshot::channel();
         shared.queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
     }

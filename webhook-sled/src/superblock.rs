@@ -1,11 +1,11 @@
-//! The superblock of a store, its file `webhook-store`: whose folder it is, and what it must hold at least.
+//! The superblock of a store, its file `webhook-store`: the identity of the store, and its newest acknowledged change.
 //!
-//! Its lock keeps a second process out before anything else is touched. Its first sector says which format the folder has.
-//! The second and the third one say the same, which store it is, the number of the opening, the number of the newest acknowledged
-//! change, and whether the store was closed in order; they are equal, so that one damaged sector hides nothing.
+//! Its lock keeps a second process out before anything else is touched. The first sector has the format of the folder.
+//! The second and third sectors are equal, so one damaged sector hides nothing. They have the format, the store's id, its
+//! epoch, the newest acknowledged change, and whether the store was closed in order.
 //!
-//! The number is written in place after each sync of the journal. A second later at most the file is synced as well: on
-//! disk it may be behind, and is never ahead of what the journal holds.
+//! The number of that change is written in place after each sync of the journal, and synced within a second. On disk it may
+//! lag behind the journal, and never runs ahead of it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -26,7 +26,7 @@ pub(crate) const FORMAT: u32 = 4;
 /// The first format whose files are tied together by an [`Identity`].
 pub(crate) const FIRST_WITH_IDENTITY: u32 = 4;
 
-/// How long a lock that is taken is waited for. A process killed between fork and exec leaves its lock to the child until
+/// Longest wait for a lock that another process holds. A process killed between fork and exec leaves its lock to the child until
 /// the exec.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,7 +41,7 @@ pub(crate) struct Superblock {
     facts: Mutex<Option<Facts>>,
 }
 
-/// What a superblock says of its store.
+/// The content of a superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) identity: Identity,
@@ -51,10 +51,10 @@ pub(crate) struct Facts {
     pub(crate) is_closed: bool,
 }
 
-/// What is found of a superblock.
+/// The result of reading a superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// It was missing or is empty.
+    /// The file was missing, or is empty.
     Nothing,
     /// It is of a format that had no identity; the number of the newest acknowledged change.
     Earlier(u64),
@@ -94,7 +94,7 @@ impl Superblock {
         Ok((Self { file, path, facts: Mutex::new(facts) }, content))
     }
 
-    /// Says this of the store, durably.
+    /// Writes all of it, durably.
     pub(crate) fn write(&self, facts: Facts, disk: &dyn Disk) -> io::Result<()> {
         let mut present = lock(&self.facts);
         self.file.write_all_at(&whole(&facts), 0)?;
@@ -110,7 +110,7 @@ impl Superblock {
         self.file.write_all_at(&whole(facts)[SECTOR..], SECTOR as u64)
     }
 
-    /// Makes durable what was noted.
+    /// Makes the noted number durable.
     pub(crate) fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.sync(&self.file, &self.path)
     }

@@ -10,7 +10,7 @@ use crate::damage::DamagedRecord;
 use crate::shared::Shared;
 use crate::store::SledStore;
 
-/// For how long changes wait at once while a check is under way.
+/// Longest wait of a change for a check under way.
 const STEP: Duration = Duration::from_millis(20);
 
 /// The result of a check of the whole store.
@@ -34,11 +34,11 @@ impl VerifyReport {
 }
 
 impl SledStore {
-    /// Checks everything in the store: that each record can be read, that indexes and records belong together, and that
-    /// no record is missing or older than it was. The store can be used meanwhile.
+    /// Checks everything in the store, which can be used meanwhile. Each record must be readable, indexes and records must
+    /// belong together, and no record may be missing or outdated.
     ///
-    /// The same is done slowly in the background after the store was opened, and once a day from then on. What is found
-    /// there or when something is read counts too.
+    /// A thread does the same slowly, after the opening and then once a day. The report includes what that thread and reads
+    /// found before.
     ///
     /// # Errors
     /// [`StoreError`] when the check cannot go on, such as when the store cannot be read any more.

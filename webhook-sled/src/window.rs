@@ -15,18 +15,16 @@ use crate::record::{VALUE_BYTES, encode_number, tail_count};
 use crate::run_record::{self, Belonging, Value, belonging, first_belonging};
 use crate::scan;
 
-/// How much is changed in sled before it is synced.
+/// Upper bound on the changes of sled between two syncs, in bytes.
 ///
 /// sled reuses the parts of its log (512 KiB each) whose content was moved elsewhere, and it does not know what
 /// the disk has confirmed. Changes that fill less than one part between two syncs cannot overwrite anything that was
 /// moved to a place not yet synced; sled's pages amplify what is written by some four.
 pub(crate) const WINDOW: usize = 96 * 1024;
 
-/// What removing a small value counts for. Only its key is written, but what shares its page is rewritten when
-/// enough has gone from there.
+/// Cost of removing a small value, in bytes. Only its key is written, but its page is rewritten once enough has gone from it.
 const REMOVAL: usize = 200;
-/// The same of a part of a log or of a large record: a page of them is rewritten, or merged with its neighbour, for
-/// every few that go.
+/// Cost of removing a part of a log or of a large record, in bytes. Every few removals rewrite or merge a page of them.
 const PART_REMOVAL: usize = VALUE_BYTES;
 
 /// How large a value is that several runs share. sled keeps pages of up to 16 values in memory, one of each of 256
@@ -48,7 +46,7 @@ impl Write {
         self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }
 
-    /// How much it counts for in a window.
+    /// Its share of a window, in bytes.
     pub(crate) fn cost(&self) -> usize {
         cost(&self.key, self.value.as_ref())
     }
@@ -58,13 +56,12 @@ fn cost(key: &[u8], value: Option<&IVec>) -> usize {
     key.len() + value.map_or(REMOVAL, |value| value.len())
 }
 
-/// Whether a key is that of a part of a log, of parameters or of a large record, which nobody reads without what it belongs
-/// to.
+/// Whether the key is that of a part of a log, of parameters or of a large record. Readers reach a part through its record.
 fn is_part(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(LOG | PARAMETERS | TAIL)))
 }
 
-/// What the writer decided in one step.
+/// One change of the writer, with its sequence number.
 pub(crate) struct Numbered {
     pub(crate) number: u64,
     pub(crate) writes: Vec<Write>,
@@ -75,7 +72,7 @@ impl Numbered {
         self.writes.iter().map(Write::cost).sum()
     }
 
-    /// How many bytes it has in the journal, about.
+    /// About its bytes in the journal.
     pub(crate) fn bytes(&self) -> usize {
         self.writes.iter().map(Write::bytes).sum()
     }
@@ -117,7 +114,9 @@ impl Window {
         self.cost + net.cost <= WINDOW + removed
     }
 
-    /// What is not written when this follows: what is here under the same key, and the removal of what was never there.
+    /// Returns the cost that is saved when this replaces the write under the same key, or `None` where there is none.
+    ///
+    /// Removing a value that the database never had costs nothing.
     fn saved(&self, key: &IVec, value: &Option<IVec>) -> Option<usize> {
         let (old, was_fresh) = self.writes.get(key)?;
         let removal = if *was_fresh && value.is_none() { cost(key, None) } else { 0 };
@@ -193,9 +192,9 @@ pub(crate) struct Placed {
 #[derive(Default)]
 pub(crate) struct Step {
     writes: HashMap<IVec, Option<IVec>>,
-    /// How much it counts for of what may be written between two syncs.
+    /// Its share of what may be written between two syncs, in bytes.
     pub(crate) cost: usize,
-    /// Whether ended runs change their places, so that nobody may be reading them.
+    /// Whether ended runs change their places, so that no reader may be under way.
     pub(crate) moves_history: bool,
     /// Its changes of values that are in the sums.
     pub(crate) changed: Vec<Changed>,
@@ -217,7 +216,7 @@ impl Step {
         self.writes.insert(key.into(), value);
     }
 
-    /// Has it say what everything adds up to after it, where that was known before it.
+    /// Adds the step's changes to the sums, and writes these with it. A database without sums gets none.
     fn add_up(&mut self, tree: &Tree, kept: Option<&mut Kept>, damage: &Damage) -> Result<(), StoreError> {
         for (key, new) in self.writes.iter().filter(|(key, _)| keys::kind_index(key).is_some()) {
             // Also where nothing was ever put under the key: after a crash it may have been put before.
@@ -292,7 +291,7 @@ impl Placed {
     }
 }
 
-/// Has steps that change no record say what everything adds up to after each of them.
+/// Adds the changes of steps that change no record to the sums.
 pub(crate) fn add_up(steps: &mut [Step], tree: &Tree, damage: &Damage) -> Result<(), StoreError> {
     let mut kept = kept(tree, damage)?;
     steps.iter_mut().try_for_each(|step| step.add_up(tree, kept.as_mut(), damage))

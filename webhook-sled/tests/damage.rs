@@ -4,6 +4,7 @@
 
 mod scene;
 
+use std::error::Error as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,13 +109,15 @@ async fn a_record_of_a_newer_version_is_told() {
 async fn missing_empty_and_garbled_files_are_typed_errors() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
-    let runs = filled(&original).await;
+    filled(&original).await;
     type Harm = fn(&Path);
-    let harms: [(&str, Harm); 8] = [
+    let harms: [(&str, Harm); 10] = [
         ("the database is gone", |path| fs::remove_file(path.join("sled/db")).unwrap()),
         ("the database is empty", |path| fs::write(path.join("sled/db"), "").unwrap()),
         ("the database is garbage", |path| fs::write(path.join("sled/db"), "garbage".repeat(9_999)).unwrap()),
         ("sled's folder is gone", |path| fs::remove_dir_all(path.join("sled")).unwrap()),
+        ("the superblock is gone", |path| fs::remove_file(path.join("webhook-store")).unwrap()),
+        ("the superblock is empty", |path| fs::write(path.join("webhook-store"), "").unwrap()),
         ("the superblock is garbage", |path| fs::write(path.join("webhook-store"), "garbage").unwrap()),
         ("the superblock is binary", |path| fs::write(path.join("webhook-store"), [0xff; 1_536]).unwrap()),
         ("the database was swapped", |path| {
@@ -132,12 +135,43 @@ async fn missing_empty_and_garbled_files_are_typed_errors() {
         harm(&path);
         let error = SledStore::open(&path).expect_err(what);
         assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
-        assert!(error.to_string().lines().count() == 1, "{what}: {error}");
+        let text = error.to_string();
+        assert!(text.lines().count() == 1, "{what}: {text}");
+        assert!(text.contains("restore the whole folder from a backup"), "{what}: {text}");
+        assert!(!text.contains("backtrace") && error.source().is_none(), "{what}: {error:?}");
         fs::remove_dir_all(path).unwrap();
     }
-    // The superblock alone can be made anew.
-    fs::remove_file(original.join("webhook-store")).unwrap();
-    assert!(!open_damaged(&original, &runs, "no superblock").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_superblock_that_is_missing_or_empty_is_named_at_every_start_until_it_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = filled(folder.path()).await;
+    let superblock = folder.path().join("webhook-store");
+    let whole = fs::read(&superblock).unwrap();
+    fs::remove_file(&superblock).unwrap();
+    for _ in 0..2 {
+        let error = SledStore::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("its file webhook-store is missing or empty"), "{error}");
+    }
+    fs::write(&superblock, whole).unwrap();
+    assert!(!open_damaged(folder.path(), &runs, "put back").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_of_an_earlier_format_without_its_superblock_is_refused() {
+    for version in ["v1", "v2", "v3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy");
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version), &path);
+        fs::create_dir_all(path.join("sled/blobs")).unwrap();
+        fs::remove_file(path.join("webhook-store")).unwrap();
+        let error = SledStore::open(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("its file webhook-store is missing or empty"),
+            "{version}: {error}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,8 +243,11 @@ async fn what_is_missing_is_told_at_every_start_and_no_text_leads_to_losing_more
         for _ in 0..2 {
             let error = SledStore::open(folder.path()).unwrap_err().to_string();
             // sled itself refuses a log that is shorter than its snapshot says.
-            let named =
-                ["missing, which were acknowledged", "its database, in the folder sled, cannot be read"];
+            let named = [
+                "missing, which were acknowledged",
+                "its database, in the folder sled, cannot be read",
+                "its file webhook-store is missing or empty",
+            ];
             assert!(named.iter().any(|reason| error.contains(reason)), "{error}");
             assert!(!error.contains("remove") && !error.contains("delete"), "{error}");
         }

@@ -202,7 +202,7 @@ async fn found(folder: &Path) -> Vec<Found> {
 }
 
 /// What may be lost: the last record of the journal, when the superblock does not say that it was synced. It lags behind
-/// after a loss of power, and is made anew with a warning where it is missing.
+/// after a loss of power, and so does an older copy of it.
 fn may_be_lost(found: &Found, files: &[&str], gone: &[RunId]) -> bool {
     let is_journal = files.iter().any(|file| JOURNALS.contains(file));
     (found.lost_power || files.contains(&SUPERBLOCK)) && is_journal && gone == [found.last]
@@ -288,8 +288,8 @@ async fn two_damaged_files_are_an_error_or_lose_nothing() {
                         let harms = [(*one, harm), (*two, other)];
                         // Whoever puts back both of an earlier moment has rolled the store back, which only the database
                         // can know, up to what it was given by then.
-                        let is_superblock_gone = *one == SUPERBLOCK && !matches!(harm, Harm::Flipped(_));
-                        if is_superblock_gone && JOURNALS.contains(two) && matches!(other, Harm::Older) {
+                        let is_superblock_older = *one == SUPERBLOCK && matches!(harm, Harm::Older);
+                        if is_superblock_older && JOURNALS.contains(two) && matches!(other, Harm::Older) {
                             continue;
                         }
                         harm_and_open(&found, folder.path(), &harms, &mut tally).await;

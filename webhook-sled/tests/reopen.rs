@@ -202,12 +202,30 @@ async fn a_store_that_was_killed_while_it_was_made_opens() {
     let store = open(folder.path());
     let webhook = webhook(&store).await;
     drop(store);
-    // Killed after the database got its name and before the superblock was written.
-    fs::write(folder.path().join("webhook-store"), "").unwrap();
     // Killed while sled wrote a snapshot.
     fs::write(folder.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating"), "torn").unwrap();
     let store = open(folder.path());
     assert!(store.get_webhook(webhook.id).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_killed_before_its_superblock_was_written_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let database = sled::open(folder.path().join("sled")).unwrap();
+    let mut identity = database.get("s").unwrap().unwrap().to_vec();
+    // As the database is made: no opening has begun.
+    identity[17..].fill(0);
+    database.insert("s", identity).unwrap();
+    drop(database);
+    for journal in ["journal-0", "journal-1"] {
+        fs::remove_file(folder.path().join(journal)).unwrap();
+    }
+    fs::write(folder.path().join("webhook-store"), "").unwrap();
+    let store = open(folder.path());
+    let webhook = webhook(&store).await;
+    drop(store);
+    assert!(open(folder.path()).get_webhook(webhook.id).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

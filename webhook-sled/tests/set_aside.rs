@@ -146,7 +146,7 @@ async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_sums() {
     let store = open(folder.path());
     let report = store.verify().await.unwrap();
     let told: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
-    let missing = "1 of 5 values are missing or cannot be read";
+    let missing = "1 of 5 values is missing or cannot be read";
     let of_index = format!("index of ended runs: {missing}");
     assert_eq!(told, [format!("ended run: {missing}"), of_index.clone(), of_index]);
     // What is added and removed meanwhile is counted on both sides.
@@ -176,7 +176,7 @@ async fn what_is_older_than_it_was_is_noticed_although_it_is_in_order_by_itself(
     let store = open(folder.path());
     assert_eq!(damaged(&store).await, 1, "at the start");
     let report = store.verify().await.unwrap();
-    assert_eq!(report.damaged[0].to_string(), "webhook: some values are older than they were");
+    assert_eq!(report.damaged[0].to_string(), "webhook: some values are outdated");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

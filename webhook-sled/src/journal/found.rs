@@ -1,4 +1,4 @@
-//! What is found of the journal when the store is opened, and whether that is everything it must hold.
+//! Reading the journal when the store is opened, and checking that nothing is missing from it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -64,8 +64,7 @@ impl Found {
         Ok(Pending::new())
     }
 
-    /// What is wrong with a file as such: it is missing, cut off, of another store or of an earlier opening than the
-    /// database.
+    /// Checks each file by itself: it must not be missing, cut off, of another store, or of an earlier epoch than the database.
     pub(crate) fn check_files(&self, database: Identity, superblock: Option<Identity>) -> Result<(), String> {
         self.0.iter().try_for_each(|file| file.check(database, superblock))
     }
@@ -143,12 +142,10 @@ impl Found {
 fn missing(first: u64, last: u64, why: &str) -> String {
     let which =
         if first == last { format!("change {first} is") } else { format!("changes {first} to {last} are") };
-    format!(
-        "{which} missing, which were acknowledged: {why}; put back the file as it was, or restore the whole folder from a backup"
-    )
+    format!("{which} missing, which were acknowledged: {why}")
 }
 
-/// What is read of one file.
+/// The changes in one file.
 #[derive(Default)]
 struct Changes {
     changes: Vec<Numbered>,
@@ -159,7 +156,7 @@ struct Changes {
 }
 
 impl FoundFile {
-    /// What the record at the beginning of the file says.
+    /// Returns the mark of the record at the beginning of the file.
     fn mark(&self) -> Option<Mark> {
         let beginning = self.bytes.as_ref()?.get(..BEGINNING)?;
         record::decode(beginning).map(|(mark, _, _)| mark)
