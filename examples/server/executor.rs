@@ -156,7 +156,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let executor = bundled(folder.path());
         let listed = executor.describe(&"notebook/daily-sales".parse().unwrap()).await.unwrap().unwrap();
-        assert!(listed.unavailable.as_ref().unwrap().contains("python3 -m venv .venv"), "{listed:?}");
+        assert!(
+            listed.unavailable.as_ref().unwrap().contains("python3 -m venv /no/such/python"),
+            "{listed:?}"
+        );
         let error = executor.execute(context("notebook/daily-sales", &[])).await.unwrap_err();
         assert!(matches!(error, ExecuteError::Fatal(_)));
         assert_eq!(error.to_string(), "the workflow is not available on this server");

@@ -19,6 +19,11 @@ use crate::integrations;
 /// The workflows that come with the server, as seen from the folder of the workspace.
 pub(crate) const BUNDLED_WORKFLOWS: &str = "examples/workflows";
 
+/// The sender of mails by default.
+const SMTP_FROM: &str = "webhooks@localhost";
+/// The Web API of Slack itself.
+const SLACK_API: &str = "https://slack.com/api/";
+
 /// The checked options of the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -128,7 +133,8 @@ struct Flags {
     /// What an answered call survives: the loss of power, or the end of the process
     #[arg(long, env = "WEBHOOK_DURABILITY", value_name = "WHAT", default_value = "power")]
     durability: DurabilityChoice,
-    /// Check everything in the store, say what is damaged, and end: with 0 when nothing is, with 1 otherwise
+    /// Check the whole store, say what is damaged, and end: with 0 when it is whole, 1 when records are damaged or
+    /// missing, 2 when it cannot be opened. It recovers the store first, as every start does, so check a copy
     #[arg(long, env = "WEBHOOK_VERIFY")]
     verify: bool,
     /// How many runs execute at once; 0 accepts calls and executes nothing [default: 16]
@@ -154,9 +160,9 @@ struct Flags {
     /// A file that holds the URL of the mail server
     #[arg(long, env = "WEBHOOK_SMTP_FILE", value_name = "FILE", conflicts_with = "smtp")]
     smtp_file: Option<PathBuf>,
-    /// Who mails are from
-    #[arg(long, env = "WEBHOOK_SMTP_FROM", value_name = "ADDRESS", default_value = "webhooks@localhost")]
-    smtp_from: String,
+    /// Who mails are from [default: webhooks@localhost]
+    #[arg(long, env = "WEBHOOK_SMTP_FROM", value_name = "ADDRESS")]
+    smtp_from: Option<String>,
     /// A file of certificates (PEM) that the mail server's may be signed with, besides those this machine trusts
     #[arg(long, env = "WEBHOOK_SMTP_CA_FILE", value_name = "FILE")]
     smtp_ca_file: Option<PathBuf>,
@@ -166,15 +172,9 @@ struct Flags {
     /// A file that holds the token of a Slack bot
     #[arg(long, env = "WEBHOOK_SLACK_TOKEN_FILE", value_name = "FILE", conflicts_with = "slack_token")]
     slack_token_file: Option<PathBuf>,
-    /// Where Slack's Web API is
-    #[arg(
-        long,
-        env = "WEBHOOK_SLACK_API",
-        hide_env_values = true,
-        value_name = "URL",
-        default_value = "https://slack.com/api/"
-    )]
-    slack_api: String,
+    /// Where Slack's Web API is [default: https://slack.com/api/]
+    #[arg(long, env = "WEBHOOK_SLACK_API", hide_env_values = true, value_name = "URL")]
+    slack_api: Option<String>,
     /// How many seconds runs may go on after a signal to stop
     #[arg(long, env = "WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30",
           value_parser = clap::value_parser!(u32).range(0..=86_400))]
@@ -211,9 +211,14 @@ impl Options {
             (None, None) => None,
         };
         let smtp = given("--smtp", flags.smtp, flags.smtp_file)?;
-        let smtp = smtp.map(|url| integrations::smtp(&url, &flags.smtp_from, flags.smtp_ca_file.as_deref()));
+        needs("--smtp-from", flags.smtp_from.is_some(), "--smtp", smtp.is_some())?;
+        needs("--smtp-ca-file", flags.smtp_ca_file.is_some(), "--smtp", smtp.is_some())?;
+        let from = flags.smtp_from.as_deref().unwrap_or(SMTP_FROM);
+        let smtp = smtp.map(|url| integrations::smtp(&url, from, flags.smtp_ca_file.as_deref()));
         let slack = given("--slack-token", flags.slack_token, flags.slack_token_file)?;
-        let slack = slack.map(|token| integrations::slack(&token, &flags.slack_api));
+        needs("--slack-api", flags.slack_api.is_some(), "--slack-token", slack.is_some())?;
+        let api = flags.slack_api.as_deref().unwrap_or(SLACK_API);
+        let slack = slack.map(|token| integrations::slack(&token, api));
         Ok(Self {
             smtp: smtp.transpose()?,
             slack: slack.transpose()?,
@@ -278,7 +283,12 @@ fn log_filter(text: &str) -> Result<Targets, String> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-');
         !target.is_empty() && target.bytes().all(allowed)
     };
-    if !text.split(',').all(|part| is_target(part.split_once('=').map_or(part, |(target, _)| target))) {
+    // A target without a level would hide everything else.
+    let is_part = |part: &str| match part.split_once('=') {
+        Some((target, level)) => is_target(target) && !level.is_empty(),
+        None => is_target(part),
+    };
+    if !text.split(',').all(is_part) {
         let expected = "it must be levels and target=level parts with commas between them and no spaces";
         return Err(format!("{expected}, such as info,webhook_core=debug"));
     }
@@ -316,6 +326,14 @@ fn given(
         (None, Some(file)) => secret_in(&file, &format!("{flag}-file")).map(Some),
         (None, None) => Ok(None),
     }
+}
+
+/// Refuses a flag that says nothing without another one.
+fn needs(flag: &str, is_given: bool, other: &str, is_other_given: bool) -> Result<(), CommandLineError> {
+    if is_given && !is_other_given {
+        return Err(CommandLineError::Usage(format!("{flag}: it needs {other} or {other}-file")));
+    }
+    Ok(())
 }
 
 /// The secret in a file, which may end with a line end.
@@ -419,12 +437,17 @@ mod tests {
             (vec!["--log", ""], "--log"),
             (vec!["--log", "info,"], "--log"),
             (vec!["--log", "=debug"], "--log"),
+            (vec!["--log", "zzz="], "--log"),
+            (vec!["--log", "info,webhook_core="], "--log"),
             (vec!["--no-such-flag"], "--no-such-flag"),
             (vec!["--data"], "--data"),
             (vec!["stray"], "stray"),
             (vec!["--smtp", "mail.example.com"], "--smtp"),
             (vec!["--smtp", "smtp://me@mail.example.com"], "user without a password"),
             (vec!["--smtp", "smtp://localhost", "--smtp-from", "nobody"], "--smtp-from"),
+            (vec!["--smtp-from", "nobody@example.com"], "--smtp-from: it needs --smtp or --smtp-file"),
+            (vec!["--smtp-ca-file", "/no/such/file"], "--smtp-ca-file: it needs --smtp or --smtp-file"),
+            (vec!["--slack-api", "https://example.com"], "--slack-api: it needs --slack-token or"),
             (
                 vec!["--smtp", "smtp://mail.example.com"],
                 "--smtp-from: a mail server on another machine refuses",
@@ -487,7 +510,9 @@ mod tests {
     #[test]
     fn help_is_information_and_names_every_flag() {
         let Err(CommandLineError::Information(help)) = parse(&["--help"]) else { panic!("no help") };
-        for flag in ["--listen", "--store", "--admin-token-file", "WEBHOOK_BASE_URL"] {
+        for flag in
+            ["--listen", "--store", "--admin-token-file", "WEBHOOK_BASE_URL", "2 when it cannot be opened"]
+        {
             assert!(help.contains(flag), "{help}");
         }
     }

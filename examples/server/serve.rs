@@ -16,7 +16,7 @@ use warp::Filter;
 use webhook_core::Webhooks;
 use webhook_core::management::ManagementError;
 use webhook_core::memory::MemoryStore;
-use webhook_core::service::{TriggerUrl, WebhooksBuilder};
+use webhook_core::service::{BuildError, TriggerUrl, WebhooksBuilder};
 use webhook_core::store::{Store, WebhookQuery};
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::WorkerOptions;
@@ -37,9 +37,9 @@ const DEMO: &str = "report/daily-sales";
 const DEMO_LABEL: &str = "Demo";
 /// The file in the data folder that says that this webhook was made.
 const DEMO_MADE: &str = "demo-made";
-/// What the folder of a sled store holds, of which one is there at least.
+/// Files of a sled store, of which at least one is there.
 const STORE_FILES: [&str; 2] = ["webhook-store", "sled"];
-/// What the data folder holds once a server has started with it.
+/// Files of a data folder, of which at least one is there after a start.
 const USED_FILES: [&str; 3] = ["admin.token", "token.key", DEMO_MADE];
 
 /// The bounds that durations in seconds are sorted into: from a commit to a long run.
@@ -72,7 +72,7 @@ pub(crate) async fn prepare(
     let folder = options.data.join("store");
     // The key comes first: where there is a store, there was a key.
     let is_sled = options.store == StoreChoice::Sled;
-    let store_exists = is_sled && STORE_FILES.iter().any(|file| folder.join(file).exists());
+    let store_exists = is_sled && has_store(&folder);
     if is_sled && !store_exists && USED_FILES.iter().any(|file| options.data.join(file).exists()) {
         tracing::warn!(
             "{} was used before, but its folder {} has no store: a new one is made, without webhooks and runs",
@@ -109,7 +109,8 @@ pub(crate) async fn prepare(
         .base_url(base_url.clone())
         .run_url(move |run| Some(webhook_warp::panel_run_url(&base_url, run)))
         .build()
-        .await?;
+        .await
+        .map_err(with_flags)?;
     let demo = match (options.uses_bundled_workflows(), options.store) {
         (false, _) => None,
         (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
@@ -125,7 +126,8 @@ pub(crate) async fn prepare(
     }
     // Who has read the greeting may stop the server at once.
     let stop = Box::pin(stop_signal()?);
-    greet(&webhooks, demo.as_ref(), &admin_token_place)?;
+    let is_empty = webhooks.manage().list(WebhookQuery::default().limit(1)).await?.items.is_empty();
+    greet(&webhooks, demo.as_ref(), is_empty, &admin_token_place)?;
     Ok(Prepared {
         webhooks,
         server,
@@ -135,6 +137,24 @@ pub(crate) async fn prepare(
         shutdown_timeout: options.shutdown_timeout,
         stop,
     })
+}
+
+/// Whether this is the folder of a sled store.
+pub(crate) fn has_store(folder: &Path) -> bool {
+    STORE_FILES.iter().any(|file| folder.join(file).exists())
+}
+
+/// The error of building the service. A wrong token key names the flags that lead on.
+fn with_flags(error: BuildError) -> Box<dyn Error> {
+    match &error {
+        BuildError::WrongKey(_) => format!(
+            "{}: name the key with --token-key, or go on with --forget-unknown-keys at every start until each \
+             webhook's token was refreshed",
+            chain(&error)
+        )
+        .into(),
+        _ => error.into(),
+    }
 }
 
 /// Every way in which a browser on this machine may write a base URL that leads to this machine.
@@ -251,10 +271,21 @@ fn note(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-fn greet(webhooks: &Webhooks, demo: Option<&TriggerUrl>, admin_token_place: &str) -> io::Result<()> {
+fn greet(
+    webhooks: &Webhooks,
+    demo: Option<&TriggerUrl>,
+    has_no_webhook: bool,
+    admin_token_place: &str,
+) -> io::Result<()> {
     let mut output = std::io::stdout().lock();
     if let Some(url) = demo {
         writeln!(output, "Start the demo report:\n  curl -X POST '{}'", url.expose())?;
+    }
+    if has_no_webhook {
+        writeln!(
+            output,
+            "No workflow has a webhook yet: create one in the panel, or by POST to the management API."
+        )?;
     }
     let base = webhooks.base_url().as_str().trim_end_matches('/');
     writeln!(output, "Panel:\n  {base}/panel")?;

@@ -17,8 +17,8 @@ pub(crate) fn load_or_create(file: &Path, may_create: bool) -> Result<TokenKey, 
     if !may_create {
         return Err(format!(
             "the token key {} is missing, and the store was made with one: restore it from a backup, say where it \
-             is with --token-key, or go on with a new key and --forget-unknown-keys (webhooks keep working, but \
-             their URLs cannot be copied until they are refreshed)",
+             is with --token-key, or go on with a new key and --forget-unknown-keys at every start until each \
+             webhook's token was refreshed (webhooks keep working, but their URLs cannot be copied before that)",
             file.display()
         ));
     }

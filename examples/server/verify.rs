@@ -1,4 +1,6 @@
 //! `--verify`: checks everything in the store and ends.
+//!
+//! The exit code is 0 when the store is whole, 1 when records are damaged or missing, and 2 when it cannot be opened or read.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -6,11 +8,14 @@ use std::process::ExitCode;
 use webhook_sled::SledStore;
 
 use crate::options::{Options, StoreChoice};
+use crate::serve::has_store;
 
-/// The exit code when something is damaged or missing.
+/// The exit code when records are damaged or missing.
 const DAMAGED: u8 = 1;
 
-/// Says on standard output what is damaged, one line each. The exit code is 0 when nothing is, and 1 otherwise.
+/// Writes each damaged record to standard output, one line each, and returns the exit code.
+///
+/// Opening the store recovers it, as every start does, so the folder is written.
 ///
 /// # Errors
 /// When there is no store, it cannot be opened, or it cannot be read to the end.
@@ -19,7 +24,7 @@ pub(crate) async fn verify(options: &Options) -> Result<ExitCode, Box<dyn std::e
         return Err("--verify: only a store on disk can be checked".into());
     }
     let folder = options.data.join("store");
-    if !folder.exists() {
+    if !has_store(&folder) {
         return Err(format!("--verify: there is no store in {}", options.data.display()).into());
     }
     let report = SledStore::open(folder)?.verify().await?;

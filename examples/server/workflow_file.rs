@@ -360,7 +360,7 @@ mod tests {
             assert!(matches!(loaded.action, Action::Unavailable), "available");
             let reason = loaded.workflow.unavailable.as_deref().unwrap();
             assert!(reason.contains("Python cannot be run as"), "{reason}");
-            assert!(reason.contains("python3 -m venv .venv && .venv/bin/pip install papermill"), "{reason}");
+            assert!(reason.contains("python3 -m venv /no/such/python && "), "{reason}");
         }
     }
 

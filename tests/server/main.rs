@@ -8,6 +8,7 @@ mod memory;
 mod process;
 mod server;
 mod start;
+mod verify;
 
 use std::time::Duration;
 

@@ -19,6 +19,7 @@ pub(crate) struct Server {
     /// Where the management API is.
     api: String,
     panel: String,
+    greeting: String,
     pub(crate) client: reqwest::Client,
 }
 
@@ -38,7 +39,7 @@ impl Server {
             |title: &str| greeting.lines().skip_while(|line| !line.starts_with(title)).nth(1).unwrap().trim();
         let api = below("Management API").strip_suffix("/webhooks").unwrap().to_owned();
         let panel = below("Panel").to_owned();
-        Self { process, data: data.to_owned(), demo, api, panel, client: reqwest::Client::new() }
+        Self { process, data: data.to_owned(), demo, api, panel, greeting, client: reqwest::Client::new() }
     }
 
     /// Whether the server named the URL of a demo webhook.
@@ -49,6 +50,11 @@ impl Server {
     /// The URL of the demo webhook.
     pub(crate) fn url(&self) -> &str {
         self.demo.as_deref().expect("the server names the URL of the demo webhook")
+    }
+
+    /// What the server said on standard output when it had started.
+    pub(crate) fn greeting(&self) -> &str {
+        &self.greeting
     }
 
     /// The address of the panel.

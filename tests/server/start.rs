@@ -144,8 +144,13 @@ async fn a_workflow_of_any_kind_can_be_called() {
     }
     let server = Server::start(&folder.path().join("data"), &["--workflows", workflows.to_str().unwrap()]);
     assert!(!server.has_demo());
+    let hint = "No workflow has a webhook yet: create one in the panel, or by POST to the management API.";
+    assert!(server.greeting().contains(hint), "{}", server.greeting());
     let url = server.webhook_of("job", "first").await;
     assert_eq!(server.send(server.client.post(&url)).await.status(), StatusCode::ACCEPTED);
+    server.stop();
+    let server = Server::start(&folder.path().join("data"), &["--workflows", workflows.to_str().unwrap()]);
+    assert!(!server.greeting().contains("No workflow has a webhook"), "{}", server.greeting());
     server.stop();
 }
 
@@ -194,6 +199,11 @@ async fn a_server_goes_on_without_its_token_key_when_it_is_told_to() {
     fs::remove_file(folder.path().join("token.key")).unwrap();
 
     let listen = format!("127.0.0.1:{port}");
+    Server::start(folder.path(), &["--forget-unknown-keys", "--listen", &listen]).stop();
+    let line = refusal(&["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    for part in ["not the one", "--token-key", "--forget-unknown-keys at every start until"] {
+        assert!(line.contains(part), "{line}");
+    }
     let server = Server::start(folder.path(), &["--forget-unknown-keys", "--listen", &listen]);
     assert!(!server.has_demo(), "the URL cannot be shown without the key");
     assert_eq!(server.send(server.client.post(&url)).await.status(), StatusCode::ACCEPTED);

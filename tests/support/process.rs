@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,11 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Runs the server with arguments under which it ends by itself.
+pub(crate) fn run_to_end(arguments: &[&str]) -> Output {
+    command(Path::new(env!("CARGO_MANIFEST_DIR")), arguments).output().unwrap()
 }
 
 /// Runs the server with arguments it refuses, and answers its exit code and what it said.

@@ -320,6 +320,8 @@ impl WebhooksBuilder {
         if let Some(keys) = keys.as_ref().filter(|_| !self.forget_unknown_keys) {
             check_keys(&*store, keys).await?;
         }
+        let channels = self.notifiers.iter().flat_map(|notifier| notifier.channels().to_vec());
+        let meters = Meters::new(channels);
         let inner = Inner {
             ends: Arc::new(Ends::new(store.clone())),
             store,
@@ -340,7 +342,7 @@ impl WebhooksBuilder {
             executing: Mutex::default(),
             progress: Notify::new(),
             trouble: Trouble::default(),
-            meters: Meters::new(),
+            meters,
         };
         Ok(Webhooks { inner: Arc::new(inner) })
     }

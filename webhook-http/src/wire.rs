@@ -66,6 +66,7 @@ pub(crate) struct Accepted<'a> {
     pub(crate) run: Option<RunView<'a>>,
     pub(crate) run_id: RunId,
     pub(crate) state: RunState,
+    /// Address at which the caller can read the run, with the token that it brought.
     pub(crate) status_url: &'a str,
     /// Left out when there are none.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

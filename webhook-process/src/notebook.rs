@@ -109,7 +109,11 @@ impl Notebook {
                 environment: BTreeMap::new(),
             }),
             Ok(Answer::Unusable { problem }) => Err(InvalidNotebook::from_problem(problem, given, python)),
-            Err(source) => Err(InvalidNotebook::Answer { python: python.shown(), source }),
+            Err(source) => Err(InvalidNotebook::Answer {
+                python: python.shown(),
+                mended_by: python.replaced_by(),
+                source,
+            }),
         }
     }
 

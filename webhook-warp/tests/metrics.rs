@@ -54,6 +54,7 @@ async fn calls_attempts_and_runs_are_counted_by_outcome_without_ids() {
         "webhook_attempts_total{outcome=\"failed\"} 1",
         "webhook_attempts_total{outcome=\"succeeded\"} 1",
         "webhook_deliveries_total{outcome=\"delivered\"} 1",
+        "webhook_channel_out{channel=\"email\"} 0",
         "webhook_run_duration_seconds_count 2",
         "webhook_runs_queued 0",
         "webhook_runs_executing 0",

@@ -6,6 +6,7 @@ use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram,
 use crate::notifier::DeliveryOutcome;
 use crate::run::{Ending, Run};
 use crate::store::Outcome;
+use crate::webhook::Channel;
 
 /// The counters of one service, made once, so that counting looks nothing up.
 pub(crate) struct Meters {
@@ -23,13 +24,17 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn new() -> Self {
+    /// Makes the counters, and the gauges of these channels.
+    pub(crate) fn new(channels: impl IntoIterator<Item = Channel>) -> Self {
         describe_counter!("webhook_attempts_total", "Attempts that are over, by how they ended");
         describe_counter!(
             "webhook_deliveries_total",
             "Tries of notifications, by how they ended, and those dropped without one"
         );
         outages::describe();
+        for channel in channels {
+            outages::ended(channel);
+        }
         describe_histogram!(
             "webhook_run_duration_seconds",
             "How long runs took from their first attempt to their end"
@@ -89,7 +94,7 @@ impl Meters {
     }
 }
 
-/// Whether channels can be used. Both happen rarely, so nothing is made beforehand.
+/// Whether channels can be used.
 pub(crate) mod outages {
     use metrics::{describe_gauge, gauge};
 

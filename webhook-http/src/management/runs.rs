@@ -114,12 +114,13 @@ pub(crate) async fn retry(api: &Api, id: RunId, request: &mut Request<'_>) -> Re
     Ok(accepted(api, &run, &[]))
 }
 
-/// What starting a run by hand answers: the same as a trigger call. `Location` is where the run is managed, for
-/// the status address asks for the webhook's token.
+/// Returns the answer to starting a run by hand, in the form of a trigger call's.
+///
+/// Its address is the one that asks for the admin token: who manages runs may not have the webhook's.
 pub(crate) fn accepted(api: &Api, run: &Run, warnings: &[ParameterWarning]) -> Answer {
-    let status_url = api.links().status(run);
+    let status_url = api.links().run(run.id);
     let mut answer = json(StatusCode::ACCEPTED, &wire::Accepted::new(run, &status_url, warnings));
-    set(&mut answer, header::LOCATION, &api.links().run(run.id));
+    set(&mut answer, header::LOCATION, &status_url);
     answer
 }
 

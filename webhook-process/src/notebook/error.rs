@@ -9,19 +9,17 @@ use super::python::Python;
 use crate::artifact::ArtifactError;
 use crate::error::CommandError;
 
-/// What makes a Python for notebooks where there is none.
-const MENDED_BY: &str =
-    "mend it with: python3 -m venv .venv && .venv/bin/pip install papermill ipykernel nbconvert";
-
 /// A notebook that cannot be run, whatever the call. The messages say what would mend it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidNotebook {
     /// There is no such Python, or it does not run.
-    #[error("Python cannot be run as {python:?}; {MENDED_BY}")]
+    #[error("Python cannot be run as {python:?}; {mended_by}")]
     Python {
         /// Its path or name.
         python: String,
+        /// The commands that make one, or that another must be named.
+        mended_by: String,
         /// What the system said.
         source: io::Error,
     },
@@ -32,7 +30,7 @@ pub enum InvalidNotebook {
         python: String,
         /// The packages.
         missing: Vec<String>,
-        /// The command that installs them.
+        /// The commands that install them.
         mended_by: String,
     },
     /// Python has no such Jupyter kernel.
@@ -57,10 +55,12 @@ pub enum InvalidNotebook {
         message: String,
     },
     /// Python gave no sensible answer: it is too old or broken.
-    #[error("{python} does not answer as Python 3.10 or later does; {MENDED_BY}")]
+    #[error("{python} does not answer as Python 3.10 or later does; {mended_by}")]
     Answer {
         /// Its path or name.
         python: String,
+        /// The commands that make another one, or that another must be named.
+        mended_by: String,
         /// What is wrong with the answer.
         source: serde_json::Error,
     },
@@ -89,7 +89,7 @@ impl InvalidNotebook {
                 let mended_by = if is_virtual {
                     format!("mend it with: {} -m pip install {}", python.shown(), missing.join(" "))
                 } else {
-                    MENDED_BY.to_owned()
+                    python.completed_by()
                 };
                 Self::Packages { python: python.shown(), missing, mended_by }
             }

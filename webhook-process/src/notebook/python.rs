@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Python {
     program: OsString,
+    /// Whether the host named it, so that another one would not be found.
+    pub(super) is_named: bool,
 }
 
 impl Python {
@@ -37,7 +39,7 @@ impl Python {
         let is_name = program.components().count() == 1;
         // The notebook's folder is the working folder of its runs, so a relative path would mean another file there.
         let absolute = if is_name { None } else { std::path::absolute(&program).ok() };
-        Self { program: absolute.unwrap_or(program).into_os_string() }
+        Self { program: absolute.unwrap_or(program).into_os_string(), is_named: true }
     }
 
     /// The interpreter of the virtual environment `.venv` in the working folder, of the one that is active, or
@@ -47,7 +49,31 @@ impl Python {
         let active = std::env::var_os("VIRTUAL_ENV").map(Into::into);
         let environments = [Some(".venv".into()), active].into_iter().flatten();
         let mut interpreters = environments.map(|folder: std::path::PathBuf| folder.join("bin/python"));
-        interpreters.find(|program| program.exists()).map_or_else(|| Self::new("python3"), Self::new)
+        let found = interpreters.find(|program| program.exists());
+        Self { is_named: false, ..found.map_or_else(|| Self::new("python3"), Self::new) }
+    }
+
+    /// What mends a Python that cannot be run.
+    pub(super) fn replaced_by(&self) -> String {
+        let program = Path::new(&self.program);
+        if !self.is_named {
+            environment_with_packages("python3", ".venv")
+        } else if program.exists() || program.components().count() == 1 {
+            "name another Python, or the folder of a virtual environment".to_owned()
+        } else {
+            let folder = program.ancestors().nth(2).filter(|_| program.ends_with("bin/python"));
+            environment_with_packages("python3", &folder.unwrap_or(program).to_string_lossy())
+        }
+    }
+
+    /// What mends a Python outside of virtual environments that lacks packages.
+    pub(super) fn completed_by(&self) -> String {
+        if self.is_named {
+            let python = self.shown();
+            format!("{}, and name .venv instead of {python}", environment_with_packages(&python, ".venv"))
+        } else {
+            environment_with_packages("python3", ".venv")
+        }
     }
 
     /// Its path or name, for people.
@@ -67,7 +93,8 @@ impl Python {
             process.env_remove(name);
         }
         process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let unusable = |source| InvalidNotebook::Python { python: self.shown(), source };
+        let unusable =
+            |source| InvalidNotebook::Python { python: self.shown(), mended_by: self.replaced_by(), source };
         let mut child = process.spawn().map_err(unusable)?;
         if let Some(mut stdin) = child.stdin.take() {
             // A Python that ends before it has read all says so by its answer.
@@ -90,6 +117,13 @@ impl Python {
             Err(_) => Err(unusable(std::io::ErrorKind::TimedOut.into())),
         }
     }
+}
+
+/// The commands that make a virtual environment for notebooks.
+fn environment_with_packages(python: &str, folder: &str) -> String {
+    format!(
+        "mend it with: {python} -m venv {folder} && {folder}/bin/pip install papermill ipykernel nbconvert"
+    )
 }
 
 /// What [`BOOTSTRAP`] reads: a script and its request.

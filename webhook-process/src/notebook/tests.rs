@@ -183,8 +183,26 @@ fn python_is_an_interpreter_a_virtual_environment_or_a_name() {
     assert_eq!(Python::new("python3.12").shown(), "python3.12");
     let relative = std::path::absolute("no/such").unwrap();
     assert_eq!(Python::new("no/such").shown(), relative.display().to_string());
+}
+
+#[test]
+fn a_python_that_was_named_is_in_the_advice_and_one_that_was_found_gives_way_to_a_new_environment() {
     let error = load(&Python::new("/no/such"), "a = 1").unwrap_err();
-    assert!(error.is_unprepared() && error.to_string().contains("python3 -m venv"), "{error}");
+    let text = error.to_string();
+    assert!(error.is_unprepared(), "{text}");
+    assert!(text.contains("python3 -m venv /no/such && /no/such/bin/pip install papermill"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let text = load(&Python::new(folder.path()), "a = 1").unwrap_err().to_string();
+    assert!(text.contains(&format!("python3 -m venv {} && ", folder.path().display())), "{text}");
+    for other in ["/bin/cat", "no-such-python"] {
+        let text = load(&Python::new(other), "a = 1").unwrap_err().to_string();
+        assert!(text.contains(other) && text.contains("name another Python"), "{text}");
+        assert!(!text.contains("venv"), "{text}");
+    }
+    assert!(Python::new("python3").completed_by().ends_with("and name .venv instead of python3"));
+    let found = Python { is_named: false, ..Python::new("/no/such") };
+    assert!(found.replaced_by().contains("python3 -m venv .venv && .venv/bin/pip install papermill"));
+    assert_eq!(found.replaced_by(), found.completed_by());
 }
 
 fn judged(lines: &[&str]) -> Result<RunOutput, NotebookError> {

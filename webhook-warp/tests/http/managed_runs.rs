@@ -72,8 +72,11 @@ async fn a_run_is_started_by_hand_also_for_a_disabled_webhook() {
     let accepted = content(response, 202).await;
     let id = accepted["run_id"].as_str().unwrap();
     assert_eq!(location, format!("{}/admin/api/v1/runs/{id}", world.base));
-    let status_url = format!("{}/api/v1/report/sales/runs/{id}", world.base);
-    assert_eq!(accepted, json!({"run_id": id, "state": "queued", "status_url": status_url}));
+    assert_eq!(
+        accepted,
+        json!({"run_id": id, "state": "queued", "status_url": location}),
+        "its caller can read it"
+    );
     let shown = content(world.get(&location).bearer_auth(ADMIN).send().await.unwrap(), 200).await;
     let parameters = json!({
         "region": {"value": "APAC", "source": "body"}, "count": {"value": 7, "source": "body"},
@@ -206,6 +209,8 @@ async fn runs_are_cancelled_and_retried() {
     assert_eq!(named(&answer), [("force", "unknown")]);
     let retried = content(act("retry").send().await.unwrap(), 202).await;
     let run = world.ended(&retried).await;
+    let status = world.get(retried["status_url"].as_str().unwrap()).bearer_auth(ADMIN);
+    assert_eq!(content(status.send().await.unwrap(), 200).await["id"], retried["run_id"]);
     assert_eq!(run.state.as_str(), "succeeded");
     assert_eq!(run.retried_from.unwrap().to_string(), id);
     let path = format!("/runs/{}", run.id);
