@@ -19,7 +19,7 @@ use escapes::{Decoded, Escapes};
 /// Stands for a secret value wherever it would show.
 pub const MASK: &str = "***";
 
-/// Shorter texts are left alone, in characters: masking every `7` would make a log unreadable and hide nothing.
+/// Length of the shortest secret that is masked, in characters: masking every `7` would make logs unreadable and hide nothing.
 const SHORTEST: usize = 4;
 
 /// Upper bound on lines of secrets that are masked where they stand alone, the longest first.
@@ -215,7 +215,7 @@ impl Matcher {
     }
 }
 
-/// Part of the input that is not shown, by the number of its first byte and of the byte after it.
+/// A part of the input that is hidden, from its first byte to the byte after it.
 #[derive(Debug, Clone, Copy)]
 struct Hidden {
     start: u64,
@@ -357,7 +357,7 @@ impl MaskingStream {
         shown
     }
 
-    /// What comes next is another text.
+    /// Begins another text.
     fn forget(&mut self) {
         self.starts.clear();
         for matcher in [&mut self.plain, &mut self.decoded] {
