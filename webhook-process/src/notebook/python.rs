@@ -53,7 +53,7 @@ impl Python {
         Self { is_named: false, ..found.map_or_else(|| Self::new("python3"), Self::new) }
     }
 
-    /// What mends a Python that cannot be run.
+    /// Returns the advice for a Python that cannot be run.
     pub(super) fn replaced_by(&self) -> String {
         let program = Path::new(&self.program);
         if !self.is_named {
@@ -66,7 +66,7 @@ impl Python {
         }
     }
 
-    /// What mends a Python outside of virtual environments that lacks packages.
+    /// Returns the advice for a Python outside of virtual environments that lacks packages.
     pub(super) fn completed_by(&self) -> String {
         if self.is_named {
             let python = self.shown();
