@@ -200,7 +200,8 @@ fn a_python_that_was_named_is_in_the_advice_and_one_that_was_found_gives_way_to_
         assert!(!text.contains("venv"), "{text}");
     }
     assert!(Python::new("python3").completed_by().ends_with("and name .venv instead of python3"));
-    let found = Python { is_named: false, ..Python::new("/no/such") };
+    let mut found = Python::new("/no/such");
+    found.is_named = false;
     assert!(found.replaced_by().contains("python3 -m venv .venv && .venv/bin/pip install papermill"));
     assert_eq!(found.replaced_by(), found.completed_by());
 }
