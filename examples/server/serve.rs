@@ -10,7 +10,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{
+    BuildError as RecorderError, Matcher, PrometheusBuilder, PrometheusHandle,
+};
 use url::Url;
 use warp::Filter;
 use webhook_core::Webhooks;
@@ -192,7 +194,7 @@ fn raise_file_limit() {
     }
 }
 
-fn recorder() -> Result<PrometheusHandle, BuildError> {
+fn recorder() -> Result<PrometheusHandle, RecorderError> {
     let sizes = Matcher::Full("webhook_store_commit_size".to_owned());
     let builder = PrometheusBuilder::new().set_buckets(&SECONDS)?;
     builder.set_buckets_for_metric(sizes, &SIZES)?.install_recorder()
