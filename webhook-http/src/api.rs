@@ -21,7 +21,7 @@ use crate::events::Frames;
 use crate::metrics::{CallMeters, RefusalMeters, Renderer};
 use crate::openapi::Rendered;
 use crate::problem::{self, Problem};
-use crate::request::{Head, Request, RequestHead};
+use crate::request::{Head, Request, RequestHead, known_method};
 use crate::route::{Audience, Route, RunPart};
 use crate::run_reads::RunReads;
 use crate::trouble::Trouble;
@@ -154,7 +154,7 @@ impl Api {
         }
         headers::add_common(answer.headers_mut(), &request.head.id);
         tracing::debug!(
-            method = request.head.method.as_str(),
+            method = known_method(&request.head.method),
             status = answer.status().as_u16(),
             request_id = request.head.id,
             audience = ?route.audience(),

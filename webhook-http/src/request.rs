@@ -113,11 +113,7 @@ impl Head {
     pub(crate) fn caller(&self) -> Caller {
         let headers = &self.headers;
         let mut caller = Caller::default();
-        caller.method = match self.method {
-            Method::GET => "GET".into(),
-            Method::POST => "POST".into(),
-            ref other => other.as_str().to_owned().into(),
-        };
+        caller.method = known_method(&self.method).into();
         caller.address = self.peer;
         caller.user_agent = headers::user_agent(headers);
         caller.request_id = Some(self.id.clone());
@@ -178,6 +174,23 @@ impl Request<'_> {
     /// Refuses a body with anything in it, for operations that take no fields.
     pub(crate) async fn no_fields(&mut self, limits: &ParameterLimits) -> Result<(), Problem> {
         refuse_unknown(&self.object(limits).await?)
+    }
+}
+
+/// The name of a method that HTTP defines (RFC 9110 section 9, RFC 5789), and `other` for any other: a method can be any
+/// word, such as a token.
+pub(crate) fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "other",
     }
 }
 
