@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidName;
 use crate::retry::RetryPolicy;
+use crate::token::mask_tokens;
 
 /// The settings of a webhook. The serialized form is the one on the wire: durations are seconds, an unset
 /// setting is `null`.
@@ -250,10 +251,11 @@ pub struct SettingProblem {
 }
 
 impl SettingProblem {
-    /// A problem with `field`.
+    /// A problem with `field`. Tokens in what a caller gave are masked.
     #[must_use]
     pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { field: field.into(), code, message: message.into() }
+        let masked = |text: String| mask_tokens(&text).into_owned();
+        Self { field: masked(field.into()), code, message: masked(message.into()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading settings that people send: a JSON merge patch (RFC 7396) whose every problem is named.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -9,6 +10,7 @@ use super::settings::{
     Concurrency, Email, EventKind, Notifications, RateLimit, SettingProblem, Slack, WebhookSettings,
 };
 use crate::retry::RetryPolicy;
+use crate::token::mask_tokens;
 
 /// The longest label, in characters.
 const LABEL_CHARACTERS: usize = 200;
@@ -102,6 +104,7 @@ fn merge_patch(target: &mut Value, patch: &Value) {
 /// The settings in their wire form, and all that is wrong with them; what is wrong is left at its default.
 fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     let mut problems = Vec::new();
+    find_tokens(&merged, "", &mut problems);
     let mut form = Form::new("", merged, &mut problems);
     let mut settings = WebhookSettings {
         label: form.optional("label", "a text"),
@@ -139,6 +142,28 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
         settings.notifications = read_notifications(value, &mut problems);
     }
     (settings, problems)
+}
+
+/// Names every text with a token in it: settings are stored and shown in the clear.
+fn find_tokens(value: &Value, field: &str, problems: &mut Vec<SettingProblem>) {
+    match value {
+        Value::String(text) if matches!(mask_tokens(text), Cow::Owned(_)) => {
+            let message = "it contains a webhook's token, which would be stored and shown in the clear";
+            problems.push(SettingProblem::new(field, "contains_token", message));
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                find_tokens(item, &format!("{field}[{index}]"), problems);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                let separator = if field.is_empty() { "" } else { "." };
+                find_tokens(member, &format!("{field}{separator}{name}"), problems);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy {
@@ -491,6 +516,28 @@ mod tests {
         }
         let slack = json!({"channel": "#a\r\nb", "on": ["failure"]});
         assert_eq!(fields(json!({"notifications": {"slack": slack}})), ["notifications.slack.channel"]);
+    }
+
+    #[test]
+    fn a_text_with_a_token_is_refused_and_not_repeated() {
+        let token = crate::token::Token::generate();
+        let url = format!("https://example.com/api/v1/report/sales/webhook?token={}", token.expose());
+        let patch = json!({
+            "label": url, token.expose(): 1,
+            "notifications": {
+                "email": {"recipients": ["a@example.com", format!("{}@example.com", token.expose())], "on": ["failure"]},
+                "slack": {"channel": token.expose(), "on": ["failure"]},
+            },
+        });
+        let problems = WebhookSettings::default().patched(&patch).unwrap_err();
+        let refused = problems.iter().filter(|problem| problem.code == "contains_token");
+        let refused: Vec<_> = refused.map(|problem| problem.field.as_str()).collect();
+        let expected = ["label", "notifications.email.recipients[1]", "notifications.slack.channel"];
+        assert_eq!(refused, expected);
+        assert!(!format!("{problems:?}").contains(token.expose()), "{problems:?}");
+        let settings = WebhookSettings { label: Some(url), ..WebhookSettings::default() };
+        assert_eq!(settings.validated().unwrap_err()[0].field, "label");
+        assert!(WebhookSettings::default().patched(&json!({"label": "whk_ and no token"})).is_ok());
     }
 
     #[test]

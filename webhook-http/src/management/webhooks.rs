@@ -48,7 +48,7 @@ pub(crate) async fn create(api: &Api, request: &mut Request<'_>) -> Result<Answe
     let (workflow, settings) = match (workflow, settings) {
         (Ok(workflow), Ok(settings)) => (workflow, settings),
         (workflow, settings) => {
-            let mut problems: Vec<SettingProblem> = workflow.err().into_iter().collect();
+            let mut problems = workflow.err().unwrap_or_default();
             problems.extend(settings.err().unwrap_or_default());
             return Err(Problem::fields(problems));
         }
@@ -60,13 +60,24 @@ pub(crate) async fn create(api: &Api, request: &mut Request<'_>) -> Result<Answe
     Ok(tagged(answer, &created.webhook))
 }
 
-fn read_workflow(given: Option<Value>) -> Result<WorkflowKey, SettingProblem> {
-    let problem = |code, message| Err(SettingProblem::new("workflow", code, message));
+fn read_workflow(given: Option<Value>) -> Result<WorkflowKey, Vec<SettingProblem>> {
+    let problem = |code, message| Err(vec![SettingProblem::new("workflow", code, message)]);
     let form = "an object with kind and id, such as {\"kind\": \"report\", \"id\": \"sales\"}, is expected";
     match given {
         None | Some(Value::Null) => problem("required", form),
-        Some(given) if !given.is_object() => problem("wrong_type", form),
-        Some(given) => serde_json::from_value(given).or_else(|_| problem("invalid", form)),
+        Some(Value::Object(given)) => {
+            let unknown = given.keys().filter(|name| !["kind", "id"].contains(&name.as_str()));
+            let problems: Vec<_> = unknown
+                .map(|name| {
+                    SettingProblem::new(format!("workflow.{name}"), "unknown", "there is no such field")
+                })
+                .collect();
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+            serde_json::from_value(Value::Object(given)).or_else(|_| problem("invalid", form))
+        }
+        Some(_) => problem("wrong_type", form),
     }
 }
 

@@ -119,7 +119,7 @@ async fn everything_wrong_with_a_new_webhook_is_named() {
     refused(json!({"workflow": "report/sales"}), &[("workflow", "wrong_type")]).await;
     refused(json!({"workflow": {"kind": "report"}}), &[("workflow", "invalid")]).await;
     let more = json!({"workflow": {"kind": "report", "id": "sales", "x": 1}});
-    refused(more, &[("workflow", "invalid")]).await;
+    refused(more, &[("workflow.x", "unknown")]).await;
     refused(json!({"workflow": {"kind": "report", "id": "no"}}), &[("workflow", "unknown")]).await;
     refused(json!({"workflow": {"kind": "table", "id": "a"}}), &[("workflow", "unknown")]).await;
     let body = json!({"enabled": 1, "colour": "red"});
