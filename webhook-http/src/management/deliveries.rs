@@ -1,10 +1,15 @@
 //! Notifications of all runs: list them, and send one or many again.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use webhook_core::id::DeliveryId;
-use webhook_core::notifier::DeliveryState;
-use webhook_core::store::DeliveryQuery;
+use webhook_core::id::{DeliveryId, RunId, WorkflowKey};
+use webhook_core::management::ManagementError;
+use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::store::{self, DeliveryQuery};
 use webhook_core::webhook::{Channel, SettingProblem};
 
 use crate::answer::{Answer, json as answer_json};
@@ -21,24 +26,60 @@ const STATES: &str = "one of pending, delivered, given_up";
 const CHANNELS: &str = "one of email, slack";
 const CURSOR: &str = "a cursor that was given out here";
 
-/// `GET /deliveries`: by state and channel, newest first.
+/// `GET /deliveries`: by state, channel and run, newest first.
 pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
     let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
+    let run = fields.take("run", "the id of a run");
     let query = DeliveryQuery::default()
         .in_state(fields.take("state", STATES))
         .through(fields.take("channel", CHANNELS))
         .before(fields.take("cursor", CURSOR))
         .limit(fields.limit());
     fields.finish()?;
-    let found = api.webhooks().manage().find_deliveries(query).await?;
+    let found = match run {
+        Some(run) => of_run(api, run, query).await?,
+        None => api.webhooks().manage().find_deliveries(query).await?,
+    };
+    let workflows = workflows(api, &found.items).await?;
     let (mut page, mut next) = (Page::new(), found.next);
     for (place, delivery) in found.items.iter().enumerate() {
-        if !page.push(&DeliveryView::new(delivery, Detail::Excerpt)) {
+        let workflow = workflows.get(&delivery.run);
+        if !page.push(&DeliveryView::new(delivery, Detail::Excerpt).of_workflow(workflow)) {
             next = Some(found.items[place - 1].id);
             break;
         }
     }
     Ok(page.answer(next.map(|cursor| cursor.to_string())))
+}
+
+/// Returns the deliveries of one run, which are few, so they are filtered here.
+async fn of_run(
+    api: &Api,
+    run: RunId,
+    query: DeliveryQuery,
+) -> Result<store::Page<Delivery, DeliveryId>, Problem> {
+    let mut items = api.webhooks().manage().deliveries(run).await?;
+    let is_older = |delivery: &Delivery| query.before.is_none_or(|before| delivery.id < before);
+    items.retain(|delivery| query.matches(delivery) && is_older(delivery));
+    items.sort_unstable_by_key(|delivery| Reverse(delivery.id));
+    Ok(store::Page::cut(items, query.limit, |delivery| delivery.id))
+}
+
+/// Returns the workflow of each run that deliveries tell of. One run at a time is read: its parameters may be large.
+async fn workflows(api: &Api, deliveries: &[Delivery]) -> Result<HashMap<RunId, WorkflowKey>, Problem> {
+    let mut workflows = HashMap::new();
+    for delivery in deliveries {
+        let Entry::Vacant(place) = workflows.entry(delivery.run) else { continue };
+        match api.webhooks().manage().run_record(delivery.run).await {
+            Ok(run) => {
+                place.insert(run.workflow.clone());
+            }
+            // It was pruned meanwhile.
+            Err(ManagementError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(workflows)
 }
 
 /// `POST /deliveries/{id}/resend`.

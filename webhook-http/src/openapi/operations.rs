@@ -173,6 +173,7 @@ fn runs() -> Vec<Operation> {
         .list()
         .query("state", schemas::reference("DeliveryState"), "The state they are in")
         .query("channel", schemas::reference("Channel"), "Through which channel they go")
+        .query("run", schemas::text(), "The id of the run they tell of")
         .answers(200, JSON, "DeliveryPage"),
         new(
             Method::POST,

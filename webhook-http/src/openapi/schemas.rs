@@ -56,11 +56,7 @@ pub(super) fn all() -> Value {
             "method": maybe_text(), "address": maybe_text(), "user_agent": maybe_text(),
             "request_id": maybe_text(), "token_hint": maybe_text(),
         })),
-        "Delivery": cut(&json!({
-            "id": id(), "run_id": id(), "channel": reference("Channel"), "recipient": text(), "event": event(),
-            "state": reference("DeliveryState"), "attempts": count(),
-            "last_error": maybe_text(), "next_at": maybe(&time()),
-        })),
+        "Delivery": delivery(),
         "Tested": exact(&json!({"items": {"type": "array", "items": exact(&json!({
             "channel": channel(), "recipient": text(), "delivered": {"type": "boolean"}, "error": maybe_text(),
         }))}})),
@@ -92,6 +88,18 @@ pub(super) fn all() -> Value {
         all.extend(of_deliveries);
     }
     all
+}
+
+fn delivery() -> Value {
+    let mut schema = cut(&json!({
+        "id": id(), "run_id": id(), "channel": reference("Channel"), "recipient": text(), "event": event(),
+        "state": reference("DeliveryState"), "attempts": count(),
+        "last_error": maybe_text(), "next_at": maybe(&time()),
+    }));
+    schema["properties"]["workflow"] = reference("WorkflowKey");
+    schema["properties"]["workflow"]["description"] =
+        "The workflow of its run, in lists of notifications".into();
+    schema
 }
 
 /// What is asked for and answered about deliveries.

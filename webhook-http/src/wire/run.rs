@@ -255,6 +255,9 @@ impl<'a> CallerView<'a> {
 pub(crate) struct DeliveryView<'a> {
     id: DeliveryId,
     run_id: RunId,
+    /// The workflow of its run, in lists of deliveries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workflow: Option<&'a WorkflowKey>,
     channel: Channel,
     recipient: &'a str,
     event: EventKind,
@@ -272,6 +275,7 @@ impl<'a> DeliveryView<'a> {
         Self {
             id: delivery.id,
             run_id: delivery.run,
+            workflow: None,
             channel: delivery.channel,
             recipient: &delivery.recipient,
             event: delivery.event,
@@ -281,5 +285,11 @@ impl<'a> DeliveryView<'a> {
             next_at: delivery.next_at.map(time),
             truncated: last_error.is_some_and(|(_, cut)| cut),
         }
+    }
+
+    /// Adds the workflow of its run.
+    pub(crate) fn of_workflow(mut self, workflow: Option<&'a WorkflowKey>) -> Self {
+        self.workflow = workflow;
+        self
     }
 }

@@ -168,6 +168,25 @@ async fn notifications_of_all_runs_are_listed_and_sent_again_together() {
     let first = list("limit=5").await;
     let second = list(&format!("limit=5&cursor={}", first["next_cursor"].as_str().unwrap())).await;
     assert_eq!(second["items"].as_array().unwrap().len(), 4);
+    let sales = json!({"kind": "report", "id": "sales"});
+    assert!(first["items"].as_array().unwrap().iter().all(|it| it["workflow"] == sales), "{first}");
+
+    // Those of one run.
+    let run = second["items"][3]["run_id"].as_str().unwrap();
+    let page = list(&format!("run={run}&channel=email&limit=1")).await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = list(&format!("run={run}&channel=email&limit=1&cursor={cursor}")).await;
+    assert_eq!(
+        (page["items"][0]["run_id"].as_str(), rest["items"][0]["run_id"].as_str()),
+        (Some(run), Some(run))
+    );
+    assert_eq!(
+        (&page["items"][0]["recipient"], &rest["items"][0]["recipient"]),
+        (&json!("b@example.com"), &json!("a@example.com"))
+    );
+    assert_eq!((&rest["next_cursor"], &page["items"][0]["workflow"]), (&Value::Null, &sales));
+    assert_eq!(list(&format!("run={run}&state=pending")).await["items"], json!([]));
+    assert_eq!(list(&format!("run={NOBODY}")).await["items"], json!([]));
 
     let resend =
         async |body: Value| world.admin(Method::POST, "/deliveries/resend").json(&body).send().await.unwrap();
