@@ -145,6 +145,11 @@ impl Browser {
         self.run("location.hash = arguments[0]", json!([hash])).await;
     }
 
+    /// Goes back, as the button of the browser does.
+    pub(crate) async fn back(&self) {
+        self.ask("POST", "/back", Some(json!({}))).await.unwrap();
+    }
+
     /// Runs a script on the page and answers what it returns; a promise is awaited.
     pub(crate) async fn run(&self, script: &str, arguments: Value) -> Value {
         let body = json!({"script": script, "args": arguments});

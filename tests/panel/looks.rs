@@ -136,6 +136,7 @@ async fn every_page_is_accessible_and_fits_a_phone_in_light_and_dark() {
         ("workflow", "#/report/daily-sales".to_owned(), "Nightly build"),
         ("run", run_hash("report/daily-sales", ended), "step 4: read 20 rows"),
         ("live", run_hash("notebook/training", live), "epoch 6"),
+        ("notifications", "#/notifications?state=any".to_owned(), "the run succeeded"),
         ("missing", "#/no/such".to_owned(), "There is nothing at this address"),
     ];
     for scheme in ["light", "dark"] {

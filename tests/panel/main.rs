@@ -5,6 +5,7 @@
 
 mod browser;
 mod day;
+mod forms;
 mod keyboard;
 mod looks;
 mod notifications;

@@ -153,6 +153,8 @@ fn workflows() -> Vec<Workflow> {
         ParameterBlock::new("until", ParameterType::Datetime),
         ParameterBlock::new("layers", ParameterType::List),
         ParameterBlock::new("options", ParameterType::Json),
+        ParameterBlock::new("note", ParameterType::Text),
+        ParameterBlock::new("day", ParameterType::Date),
     ]);
     let hostile = ParameterBlocks::new(vec![
         ParameterBlock::new("note", ParameterType::Text).with_default(HOSTILE).with_description(HOSTILE),

@@ -103,7 +103,9 @@ export const run = (id) => json("GET", `runs/${segment(id)}`);
 export const cancelRun = (id) => json("POST", `runs/${segment(id)}/cancel`);
 export const retryRun = (id) => json("POST", `runs/${segment(id)}/retry`);
 export const deliveries = (filter) => json("GET", `deliveries?${query(filter)}`);
-export const resendAll = (filter, cursor) => json("POST", "deliveries/resend", { filter, cursor });
+export const deliveriesOf = (run) => json("GET", `deliveries?${query({ run, limit: PAGE })}`);
+export const resendAll = (filter, cursor, dryRun) =>
+  json("POST", "deliveries/resend", { filter, cursor, dry_run: dryRun });
 export const resend = (id) => json("POST", `deliveries/${segment(id)}/resend`);
 
 // Starts a run. The body is text already, because a number may be longer than JavaScript's are.

@@ -1,58 +1,94 @@
 // Notifications of all runs, newest first, by state and channel; and sending again what was given up.
 
 import * as api from "./api.js";
-import { button, element, emptyState, errorState, fill, whileBusy } from "./dom.js";
-import { count, DELIVERY_STATES, runAddress, timeAgo } from "./format.js";
+import { button, element, emptyState, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
+import { CHANNELS, count, DELIVERY_STATES, exactTime, runAddress, timeAgo, timeOfId, workflowName } from "./format.js";
 import { ask, tell, tellProblem } from "./messages.js";
+import { follow } from "./outbox.js";
 import * as router from "./router.js";
 
 const PAGE = 50;
+// How many rows are added to the list as they come before it begins anew.
+const MOST_BY_THEMSELVES = 500;
 // A page of the server may be short although more follow. How often it is asked before people are.
 const MOST_ASKED = 20;
-const CHANNELS = { email: "Email", slack: "Slack" };
+const OUTCOMES = { success: "the run succeeded", failure: "the run failed" };
 
-export function deliveriesPage(container) {
+// Without anything in the address those are shown that somebody may want to send again.
+const ANY = "any";
+const FIRST_STATE = "given_up";
+
+export function deliveriesPage(container, world, { filters }) {
   document.title = "Notifications · Webhooks";
-  const filter = { state: "given_up", channel: undefined };
+  const state = filters.state ?? FIRST_STATE;
+  const filter = { state: state in DELIVERY_STATES ? state : undefined,
+    channel: filters.channel in CHANNELS ? filters.channel : undefined };
+  const rows = new Map();
   const list = element("ol", { class: "bare deliveries", "aria-label": "Notifications" });
   const foot = element("div", { class: "foot" });
-  const act = element("div", { class: "row" });
   let cursor;
   let asked = 0;
+  let arrived = 0;
 
-  const openRun = async (delivery) => {
+  const resend = async (delivery) => {
     try {
-      router.go(runAddress(await api.run(delivery.run_id)));
+      update(await api.resend(delivery.id));
+      tell(`The notification to ${delivery.recipient} is queued.`);
     } catch (error) {
       tellProblem(api.asProblem(error));
     }
   };
 
-  const resend = async (delivery, item) => {
-    try {
-      item.replaceWith(row(await api.resend(delivery.id)));
-      tell(`The notification to ${delivery.recipient} is sent again.`);
-    } catch (error) {
-      tellProblem(api.asProblem(error));
-    }
-  };
+  const title = (workflow) => world.catalogue.workflows
+    .find((one) => one.kind === workflow.kind && one.id === workflow.id)?.title ?? workflowName(workflow);
 
-  const row = (delivery) => {
-    const open = button("Open the run", () => whileBusy(open, () => openRun(delivery)), { kind: "quiet" });
-    const again = button("Resend", () => whileBusy(again, () => resend(delivery, item)),
-      { label: `Resend to ${delivery.recipient}` });
-    const item = element("li", { class: "card", "data-delivery": delivery.id },
+  const draw = ({ delivery, item }) => keepingFocus(item, () => {
+    const again = button("Resend", () => whileBusy(again, () => resend(delivery)), { label: `Resend to ${delivery.recipient}` });
+    const { workflow } = delivery;
+    const when = timeOfId(delivery.id);
+    fill(item, element("div", { class: "delivery-head" },
+      element("span", { class: "state", "data-state": delivery.state }, DELIVERY_STATES[delivery.state]),
+      element("strong", { class: "wrap" }, delivery.recipient),
       element("div", { class: "row" },
-        element("span", { class: "state", "data-state": delivery.state }, DELIVERY_STATES[delivery.state]),
-        element("strong", { class: "wrap grow" }, delivery.recipient),
-        element("span", { class: "quiet" }, `${CHANNELS[delivery.channel] ?? delivery.channel}, `
-          + `${count(delivery.attempts, "attempt")}`),
-        open, delivery.state === "given_up" ? again : null),
-      delivery.last_error ? element("p", { class: "problem wrap" }, delivery.last_error) : null,
-      delivery.state === "pending" && delivery.next_at
-        ? element("p", { class: "quiet" }, `next try ${timeAgo(delivery.next_at)}`) : null);
-    return item;
+        workflow ? element("a", { class: "button quiet", href: runAddress({ id: delivery.run_id, workflow }) }, "Open the run") : null,
+        delivery.state === "given_up" ? again : null)),
+    element("p", { class: "quiet" }, [workflow ? title(workflow) : null, OUTCOMES[delivery.event] ?? delivery.event,
+      CHANNELS[delivery.channel] ?? delivery.channel, count(delivery.attempts, "attempt")].filter(Boolean).join(" · "), " · ",
+    element("time", { datetime: when, title: timeAgo(when) }, exactTime(when))),
+    delivery.last_error ? element("p", { class: "problem wrap" }, delivery.last_error) : null,
+    delivery.state === "pending" && delivery.next_at && delivery.attempts
+      ? element("p", { class: "quiet" }, `next try ${timeAgo(delivery.next_at)}`) : null);
+  });
+
+  // Puts a notification where it belongs by its id: of two ends of runs either may be heard of first.
+  const insert = (delivery) => {
+    const newer = [...list.children].findLast((item) => item.dataset.delivery > delivery.id);
+    const row = { delivery, item: element("li", { class: "card delivery", "data-delivery": delivery.id }) };
+    rows.set(delivery.id, row);
+    draw(row);
+    if (newer) newer.after(row.item);
+    else list.prepend(row.item);
   };
+
+  const fits = (delivery) => (!filter.state || delivery.state === filter.state)
+    && (!filter.channel || delivery.channel === filter.channel);
+  const inRange = (delivery) => !cursor || (rows.size > 0 && delivery.id > list.lastChild.dataset.delivery);
+
+  // What is in view stays there with its new state, so that one sees how it went.
+  const update = (delivery) => {
+    const row = rows.get(delivery.id);
+    if (row) {
+      row.delivery = { ...row.delivery, ...delivery };
+      draw(row);
+    } else if (fits(delivery) && inRange(delivery)) {
+      insert(delivery);
+      drawFoot();
+      arrived += 1;
+      if (arrived > MOST_BY_THEMSELVES) load(false);
+    }
+    outbox.watch([row?.delivery ?? delivery]);
+  };
+  const outbox = follow(update);
 
   const load = async (more) => {
     asked += 1;
@@ -68,54 +104,91 @@ export function deliveriesPage(container) {
         if (!next) break;
       }
       cursor = next;
-      if (!more) fill(list);
-      list.append(...items.map(row));
+      keepingFocus(list, () => {
+        if (!more) {
+          arrived = 0;
+          rows.clear();
+          fill(list);
+        }
+        items.filter((delivery) => !rows.has(delivery.id)).forEach(insert);
+      });
+      outbox.watch(items);
       drawFoot();
     } catch (error) {
       if (own === asked) fill(foot, errorState(api.asProblem(error), () => load(more)));
     }
   };
 
-  const drawFoot = () => {
+  const drawFoot = () => keepingFocus(foot, () => {
     const older = button("Show older notifications", () => whileBusy(older, () => load(true)));
+    const everything = button("Show all", () => { states.value = channels.value = ""; refilter(); });
     if (cursor) fill(foot, older);
-    else if (list.children.length) fill(foot);
-    else fill(foot, emptyState("No notification fits the filter"));
-    const all = button("Resend all", () => whileBusy(all, resendAll), { kind: "primary" });
-    fill(act, filter.state === "given_up" && list.children.length ? all : null);
+    else if (rows.size) fill(foot);
+    else if (filter.state || filter.channel) fill(foot, emptyState("No notification fits the filter", null, everything));
+    else fill(foot, emptyState("No notifications yet", "Who is told how runs end is in the settings of each webhook."));
+    const wasFocused = document.activeElement === all;
+    all.hidden = filter.state !== "given_up" || rows.size === 0;
+    if (all.hidden && wasFocused) states.focus();
+  });
+
+  // All that fit, page by page. Answers how many `act` counted, and whether there may be more.
+  const forAll = async (dryRun, countOf) => {
+    let [total, next] = [0, undefined];
+    for (let pages = 0; pages === 0 || (next && (!dryRun || pages < MOST_ASKED)); pages += 1) {
+      const page = await api.resendAll({ state: filter.state, channel: filter.channel }, next, dryRun);
+      total += countOf(page);
+      next = page.next_cursor;
+    }
+    return { total, more: Boolean(next) };
   };
 
   const resendAll = async () => {
-    const through = filter.channel ? ` through ${CHANNELS[filter.channel]}` : "";
-    const agreed = await ask("Send all of them again?",
-      `Every notification${through} that was given up goes out once more.`, "Resend all");
-    if (!agreed) return;
-    let done = 0;
     try {
-      let next;
-      do {
-        const resent = await api.resendAll({ state: filter.state, channel: filter.channel }, next);
-        done += resent.done;
-        next = resent.next_cursor;
-      } while (next);
-      tell(`${count(done, "notification")} ${done === 1 ? "is" : "are"} sent again.`);
+      const found = await forAll(true, (page) => page.matched);
+      const through = filter.channel ? ` through ${CHANNELS[filter.channel]}` : "";
+      const many = found.more ? "all that were given up" : count(found.total, "notification");
+      const agreed = await ask(`Send ${many} again?`,
+        `Each${through} that was given up goes out once more.`, "Resend all");
+      if (!agreed) return;
+      const inView = [...rows.values()].map(({ delivery }) => delivery).filter(fits);
+      const { total } = await forAll(false, (page) => page.done);
+      // One that fails again comes back into view.
+      outbox.watch(inView.map((delivery) => ({ ...delivery, state: "pending" })));
+      tell(`${count(total, "notification")} ${total === 1 ? "is" : "are"} queued.`);
     } catch (error) {
       tellProblem(api.asProblem(error));
     }
     await load(false);
   };
+  const all = button("Resend all", () => whileBusy(all, resendAll), { kind: "primary", hidden: true });
 
-  const pick = (label, options, chosen, change) => element("select", { "aria-label": label,
-    on: { change: (event) => { change(event.target.value || undefined); load(false); } } },
-  options.map(([value, name]) => element("option", { value, selected: value === chosen }, name)));
-  const states = pick("State", [["", "Any state"], ...Object.entries(DELIVERY_STATES)], filter.state,
-    (value) => { filter.state = value; });
-  const channels = pick("Channel", [["", "Any channel"], ...Object.entries(CHANNELS)], "",
-    (value) => { filter.channel = value; });
+  const refilter = () => {
+    filter.state = states.value || undefined;
+    filter.channel = channels.value || undefined;
+    router.keepFilters({ state: filter.state === FIRST_STATE ? "" : filter.state ?? ANY, channel: filter.channel });
+    load(false);
+  };
+  const pick = (label, options, chosen) => element("select", { "aria-label": label, on: { change: refilter } },
+    options.map(([value, name]) => element("option", { value, selected: value === (chosen ?? "") }, name)));
+  const states = pick("State", [["", "Any state"], ...Object.entries(DELIVERY_STATES)], filter.state);
+  const channels = pick("Channel", [["", "Any channel"], ...Object.entries(CHANNELS)], filter.channel);
 
-  fill(container, element("div", { class: "page-head" }, element("h1", {}, "Notifications"), act),
+  // The end of a run comes with the notifications that it leads to.
+  const forget = world.listens((type, data) => {
+    if (type !== "run") return;
+    data.deliveries?.forEach((delivery) => update({ ...delivery, workflow: data.workflow }));
+  });
+
+  fill(container, element("div", { class: "page-head" }, element("h1", { class: "grow" }, "Notifications"), all),
     element("div", { class: "filters" }, states, channels), list, foot);
   fill(foot, element("p", { class: "quiet loading" }, "Loading…"));
   load(false);
-  return () => { asked += 1; };
+  return {
+    again: () => load(false),
+    leave() {
+      forget();
+      outbox.stop();
+      asked += 1;
+    },
+  };
 }

@@ -85,6 +85,21 @@ export async function whileBusy(control, act) {
   }
 }
 
+const FOCUSABLE = "a[href], button, input, select, textarea, [tabindex]";
+
+// Draws an area anew without taking the focus from its reader: what had it gets it again, or else what is drawn in its
+// place, or else the beginning of the area.
+export function keepingFocus(area, draw) {
+  const focused = document.activeElement;
+  const isInside = area.contains(focused);
+  const name = (node) => `${node.tagName} ${node.getAttribute("aria-label") ?? node.textContent}`;
+  draw();
+  if (!isInside || document.activeElement === focused) return;
+  const places = [...area.querySelectorAll(FOCUSABLE)].filter((node) => !node.closest("[hidden]"));
+  const again = places.includes(focused) ? focused : places.find((node) => name(node) === name(focused));
+  (again ?? places[0] ?? document.getElementById("main"))?.focus({ preventScroll: true });
+}
+
 export function emptyState(title, text, ...actions) {
   return element("div", { class: "empty" }, element("p", { class: "empty-title" }, title),
     text ? element("p", {}, text) : null, actions.length ? element("div", { class: "row" }, actions) : null);
@@ -96,7 +111,8 @@ export function errorState(problem, again) {
     again ? button("Try again", again) : null);
 }
 
-// A group of tabs as the ARIA practices describe it: one is in the tab order, arrows go to the others.
+// A group of tabs as the ARIA practices describe it: one is in the tab order, arrows go to the others. What an entry
+// shows is made anew each time, or once where it is to be kept.
 export function tabs(label, entries) {
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": label });
   const panel = element("div", { role: "tabpanel", class: "tab-panel", id: freshId("panel"), tabindex: "0" });
@@ -108,7 +124,9 @@ export function tabs(label, entries) {
       if (chosen) panel.setAttribute("aria-labelledby", tab.id);
       if (chosen && focus) tab.focus();
     });
-    fill(panel, entries[index].content());
+    const entry = entries[index];
+    if (entry.keep) entry.kept ??= entry.content();
+    fill(panel, entry.kept ?? entry.content());
   };
   entries.forEach((entry, index) => {
     const tab = element("button", { type: "button", role: "tab", id: freshId("tab"), "aria-controls": panel.id,

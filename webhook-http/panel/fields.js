@@ -3,16 +3,25 @@
 
 import { element, fill, freshId } from "./dom.js";
 
+// What was typed is no value, which is said at its field before anything is sent.
+export class Unreadable extends Error {}
+
 export function field(name, label, input, { hint, read } = {}) {
   const [hintId, problemId] = [freshId("hint"), freshId("problem")];
   input.id = input.id || freshId("field");
   input.name = name;
   input.setAttribute("aria-describedby", hint ? `${hintId} ${problemId}` : problemId);
   const said = element("p", { class: "problem", id: problemId });
+  let isPartial = false;
   const made = {
     name,
     input,
-    read,
+    read() {
+      // Of a half-typed date the browser gives no value, as if nothing had been typed.
+      isPartial = input.validity.badInput;
+      if (isPartial) throw new Unreadable("This is not complete: fill in every part of it, or clear it.");
+      return read();
+    },
     element: element("div", { class: "field" }, element("label", { for: input.id }, label), input,
       hint ? element("p", { class: "hint", id: hintId }, hint) : null, said),
     problem(message) {
@@ -22,7 +31,33 @@ export function field(name, label, input, { hint, read } = {}) {
     },
   };
   input.addEventListener("input", () => made.problem(""));
+  // Clearing what had no value changes no value, so no input event tells of it.
+  const look = () => { if (isPartial && !input.validity.badInput) made.problem(""); };
+  input.addEventListener("keyup", look);
+  input.addEventListener("blur", look);
   return made;
+}
+
+// Says at each field what is no value there, and goes to the first. Answers whether all fields can be read.
+export function canRead(fields) {
+  const wrong = fields.filter((one) => {
+    try {
+      one.read();
+      return false;
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error;
+      one.problem(error.message);
+      return true;
+    }
+  });
+  if (wrong.length) goTo(wrong[0]);
+  return wrong.length === 0;
+}
+
+function goTo(field) {
+  const folded = field.input.closest("details:not([open])");
+  if (folded) folded.open = true;
+  field.input.focus();
 }
 
 export function text(name, label, { hint, value, ...attributes } = {}) {
@@ -31,13 +66,17 @@ export function text(name, label, { hint, value, ...attributes } = {}) {
   return field(name, label, input, { hint, read: () => input.value.trim() || null });
 }
 
-// A number that may be left empty. What is no number is sent as it is, for the server to name.
+const DECIMAL = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+// A number that may be left empty.
 export function number(name, label, { hint, value, ...attributes } = {}) {
   const input = element("input", { type: "text", inputmode: "decimal", autocomplete: "off", class: "short",
     ...attributes, value: value ?? "" });
   const read = () => {
     const given = input.value.trim();
-    return given === "" ? null : Number.isFinite(Number(given)) ? Number(given) : given;
+    if (given === "") return null;
+    if (!DECIMAL.test(given)) throw new Unreadable("Write a number in decimal digits, such as 30 or 0.5.");
+    return Number(given);
   };
   return field(name, label, input, { hint, read });
 }
@@ -67,6 +106,7 @@ export function boxes(name, label, options, values) {
   const inputs = options.map(([value]) => element("input", { type: "checkbox", value, id: freshId("box"), name,
     checked: values.includes(value) }));
   const box = (input, index) => element("label", { class: "box", for: input.id }, input, options[index][1]);
+  inputs.forEach((input) => input.addEventListener("change", () => fill(said)));
   return {
     name,
     input: inputs[0],
@@ -96,10 +136,6 @@ export function showProblems(fields, problem, rest) {
   met.forEach((messages, own) => own.problem(messages.join(" ")));
   if (lost.length) fill(rest, element("div", { class: "notice bad", role: "alert" }, lost.join(" ")));
   const first = fields.find((one) => met.has(one));
-  if (first) {
-    const folded = first.input.closest("details:not([open])");
-    if (folded) folded.open = true;
-    first.input.focus();
-  }
+  if (first) goTo(first);
   return true;
 }

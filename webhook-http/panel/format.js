@@ -9,6 +9,8 @@ export const STATES = {
 
 export const DELIVERY_STATES = { given_up: "Given up", pending: "Pending", delivered: "Delivered" };
 
+export const CHANNELS = { email: "Email", slack: "Slack" };
+
 export const isLive = (state) => state === "queued" || state === "running";
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
@@ -53,7 +55,10 @@ export const count = (amount, one, many = `${one}s`) => `${number.format(amount)
 
 export const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
-export const shortId = (id) => id.slice(-8);
+// When something was made that has this id, a UUIDv7 (RFC 9562).
+export const timeOfId = (id) => new Date(parseInt(id.slice(0, 8) + id.slice(9, 13), 16)).toISOString();
+
+export const webhookName = (webhook) => webhook.label ?? `Unnamed (…${webhook.token_hint})`;
 
 export const workflowName = (workflow) => `${workflow.kind}/${workflow.id}`;
 

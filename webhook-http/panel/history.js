@@ -1,8 +1,9 @@
 // Runs, newest first, a page at a time, kept up to date while they are looked at.
 
 import * as api from "./api.js";
-import { button, element, emptyState, errorState, fill, whileBusy } from "./dom.js";
-import { duration, exactTime, isLive, runAddress, STATES, timeAgo, workflowName } from "./format.js";
+import { button, element, emptyState, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
+import { duration, exactTime, isLive, runAddress, STATES, timeAgo, webhookName, workflowName } from "./format.js";
+import { keepFilters } from "./router.js";
 
 const PAGE = 50;
 // How many runs are added to the list as they come before it begins anew.
@@ -21,8 +22,12 @@ export function progressBar(run) {
       .filter(Boolean).join(" · ")));
 }
 
-export function history(container, world, { workflow }) {
-  const filter = { workflow: workflow ? workflowName(workflow) : undefined, state: undefined, webhook: undefined };
+export function history(container, world, { workflow, filters }) {
+  const filter = {
+    workflow: workflow ? workflowName(workflow) : filters.workflow,
+    state: filters.state in STATES ? filters.state : undefined,
+    webhook: workflow ? filters.webhook : undefined,
+  };
   const rows = new Map();
   const list = element("ol", { class: "runs bare", "aria-label": "Runs" });
   const foot = element("div", { class: "foot" });
@@ -74,14 +79,16 @@ export function history(container, world, { workflow }) {
       if (own !== asked) return;
       const since = meanwhile;
       meanwhile = null;
-      if (!more) {
-        arrived = 0;
-        rows.clear();
-        fill(list);
-      }
-      cursor = page.next_cursor;
-      page.items.filter((run) => !rows.has(run.id)).forEach(insert);
-      since.forEach(update);
+      keepingFocus(list, () => {
+        if (!more) {
+          arrived = 0;
+          rows.clear();
+          fill(list);
+        }
+        cursor = page.next_cursor;
+        page.items.filter((run) => !rows.has(run.id)).forEach(insert);
+        since.forEach(update);
+      });
       drawFoot();
     } catch (error) {
       if (own !== asked) return;
@@ -159,24 +166,40 @@ export function history(container, world, { workflow }) {
   });
   const clock = setInterval(() => rows.forEach((row) => { if (isLive(row.run.state)) later(row); }), TICK);
 
-  const pick = (label, options, act) => element("select", { "aria-label": label,
-    on: { change: (event) => { act(event.target.value || undefined); load(false); } } },
-  options.map(([value, name]) => element("option", { value }, name)));
-  const states = pick("State", [["", "Any state"], ...Object.entries(STATES)], (value) => { filter.state = value; });
-  const others = workflow
-    ? pick("Webhook", [["", "Any webhook"], ...workflow.webhooks.map((one) => [one.id, one.label ?? `…${one.token_hint}`])],
-      (value) => { filter.webhook = value; })
-    : pick("Workflow", [["", "Any workflow"], ...world.catalogue.workflows.map((one) => [workflowName(one), one.title])],
-      (value) => { filter.workflow = value; });
+  const pick = (label, name) => element("select", { "aria-label": label, on: { change: (event) => {
+    filter[name] = event.target.value || undefined;
+    keepFilters({ ...filter, workflow: workflow ? undefined : filter.workflow });
+    load(false);
+  } } });
+  const offer = (select, options, chosen = "") => {
+    fill(select, options.map(([value, name]) => element("option", { value, selected: value === chosen }, name)));
+    // What is filtered by and is gone, such as a webhook, has runs still.
+    if (select.value !== chosen) select.append(element("option", { value: chosen, selected: true }, "One that is gone"));
+  };
+  const states = pick("State", "state");
+  offer(states, [["", "Any state"], ...Object.entries(STATES)], filter.state);
+  const others = workflow ? pick("Webhook", "webhook") : pick("Workflow", "workflow");
+  const offerOthers = () => (workflow
+    ? offer(others, [["", "Any webhook"], ...workflow.webhooks.map((one) => [one.id, webhookName(one)])], filter.webhook)
+    : offer(others, [["", "Any workflow"], ...world.catalogue.workflows.map((one) => [workflowName(one), one.title])],
+      filter.workflow));
+  offerOthers();
 
   fill(container, container.querySelector(".section-head"), element("div", { class: "filters" }, states, others),
     newest, list, foot);
   fill(foot, element("p", { class: "quiet loading" }, "Loading…"));
   load(false);
-  return () => {
-    forget();
-    clearInterval(clock);
-    cancelAnimationFrame(frame);
-    asked += 1;
+  return {
+    offerOthers,
+    again() {
+      offerOthers();
+      return load(false);
+    },
+    leave() {
+      forget();
+      clearInterval(clock);
+      cancelAnimationFrame(frame);
+      asked += 1;
+    },
   };
 }

@@ -6,9 +6,11 @@ import { deliveriesPage } from "./deliveries.js";
 import { listen } from "./events.js";
 import { workflowAddress, workflowName } from "./format.js";
 import { history } from "./history.js";
+import { closeDialogs, tellProblem } from "./messages.js";
 import * as router from "./router.js";
 import { runPage } from "./run.js";
 import { sidebar } from "./sidebar.js";
+import { forgetAll, mayLeave } from "./unsaved.js";
 import { workflowPage } from "./workflow.js";
 
 const root = document.getElementById("panel");
@@ -19,9 +21,13 @@ const PATIENCE = 200;
 // same moment.
 const BETWEEN_RELOADS = 5_000;
 const SPREAD = 1_000;
+// Whoever comes back to the page finds it read again, at most once in so many milliseconds.
+const BETWEEN_LOOKS = 1_000;
 
-function signIn(reason) {
+function signIn(reason, remark = "The server says at its start where it keeps the admin token.") {
   document.title = "Sign in · Webhooks";
+  closeDialogs();
+  forgetAll();
   // What goes wrong here is said here.
   api.session.onEnd = () => {};
   const message = freshId("message");
@@ -35,7 +41,7 @@ function signIn(reason) {
     enter.disabled = true;
     try {
       await api.workflows();
-      panel();
+      panel({ signedIn: true });
     } catch (error) {
       api.session.end();
       const problem = api.asProblem(error);
@@ -44,7 +50,7 @@ function signIn(reason) {
       input.select();
     }
   } } }, mark(), element("h1", {}, "Sign in"),
-    element("p", { class: "quiet" }, "The server says at its start where it keeps the admin token."),
+    element("p", { class: "quiet" }, remark),
     element("label", { for: input.id }, "Admin token"), input, said, enter);
   fill(root, element("main", { class: "centred" }, form));
   input.focus();
@@ -52,14 +58,15 @@ function signIn(reason) {
 
 const mark = () => element("img", { src: "panel/icon.svg", alt: "", width: 28, height: 28, class: "mark" });
 
-function panel() {
+function panel({ signedIn = false } = {}) {
   const stopped = [];
   const heard = new Set();
   const catalogue = { workflows: [], loaded: false };
   const connection = element("span", { class: "connection", role: "status" }, "Connecting");
   const side = element("nav", { class: "side", "aria-label": "Workflows" });
   const main = element("main", { id: "main", tabindex: "-1" });
-  let leavePage = () => {};
+  // What is shown: how it is left, and how it is brought up to date where it can be without drawing it anew.
+  let page = {};
 
   const live = listen((type, data) => {
     if (type === "reset") reloadSoon();
@@ -71,16 +78,20 @@ function panel() {
   stopped.push(live.stop, router.onMove(() => move()));
 
   api.session.onEnd = () => {
-    stopped.forEach((stop) => stop());
-    leavePage();
+    leave();
     signIn("You were signed out: the admin token is no longer right.");
   };
 
-  const out = () => {
+  const leave = () => {
+    stopped.forEach((stop) => stop());
+    page.leave?.();
+  };
+
+  const out = async () => {
+    if (!await mayLeave()) return;
     api.session.onEnd = () => {
-      stopped.forEach((stop) => stop());
-      leavePage();
-      signIn("");
+      leave();
+      signIn("", "You are signed out in this tab. Other tabs stay signed in.");
     };
     api.session.end();
   };
@@ -115,24 +126,30 @@ function panel() {
       if (place >= 0) catalogue.workflows.splice(place, 1);
     }
     drawSide();
+    return catalogue.workflows.find((one) => one.kind === kind && one.id === id);
   };
 
   const drawSide = sidebar(side, catalogue);
 
   const show = (moved) => {
-    leavePage();
+    page.leave?.();
+    forgetAll();
     const place = router.place(location.hash);
     const listens = (hear) => { heard.add(hear); return () => heard.delete(hear); };
-    const world = { catalogue, listens, reload: load };
+    const world = { catalogue, listens, reload: load, readAgain: refresh, showAnew: () => show(false) };
     drawSide(place);
     root.dataset.page = place.page;
-    leavePage = pages[place.page](main, world, place) ?? (() => {});
-    if (moved) main.focus({ preventScroll: true });
+    page = pages[place.page](main, world, place) ?? {};
+    router.arrived();
+    // Who has just signed in has no place on the page yet.
+    if (moved || signedIn) main.focus({ preventScroll: true });
     if (moved) scrollTo(0, 0);
+    signedIn = false;
   };
 
   // No event tells that somebody else changed a webhook, so a workflow is read again when it is gone to. The page
-  // that was left stays in view until the new one can be drawn; of two moves the later counts.
+  // that was left stays in view until the new one can be drawn; of two moves the later counts. A page that can be
+  // brought up to date is not drawn anew, so that nobody loses what they were doing there.
   let moves = 0;
   const arrive = async (moved) => {
     moves += 1;
@@ -141,14 +158,31 @@ function panel() {
       const place = router.place(location.hash);
       const isKnown = () => catalogue.workflows.some((one) => one.kind === place.kind && one.id === place.id);
       if (!moved || (place.page === "workflow" && !isKnown())) await load();
+      if (own !== moves) return;
+      if (!moved && page.again) {
+        await page.again();
+        return;
+      }
       if (place.page === "workflow" && isKnown()) await Promise.all([refresh(place), api.readBaseUrl()]);
       if (own === moves) show(moved);
     } catch (error) {
       const problem = api.asProblem(error);
-      if (problem.status !== 401 && own === moves) fill(main, errorState(problem, reload));
+      if (problem.status === 401 || own !== moves) return;
+      if (!moved && page.again) tellProblem(problem);
+      else fill(main, errorState(problem, reload));
     }
   };
-  const move = () => arrive(true);
+  let departures = 0;
+  const move = async () => {
+    closeDialogs();
+    departures += 1;
+    const own = departures;
+    const may = await mayLeave();
+    // Whoever is asked may go elsewhere instead of answering.
+    if (own !== departures) return;
+    if (may) await arrive(true);
+    else router.stay();
+  };
   const reload = () => {
     lastReload = Date.now();
     return arrive(false);
@@ -165,11 +199,25 @@ function panel() {
   };
   stopped.push(() => clearTimeout(reloading));
 
+  let lastLook = Date.now();
+  const look = async () => {
+    if (document.hidden || !page.seen || Date.now() - lastLook < BETWEEN_LOOKS) return;
+    lastLook = Date.now();
+    // Whoever only looks is not told that this failed: what was there before still is.
+    await page.seen().catch(() => {});
+  };
+  document.addEventListener("visibilitychange", look);
+  addEventListener("focus", look);
+  stopped.push(() => {
+    document.removeEventListener("visibilitychange", look);
+    removeEventListener("focus", look);
+  });
+
   fill(root, element("a", { class: "skip", href: location.hash || "#/", on: { click: (event) => {
     event.preventDefault();
     main.focus();
   } } }, "Skip to the content"),
-  element("header", { class: "top" }, element("a", { class: "brand", href: "#/" }, mark(), "Webhooks"),
+  element("header", { class: "top" }, element("a", { class: "brand", href: "#/" }, mark(), element("span", {}, "Webhooks")),
     element("span", { class: "grow" }), connection,
     api.needsToken() ? button("Sign out", out, { kind: "quiet" }) : null),
   element("div", { class: "columns" }, side, main));
@@ -186,17 +234,17 @@ function panel() {
 }
 
 const pages = {
-  home(main, world) {
+  home(main, world, { filters }) {
     document.title = "Runs · Webhooks";
     const list = element("section", { "aria-label": "Runs" });
     fill(main, element("div", { class: "page-head" }, element("h1", {}, "All runs")), list);
-    return history(list, world, {});
+    return history(list, world, { filters });
   },
   workflow(main, world, place) {
     const workflow = world.catalogue.workflows.find((one) => one.kind === place.kind && one.id === place.id);
     if (!workflow) return pages.missing(main);
     document.title = `${workflow.title} · Webhooks`;
-    return workflowPage(main, world, workflow);
+    return workflowPage(main, world, workflow, place);
   },
   run(main, world, place) {
     const workflow = world.catalogue.workflows.find((one) => one.kind === place.kind && one.id === place.id);
@@ -204,7 +252,7 @@ const pages = {
     document.title = `Run of ${title} · Webhooks`;
     return runPage(main, world, place.run, { title, address: workflowAddress(place) });
   },
-  deliveries: (main) => deliveriesPage(main),
+  deliveries: deliveriesPage,
   missing(main) {
     document.title = "Not found · Webhooks";
     const home = element("a", { class: "button plain", href: "#/" }, "All runs");

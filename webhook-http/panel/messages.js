@@ -2,29 +2,41 @@
 
 import { button, element, fill, freshId, icon } from "./dom.js";
 
+// What went well before is no news any more when something else is tried.
+document.addEventListener("submit", () => {
+  document.querySelectorAll("#toasts > :not(.bad)").forEach((toast) => toast.remove());
+}, true);
+
 const SHOWN_FOR = 6_000;
 const MOST_AT_ONCE = 4;
 
 export function tell(text, bad = false) {
   const region = document.getElementById("toasts");
-  const toast = element("div", { class: bad ? "toast bad" : "toast", role: bad ? "alert" : null },
-    icon(bad ? "alert" : "check"), element("span", {}, text));
+  let cameFrom = null;
+  const end = () => {
+    const focused = toast.contains(document.activeElement);
+    toast.remove();
+    if (!region.children.length && region.matches(":popover-open")) region.hidePopover();
+    if (focused) (cameFrom?.isConnected ? cameFrom : document.getElementById("main"))?.focus();
+  };
+  const toast = element("div", { class: bad ? "toast bad" : "toast", role: bad ? "alert" : null,
+    on: { focusin: (event) => { cameFrom = event.relatedTarget ?? cameFrom; } } },
+  icon(bad ? "alert" : "check"), element("span", { class: "grow" }, text),
+  button("", end, { kind: "quiet", symbol: "close", label: "Dismiss" }));
   region.append(toast);
   while (region.children.length > MOST_AT_ONCE) region.firstChild.remove();
   // Shown anew, it stands above a dialog that was opened meanwhile.
   if (region.matches(":popover-open")) region.hidePopover();
   region.showPopover();
-  setTimeout(() => {
-    toast.remove();
-    if (!region.children.length && region.matches(":popover-open")) region.hidePopover();
-  }, bad ? SHOWN_FOR * 2 : SHOWN_FOR);
+  setTimeout(end, bad ? SHOWN_FOR * 2 : SHOWN_FOR);
 }
 
 export function tellProblem(problem) {
   if (problem.status !== 401) tell(`${problem.title}. ${problem.detail}`, true);
 }
 
-// Opens a dialog. `content` is given the function that closes it.
+// Opens a dialog. `content` is given the function that closes it. The first field gets the focus where nothing else
+// asks for it.
 export function openDialog(title, content, { wide = false } = {}) {
   const heading = freshId("dialog");
   const dialog = element("dialog", { "aria-labelledby": heading, class: wide ? "wide" : null });
@@ -34,7 +46,15 @@ export function openDialog(title, content, { wide = false } = {}) {
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
+  if (!dialog.querySelector("[autofocus]")) {
+    dialog.querySelector("form :is(input, select, textarea, [type=submit])")?.focus();
+  }
   return dialog;
+}
+
+// A dialog belongs to the page that it was opened on.
+export function closeDialogs() {
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
 }
 
 // Asks before something is done that cannot be undone.

@@ -1,18 +1,21 @@
-// Addresses: `#/` all runs, `#/notifications` who was told, `#/{kind}/{id}` one workflow, `#/{kind}/{id}/runs/{run_id}` one run.
+// Addresses: `#/` all runs, `#/notifications` who was told, `#/{kind}/{id}` one workflow, `#/{kind}/{id}/runs/{run_id}` one
+// run. After a question mark follow the filters of the page's list.
 
 export function place(hash) {
+  const [path, query] = hash.replace(/^#?\/?/, "").split("?");
+  const filters = Object.fromEntries(new URLSearchParams(query));
   let parts;
   try {
-    parts = hash.replace(/^#?\/?/, "").split("/").filter(Boolean).map(decodeURIComponent);
+    parts = path.split("/").filter(Boolean).map(decodeURIComponent);
   } catch {
-    return { page: "missing" };
+    return { page: "missing", filters };
   }
-  if (parts.length === 0) return { page: "home" };
-  if (parts.length === 1 && parts[0] === "notifications") return { page: "deliveries" };
+  if (parts.length === 0) return { page: "home", filters };
+  if (parts.length === 1 && parts[0] === "notifications") return { page: "deliveries", filters };
   const [kind, id, word, run] = parts;
-  if (parts.length === 2) return { page: "workflow", kind, id };
-  if (parts.length === 4 && word === "runs") return { page: "run", kind, id, run };
-  return { page: "missing" };
+  if (parts.length === 2) return { page: "workflow", kind, id, filters };
+  if (parts.length === 4 && word === "runs") return { page: "run", kind, id, run, filters };
+  return { page: "missing", filters };
 }
 
 export function go(address) {
@@ -22,4 +25,25 @@ export function go(address) {
 export function onMove(act) {
   addEventListener("hashchange", act);
   return () => removeEventListener("hashchange", act);
+}
+
+let shown = location.hash;
+
+// The page at the present address is shown now.
+export function arrived() {
+  shown = location.hash;
+}
+
+// Puts back the address of the page that is shown, for whoever was about to leave and stays.
+export function stay() {
+  if (location.hash !== shown) history.pushState(null, "", shown || "#/");
+}
+
+// Puts the filters that were chosen into the address, so that Back and a reload find them again.
+export function keepFilters(filters) {
+  const chosen = Object.entries(filters).filter(([, value]) => value);
+  const [path] = (location.hash || "#/").split("?");
+  const address = chosen.length ? `${path}?${new URLSearchParams(chosen)}` : path;
+  if (address !== location.hash) history.pushState(null, "", address);
+  arrived();
 }

@@ -2,15 +2,15 @@
 
 import * as api from "./api.js";
 import { canShow, openArtifact, saveArtifact } from "./artifact.js";
-import { button, element, errorState, fill, whileBusy } from "./dom.js";
+import { button, element, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
 import { count, DELIVERY_STATES, duration, exactTime, isLive, runAddress, shown, size, timeAgo } from "./format.js";
 import { progressBar, stateMark } from "./history.js";
 import { cut, logView } from "./log.js";
 import { tell, tellProblem } from "./messages.js";
+import { follow } from "./outbox.js";
 import { go } from "./router.js";
 
 const TICK = 100;
-const DELIVERIES_AGAIN = 2_000;
 
 export function runPage(main, world, id, { title, address }) {
   const head = element("div", { class: "run-head" });
@@ -20,7 +20,6 @@ export function runPage(main, world, id, { title, address }) {
   let run = null;
   let gone = false;
   let asking = 0;
-  let deliveryTimer = 0;
   const took = element("span", { class: "took" });
 
   const load = async () => {
@@ -31,14 +30,23 @@ export function runPage(main, world, id, { title, address }) {
       if (gone || own !== asking) return;
       run = found;
       draw();
+      log.element.hidden = false;
       log.refresh();
-      clearTimeout(deliveryTimer);
-      if (run.deliveries.some((one) => one.state === "pending")) deliveryTimer = setTimeout(load, DELIVERIES_AGAIN);
+      outbox.watch(run.deliveries);
     } catch (error) {
       const problem = api.asProblem(error);
-      if (!gone && problem.status !== 401) fill(head, errorState(problem, load));
+      if (gone || own !== asking || problem.status === 401) return;
+      fill(head, errorState(problem, problem.status === 404 ? null : load));
     }
   };
+
+  const told = (delivery) => {
+    if (gone || !run) return;
+    run.deliveries = run.deliveries.map((one) => (one.id === delivery.id ? delivery : one));
+    drawLast();
+    outbox.watch([delivery]);
+  };
+  const outbox = follow(told);
 
   const stop = button("Cancel run", () => whileBusy(stop, () => guarded(async () => {
     const state = (await api.cancelRun(id)).state;
@@ -52,8 +60,10 @@ export function runPage(main, world, id, { title, address }) {
   })), { symbol: "refresh" });
 
   const draw = () => {
+    const stopped = document.activeElement === stop && !isLive(run.state);
     stop.hidden = !isLive(run.state);
     again.hidden = isLive(run.state);
+    if (stopped) again.focus();
     fill(took, duration(run));
     fill(head, element("div", { class: "row" }, stateMark(run.state), took,
       run.attempt > 1 || run.max_attempts > 1
@@ -63,16 +73,18 @@ export function runPage(main, world, id, { title, address }) {
     run.summary ? element("p", { class: "summary" }, run.summary) : null,
     run.error ? element("div", { class: "notice bad" }, element("div", {}, element("strong", {}, errorTitle(run.error.kind)),
       element("p", { class: "wrap" }, run.error.message))) : null);
-    fill(facts, parameters(run), artifacts(run));
-    fill(last, deliveries(run, load), origin(run));
+    keepingFocus(facts, () => fill(facts, parameters(run), artifacts(run)));
+    drawLast();
   };
+  const drawLast = () => keepingFocus(last, () => fill(last, deliveries(run, told), origin(run)));
 
   fill(main,
     element("p", {}, element("a", { class: "back", href: address }, title)),
     element("div", { class: "page-head" }, element("div", { class: "grow" }, element("h1", {}, "Run"),
       element("code", { class: "quiet" }, id)), stop, again),
     head, facts, log.element, last);
-  stop.hidden = again.hidden = true;
+  // Of a run that is not known nothing is shown.
+  stop.hidden = again.hidden = log.element.hidden = true;
 
   const forget = world.listens((type, data) => {
     if (type === "run" && data.id === id) load();
@@ -80,16 +92,19 @@ export function runPage(main, world, id, { title, address }) {
       run.progress = data.progress;
       head.querySelector(".progress")?.replaceWith(progressBar(run));
     }
-    if (type === "log" && data.run_id === id) log.refresh();
+    if (type === "log" && data.run_id === id && run) log.refresh();
   });
   const clock = setInterval(() => { if (run?.state === "running") fill(took, duration(run)); }, TICK);
   load();
-  return () => {
-    gone = true;
-    forget();
-    log.stop();
-    clearInterval(clock);
-    clearTimeout(deliveryTimer);
+  return {
+    again: load,
+    leave() {
+      gone = true;
+      forget();
+      log.stop();
+      outbox.stop();
+      clearInterval(clock);
+    },
   };
 }
 
@@ -113,7 +128,8 @@ function parameters(run) {
   if (!entries.length) return null;
   return section("Parameters", table("Parameters", ["Name", "Value", "From"], entries.map(([name, { value, source }]) =>
     element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)),
-      element("td", {}, element("code", { class: "wrap value" }, cut(shown(value)))),
+      element("td", {}, value === "" ? element("span", { class: "quiet" }, "empty text")
+        : element("code", { class: "wrap value" }, cut(shown(value)))),
       element("td", { class: "quiet" }, SOURCES[source] ?? source)))));
 }
 
@@ -131,14 +147,12 @@ function artifacts(run) {
   return section("Artifacts", element("ul", { class: "bare boxed" }, run.artifacts.map(row)));
 }
 
-
 function deliveries(run, changed) {
   if (!run.deliveries.length) return null;
   const row = (delivery) => {
     const resend = button("Resend", () => whileBusy(resend, () => guarded(async () => {
-      await api.resend(delivery.id);
-      tell(`The notification to ${delivery.recipient} is sent again.`);
-      await changed();
+      changed(await api.resend(delivery.id));
+      tell(`The notification to ${delivery.recipient} is queued.`);
     })), { "aria-label": `Resend to ${delivery.recipient}` });
     return element("tr", {},
       element("th", { scope: "row", class: "wrap" }, delivery.recipient, element("span", { class: "quiet" }, ` ${delivery.channel}`)),
@@ -152,6 +166,9 @@ function deliveries(run, changed) {
   return section("Notifications", table("Notifications", ["To", "State", ""], run.deliveries.map(row)));
 }
 
+// Who calls a webhook has its token, of which the record keeps a hint; who manages webhooks does without.
+const isByHand = (run) => Boolean(run.caller?.method) && !run.caller.token_hint;
+
 function origin(run) {
   const fact = (name, value) => (value ? [element("dt", {}, name), element("dd", { class: "wrap" }, value)] : null);
   const caller = run.caller ?? {};
@@ -160,7 +177,9 @@ function origin(run) {
   return section("Details", element("dl", { class: "facts" },
     fact("Queued", exactTime(run.queued_at)), fact("Started", run.started_at && exactTime(run.started_at)),
     fact("Finished", run.finished_at && exactTime(run.finished_at)), fact("Retry of", from),
-    fact("Called by", [caller.method, caller.address].filter(Boolean).join(" from ")),
+    isByHand(run)
+      ? fact("Started by", `The panel or the management API${caller.address ? `, from ${caller.address}` : ""}`)
+      : fact("Called by", [caller.method, caller.address].filter(Boolean).join(" from ")),
     fact("Token", caller.token_hint && `…${caller.token_hint}`), fact("User agent", caller.user_agent),
     fact("Request id", caller.request_id)));
 }

@@ -2,21 +2,63 @@
 
 import * as api from "./api.js";
 import { button, element, errorState, fill, whileBusy } from "./dom.js";
-import { area, boxes, choice, number, showProblems, text, toggle } from "./fields.js";
+import { area, boxes, canRead, choice, number, showProblems, text, toggle } from "./fields.js";
 import { tell, tellProblem } from "./messages.js";
+import { note } from "./unsaved.js";
 
 const OVERLAP = [["queue", "Queue: the new run waits"], ["skip", "Skip: the new run is not executed"],
   ["replace", "Replace: the running one is cancelled"], ["coalesce", "Coalesce: at most one waits"]];
 const EVENTS = [["success", "Success"], ["failure", "Failure"]];
 
+// What of a webhook the form shows.
+const settingsOf = ({ label, allow_get, strict, timeout_s, queue_limit, rate_limit, retention_days, concurrency, retries,
+  notifications }) => JSON.stringify([label, allow_get, strict, timeout_s, queue_limit, rate_limit, retention_days,
+  concurrency, retries, notifications]);
+
+// `changed` is told of the webhook's new record. The form answers whether it `isChanged`, and takes a record that
+// changed elsewhere: what somebody is typing stays, and saving it then says that somebody else was faster.
 export function settingsForm(webhook, changed) {
   const holder = element("div");
-  draw(holder, webhook, changed);
-  return holder;
+  let shown;
+  let draft;
+  const draw = (record) => {
+    shown = { settings: settingsOf(record), revision: record.revision };
+    draft = form(record, shown, {
+      saved(next) {
+        draw(next);
+        changed(next);
+        holder.querySelector("button[type=submit]").focus();
+      },
+      async readAgain() {
+        try {
+          const next = await api.webhook(record.id);
+          draw(next);
+          changed(next);
+          holder.querySelector("input").focus();
+        } catch (error) {
+          tellProblem(api.asProblem(error));
+        }
+      },
+    });
+    fill(holder, draft.element);
+  };
+  draw(webhook);
+  const isChanged = () => draft.isChanged();
+  return {
+    element: holder,
+    isChanged,
+    update(record) {
+      if (settingsOf(record) === shown.settings) shown.revision = record.revision;
+      else if (!isChanged()) draw(record);
+    },
+    close: note(isChanged),
+  };
 }
 
-function draw(holder, webhook, changed) {
+function form(webhook, shown, { saved, readAgain }) {
   const { retries, concurrency, rate_limit: rate, notifications: { email, slack } } = webhook;
+  const retry = (name, label, hint) => number(`retries.${name}`, label,
+    { value: retries[name], placeholder: "default", hint });
   const fields = {
     label: text("label", "Label", { value: webhook.label, maxlength: 200, hint: "Who calls it." }),
     allow_get: toggle("allow_get", "May be called by GET", webhook.allow_get, "Off: only POST starts a run."),
@@ -28,11 +70,11 @@ function draw(holder, webhook, changed) {
     retention_days: number("retention_days", "Keep runs for days", { value: webhook.retention_days, placeholder: "as the server does" }),
     max: number("concurrency.max", "Runs at once", { value: concurrency.max, placeholder: "no limit" }),
     on_overlap: choice("concurrency.on_overlap", "When one too many comes", OVERLAP, concurrency.on_overlap),
-    max_attempts: number("retries.max_attempts", "Attempts", { value: retries.max_attempts, hint: "1 means no retry." }),
-    base_s: number("retries.base_s", "First pause in seconds", { value: retries.base_s }),
-    factor: number("retries.factor", "Growth of pauses", { value: retries.factor }),
-    cap_s: number("retries.cap_s", "Longest pause in seconds", { value: retries.cap_s }),
-    jitter: number("retries.jitter", "Random share, 0 to 1", { value: retries.jitter }),
+    max_attempts: retry("max_attempts", "Attempts", "1 means no retry."),
+    base_s: retry("base_s", "First pause in seconds"),
+    factor: retry("factor", "Growth of pauses"),
+    cap_s: retry("cap_s", "Longest pause in seconds"),
+    jitter: retry("jitter", "Random share, 0 to 1"),
     recipients: area("notifications.email.recipients", "Email to", { value: email?.recipients.join("\n"),
       placeholder: "someone@example.com", hint: "One address per line; empty for no email." }),
     email_on: boxes("notifications.email.on", "Email on", EVENTS, email?.on ?? ["failure"]),
@@ -45,26 +87,25 @@ function draw(holder, webhook, changed) {
   const before = read(fields);
 
   const submit = () => whileBusy(save, async () => {
+    if (!canRead(Object.values(fields))) return;
     const patch = difference(before, read(fields));
     if (Object.keys(patch).length === 0) {
       tell("Nothing was changed.");
       return;
     }
     try {
-      changed(await api.changeWebhook(webhook.id, patch, webhook.revision));
+      saved(await api.changeWebhook(webhook.id, patch, shown.revision));
       tell("The settings were saved.");
-      draw(holder, webhook, changed);
-      holder.querySelector("button[type=submit]").focus();
     } catch (error) {
       const problem = api.asProblem(error);
       if (showProblems(Object.values(fields), problem, said)) return;
-      fill(said, problem.status === 412 ? stale(holder, webhook, changed) : errorState(problem));
+      fill(said, problem.status === 412 ? stale(readAgain) : errorState(problem));
     }
   });
 
   const group = (title, ...content) => element("fieldset", { class: "group" }, element("legend", {}, title), content);
   const grid = (...content) => element("div", { class: "grid" }, content.map((one) => one.element));
-  fill(holder, element("form", { class: "form", novalidate: true, on: { submit: (event) => {
+  const made = element("form", { class: "form", novalidate: true, on: { submit: (event) => {
     event.preventDefault();
     submit();
   } } },
@@ -73,7 +114,10 @@ function draw(holder, webhook, changed) {
   group("Overlap", grid(fields.max, fields.on_overlap)),
   group("Retries", grid(fields.max_attempts, fields.base_s, fields.factor, fields.cap_s, fields.jitter)),
   group("Notifications", grid(fields.recipients, fields.email_on, fields.channel, fields.slack_on), testing(webhook)),
-  said, element("div", { class: "row" }, save)));
+  said, element("div", { class: "row" }, save));
+  const typed = () => JSON.stringify([...made.elements].map((one) => (one.type === "checkbox" ? one.checked : one.value)));
+  const atFirst = typed();
+  return { element: made, isChanged: () => typed() !== atFirst };
 }
 
 // What the form says, as the settings are on the wire.
@@ -111,18 +155,10 @@ export function difference(before, after) {
   return patch;
 }
 
-function stale(holder, webhook, changed) {
-  const again = async () => {
-    try {
-      changed(await api.webhook(webhook.id));
-      draw(holder, webhook, changed);
-    } catch (error) {
-      tellProblem(api.asProblem(error));
-    }
-  };
+function stale(readAgain) {
   return element("div", { class: "notice bad", role: "alert" },
     element("div", { class: "grow" }, element("strong", {}, "Somebody else changed this webhook."),
-      element("p", {}, "Load its present settings, then make your change again.")), button("Load", again));
+      element("p", {}, "Load its present settings, then make your change again.")), button("Load", readAgain));
 }
 
 function testing(webhook) {

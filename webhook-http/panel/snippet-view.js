@@ -12,8 +12,7 @@ export function snippetView(webhook, workflow) {
   const secret = (text) => element("code", {}, text);
   const entries = [
     { title: "curl POST", make: (url) => snippets.curlPost(url, parameters), hasUrl: true },
-    { title: "curl GET", make: (url) => snippets.curlGet(url, parameters), hasUrl: true,
-      note: webhook.allow_get ? null : ["GET is switched off for this webhook, so this call would be refused."] },
+    webhook.allow_get ? { title: "curl GET", make: (url) => snippets.curlGet(url, parameters), hasUrl: true } : null,
     { title: "GitHub Actions", make: () => snippets.githubActions(workflow, parameters),
       note: ["Keep the URL in the repository's Actions secret ", secret("WEBHOOK_URL"), "."] },
     { title: "GitLab CI", make: () => snippets.gitlabCi(workflow, parameters),
@@ -24,7 +23,7 @@ export function snippetView(webhook, workflow) {
       note: ["For ", secret("crontab -e"), ": at six on every workday. The token is kept in a file of its own."] },
   ];
   const shown = (entry) => ({ title: entry.title, content: () => view(entry, webhook) });
-  return tabs("Ready-made calls", entries.map(shown));
+  return tabs("Ready-made calls", entries.filter(Boolean).map(shown));
 }
 
 function view(entry, webhook) {

@@ -2,14 +2,16 @@
 
 import * as api from "./api.js";
 import { button, element, fill, freshId, icon, tabs, whileBusy } from "./dom.js";
-import { exactTime, timeAgo } from "./format.js";
+import { exactTime, maskedUrl, timeAgo } from "./format.js";
 import { ask, tell, tellProblem } from "./messages.js";
 import { openRunForm } from "./run-form.js";
 import { settingsForm } from "./settings.js";
 import { snippetView } from "./snippet-view.js";
 import { urlRow } from "./url.js";
 
-export function webhookCard(webhook, workflow, { gone, open }) {
+// `gone` and `altered` are told when the webhook was deleted or changed here. The card itself takes what changed
+// elsewhere by `update`.
+export function webhookCard(webhook, workflow, { gone, altered, open }) {
   const title = element("span", { class: "card-title" });
   const facts = element("span", { class: "card-facts quiet" });
   const body = element("div", { class: "card-body", id: freshId("webhook"), hidden: true });
@@ -18,9 +20,12 @@ export function webhookCard(webhook, workflow, { gone, open }) {
   element("span", { class: "grow" }, title, facts));
   const enabled = element("input", { type: "checkbox", role: "switch", id: freshId("enabled"),
     on: { change: () => switchOver() } });
-  const start = button("Run now", () => openRunForm(workflow, [webhook]), { kind: "quiet", symbol: "play" });
+  const start = button("Run now", () => openRunForm(workflow, [webhook]), { kind: "quiet", symbol: "play",
+    disabled: Boolean(workflow.unavailable) });
   const card = element("article", { class: "card" }, element("div", { class: "card-head" }, expand, start, enabled), body);
+  const calls = element("div");
   let url = null;
+  let settings = null;
 
   const name = () => webhook.label ?? "Unnamed webhook";
 
@@ -37,9 +42,20 @@ export function webhookCard(webhook, workflow, { gone, open }) {
     card.classList.toggle("off", !webhook.enabled);
   };
 
-  const changed = (record) => {
+  const drawCalls = () => fill(calls, snippetView(webhook, workflow));
+
+  const update = (record) => {
+    const before = [webhook.allow_get, maskedUrl(webhook)].join();
     Object.assign(webhook, record);
     drawHead();
+    settings?.update(webhook);
+    if (before === [webhook.allow_get, maskedUrl(webhook)].join()) return;
+    url?.hide();
+    if (url) drawCalls();
+  };
+  const changed = (record) => {
+    update(record);
+    altered();
   };
 
   const switchOver = () => whileBusy(enabled, async () => {
@@ -72,18 +88,29 @@ export function webhookCard(webhook, workflow, { gone, open }) {
     card.classList.toggle("open", wanted);
     if (!wanted) {
       url?.hide();
-      fill(body);
+      // What was changed and not saved stays, out of sight.
+      if (!settings?.isChanged()) empty();
       return;
     }
+    if (url) return;
     url = urlRow(webhook, changed);
+    drawCalls();
     fill(body, url.element, tabs(`${name()}: what to see`, [
-      { title: "Call it", content: () => snippetView(webhook, workflow) },
-      { title: "Settings", content: () => [settingsForm(webhook, changed),
-        element("div", { class: "danger-zone" }, remove)] },
+      { title: "Call it", content: () => calls },
+      { title: "Settings", keep: true, content: () => {
+        settings = settingsForm(webhook, changed);
+        return [settings.element, element("div", { class: "danger-zone" }, remove)];
+      } },
     ]));
+  };
+
+  const empty = () => {
+    settings?.close();
+    url = settings = null;
+    fill(body);
   };
 
   drawHead();
   if (open) unfold(true);
-  return card;
+  return { element: card, update, close: empty };
 }

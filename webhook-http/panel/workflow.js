@@ -1,19 +1,20 @@
 // One workflow: its webhooks, its parameter blocks and its runs.
 
 import * as api from "./api.js";
-import { button, element, emptyState, errorState, fill, freshId, icon, whileBusy } from "./dom.js";
+import { button, element, emptyState, errorState, fill, freshId, icon, keepingFocus, whileBusy } from "./dom.js";
 import { showProblems, text, toggle } from "./fields.js";
 import { count, shown, workflowName } from "./format.js";
 import { history } from "./history.js";
 import { openDialog, tell } from "./messages.js";
 import { openRunForm } from "./run-form.js";
+import { isUnsaved } from "./unsaved.js";
 import { showNewUrl } from "./url.js";
 import { webhookCard } from "./webhook.js";
 
 const SHOWN_AT_FIRST = 25;
 const MANY = 8;
 
-export function workflowPage(main, world, workflow) {
+export function workflowPage(main, world, workflow, { filters }) {
   const start = () => openRunForm(workflow, workflow.webhooks);
   const runNow = button("Run now", start, { kind: "primary", symbol: "play" });
   const hooks = element("section", { "aria-labelledby": "webhooks" });
@@ -28,16 +29,34 @@ export function workflowPage(main, world, workflow) {
       element("div", { class: "grow" }, element("strong", {}, "This workflow cannot be run here, so calls are refused"),
         element("p", {}, workflow.unavailable))) : null,
     element("div", { class: "split" }, element("div", {}, hooks, parameters(workflow)), runs));
-  const enable = () => { runNow.disabled = workflow.webhooks.length === 0 || Boolean(workflow.unavailable); };
-  webhookList(hooks, world, workflow, enable);
-  enable();
-  return history(list, world, { workflow });
+  const past = history(list, world, { workflow, filters });
+  const changed = () => {
+    runNow.disabled = workflow.webhooks.length === 0 || Boolean(workflow.unavailable);
+    past.offerOthers();
+  };
+  const update = webhookList(hooks, world, workflow, changed);
+  changed();
+  // No event tells that a webhook was changed elsewhere, so they are read again when somebody comes back to the page.
+  const seen = async () => {
+    const now = await world.readAgain(workflow);
+    if (now && (isUnsaved() || described(now) === described(workflow))) update(now.webhooks);
+    else world.showAnew();
+  };
+  return {
+    seen,
+    again: () => Promise.all([seen(), past.again()]),
+    leave: past.leave,
+  };
 }
 
+const described = ({ title, parameters: blocks, unavailable }) => JSON.stringify([title, blocks, unavailable]);
+
+// Answers the function that takes the webhooks as they are now.
 function webhookList(section, world, workflow, changed) {
   let wanted = "";
   let limit = SHOWN_AT_FIRST;
   const cards = element("div", { class: "cards" });
+  const known = new Map();
   const filter = element("input", { type: "search", placeholder: "Filter webhooks", "aria-label": "Filter webhooks",
     on: { input: () => { wanted = filter.value.trim().toLowerCase(); draw(); } } });
   const create = button("New webhook", () => openCreate(workflow, (webhook) => {
@@ -49,6 +68,7 @@ function webhookList(section, world, workflow, changed) {
 
   const gone = (webhook) => {
     workflow.webhooks.splice(workflow.webhooks.findIndex((one) => one.id === webhook.id), 1);
+    forget(webhook.id);
     draw();
     changed();
     world.reload();
@@ -60,20 +80,52 @@ function webhookList(section, world, workflow, changed) {
     filter.hidden = all.length < MANY;
     const fits = (webhook) => `${webhook.label ?? ""} ${webhook.token_hint}`.toLowerCase().includes(wanted);
     const fitting = all.filter(fits);
-    const card = (webhook) => webhookCard(webhook, workflow, { gone, open: open === webhook.id || all.length === 1 });
-    fill(cards, fitting.slice(0, limit).map(card));
-    if (fitting.length > limit) {
-      cards.append(button(`Show all ${count(fitting.length, "webhook")}`, () => { limit = Infinity; draw(); }));
-    }
-    if (all.length === 0) {
-      cards.append(emptyState("No webhook yet", "A webhook gives this workflow a URL. Whoever calls it starts a run."));
-    } else if (fitting.length === 0) {
-      cards.append(emptyState("No webhook fits the filter"));
-    }
+    const cardOf = (webhook) => {
+      if (!known.has(webhook.id)) {
+        const isOpen = open === webhook.id || all.length === 1;
+        known.set(webhook.id, webhookCard(webhook, workflow, { gone, altered: changed, open: isOpen }));
+      }
+      return known.get(webhook.id).element;
+    };
+    const shown = fitting.slice(0, limit).map(cardOf);
+    const isSame = shown.length === cards.children.length && shown.every((card, place) => card === cards.children[place]);
+    if (shown.length && isSame) return;
+    keepingFocus(cards, () => {
+      fill(cards, shown);
+      if (fitting.length > limit) {
+        cards.append(button(`Show all ${count(fitting.length, "webhook")}`, () => { limit = Infinity; draw(); }));
+      }
+      if (all.length === 0) {
+        cards.append(emptyState("No webhook yet", "A webhook gives this workflow a URL. Whoever calls it starts a run."));
+      } else if (fitting.length === 0) {
+        cards.append(emptyState("No webhook fits the filter"));
+      }
+    });
   };
+
+  const forget = (id) => {
+    known.get(id)?.close();
+    known.delete(id);
+  };
+
+  const update = (webhooks) => {
+    const before = new Map(workflow.webhooks.map((one) => [one.id, one]));
+    const here = new Set(webhooks.map((one) => one.id));
+    [...known.keys()].filter((id) => !here.has(id)).forEach(forget);
+    // A card keeps the object that it was made of.
+    const now = webhooks.map((one) => {
+      known.get(one.id)?.update(one);
+      return Object.assign(before.get(one.id) ?? one, one);
+    });
+    workflow.webhooks.splice(0, Infinity, ...now);
+    draw();
+    changed();
+  };
+
   fill(section, element("div", { class: "section-head" }, element("h2", { id: "webhooks" }, "Webhooks"), filter, create),
     cards);
   draw();
+  return update;
 }
 
 function openCreate(workflow, made) {
@@ -120,6 +172,6 @@ function parameters(workflow) {
       element("th", { scope: "col" }, title)))), element("tbody", {}, workflow.parameters.map(row))));
   return element("section", { "aria-labelledby": heading },
     element("div", { class: "section-head" }, element("h2", { id: heading }, "Parameters")),
-    workflow.parameters.length ? table
+    workflow.parameters.length ? table : workflow.unavailable ? emptyState("Not known while the workflow is unavailable")
       : emptyState("No parameters", "Whatever a call sends is passed on as it is, unless its webhook is strict."));
 }

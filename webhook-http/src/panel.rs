@@ -41,13 +41,13 @@ const PAGE: &str = include_str!("../panel/index.html");
 const ARTIFACT: &str = "artifact.html";
 const SVG: &str = "image/svg+xml";
 
-const FILES: [(&str, &str, &str); 28] = files![
+const FILES: [(&str, &str, &str); 30] = files![
     "api.js": SCRIPT, "artifact-frame.js": SCRIPT, "artifact.css": CSS, "artifact.html": HTML, "artifact.js": SCRIPT,
     "clipboard.js": SCRIPT, "deliveries.js": SCRIPT, "dom.js": SCRIPT, "events.js": SCRIPT, "fields.js": SCRIPT, "format.js": SCRIPT,
-    "history.js": SCRIPT, "icon.svg": SVG, "log.js": SCRIPT, "main.js": SCRIPT, "messages.js": SCRIPT,
+    "history.js": SCRIPT, "icon.svg": SVG, "log.js": SCRIPT, "main.js": SCRIPT, "messages.js": SCRIPT, "outbox.js": SCRIPT,
     "panel.css": CSS, "parts.css": CSS, "router.js": SCRIPT, "run-form.js": SCRIPT, "run.js": SCRIPT,
-    "settings.js": SCRIPT, "sidebar.js": SCRIPT, "snippet-view.js": SCRIPT, "snippets.js": SCRIPT, "url.js": SCRIPT,
-    "webhook.js": SCRIPT, "workflow.js": SCRIPT,
+    "settings.js": SCRIPT, "sidebar.js": SCRIPT, "snippet-view.js": SCRIPT, "snippets.js": SCRIPT, "unsaved.js": SCRIPT,
+    "url.js": SCRIPT, "webhook.js": SCRIPT, "workflow.js": SCRIPT,
 ];
 
 /// How the panel is served.
