@@ -59,7 +59,8 @@ fn a_store_that_cannot_be_opened_is_exit_code_2_and_one_line() {
 
     let server = Server::start(folder.path(), &[]);
     unusable(&[], "is in use by another process");
-    server.stop();
+    // An orderly stop leaves nothing in the journal, so that only a killed server needs it.
+    server.kill();
     for file in ["journal-0", "webhook-store", "sled/db"] {
         let file_name = folder.path().join("store").join(file);
         let kept = folder.path().join("kept");
