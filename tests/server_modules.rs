@@ -15,6 +15,8 @@ mod notebook;
 mod options;
 #[path = "../examples/server/parameter_section.rs"]
 mod parameter_section;
+#[path = "../examples/server/regular_file.rs"]
+mod regular_file;
 #[path = "../examples/server/report/mod.rs"]
 mod report;
 #[path = "../examples/server/section.rs"]

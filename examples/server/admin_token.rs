@@ -6,10 +6,12 @@ use std::path::Path;
 
 use webhook_core::token::Token;
 
+use crate::regular_file;
+
 /// Reads the token in `file`, or makes one there that only the server's user can read.
 pub(crate) fn load_or_create(file: &Path) -> Result<String, String> {
     let failed = |error: io::Error| format!("the admin token file {}: {error}", file.display());
-    let read = || std::fs::read_to_string(file);
+    let read = || regular_file::read_to_string(file);
     let text = match read() {
         Err(error) if error.kind() == ErrorKind::NotFound => match create(file) {
             // Another process may have made one at the same time.

@@ -6,6 +6,7 @@ mod integrations;
 mod notebook;
 mod options;
 mod parameter_section;
+mod regular_file;
 mod report;
 mod section;
 mod serve;

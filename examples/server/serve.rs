@@ -39,6 +39,8 @@ const DEMO: &str = "report/daily-sales";
 const DEMO_LABEL: &str = "Demo";
 /// The file in the data folder that says that this webhook was made.
 const DEMO_MADE: &str = "demo-made";
+/// The file in the data folder that says that a store was made in it.
+const STORE_MADE: &str = "store-made";
 /// Files of a sled store, of which at least one is there.
 const STORE_FILES: [&str; 2] = ["webhook-store", "sled"];
 /// Files of a data folder, of which at least one is there after a start.
@@ -75,6 +77,16 @@ pub(crate) async fn prepare(
     // The key comes first: where there is a store, there was a key.
     let is_sled = options.store == StoreChoice::Sled;
     let store_exists = is_sled && has_store(&folder);
+    let store_made = options.data.join(STORE_MADE);
+    if is_sled && !store_exists && store_made.exists() {
+        return Err(format!(
+            "the store is missing: {} has none, although one was made there; put back the folder as it was, or remove {} to \
+             begin with an empty store",
+            folder.display(),
+            store_made.display()
+        )
+        .into());
+    }
     if is_sled && !store_exists && USED_FILES.iter().any(|file| options.data.join(file).exists()) {
         tracing::warn!(
             "{} was used before, but its folder {} has no store: a new one is made, without webhooks and runs",
@@ -85,6 +97,10 @@ pub(crate) async fn prepare(
     let may_create = !store_exists || options.forget_unknown_keys;
     let key = token_key::load_or_create(&options.token_key, may_create)?;
     let store = open_store(&options, &folder)?;
+    if is_sled {
+        // From now on a start without the store is refused. Before this, nothing in it was told to anybody.
+        note(&store_made)?;
+    }
     let (admin_token, admin_token_place) = match &options.admin_token {
         Some(token) => (token.expose().to_owned(), "as given".to_owned()),
         None => {
@@ -256,8 +272,7 @@ async fn demo_url(webhooks: &Webhooks, data: &Path) -> Result<Option<TriggerUrl>
         None if made.exists() => return Ok(None),
         None => Some(create_demo(webhooks).await?),
     };
-    let noted = if made.exists() { Ok(()) } else { note(&made) };
-    noted.map_err(|error| format!("{} cannot be made: {error}", made.display()))?;
+    note(&made)?;
     Ok(url)
 }
 
@@ -267,10 +282,18 @@ async fn create_demo(webhooks: &Webhooks) -> Result<TriggerUrl, Box<dyn Error>> 
     Ok(webhooks.manage().create(DEMO.parse()?, settings).await?.url)
 }
 
-/// Makes an empty file that stays after a power loss.
-fn note(file: &Path) -> io::Result<()> {
-    File::create(file)?.sync_all()?;
-    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+/// Makes an empty file that stays after a power loss, unless it is there.
+fn note(file: &Path) -> Result<(), String> {
+    let make = || {
+        File::create_new(file)?.sync_all()?;
+        file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    match make() {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(format!("{} cannot be made: {error}", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn greet(

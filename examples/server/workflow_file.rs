@@ -11,7 +11,7 @@ use webhook_process::{Command, CommandWorkflow, NotebookWorkflow, Python};
 
 use crate::report::Report;
 use crate::section::{Document, Entry, Problem, Section};
-use crate::{notebook, parameter_section};
+use crate::{notebook, parameter_section, regular_file};
 
 /// A workflow and what executes it.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) enum WorkflowFileError {
     },
 }
 
-/// Loads every `*.toml` of a folder, in the order of their names. Other files and folders are passed over.
+/// Loads every `*.toml` of a folder, in the order of their names. What has another name is passed over.
 ///
 /// # Errors
 /// [`WorkflowFileError`] for the first thing that is wrong.
@@ -83,14 +83,8 @@ pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWo
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            continue;
-        }
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => files.push(path),
-            Ok(_) => {}
-            // Such as a link that leads nowhere.
-            Err(source) => return Err(WorkflowFileError::Unreadable { path, source }),
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
         }
     }
     if files.is_empty() {
@@ -100,7 +94,7 @@ pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWo
     let mut declared_in: BTreeMap<WorkflowKey, PathBuf> = BTreeMap::new();
     let mut loaded = Vec::new();
     for file in files {
-        let text = std::fs::read_to_string(&file)
+        let text = regular_file::read_to_string(&file)
             .map_err(|source| WorkflowFileError::Unreadable { path: file.clone(), source })?;
         let own = load(&file, &text, python).map_err(WorkflowFileError::Invalid)?;
         let workflow = own.workflow.key.clone();

@@ -13,6 +13,8 @@ use webhook_process::Python;
 mod notebook;
 #[path = "../../examples/server/parameter_section.rs"]
 mod parameter_section;
+#[path = "../../examples/server/regular_file.rs"]
+mod regular_file;
 #[path = "../../examples/server/report/mod.rs"]
 mod report;
 #[path = "../../examples/server/section.rs"]

@@ -97,11 +97,158 @@ async fn commits_are_measured_from_the_first_one_on_in_bounds_that_fit_them() {
 #[test]
 fn a_data_folder_that_has_lost_its_store_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let log = Server::start(folder.path(), &[]).stop();
+    let log = Server::start(folder.path(), &["--store", "memory"]).stop();
     assert!(!log.contains("has no store"), "{log}");
-    fs::remove_dir_all(folder.path().join("store")).unwrap();
     let log = Server::start(folder.path(), &[]).stop();
     assert!(log.contains("WARN") && log.contains("has no store: a new one is made"), "{log}");
+}
+
+/// Also when the folder is there and empty, as where nothing is mounted.
+#[test]
+fn a_data_folder_without_the_store_that_was_made_there_is_refused_until_it_is_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--data", folder.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let (store, kept) = (folder.path().join("store"), folder.path().join("kept"));
+    let made = folder.path().join("store-made");
+    let server = Server::start(folder.path(), &[]);
+    let token = server.token().to_owned();
+    server.stop();
+    fs::rename(&store, &kept).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            fs::create_dir(&store).unwrap();
+        }
+        let line = refusal(&arguments);
+        for part in
+            ["the store is missing", "put back the folder", store.to_str().unwrap(), made.to_str().unwrap()]
+        {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(
+            !store.exists() || fs::read_dir(&store).unwrap().count() == 0,
+            "a refused start makes nothing"
+        );
+    }
+    fs::remove_dir(&store).unwrap();
+    fs::rename(&kept, &store).unwrap();
+    let server = Server::start(folder.path(), &[]);
+    assert_eq!(server.token(), token);
+    server.stop();
+
+    fs::remove_dir_all(&store).unwrap();
+    fs::remove_file(&made).unwrap();
+    let log = Server::start(folder.path(), &[]).stop();
+    assert!(log.contains("has no store: a new one is made"), "{log}");
+}
+
+#[test]
+fn a_first_start_that_ends_between_any_two_steps_leaves_a_folder_that_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    Server::start(&whole, &[]).stop();
+    let steps = ["token.key", "store", "store-made", "admin.token", "demo-made"];
+    for count in 0..steps.len() {
+        let data = folder.path().join(count.to_string());
+        fs::create_dir(&data).unwrap();
+        for step in &steps[..count] {
+            if *step == "store" {
+                // What a process leaves that is killed while it opens a new store.
+                fs::create_dir(data.join(step)).unwrap();
+                fs::write(data.join("store/webhook-store"), "").unwrap();
+            } else {
+                fs::copy(whole.join(step), data.join(step)).unwrap();
+            }
+        }
+        let server = Server::start(&data, &[]);
+        assert_eq!(server.has_demo(), !steps[..count].contains(&"demo-made"), "{count}");
+        server.stop();
+        for step in steps {
+            assert!(data.join(step).exists(), "{count}: {step}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_store_is_moved_away_is_unhealthy_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let (store, moved) = (folder.path().join("store"), folder.path().join("moved"));
+    let base = server.url().split("/api/").next().unwrap();
+    let health = format!("{base}/healthz");
+    assert_eq!(server.send(server.client.get(&health)).await.status(), StatusCode::OK);
+    fs::rename(&store, &moved).unwrap();
+    for request in [
+        server.client.get(&health),
+        server.client.get(format!("{base}/readyz")),
+        server.client.post(server.url()),
+    ] {
+        let answer = server.send(request).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", answer.url().path());
+        let text = answer.text().await.unwrap();
+        assert!(!text.contains(folder.path().to_str().unwrap()), "{text}");
+    }
+    fs::rename(&moved, &store).unwrap();
+    assert_eq!(server.send(server.client.get(&health)).await.status(), StatusCode::OK);
+    assert_eq!(server.send(server.client.post(server.url())).await.status(), StatusCode::ACCEPTED);
+    let log = server.stop();
+    let line =
+        log.lines().find(|line| line.contains("moved, removed or replaced while it is open, and")).unwrap();
+    assert!(line.contains(" ERROR ") && line.contains(store.to_str().unwrap()), "{line}");
+    assert!(log.contains("the store's folder is in its place again"), "{log}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_by_name_and_never_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, workflows) = (folder.path().join("data"), folder.path().join("workflows"));
+    fs::create_dir(&workflows).unwrap();
+    let arguments = [
+        "--data",
+        data.to_str().unwrap(),
+        "--workflows",
+        workflows.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let head = "kind = 'report'\nid = 'a'\ntitle = 'A'\n";
+    fs::write(workflows.join("t.csv"), "a\n1\n").unwrap();
+    let report = "[report]\ntemplate = 'page.html'\ncsv = { t = 't.csv' }\nqueries.q = 'SELECT 1'\n";
+    for (name, text) in [("page.html", report), ("t.csv", report), ("own.toml", "")] {
+        fs::write(workflows.join("own.toml"), format!("{head}{text}")).unwrap();
+        fs::write(workflows.join("page.html"), "").unwrap();
+        let _ = fs::remove_file(workflows.join(name));
+        make_pipe(&workflows.join(name));
+        let line = refusal(&arguments);
+        assert!(line.contains(&format!("{name} cannot be read: it is no regular file")), "{line}");
+        fs::remove_file(workflows.join(name)).unwrap();
+        fs::write(workflows.join("t.csv"), "a\n1\n").unwrap();
+    }
+    fs::create_dir(workflows.join("folder.toml")).unwrap();
+    let line = refusal(&arguments);
+    assert!(line.contains("folder.toml cannot be read: it is no regular file"), "{line}");
+    fs::remove_dir(workflows.join("folder.toml")).unwrap();
+
+    fs::write(workflows.join("own.toml"), format!("{head}[notebook]\npath = 'a.ipynb'\n")).unwrap();
+    make_pipe(&workflows.join("a.ipynb"));
+    let log = Server::start(&data, &arguments[2..]).stop();
+    assert!(log.contains("report/a is unavailable") && log.contains("it is no regular file"), "{log}");
+
+    fs::remove_file(workflows.join("own.toml")).unwrap();
+    for name in ["admin.token", "store/webhook-store", "store/journal-1"] {
+        let (file, kept) = (data.join(name), folder.path().join("kept"));
+        fs::rename(&file, &kept).unwrap();
+        make_pipe(&file);
+        let (code, output) = fails_to_start(&arguments);
+        assert_eq!(code, Some(2), "{output}");
+        let line = output.lines().find(|line| line.starts_with("server: ")).unwrap();
+        let named = name.trim_start_matches("store/");
+        assert!(line.contains(named) && line.contains("no regular file"), "{line}");
+        fs::rename(&kept, &file).unwrap();
+    }
+}
+
+fn make_pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 #[tokio::test]

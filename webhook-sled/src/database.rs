@@ -20,8 +20,10 @@ use crate::identity::{Identity, StoreId};
 use crate::journal::Journal;
 use crate::journal::found::{Found, Pending};
 use crate::keys;
+use crate::moved::OpenFiles;
 use crate::panics::catch;
 use crate::record::{decode_number, encode_number};
+use crate::regular;
 use crate::shared::lock;
 use crate::superblock::{Content, FIRST_WITH_IDENTITY, FORMAT, Facts, NAME, Superblock};
 use crate::testing::{Disk, SledFiles};
@@ -31,6 +33,8 @@ use crate::window::Window;
 const SLED: &str = "sled";
 /// The same while it is being made.
 const UNFINISHED: &str = "sled.unfinished";
+/// The folder within sled's own for pages that are too large for its log.
+pub(crate) const BLOBS: &str = "blobs";
 
 /// A store's folder that this process holds.
 pub(crate) struct Folder {
@@ -149,6 +153,11 @@ impl Folder {
 
     pub(crate) fn superblock(&self) -> &Superblock {
         &self.superblock
+    }
+
+    /// The open files of the store.
+    pub(crate) fn open_files(&self, sled: &SledFiles) -> io::Result<OpenFiles> {
+        OpenFiles::new([self.superblock.file(), sled.log()].into_iter().chain(self.journal().files()))
     }
 
     /// sled's own folder.
@@ -397,19 +406,39 @@ impl Place {
 
     /// Opens the database, which is there.
     fn start(&self) -> Result<Opened, OpenError> {
-        match fs::metadata(self.sled().join("db")) {
-            Ok(log) if log.len() > 0 => {}
-            Ok(_) => return Err(self.damaged("its database, the file sled/db, is empty")),
+        let name = format!("{SLED}/db");
+        let log = match regular::open_to_read(&self.path, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.damaged("its database, the file sled/db, is missing"));
             }
-            Err(error) => return Err(self.io()(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(self.damaged("its database, sled, is no folder"));
+            }
+            log => log.map_err(self.io())?,
+        };
+        if log.metadata().map_err(self.io())?.len() == 0 {
+            return Err(self.damaged("its database, the file sled/db, is empty"));
         }
-        remove_torn_snapshots(&self.sled()).map_err(self.io())?;
+        self.look_through_database().map_err(self.io())?;
         // What a killed process wrote may be in the page cache only, and sled's snapshot, which it syncs, builds on that.
-        let log = self.sled().join("db");
-        File::open(&log).and_then(|open| self.disk.sync(&open, &log)).map_err(self.io())?;
+        self.disk.sync(&log, &self.path.join(name)).map_err(self.io())?;
         self.start_in(&self.sled())
+    }
+
+    /// Removes snapshots that a killed sled left unfinished, of which it would take one for its newest.
+    ///
+    /// # Errors
+    /// When sled would open a file that is no regular one, and could wait for it without end.
+    fn look_through_database(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.sled())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "generating") {
+                fs::remove_file(path)?;
+            } else if let Some(name) = path.file_name().filter(|name| *name != BLOBS) {
+                regular::open_to_read(&self.path, &format!("{SLED}/{}", name.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Opens sled. The superblock's lock keeps others out, so when sled's own lock is taken, it is by what a database
@@ -465,17 +494,6 @@ fn make(path: &Path) -> io::Result<()> {
 /// Makes a folder for its owner alone, since parameters and callers are in it.
 fn make_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Removes snapshots that a killed sled left unfinished: it would take one for its newest.
-fn remove_torn_snapshots(folder: &Path) -> io::Result<()> {
-    for file in fs::read_dir(folder)? {
-        let path = file?.path();
-        if path.extension().is_some_and(|extension| extension == "generating") {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes the name of the store's folder durable, and those of the folders above it that may be new as well.

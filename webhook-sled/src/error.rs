@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use webhook_core::error::BoxError;
 use webhook_core::store::StoreError;
 
+use crate::regular::NotRegular;
+
 const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
 
 /// Why a store cannot be opened. No content of the folder is changed, so that what is missing can be put back.
@@ -61,7 +63,10 @@ impl OpenError {
     }
 
     pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |source| Self::Io { path: path.to_owned(), source }
+        move |source| match source.get_ref().and_then(|error| error.downcast_ref::<NotRegular>()) {
+            Some(found) => Self::damaged(path, found.to_string()),
+            None => Self::Io { path: path.to_owned(), source },
+        }
     }
 
     /// The error of sled while a folder is opened.

@@ -41,12 +41,13 @@
 pub(crate) mod found;
 pub(crate) mod record;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::identity::Identity;
+use crate::regular;
 use crate::testing::Disk;
 use crate::window::Write;
 
@@ -88,9 +89,9 @@ impl Journal {
         beginning.resize(BEGINNING, 0);
         let begin = |name: &str| {
             let path = folder.join(name);
-            let mut options = OpenOptions::new();
+            let mut options = File::options();
             let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = options.open(&path)?;
+            let file = regular::open(folder, name, options)?;
             if file.metadata()?.len() != LEAST {
                 // First, so that no file with a beginning is ever shorter.
                 file.set_len(LEAST)?;
@@ -154,6 +155,11 @@ impl Journal {
 
     fn begun(&self) -> io::Result<&Begun> {
         self.begun.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The open files and their paths.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&File, PathBuf)> {
+        self.begun.iter().flat_map(|begun| &begun.files).map(|(file, path)| (file, path.clone()))
     }
 
     /// Treats everything appended as synced: it need not survive the loss of power.

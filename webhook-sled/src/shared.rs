@@ -19,6 +19,7 @@ use crate::backlog::{Awaited, Backlog};
 use crate::check::Checking;
 use crate::damage::Damage;
 use crate::error::is_full;
+use crate::moved::OpenFiles;
 use crate::operation::Operation;
 use crate::options::SledOptions;
 use crate::outbox::Outbox;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     reads: Arc<Semaphore>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) files: SledFiles,
+    pub(crate) open_files: OpenFiles,
     pub(crate) options: SledOptions,
     pub(crate) clock: StoreClock,
     /// Bytes in the database.
@@ -159,6 +161,7 @@ impl Shared {
         database: Option<sled::Db>,
         disk: Arc<dyn Disk>,
         files: SledFiles,
+        open_files: OpenFiles,
         options: SledOptions,
         damage: Arc<Damage>,
         clock: StoreClock,
@@ -181,6 +184,7 @@ impl Shared {
             reads: Arc::new(Semaphore::new(MOST_READS)),
             disk,
             files,
+            open_files,
             options,
             clock,
             stored_bytes: AtomicU64::new(0),
@@ -307,8 +311,9 @@ impl Shared {
         self.check_space()
     }
 
-    /// Whether the disk has room.
+    /// Whether the folder is in its place, and the disk has room.
     pub(crate) fn check_space(&self) -> Result<(), StoreError> {
+        self.open_files.check()?;
         let reserve = self.options.reserve_bytes;
         match self.free_bytes() {
             Ok(free) if free >= reserve => Ok(()),

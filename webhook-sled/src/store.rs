@@ -87,7 +87,9 @@ impl SledStore {
         let clock = StoreClock::start(folder.read(&opened, read::saved_clock)?, now);
         let io = OpenError::io(path);
         let files = SledFiles::open(&folder.sled()).map_err(&io)?;
-        let shared = Arc::new(Shared::new(opened.into_inner(), disk, files, options, damage, clock));
+        let open_files = folder.open_files(&files).map_err(&io)?;
+        let shared = Shared::new(opened.into_inner(), disk, files, open_files, options, damage, clock);
+        let shared = Arc::new(shared);
         let folder = Arc::new(folder);
         let flusher = Flusher::new(shared.clone(), folder.clone());
         let applier = Applier::start(shared.clone(), folder.clone()).map_err(&io)?;
@@ -372,6 +374,7 @@ impl Store for SledStore {
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.shared().condition.check()?;
         self.shared().watch.check()?;
+        self.shared().open_files.look()?;
         let pending = self.shared().outbox().len() as u64;
         let runs = self.shared().runs();
         let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);

@@ -7,7 +7,7 @@
 //! The number of that change is written in place after each sync of the journal, and synced within a second. On disk it may
 //! lag behind the journal, and never runs ahead of it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::OpenError;
 use crate::identity::{Identity, StoreId};
+use crate::regular;
 use crate::shared::lock;
 use crate::testing::Disk;
 
@@ -66,9 +67,9 @@ impl Superblock {
     pub(crate) fn lock(folder: &Path) -> Result<(Self, Content), OpenError> {
         let io = OpenError::io(folder);
         let path = folder.join(NAME);
-        let mut options = OpenOptions::new();
+        let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(&io)?;
+        let mut file = regular::open(folder, NAME, options).map_err(&io)?;
         let patience = Instant::now() + PATIENCE;
         loop {
             match file.try_lock() {
@@ -120,6 +121,11 @@ impl Superblock {
         let present = *lock(&self.facts);
         let closed = present.map(|facts| Facts { acknowledged: number, is_closed: true, ..facts });
         closed.map_or(Ok(()), |facts| self.write(facts, disk))
+    }
+
+    /// The open file and its path.
+    pub(crate) fn file(&self) -> (&File, PathBuf) {
+        (&self.file, self.path.clone())
     }
 
     pub(crate) fn facts(&self) -> Option<Facts> {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::database::BLOBS;
 use crate::error::OpenError;
 use crate::options::SledOptions;
+use crate::regular;
 use crate::store::SledStore;
 
 /// What the store asks of the disk besides reading and writing.
@@ -85,6 +87,8 @@ pub(crate) struct SledFiles {
     pub(crate) folder: PathBuf,
     /// A descriptor of our own for the log file that sled has open.
     log: File,
+    /// The folder of blobs, open so that it is found wherever it is moved.
+    blobs: File,
     /// When the folder of blobs last changed, as far as it was synced.
     blobs_synced: Mutex<Option<SystemTime>>,
 }
@@ -92,7 +96,13 @@ pub(crate) struct SledFiles {
 impl SledFiles {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let log = File::open(folder.join("db"))?;
-        Ok(Self { folder: folder.to_owned(), log, blobs_synced: Mutex::new(None) })
+        let blobs = File::open(folder.join(BLOBS))?;
+        Ok(Self { folder: folder.to_owned(), log, blobs, blobs_synced: Mutex::new(None) })
+    }
+
+    /// sled's log and its path.
+    pub(crate) fn log(&self) -> (&File, PathBuf) {
+        (&self.log, self.folder.join("db"))
     }
 
     /// Waits until what sled wrote survives the loss of power.
@@ -104,17 +114,17 @@ impl SledFiles {
     /// Syncs the files that sled writes pages of more than 128 KiB to. Small values keep pages well below that,
     /// so there are hardly ever any.
     fn sync_blobs(&self, disk: &dyn Disk) -> io::Result<()> {
-        let folder = self.folder.join("blobs");
-        let changed = fs::metadata(&folder)?.modified()?;
+        let changed = self.blobs.metadata()?.modified()?;
         let mut synced = self.blobs_synced.lock().unwrap_or_else(PoisonError::into_inner);
         if *synced == Some(changed) {
             return Ok(());
         }
+        let folder = self.folder.join(BLOBS);
         let mut any = false;
         for blob in fs::read_dir(&folder)? {
-            let path = blob?.path();
-            match File::open(&path) {
-                Ok(blob) => disk.sync(&blob, &path)?,
+            let name = blob?.file_name();
+            match regular::open_to_read(&folder, &name.to_string_lossy()) {
+                Ok(blob) => disk.sync(&blob, &folder.join(name))?,
                 // sled removes a blob when nothing needs it any more.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

@@ -6,8 +6,11 @@ mod scene;
 
 use std::error::Error as _;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use scene::*;
 use webhook_core::run::Run;
@@ -141,6 +144,48 @@ async fn missing_empty_and_garbled_files_are_typed_errors() {
         assert!(!text.contains("backtrace") && error.source().is_none(), "{what}: {error:?}");
         fs::remove_dir_all(path).unwrap();
     }
+}
+
+/// Opens a folder, which must not wait for anybody.
+fn open_soon(path: &Path) -> Result<SledStore, OpenError> {
+    let (path, (sender, receiver)) = (path.to_owned(), std::sync::mpsc::channel());
+    std::thread::spawn(move || sender.send(options().open(path)));
+    receiver.recv_timeout(Duration::from_secs(30)).expect("an opening waits without end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_a_pipe_a_folder_or_a_socket_is_named_and_never_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let runs = filled(&path).await;
+    let kept = folder.path().join("kept");
+    for name in ["webhook-store", "journal-0", "journal-1", "sled/db", "sled/conf"] {
+        let file = path.join(name);
+        fs::rename(&file, &kept).unwrap();
+        for kind in ["pipe", "folder", "socket"] {
+            match kind {
+                "pipe" => assert!(Command::new("mkfifo").arg(&file).status().unwrap().success()),
+                "folder" => fs::create_dir(&file).unwrap(),
+                _ => drop(UnixListener::bind(&file).unwrap()),
+            }
+            let error = open_soon(&path).expect_err(name);
+            assert!(matches!(error, OpenError::Damaged { .. }), "{name} is a {kind}: {error:?}");
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!("its file {name} is no regular file; put back")),
+                "{kind}: {text}"
+            );
+            if kind == "folder" { fs::remove_dir(&file) } else { fs::remove_file(&file) }.unwrap();
+        }
+        fs::rename(&kept, &file).unwrap();
+    }
+    fs::rename(path.join("sled"), &kept).unwrap();
+    fs::write(path.join("sled"), "").unwrap();
+    let error = open_soon(&path).unwrap_err().to_string();
+    assert!(error.contains("its database, sled, is no folder"), "{error}");
+    fs::remove_file(path.join("sled")).unwrap();
+    fs::rename(&kept, path.join("sled")).unwrap();
+    assert!(!open_damaged(&path, &runs, "put back").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

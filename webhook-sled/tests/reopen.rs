@@ -280,3 +280,53 @@ async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
     }
     assert_eq!(claimed, runs);
 }
+
+/// A folder that is moved, removed or replaced makes the store refuse new runs, and what it has accepted goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_that_was_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("store"), folder.path().join("moved"));
+    let store = open(&path);
+    let webhook = webhook(&store).await;
+    let mut accepted = Vec::new();
+    type Replace = fn(&Path, &Path);
+    let replacements: [(&str, Replace); 4] = [
+        ("nothing", |_, _| {}),
+        ("an empty folder", |path, _| fs::create_dir(path).unwrap()),
+        ("a copy", |path, moved| copy(moved, path)),
+        ("a link to another folder", |path, _| std::os::unix::fs::symlink("/", path).unwrap()),
+    ];
+    for (what, replace) in replacements {
+        accepted.push(enqueue(&store, request(&webhook, what)).await.unwrap().id);
+        let claimed = claim(&store, 1).await.remove(0).run;
+        fs::rename(&path, &moved).unwrap();
+        replace(&path, &moved);
+        let error = store.health().await.unwrap_err().to_string();
+        assert!(error.contains("its folder was moved, removed or replaced"), "{what}: {error}");
+        assert!(!error.contains(folder.path().to_str().unwrap()), "{what}: {error}");
+        let error = enqueue(&store, request(&webhook, "refused")).await.unwrap_err().to_string();
+        assert!(error.contains("its folder was moved, removed or replaced"), "{what}: {error}");
+        succeed(&store, &claimed, Vec::new()).await;
+        // Reading the list takes the end of the run to the database.
+        assert_eq!(store.list_runs(RunQuery::default()).await.unwrap().items.len(), accepted.len(), "{what}");
+        if path.is_symlink() || !path.exists() {
+            let _ = fs::remove_file(&path);
+        } else {
+            fs::remove_dir_all(&path).unwrap();
+        }
+        fs::rename(&moved, &path).unwrap();
+        store.health().await.unwrap();
+    }
+    for file in ["webhook-store", "journal-0", "journal-1", "sled/db"] {
+        fs::rename(path.join(file), &moved).unwrap();
+        assert!(store.health().await.is_err(), "{file}");
+        fs::rename(&moved, path.join(file)).unwrap();
+        store.health().await.unwrap();
+    }
+    drop(store);
+    let store = open(&path);
+    for id in accepted {
+        assert_eq!(store.get_run(id).await.unwrap().unwrap().state, RunState::Succeeded);
+    }
+    assert!(store.verify().await.unwrap().is_whole());
+}

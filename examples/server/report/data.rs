@@ -10,6 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 use webhook_core::executor::Cancellation;
 use webhook_core::parameters::{EffectiveParameters, ParameterBlocks};
 
+use crate::regular_file;
+
 /// The longest CSV file, in bytes: it is held in memory.
 const CSV_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -44,15 +46,6 @@ impl DataFile {
         let last = Path::new(given).file_name().filter(|_| Path::new(given).is_absolute());
         let name = last.map_or_else(|| given.to_owned(), |last| last.to_string_lossy().into_owned());
         Self { name, path: folder.join(given) }
-    }
-
-    /// Refuses what is no regular file: reading a pipe or a terminal could wait for ever. Opening tells what is missing.
-    fn check(&self) -> Result<(), DataError> {
-        if std::fs::metadata(&self.path).is_ok_and(|metadata| !metadata.is_file()) {
-            let source = io::Error::other("it is no regular file");
-            return Err(DataError::File { file: self.clone(), source });
-        }
-        Ok(())
     }
 }
 
@@ -141,7 +134,8 @@ impl Data {
             Self::Database(file) => {
                 let failed =
                     |source| DataError::Database { file: file.clone(), source: without_path(source) };
-                file.check()?;
+                regular_file::check(&file.path)
+                    .map_err(|source| DataError::File { file: file.clone(), source })?;
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let mut connection = Connection::open_with_flags(&file.path, flags).map_err(failed)?;
                 watch(&mut connection, stop).map_err(failed)?;
@@ -231,10 +225,9 @@ fn import(
 }
 
 fn read(file: &DataFile) -> Result<Vec<u8>, DataError> {
-    file.check()?;
     let failed = |source| DataError::File { file: file.clone(), source };
     let mut bytes = Vec::new();
-    let mut opened = std::fs::File::open(&file.path).map_err(failed)?.take(CSV_BYTES + 1);
+    let mut opened = regular_file::open(&file.path).map_err(failed)?.take(CSV_BYTES + 1);
     opened.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > CSV_BYTES {
         let reason = format!("it is longer than {CSV_BYTES} bytes");

@@ -13,6 +13,7 @@ use minijinja::value::Serde;
 use webhook_core::executor::{Cancellation, ExecuteError, Reporter, RunContext, Workflow};
 use webhook_core::parameters::ParameterBlocks;
 
+use crate::regular_file;
 use crate::section::{Problem, Section};
 use data::{Data, DataError, DataFile, Query};
 use page::{Page, PageError};
@@ -105,7 +106,7 @@ impl Report {
             queries.iter().map(|query| query.name.as_str()).chain([PARAMETERS, WORKFLOW, RUN_ID]).collect();
         let template = section.require("template")?;
         let file = folder.join(template.text()?);
-        let source = std::fs::read_to_string(&file)
+        let source = regular_file::read_to_string(&file)
             .map_err(|error| template.problem(format!("{} cannot be read: {error}", file.display())))?;
         let mut page = Page::new(source, &known).map_err(|error| template.problem(chain(&error)))?;
         if let Some(summary) = section.take("summary") {

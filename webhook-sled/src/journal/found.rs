@@ -1,12 +1,13 @@
 //! Reading the journal when the store is opened, and checking that nothing is missing from it.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::record::{self, Mark};
 use super::{BEGINNING, LEAST, NAMES};
 use crate::identity::{Identity, StoreId};
+use crate::regular;
 use crate::window::Numbered;
 
 /// The files of the journal, as they are.
@@ -23,8 +24,12 @@ pub(crate) type Pending = VecDeque<Numbered>;
 
 impl Found {
     pub(crate) fn read(folder: &Path) -> io::Result<Self> {
-        let read = |name: &'static str| match std::fs::read(folder.join(name)) {
-            Ok(bytes) => Ok(FoundFile { name, bytes: Some(bytes) }),
+        let read = |name: &'static str| match regular::open_to_read(folder, name) {
+            Ok(mut file) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                Ok(FoundFile { name, bytes: Some(bytes) })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FoundFile { name, bytes: None }),
             Err(error) => Err(error),
         };
