@@ -1,18 +1,19 @@
-//! The pure parts on the path of every call, and the store operations behind them.
+//! What every call pays for before its run is durable, and the store operations behind it.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use webhook_core::id::{RunId, WebhookId};
-use webhook_core::memory::MemoryStore;
-use webhook_core::parameters::{
-    ParameterBlock, ParameterBlocks, ParameterLimits, ParameterType, merge, parse_body, parse_query,
-};
+use webhook_core::Webhooks;
+use webhook_core::executor::{RunOutput, Workflow};
+use webhook_core::id::{RunId, WebhookId, WorkflowKey};
+use webhook_core::memory::{FnExecutor, MemoryStore};
+use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::{Caller, Ending, Run, RunParameters};
 use webhook_core::store::{ClaimRequest, Enqueue, Outcome, Settlement, Store};
 use webhook_core::token::{Token, TokenDigest};
+use webhook_core::trigger::{Method, TriggerCall, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_sled::SledStore;
 
@@ -25,23 +26,68 @@ fn tokens(criterion: &mut Criterion) {
     criterion.bench_function("token/generate", |bencher| bencher.iter(Token::generate));
 }
 
-fn parameters(criterion: &mut Criterion) {
-    let blocks = ParameterBlocks::new(vec![
-        ParameterBlock::new("date", ParameterType::Date).with_default("2026-01-31"),
-        ParameterBlock::new("region", ParameterType::Choice).with_choices(["EMEA", "APAC", "AMER"]),
-        ParameterBlock::new("rows", ParameterType::Integer),
+/// A block of each type that a caller may leave out.
+fn blocks() -> ParameterBlocks {
+    let block = ParameterBlock::new;
+    ParameterBlocks::new(vec![
+        block("title", ParameterType::Text).with_default("Sales"),
+        block("rows", ParameterType::Integer).with_default(100),
+        block("share", ParameterType::Number).with_default(0.5),
+        block("draft", ParameterType::Boolean).with_default(false),
+        block("day", ParameterType::Date).with_default("2026-01-31"),
+        block("since", ParameterType::Datetime).with_default("2026-01-31T08:00:00Z"),
+        block("region", ParameterType::Choice).with_choices(["EMEA", "APAC", "AMER"]).with_default("EMEA"),
+        block("tags", ParameterType::List).with_default(serde_json::json!(["a", "b"])),
+        block("filter", ParameterType::Json).with_default(serde_json::json!({"x": [1, 2]})),
     ])
-    .expect("the blocks are valid");
-    let limits = ParameterLimits::default();
-    let query = "token=whk_0&date=2026-02-01&region=APAC&note=a%20b+c";
-    let body = br#"{"rows": 500, "region": "AMER", "tags": ["a", "b"]}"#;
-    criterion.bench_function("parameters/query-body-merge", |bencher| {
-        bencher.iter(|| {
-            let query = parse_query(black_box(query)).expect("a good query");
-            let body = parse_body(Some("application/json"), black_box(body), &limits).expect("a good body");
-            merge(&blocks, &query.parameters, &body, false, &limits).expect("good parameters").parameters
+    .expect("the blocks are valid")
+}
+
+/// From the head of a call to its effective parameters, and from there to what a store keeps.
+fn calls(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let workflow: WorkflowKey = "report/bench".parse().expect("a workflow");
+    let executor =
+        FnExecutor::new([Workflow::new(workflow.clone(), "Bench", blocks())], async |_| Ok(RunOutput::new()));
+    let building = Webhooks::builder().store(MemoryStore::new()).executor(executor).build();
+    let webhooks = runtime.block_on(building).expect("a service");
+    let management = webhooks.manage();
+    let creating = management.create(workflow.clone(), WebhookSettings::default());
+    let url = runtime.block_on(creating).expect("a webhook").url;
+    let (_, token) = url.expose().split_once('?').expect("a query");
+    let json = Some("application/json");
+    let undeclared = r#"{"note": "hello", "attempt": {"number": 2, "of": [3, 4.5]}}"#;
+    let kinds = [
+        ("defaults", Method::Post, "", None, ""),
+        ("query", Method::Get, "&rows=500&region=APAC", None, ""),
+        ("json", Method::Post, "", json, r#"{"rows": 500, "region": "APAC"}"#),
+        ("json-undeclared", Method::Post, "", json, undeclared),
+    ];
+    for (name, method, query, content_type, body) in kinds {
+        let call = || {
+            let mut call = TriggerCall::new(workflow.clone(), method);
+            call.query = format!("{token}{query}").into();
+            call.content_type = content_type.map(str::to_owned);
+            call.dry_run = true;
+            call
+        };
+        let effective = async || {
+            let authenticated = webhooks.authenticate(call()).await.expect("the token is right");
+            let admitted = webhooks.admit(authenticated).expect("the call is permitted");
+            match webhooks.trigger(admitted, body.as_bytes()).await.expect("good parameters") {
+                Triggered::DryRun { parameters, .. } => parameters,
+                other => panic!("{other:?}"),
+            }
+        };
+        criterion.bench_function(&format!("call/{name}"), |bencher| {
+            bencher.to_async(&runtime).iter(&effective);
         });
-    });
+        let parameters = runtime.block_on(effective());
+        criterion.bench_function(&format!("seal/{name}"), |bencher| {
+            let seal = |parameters| RunParameters::seal(parameters, None, RunId::from_bytes([0; 16]));
+            bencher.iter_batched(|| parameters.clone(), seal, BatchSize::SmallInput);
+        });
+    }
 }
 
 fn webhook(now: SystemTime) -> Webhook {
@@ -111,5 +157,5 @@ fn stores(criterion: &mut Criterion) {
     store(criterion, "sled-power", Arc::new(sled));
 }
 
-criterion_group!(benches, tokens, parameters, stores);
+criterion_group!(benches, tokens, calls, stores);
 criterion_main!(benches);

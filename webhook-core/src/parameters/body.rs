@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::json::{read_with_flaws, without_byte_order_mark};
+use super::json::{Read, read, without_byte_order_mark};
 use super::limits::ParameterLimits;
 use super::media_type::MediaType;
 use super::merge::Given;
@@ -70,7 +70,7 @@ pub fn check_content_encoding(encoding: Option<&str>) -> Result<(), BodyError> {
 }
 
 fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters, BodyError> {
-    let value = read_with_flaws(bytes, limits).map_err(|error| {
+    let Read { value, has_doubles } = read(bytes, limits).map_err(|error| {
         let hint = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             "; it is UTF-16, and must be UTF-8"
         } else if has_shell_quotes(bytes) {
@@ -82,7 +82,7 @@ fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters
     })?;
     let kind = match value {
         Value::Object(members) => {
-            let flawed = flawed_members(bytes);
+            let flawed = if has_doubles { flawed_members(bytes) } else { BTreeMap::new() };
             return Ok(BodyParameters { given: GivenBody::Object { members, flawed } });
         }
         Value::Array(_) => "an array",

@@ -34,8 +34,8 @@ use super::problem::excerpt;
 /// # Ok::<(), StrictJsonError>(())
 /// ```
 pub fn read_json(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, StrictJsonError> {
-    let value = read_with_flaws(bytes, limits)?;
-    match first_flaw(bytes) {
+    let Read { value, has_doubles } = read(bytes, limits)?;
+    match has_doubles.then(|| first_flaw(bytes)).flatten() {
         Some((place, flaw)) => Err(StrictJsonError::Number {
             line: 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count(),
             message: flaw.sentence(),
@@ -44,16 +44,24 @@ pub fn read_json(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, Strict
     }
 }
 
-/// As [`read_json`], but a number that cannot be kept becomes the nearest double.
-pub(super) fn read_with_flaws(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, StrictJsonError> {
+/// A JSON text that was read, in which a number that cannot be kept became the nearest double.
+pub(super) struct Read {
+    pub(super) value: Value,
+    /// Whether a number became a double. Only such a number can differ from what is written.
+    pub(super) has_doubles: bool,
+}
+
+/// As [`read_json`], but no number is refused.
+pub(super) fn read(bytes: &[u8], limits: &ParameterLimits) -> Result<Read, StrictJsonError> {
     let limit = limits.depth();
     let refusal = RefCell::new(None);
-    let left = Cell::new(limits.json_values);
+    let (left, has_doubles) = (Cell::new(limits.json_values), Cell::new(false));
     let mut deserializer = serde_json::Deserializer::from_slice(without_byte_order_mark(bytes));
-    let outcome = Reader { level: 0, limit, left: &left, refusal: &refusal }
+    let outcome = Reader { level: 0, limit, left: &left, has_doubles: &has_doubles, refusal: &refusal }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
-    outcome.map_err(|error| match refusal.into_inner() {
+    let read = |value| Read { value, has_doubles: has_doubles.get() };
+    outcome.map(read).map_err(|error| match refusal.into_inner() {
         Some(Refusal::TooDeep) => StrictJsonError::TooDeep { limit },
         Some(Refusal::TooMany) => StrictJsonError::TooManyValues { limit: limits.json_values },
         Some(Refusal::DuplicateName { name }) => {
@@ -133,6 +141,7 @@ struct Reader<'a> {
     limit: usize,
     /// How many values may still come.
     left: &'a Cell<usize>,
+    has_doubles: &'a Cell<bool>,
     refusal: &'a RefCell<Option<Refusal>>,
 }
 
@@ -158,7 +167,11 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
             Some(left) => self.left.set(left),
             None => return Err(self.refuse(Refusal::TooMany)),
         }
-        deserializer.deserialize_any(self)
+        let value = deserializer.deserialize_any(self)?;
+        if value.is_f64() {
+            self.has_doubles.set(true);
+        }
+        Ok(value)
     }
 }
 

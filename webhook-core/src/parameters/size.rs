@@ -20,8 +20,9 @@ pub(super) struct TooDeep;
 impl JsonSize {
     /// Adds a value of at most `depth` levels of arrays and objects.
     pub(super) fn add(&mut self, value: &Value, depth: usize) -> Result<(), TooDeep> {
-        let mut open = vec![(value, 0)];
-        while let Some((value, level)) = open.pop() {
+        let mut open = Vec::new();
+        let mut next = Some((value, 0));
+        while let Some((value, level)) = next {
             self.values += 1;
             match value {
                 Value::String(text) => self.text_bytes += text.len(),
@@ -33,6 +34,7 @@ impl JsonSize {
                 }
                 Value::Null | Value::Bool(_) | Value::Number(_) => {}
             }
+            next = open.pop();
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::id::RunId;
 use crate::masking::MASK;
@@ -27,8 +27,8 @@ impl From<ByName> for RunParameters {
         if parameters.is_empty() {
             return Self(None);
         }
-        let object = parameters.into_iter().map(|(name, parameter)| (name, parameter.into_value())).collect();
-        Self(Some(Value::Object(object).to_string().into()))
+        let text = serde_json::to_string(&parameters).expect("names are texts and values are JSON");
+        Self(Some(text.into()))
     }
 }
 
@@ -153,16 +153,6 @@ impl RunParameters {
 }
 
 impl RunParameter {
-    fn into_value(self) -> Value {
-        let (name, value) = match self.value {
-            ParameterValue::Plain(value) => ("value", value),
-            ParameterValue::Sealed(sealed) => ("sealed", json!(sealed)),
-            ParameterValue::Truncated(text) => ("truncated", Value::from(text)),
-        };
-        let members = [(name.to_owned(), value), ("source".to_owned(), json!(self.source))];
-        Value::Object(members.into_iter().collect())
-    }
-
     /// The value for people to see: `***` in place of a secret.
     #[must_use]
     pub fn shown(&self) -> Value {
