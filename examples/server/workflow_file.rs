@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use webhook_core::executor::Workflow;
 use webhook_core::id::WorkflowKey;
@@ -12,6 +15,9 @@ use webhook_process::{Command, CommandWorkflow, NotebookWorkflow, Python};
 use crate::report::Report;
 use crate::section::{Document, Entry, Problem, Section};
 use crate::{notebook, parameter_section, regular_file};
+
+/// Upper bound on files that are loaded side by side. Each notebook costs a start of Python.
+const LOADED_AT_ONCE: usize = 8;
 
 /// A workflow and what executes it.
 #[derive(Debug)]
@@ -93,10 +99,8 @@ pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWo
     files.sort();
     let mut declared_in: BTreeMap<WorkflowKey, PathBuf> = BTreeMap::new();
     let mut loaded = Vec::new();
-    for file in files {
-        let text = regular_file::read_to_string(&file)
-            .map_err(|source| WorkflowFileError::Unreadable { path: file.clone(), source })?;
-        let own = load(&file, &text, python).map_err(WorkflowFileError::Invalid)?;
+    for (own, file) in load_all(&files, python).into_iter().zip(files) {
+        let own = own?;
         let workflow = own.workflow.key.clone();
         if let Some(first) = declared_in.insert(workflow.clone(), file.clone()) {
             return Err(WorkflowFileError::Duplicate { workflow, first, second: file });
@@ -104,6 +108,35 @@ pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWo
         loaded.push(own);
     }
     Ok(loaded)
+}
+
+/// Loads files side by side. Returns what came of each, in their order, at least up to the first that is wrong.
+fn load_all(files: &[PathBuf], python: &Python) -> Vec<Result<LoadedWorkflow, WorkflowFileError>> {
+    let places: Vec<_> = files.iter().map(|file| (file, OnceLock::new())).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((file, place)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let own = load_file(file, python);
+            if own.is_err() {
+                // Those before it are under way already, and none after it is needed.
+                next.store(files.len(), Ordering::Relaxed);
+            }
+            let _ = place.set(own);
+        }
+    };
+    let loaders = thread::available_parallelism().map_or(1, NonZero::get).clamp(2, LOADED_AT_ONCE);
+    thread::scope(|scope| {
+        for _ in 0..loaders.min(files.len()) {
+            scope.spawn(work);
+        }
+    });
+    places.into_iter().map_while(|(_, place)| place.into_inner()).collect()
+}
+
+fn load_file(file: &Path, python: &Python) -> Result<LoadedWorkflow, WorkflowFileError> {
+    let text = regular_file::read_to_string(file)
+        .map_err(|source| WorkflowFileError::Unreadable { path: file.to_owned(), source })?;
+    load(file, &text, python).map_err(WorkflowFileError::Invalid)
 }
 
 /// Reads one file. Paths in it are relative to its folder. Notebooks are run by `python`.
@@ -384,6 +417,54 @@ mod tests {
         let message = load_folder(folder.path(), &no_python()).unwrap_err().to_string();
         assert!(message.contains("a.toml and ") && message.contains("b.toml both declare"), "{message}");
         assert!(message.contains("report/a"), "{message}");
+    }
+
+    /// A Python that describes a notebook only once two of them have been started.
+    const SOCIABLE: &str = r#"#!/bin/sh
+        cat > /dev/null
+        : > "$0-$$"
+        waited=0
+        while [ "$(ls "$0"-* | wc -l)" -lt 2 ] && [ $waited -lt 100 ]; do
+            waited=$((waited + 1))
+            sleep 0.1
+        done
+        [ $waited -lt 100 ] && echo '{"kernel": "python3", "parameters": []}'
+    "#;
+
+    #[test]
+    fn notebooks_are_inspected_side_by_side_and_listed_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("python");
+        // By another process: a fork of another test's could still have the file open, so that it could not be executed.
+        let make = "printf '%s' \"$1\" > \"$0\" && chmod +x \"$0\"";
+        let made = std::process::Command::new("sh").args(["-c", make]).arg(&program).arg(SOCIABLE).status();
+        assert!(made.unwrap().success());
+        for name in ["a", "b", "c"] {
+            std::fs::write(folder.path().join(format!("{name}.ipynb")), "{}").unwrap();
+            let text =
+                format!("kind = 'report'\nid = '{name}'\ntitle = 'A'\n[notebook]\npath = '{name}.ipynb'\n");
+            std::fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+        }
+        let loaded = load_folder(folder.path(), &Python::new(program)).unwrap();
+        let found: Vec<_> = loaded
+            .iter()
+            .map(|own| (own.workflow.key.to_string(), own.workflow.unavailable.clone()))
+            .collect();
+        assert_eq!(found, ["report/a", "report/b", "report/c"].map(|key| (key.to_owned(), None)));
+    }
+
+    #[test]
+    fn of_several_wrong_files_the_first_by_name_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 10..40 {
+            let title = if [23, 24, 31].contains(&number) { "" } else { "A" };
+            let text = format!("kind = 'report'\nid = 'w{number}'\ntitle = '{title}'\n[noop]\n");
+            std::fs::write(folder.path().join(format!("{number}.toml")), text).unwrap();
+        }
+        for _ in 0..20 {
+            let message = load_folder(folder.path(), &no_python()).unwrap_err().to_string();
+            assert!(message.contains("23.toml:3: title: must not be empty"), "{message}");
+        }
     }
 
     #[test]
