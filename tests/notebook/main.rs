@@ -101,6 +101,8 @@ async fn a_secret_shows_nowhere_also_where_a_notebooks_output_is_cut() {
          print(password[:9], end='', flush=True); time.sleep(0.4); print('.', file=sys.stderr, flush=True)\n\
          time.sleep(0.4); print(password[9:])",
         "from IPython.display import HTML\nHTML('<b>' + password + '</b>')",
+        "from urllib.parse import quote, quote_plus\nfor text in (quote(password), quote_plus(password), password.replace('é', '%c3%a9')):\n    \
+         print('https://example.com/?password=' + text)",
         "raise ValueError('z' * (8000 - padding) + password)",
     ];
     let text = "[[parameters]]\nname = 'password'\nsecret = true\n";
@@ -114,7 +116,16 @@ async fn a_secret_shows_nowhere_also_where_a_notebooks_output_is_cut() {
             shown.push((name, webhook.artifact(&run, name).await.1));
         }
         for (place, text) in shown {
-            let parts = ["SECRETca", "canary-0", "-0123456", "23456789", "6789abcd", "abcd\\u00e9f", "9abcd"];
+            let parts = [
+                "SECRETca",
+                "canary-0",
+                "-0123456",
+                "23456789",
+                "6789abcd",
+                "abcd\\u00e9f",
+                "9abcd",
+                "%C3%A9f",
+            ];
             let part = parts.into_iter().find(|part| text.contains(part));
             assert_eq!(part, None, "padding {padding}: in the {place}");
             assert!(text.contains("***"), "{place}");

@@ -5,8 +5,9 @@
 //! beginning of a secret until it is known.
 
 mod escapes;
+mod percents;
+mod reading;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::parameters::EffectiveParameters;
 use escapes::{Decoded, Escapes};
+use reading::Reading;
 
 /// Stands for a secret value wherever it would show.
 pub const MASK: &str = "***";
@@ -25,7 +27,8 @@ const SHORTEST: usize = 4;
 /// Upper bound on lines of secrets that are masked where they stand alone, the longest first.
 const LINES: usize = 1_000;
 
-/// Replaces secrets in text by [`MASK`]: as they are, and as JSON, Python, Rust and HTML escape them.
+/// Replaces secrets in text by [`MASK`]: as they are, as JSON, Python, Rust and HTML escape them, and as URLs and forms
+/// encode them, wholly or in part.
 ///
 /// Secrets of fewer than four characters are left alone. `Debug` shows no secret, and the copies that this keeps are
 /// wiped with the last clone.
@@ -35,6 +38,7 @@ const LINES: usize = 1_000;
 ///
 /// let masker = Masker::new(["pä\"ss".to_owned()]);
 /// assert_eq!(masker.mask(r#"pä"ss, "p\u00e4\"ss" and p&#228;&quot;ss"#), r#"***, "***" and ***"#);
+/// assert_eq!(masker.mask("https://example.com/?word=p%C3%a4%22ss"), "https://example.com/?word=***");
 ///
 /// let mut stream = masker.stream();
 /// assert_eq!(stream.push("the word is pä".as_bytes()), b"the word is ");
@@ -45,7 +49,9 @@ pub struct Masker(Option<Arc<Secrets>>);
 
 struct Secrets {
     texts: Vec<Secret>,
-    /// By byte: whether it may begin a secret or an escape.
+    /// The texts with percent-encoding read, to be looked for in the input with percent-encoding read.
+    percent_texts: Vec<Secret>,
+    /// By byte: whether it may begin a secret, an escape or an encoded byte.
     wakes: [bool; 256],
 }
 
@@ -74,14 +80,17 @@ impl Masker {
         if texts.is_empty() {
             return Self::default();
         }
-        let mut wakes = [false; 256];
-        wakes[usize::from(b'\\')] = true;
-        wakes[usize::from(b'&')] = true;
-        for text in &texts {
+        let percent_texts = texts.iter().map(|text| Zeroizing::new(percents::read(text)));
+        let percent_texts: Vec<_> = percent_texts.filter(|text| text.len() >= SHORTEST).collect();
+        let mut wakes: [bool; 256] = std::array::from_fn(|byte| escapes::begins(byte as u8));
+        wakes[usize::from(b'%')] = true;
+        for text in texts.iter().chain(&percent_texts) {
             wakes[usize::from(text[0])] = true;
         }
-        let texts = texts.into_iter().map(Secret::new).collect();
-        Self(Some(Arc::new(Secrets { texts, wakes })))
+        wakes[usize::from(b'+')] |= wakes[usize::from(b' ')];
+        let [texts, percent_texts] =
+            [texts, percent_texts].map(|texts| texts.into_iter().map(Secret::new).collect());
+        Self(Some(Arc::new(Secrets { texts, percent_texts, wakes })))
     }
 
     /// Masks the values of the secret ones among `parameters`, and of lists and objects every text and number in them.
@@ -118,15 +127,16 @@ impl Masker {
     /// Masks one stream of text that comes in pieces.
     #[must_use]
     pub fn stream(&self) -> MaskingStream {
-        let count = self.0.as_ref().map_or(0, |secrets| secrets.texts.len());
+        let counts = self.0.as_ref().map_or((0, 0), |own| (own.texts.len(), own.percent_texts.len()));
         MaskingStream {
             secrets: self.0.clone(),
             held: Vec::new(),
             base: 0,
-            plain: Matcher::new(count),
-            decoded: Matcher::new(count),
+            raw: Reading::new(counts),
             escapes: Escapes::default(),
-            starts: VecDeque::new(),
+            unescaped: Reading::new(counts),
+            has_escapes: false,
+            is_awake: false,
             hidden: Vec::new(),
         }
     }
@@ -182,39 +192,6 @@ impl Secret {
     }
 }
 
-/// How much of each secret the bytes so far end with.
-struct Matcher {
-    matched: Vec<u32>,
-    /// The most of `matched`: so many bytes at the end may be the beginning of a secret.
-    depth: usize,
-}
-
-impl Matcher {
-    fn new(secrets: usize) -> Self {
-        Self { matched: vec![0; secrets], depth: 0 }
-    }
-
-    /// Takes a byte and returns the length of the longest secret that ends with it, 0 if none does.
-    fn take(&mut self, secrets: &[Secret], byte: u8) -> usize {
-        let mut longest = 0;
-        self.depth = 0;
-        for (Secret { text, fallback }, matched) in secrets.iter().zip(&mut self.matched) {
-            let mut length = *matched as usize;
-            while length > 0 && text[length] != byte {
-                length = fallback[length - 1] as usize;
-            }
-            length += usize::from(text[length] == byte);
-            if length == text.len() {
-                longest = longest.max(length);
-                length = fallback[length - 1] as usize;
-            }
-            *matched = length as u32;
-            self.depth = self.depth.max(length);
-        }
-        longest
-    }
-}
-
 /// A part of the input that is hidden, from its first byte to the byte after it.
 #[derive(Debug, Clone, Copy)]
 struct Hidden {
@@ -233,12 +210,15 @@ pub struct MaskingStream {
     held: Vec<u8>,
     /// The number of the first byte of `held`.
     base: u64,
-    plain: Matcher,
-    /// Matches the input with its escapes read.
-    decoded: Matcher,
+    /// The input as it is.
+    raw: Reading,
     escapes: Escapes,
-    /// Where in the input each of the last `decoded.depth` decoded bytes begins.
-    starts: VecDeque<u64>,
+    /// The input with its escapes read. It is the same as `raw` while there are none.
+    unescaped: Reading,
+    /// Whether there was an escape since nothing was held back.
+    has_escapes: bool,
+    /// Whether anything may be the beginning of a secret.
+    is_awake: bool,
     /// In order, without overlaps, nothing of it before `base`.
     hidden: Vec<Hidden>,
 }
@@ -251,11 +231,8 @@ impl MaskingStream {
         for byte in piece {
             let place = self.base + self.held.len() as u64;
             self.held.push(*byte);
-            if !self.is_idle() || secrets.wakes[usize::from(*byte)] {
-                let length = self.plain.take(&secrets.texts, *byte);
-                self.hide(place + 1 - length as u64, place + 1);
-                self.escapes.take(*byte, place);
-                self.take_decoded(&secrets.texts);
+            if self.is_awake || secrets.wakes[usize::from(*byte)] {
+                self.take(&secrets, Decoded { byte: *byte, start: place, end: place + 1 });
             }
         }
         self.release(self.undecided())
@@ -266,10 +243,18 @@ impl MaskingStream {
     pub fn finish(&mut self) -> Vec<u8> {
         if let Some(secrets) = self.secrets.clone() {
             self.escapes.finish();
-            self.take_decoded(&secrets.texts);
+            self.take_unescaped(&secrets);
+            let mut found = Vec::new();
+            for reading in [&mut self.raw, &mut self.unescaped] {
+                reading.finish(&secrets, &mut |start, end| found.push((start, end)));
+            }
+            self.hide_all(found);
         }
         let shown = self.release(self.end());
-        self.forget();
+        for reading in [&mut self.raw, &mut self.unescaped] {
+            reading.forget();
+        }
+        (self.has_escapes, self.is_awake) = (false, false);
         shown
     }
 
@@ -291,36 +276,48 @@ impl MaskingStream {
         self.held.is_empty()
     }
 
-    fn is_idle(&self) -> bool {
-        self.plain.depth == 0 && self.decoded.depth == 0 && self.escapes.open().is_none()
-    }
-
     fn end(&self) -> u64 {
         self.base + self.held.len() as u64
     }
 
     /// Where what may be the beginning of a secret begins.
     fn undecided(&self) -> u64 {
-        let plain = self.end() - self.plain.depth as u64;
-        let begun = [self.starts.front().copied(), self.escapes.open()];
-        begun.into_iter().flatten().fold(plain, u64::min)
+        let begun = [self.raw.undecided(), self.unescaped.undecided(), self.escapes.open()];
+        begun.into_iter().flatten().fold(self.end(), u64::min)
     }
 
-    fn take_decoded(&mut self, secrets: &[Secret]) {
-        while let Some(Decoded { byte, start, end }) = self.escapes.next() {
-            self.starts.push_back(start);
-            let length = self.decoded.take(secrets, byte);
-            if length > 0 {
-                self.hide(self.starts[self.starts.len() - length], end);
-            }
-            self.starts.drain(..self.starts.len() - self.decoded.depth);
+    fn take(&mut self, secrets: &Secrets, read: Decoded) {
+        if !self.has_escapes && escapes::begins(read.byte) {
+            self.has_escapes = true;
+            self.unescaped.copy_from(&self.raw);
+        }
+        let mut found = Vec::new();
+        self.raw.take(secrets, read, &mut |start, end| found.push((start, end)));
+        self.hide_all(found);
+        if self.has_escapes {
+            self.escapes.take(read.byte, read.start);
+            self.take_unescaped(secrets);
+        }
+        let begun = [self.raw.undecided(), self.unescaped.undecided(), self.escapes.open()];
+        self.is_awake = begun.iter().any(Option::is_some);
+        self.has_escapes &= self.is_awake;
+    }
+
+    fn take_unescaped(&mut self, secrets: &Secrets) {
+        let mut found = Vec::new();
+        while let Some(read) = self.escapes.next() {
+            self.unescaped.take(secrets, read, &mut |start, end| found.push((start, end)));
+        }
+        self.hide_all(found);
+    }
+
+    fn hide_all(&mut self, found: Vec<(u64, u64)>) {
+        for (start, end) in found {
+            self.hide(start, end);
         }
     }
 
     fn hide(&mut self, start: u64, end: u64) {
-        if start == end {
-            return;
-        }
         debug_assert!(start >= self.base, "a secret that was passed on already");
         let mut all = Hidden { start, end, is_masked: false };
         let first = self.hidden.partition_point(|own| own.end <= start);
@@ -355,15 +352,6 @@ impl MaskingStream {
         self.held.drain(..(end - self.base) as usize);
         self.base = end;
         shown
-    }
-
-    /// Begins another text.
-    fn forget(&mut self) {
-        self.starts.clear();
-        for matcher in [&mut self.plain, &mut self.decoded] {
-            matcher.matched.fill(0);
-            matcher.depth = 0;
-        }
     }
 }
 

@@ -5,12 +5,17 @@ use std::collections::VecDeque;
 /// The longest escape, in bytes: two UTF-16 units such as `\ud83d\ude00`.
 const LONGEST: usize = 12;
 
-/// A byte of the text with its escapes read, and where what stands for it begins and ends.
-#[derive(Debug, PartialEq, Eq)]
+/// A byte that was read, and where what stands for it in the text begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decoded {
     pub(super) byte: u8,
     pub(super) start: u64,
     pub(super) end: u64,
+}
+
+/// Whether a byte begins an escape.
+pub(super) fn begins(byte: u8) -> bool {
+    matches!(byte, b'\\' | b'&')
 }
 
 /// Reads escapes byte by byte. What is no escape stands for itself.

@@ -64,6 +64,40 @@ fn secret_values_are_masked_in_every_form_they_may_take() {
 }
 
 #[test]
+fn what_urls_and_forms_make_of_a_secret_is_masked() {
+    let masker = masker(&["p@ss/w%rd & +é%41"]);
+    for text in [
+        "https://example.com/p%40ss%2Fw%25rd%20%26%20%2B%C3%A9%2541?x",
+        "https://example.com/p%40ss%2fw%25rd%20%26%20%2b%c3%a9%2541?x",
+        "https://example.com/p@ss/w%25rd%20&%20+%C3%A9%2541?x",
+        "https://example.com/p@ss/w%rd%20&%20+%C3%A9%41?x",
+        "https://example.com/p%40ss%2Fw%25rd+%26+%2B%C3%A9%2541?x",
+        "https://example.com/p%2540ss%252Fw%2525rd%2520%2526%2520%252B%25C3%25A9%252541?x",
+        r"https://example.com/p%40ss\/w%25rd%20\u0026%20%2B%C3%A9%2541?x",
+        "https://example.com/p@ss/w%25rd%20&amp;%20+%C3%A9%2541?x",
+    ] {
+        assert_eq!(masker.mask(text), "https://example.com/***?x", "{text}");
+    }
+    let text = "100%, 5% of %41 and %zz, a+b, %2";
+    assert_eq!(masker.mask(text), text);
+}
+
+#[test]
+fn an_encoded_secret_is_held_back_and_endless_percent_signs_are_not() {
+    let mut stream = masker(&["p@ss word"]).stream();
+    assert_eq!(stream.push(b"a=p%4"), b"a=");
+    assert_eq!(stream.push(b"0ss+wo"), b"");
+    assert_eq!(stream.push(b"r%"), b"");
+    assert_eq!(stream.push(b"64&b=p%40s"), b"***&b=");
+    assert_eq!(stream.cut(), b"***");
+    for piece in ["%", "%25", "%4", "p%", "p%4"] {
+        let text = piece.repeat(10_000);
+        assert!(stream.push(text.as_bytes()).len() > text.len() - 100, "{piece}");
+        assert!(stream.finish().len() < 100, "{piece}");
+    }
+}
+
+#[test]
 fn what_is_not_secret_or_very_short_stays() {
     assert_eq!(of(json!("abc")).mask("abc visible"), "abc visible");
     assert!(of(json!(null)).is_empty());
@@ -135,8 +169,8 @@ fn debug_shows_no_secret() {
 proptest! {
     #[test]
     fn a_stream_shows_the_same_wherever_its_pieces_end(
-        secrets in prop::collection::vec("[ab\"é\\\\]{4,8}", 1..4),
-        text in "[ab\"é\\\\&u0e9;]{0,60}",
+        secrets in prop::collection::vec("[ab\"é\\\\%4+ ]{4,8}", 1..4),
+        text in "[ab\"é\\\\&u0e9;%42+ ]{0,60}",
         pieces in prop::collection::vec(1..9_usize, 1..40),
     ) {
         let masker = Masker::new(secrets.clone());
@@ -156,6 +190,38 @@ proptest! {
         for secret in &secrets {
             prop_assert!(!shown.contains(secret.as_str()), "{} in {}", secret, shown);
         }
+    }
+
+    #[test]
+    fn a_secret_is_masked_whichever_of_its_bytes_are_percent_encoded_and_how_often(
+        secret in prop_oneof![any::<String>(), "[%0-9a-f+ ü\\\\&]{4,12}"],
+        kinds in prop::collection::vec(0..5_u8, 1..20),
+        pieces in prop::collection::vec(1..9_usize, 1..9),
+    ) {
+        let read = percents::read(secret.as_bytes());
+        prop_assume!(secret.chars().count() >= SHORTEST && read.len() >= SHORTEST && !read.contains(&b'|'));
+        let mut text = vec![b'|'];
+        for (byte, kind) in secret.bytes().zip(kinds.iter().cycle()) {
+            match kind {
+                0 if byte == b' ' => text.push(b'+'),
+                0 | 1 => text.push(byte),
+                2 => text.extend(format!("%{byte:02X}").bytes()),
+                3 => text.extend(format!("%{byte:02x}").bytes()),
+                _ => text.extend(format!("%25{byte:02x}").bytes()),
+            }
+        }
+        text.push(b'|');
+        let masker = Masker::new([secret]);
+        let (mut rest, mut cut) = (text.as_slice(), Vec::new());
+        for size in pieces.iter().cycle() {
+            let (piece, more) = rest.split_at(rest.len().min(*size));
+            cut.push(piece);
+            rest = more;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(streamed(&masker, cut), "|***|");
     }
 
     #[test]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from urllib.parse import quote
 
 # How much of what one cell prints is kept in the executed notebook, in characters.
 PRINTED = 256 * 1024
@@ -32,6 +33,10 @@ HEAD = 64
 # How long a kernel may take to start, and to hand over its last output, in seconds.
 START_PATIENCE = 120
 OUTPUT_PATIENCE = 120
+
+# What encoders of URLs leave as it is besides letters, digits and `_.-~`: all of it in a part of a URL, the slashes of a
+# path, what JavaScript leaves in a part and in a whole URL, and what browsers leave in a query.
+UNENCODED = ["", "/", "!*'()", "!*'();/?:@&=+$,#", "!$%&'()*+,/:;=?@[\\]^`{|}", "!$%&()*+,/:;=?@[\\]^`{|}"]
 
 MASK = "***"
 # The variable with the parameters that the notebook does not declare.
@@ -126,13 +131,18 @@ def leaves(value):
 
 
 def forms_of(text):
-    """A text as it is, and as JSON, Python and HTML write it."""
+    """A text as it is, and as JSON, Python, HTML, URLs and forms write it."""
     plain, in_ascii = json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
     escaped = text.encode("unicode_escape", "surrogatepass").decode("ascii")
     yield from (text, plain, in_ascii, plain.replace("/", "\\/"), in_ascii.replace("/", "\\/"))
     yield re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found[0][2:].upper(), in_ascii)
     yield from (repr(text)[1:-1], escaped, escaped.replace('"', '\\"'))
     yield from (html.escape(text), html.escape(text, quote=False))
+    encoded = [quote(text, safe, errors="surrogatepass") for safe in UNENCODED]
+    form = quote(text, "*", errors="surrogatepass").replace("%20", "+")
+    encoded += [encoded[0].replace("%20", "+"), form, form.replace("~", "%7E")]
+    yield from encoded
+    yield from (re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in encoded)
 
 
 class PrintedLines:
@@ -413,6 +423,9 @@ def execute(request, speaker, place, masker, kept):
     from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
 
+    if not os.path.isfile(request["notebook"]) and os.path.exists(request["notebook"]):
+        # Reading a pipe could wait without end.
+        raise Failure("the notebook cannot be read: it is no regular file", False)
     try:
         nbformat.read(request["notebook"], as_version=4)
     except Exception as error:

@@ -1,0 +1,75 @@
+//! Reading percent-encoding (RFC 3986, section 2.1) as it comes, and `+` for a blank as forms write it.
+
+use super::escapes::Decoded;
+
+/// The longest part of the text that may become one byte: encoded some twenty times over.
+const LONGEST: u64 = 64;
+
+/// Reads percent-encoding until nothing encoded is left.
+///
+/// Two encoded bytes never overlap, so what is left does not depend on the order in which they are read. It is therefore
+/// the same for a text and for the text with any of its bytes encoded, also several times. `+` and a blank are read as a
+/// blank.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Percents {
+    /// What may become an encoded byte: percent signs, each with the first digit after it or without.
+    open: Vec<Decoded>,
+}
+
+impl Percents {
+    /// Takes a byte, and passes on what was read.
+    pub(super) fn take(&mut self, mut read: Decoded, pass_on: &mut impl FnMut(Decoded)) {
+        loop {
+            match (self.open.as_slice(), digit(read.byte)) {
+                _ if read.byte == b'%' => break,
+                ([.., percent, high], Some(low)) if let Some(high) = digit(high.byte) => {
+                    read = Decoded { byte: high << 4 | low, start: percent.start, end: read.end };
+                    self.open.truncate(self.open.len() - 2);
+                }
+                ([.., _], Some(_)) => break,
+                _ => {
+                    self.finish(pass_on);
+                    pass_on(with_blank(read));
+                    return;
+                }
+            }
+        }
+        self.open.push(read);
+        if self.open().is_some_and(|start| read.end - start > LONGEST) {
+            self.finish(pass_on);
+        }
+    }
+
+    /// Passes on what is open as it is.
+    pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(Decoded)) {
+        self.open.drain(..).for_each(pass_on);
+    }
+
+    /// Where what may become an encoded byte begins.
+    pub(super) fn open(&self) -> Option<u64> {
+        self.open.first().map(|first| first.start)
+    }
+
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.open.clone_from(&other.open);
+    }
+}
+
+/// A text as [`Percents`] reads it.
+pub(super) fn read(text: &[u8]) -> Vec<u8> {
+    let (mut percents, mut read) = (Percents::default(), Vec::with_capacity(text.len()));
+    let mut pass_on = |decoded: Decoded| read.push(decoded.byte);
+    for (byte, start) in text.iter().zip(0..) {
+        percents.take(Decoded { byte: *byte, start, end: start + 1 }, &mut pass_on);
+    }
+    percents.finish(&mut pass_on);
+    read
+}
+
+fn with_blank(read: Decoded) -> Decoded {
+    if read.byte == b'+' { Decoded { byte: b' ', ..read } } else { read }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
