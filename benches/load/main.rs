@@ -1,216 +1,140 @@
-//! How many calls a server accepts, beside a bare warp server that answers 202 and does nothing.
+//! Load bench: how many calls a server takes, beside what takes as many calls and does less.
 //!
-//! `cargo bench --bench load` starts each server as a process of its own, in turns, and calls it over 64 keep-alive
-//! connections from this one. Figures are ratios to the bare server of the same round. The store in memory keeps the
-//! newest 10,000 ended runs, the durable one all of them. What is left is how many accepted runs had not ended when
-//! the last call was answered: few, where runs are executed as they come. After a durable server was killed with
-//! SIGKILL, its store is opened and every run it had answered for is looked up.
-//! `cargo bench --bench load -- ROUNDS SECONDS` sets how many rounds there are and how long each turn takes, and
-//! names after that (`memory`, `sled`, `sled-idle`) which servers take turns with the bare one.
+//! `cargo bench --bench load` takes some three minutes. `-- --help` lists what can be chosen.
+//!
+//! Every row is measured for a second in each of three rounds, one after another, each time with a new process and a
+//! new folder. Figures are medians over the rounds. A ratio is one to the references of the same round, since the
+//! speed of a machine and of its disk changes from one minute to the next. The folders are where `TMPDIR` says, so that
+//! disk is measured.
+//!
+//! - The example server runs with its default flags, but for its address, data and workflows.
+//!   "Workers off" is `--workers 0`. Its webhook has room for 100,000 queued runs, where calls end when it is full.
+//! - The library is this program with webhook-warp's routes under warp's own server.
+//! - The bare warp server answers 202 to the same requests, and does nothing else.
+//! - The bare commit loop has no HTTP. It appends 300 bytes for each of as many callers, and syncs once.
+//! - Debian's [`webhook`](https://packages.debian.org/stable/webhook) executes the same command and waits for its end.
+//!
+//! Calls are those of curl. The webhook declares one parameter of each type, and two of them are given.
+//! One thread of this program drives all connections, which stay open. Requests are rendered once, and of an
+//! answer only the status, the length and the run id are read: the client shares the cores with the server.
+//!
+//! After each turn the server is killed with SIGKILL. Then its store is opened, and every run that it acknowledged is
+//! looked up.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod client;
-mod server;
+mod commit_loop;
+mod debian;
+mod example;
+mod figures;
+mod library;
+mod plot;
+mod process;
+mod results;
+mod rows;
+mod table;
+mod turn;
+mod workflow;
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use webhook_core::id::RunId;
-use webhook_core::store::Store;
-use webhook_sled::SledStore;
+use clap::Parser;
 
-/// As the example server; the bare server has it too.
+use bench::Bench;
+use results::Results;
+use rows::Row;
+
+/// The example server has it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const CONNECTIONS: usize = 64;
+/// Said before and after the measurements.
+const DEBIAN_IS_MISSING: &str =
+    "*** Debian's webhook is NOT INSTALLED, so its row is SKIPPED: apt-get install webhook ***";
 
-/// The servers that take turns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Contender {
-    Bare,
-    Memory,
-    Sled,
-    SledIdle,
+/// Measures how many calls a server takes, beside what takes as many calls and does less
+#[derive(Parser)]
+#[command(name = "load")]
+struct Arguments {
+    /// Number of turns of each row
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    rounds: usize,
+    /// Length of a turn
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// Numbers of connections
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256], value_name = "N,…")]
+    connections: Vec<usize>,
+    /// Rows and figures whose name has one of these in it [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "TEXT,…")]
+    only: Vec<String>,
+    /// Every server with every kind of call at every number of connections
+    #[arg(long)]
+    every: bool,
+    /// Lists the names of all rows and figures, and measures nothing
+    #[arg(long)]
+    list: bool,
+    /// Draws the calls with JSON parameters into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Comes from cargo
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-impl Contender {
-    const ALL: [Self; 4] = [Self::Bare, Self::Memory, Self::Sled, Self::SledIdle];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bare => "bare",
-            Self::Memory => "memory",
-            Self::Sled => "sled",
-            Self::SledIdle => "sled-idle",
-        }
+impl Arguments {
+    fn includes(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Bare => "bare warp, answers 202",
-            Self::Memory => "memory, no-op runs executed, newest 10,000 kept",
-            Self::Sled => "sled power, no-op runs executed",
-            Self::SledIdle => "sled power, workers off",
-        }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|contender| contender.name() == name)
-    }
-}
-
-/// What one turn of one contender gave.
-struct Turn {
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
-    peak_kib: u64,
-    disk_per_run: Option<u64>,
-    left: Option<u64>,
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [serve, name, folder] = arguments.as_slice()
+    // A server of the library, or a bare one, is this program as well.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [serve, kind, folder] = arguments.as_slice()
         && serve == "serve"
     {
-        let contender = Contender::parse(name).expect("a contender");
-        return server::serve(contender, Path::new(folder));
+        return library::serve(kind, folder.as_ref());
     }
-    let number = |index: usize, default: u64| -> u64 {
-        arguments.get(index).map_or(default, |text| text.parse().expect("a number"))
-    };
-    let (rounds, seconds) = (number(0, 3), number(1, 3));
-    let named = |contender: &Contender| arguments.iter().skip(2).any(|name| name == contender.name());
-    let takes_part =
-        |contender: &Contender| *contender == Contender::Bare || arguments.len() < 3 || named(contender);
-    let mut turns: Vec<(Contender, Vec<Turn>)> =
-        Contender::ALL.into_iter().filter(takes_part).map(|contender| (contender, Vec::new())).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    for round in 1..=rounds {
-        for (contender, own) in &mut turns {
-            eprintln!("round {round} of {rounds}: {}", contender.title());
-            own.push(take_turn(&runtime, *contender, Duration::from_secs(seconds)));
+    let arguments = Arguments::parse();
+    let rows: Vec<_> = rows::plan(&arguments.connections, arguments.every)
+        .into_iter()
+        .filter(|row| arguments.includes(&row.name()))
+        .collect();
+    let figures: Vec<_> =
+        figures::ALL.into_iter().filter(|figure| arguments.includes(figure.name())).collect();
+    if arguments.list {
+        for name in rows.iter().map(Row::name).chain(figures.iter().map(|figure| figure.name().to_owned())) {
+            println!("{name}");
         }
+        return;
     }
-    print(&turns);
-}
-
-fn take_turn(runtime: &tokio::runtime::Runtime, contender: Contender, time: Duration) -> Turn {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut server = Server::start(contender, folder.path());
-    let load = runtime.block_on(client::load(&server.url, CONNECTIONS, time));
-    let left = (contender != Contender::Bare).then(|| server.left());
-    let peak_kib = peak_memory_kib(server.process.id());
-    server.process.kill().expect("the server is killed");
-    server.process.wait().expect("the server is gone");
-    let durable = matches!(contender, Contender::Sled | Contender::SledIdle);
-    let disk_per_run = durable.then(|| {
-        let bytes = size_of(folder.path());
-        runtime.block_on(check_all_are_there(folder.path(), &load.runs));
-        bytes / load.runs.len().max(1) as u64
-    });
-    Turn {
-        per_second: load.latencies.len() as f64 / load.elapsed.as_secs_f64(),
-        p50: percentile(&load.latencies, 50),
-        p99: percentile(&load.latencies, 99),
-        peak_kib,
-        disk_per_run,
-        left,
+    let mut rows = rows::with_references(rows);
+    let lacks_debian = rows.iter().any(Row::needs_debian) && !debian::is_installed();
+    if lacks_debian {
+        eprintln!("{DEBIAN_IS_MISSING}");
+        rows.retain(|row| !row.needs_debian());
     }
-}
-
-/// A server process.
-struct Server {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    url: String,
-}
-
-impl Server {
-    /// Starts it and reads its URL from its first line.
-    fn start(contender: Contender, folder: &Path) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("this program"))
-            .args(["serve", contender.name()])
-            .arg(folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let input = process.stdin.take().expect("its input");
-        let output = BufReader::new(process.stdout.take().expect("its output"));
-        let mut server = Self { process, input, output, url: String::new() };
-        server.url = server.line();
-        server
+    let bench = Bench {
+        runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
+        time: Duration::from_secs_f64(arguments.seconds),
+        example: example::build(),
+    };
+    let started = Instant::now();
+    let mut results = Results::new(rows, figures);
+    for round in 1..=arguments.rounds {
+        eprintln!("round {round} of {}", arguments.rounds);
+        results.add_round(&bench);
     }
-
-    /// How many runs have not ended.
-    fn left(&mut self) -> u64 {
-        self.input.write_all(b"\n").expect("it is asked");
-        self.line().parse().expect("a number")
+    eprintln!("measured for {} s", started.elapsed().as_secs());
+    table::print(&results);
+    if lacks_debian {
+        println!("\n{DEBIAN_IS_MISSING}");
     }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("a line");
-        line.trim().to_owned()
+    if let Some(file) = arguments.plot {
+        std::fs::write(&file, plot::draw(&results)).expect("the plot is written");
     }
-}
-
-async fn check_all_are_there(folder: &Path, runs: &[String]) {
-    let store = SledStore::open(folder).expect("the store opens after SIGKILL");
-    for run in runs {
-        let id: RunId = run.parse().expect("a run id");
-        let found = store.get_run(id).await.expect("the store answers");
-        assert!(found.is_some(), "run {id} was answered with 202 and is lost");
-    }
-}
-
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default()
-}
-
-/// The highest resident memory of a process so far; 0 where the system does not say.
-fn peak_memory_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-fn size_of(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries
-        .map(|path| if path.is_dir() { size_of(&path) } else { path.metadata().map_or(0, |data| data.len()) })
-        .sum()
-}
-
-fn print(turns: &[(Contender, Vec<Turn>)]) {
-    println!("| server | accepted/s | ratio to bare | p50 ms | p99 ms | peak MiB | disk B/run | left |");
-    println!("|---|---|---|---|---|---|---|---|");
-    for (contender, own) in turns {
-        let ratios = own.iter().zip(&turns[0].1).map(|(turn, bare)| turn.per_second / bare.per_second);
-        let peak = own.iter().map(|turn| turn.peak_kib).max().unwrap_or(0) / 1024;
-        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-        let disk = number(own.iter().filter_map(|turn| turn.disk_per_run).max());
-        let left = number(own.iter().filter_map(|turn| turn.left).max());
-        println!(
-            "| {} | {:.0} | {:.2} | {:.2} | {:.2} | {peak} | {disk} | {left} |",
-            contender.title(),
-            median(own.iter().map(|turn| turn.per_second)),
-            median(ratios),
-            median(own.iter().map(|turn| turn.p50.as_secs_f64() * 1000.0)),
-            median(own.iter().map(|turn| turn.p99.as_secs_f64() * 1000.0)),
-        );
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
