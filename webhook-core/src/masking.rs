@@ -15,8 +15,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::parameters::EffectiveParameters;
-use escapes::{Decoded, Escapes};
-use reading::Reading;
+use escapes::Decoded;
+use reading::{Look, WithEscapes, WithPercents};
 
 /// Stands for a secret value wherever it would show.
 pub const MASK: &str = "***";
@@ -48,9 +48,9 @@ const LINES: usize = 1_000;
 pub struct Masker(Option<Arc<Secrets>>);
 
 struct Secrets {
-    texts: Vec<Secret>,
+    texts: Arc<[Secret]>,
     /// The texts with percent-encoding read, to be looked for in the input with percent-encoding read.
-    percent_texts: Vec<Secret>,
+    percent_texts: Arc<[Secret]>,
     /// By byte: whether it may begin a secret, an escape or an encoded byte.
     wakes: [bool; 256],
 }
@@ -127,15 +127,15 @@ impl Masker {
     /// Masks one stream of text that comes in pieces.
     #[must_use]
     pub fn stream(&self) -> MaskingStream {
-        let counts = self.0.as_ref().map_or((0, 0), |own| (own.texts.len(), own.percent_texts.len()));
+        let (texts, percent_texts) = match &self.0 {
+            Some(secrets) => (secrets.texts.clone(), secrets.percent_texts.clone()),
+            None => Default::default(),
+        };
         MaskingStream {
             secrets: self.0.clone(),
             held: Vec::new(),
             base: 0,
-            raw: Reading::new(counts),
-            escapes: Escapes::default(),
-            unescaped: Reading::new(counts),
-            has_escapes: false,
+            input: WithEscapes::new(WithPercents::new(texts, percent_texts)),
             is_awake: false,
             hidden: Vec::new(),
         }
@@ -210,14 +210,8 @@ pub struct MaskingStream {
     held: Vec<u8>,
     /// The number of the first byte of `held`.
     base: u64,
-    /// The input as it is.
-    raw: Reading,
-    escapes: Escapes,
-    /// The input with its escapes read. It is the same as `raw` while there are none.
-    unescaped: Reading,
-    /// Whether there was an escape since nothing was held back.
-    has_escapes: bool,
-    /// Whether anything may be the beginning of a secret.
+    input: WithEscapes<WithPercents>,
+    /// Whether anything of the input is undecided.
     is_awake: bool,
     /// In order, without overlaps, nothing of it before `base`.
     hidden: Vec<Hidden>,
@@ -232,7 +226,10 @@ impl MaskingStream {
             let place = self.base + self.held.len() as u64;
             self.held.push(*byte);
             if self.is_awake || secrets.wakes[usize::from(*byte)] {
-                self.take(&secrets, Decoded { byte: *byte, start: place, end: place + 1 });
+                let (mut found, read) = (Vec::new(), Decoded { byte: *byte, start: place, end: place + 1 });
+                self.input.take(read, &mut |start, end| found.push((start, end)));
+                self.is_awake = !self.input.is_idle();
+                self.hide_all(found);
             }
         }
         self.release(self.undecided())
@@ -241,20 +238,11 @@ impl MaskingStream {
     /// Ends the text and returns the rest of it.
     #[must_use]
     pub fn finish(&mut self) -> Vec<u8> {
-        if let Some(secrets) = self.secrets.clone() {
-            self.escapes.finish();
-            self.take_unescaped(&secrets);
-            let mut found = Vec::new();
-            for reading in [&mut self.raw, &mut self.unescaped] {
-                reading.finish(&secrets, &mut |start, end| found.push((start, end)));
-            }
-            self.hide_all(found);
-        }
+        let mut found = Vec::new();
+        self.input.finish(&mut |start, end| found.push((start, end)));
+        self.hide_all(found);
         let shown = self.release(self.end());
-        for reading in [&mut self.raw, &mut self.unescaped] {
-            reading.forget();
-        }
-        (self.has_escapes, self.is_awake) = (false, false);
+        *self = Masker(self.secrets.take()).stream();
         shown
     }
 
@@ -282,33 +270,7 @@ impl MaskingStream {
 
     /// Where what may be the beginning of a secret begins.
     fn undecided(&self) -> u64 {
-        let begun = [self.raw.undecided(), self.unescaped.undecided(), self.escapes.open()];
-        begun.into_iter().flatten().fold(self.end(), u64::min)
-    }
-
-    fn take(&mut self, secrets: &Secrets, read: Decoded) {
-        if !self.has_escapes && escapes::begins(read.byte) {
-            self.has_escapes = true;
-            self.unescaped.copy_from(&self.raw);
-        }
-        let mut found = Vec::new();
-        self.raw.take(secrets, read, &mut |start, end| found.push((start, end)));
-        self.hide_all(found);
-        if self.has_escapes {
-            self.escapes.take(read.byte, read.start);
-            self.take_unescaped(secrets);
-        }
-        let begun = [self.raw.undecided(), self.unescaped.undecided(), self.escapes.open()];
-        self.is_awake = begun.iter().any(Option::is_some);
-        self.has_escapes &= self.is_awake;
-    }
-
-    fn take_unescaped(&mut self, secrets: &Secrets) {
-        let mut found = Vec::new();
-        while let Some(read) = self.escapes.next() {
-            self.unescaped.take(secrets, read, &mut |start, end| found.push((start, end)));
-        }
-        self.hide_all(found);
+        self.input.undecided().unwrap_or(self.end())
     }
 
     fn hide_all(&mut self, found: Vec<(u64, u64)>) {

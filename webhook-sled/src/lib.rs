@@ -21,6 +21,9 @@
 //! until the folder is opened anew; when the disk is merely full, the store recovers by itself once there is room, and
 //! what runs meanwhile goes on.
 //!
+//! While the folder of an open store is moved, removed or replaced, its health is an error and new runs are refused. What it
+//! has accepted goes on in the files that are open, so a folder that is put back has all of it.
+//!
 //! A change that a failing disk refuses ([`StoreError::Unavailable`](webhook_core::store::StoreError::Unavailable)) may have
 //! reached the journal all the same, and is made then when the store is opened again. A caller that repeats it with
 //! its idempotency key gets the same run.

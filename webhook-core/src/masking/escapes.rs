@@ -19,11 +19,10 @@ pub(super) fn begins(byte: u8) -> bool {
 }
 
 /// Reads escapes byte by byte. What is no escape stands for itself.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Escapes {
-    /// What may become an escape, and the number of its first byte.
-    open: Vec<u8>,
-    start: u64,
+    /// What may become an escape.
+    open: Vec<Decoded>,
     ready: VecDeque<Decoded>,
 }
 
@@ -38,12 +37,9 @@ enum Reading {
 }
 
 impl Escapes {
-    /// Takes the byte with this number.
-    pub(super) fn take(&mut self, byte: u8, place: u64) {
-        if self.open.is_empty() {
-            self.start = place;
-        }
-        self.open.push(byte);
+    /// Takes a byte.
+    pub(super) fn take(&mut self, read: Decoded) {
+        self.open.push(read);
         self.read();
     }
 
@@ -57,7 +53,7 @@ impl Escapes {
 
     /// Where the escape begins that is not complete yet.
     pub(super) fn open(&self) -> Option<u64> {
-        (!self.open.is_empty()).then_some(self.start)
+        self.open.first().map(|first| first.start)
     }
 
     /// What was read.
@@ -65,13 +61,20 @@ impl Escapes {
         self.ready.pop_front()
     }
 
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.open.clone_from(&other.open);
+        self.ready.clone_from(&other.ready);
+    }
+
     fn read(&mut self) {
-        while !self.open.is_empty() {
-            match reading(&self.open) {
+        while let (Some(first), Some(last)) = (self.open.first(), self.open.last()) {
+            let (start, end) = (first.start, last.end);
+            let mut text = [0; LONGEST + 1];
+            text.iter_mut().zip(&self.open).for_each(|(byte, read)| *byte = read.byte);
+            match reading(&text[..self.open.len()]) {
                 Reading::Open => return,
                 Reading::Nothing => self.take_first(),
                 Reading::Character(character) => {
-                    let (start, end) = (self.start, self.start + self.open.len() as u64);
                     let mut bytes = [0; 4];
                     let bytes = character.encode_utf8(&mut bytes).bytes();
                     self.ready.extend(bytes.map(|byte| Decoded { byte, start, end }));
@@ -82,9 +85,7 @@ impl Escapes {
     }
 
     fn take_first(&mut self) {
-        let byte = self.open.remove(0);
-        self.ready.push_back(Decoded { byte, start: self.start, end: self.start + 1 });
-        self.start += 1;
+        self.ready.push_back(self.open.remove(0));
     }
 }
 

@@ -1,75 +1,158 @@
-//! Looking for secrets in one reading of the input: as it is, and with its percent-encoding read.
+//! Looking for secrets in several readings of the input at once: as it is, with its escapes read, and with its
+//! percent-encoding read.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::escapes::Decoded;
+use super::Secret;
+use super::escapes::{self, Decoded, Escapes};
 use super::percents::Percents;
-use super::{Secret, Secrets};
 
-/// One reading of the input.
-pub(super) struct Reading {
-    plain: Search,
-    percents: Percents,
-    /// In what `percents` reads.
-    percent: Search,
-}
-
-impl Reading {
-    /// A reading at its beginning, for so many texts, and so many with percent-encoding read.
-    pub(super) fn new((texts, percent_texts): (usize, usize)) -> Self {
-        Self { plain: Search::new(texts), percents: Percents::default(), percent: Search::new(percent_texts) }
-    }
-
+/// What looks for secrets in bytes that come one by one.
+pub(super) trait Look {
     /// Takes a byte, and tells where in the input secrets begin and end that end with it.
-    pub(super) fn take(&mut self, secrets: &Secrets, read: Decoded, found: &mut impl FnMut(u64, u64)) {
-        self.plain.take(&secrets.texts, read, found);
-        let percent = &mut self.percent;
-        self.percents.take(read, &mut |read| percent.take(&secrets.percent_texts, read, found));
-    }
+    fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64));
 
-    /// Takes what is open for itself.
-    pub(super) fn finish(&mut self, secrets: &Secrets, found: &mut impl FnMut(u64, u64)) {
-        let percent = &mut self.percent;
-        self.percents.finish(&mut |read| percent.take(&secrets.percent_texts, read, found));
-    }
+    /// Takes what may become an escape or an encoded byte for itself: the text ends here.
+    fn finish(&mut self, found: &mut impl FnMut(u64, u64));
 
     /// Where in the input begins what may be the beginning of a secret.
-    pub(super) fn undecided(&self) -> Option<u64> {
-        [self.plain.starts.first(), self.percent.starts.first(), self.percents.open()]
-            .into_iter()
-            .flatten()
-            .min()
+    fn undecided(&self) -> Option<u64>;
+
+    /// Whether nothing is undecided.
+    fn is_idle(&self) -> bool;
+
+    /// Goes on from where another one is that looks for the same.
+    fn copy_from(&mut self, other: &Self);
+}
+
+/// Looks for secrets in the bytes as they are and, from the first escape on, with their escapes read.
+#[derive(Clone)]
+pub(super) struct WithEscapes<L> {
+    as_they_are: L,
+    escapes: Escapes,
+    unescaped: L,
+    /// Whether there was an escape since nothing was undecided. Without one, both readings are the same.
+    has_escapes: bool,
+}
+
+impl<L: Look + Clone> WithEscapes<L> {
+    pub(super) fn new(look: L) -> Self {
+        Self { as_they_are: look.clone(), escapes: Escapes::default(), unescaped: look, has_escapes: false }
     }
 
-    pub(super) fn copy_from(&mut self, other: &Self) {
-        self.plain.copy_from(&other.plain);
+    fn take_unescaped(&mut self, found: &mut impl FnMut(u64, u64)) {
+        while let Some(read) = self.escapes.next() {
+            self.unescaped.take(read, found);
+        }
+    }
+}
+
+impl<L: Look + Clone> Look for WithEscapes<L> {
+    fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64)) {
+        if !self.has_escapes && escapes::begins(read.byte) {
+            self.has_escapes = true;
+            self.unescaped.copy_from(&self.as_they_are);
+        }
+        self.as_they_are.take(read, found);
+        if self.has_escapes {
+            self.escapes.take(read);
+            self.take_unescaped(found);
+            self.has_escapes = !self.is_idle();
+        }
+    }
+
+    fn finish(&mut self, found: &mut impl FnMut(u64, u64)) {
+        self.escapes.finish();
+        self.take_unescaped(found);
+        self.as_they_are.finish(found);
+        self.unescaped.finish(found);
+    }
+
+    fn undecided(&self) -> Option<u64> {
+        let begun = [self.as_they_are.undecided(), self.escapes.open(), self.unescaped.undecided()];
+        begun.into_iter().flatten().min()
+    }
+
+    fn is_idle(&self) -> bool {
+        let is_same = !self.has_escapes;
+        self.as_they_are.is_idle() && (is_same || self.escapes.open().is_none() && self.unescaped.is_idle())
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        self.as_they_are.copy_from(&other.as_they_are);
+        self.escapes.copy_from(&other.escapes);
+        self.unescaped.copy_from(&other.unescaped);
+        self.has_escapes = other.has_escapes;
+    }
+}
+
+/// Looks for secrets in the bytes as they are, and with their percent-encoding read.
+#[derive(Clone)]
+pub(super) struct WithPercents {
+    as_they_are: Search,
+    percents: Percents,
+    /// What was encoded may have escapes, as JSON in a URL has.
+    decoded: WithEscapes<Search>,
+}
+
+impl WithPercents {
+    /// Looks for `texts`, and for `percent_texts`, whose percent-encoding was read.
+    pub(super) fn new(texts: Arc<[Secret]>, percent_texts: Arc<[Secret]>) -> Self {
+        let decoded = WithEscapes::new(Search::new(percent_texts));
+        Self { as_they_are: Search::new(texts), percents: Percents::default(), decoded }
+    }
+}
+
+impl Look for WithPercents {
+    fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64)) {
+        self.as_they_are.take(read, found);
+        let decoded = &mut self.decoded;
+        self.percents.take(read, &mut |read| decoded.take(read, found));
+    }
+
+    fn finish(&mut self, found: &mut impl FnMut(u64, u64)) {
+        let decoded = &mut self.decoded;
+        self.percents.finish(&mut |read| decoded.take(read, found));
+        self.decoded.finish(found);
+    }
+
+    fn undecided(&self) -> Option<u64> {
+        let begun = [self.as_they_are.undecided(), self.percents.open(), self.decoded.undecided()];
+        begun.into_iter().flatten().min()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.as_they_are.is_idle() && self.percents.open().is_none() && self.decoded.is_idle()
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        self.as_they_are.copy_from(&other.as_they_are);
         self.percents.copy_from(&other.percents);
-        self.percent.copy_from(&other.percent);
-    }
-
-    /// Begins another text.
-    pub(super) fn forget(&mut self) {
-        self.plain.forget();
-        self.percents = Percents::default();
-        self.percent.forget();
+        self.decoded.copy_from(&other.decoded);
     }
 }
 
 /// How much of each secret the bytes so far end with.
-struct Search {
+#[derive(Clone)]
+pub(super) struct Search {
+    secrets: Arc<[Secret]>,
     matched: Vec<u32>,
     /// Where in the input the bytes begin that the longest of these consists of.
     starts: Starts,
 }
 
 impl Search {
-    fn new(secrets: usize) -> Self {
-        Self { matched: vec![0; secrets], starts: Starts::default() }
+    fn new(secrets: Arc<[Secret]>) -> Self {
+        let matched = vec![0; secrets.len()];
+        Self { secrets, matched, starts: Starts::default() }
     }
+}
 
-    fn take(&mut self, secrets: &[Secret], read: Decoded, found: &mut impl FnMut(u64, u64)) {
+impl Look for Search {
+    fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64)) {
         let (mut longest, mut depth) = (0, 0);
-        for (Secret { text, fallback }, matched) in secrets.iter().zip(&mut self.matched) {
+        for (Secret { text, fallback }, matched) in self.secrets.iter().zip(&mut self.matched) {
             let mut length = *matched as usize;
             while length > 0 && text[length] != read.byte {
                 length = fallback[length - 1] as usize;
@@ -92,19 +175,25 @@ impl Search {
         self.starts.keep_last(depth);
     }
 
-    fn copy_from(&mut self, other: &Self) {
-        self.matched.clone_from(&other.matched);
-        self.starts.copy_from(&other.starts);
+    fn finish(&mut self, _found: &mut impl FnMut(u64, u64)) {}
+
+    fn undecided(&self) -> Option<u64> {
+        self.starts.rows.front().map(|(place, _)| *place)
     }
 
-    fn forget(&mut self) {
-        self.matched.fill(0);
-        self.starts.keep_last(0);
+    fn is_idle(&self) -> bool {
+        self.starts.count == 0
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        self.matched.clone_from(&other.matched);
+        self.starts.rows.clone_from(&other.starts.rows);
+        self.starts.count = other.starts.count;
     }
 }
 
 /// Places in the input, in order. Those that follow one another take no memory of their own.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Starts {
     /// The first place of each row, and how many places it has.
     rows: VecDeque<(u64, usize)>,
@@ -112,10 +201,6 @@ struct Starts {
 }
 
 impl Starts {
-    fn first(&self) -> Option<u64> {
-        self.rows.front().map(|(place, _)| *place)
-    }
-
     fn push(&mut self, place: u64) {
         self.count += 1;
         match self.rows.back_mut() {
@@ -124,16 +209,16 @@ impl Starts {
         }
     }
 
-    /// Returns the first of the last so many places.
+    /// Returns the first of the last so many places, of which there are as many at least.
     fn of_last(&self, mut wanted: usize) -> u64 {
+        debug_assert!((1..=self.count).contains(&wanted), "{wanted} of {}", self.count);
         for (first, count) in self.rows.iter().rev() {
             if wanted <= *count {
                 return first + (count - wanted) as u64;
             }
             wanted -= count;
         }
-        debug_assert!(false, "more places than there are");
-        self.first().unwrap_or_default()
+        0
     }
 
     fn keep_last(&mut self, count: usize) {
@@ -148,10 +233,5 @@ impl Starts {
             self.count -= *length;
             self.rows.pop_front();
         }
-    }
-
-    fn copy_from(&mut self, other: &Self) {
-        self.rows.clone_from(&other.rows);
-        self.count = other.count;
     }
 }

@@ -78,6 +78,14 @@ fn what_urls_and_forms_make_of_a_secret_is_masked() {
     ] {
         assert_eq!(masker.mask(text), "https://example.com/***?x", "{text}");
     }
+    for text in [
+        "?filter=%7B%22word%22%3A%22p%5C%22%5Cu00e4%5C%5Css%22%7D",
+        "?filter={%22word%22:%22p\\%22%C3%A4\\\\ss%22}",
+        "?filter=%257B%2522word%2522%253A%2522p%255C%2522%255Cu00E4%255C%255Css%2522%257D",
+    ] {
+        let shown = super::tests::masker(&["p\"ä\\ss"]).mask(text);
+        assert!(shown.contains("2***%2") && !shown.contains("ss"), "JSON in a URL: {shown}");
+    }
     let text = "100%, 5% of %41 and %zz, a+b, %2";
     assert_eq!(masker.mask(text), text);
 }

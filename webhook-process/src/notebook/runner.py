@@ -139,6 +139,7 @@ def forms_of(text):
     yield from (repr(text)[1:-1], escaped, escaped.replace('"', '\\"'))
     yield from (html.escape(text), html.escape(text, quote=False))
     encoded = [quote(text, safe, errors="surrogatepass") for safe in UNENCODED]
+    encoded += [quote(json_in_url, "", errors="surrogatepass") for json_in_url in (plain, in_ascii)]
     form = quote(text, "*", errors="surrogatepass").replace("%20", "+")
     encoded += [encoded[0].replace("%20", "+"), form, form.replace("~", "%7E")]
     yield from encoded
