@@ -68,8 +68,8 @@ struct Arguments {
     /// Numbers of connections
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256], value_name = "N,…")]
     connections: Vec<usize>,
-    /// Rows and figures whose name has one of these in it [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "TEXT,…")]
+    /// Rows and figures with one of these in their names, such as example/post, 64 or wait [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "PARTS,…")]
     only: Vec<String>,
     /// Every server with every kind of call at every number of connections
     #[arg(long)]
@@ -87,7 +87,8 @@ struct Arguments {
 
 impl Arguments {
     fn includes(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+        let name = format!("/{name}/");
+        self.only.is_empty() || self.only.iter().any(|parts| name.contains(&format!("/{parts}/")))
     }
 }
 
