@@ -1,6 +1,7 @@
 //! The filters: they route, and turn a request into what [`webhook_http::Api`] takes.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
@@ -72,6 +73,8 @@ pub fn not_found() -> BoxedFilter<(WarpResponse,)> {
 }
 
 fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse,)> {
+    // warp clones what a filter holds for every request.
+    let api = Arc::new(api);
     let routing = api.clone();
     let ours = rest_of_path().and_then(move |rest: Tail| {
         let route = routing.route(&format!("/{}", rest.as_str()));
@@ -115,7 +118,7 @@ struct Head {
 }
 
 async fn answer<D: Buf + Send>(
-    api: Api,
+    api: Arc<Api>,
     head: Head,
     body: impl Stream<Item = Result<D, warp::Error>> + Send,
 ) -> WarpResponse {
