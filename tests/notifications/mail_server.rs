@@ -3,10 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mail_parser::MessageParser;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 /// A mail server, killed when this is dropped.
@@ -54,7 +55,7 @@ impl MailServer {
         let sink = taken.clone();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                sink.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+                sink.lock().push(serde_json::from_str(&line).unwrap());
             }
         });
         Self { child, port, taken }
@@ -64,7 +65,7 @@ impl MailServer {
     pub(crate) async fn mails(&self, count: usize) -> Vec<Mail> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let taken = self.taken.lock().unwrap().clone();
+            let taken = self.taken.lock().clone();
             if taken.len() >= count {
                 return taken.iter().map(Mail::read).collect();
             }
@@ -75,7 +76,7 @@ impl MailServer {
 
     /// What has come so far.
     pub(crate) fn count(&self) -> usize {
-        self.taken.lock().unwrap().len()
+        self.taken.lock().len()
     }
 }
 

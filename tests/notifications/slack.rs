@@ -1,9 +1,10 @@
 //! Messages in Slack, and what becomes of them when Slack does not take them.
 
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection};
@@ -197,7 +198,7 @@ fn untrusted_server() -> (u16, Arc<Mutex<Vec<u8>>>) {
             let mut stream = rustls::Stream::new(&mut connection, &mut stream);
             let mut said = [0; 4_096];
             if let Ok(length) = std::io::Read::read(&mut stream, &mut said) {
-                noted.lock().unwrap().extend_from_slice(&said[..length]);
+                noted.lock().extend_from_slice(&said[..length]);
             }
         }
     });
@@ -216,5 +217,5 @@ async fn a_server_that_cannot_prove_to_be_slack_is_told_nothing() {
     assert_eq!(delivery.state, DeliveryState::Pending);
     let error = delivery.last_error.unwrap();
     assert!(error.contains("certificate") && !error.contains(TOKEN), "{error}");
-    assert!(told.lock().unwrap().is_empty(), "{:?}", String::from_utf8_lossy(&told.lock().unwrap()));
+    assert!(told.lock().is_empty(), "{:?}", String::from_utf8_lossy(&told.lock()));
 }

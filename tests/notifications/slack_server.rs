@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use warp::Filter;
@@ -48,13 +49,8 @@ impl SlackServer {
             .and(warp::body::json())
             .then(move |path: warp::path::FullPath, authorization, message| {
                 let at = Instant::now();
-                noted.lock().unwrap().push(Call {
-                    path: path.as_str().to_owned(),
-                    authorization,
-                    message,
-                    at,
-                });
-                let answer = scripted.lock().unwrap().pop_front();
+                noted.lock().push(Call { path: path.as_str().to_owned(), authorization, message, at });
+                let answer = scripted.lock().pop_front();
                 async move { answered(answer).await }
             });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,18 +64,18 @@ impl SlackServer {
     }
 
     pub(crate) fn answer_next(&self, answer: Answer) {
-        self.answers.lock().unwrap().push_back(answer);
+        self.answers.lock().push_back(answer);
     }
 
     /// Waits for the first `count` calls.
     pub(crate) async fn calls(&self, count: usize) -> Vec<Call> {
         let waiting = async {
-            while self.calls.lock().unwrap().len() < count {
+            while self.calls.lock().len() < count {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("Slack is called");
-        self.calls.lock().unwrap().clone()
+        self.calls.lock().clone()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::world::{World, run_hash};
 const LIVE: &str = "document.querySelector('.connection').dataset.state === 'live'";
 
 fn streams(world: &World) -> usize {
-    world.asked.lock().unwrap().iter().filter(|path| path.ends_with("/events")).count()
+    world.asked.lock().iter().filter(|path| path.ends_with("/events")).count()
 }
 
 fn shows(run: &str) -> String {

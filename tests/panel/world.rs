@@ -1,9 +1,10 @@
 //! A service with workflows to look at, served with its panel.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use warp::Filter;
@@ -83,7 +84,7 @@ impl World {
             webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap()).or(panel).unify();
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let note = asked.clone();
-        let noted = warp::log::custom(move |info| note.lock().unwrap().push(info.path().to_owned()));
+        let noted = warp::log::custom(move |info| note.lock().push(info.path().to_owned()));
         let routes = routes.or(webhook_warp::not_found()).unify().with(noted);
         let server = tokio::spawn(server.serve(routes, std::future::pending()));
         Self { base, webhooks, notifier, asked, _workers: workers, server }

@@ -4,10 +4,9 @@
 //! measured with [`tokio::time::Instant`], which a jump of the wall clock does not touch and which a test can pause.
 
 use std::fmt::Debug;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 
@@ -67,13 +66,13 @@ impl TestClock {
     /// Sets the time of day forward or, as a mended clock may, back, without any time passing.
     pub fn set(&self, now: SystemTime) {
         let elapsed = self.started.elapsed();
-        *self.offset.lock().unwrap_or_else(PoisonError::into_inner) = now - elapsed;
+        *self.offset.lock() = now - elapsed;
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
-        let offset = *self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = *self.offset.lock();
         from_milliseconds(to_milliseconds(offset + self.started.elapsed()))
     }
 }

@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::error::InvalidName;
@@ -185,7 +186,7 @@ impl EventLog {
     /// Adds what `change` makes, which is called only when somebody may ask for it.
     fn add(&self, run: &Run, change: impl FnOnce() -> (Change, Arc<[Delivery]>)) {
         {
-            let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ring = self.ring.lock();
             let Some(given) = ring.given else {
                 ring.next += 1;
                 return;
@@ -217,7 +218,7 @@ impl EventLog {
     }
 
     fn read(&self, cursor: Option<EventCursor>) -> Events {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.ring.lock();
         let events = self.after(&ring, cursor);
         ring.given = ring.given.max(Some(events.cursor.sequence));
         events
@@ -283,7 +284,7 @@ mod tests {
             })
             .collect();
         assert!(gone.iter().all(|run| run.upgrade().is_none()), "the ring keeps no whole run");
-        assert!(log.ring.lock().unwrap().bytes < 256 * 1024);
+        assert!(log.ring.lock().bytes < 256 * 1024);
         let events = log.since(Some(start)).await;
         assert_eq!(events.items.len(), 50);
         let Change::State(run) = &events.items[0].change else { panic!("a change of state") };
@@ -306,11 +307,11 @@ mod tests {
                 0 => publish(&log, &large),
                 _ => log.publish_log(&chatty, &text),
             }
-            most = most.max(log.ring.lock().unwrap().bytes);
+            most = most.max(log.ring.lock().bytes);
         }
         assert!(most <= KEPT_BYTES && most > KEPT_BYTES / 2, "{most}");
         assert!(log.since(Some(start)).await.reset);
-        let ring = log.ring.lock().unwrap();
+        let ring = log.ring.lock();
         assert_eq!(ring.bytes, ring.events.iter().map(Event::bytes_in_memory).sum::<usize>());
     }
 
@@ -367,7 +368,7 @@ mod tests {
     async fn what_nobody_can_ask_for_is_not_kept() {
         let log = EventLog::new();
         let run = run();
-        let kept = || log.ring.lock().unwrap().events.len();
+        let kept = || log.ring.lock().events.len();
         publish(&log, &run);
         assert_eq!(kept(), 0, "nobody has a cursor yet");
         let start = log.since(None).await.cursor;

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -280,7 +281,7 @@ struct Moment {
 
 fn next_uuid(now: SystemTime) -> Uuid {
     let milliseconds = now.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = LAST.lock();
     *last = following(*last, milliseconds, rand::random(), rand::random());
     compose(last.milliseconds, last.tail)
 }

@@ -5,10 +5,11 @@ pub(crate) mod meters;
 mod trouble;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use url::Url;
 
@@ -571,21 +572,21 @@ impl Inner {
 
     /// Notes that a webhook was used; written to the store now and then by the workers' housekeeping.
     pub(crate) fn note_use(&self, webhook: WebhookId, now: SystemTime) {
-        lock(&self.uses).insert(webhook, now);
+        self.uses.lock().insert(webhook, now);
     }
 
     pub(crate) fn last_use(&self, webhook: WebhookId) -> Option<SystemTime> {
-        lock(&self.uses).get(&webhook).copied()
+        self.uses.lock().get(&webhook).copied()
     }
 
     /// Writes the noted uses. They stay noted when that fails.
     pub(crate) async fn write_uses(&self) -> Result<(), StoreError> {
-        let noted: Vec<_> = lock(&self.uses).iter().map(|(id, time)| (*id, *time)).collect();
+        let noted: Vec<_> = self.uses.lock().iter().map(|(id, time)| (*id, *time)).collect();
         if noted.is_empty() {
             return Ok(());
         }
         self.store.record_use(&noted).await?;
-        let mut uses = lock(&self.uses);
+        let mut uses = self.uses.lock();
         for (id, time) in noted {
             if uses.get(&id) == Some(&time) {
                 uses.remove(&id);
@@ -596,7 +597,7 @@ impl Inner {
 
     /// Tells runs that execute in this process to stop; others learn of it when their lease is renewed.
     pub(crate) fn stop_executing(&self, runs: &[RunId], reason: CancelReason) {
-        let executing = lock(&self.executing);
+        let executing = self.executing.lock();
         for (_, source) in runs.iter().filter_map(|run| executing.get(run)) {
             source.cancel(StopReason::Cancelled(reason));
         }
@@ -605,13 +606,13 @@ impl Inner {
     /// Takes note of an execution, and returns what tells it to stop.
     pub(crate) fn begin_executing(&self, (run, fence): (RunId, u64)) -> CancellationSource {
         let source = CancellationSource::new();
-        lock(&self.executing).insert(run, (fence, source.clone()));
+        self.executing.lock().insert(run, (fence, source.clone()));
         source
     }
 
     /// Forgets executions, unless a newer one of the same run has begun in this process.
     pub(crate) fn end_executing(&self, ended: impl Iterator<Item = (RunId, u64)>) {
-        let mut executing = lock(&self.executing);
+        let mut executing = self.executing.lock();
         for (run, fence) in ended {
             if executing.get(&run).is_some_and(|(newest, _)| *newest == fence) {
                 executing.remove(&run);
@@ -642,9 +643,4 @@ impl std::fmt::Debug for TriggerUrl {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("TriggerUrl(***)")
     }
-}
-
-/// Locks a mutex whose data is whole even if a thread panicked while it held the lock.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

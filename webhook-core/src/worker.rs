@@ -29,10 +29,11 @@ mod threads;
 mod watch;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch as phases};
 use tokio::task::JoinSet;
@@ -41,7 +42,7 @@ use tokio::time::Instant;
 use crate::executor::StopReason;
 use crate::id::RunId;
 use crate::retry::RetryPolicy;
-use crate::service::{Webhooks, lock};
+use crate::service::Webhooks;
 use crate::store::Settlement;
 
 use attempt::Attempt;
@@ -277,7 +278,7 @@ impl Shared {
 
     /// Whether not too many outcomes wait to be recorded, and no lease has ended of a run that may still execute here.
     fn may_claim(&self) -> bool {
-        let (held, now) = (lock(&self.held), Instant::now());
+        let (held, now) = (self.held.lock(), Instant::now());
         held.len() < self.options.slots.saturating_add(MOST_BESIDES)
             && !held.values().flatten().any(|attempt| attempt.has_lapsed(now))
     }
@@ -290,18 +291,18 @@ impl Shared {
     }
 
     fn hold(&self, key: ClaimKey, attempt: Option<Arc<Attempt>>) {
-        lock(&self.held).insert(key, attempt);
+        self.held.lock().insert(key, attempt);
         self.holds.notify_one();
     }
 
     /// The claims that are held at this moment.
     fn held(&self) -> Vec<(ClaimKey, Option<Arc<Attempt>>)> {
-        lock(&self.held).iter().map(|(key, attempt)| (*key, attempt.clone())).collect()
+        self.held.lock().iter().map(|(key, attempt)| (*key, attempt.clone())).collect()
     }
 
     /// Waits until a claim is held. Cancel safe.
     async fn something_held(&self) {
-        while lock(&self.held).is_empty() {
+        while self.held.lock().is_empty() {
             self.holds.notified().await;
         }
     }
@@ -315,7 +316,7 @@ impl Shared {
     /// Lets go of claims that were settled.
     fn release(&self, settled: &[Settlement]) {
         let keys = || settled.iter().map(|settlement| (settlement.run, settlement.fence));
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         let released: Vec<_> = keys().filter_map(|key| held.remove(&key)).collect();
         drop(held);
         drop(released);
@@ -351,7 +352,7 @@ impl Shared {
             let released = self.released.notified();
             tokio::pin!(released);
             released.as_mut().enable();
-            if !self.claiming.load(Ordering::SeqCst) && lock(&self.held).is_empty() {
+            if !self.claiming.load(Ordering::SeqCst) && self.held.lock().is_empty() {
                 return;
             }
             released.await;
@@ -371,7 +372,7 @@ impl Drop for Claiming<'_> {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        let held = std::mem::take(&mut *lock(&self.shared.held));
+        let held = std::mem::take(&mut *self.shared.held.lock());
         for attempt in held.values().flatten() {
             attempt.abandon();
         }
@@ -460,7 +461,7 @@ impl Workers {
     /// is being recorded.
     #[must_use]
     pub fn executing(&self) -> usize {
-        lock(&self.shared.held).len()
+        self.shared.held.lock().len()
     }
 
     fn attempts(&self) -> impl Iterator<Item = Arc<Attempt>> {

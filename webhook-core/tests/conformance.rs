@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use webhook_core::conformance;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
@@ -194,10 +195,6 @@ struct BrokenStore {
     pruned: Mutex<BTreeSet<RunId>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl BrokenStore {
     fn new(defect: Defect) -> Self {
         let (again, places, pruned) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -215,12 +212,12 @@ impl BrokenStore {
 
     /// Pages by the number of items before them, which shift when something is added.
     async fn list_by_place(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
-        let place = query.before.map_or(0, |before| lock(&self.places)[&before]);
+        let place = query.before.map_or(0, |before| self.places.lock()[&before]);
         let whole = query.clone().before(None).limit(place + query.limit);
         let mut page = self.store.list_runs(whole).await?;
         let items = page.items.split_off(place.min(page.items.len()));
         if let Some(next) = page.next {
-            lock(&self.places).insert(next, place + items.len());
+            self.places.lock().insert(next, place + items.len());
         }
         Ok(Page::new(items, page.next))
     }
@@ -280,13 +277,13 @@ impl Store for BrokenStore {
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         if self.has(Defect::ClaimsTwice) {
-            let again = std::mem::take(&mut *lock(&self.again));
+            let again = std::mem::take(&mut *self.again.lock());
             if !again.is_empty() {
                 return Ok(again);
             }
         }
         let claims = self.store.claim(request).await?;
-        lock(&self.again).extend(claims.iter().cloned());
+        self.again.lock().extend(claims.iter().cloned());
         Ok(claims)
     }
 
@@ -322,7 +319,7 @@ impl Store for BrokenStore {
     }
 
     async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
-        let pruned = lock(&self.pruned).contains(&id);
+        let pruned = self.pruned.lock().contains(&id);
         if pruned { Ok(None) } else { self.store.get_run(id).await }
     }
 
@@ -331,7 +328,7 @@ impl Store for BrokenStore {
             return self.list_by_place(query).await;
         }
         let mut page = self.store.list_runs(query).await?;
-        page.items.retain(|run| !lock(&self.pruned).contains(&run.id));
+        page.items.retain(|run| !self.pruned.lock().contains(&run.id));
         Ok(page)
     }
 
@@ -343,7 +340,7 @@ impl Store for BrokenStore {
         if self.has(Defect::PrunesLiveRuns) {
             let live = RunQuery::default().in_state(Some(RunState::Queued)).limit(request.limit);
             let live: Vec<RunId> = self.store.list_runs(live).await?.items.iter().map(|run| run.id).collect();
-            let mut gone = lock(&self.pruned);
+            let mut gone = self.pruned.lock();
             pruned.runs.extend(live.into_iter().filter(|id| gone.insert(*id)));
         }
         Ok(pruned)

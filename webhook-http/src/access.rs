@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use webhook_core::trigger::FailureLimiter;
@@ -126,7 +126,7 @@ impl Gate {
         if access.allows(headers) {
             return Ok(());
         }
-        let due = self.log.lock().unwrap_or_else(PoisonError::into_inner).due(Instant::now());
+        let due = self.log.lock().due(Instant::now());
         if let Some(unlogged) = due {
             let address = peer.map(tracing::field::display);
             tracing::warn!(address, unlogged, "a management request came without the right admin token");

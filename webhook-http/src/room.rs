@@ -1,9 +1,10 @@
 //! How much room a server has for connections, as the handlers of requests see it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use webhook_core::id::WebhookId;
 
@@ -97,11 +98,11 @@ impl Room {
     /// The webhook whose token the latest call of this connection presented, if it was a right one.
     #[must_use]
     pub fn owner(&self) -> Option<WebhookId> {
-        *locked(&self.owner)
+        *self.owner.lock()
     }
 
     pub(crate) fn belongs_to(&self, webhook: WebhookId) {
-        *locked(&self.owner) = Some(webhook);
+        *self.owner.lock() = Some(webhook);
     }
 
     /// Leave to wait for the end of a run of this webhook, or `None` when too many wait already.
@@ -110,7 +111,7 @@ impl Room {
             return None;
         }
         let most = self.shared.connections;
-        let mut waiters = locked(&self.shared.waiting);
+        let mut waiters = self.shared.waiting.lock();
         let own = waiters.of.get(&webhook).copied().unwrap_or_default();
         if waiters.all >= (most / 2).max(1) || own >= (most / 4).max(1) {
             return None;
@@ -140,7 +141,7 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut waiters = locked(&self.shared.waiting);
+        let mut waiters = self.shared.waiting.lock();
         waiters.all -= 1;
         if let Some(own) = waiters.of.get_mut(&self.webhook) {
             *own -= 1;
@@ -153,10 +154,6 @@ impl Drop for Waiting {
 
 /// A call that the store works on.
 pub(crate) struct Working(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +176,7 @@ mod tests {
         assert!(room.wait(third).is_none());
         waiting.clear();
         assert!(room.wait(third).is_some());
-        assert!(locked(&source.0.waiting).of.is_empty());
+        assert!(source.0.waiting.lock().of.is_empty());
     }
 
     #[tokio::test]

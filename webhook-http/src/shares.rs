@@ -1,9 +1,10 @@
 //! Shares in what all callers use, so that those of one webhook leave room for those of others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use webhook_core::id::WebhookId;
@@ -61,7 +62,7 @@ impl Shares {
     }
 
     fn of_webhook(&self, webhook: WebhookId) -> Arc<Semaphore> {
-        let mut of_webhooks = self.of_webhooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_webhooks = self.of_webhooks.lock();
         if let Some(known) = of_webhooks.get(&webhook).and_then(Weak::upgrade) {
             return known;
         }
@@ -75,6 +76,6 @@ impl Shares {
     /// How many webhooks are told apart.
     #[cfg(test)]
     pub(crate) fn webhooks(&self) -> usize {
-        self.of_webhooks.lock().unwrap().len()
+        self.of_webhooks.lock().len()
     }
 }

@@ -1,8 +1,8 @@
 //! What fails within is logged when it begins, and not with each request that meets it.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -47,7 +47,7 @@ impl Trouble {
     }
 
     fn begins(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let lately = state.said.is_some_and(|said| said.elapsed() < PAUSE);
         if state.failing || lately {
             return false;
@@ -57,7 +57,7 @@ impl Trouble {
     }
 
     fn ends(&self) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         std::mem::take(&mut state.failing)
     }
 }

@@ -5,9 +5,10 @@ mod files;
 use std::future::Future;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, MutexGuard};
 use webhook_core::executor::ArtifactContent;
 use webhook_core::id::RunId;
 use webhook_core::run::Artifact;
@@ -253,11 +254,11 @@ impl ArtifactFolder {
     }
 
     fn drafts(&self) -> MutexGuard<'_, ()> {
-        self.drafts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.drafts.lock()
     }
 
     fn total(&self) -> MutexGuard<'_, Option<u64>> {
-        self.total.lock().unwrap_or_else(PoisonError::into_inner)
+        self.total.lock()
     }
 
     /// Counts what is kept unless that is known, and keeps others from changing it while the guard is held.

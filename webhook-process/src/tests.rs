@@ -4,9 +4,10 @@ mod guard;
 mod secrecy;
 
 use std::io::{BufRead, BufReader};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -73,8 +74,8 @@ impl Trial {
 
     async fn finish(self) -> (Result<RunOutput, CommandError>, Vec<String>) {
         let lines = Mutex::new(Vec::new());
-        let outcome = self.execute(|line| lines.lock().unwrap().push(line)).await;
-        (outcome, lines.into_inner().unwrap())
+        let outcome = self.execute(|line| lines.lock().push(line)).await;
+        (outcome, lines.into_inner())
     }
 
     /// Starts it in the background and answers with the process ids on the first line it writes.
@@ -275,12 +276,12 @@ async fn a_command_may_clean_up_when_it_is_cancelled() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let (kept, cancel) = (lines.clone(), source.clone());
     let outcome = trial.execute(move |line| {
-        kept.lock().unwrap().push(line);
+        kept.lock().push(line);
         cancel.cancel(StopReason::TimedOut);
     });
     assert!(matches!(outcome.await, Err(CommandError::Stopped(StopReason::TimedOut))));
     // A shell may say on its standard error that its `sleep` was terminated, before or after.
-    let lines = lines.lock().unwrap();
+    let lines = lines.lock();
     assert!(lines.iter().any(|line| line == "cleaned"), "{lines:?}");
 }
 
@@ -359,11 +360,11 @@ async fn a_command_that_writes_100_mb_costs_no_memory() {
     for script in ["yes $(printf %0200d 7) | head -c 100000000", "head -c 100000000 /dev/zero"] {
         let written = Mutex::new((0, 0));
         let log = |line: String| {
-            let mut written = written.lock().unwrap();
+            let mut written = written.lock();
             *written = (written.0 + line.len(), written.1.max(line.len()));
         };
         Trial::shell(script).execute(log).await.unwrap();
-        let (bytes, longest) = written.into_inner().unwrap();
+        let (bytes, longest) = written.into_inner();
         assert!(bytes > 90_000_000 && longest <= 65_536, "{bytes} bytes, the longest line has {longest}");
     }
     match (before, peak()) {

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::check::Checking;
 use crate::database::Folder;
@@ -16,7 +18,7 @@ use crate::log;
 use crate::options::Durability;
 use crate::panics::catch;
 use crate::scan;
-use crate::shared::{Failure, Severity, Shared, lock};
+use crate::shared::{Failure, Severity, Shared};
 use crate::window::{Numbered, Step, WINDOW, Window};
 
 /// For how long changes wait when nobody reads.
@@ -94,7 +96,7 @@ impl Backlog {
         let mut state = self.state();
         state.waiting.clear();
         state.cost = 0;
-        drop(self.moved.wait_while(state, |state| state.busy));
+        self.moved.wait_while(&mut state, |state| state.busy);
     }
 
     pub(crate) fn push(&self, batch: Numbered) {
@@ -162,7 +164,7 @@ impl Backlog {
     /// Waits for as long as the database is the one that was asked for.
     fn wait(
         &self,
-        state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, State>,
         life: u64,
         is_reached: impl Fn(&State) -> bool,
     ) -> Result<(), Failure> {
@@ -171,7 +173,7 @@ impl Backlog {
         }
         self.arrived.notify_one();
         let waits = |state: &mut State| !is_reached(state) && state.failure.is_none() && state.life == life;
-        let state = self.moved.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        self.moved.wait_while(&mut state, waits);
         if is_reached(&state) {
             return Ok(());
         }
@@ -181,7 +183,7 @@ impl Backlog {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     /// Waits for something to do. `None` when there never will be.
@@ -213,10 +215,11 @@ impl Backlog {
             if state.closed {
                 return None;
             }
-            state = match pause {
-                Duration::MAX => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                pause => self.arrived.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0,
-            };
+            if pause == Duration::MAX {
+                self.arrived.wait(&mut state);
+            } else {
+                self.arrived.wait_for(&mut state, pause);
+            }
         }
     }
 
@@ -295,7 +298,7 @@ impl Work {
     fn apply(&mut self, window: Window, acknowledged: u64) -> Result<(), Failure> {
         let (number, ended) = (window.number, window.ended());
         let shared = self.shared.clone();
-        let mut checking = lock(&shared.checking);
+        let mut checking = shared.checking.lock();
         let place = |tree: &sled::Tree| scan::guarded(|| window.place(tree, acknowledged, &shared.damage));
         let placed = shared.with_tree(place).map_err(|error| {
             let reason = format!("the database cannot be read: {error}");
@@ -316,7 +319,7 @@ impl Work {
         let shared = self.shared.clone();
         loop {
             // The lock is not held during the join, since each commit takes it.
-            let next = lock(&shared.ended_logs).pop_front_if(|(at, _)| *at <= number);
+            let next = shared.ended_logs.lock().pop_front_if(|(at, _)| *at <= number);
             let Some((_, run)) = next else { return Ok(()) };
             let join = |tree: &sled::Tree| scan::guarded(|| log::join(tree, run, &shared.damage));
             // A log that cannot be read keeps its parts.
@@ -345,9 +348,9 @@ impl Work {
             None => Ok(()),
         };
         if moves_history {
-            write(&database.write().unwrap_or_else(PoisonError::into_inner))?;
+            write(&database.write())?;
         } else {
-            write(&database.read().unwrap_or_else(PoisonError::into_inner))?;
+            write(&database.read())?;
         }
         checking.note(&changed);
         if let Some(bytes) = stored_bytes {
@@ -361,7 +364,7 @@ impl Work {
         let applied = self.shared.backlog.applied();
         let shared = self.shared.clone();
         let _watched = shared.watch.begin();
-        if let Some(database) = &*self.shared.database.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(database) = &*self.shared.database.read() {
             Failure::of_writing(|| database.flush())?;
         }
         if self.shared.options.durability == Durability::Power {

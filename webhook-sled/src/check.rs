@@ -20,7 +20,7 @@ use crate::prune::Removal;
 use crate::read;
 use crate::record::{KeyRecord, damaged, decode_claims, decode_number, decode_pending, tail_count};
 use crate::scan::{self, Scan};
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::window;
 
 /// Upper bound on the parts without a record that are removed after one pass.
@@ -117,7 +117,7 @@ impl Walk {
     /// Goes on for about so long. Breaks when everything was looked at.
     pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
-        let mut checking = lock(&shared.checking);
+        let mut checking = shared.checking.lock();
         // A failed store may have half of a change in memory.
         shared.condition.check()?;
         let (tally, begins) = checking.tally_of(&self.identity);

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use parking_lot::Mutex;
 use webhook_core::store::StoreError;
 
 use crate::keys;
-use crate::shared::lock;
 
 /// Upper bound on the damaged records kept by name. Further ones are only counted.
 const MOST_NAMED: usize = 1_000;
@@ -128,7 +127,7 @@ impl Damage {
 
     pub(crate) fn note_because(&self, kind: Kind, key: &[u8], reason: impl Into<String>) {
         let reason = reason.into().lines().next().unwrap_or_default().to_owned();
-        let mut known = lock(&self.0);
+        let mut known = self.0.lock();
         if known.records.contains_key(&(kind, key.to_vec())) {
             return;
         }
@@ -159,12 +158,12 @@ impl Damage {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        let known = lock(&self.0);
+        let known = self.0.lock();
         known.records.len() as u64 + known.unnamed
     }
 
     pub(crate) fn records(&self) -> Vec<DamagedRecord> {
-        let known = lock(&self.0);
+        let known = self.0.lock();
         let record = |((kind, key), reason): (&(Kind, Vec<u8>), &String)| DamagedRecord {
             kind: *kind,
             // One byte is a whole kind of key.

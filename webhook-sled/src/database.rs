@@ -6,10 +6,11 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use sled::IVec;
 use webhook_core::store::StoreError;
 
@@ -24,7 +25,6 @@ use crate::moved::OpenFiles;
 use crate::panics::catch;
 use crate::record::{decode_number, encode_number};
 use crate::regular;
-use crate::shared::lock;
 use crate::superblock::{Content, FIRST_WITH_IDENTITY, FORMAT, Facts, NAME, Superblock};
 use crate::testing::{Disk, SledFiles};
 use crate::window::Window;
@@ -148,7 +148,7 @@ impl Folder {
 
     /// The journal, which the writer writes.
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
-        lock(&self.journal)
+        self.journal.lock()
     }
 
     pub(crate) fn superblock(&self) -> &Superblock {

@@ -7,12 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use webhook_core::store::StoreError;
-
-use crate::shared::lock;
 
 /// How long a look at the files holds good for those who ask often.
 const HOLDS_FOR: Duration = Duration::from_millis(50);
@@ -56,7 +54,7 @@ impl OpenFiles {
     }
 
     fn look_unless(&self, is_enough: impl FnOnce(&Look) -> bool) -> Result<(), StoreError> {
-        let mut last = lock(&self.last);
+        let mut last = self.last.lock();
         if !is_enough(&last) {
             let gone = self.files.iter().find(|file| !file.is_in_place());
             match gone {

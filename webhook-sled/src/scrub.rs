@@ -2,15 +2,16 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::check::Walk;
 use crate::operation::Operation;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 
 /// Pause between the opening and the first check.
 const FIRST: Duration = Duration::from_secs(15);
@@ -36,8 +37,9 @@ struct Stop {
 impl Stop {
     /// Rests for this time, or until it is told to stop. Returns whether it was.
     fn rest(&self, time: Duration) -> bool {
-        let rested = self.changed.wait_timeout_while(lock(&self.is_set), time, |is_set| !*is_set);
-        *rested.unwrap_or_else(PoisonError::into_inner).0
+        let mut is_set = self.is_set.lock();
+        self.changed.wait_while_for(&mut is_set, |is_set| !*is_set, time);
+        *is_set
     }
 }
 
@@ -61,7 +63,7 @@ impl Scrubber {
 
 impl Drop for Scrubber {
     fn drop(&mut self) {
-        *lock(&self.stop.is_set) = true;
+        *self.stop.is_set.lock() = true;
         self.stop.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // A panic of it changes nothing here.

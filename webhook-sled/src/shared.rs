@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use webhook_core::clock::to_milliseconds;
@@ -193,19 +194,19 @@ impl Shared {
     }
 
     pub(crate) fn runs(&self) -> MutexGuard<'_, Runs> {
-        lock(&self.runs)
+        self.runs.lock()
     }
 
     pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        lock(&self.outbox)
+        self.outbox.lock()
     }
 
     pub(crate) fn webhooks(&self) -> RwLockReadGuard<'_, Webhooks> {
-        self.webhooks.read().unwrap_or_else(PoisonError::into_inner)
+        self.webhooks.read()
     }
 
     pub(crate) fn webhooks_mut(&self) -> RwLockWriteGuard<'_, Webhooks> {
-        self.webhooks.write().unwrap_or_else(PoisonError::into_inner)
+        self.webhooks.write()
     }
 
     /// Reads the database on this thread.
@@ -213,7 +214,7 @@ impl Shared {
         &self,
         read: impl FnOnce(&sled::Tree) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.database.read() {
             Some(database) => read(database),
             None => Err(StoreError::unavailable("it is closed")),
         }
@@ -330,7 +331,7 @@ impl Shared {
 
 impl Shared {
     fn free_bytes(&self) -> std::io::Result<u64> {
-        let mut last = lock(&self.free);
+        let mut last = self.free.lock();
         match *last {
             Some((looked, free)) if looked.elapsed() < FREE_FOR => Ok(free),
             _ => {
@@ -340,10 +341,6 @@ impl Shared {
             }
         }
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What waits for the writer, in the order of arrival. Each caller waits for its own, so callers bound it.
@@ -362,7 +359,7 @@ struct Waiting {
 
 impl Queue {
     pub(crate) fn push(&self, operation: Operation) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if waiting.closed {
             drop(waiting);
             operation.refuse(StoreError::unavailable("it is closed"));
@@ -378,7 +375,7 @@ impl Queue {
 
     /// Ends the wait for operations: something else has changed.
     pub(crate) fn nudge(&self) {
-        lock(&self.waiting).nudged = true;
+        self.waiting.lock().nudged = true;
         self.arrived.notify_one();
     }
 
@@ -387,14 +384,13 @@ impl Queue {
     pub(crate) fn take(&self, taken: &mut VecDeque<Operation>, pause: Option<Duration>) -> bool {
         let idle =
             |waiting: &mut Waiting| waiting.operations.is_empty() && !waiting.closed && !waiting.nudged;
-        let waiting = lock(&self.waiting);
-        let mut waiting = match pause {
-            None => self.arrived.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner),
+        let mut waiting = self.waiting.lock();
+        match pause {
+            None => self.arrived.wait_while(&mut waiting, idle),
             Some(pause) => {
-                let waited = self.arrived.wait_timeout_while(waiting, pause, idle);
-                waited.unwrap_or_else(PoisonError::into_inner).0
+                self.arrived.wait_while_for(&mut waiting, idle, pause);
             }
-        };
+        }
         waiting.nudged = false;
         std::mem::swap(&mut waiting.operations, taken);
         !(waiting.closed && taken.is_empty())
@@ -402,11 +398,11 @@ impl Queue {
 
     /// Adds what has come in the meantime, without waiting.
     pub(crate) fn take_what_came(&self, taken: &mut VecDeque<Operation>) {
-        taken.append(&mut lock(&self.waiting).operations);
+        taken.append(&mut self.waiting.lock().operations);
     }
 
     pub(crate) fn close(&self) {
-        lock(&self.waiting).closed = true;
+        self.waiting.lock().closed = true;
         self.arrived.notify_one();
     }
 }
@@ -481,12 +477,12 @@ impl Condition {
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {
-        if self.failed.load(Ordering::Acquire) { lock(&self.failure).clone() } else { None }
+        if self.failed.load(Ordering::Acquire) { self.failure.lock().clone() } else { None }
     }
 
     /// Notes a failure; the worst one stays.
     pub(crate) fn fail(&self, failure: Failure) -> Failure {
-        let mut present = lock(&self.failure);
+        let mut present = self.failure.lock();
         let worst = match present.take() {
             Some(present) if present.severity >= failure.severity => present,
             _ => {
@@ -501,7 +497,7 @@ impl Condition {
 
     /// Forgets a failure that was recovered from. Answers whether it was the last one.
     pub(crate) fn recover(&self) -> bool {
-        let mut present = lock(&self.failure);
+        let mut present = self.failure.lock();
         if present.as_ref().is_some_and(|failure| !failure.is_recoverable()) {
             return false;
         }

@@ -11,14 +11,14 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::error::OpenError;
 use crate::identity::{Identity, StoreId};
 use crate::regular;
-use crate::shared::lock;
 use crate::testing::Disk;
 
 pub(crate) const NAME: &str = "webhook-store";
@@ -97,7 +97,7 @@ impl Superblock {
 
     /// Writes all of it, durably.
     pub(crate) fn write(&self, facts: Facts, disk: &dyn Disk) -> io::Result<()> {
-        let mut present = lock(&self.facts);
+        let mut present = self.facts.lock();
         self.file.write_all_at(&whole(&facts), 0)?;
         *present = Some(facts);
         disk.sync(&self.file, &self.path)
@@ -105,7 +105,7 @@ impl Superblock {
 
     /// Notes the number of the newest change that is durable in the journal.
     pub(crate) fn acknowledge(&self, number: u64) -> io::Result<()> {
-        let mut present = lock(&self.facts);
+        let mut present = self.facts.lock();
         let Some(facts) = &mut *present else { return Ok(()) };
         facts.acknowledged = number;
         self.file.write_all_at(&whole(facts)[SECTOR..], SECTOR as u64)
@@ -118,7 +118,7 @@ impl Superblock {
 
     /// Notes, durably, that the database alone holds everything.
     pub(crate) fn close(&self, number: u64, disk: &dyn Disk) -> io::Result<()> {
-        let present = *lock(&self.facts);
+        let present = *self.facts.lock();
         let closed = present.map(|facts| Facts { acknowledged: number, is_closed: true, ..facts });
         closed.map_or(Ok(()), |facts| self.write(facts, disk))
     }
@@ -129,7 +129,7 @@ impl Superblock {
     }
 
     pub(crate) fn facts(&self) -> Option<Facts> {
-        *lock(&self.facts)
+        *self.facts.lock()
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 use crate::database::BLOBS;
 use crate::error::OpenError;
@@ -115,7 +116,7 @@ impl SledFiles {
     /// so there are hardly ever any.
     fn sync_blobs(&self, disk: &dyn Disk) -> io::Result<()> {
         let changed = self.blobs.metadata()?.modified()?;
-        let mut synced = self.blobs_synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut synced = self.blobs_synced.lock();
         if *synced == Some(changed) {
             return Ok(());
         }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use webhook_core::store::StoreError;
-
-use crate::shared::lock;
 
 /// How long a step may take before the disk is said to hang.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +35,7 @@ pub(crate) struct Step<'a> {
 impl Watch {
     /// Begins a step that touches the disk and takes a moment.
     pub(crate) fn begin(&self) -> Step<'_> {
-        let mut steps = lock(&self.steps);
+        let mut steps = self.steps.lock();
         steps.last += 1;
         let number = steps.last;
         steps.began.insert(number, Instant::now());
@@ -49,7 +47,7 @@ impl Watch {
     /// # Errors
     /// [`StoreError::Unavailable`] while it has not done so for a while.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        let oldest = lock(&self.steps).began.values().next().copied();
+        let oldest = self.steps.lock().began.values().next().copied();
         let passed = oldest.map_or(Duration::ZERO, |began| began.elapsed());
         let hangs = passed > PATIENCE;
         let hung = self.hangs.swap(hangs, Ordering::AcqRel);
@@ -87,6 +85,6 @@ impl Watch {
 
 impl Drop for Step<'_> {
     fn drop(&mut self) {
-        lock(&self.watch.steps).began.remove(&self.number);
+        self.watch.steps.lock().began.remove(&self.number);
     }
 }

@@ -8,8 +8,8 @@ mod webhooks;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ use crate::keys::CLOCK;
 use crate::operation::Operation;
 use crate::panics::catch;
 use crate::restore::{Before, Restored, restore};
-use crate::shared::{Failure, Severity, Shared, lock};
+use crate::shared::{Failure, Severity, Shared};
 use crate::window::{Numbered, WINDOW};
 
 use keys::PendingKeys;
@@ -113,7 +113,7 @@ impl Writer {
         }
         self.guarded(Self::finish);
         drop(self.applier);
-        close(shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        close(shared.database.write().take());
     }
 
     /// Works, and fails the store when that panics.
@@ -186,7 +186,7 @@ impl Writer {
             self.number += 1;
             if !change.ended_logs.is_empty() {
                 let ended = change.ended_logs.drain(..).map(|run| (self.number, run));
-                lock(&self.shared.ended_logs).extend(ended);
+                self.shared.ended_logs.lock().extend(ended);
             }
             change.group.changes.push(Numbered { number: self.number, writes: change.writes });
         }
@@ -285,15 +285,15 @@ impl Writer {
 
     fn reopen(&mut self, rewrite: bool) -> Result<Restored, OpenError> {
         let before = Before::of(&self.shared, Instant::now());
-        let mut checking = lock(&self.shared.checking);
-        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        let mut checking = self.shared.checking.lock();
+        let mut database = self.shared.database.write();
         close(database.take());
         let (opened, number) = self.folder.recover(rewrite, &self.shared.damage)?;
         let (now, instant) = (SystemTime::now(), Instant::now());
         let restored = restore(&self.folder, &opened, now, instant, &before, &self.shared.damage)?;
         self.number = number;
         checking.forget();
-        lock(&self.shared.ended_logs).clear();
+        self.shared.ended_logs.lock().clear();
         *database = opened.into_inner();
         Ok(restored)
     }

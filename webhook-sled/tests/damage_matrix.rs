@@ -179,7 +179,7 @@ async fn found(folder: &Path) -> Vec<Found> {
         }
     }
     let (older, last) = (older.unwrap(), last.unwrap());
-    *losses.acknowledged.lock().unwrap() = acknowledged.clone();
+    *losses.acknowledged.lock() = acknowledged.clone();
     let found = |name, folder, lost_power| {
         let (older, acknowledged) = (older.clone(), acknowledged.clone());
         Found { name, folder, older, acknowledged, last, lost_power }

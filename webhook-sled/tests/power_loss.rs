@@ -46,13 +46,13 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
                 let text = "x".repeat(100 + (number * 97 + caller * 31) % 2_500);
                 let run =
                     enqueue(&store, keyed(&webhook, &format!("{caller} {number} {text}"))).await.unwrap();
-                acknowledged.lock().unwrap().insert(run.id, RunState::Queued);
+                acknowledged.lock().insert(run.id, RunState::Queued);
             }
         }));
     }
     tasks.push(tokio::spawn(settle_and_prune(store.clone(), acknowledged.clone(), done.clone())));
     let enough = async {
-        while acknowledged.lock().unwrap().len() < 20 {
+        while acknowledged.lock().len() < 20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         scene.one_in.store(25, Ordering::SeqCst);
@@ -94,13 +94,13 @@ async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_ar
         }
         let ended = succeed(&store, &claimed, Vec::new()).await;
         if webhook.id == staying.id {
-            scene.acknowledged.lock().unwrap().insert(ended.id, ended.state);
+            scene.acknowledged.lock().insert(ended.id, ended.state);
             kept.push((ended, store.read_log(run.id, 0).await.unwrap()));
         }
     }
     for _ in 0..40 {
         let run = enqueue(&store, request(&going, &"q".repeat(400))).await.unwrap();
-        scene.acknowledged.lock().unwrap().insert(run.id, run.state);
+        scene.acknowledged.lock().insert(run.id, run.state);
         waiting.push(run);
     }
     scene.one_in.store(4, Ordering::SeqCst);
@@ -136,7 +136,7 @@ async fn a_store_that_was_being_made_opens() {
         let store = losses.open(&folder.path().join("store"), options(), seed).unwrap();
         let webhook = webhook(&store).await;
         let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
-        losses.acknowledged.lock().unwrap().insert(run.id, run.state);
+        losses.acknowledged.lock().insert(run.id, run.state);
         drop(store);
         let losses = losses.take();
         assert!(losses.len() > 10, "power was lost {} times only", losses.len());
@@ -155,11 +155,11 @@ async fn killed(folder: &Path, losses: &Losses) -> (PathBuf, HashMap<PathBuf, Ve
     for number in 0..60_usize {
         let text = "x".repeat(if number.is_multiple_of(9) { 50_000 } else { 300 });
         let run = enqueue(&store, request(&webhook, &text)).await.unwrap();
-        losses.acknowledged.lock().unwrap().insert(run.id, run.state);
+        losses.acknowledged.lock().insert(run.id, run.state);
         if number.is_multiple_of(3) {
             let claimed = claim(&store, 1).await.remove(0).run;
             let ended = succeed(&store, &claimed, Vec::new()).await;
-            losses.acknowledged.lock().unwrap().insert(ended.id, ended.state);
+            losses.acknowledged.lock().insert(ended.id, ended.state);
         }
     }
     let killed = folder.join("killed");
@@ -173,10 +173,10 @@ async fn killed(folder: &Path, losses: &Losses) -> (PathBuf, HashMap<PathBuf, Ve
 async fn power_lost_while_a_journal_is_replayed_loses_nothing() {
     let (folder, before) = (tempfile::tempdir().unwrap(), Losses::new(0));
     let (killed, durable) = killed(folder.path(), &before).await;
-    let acknowledged = before.acknowledged.lock().unwrap().clone();
+    let acknowledged = before.acknowledged.lock().clone();
     let during = |seed: u64| {
         let losses = Losses::new(64);
-        *losses.acknowledged.lock().unwrap() = acknowledged.clone();
+        *losses.acknowledged.lock() = acknowledged.clone();
         losses.one_in.store(1, Ordering::SeqCst);
         (losses, seed)
     };
@@ -210,7 +210,7 @@ async fn power_lost_while_a_full_disk_is_recovered_from_loses_nothing() {
     let webhook = webhook(&store).await;
     for _ in 0..40 {
         let run = enqueue(&store, request(&webhook, &"x".repeat(2_000))).await.unwrap();
-        losses.acknowledged.lock().unwrap().insert(run.id, run.state);
+        losses.acknowledged.lock().insert(run.id, run.state);
     }
     losses.no_room.store(true, Ordering::SeqCst);
     assert!(enqueue(&store, request(&webhook, "refused")).await.is_err());
@@ -242,17 +242,17 @@ async fn settle_and_prune(store: webhook_sled::SledStore, acknowledged: Acknowle
         }
         for claim in claims {
             let ended = succeed(&store, &claim.run, Vec::new()).await;
-            acknowledged.lock().unwrap().insert(ended.id, ended.state);
+            acknowledged.lock().insert(ended.id, ended.state);
         }
         // The oldest of those that have ended go; whether they are still there after a loss does not matter.
         let mut old: Vec<RunId> = {
-            let acknowledged = acknowledged.lock().unwrap();
+            let acknowledged = acknowledged.lock();
             acknowledged.iter().filter(|(_, state)| state.is_ended()).map(|(id, _)| *id).collect()
         };
         old.sort();
         let keep = 60;
         for id in old.iter().rev().skip(keep) {
-            acknowledged.lock().unwrap().remove(id);
+            acknowledged.lock().remove(id);
         }
         let request = PruneRequest::new(now(), Duration::from_secs(3_600), 64);
         store.prune(request.with_keep_per_webhook(Some(keep as u64))).await.unwrap();

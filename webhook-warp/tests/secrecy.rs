@@ -8,8 +8,9 @@ mod description;
 mod support;
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
@@ -24,7 +25,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -72,7 +73,7 @@ async fn neither_tokens_nor_secret_values_are_logged() {
     }
     world.tell_to_stop();
     world.served().await;
-    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    let logged = String::from_utf8_lossy(&log.0.lock()).into_owned();
     assert!(logged.contains("answered"), "nothing was logged, so nothing was shown");
     for secret in ["canary", hook.token(), ADMIN, "whk_"] {
         if let Some(line) = logged.lines().find(|line| line.contains(secret)) {

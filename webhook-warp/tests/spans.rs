@@ -9,9 +9,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::json;
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
@@ -41,10 +42,10 @@ impl<S: Subscriber> Layer<S> for Spans {
         let name = attributes.metadata().name().to_owned();
         let mut span = Span { id: id.into_u64(), name, fields: BTreeMap::new() };
         attributes.record(&mut span);
-        self.0.lock().unwrap().push(span);
+        self.0.lock().push(span);
     }
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        let mut spans = self.0.lock().unwrap();
+        let mut spans = self.0.lock();
         // An id is given again once its span is closed.
         let newest = spans.iter_mut().rev().find(|span| span.id == id.into_u64());
         values.record(newest.unwrap());
@@ -66,7 +67,7 @@ async fn trigger_attempt_and_settle_name_the_run_and_no_span_holds_the_token() {
         ("attempt", "1".to_owned()),
     ];
     let of_run = |name: &str| {
-        let spans = spans.0.lock().unwrap();
+        let spans = spans.0.lock();
         spans.iter().find(|span| span.name == name).map(|span| span.fields.clone())
     };
     for (name, fields) in [("trigger", 3), ("attempt", 4), ("settle", 4)] {
@@ -83,7 +84,7 @@ async fn trigger_attempt_and_settle_name_the_run_and_no_span_holds_the_token() {
         };
         assert_eq!(seen, expected, "{name}");
     }
-    for span in spans.0.lock().unwrap().iter() {
+    for span in spans.0.lock().iter() {
         assert!(span.fields.values().all(|value| !value.contains("whk_")), "{} {:?}", span.name, span.fields);
     }
 }

@@ -1,7 +1,8 @@
 //! What an executor reports while it works: kept in bounded memory until the worker passes it on.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::masking::{Masker, MaskingStream};
@@ -28,7 +29,7 @@ impl Reporter {
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         if let Some(reports) = &self.0 {
             let message = Some(reports.masker.mask(message)).filter(|text| !text.is_empty());
-            let mut reported = reports.lock();
+            let mut reported = reports.reported.lock();
             reported.pending.progress = Some(Progress::new(fraction, message));
             reports.tell(reported);
         }
@@ -40,7 +41,7 @@ impl Reporter {
             let mut line = line.into();
             line.truncate(line.trim_end_matches(['\r', '\n']).len());
             line.push('\n');
-            let mut reported = reports.lock();
+            let mut reported = reports.reported.lock();
             reported.log(line.as_bytes());
             reports.tell(reported);
         }
@@ -110,13 +111,9 @@ impl Reports {
         &self.masker
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reported> {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sets what is called at the first report.
     pub(crate) fn on_first(&self, call: impl FnOnce() + Send + 'static) {
-        self.lock().on_first = Some(Box::new(call));
+        self.reported.lock().on_first = Some(Box::new(call));
     }
 
     /// Something was reported.
@@ -142,14 +139,14 @@ impl Reports {
 
     /// Takes note of an artifact, in place of an older one of that name.
     pub(crate) fn leave(&self, artifact: Artifact) {
-        let artifacts = &mut self.lock().artifacts;
+        let artifacts = &mut self.reported.lock().artifacts;
         artifacts.retain(|own| own.name != artifact.name);
         artifacts.push(artifact);
     }
 
     /// The artifacts of an attempt: those that it left on its way, and those of its output.
     pub(crate) fn artifacts(&self, output: Vec<Artifact>) -> Vec<Artifact> {
-        let left = std::mem::take(&mut self.lock().artifacts);
+        let left = std::mem::take(&mut self.reported.lock().artifacts);
         let is_other = |own: &Artifact| output.iter().all(|other| other.name != own.name);
         let left: Vec<Artifact> = left.into_iter().filter(is_other).collect();
         left.into_iter().chain(output).collect()
@@ -157,7 +154,7 @@ impl Reports {
 
     /// Lets go of what was held back, for no more lines will come. Returns whether nothing was ever reported.
     pub(crate) fn finish(&self) -> bool {
-        let mut reported = self.lock();
+        let mut reported = self.reported.lock();
         let rest = reported.stream.finish();
         reported.add(&rest);
         reported.is_finished = true;
@@ -170,12 +167,12 @@ impl Reports {
 
     /// Whether no more reports will come.
     pub(crate) fn is_finished(&self) -> bool {
-        self.lock().is_finished
+        self.reported.lock().is_finished
     }
 
     /// Puts back what could not be passed on, before what has come since.
     pub(crate) fn put_back(&self, taken: Pending) {
-        let mut reported = self.lock();
+        let mut reported = self.reported.lock();
         let pending = &mut reported.pending;
         pending.lines.insert_str(0, &taken.lines);
         pending.progress = pending.progress.take().or(taken.progress);
@@ -184,7 +181,7 @@ impl Reports {
 
     /// Takes what was reported so far, less what may be the beginning of a secret value.
     pub(crate) fn take(&self) -> Pending {
-        let mut taken = std::mem::take(&mut self.lock().pending);
+        let mut taken = std::mem::take(&mut self.reported.lock().pending);
         taken.cut(PENDING_BYTES);
         if taken.left_out > 0 {
             taken.lines.insert_str(0, &format!("[{} bytes of log left out here]\n", taken.left_out));
@@ -264,7 +261,7 @@ mod tests {
         let reporter = Reporter::new(Some(reports.clone()));
         for number in 0..100_000 {
             reporter.log(format!("line {number:020}"));
-            assert!(reports.lock().pending.lines.len() <= 2 * PENDING_BYTES);
+            assert!(reports.reported.lock().pending.lines.len() <= 2 * PENDING_BYTES);
         }
         let taken = reports.take().lines;
         assert!(taken.starts_with('[') && taken.contains("bytes of log left out"));

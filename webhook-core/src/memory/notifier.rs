@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::notifier::{DeliverError, Notification, Notifier};
@@ -72,7 +73,7 @@ impl RecordingNotifier {
 
     /// Lets the next `count` tries fail, after those that are to fail already.
     pub fn fail_next(&self, count: usize, failure: DeliverFailure) {
-        let mut failures = self.0.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.0.failures.lock();
         failures.extend(std::iter::repeat_n(failure, count));
     }
 
@@ -113,7 +114,7 @@ impl Notifier for RecordingNotifier {
     }
 
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
-        let failure = self.0.failures.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let failure = self.0.failures.lock().pop_front();
         let result = match failure {
             Some(DeliverFailure::Retryable) => Err(DeliverError::retryable("told to fail for now")),
             Some(DeliverFailure::Permanent) => Err(DeliverError::permanent("told to fail for good")),

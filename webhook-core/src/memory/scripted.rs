@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, watch};
 
 use super::executor::Workflows;
@@ -166,7 +167,7 @@ impl ScriptedExecutor {
     }
 
     fn scripts(&self) -> MutexGuard<'_, Scripts> {
-        self.0.scripts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.scripts.lock()
     }
 
     /// Counts an attempt in, takes the run's script if it begins, and answers a guard that counts it out.

@@ -1,12 +1,12 @@
 //! Waiting for the end of runs: one reader of events serves all who wait.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::lock;
 use crate::events::Change;
 use crate::id::RunId;
 use crate::run::Run;
@@ -67,7 +67,7 @@ impl Ends {
     }
 
     fn ensure_reading(self: &Arc<Self>) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if !waiting.reading {
             waiting.reading = true;
             tokio::spawn(self.clone().read());
@@ -84,7 +84,7 @@ impl Ends {
     }
 
     async fn wait_until_deserted(&self) {
-        while !lock(&self.waiting).runs.is_empty() {
+        while !self.waiting.lock().runs.is_empty() {
             // A ticket dropped since the look above has left a permit.
             self.deserted.notified().await;
         }
@@ -96,7 +96,7 @@ impl Ends {
             match self.store.events_since(cursor).await {
                 Ok(events) => {
                     let first = cursor.replace(events.cursor).is_none();
-                    let waiting = lock(&self.waiting);
+                    let waiting = self.waiting.lock();
                     if first || events.reset {
                         waiting.runs.values().for_each(|sender| sender.send_replace(()));
                     }
@@ -123,7 +123,7 @@ struct Reading(Arc<Ends>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut waiting = lock(&self.0.waiting);
+        let mut waiting = self.0.waiting.lock();
         waiting.reading = false;
         waiting.runs.values().for_each(|sender| sender.send_replace(()));
     }
@@ -138,7 +138,7 @@ struct Ticket {
 
 impl Ticket {
     fn new(ends: &Arc<Ends>, id: RunId) -> Self {
-        let mut waiting = lock(&ends.waiting);
+        let mut waiting = ends.waiting.lock();
         let changed = waiting.runs.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
         drop(waiting);
         ends.ensure_reading();
@@ -148,7 +148,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut waiting = lock(&self.ends.waiting);
+        let mut waiting = self.ends.waiting.lock();
         if waiting.runs.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
             waiting.runs.remove(&self.id);
         }

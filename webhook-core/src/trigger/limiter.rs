@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::TriggerError;
 use crate::id::WebhookId;
-use crate::service::lock;
 use crate::webhook::RateLimit;
 
 /// How many wrong tokens one address may send at once.
@@ -35,7 +34,7 @@ impl RateLimiter {
     pub(super) fn take(&self, webhook: WebhookId, limit: RateLimit) -> Result<(), TriggerError> {
         let per_second = f64::from(limit.per_minute) / 60.0;
         let now = Instant::now();
-        let mut buckets = lock(&self.0);
+        let mut buckets = self.0.lock();
         buckets.sweep_when_grown(now);
         buckets
             .take(webhook, per_second, limit.burst, now)
@@ -63,7 +62,7 @@ impl FailureLimiter {
     /// [`TriggerError::TooManyFailures`] when the address has sent too many.
     pub fn fail(&self, address: Option<IpAddr>) -> Result<(), TriggerError> {
         let now = Instant::now();
-        let mut buckets = lock(&self.0);
+        let mut buckets = self.0.lock();
         let network = address.map(network).filter(|network| buckets.has_place(&Some(*network), now));
         buckets
             .take(network, FAILURES_PER_SECOND, FAILURE_BURST, now)
@@ -178,7 +177,7 @@ mod tests {
             let _ = limiter.fail(address(number));
         }
         assert!(limiter.fail(address(0)).is_err(), "others' failures give nobody a new budget");
-        assert!(lock(&limiter.0).buckets.len() <= ADDRESSES + 1);
+        assert!(limiter.0.lock().buckets.len() <= ADDRESSES + 1);
         assert!(limiter.fail(address(u32::MAX >> 8)).is_err(), "who finds no room shares what is left");
         tokio::time::sleep(Duration::from_secs(61)).await;
         for _ in 0..FAILURE_BURST {
@@ -200,7 +199,7 @@ mod tests {
         for _ in 0..50_000 {
             let _ = limiter.take(WebhookId::generate(now), limit);
         }
-        assert!(lock(&limiter.0).buckets.len() <= 90_000 - webhooks.len() + 1, "full buckets are dropped");
+        assert!(limiter.0.lock().buckets.len() <= 90_000 - webhooks.len() + 1, "full buckets are dropped");
     }
 
     #[tokio::test(start_paused = true)]

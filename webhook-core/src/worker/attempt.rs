@@ -6,11 +6,12 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -20,7 +21,6 @@ use super::{Pool, Shared};
 use crate::executor::{CancellationSource, Reports, RunContext, StopReason};
 use crate::masking::Masker;
 use crate::run::{Ending, ErrorKind, RunError};
-use crate::service::lock;
 use crate::store::{Begun, Claim, Outcome, Settlement};
 
 /// How long a run that was claimed ahead waits for a slot before it is handed back, so that another worker can have it.
@@ -137,7 +137,7 @@ impl Attempt {
     /// Goes from waiting to executing. `None` if it was told to stop meanwhile; it is over then.
     fn begin(self: &Arc<Self>) -> Option<RunContext> {
         let (now, started_at) = (Instant::now(), self.shared.webhooks.inner.now());
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if self.stop.cancellation().is_cancelled() || self.stop.is_abandoned() {
             drop(state);
             self.finish(Ok(None));
@@ -171,7 +171,7 @@ impl Attempt {
 
     /// Says of a run that was claimed ahead that it executes, while it does.
     pub(super) fn begun(&self) -> Option<Begun> {
-        match lock(&self.state).stage {
+        match self.state.lock().stage {
             Stage::Executing { started_at, .. } => {
                 Some(Begun::new(self.claim.run.id, self.claim.run.fence, started_at))
             }
@@ -189,7 +189,7 @@ impl Attempt {
 
     /// Goes to the end, and returns when it had begun, if it had. `None` if it was over before.
     fn end(&self) -> Option<Option<(Instant, SystemTime)>> {
-        match std::mem::replace(&mut lock(&self.state).stage, Stage::Over) {
+        match std::mem::replace(&mut self.state.lock().stage, Stage::Over) {
             Stage::Waiting { .. } => Some(None),
             Stage::Executing { since, started_at, .. } => Some(Some((since, started_at))),
             Stage::Over => None,
@@ -243,18 +243,18 @@ impl Attempt {
 
     /// Takes note that the lease goes on until then.
     pub(super) fn renewed(&self, lease_end: Instant) {
-        lock(&self.state).lease_end = lease_end;
+        self.state.lock().lease_end = lease_end;
     }
 
     /// Whether another worker may have the run by now.
     pub(super) fn has_lapsed(&self, now: Instant) -> bool {
-        lock(&self.state).lease_end <= now
+        self.state.lock().lease_end <= now
     }
 
     /// Looks after it: tells it to stop when its lease or its time is over, and gives it up when it has not stopped within
     /// `grace`. Returns when its time will be over.
     pub(super) fn attend(self: &Arc<Self>, now: Instant, grace: Duration) -> Option<Instant> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let (deadline, waits_since) = match &state.stage {
             Stage::Over => return None,
             Stage::Executing { deadline, .. } => (*deadline, None),
@@ -292,7 +292,7 @@ impl Attempt {
 
     /// Gives the executor up. A thread that it blocks is replaced, and it keeps its slot where too many are blocked.
     pub(super) fn give_up(self: &Arc<Self>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let Stage::Executing { since, started_at, .. } = state.stage else { return };
         state.stage = Stage::Over;
         state.is_blocked = state.is_polled;
@@ -319,7 +319,7 @@ impl Attempt {
     }
 
     fn set_polled(&self, is_polled: bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.is_polled = is_polled;
         if !is_polled && std::mem::take(&mut state.is_blocked) {
             drop(state);

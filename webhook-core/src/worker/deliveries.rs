@@ -10,10 +10,11 @@ mod slots;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -24,8 +25,8 @@ use crate::notifier::{
 };
 use crate::retry::RetryPolicy;
 use crate::run::shortened;
+use crate::service::Webhooks;
 use crate::service::meters::outages;
-use crate::service::{Webhooks, lock};
 use crate::store::{Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, StoreError, Work};
 use crate::webhook::Channel;
 
@@ -242,10 +243,10 @@ impl Deliveries {
     /// failed is the only try under way.
     async fn give_up_expired(&self, channel: Channel) {
         let (inner, now) = (&self.webhooks.inner, Instant::now());
-        if lock(&self.searched_at).get(&channel).is_some_and(|last| now - *last < SEARCH_EVERY) {
+        if self.searched_at.lock().get(&channel).is_some_and(|last| now - *last < SEARCH_EVERY) {
             return;
         }
-        lock(&self.searched_at).insert(channel, now);
+        self.searched_at.lock().insert(channel, now);
         let mut before = None;
         loop {
             let pending = DeliveryQuery::default().in_state(Some(DeliveryState::Pending));

@@ -1,10 +1,8 @@
 //! What one task hands to another, which takes it in batches.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use tokio::sync::Notify;
-
-use crate::service::lock;
 
 pub(super) struct Inbox<T> {
     items: Mutex<Vec<T>>,
@@ -19,7 +17,7 @@ impl<T> Default for Inbox<T> {
 
 impl<T> Inbox<T> {
     pub(super) fn push(&self, item: T) {
-        lock(&self.items).push(item);
+        self.items.lock().push(item);
         self.arrived.notify_one();
     }
 
@@ -36,13 +34,13 @@ impl<T> Inbox<T> {
 
     /// Takes the oldest items that are there, at most so many.
     pub(super) fn try_take(&self, most: usize) -> Vec<T> {
-        let mut items = lock(&self.items);
+        let mut items = self.items.lock();
         let count = items.len().min(most);
         if count == items.len() { std::mem::take(&mut *items) } else { items.drain(..count).collect() }
     }
 
     pub(super) fn clear(&self) {
-        let dropped = std::mem::take(&mut *lock(&self.items));
+        let dropped = std::mem::take(&mut *self.items.lock());
         drop(dropped);
     }
 }

@@ -5,12 +5,11 @@
 //! the next thread before it begins; so many short polls share one thread, and long ones spread over all.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_task::Runnable;
-
-use crate::service::lock;
+use parking_lot::{Condvar, Mutex};
 
 /// How long an idle thread stays.
 const IDLE: Duration = Duration::from_secs(10);
@@ -55,20 +54,20 @@ impl Threads {
 
     /// Lets there be one thread more, or one less, for a thread that is blocked.
     pub(super) fn replace(self: &Arc<Self>, is_blocked: bool) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.most = if is_blocked { state.most + 1 } else { state.most - 1 };
         self.rouse(&mut state);
     }
 
     /// Tries again to start a thread that the system refused.
     pub(super) fn retry(self: &Arc<Self>) {
-        self.rouse(&mut lock(&self.state));
+        self.rouse(&mut self.state.lock());
     }
 
     /// Lets the threads end once they are done with their present polls, and drops what waits for them.
     pub(super) fn close(&self) {
         let left = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             state.closed = true;
             std::mem::take(&mut state.runnable)
         };
@@ -77,7 +76,7 @@ impl Threads {
     }
 
     fn push(self: &Arc<Self>, runnable: Runnable) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.closed {
             // Dropped without the lock, since that drops its future.
             drop(state);
@@ -117,7 +116,7 @@ impl Threads {
 
     /// Polls what can go on, then waits for more for a while.
     fn work(self: Arc<Self>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.coming = false;
         loop {
             if let Some(runnable) = state.runnable.pop_front() {
@@ -125,16 +124,14 @@ impl Threads {
                 drop(state);
                 // What is polled catches its panics.
                 runnable.run();
-                state = lock(&self.state);
+                state = self.state.lock();
                 continue;
             }
             if state.closed || state.threads > state.most {
                 break;
             }
             state.idle += 1;
-            let waited =
-                self.woken.wait_timeout_while(state, IDLE, |state| state.woken == 0 && !state.closed);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.woken.wait_while_for(&mut state, |state| state.woken == 0 && !state.closed, IDLE);
             if state.woken > 0 {
                 state.woken -= 1;
                 state.coming = false;
@@ -158,7 +155,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn threads(threads: &Threads) -> usize {
-        lock(&threads.state).threads
+        threads.state.lock().threads
     }
 
     #[test]

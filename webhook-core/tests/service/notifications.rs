@@ -1,10 +1,11 @@
 //! The outbox at work: who is held up by whom, when deliveries are tried again, and how many there may be.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -68,7 +69,7 @@ impl Notifier for Mail {
         if self.is_down.load(Ordering::SeqCst) {
             return Err(DeliverError::unreachable("connection refused"));
         }
-        let failure = self.failures.lock().unwrap().pop_front();
+        let failure = self.failures.lock().pop_front();
         failure.map_or(Ok(()), Err)
     }
 }
@@ -177,7 +178,7 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
         assert_eq!((delivery.state, delivery.attempts), (DeliveryState::GivenUp, 0));
         assert!(delivery.last_error.as_ref().unwrap().contains("outbox was full"));
     }
-    mail.failures.lock().unwrap().clear();
+    mail.failures.lock().clear();
     let before = mail.tried("", 10).await.len();
     house.webhooks.manage().resend(refused[0].id).await.unwrap();
     mail.tried("", before + 1).await;

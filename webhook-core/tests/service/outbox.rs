@@ -86,7 +86,7 @@ async fn an_outcome_that_is_lost_for_good_lets_the_delivery_come_back_after_its_
 async fn a_lease_covers_claiming_preparing_delivering_and_recording() {
     let mail = Mail::new([]);
     let (house, store) = house(&mail, "minute@example.com").await;
-    let recorded_from = Arc::new(std::sync::Mutex::new(None::<Instant>));
+    let recorded_from = Arc::new(parking_lot::Mutex::new(None::<Instant>));
     let started = recorded_from.clone();
     let slow_claim = AtomicUsize::new(0);
     store.set(move |method| match method {
@@ -95,7 +95,7 @@ async fn a_lease_covers_claiming_preparing_delivering_and_recording() {
         }
         "get_run" => Some(Fault::Stalls(seconds(7))),
         "settle_deliveries" => {
-            let from = *started.lock().unwrap().get_or_insert_with(Instant::now);
+            let from = *started.lock().get_or_insert_with(Instant::now);
             (from.elapsed() < seconds(25)).then_some(Fault::Fails)
         }
         _ => None,
@@ -139,9 +139,9 @@ async fn an_outage_claims_nothing_but_probes_and_asks_seldom() {
         house.end(run.id).await;
     }
     tokio::time::sleep(seconds(60)).await;
-    store.asked.lock().unwrap().clear();
+    store.asked.lock().clear();
     tokio::time::sleep(seconds(3_600)).await;
-    let asked = std::mem::take(&mut *store.asked.lock().unwrap());
+    let asked = std::mem::take(&mut *store.asked.lock());
     assert!((200..2_000).contains(&asked.len()), "{} requests in an hour", asked.len());
     for (request, claimed) in &asked {
         let may_be_email = request.channels.include(Channel::Email);
@@ -176,9 +176,9 @@ async fn an_outage_without_due_deliveries_holds_up_nothing() {
     house.trigger("").await;
     mail.tried("a", 1).await;
     house.notifier.delivered(1).await;
-    store.asked.lock().unwrap().clear();
+    store.asked.lock().clear();
     tokio::time::sleep(seconds(5)).await;
-    let asked = store.asked.lock().unwrap().len();
+    let asked = store.asked.lock().len();
     assert!(asked < 20, "{asked} requests in five seconds without anything due");
     let start = Instant::now();
     house.trigger("").await;

@@ -1,8 +1,9 @@
 //! A store that fails, stalls, panics or loses its answer, as a test says.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
@@ -50,7 +51,7 @@ impl UnsteadyStore {
 
     /// Calls meet these faults from now on.
     pub(crate) fn set(&self, faults: impl Fn(&str) -> Option<Fault> + Send + Sync + 'static) {
-        *self.faults.lock().unwrap() = Arc::new(faults);
+        *self.faults.lock() = Arc::new(faults);
     }
 
     /// All calls of these methods meet this fault from now on, and no others do.
@@ -65,27 +66,27 @@ impl UnsteadyStore {
 
     /// So many of the next calls of a method meet this fault.
     pub(crate) fn next(&self, method: &'static str, fault: Fault, count: usize) {
-        self.next.lock().unwrap().extend(std::iter::repeat_n((method, fault), count));
+        self.next.lock().extend(std::iter::repeat_n((method, fault), count));
     }
 
     /// Refuses to record a success with this summary, whatever comes with it.
     pub(crate) fn refuse_summary(&self, summary: &str) {
-        *self.refused_summary.lock().unwrap() = Some(summary.to_owned());
+        *self.refused_summary.lock() = Some(summary.to_owned());
     }
 
     fn fault(&self, method: &str) -> Option<Fault> {
-        let mut next = self.next.lock().unwrap();
+        let mut next = self.next.lock();
         if let Some(place) = next.iter().position(|(other, _)| *other == method) {
             return Some(next.remove(place).1);
         }
-        let faults = self.faults.lock().unwrap().clone();
+        let faults = self.faults.lock().clone();
         faults(method)
     }
 
     fn refuses(&self, settlement: &Settlement) -> bool {
         match &settlement.outcome {
             Outcome::Ended { ending: Ending::Succeeded { summary, .. }, .. } => {
-                summary.is_some() && *summary == *self.refused_summary.lock().unwrap()
+                summary.is_some() && *summary == *self.refused_summary.lock()
             }
             _ => false,
         }
@@ -130,7 +131,7 @@ macro_rules! unsteady {
             ) -> Result<Vec<Delivery>, StoreError> {
                 let claiming = self.store.claim_deliveries(request.clone());
                 let claimed = self.meet("claim_deliveries", claiming).await?;
-                self.asked.lock().unwrap().push((request, claimed.len()));
+                self.asked.lock().push((request, claimed.len()));
                 Ok(claimed)
             }
 

@@ -1,9 +1,10 @@
 //! Events as they are sent: each is written once, however many listen.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 use webhook_core::events::{Change, Event, EventCursor};
 
@@ -30,21 +31,17 @@ struct Kept {
 impl Frames {
     /// Returns an event as it is sent; empty for one that clients of this version do not know.
     pub(crate) fn of(&self, event: &Event, links: Links<'_>) -> Bytes {
-        if let Some(kept) = self.lock().by_cursor.get(&event.cursor) {
+        if let Some(kept) = self.0.lock().by_cursor.get(&event.cursor) {
             return kept.clone();
         }
         let written = Bytes::from(written(event, links));
-        self.lock().keep(event.cursor, written.clone());
+        self.0.lock().keep(event.cursor, written.clone());
         written
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
     pub(super) fn written(&self) -> usize {
-        self.lock().written
+        self.0.lock().written
     }
 }
 

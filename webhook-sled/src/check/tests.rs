@@ -129,7 +129,7 @@ fn walk_into(walk: &mut Walk, shared: &Shared, kind: u8, count: u64) {
     let mut seen = 0;
     while seen < count {
         assert!(walk.go_on(shared, Duration::ZERO).unwrap().is_continue());
-        let mut checking = lock(&shared.checking);
+        let mut checking = shared.checking.lock();
         let (tally, _) = checking.tally_of(&walk.identity);
         if tally.kind() == Some(kind) && tally.after.is_some() {
             seen += 1;
@@ -162,7 +162,7 @@ async fn a_check_that_begins_anew_within_a_log_finds_no_damage() {
     let mut walk = Walk::new();
     walk_into(&mut walk, store.shared(), keys::LOG, 3);
     // As reopen() does.
-    lock(&store.shared().checking).forget();
+    store.shared().checking.lock().forget();
     finish(&mut walk, store.shared());
     assert_eq!(store.shared().damage.records(), []);
 }
@@ -175,7 +175,7 @@ async fn a_check_that_goes_on_after_an_error_counts_nothing_twice() {
     catch_up(&store).await;
     let shared = store.shared();
     let key = keys::by_id(keys::WEBHOOK, webhook.id.as_bytes());
-    let database = shared.database.read().unwrap().clone().unwrap();
+    let database = shared.database.read().clone().unwrap();
     let value = database.get(key).unwrap().unwrap();
     let mut walk = Walk::new();
     // Stands for a disk that cannot be read for a moment.

@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
+use parking_lot::Mutex;
 use webhook_core::id::RunId;
 use webhook_core::run::RunState;
 use webhook_sled::testing::{Disk, WrapDisk, open_with_disk};
@@ -61,16 +62,16 @@ impl Losses {
     }
 
     pub fn count(&self) -> usize {
-        self.losses.lock().unwrap().len()
+        self.losses.lock().len()
     }
 
     pub fn take(&self) -> Vec<Loss> {
-        std::mem::take(&mut *self.losses.lock().unwrap())
+        std::mem::take(&mut *self.losses.lock())
     }
 
     /// What is durable now. A process that is killed leaves more, which the next one reads.
     pub fn durable(&self) -> HashMap<PathBuf, Vec<u8>> {
-        self.durable.lock().unwrap().clone()
+        self.durable.lock().clone()
     }
 
     /// Opens a store on a disk that loses power. What is in the folder is durable.
@@ -88,7 +89,7 @@ impl Losses {
         durable: HashMap<PathBuf, Vec<u8>>,
     ) -> Result<SledStore, OpenError> {
         let names = names(path);
-        *self.durable.lock().unwrap() = durable;
+        *self.durable.lock() = durable;
         let (store, losses) = (path.to_owned(), self.clone());
         let state = Mutex::new(State { names, random: seed });
         let wrap: WrapDisk = Box::new(move |inner| Box::new(LosingDisk { inner, store, state, losses }));
@@ -120,7 +121,7 @@ impl LosingDisk {
             return;
         }
         let number = self.losses.count();
-        let acknowledged = self.losses.acknowledged.lock().unwrap().clone();
+        let acknowledged = self.losses.acknowledged.lock().clone();
         // Every third time nothing that was not synced is on the disk.
         let keep_some = !number.is_multiple_of(3);
         let folder = self.losses.folder.path().join(format!("{number}-{}", next(&mut state.random)));
@@ -136,7 +137,7 @@ impl LosingDisk {
         }
         let before = synced.strip_prefix(&self.store).unwrap_or(synced).display().to_string();
         let loss = Loss { folder, acknowledged, before, _kept: self.losses.folder.clone() };
-        self.losses.losses.lock().unwrap().push(loss);
+        self.losses.losses.lock().push(loss);
     }
 
     /// Copies what is left of a file, or of all files in a folder.
@@ -155,7 +156,7 @@ impl LosingDisk {
             fs::write(to, written).unwrap();
             return;
         }
-        let durable = self.losses.durable.lock().unwrap();
+        let durable = self.losses.durable.lock();
         let path = from.strip_prefix(&self.store).unwrap();
         // It was synced before it got its name.
         let before = Path::new("sled.unfinished").join(name);
@@ -216,17 +217,17 @@ fn left_of(written: &[u8], durable: &[u8], keep_some: bool, random: &mut u64) ->
 
 impl Disk for LosingDisk {
     fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         let written = fs::read(path)?;
         self.before_sync(&mut state, path);
         self.inner.sync(file, path)?;
         let name = path.strip_prefix(&self.store).unwrap().to_owned();
-        self.losses.durable.lock().unwrap().insert(name, written);
+        self.losses.durable.lock().insert(name, written);
         Ok(())
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         let present = names(&self.store);
         self.before_sync(&mut state, folder);
         self.inner.sync_folder(folder)?;

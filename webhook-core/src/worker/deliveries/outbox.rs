@@ -1,12 +1,11 @@
 //! The bound of the outbox: a mail server that is down for a day must not fill the disk.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::notifier::{Delivery, DeliveryOutcome};
-use crate::service::lock;
 use crate::store::{Outcome, Settlement, Store};
 
 /// How often the store is asked how much is in the outbox, and how long its answer is waited for.
@@ -47,7 +46,7 @@ impl OutboxBound {
 
     async fn ask(&self, store: &dyn Store) {
         {
-            let mut known = lock(&self.known);
+            let mut known = self.known.lock();
             if known.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
                 return;
             }
@@ -55,18 +54,18 @@ impl OutboxBound {
         }
         // A store that cannot tell holds up no settlement; what these workers do is known without it.
         if let Ok(Ok(health)) = tokio::time::timeout(ASK_EVERY, store.health()).await {
-            lock(&self.known).pending = health.pending_deliveries;
+            self.known.lock().pending = health.pending_deliveries;
         }
     }
 
     /// Notes that a delivery is no longer pending.
     pub(super) fn note_settled(&self) {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         known.pending = known.pending.saturating_sub(1);
     }
 
     fn bounded(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         let room = usize::try_from(self.limit.saturating_sub(known.pending)).unwrap_or(usize::MAX);
         let given_up = deliveries.len().saturating_sub(room);
         known.pending += (deliveries.len() - given_up) as u64;
