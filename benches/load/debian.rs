@@ -9,10 +9,10 @@ use serde_json::json;
 
 use crate::workflow::PROGRAM;
 
-/// How long its start may take.
+/// Upper bound on the time of its start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether the program can be found.
+/// Returns whether the program can be found.
 pub(crate) fn is_installed() -> bool {
     let version =
         Command::new("webhook").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -10,7 +10,7 @@ use crate::process::resident_kib;
 use crate::rows::Call;
 use crate::workflow::{NOOP, address_and_path, request, waiting_request};
 
-/// All figures.
+/// The figures in the order of the table.
 pub(crate) const ALL: [Figure; 6] = [
     Figure::LibraryDrain,
     Figure::ExampleDrain,
@@ -31,7 +31,7 @@ const CONNECTIONS: usize = 64;
 /// The time after which a server without calls is looked at.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// One figure.
+/// A value that is measured once in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Figure {
     LibraryDrain,

@@ -28,7 +28,7 @@ pub(crate) const AWAITED: Duration = Duration::from_millis(5);
 /// Pause between looks at what is left.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Which server.
+/// The server that a process of this program is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Bare,
@@ -115,7 +115,7 @@ pub(crate) fn serve(kind: &str, folder: &Path) {
     });
 }
 
-/// The same route and an answer of the same size, with nothing behind it.
+/// Serves the same route and an answer of the same size, with nothing behind it.
 async fn serve_bare() {
     const BODY: &str = r#"{"run_id":"019ab1c4-0000-7000-8000-000000000000","state":"queued","status_url":"http://127.0.0.1:8080/api/v1/report/nothing/runs/019ab1c4-0000-7000-8000-000000000000"}"#;
     let route = warp::path!("api" / "v1" / String / String / "webhook").map(|_kind: String, _id: String| {

@@ -1,4 +1,4 @@
-//! What the system says of a process.
+//! Processor time and memory of a process, as the system counts them.
 
 use std::process::Child;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the rounds gave.
+//! The values of all rounds, and ratios between them.
 
 use crate::bench::Bench;
 use crate::figures::Figure;

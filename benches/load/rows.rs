@@ -1,6 +1,6 @@
 //! The rows of the table: which calls, to which server, over how many connections.
 
-/// What takes calls.
+/// A server that takes calls, or the loop that stands beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contender {
     /// A bare warp server.
@@ -17,7 +17,7 @@ pub(crate) enum Contender {
     SledOff,
     /// webhook-warp and the store in memory, with default workers.
     Memory,
-    /// Debian's `webhook`.
+    /// Debian's `webhook`, which waits for its command.
     Debian,
 }
 
@@ -89,7 +89,7 @@ impl Call {
     }
 }
 
-/// How many callers wait for commands at once.
+/// Number of callers that wait for commands at once.
 const COMMAND_CALLERS: usize = 8;
 /// At how many connections all servers and all kinds of calls are measured by default.
 const USUAL_CONNECTIONS: usize = 64;

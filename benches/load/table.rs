@@ -4,7 +4,7 @@ use crate::results::{Results, median};
 use crate::rows::{Contender, Row};
 use crate::turn::Turn;
 
-/// Prints everything.
+/// Prints the rows, the figures and the highest memory.
 pub(crate) fn print(results: &Results) {
     println!(
         "Ratios are to the slower of the bare warp server and the bare commit loop, in the row of the command to"
@@ -46,7 +46,7 @@ pub(crate) fn print(results: &Results) {
 
 fn line(row: &Row, turns: &[Turn], ratios: Option<Vec<f64>>) -> String {
     let milliseconds = |part: fn(&Turn) -> f64| format!("{:.2}", median(turns.iter().map(part)));
-    // What only some servers have.
+    // Some servers have no such value.
     let some = |part: &dyn Fn(&Turn) -> Option<f64>| -> String {
         let values: Option<Vec<f64>> = turns.iter().map(part).collect();
         values.map_or_else(|| "–".to_owned(), |values| number(median(values)))

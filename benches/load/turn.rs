@@ -27,7 +27,7 @@ pub(crate) struct Turn {
     pub(crate) p99: Duration,
     /// The number of calls that were refused since the queue was full.
     pub(crate) refused: u64,
-    /// What the server took. The commit loop is no server.
+    /// The cost for the server. The commit loop is no server.
     pub(crate) cost: Option<Cost>,
     /// The bytes on disk for each run, for stores that keep runs there.
     pub(crate) disk_per_run: Option<u64>,
@@ -35,7 +35,7 @@ pub(crate) struct Turn {
     pub(crate) left: Option<u64>,
 }
 
-/// What a server took.
+/// Processor time and memory of a server in one turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     /// Processor time of the server alone for each call, in microseconds.
@@ -133,7 +133,7 @@ fn check_store(bench: &Bench, call: Call, folder: &Path, load: &Load) -> u64 {
             let id: RunId = std::str::from_utf8(run).expect("text").parse().expect("a run id");
             let found = store.get_run(id).await.expect("the store answers");
             let found = found.unwrap_or_else(|| panic!("run {id} was acknowledged and is lost"));
-            // Who waited for the end was told of it.
+            // A caller that waits is answered when the run has ended.
             assert!(call != Call::Command || found.state == RunState::Succeeded, "{found:?}");
         }
     });

@@ -25,7 +25,7 @@ const PARAMETERS: [(&str, ParameterType); 9] = [
     ("tags", ParameterType::List),
     ("options", ParameterType::Json),
 ];
-/// What the parameter of the type choice may be.
+/// Values of the parameter of the type choice.
 const CHOICES: [&str; 3] = ["EMEA", "APAC", "AMER"];
 
 /// The declared parameters, for the library.
@@ -37,7 +37,7 @@ pub(crate) fn blocks() -> ParameterBlocks {
     ParameterBlocks::new(blocks.to_vec()).expect("the parameters are in order")
 }
 
-/// The same as a workflow file of the example server.
+/// Writes the workflow file of the example server for it.
 pub(crate) fn noop_file() -> String {
     let mut text = head(NOOP);
     for (name, parameter_type) in PARAMETERS {
