@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use webhook_core::Webhooks;
-use webhook_core::executor::{RunOutput, Workflow};
+use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
-use webhook_core::memory::{FnExecutor, MemoryStore};
+use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::{Caller, Ending, Run, RunParameters};
 use webhook_core::store::{ClaimRequest, Enqueue, Outcome, Settlement, Store};

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::json;
 use webhook_core::Webhooks;
-use webhook_core::memory::{FnExecutor, MemoryStore};
+use webhook_core::executor::FnExecutor;
+use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::webhook::Channel;
 

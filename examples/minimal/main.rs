@@ -5,8 +5,7 @@
 use std::time::Duration;
 
 use webhook_core::Webhooks;
-use webhook_core::executor::{RunOutput, Workflow};
-use webhook_core::memory::FnExecutor;
+use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;

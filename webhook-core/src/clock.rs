@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
+use tokio::time::Instant;
 
 /// Tells the time of day.
 pub trait Clock: Debug + Send + Sync + 'static {
@@ -55,7 +56,7 @@ impl TestClock {
     /// Starts at this time of day.
     #[must_use]
     pub fn starting_at(start: SystemTime) -> Self {
-        Self { started: tokio::time::Instant::now(), offset: Mutex::new(start) }
+        Self { started: Instant::now(), offset: Mutex::new(start) }
     }
 
     /// Lets time pass: timers fire, and the time of day moves along. Needs a paused tokio runtime.
@@ -158,6 +159,12 @@ pub mod milliseconds {
     }
 }
 
+/// An instant after a pause; a pause beyond what can be counted is a century.
+#[must_use]
+pub fn later(instant: Instant, pause: Duration) -> Instant {
+    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +186,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_test_clock_jumps_without_time_passing() {
         let clock = TestClock::default();
-        let timer = tokio::time::Instant::now();
+        let timer = Instant::now();
         clock.set(clock.now() - Duration::from_secs(3600));
         assert_eq!(format_timestamp(clock.now()), "2025-12-31T23:00:00.000Z");
         assert_eq!(timer.elapsed(), Duration::ZERO);

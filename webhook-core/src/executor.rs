@@ -38,6 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod function;
 mod report;
 
 use std::fmt;
@@ -56,6 +57,8 @@ use crate::masking::Masker;
 use crate::parameters::{EffectiveParameters, ParameterBlocks};
 use crate::run::{Artifact, Caller, CancelReason};
 
+pub use function::FnExecutor;
+pub(crate) use function::Workflows;
 pub use report::Reporter;
 pub(crate) use report::Reports;
 

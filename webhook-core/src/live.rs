@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::clock::later;
 use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
 use crate::store::{Begun, ClaimRequest, Enqueue, Outcome, Renewal, Renewed, Settlement};
@@ -27,7 +28,7 @@ use crate::store::{Begun, ClaimRequest, Enqueue, Outcome, Renewal, Renewed, Sett
 use lane::{Lane, Part};
 pub use listing::ListedRun;
 use records::Records;
-pub use waiting::{later, wait_for_work};
+pub use waiting::wait_for_work;
 
 /// The runs that have not ended. See the [module](self).
 #[derive(Debug)]

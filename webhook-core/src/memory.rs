@@ -1,10 +1,8 @@
-//! In-memory backends for hosts' tests: a complete store, two executors and a notifier.
+//! In-memory backends for hosts' tests: a complete store, an executor and a notifier.
 //!
 //! [`MemoryStore`] keeps every promise of the [store](crate::store) except that its records survive the process.
-//! [`FnExecutor`] executes a closure, [`ScriptedExecutor`] does what a test tells it to, and [`RecordingNotifier`]
-//! remembers what it was given.
+//! [`ScriptedExecutor`] does what a test tells it to, and [`RecordingNotifier`] remembers what it was given.
 
-mod executor;
 mod history;
 mod keys;
 mod log;
@@ -34,7 +32,6 @@ use crate::store::{
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
 
-pub use executor::FnExecutor;
 pub use notifier::{DeliverFailure, RecordingNotifier};
 pub use scripted::{Execution, ScriptedExecutor, Step};
 

@@ -23,7 +23,7 @@ use crate::notifier::Notifier;
 use crate::parameters::ParameterLimits;
 use crate::run::{CancelReason, Run};
 use crate::store::{Store, StoreError, StoreHealth, WebhookQuery};
-use crate::token::{OpenError, Token, TokenKey, TokenKeys};
+use crate::token::{OpenError, Token, TokenKey, TokenKeys, TriggerUrl};
 use crate::trigger::limiter::{FailureLimiter, RateLimiter};
 use crate::webhook::Channel;
 use crate::worker::{WorkerOptions, Workers};
@@ -40,8 +40,8 @@ const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use webhook_core::executor::{RunOutput, Workflow};
-/// use webhook_core::memory::{FnExecutor, MemoryStore};
+/// use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
+/// use webhook_core::memory::MemoryStore;
 /// use webhook_core::parameters::ParameterBlocks;
 /// use webhook_core::service::Webhooks;
 /// use webhook_core::webhook::WebhookSettings;
@@ -567,7 +567,7 @@ impl Inner {
         let mut url = zeroize::Zeroizing::new(String::with_capacity(path.len() + token.expose().len()));
         url.push_str(&path);
         url.push_str(token.expose());
-        TriggerUrl(url)
+        TriggerUrl::new(url)
     }
 
     /// Notes that a webhook was used; written to the store now and then by the workers' housekeeping.
@@ -624,23 +624,5 @@ impl Inner {
     pub(crate) async fn title(&self, workflow: &WorkflowKey) -> Result<String, ExecutorError> {
         let described = self.executor.describe(workflow).await?;
         Ok(described.map_or_else(|| workflow.to_string(), |workflow| workflow.title.clone()))
-    }
-}
-
-/// A webhook's URL with its secret token. `Debug` hides it, and its memory is wiped on drop.
-#[derive(Clone)]
-pub struct TriggerUrl(zeroize::Zeroizing<String>);
-
-impl TriggerUrl {
-    /// The URL. Whoever calls this takes care that it is not logged.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for TriggerUrl {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("TriggerUrl(***)")
     }
 }

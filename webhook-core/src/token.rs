@@ -7,6 +7,7 @@
 
 mod key;
 mod mask;
+mod url;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ use crate::error::InvalidName;
 pub use key::{KeyFileError, OpenError, Sealed, TokenKey, TokenKeys};
 pub(crate) use mask::token_start;
 pub use mask::{MASKED_TOKEN, mask_tokens};
+pub use url::TriggerUrl;
 
 const PREFIX: &str = "whk_";
 const SECRET_DIGITS: usize = 43;

@@ -16,6 +16,7 @@ use webhook_core::store::StoreError;
 
 use crate::damage::Damage;
 use crate::digest::Kept;
+use crate::disk::{Disk, SledFiles};
 use crate::error::OpenError;
 use crate::identity::{Identity, StoreId};
 use crate::journal::Journal;
@@ -26,7 +27,6 @@ use crate::panics::catch;
 use crate::record::{decode_number, encode_number};
 use crate::regular;
 use crate::superblock::{Content, FIRST_WITH_IDENTITY, FORMAT, Facts, NAME, Superblock};
-use crate::testing::{Disk, SledFiles};
 use crate::window::Window;
 
 /// The folder within the store's folder that is sled's.

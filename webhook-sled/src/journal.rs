@@ -46,9 +46,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::disk::Disk;
 use crate::identity::Identity;
 use crate::regular;
-use crate::testing::Disk;
 use crate::window::Write;
 
 use record::{Mark, encode};
@@ -178,7 +178,7 @@ mod tests {
     use super::found::Found;
     use super::record::tests::{mark, write};
     use super::*;
-    use crate::testing::FileDisk;
+    use crate::disk::FileDisk;
 
     /// A journal begun after change 4, with its folder.
     fn journal() -> (Journal, tempfile::TempDir) {

@@ -52,6 +52,7 @@ mod damage;
 mod database;
 mod delivery_claims;
 mod digest;
+mod disk;
 mod error;
 mod flusher;
 #[cfg(feature = "fuzzing")]

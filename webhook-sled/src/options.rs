@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::FileDisk;
 use crate::error::OpenError;
 use crate::store::SledStore;
-use crate::testing::FileDisk;
 
 /// The failure that an acknowledged change survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

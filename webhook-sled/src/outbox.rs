@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use webhook_core::clock::later;
 use webhook_core::id::{DeliveryId, RunId};
-use webhook_core::live::later;
 use webhook_core::store::{Channels, DeliveryClaimRequest};
 use webhook_core::webhook::Channel;
 

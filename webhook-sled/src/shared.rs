@@ -9,16 +9,18 @@ use std::time::{Duration, SystemTime};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
+use webhook_core::clock::later;
 use webhook_core::clock::to_milliseconds;
 use webhook_core::events::EventLog;
 use webhook_core::id::RunId;
-use webhook_core::live::{ClaimedRuns, ListedRun, LiveRuns, later};
+use webhook_core::live::{ClaimedRuns, ListedRun, LiveRuns};
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{ClaimRequest, Renewal, Renewed, RunQuery, StoreError};
 
 use crate::backlog::{Awaited, Backlog};
 use crate::check::Checking;
 use crate::damage::Damage;
+use crate::disk::{Disk, SledFiles};
 use crate::error::is_full;
 use crate::moved::OpenFiles;
 use crate::operation::Operation;
@@ -27,7 +29,6 @@ use crate::outbox::Outbox;
 use crate::panics::catch;
 use crate::read;
 use crate::record::SavedClock;
-use crate::testing::{Disk, SledFiles};
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
 

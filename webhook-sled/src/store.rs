@@ -27,6 +27,7 @@ use crate::backlog::Applier;
 use crate::damage::Damage;
 use crate::database::Folder;
 use crate::delivery_claims::claim_deliveries;
+use crate::disk::{Disk, SledFiles};
 use crate::error::OpenError;
 use crate::flusher::Flusher;
 use crate::operation::{Operation, Reply};
@@ -37,7 +38,6 @@ use crate::restore::{Before, restore};
 use crate::run_record::encode_run;
 use crate::scrub::Scrubber;
 use crate::shared::{Shared, StoreClock};
-use crate::testing::{Disk, SledFiles};
 use crate::writer::Writer;
 
 /// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::identity::{Identity, StoreId};
 use crate::regular;
-use crate::testing::Disk;
 
 pub(crate) const NAME: &str = "webhook-store";
 /// The newest format that is understood.
@@ -205,7 +205,7 @@ fn sector(line: &str) -> [u8; SECTOR] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::FileDisk;
+    use crate::disk::FileDisk;
 
     fn facts(epoch: u64, acknowledged: u64) -> Facts {
         let identity = Identity { store: StoreId([7; 16]), epoch };

@@ -1,6 +1,4 @@
-//! Waiting for work, and the instants that it is due at.
-
-use std::time::Duration;
+//! Waiting for work.
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -26,10 +24,4 @@ pub async fn wait_for_work(changes: &Notify, work_at: impl Fn(Instant) -> Option
             },
         }
     }
-}
-
-/// An instant after a pause; a pause beyond what can be counted is a century.
-#[must_use]
-pub fn later(instant: Instant, pause: Duration) -> Instant {
-    instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))
 }

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use crate::clock::later;
 use crate::id::{RunId, WebhookId};
-use crate::live::later;
 use crate::run::Run;
 use crate::store::Idempotency;
 

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+use crate::clock::later;
 use crate::id::{DeliveryId, RunId};
-use crate::live::later;
 use crate::notifier::{Delivery, DeliveryState};
 use crate::store::{Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Page};
 use crate::webhook::Channel;

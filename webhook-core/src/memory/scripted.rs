@@ -8,9 +8,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, watch};
 
-use super::executor::Workflows;
 use crate::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
+    Workflows,
 };
 use crate::id::{RunId, WorkflowKey};
 use crate::parameters::EffectiveParameters;

@@ -10,9 +10,10 @@ use super::history::History;
 use super::keys::{Keys, LookUp};
 use super::log::RunLog;
 use super::outbox::Outbox;
+use crate::clock::later;
 use crate::events::EventLog;
 use crate::id::{RunId, WebhookId};
-use crate::live::{LiveCancel, LiveRuns, later};
+use crate::live::{LiveCancel, LiveRuns};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run, RunState};
 use crate::store::{

@@ -15,9 +15,9 @@ use webhook_core::token::Token;
 use webhook_core::webhook::WebhookSettings;
 
 use super::*;
+use crate::disk::{Disk, FileDisk};
 use crate::operation::Operation;
 use crate::store::SledStore;
-use crate::testing::{Disk, FileDisk};
 
 #[derive(Default)]
 struct Faults {

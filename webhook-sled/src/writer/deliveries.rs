@@ -13,7 +13,7 @@ use crate::keys;
 use crate::operation::Reply;
 use crate::read;
 use crate::record::{encode, encode_pending};
-use webhook_core::live::later;
+use webhook_core::clock::later;
 
 impl Writer {
     /// Records a new delivery, due at once.

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::executor::{
+use super::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
 };
 use crate::id::{RunId, WorkflowKey};
@@ -16,8 +16,7 @@ type Execution = Pin<Box<dyn Future<Output = Result<RunOutput, ExecuteError>> + 
 /// Executes every run by calling one async closure. It keeps no artifacts.
 ///
 /// ```
-/// use webhook_core::executor::{ExecuteError, RunContext, RunOutput, Workflow};
-/// use webhook_core::memory::FnExecutor;
+/// use webhook_core::executor::{ExecuteError, FnExecutor, RunContext, RunOutput, Workflow};
 /// use webhook_core::parameters::ParameterBlocks;
 /// # use webhook_core::executor::Executor;
 /// # use webhook_core::{id::RunId, parameters::EffectiveParameters};
@@ -80,19 +79,19 @@ impl Executor for FnExecutor {
 }
 
 /// Workflows by their key. Of two with the same key the later counts.
-pub(super) struct Workflows(BTreeMap<WorkflowKey, Arc<Workflow>>);
+pub(crate) struct Workflows(BTreeMap<WorkflowKey, Arc<Workflow>>);
 
 impl Workflows {
-    pub(super) fn new(workflows: impl IntoIterator<Item = Workflow>) -> Self {
+    pub(crate) fn new(workflows: impl IntoIterator<Item = Workflow>) -> Self {
         let by_key = |workflow: Workflow| (workflow.key.clone(), Arc::new(workflow));
         Self(workflows.into_iter().map(by_key).collect())
     }
 
-    pub(super) fn get(&self, key: &WorkflowKey) -> Option<Arc<Workflow>> {
+    pub(crate) fn get(&self, key: &WorkflowKey) -> Option<Arc<Workflow>> {
         self.0.get(key).cloned()
     }
 
-    pub(super) fn list(&self) -> WorkflowPage {
+    pub(crate) fn list(&self) -> WorkflowPage {
         WorkflowPage::last(self.0.values().cloned().collect())
     }
 }
