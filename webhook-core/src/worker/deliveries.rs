@@ -19,6 +19,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::WorkerOptions;
+use super::supervised::caught;
 use crate::error::chain;
 use crate::notifier::{
     DELIVERY_TIMEOUT, DeliverError, Delivery, DeliveryOutcome, DeliveryState, Notification, Notifier, guarded,
@@ -108,17 +109,12 @@ impl Deliveries {
         loop {
             let mut found = false;
             if failed_until.is_none_or(|until| until <= Instant::now()) {
-                let polled = AssertUnwindSafe(poller.poll()).catch_unwind().await;
                 failed_until = None;
-                match polled {
-                    Ok(Ok(any)) => found = any,
-                    Ok(Err(error)) => {
+                match caught(&self.webhooks, "deliveries", poller.poll()).await {
+                    Ok(any) => found = any,
+                    Err(error) => {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(error, "deliveries cannot be claimed");
-                        failed_until = Some(Instant::now() + PAUSE);
-                    }
-                    Err(_) => {
-                        tracing::error!("the store panicked while deliveries were claimed");
                         failed_until = Some(Instant::now() + PAUSE);
                     }
                 }
@@ -162,21 +158,24 @@ impl Deliveries {
     async fn deliver(&self, claimed: ClaimedDelivery, outage: Option<Duration>) -> Reached {
         let ClaimedDelivery { delivery, record_until } = claimed;
         let prepared = guarded("looking up the run", PREPARING, self.prepare(&delivery)).await;
-        let (tried, reached) = match prepared {
+        let (outcome, reached) = match prepared {
             Ok((notifier, notification)) => {
-                let trying = notifier.deliver(&notification);
-                let tried = guarded("the notifier", DELIVERY_TIMEOUT, trying).await;
-                let reached = match &tried {
-                    Err(DeliverError::Unreachable(why)) => {
-                        Reached::Nobody { why: shortened(chain(&**why), ERROR_BYTES) }
-                    }
-                    _ => Reached::OtherSide,
+                // An error is told in here, where its panic is caught.
+                let trying = async {
+                    let tried = notifier.deliver(&notification).await;
+                    let reached = match &tried {
+                        Err(DeliverError::Unreachable(why)) => {
+                            Reached::Nobody { why: shortened(chain(&**why), ERROR_BYTES) }
+                        }
+                        _ => Reached::OtherSide,
+                    };
+                    Ok((self.judge(&delivery, tried, outage), reached))
                 };
-                (tried, reached)
+                let tried = guarded("the notifier", DELIVERY_TIMEOUT, trying).await;
+                tried.unwrap_or_else(|error| (self.judge(&delivery, Err(error), outage), Reached::OtherSide))
             }
-            Err(error) => (Err(error), Reached::NotAsked),
+            Err(error) => (self.judge(&delivery, Err(error), outage), Reached::NotAsked),
         };
-        let outcome = self.judge(&delivery, tried, outage);
         if let DeliveryOutcome::GivenUp { error } = &outcome {
             let (channel, run) = (delivery.channel.as_str(), delivery.run);
             tracing::warn!(%delivery.id, %run, channel, error, "a delivery is given up");
@@ -280,7 +279,11 @@ impl Deliveries {
         let inner = &self.webhooks.inner;
         let recording = async {
             let (mut pause, longest) = RECORD_PAUSES;
-            while let Err(error) = inner.store.settle_deliveries(settlements.clone()).await {
+            let settle = async || {
+                let settling = inner.store.settle_deliveries(settlements.clone());
+                caught(&self.webhooks, "deliveries", settling).await
+            };
+            while let Err(error) = settle().await {
                 let why = chain(&error);
                 tracing::error!(error = why, "the outcome of a delivery cannot be recorded yet");
                 tokio::time::sleep(pause).await;
@@ -406,8 +409,8 @@ async fn sleep_until(instant: Option<Instant>) {
 async fn wait_for(webhooks: &Webhooks, channels: Option<Channels>) {
     match channels {
         Some(channels) => {
-            let waiting = webhooks.inner.store.wait_for_work(Work::Deliveries(channels));
-            if AssertUnwindSafe(waiting).catch_unwind().await.is_err() {
+            let waiting = webhooks.inner.store.wait_for_work(Work::Deliveries(channels)).map(Ok);
+            if caught(webhooks, "deliveries", waiting).await.is_err() {
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -18,9 +18,10 @@ use webhook_core::webhook::{Channel, WebhookSettings};
 use webhook_core::worker::WorkerOptions;
 
 use super::House;
+use super::faults::Untellable;
 
 /// Carries mail, and fails as it is told. By how their address starts, it never comes back from recipients (`dead`), takes
-/// three seconds (`slow`) or nearly a minute (`minute`), or panics (`panics`).
+/// three seconds (`slow`) or nearly a minute (`minute`), or panics (`panics`), also when its error is told (`untellable`).
 #[derive(Clone)]
 pub(super) struct Mail {
     failures: Arc<Mutex<VecDeque<DeliverError>>>,
@@ -63,6 +64,7 @@ impl Notifier for Mail {
             "slow" => tokio::time::sleep(Duration::from_secs(3)).await,
             "minute" => tokio::time::sleep(Duration::from_secs(59)).await,
             "panics" => panic!("as the test says"),
+            "untellable" => return Err(DeliverError::retryable(Untellable)),
             _ if recipient.starts_with("dead") => std::future::pending().await,
             _ => {}
         }

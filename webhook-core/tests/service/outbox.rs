@@ -51,7 +51,7 @@ fn failing(method: &'static str, times: usize, fault: Fault) -> impl Fn(&str) ->
 
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_cannot_be_recorded_is_tried_again_and_the_message_goes_out_once() {
-    for fault in [Fault::Fails, Fault::LosesItsAnswer, Fault::Stalls(seconds(4))] {
+    for fault in [Fault::Fails, Fault::LosesItsAnswer, Fault::Panics, Fault::Stalls(seconds(4))] {
         let mail = Mail::new([]);
         let (house, store) = house(&mail, "a@example.com").await;
         store.set(failing("settle_deliveries", 5, fault));
@@ -223,12 +223,25 @@ async fn a_panic_of_notifier_or_store_ends_no_more_than_one_try() {
     mail.tried("panics", 2).await;
     let told = delivery(&house, run.id).await;
     assert_eq!(told.last_error.as_deref(), Some("the notifier panicked"));
-    for method in ["claim_deliveries", "settle_deliveries", "get_run"] {
+    for method in ["claim_deliveries", "get_run"] {
         store.set(failing(method, 1, Fault::Panics));
         let before = mail.tried("panics", 0).await.len();
         house.webhooks.manage().resend(told.id).await.unwrap();
         mail.tried("panics", before + 2).await;
     }
+    workers.shutdown(seconds(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_notifier_that_panics_when_it_is_told_counts_as_a_try() {
+    let mail = Mail::new([]);
+    let (house, _) = house(&mail, "untellable@example.com").await;
+    let workers = house.webhooks.start_workers(options());
+    let run = house.trigger("").await;
+    mail.tried("untellable", 2).await;
+    let told = delivery(&house, run.id).await;
+    assert!(told.attempts >= 1, "{told:?}");
+    assert_eq!(told.last_error.as_deref(), Some("the notifier panicked"));
     workers.shutdown(seconds(1)).await;
 }
 
