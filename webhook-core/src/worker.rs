@@ -50,7 +50,7 @@ use deliveries::{Deliveries, OutboxBound};
 pub(crate) use idle::run_until_idle;
 use inbox::Inbox;
 use slots::{Room, Slots};
-use supervised::supervised;
+use supervised::{caught, supervised};
 use threads::Threads;
 
 /// Upper bound on slots whose executors may block: each has a thread while it does.
@@ -62,6 +62,9 @@ const BLOCKED_PER_SLOT: usize = 1;
 
 /// The shortest lease: it is renewed three times as often, which must not become a busy loop.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+/// How long the last writes of a shutdown may take, however short its patience.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// How workers work.
 #[derive(Debug, Clone)]
@@ -326,13 +329,18 @@ impl Shared {
         self.webhooks.inner.progress.notify_waiters();
     }
 
-    /// Replaces the thread of an executor that was given up and blocks it. Returns whether its slot is free: not where too
-    /// many threads are blocked already.
+    /// Replaces the thread of an executor that was given up and blocks it. Returns whether its slot is free: it is withheld
+    /// where too many threads are blocked already.
     fn block(&self) -> bool {
         if let Pool::Threads(threads) = &self.pool {
             threads.replace(true);
         }
-        self.webhooks.inner.trouble.blocked(1) <= self.options.slots.saturating_mul(BLOCKED_PER_SLOT)
+        let is_free =
+            self.webhooks.inner.trouble.blocked(1) <= self.options.slots.saturating_mul(BLOCKED_PER_SLOT);
+        if !is_free {
+            self.slots.withhold();
+        }
+        is_free
     }
 
     /// A blocked thread has come back.
@@ -438,8 +446,7 @@ impl Workers {
                 for attempt in self.attempts() {
                     attempt.give_up();
                 }
-                let settled =
-                    tokio::time::timeout(margin.max(Duration::from_secs(1)), self.shared.all_released());
+                let settled = tokio::time::timeout(margin.max(LAST_WRITES), self.shared.all_released());
                 if settled.await.is_err() {
                     tracing::warn!(
                         "some runs could not be handed back; they come back when their lease is over"
@@ -451,8 +458,11 @@ impl Workers {
         if tokio::time::timeout(left, self.delivering.join_next()).await.is_err() {
             tracing::warn!("some deliveries were cut off; they are tried again when their lease is over");
         }
-        if let Err(error) = self.shared.webhooks.inner.write_uses().await {
-            tracing::warn!(%error, "the last uses of webhooks were not recorded");
+        let left = patience.saturating_sub(began.elapsed()).max(LAST_WRITES);
+        let webhooks = &self.shared.webhooks;
+        let recording = caught(webhooks, "housekeeping", webhooks.inner.write_uses());
+        if !matches!(tokio::time::timeout(left, recording).await, Ok(Ok(()))) {
+            tracing::warn!("the last uses of webhooks were not recorded");
         }
         self.tasks.shutdown().await;
     }

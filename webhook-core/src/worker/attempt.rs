@@ -15,13 +15,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use super::outcome::{Executed, Judge};
+use super::outcome::{Executed, Failure, Judge};
 use super::reporting;
 use super::{Pool, Shared};
 use crate::executor::{CancellationSource, Reports, RunContext, StopReason};
 use crate::masking::Masker;
 use crate::run::{Ending, ErrorKind, RunError};
-use crate::store::{Begun, Claim, Outcome, Settlement};
+use crate::store::{Begun, Claim, Outcome, Renewed, Settlement};
 
 /// How long a run that was claimed ahead waits for a slot before it is handed back, so that another worker can have it.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -126,12 +126,12 @@ impl Attempt {
         let executing = async {
             tokio::select! {
                 biased;
-                outcome = executor.execute(context) => Some(outcome),
+                outcome = executor.execute(context) => Some(outcome.map_err(Failure::from)),
                 () = self.stop.abandoned() => None,
             }
         };
         let executed = AssertUnwindSafe(executing).catch_unwind().instrument(self.span.clone()).await;
-        self.finish(executed);
+        self.finish(executed.unwrap_or_else(|payload| Some(Err(Failure::panicked(&*payload)))));
     }
 
     /// Goes from waiting to executing. `None` if it was told to stop meanwhile; it is over then.
@@ -140,7 +140,7 @@ impl Attempt {
         let mut state = self.state.lock();
         if self.stop.cancellation().is_cancelled() || self.stop.is_abandoned() {
             drop(state);
-            self.finish(Ok(None));
+            self.finish(None);
             return None;
         }
         let timeout = self.judge().timeout();
@@ -241,9 +241,25 @@ impl Attempt {
         self.stop.cancel(reason);
     }
 
-    /// Takes note that the lease goes on until then.
-    pub(super) fn renewed(&self, lease_end: Instant) {
-        self.state.lock().lease_end = lease_end;
+    /// Takes note of what the store says of its lease, which ends at `lease_end` if it is held.
+    pub(super) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
+        let reason = {
+            let mut state = self.state.lock();
+            match renewed {
+                Renewed::Held { cancel } => {
+                    // Two answers may overtake each other.
+                    state.lease_end = state.lease_end.max(lease_end);
+                    cancel.map(StopReason::Cancelled)
+                }
+                Renewed::Lost => {
+                    state.lease_end = Instant::now();
+                    Some(StopReason::LeaseLost)
+                }
+            }
+        };
+        if let Some(reason) = reason {
+            self.stop(reason);
+        }
     }
 
     /// Whether another worker may have the run by now.
@@ -273,7 +289,9 @@ impl Attempt {
         drop(state);
         match waits_since {
             Some(_) if is_told => self.withdraw(),
-            Some(since) if now.saturating_duration_since(since) >= LONGEST_WAIT => {
+            Some(since)
+                if now.saturating_duration_since(since) >= LONGEST_WAIT && self.shared.slots.take(self) =>
+            {
                 self.shared.slots.waited(LONGEST_WAIT);
                 self.withdraw();
             }
@@ -283,10 +301,15 @@ impl Attempt {
         deadline.filter(|_| !is_told)
     }
 
-    /// Lets an attempt that waits for a slot wait no longer: it is handed back, or cancelled if it was.
+    /// Ends an attempt that has not begun: it is handed back, or cancelled if it was. If it has a slot already, which
+    /// no thread has come to yet, it leaves that when it would begin.
     pub(super) fn withdraw(self: &Arc<Self>) {
-        if self.shared.slots.take(self) && self.end().is_some() {
-            self.shared.settle(self.settlement(Ok(None), None));
+        self.shared.slots.take(self);
+        let mut state = self.state.lock();
+        if matches!(state.stage, Stage::Waiting { .. }) {
+            state.stage = Stage::Over;
+            drop(state);
+            self.settle(None, None);
         }
     }
 
@@ -295,14 +318,14 @@ impl Attempt {
         let mut state = self.state.lock();
         let Stage::Executing { since, started_at, .. } = state.stage else { return };
         state.stage = Stage::Over;
-        state.is_blocked = state.is_polled;
-        let is_blocked = state.is_blocked;
+        let is_blocked = state.is_polled;
+        state.is_blocked = is_blocked;
+        // Its thread may come back at any moment. The lock sees to it that it is counted in before it is counted out.
+        let leaves_slot = !is_blocked || self.shared.block();
         drop(state);
         self.stop.abandon();
-        if !is_blocked || self.shared.block() {
+        if leaves_slot {
             self.leave_slot(Some(since.elapsed()));
-        } else {
-            self.shared.slots.withhold();
         }
         if is_blocked {
             let _entered = self.span.enter();
@@ -310,7 +333,7 @@ impl Attempt {
                 "an executor that was told to stop blocks its thread; another thread takes its place"
             );
         }
-        self.settle(Ok(None), Some(started_at));
+        self.settle(None, Some(started_at));
     }
 
     /// Gives the executor up at once, at the end of the workers.
@@ -344,5 +367,105 @@ impl Future for Executing {
         let polled = self.future.as_mut().poll(context);
         attempt.set_polled(false);
         polled
+    }
+}
+
+impl Drop for Executing {
+    /// Ends an attempt whose execution is dropped half-way, at the end of the workers.
+    fn drop(&mut self) {
+        self.attempt.finish(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Webhooks;
+    use crate::executor::{FnExecutor, RunOutput};
+    use crate::id::{RunId, WebhookId};
+    use crate::memory::MemoryStore;
+    use crate::run::{Caller, Run, RunParameters};
+    use crate::token::TokenKey;
+    use crate::worker::WorkerOptions;
+
+    /// Executors say that they have begun, and return the moment they are told to stop: `spins` ones block their threads
+    /// until then.
+    async fn shared(spins: bool, begun: std::sync::mpsc::Sender<()>) -> Arc<Shared> {
+        let executor = FnExecutor::new([], move |context: RunContext| {
+            let begun = begun.clone();
+            async move {
+                context.log("begun");
+                begun.send(()).unwrap();
+                while spins && !context.cancellation.is_cancelled() {
+                    std::hint::spin_loop();
+                }
+                context.cancellation.cancelled().await;
+                Ok(RunOutput::new())
+            }
+        });
+        let builder = Webhooks::builder().store(MemoryStore::new()).executor(executor);
+        let builder = builder.token_key(TokenKey::generate()).base_url("http://localhost".parse().unwrap());
+        Shared::new(builder.build().await.unwrap(), WorkerOptions::default().with_slots(1))
+    }
+
+    /// An attempt that waits.
+    fn attempt(shared: &Arc<Shared>) -> Arc<Attempt> {
+        let (now, lease_end) = (SystemTime::now(), Instant::now() + Duration::from_secs(3_600));
+        let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));
+        let workflow = "report/sales".parse().unwrap();
+        let run = Run::new(id, workflow, webhook, RunParameters::default(), 1, Caller::default(), now);
+        let claim = Claim::new(Arc::new(run), None);
+        Arc::new(Attempt::new(shared, claim, CancellationSource::new(), lease_end).ok().unwrap())
+    }
+
+    fn soon(what: &str, is_so: impl Fn() -> bool) {
+        let begun = std::time::Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_slot_comes_back_when_an_executor_returns_in_the_moment_that_it_is_given_up() {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let shared = shared(true, begun).await;
+        for _ in 0..5_000 {
+            let attempt = attempt(&shared);
+            shared.slots.claimed(vec![attempt.clone()], Duration::ZERO).into_iter().for_each(Attempt::start);
+            has_begun.recv().unwrap();
+            attempt.stop(StopReason::ShuttingDown);
+            attempt.give_up();
+            soon("the slot is free", || shared.slots.room().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_no_thread_comes_to_can_be_cancelled() {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let shared = shared(true, begun).await;
+        let (blocking, waiting) = (attempt(&shared), attempt(&shared));
+        blocking.clone().start();
+        has_begun.recv().unwrap();
+        waiting.clone().start();
+        waiting.stop(StopReason::Cancelled(crate::run::CancelReason::Requested));
+        waiting.attend(Instant::now(), Duration::ZERO);
+        let settled = shared.settlements.try_take(2);
+        assert_eq!(settled.iter().map(|it| it.run).collect::<Vec<_>>(), [waiting.claim.run.id]);
+        blocking.stop(StopReason::ShuttingDown);
+    }
+
+    #[tokio::test]
+    async fn an_execution_that_is_dropped_with_its_threads_ends_its_attempt() {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let shared = shared(false, begun).await;
+        let attempt = attempt(&shared);
+        attempt.clone().start();
+        has_begun.recv().unwrap();
+        soon("it waits", || !attempt.state.lock().is_polled);
+        let Pool::Threads(threads) = &shared.pool else { panic!("no threads") };
+        threads.close();
+        attempt.abandon();
+        soon("nothing more is reported", || attempt.reports.is_finished());
     }
 }

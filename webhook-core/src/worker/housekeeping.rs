@@ -61,5 +61,8 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
 /// Lets the executor forget what it keeps for runs, and turns its panic into an error.
 async fn discard(shared: &Shared, runs: &[RunId]) -> Result<(), ExecutorError> {
     let discarding = AssertUnwindSafe(shared.webhooks.inner.executor.discard(runs)).catch_unwind();
-    discarding.await.unwrap_or_else(|_| Err(ExecutorError::new("the executor panicked")))
+    discarding.await.unwrap_or_else(|_| {
+        shared.webhooks.inner.trouble.panicked("housekeeping");
+        Err(ExecutorError::new("the executor panicked"))
+    })
 }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
-use crate::executor::StopReason;
-use crate::store::{Renewal, Renewed};
+use crate::store::Renewal;
 
 /// Renews the leases of all claims that are held, for ever.
 pub(super) async fn renew(shared: Arc<Shared>) {
@@ -42,22 +41,10 @@ async fn renew_once(shared: &Shared) -> bool {
         }
     };
     for ((_, attempt), renewed) in held.into_iter().zip(renewed) {
-        let Some(attempt) = attempt else { continue };
-        if matches!(renewed, Renewed::Held { .. }) {
-            attempt.renewed(end);
-        }
-        if let Some(reason) = stop_reason(renewed) {
-            attempt.stop(reason);
+        if let Some(attempt) = attempt {
+            attempt.renewed(renewed, end);
         }
     }
     shared.slots.changed.notify_one();
     true
-}
-
-/// Whether a renewed claim is to stop.
-pub(super) fn stop_reason(renewed: Renewed) -> Option<StopReason> {
-    match renewed {
-        Renewed::Held { cancel } => cancel.map(StopReason::Cancelled),
-        Renewed::Lost => Some(StopReason::LeaseLost),
-    }
 }

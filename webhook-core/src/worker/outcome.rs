@@ -13,8 +13,33 @@ use crate::run::{Ending, ErrorKind, Run, RunError, RunState};
 use crate::store::{Claim, Outcome};
 use crate::webhook::Webhook;
 
-/// How an execution came to its end: what the executor said unless it was given up, or the payload of its panic.
-pub(super) type Executed = Result<Option<Result<RunOutput, ExecuteError>>, Box<dyn Any + Send>>;
+/// How an execution ended: `None` if the executor was given up or never asked.
+pub(super) type Executed = Option<Result<RunOutput, Failure>>;
+
+/// Why an executor failed, neither masked nor cut yet.
+pub(super) struct Failure {
+    kind: ErrorKind,
+    message: String,
+}
+
+impl From<ExecuteError> for Failure {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::Retryable(error) => Self { kind: ErrorKind::Retryable, message: chain(&*error) },
+            ExecuteError::Fatal(error) => Self { kind: ErrorKind::Fatal, message: chain(&*error) },
+        }
+    }
+}
+
+impl Failure {
+    /// The executor panicked with this payload.
+    pub(super) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = format!("the executor panicked: {}", text.unwrap_or("without a message"));
+        Self { kind: ErrorKind::Panicked, message }
+    }
+}
 
 /// Judges how an attempt went.
 pub(super) struct Judge<'a> {
@@ -37,11 +62,6 @@ impl Judge<'_> {
         self.webhook().and_then(|webhook| webhook.settings.timeout)
     }
 
-    /// What the executor said of its failure, masked before it is cut.
-    fn error(&self, kind: ErrorKind, message: String) -> RunError {
-        RunError::new(kind, self.masker.mask(message))
-    }
-
     pub(super) fn outcome(&self, executed: Executed, stopped: Option<StopReason>) -> Outcome {
         match (stopped, executed) {
             (Some(StopReason::Cancelled(reason)), _) => self.ended(Ending::Cancelled(reason)),
@@ -50,31 +70,23 @@ impl Judge<'_> {
                 let message = format!("the attempt took longer than its time-out of {timeout:?}");
                 self.failed(RunError::new(ErrorKind::TimedOut, message))
             }
-            (_, Ok(Some(Ok(RunOutput { summary, artifacts })))) => {
+            (_, Some(Ok(RunOutput { summary, artifacts }))) => {
                 let summary = summary.map(|summary| self.masker.mask(summary));
                 self.ended(Ending::Succeeded { summary, artifacts })
             }
             // What failed because it was told to stop is executed again elsewhere.
-            (Some(StopReason::ShuttingDown | StopReason::LeaseLost), _) | (None, Ok(None)) => {
-                Outcome::HandBack
-            }
-            (None, Ok(Some(Err(ExecuteError::Retryable(error))))) => {
-                self.failed(self.error(ErrorKind::Retryable, chain(&*error)))
-            }
-            (None, Ok(Some(Err(ExecuteError::Fatal(error))))) => {
-                self.ended(Ending::failed(self.error(ErrorKind::Fatal, chain(&*error))))
-            }
-            (None, Err(panic)) => {
-                let message = format!("the executor panicked: {}", panic_message(&*panic));
-                self.failed(self.error(ErrorKind::Panicked, message))
+            (Some(StopReason::ShuttingDown | StopReason::LeaseLost), _) | (None, None) => Outcome::HandBack,
+            // It is masked before it is cut.
+            (None, Some(Err(Failure { kind, message }))) => {
+                self.failed(RunError::new(kind, self.masker.mask(message)))
             }
         }
     }
 
-    /// Another attempt if the retry policy has one left, else the end.
+    /// Another attempt if that may help and the retry policy has one left, else the end.
     fn failed(&self, error: RunError) -> Outcome {
         let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
-        if self.run().has_attempts_left() {
+        if error.kind != ErrorKind::Fatal && self.run().has_attempts_left() {
             let attempts = self.run().attempt.saturating_sub(self.run().interruptions);
             return Outcome::Retry { error, delay: policy.delay(attempts, rand::random()) };
         }
@@ -99,13 +111,5 @@ impl Judge<'_> {
             })
             .collect();
         Outcome::Ended { ending, deliveries }
-    }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> &str {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "without a message",
     }
 }

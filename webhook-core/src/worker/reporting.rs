@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::attempt::Attempt;
-use super::leases::stop_reason;
+use super::supervised::caught;
 use crate::store::{Renewal, StoreError};
 
 /// How often reports of one attempt are passed on at most.
@@ -18,52 +18,58 @@ const FAILED_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn pass_on(attempt: Arc<Attempt>) {
     let (_, reports) = attempt.reports();
     while !reports.is_finished() {
-        if let Err(error) = pass_on_once(&attempt).await {
-            let run = attempt.claim.run.id;
-            let text = "what a run reports cannot be recorded; it is tried again";
-            tracing::warn!(%run, error = &error as &dyn std::error::Error, "{text}");
+        if has_passed_on(&attempt).await {
+            sleep(PAUSE).await;
+            reports.arrived().await;
+        } else {
             sleep(FAILED_PAUSE).await;
         }
-        sleep(PAUSE).await;
-        reports.arrived().await;
     }
 }
 
-/// Passes on what is left when the executor has returned. Where the store fails, it is tried for as long as a lease.
+/// Passes on what is left when the executor has returned. Where the store does not take it, it is tried for as long as a
+/// lease.
 pub(super) async fn pass_on_rest(attempt: &Arc<Attempt>) {
     let (shared, _) = attempt.reports();
-    let give_up = Instant::now() + shared.options.lease;
-    while let Err(error) = pass_on_once(attempt).await {
-        if Instant::now() >= give_up {
-            let run = attempt.claim.run.id;
-            tracing::error!(%run, error = &error as &dyn std::error::Error, "the last log lines of a run were lost");
-            return;
+    let passing_on = async {
+        while !has_passed_on(attempt).await {
+            sleep(FAILED_PAUSE).await;
         }
-        sleep(FAILED_PAUSE).await;
+    };
+    if timeout(shared.options.lease, passing_on).await.is_err() {
+        tracing::error!(run = %attempt.claim.run.id, "the last log lines of a run were lost");
     }
+}
+
+/// Passes on what was reported so far, and returns whether the store took it.
+async fn has_passed_on(attempt: &Attempt) -> bool {
+    let Err(error) = pass_on_once(attempt).await else { return true };
+    let (run, error) = (attempt.claim.run.id, &error as &dyn std::error::Error);
+    tracing::warn!(%run, error, "what a run reports cannot be recorded; it is tried again");
+    false
 }
 
 /// Passes on what was reported so far. What the store does not take stays.
 async fn pass_on_once(attempt: &Attempt) -> Result<(), StoreError> {
     let (shared, reports) = attempt.reports();
     let _turn = reports.turn().await;
-    let store = &shared.webhooks.inner.store;
+    let (webhooks, lease) = (&shared.webhooks, shared.options.lease);
+    let store = &webhooks.inner.store;
     let (run, fence) = (attempt.claim.run.id, attempt.claim.run.fence);
     let mut pending = reports.take();
     if !pending.lines.is_empty() {
-        if let Err(error) = store.append_log(run, fence, pending.lines.clone()).await {
+        let appending = store.append_log(run, fence, pending.lines.clone());
+        if let Err(error) = caught(webhooks, "reporting", appending).await {
             reports.put_back(pending);
             return Err(error);
         }
         pending.lines.clear();
     }
     if let Some(progress) = pending.progress.clone() {
-        let now = Instant::now();
-        match store.renew(vec![Renewal::new(run, fence, Some(progress))], shared.options.lease).await {
-            Ok(renewed) => match renewed.into_iter().find_map(stop_reason) {
-                Some(reason) => attempt.stop(reason),
-                None => attempt.renewed(now + shared.options.lease),
-            },
+        let lease_end = Instant::now() + lease;
+        let renewing = store.renew(vec![Renewal::new(run, fence, Some(progress))], lease);
+        match caught(webhooks, "reporting", renewing).await {
+            Ok(renewed) => renewed.into_iter().for_each(|renewed| attempt.renewed(renewed, lease_end)),
             Err(error) => {
                 reports.put_back(pending);
                 return Err(error);

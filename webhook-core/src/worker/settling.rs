@@ -1,13 +1,12 @@
 //! Recording how attempts went, in batches.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Shared;
+use super::supervised::caught;
 use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Ending, ErrorKind, RunError};
 use crate::store::{Outcome, Settled, Settlement, StoreError};
@@ -38,6 +37,7 @@ pub(super) async fn settle(shared: Arc<Shared>) {
     let mut aside: Vec<Aside> = Vec::new();
     let mut again = Instant::now();
     loop {
+        shared.webhooks.inner.trouble.set_unrecorded(aside.len());
         let taken = shared.settlements.take(BATCH);
         let mut batch = match aside.is_empty() {
             true => taken.await,
@@ -46,7 +46,6 @@ pub(super) async fn settle(shared: Arc<Shared>) {
         if !aside.is_empty() && again <= Instant::now() {
             aside = try_again(&shared, aside).await;
             again = Instant::now() + ASIDE_PAUSE;
-            shared.webhooks.inner.trouble.set_unrecorded(aside.len());
         }
         if batch.is_empty() {
             continue;
@@ -54,7 +53,7 @@ pub(super) async fn settle(shared: Arc<Shared>) {
         // Whoever is about to settle gets the chance to come along.
         tokio::task::yield_now().await;
         batch.extend(shared.settlements.try_take(BATCH - batch.len()));
-        shared.outbox.bound(&*shared.webhooks.inner.store, &mut batch).await;
+        shared.outbox.bound(&shared.webhooks, &mut batch).await;
         if let Err(error) = record_when_possible(&shared, &batch).await {
             tracing::error!(error = &error as &dyn std::error::Error, "an outcome cannot be recorded");
             for settlement in batch {
@@ -62,7 +61,6 @@ pub(super) async fn settle(shared: Arc<Shared>) {
                     aside.push(Aside { settlement, tries: 1 });
                 }
             }
-            shared.webhooks.inner.trouble.set_unrecorded(aside.len());
         }
     }
 }
@@ -105,15 +103,13 @@ async fn try_again(shared: &Shared, aside: Vec<Aside>) -> Vec<Aside> {
 
 /// Whether the store says that it can be written.
 async fn is_in_order(shared: &Shared) -> bool {
-    let asked = AssertUnwindSafe(shared.webhooks.inner.store.health()).catch_unwind();
-    matches!(asked.await, Ok(Ok(_)))
+    caught(&shared.webhooks, "settling", shared.webhooks.inner.store.health()).await.is_ok()
 }
 
 /// Records settlements, and lets go of their claims.
 async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
-    // A panic must lose no outcome.
-    let settling = AssertUnwindSafe(shared.webhooks.inner.store.settle(batch.to_vec())).catch_unwind();
-    let settled = settling.await.map_err(|_| StoreError::unavailable("it panicked"))??;
+    let settling = shared.webhooks.inner.store.settle(batch.to_vec());
+    let settled = caught(&shared.webhooks, "settling", settling).await?;
     for (settlement, settled) in batch.iter().zip(settled) {
         match settled {
             Settled::Applied(run) => {

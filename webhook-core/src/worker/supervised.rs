@@ -1,4 +1,5 @@
-//! Supervision: a task that panics is logged and counted, and goes on.
+//! Supervision: a task that panics is logged and counted, and goes on. So is a call of the store whose panic must not
+//! take along what its task has in hand.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::Shared;
+use crate::service::Webhooks;
+use crate::store::StoreError;
 
 /// The pause after a panic, so that a fault that stays does not use up a processor.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -21,4 +24,16 @@ where
         shared.webhooks.inner.trouble.panicked(name);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Awaits a call of the store, and turns its panic into an error.
+pub(super) async fn caught<T>(
+    webhooks: &Webhooks,
+    task: &'static str,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
+        webhooks.inner.trouble.panicked(task);
+        Err(StoreError::unavailable("it panicked"))
+    })
 }

@@ -5,9 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use webhook_core::Webhooks;
+use webhook_core::executor::{ExecuteError, FnExecutor};
+use webhook_core::id::RunId;
 use webhook_core::memory::{MemoryStore, Step};
-use webhook_core::run::{ErrorKind, RunState};
-use webhook_core::store::RunQuery;
+use webhook_core::run::{Caller, ErrorKind, RunState};
+use webhook_core::store::{Outcome, RunQuery, Settlement, Store};
+use webhook_core::token::TokenKey;
+use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::{WorkerOptions, Workers};
 
 use super::House;
@@ -124,6 +128,7 @@ async fn outcomes_wait_for_a_store_that_is_away_and_hold_back_claims() {
     tokio::time::sleep(MINUTE).await;
     assert_eq!(house.executor.executed(3_000).await.len(), 3_000, "nothing was executed twice");
     assert_eq!(house.webhooks.health().await.unwrap().running, 0);
+    assert!(!house.webhooks.work_health().is_stuck(), "nothing is stuck any more");
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -177,6 +182,143 @@ async fn lines_that_the_store_refuses_are_kept_and_recorded_later_in_order() {
     house.end(run.id).await;
     assert_eq!(house.webhooks.manage().log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
     faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_at_log_lines_loses_neither_them_nor_the_outcome() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.next("append_log", Fault::Panics, 1);
+    let steps = [Step::Log("first".to_owned()), Step::Sleep(MINUTE), Step::Log("last".to_owned())];
+    house.executor.script_next(steps);
+    let run = house.trigger("").await;
+    tokio::time::sleep(MINUTE / 2).await;
+    let log = async || house.webhooks.manage().log(run.id, 0).await.unwrap().text;
+    assert_eq!(log().await, "first\n", "it is passed on again while the run goes on");
+    faulty.store.next("append_log", Fault::Panics, 2);
+    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert_eq!(log().await, "first\nlast\n");
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_takes_the_last_lines_holds_up_the_outcome_for_a_lease_at_most() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.always(&["append_log"], Fault::Stalls(60 * MINUTE));
+    house.executor.script_next([Step::Log("said".to_owned())]);
+    let begun = Instant::now();
+    let run = house.trigger("").await;
+    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert!(begun.elapsed() < Duration::from_secs(32), "{:?}", begun.elapsed());
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_to_progress_does_not_shorten_a_lease_that_was_renewed_since() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    // The answer comes after 29 of the 30 seconds of a lease, and five seconds after the last renewal.
+    house.executor.script_next([
+        Step::Sleep(Duration::from_secs(5)),
+        Step::Progress(0.5, "half".to_owned()),
+        Step::Sleep(MINUTE),
+    ]);
+    let run = house.trigger("").await;
+    house.executor.executed(1).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    faulty.store.next("renew", Fault::Stalls(Duration::from_millis(14_500)), 1);
+    assert_eq!(
+        (house.end(run.id).await.state, house.executor.executed(1).await.len()),
+        (RunState::Succeeded, 1)
+    );
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_run_executes_whose_lease_the_store_has_given_away_nothing_is_claimed() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    house.executor.script_next([Step::IgnoreCancellation, Step::Sleep(10 * MINUTE)]);
+    let run = house.trigger("").await;
+    house.executor.executed(1).await;
+    // The store lets the run go before the worker's clock does, and the worker hears of it at its next renewal.
+    faulty.store.always(&["claim"], Fault::Fails);
+    let fence = house.run(run.id).await.fence;
+    let now = std::time::SystemTime::now();
+    house.store.settle(vec![Settlement::new(run.id, fence, Outcome::HandBack, now)]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    faulty.store.heal();
+    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert_eq!((house.executor.executed(2).await.len(), house.executor.most_at_once()), (2, 1));
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_the_outbox_is_measured_loses_no_outcome() {
+    let notifications = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
+    let faulty = Faulty::new(notifications, Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.next("health", Fault::Panics, 1);
+    let run = house.trigger("").await;
+    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert_eq!(house.notifier.delivered(1).await.len(), 1);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_keeps_to_its_patience_where_last_uses_cannot_be_recorded() {
+    for fault in [Fault::Stalls(60 * MINUTE), Fault::Panics] {
+        let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+        let run = faulty.house.trigger("").await;
+        faulty.house.end(run.id).await;
+        faulty.store.always(&["record_use"], fault);
+        let begun = Instant::now();
+        faulty.workers.shutdown(PATIENCE).await;
+        assert!(begun.elapsed() <= PATIENCE + Duration::from_secs(1), "{fault:?}: {:?}", begun.elapsed());
+    }
+}
+
+/// An error that cannot be told.
+#[derive(Debug)]
+pub(super) struct Untellable;
+
+impl std::fmt::Display for Untellable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("it cannot be told, as the test says")
+    }
+}
+
+impl std::error::Error for Untellable {}
+
+#[tokio::test]
+async fn an_error_that_panics_when_it_is_told_fails_its_attempt_and_no_other_run() {
+    for threads in [true, false] {
+        let executor =
+            FnExecutor::new([super::sales()], |_| async { Err(ExecuteError::retryable(Untellable)) });
+        let webhooks = webhooks(MemoryStore::new(), executor).await;
+        let options = WorkerOptions::default().with_slots(1).with_threads(threads);
+        let workers = webhooks.start_workers(options);
+        for _ in 0..2 {
+            let run = start_run(&webhooks).await;
+            let ended = webhooks.wait_for_end(run, Duration::from_secs(20)).await.unwrap().unwrap();
+            assert_eq!(ended.error.as_ref().map(|error| error.kind), Some(ErrorKind::Panicked), "{ended:?}");
+        }
+        workers.shutdown(PATIENCE).await;
+    }
+}
+
+async fn webhooks(store: impl Store, executor: FnExecutor) -> Webhooks {
+    let builder = Webhooks::builder().store(store).executor(executor).token_key(TokenKey::generate());
+    builder.base_url("https://app.example.com/hooks".parse().unwrap()).build().await.unwrap()
+}
+
+/// Starts a run of a new webhook by hand.
+async fn start_run(webhooks: &Webhooks) -> RunId {
+    let manage = webhooks.manage();
+    let workflow = "report/sales".parse().unwrap();
+    let id = manage.create(workflow, WebhookSettings::default()).await.unwrap().webhook.id;
+    manage.run(id, serde_json::Map::new(), Caller::default()).await.unwrap().run.id
 }
 
 #[tokio::test(start_paused = true)]

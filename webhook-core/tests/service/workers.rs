@@ -140,6 +140,21 @@ async fn an_executor_that_blocks_past_its_time_is_counted_and_another_thread_tak
     workers.shutdown(Duration::from_secs(10)).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn working_until_idle_ends_when_the_last_queued_run_is_cancelled() {
+    let house = House::new(json!({"retries": {"max_attempts": 3, "base_s": 3600}})).await;
+    house.executor.script_next([retryable()]);
+    let run = house.trigger("").await;
+    let cancelling = async {
+        house.executor.ended(1).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        house.webhooks.manage().cancel(run.id).await.unwrap();
+    };
+    let idle = tokio::time::timeout(Duration::from_secs(120), house.webhooks.run_until_idle());
+    let (idle, ()) = tokio::join!(idle, cancelling);
+    idle.expect("nothing is left to do").unwrap();
+}
+
 #[tokio::test]
 async fn a_running_run_can_be_cancelled() {
     let house = House::new(json!({"retries": {"max_attempts": 3}})).await;

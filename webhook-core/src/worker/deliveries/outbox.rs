@@ -6,7 +6,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::notifier::{Delivery, DeliveryOutcome};
-use crate::store::{Outcome, Settlement, Store};
+use crate::service::Webhooks;
+use crate::store::{Outcome, Settlement};
+use crate::worker::supervised::caught;
 
 /// How often the store is asked how much is in the outbox, and how long its answer is waited for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -33,18 +35,18 @@ impl OutboxBound {
     }
 
     /// Makes deliveries for which there is no room be recorded as given up.
-    pub(in crate::worker) async fn bound(&self, store: &dyn Store, settlements: &mut [Settlement]) {
+    pub(in crate::worker) async fn bound(&self, webhooks: &Webhooks, settlements: &mut [Settlement]) {
         for settlement in settlements {
             if let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
                 && !deliveries.is_empty()
             {
-                self.ask(store).await;
+                self.ask(webhooks).await;
                 *deliveries = self.bounded(std::mem::take(deliveries));
             }
         }
     }
 
-    async fn ask(&self, store: &dyn Store) {
+    async fn ask(&self, webhooks: &Webhooks) {
         {
             let mut known = self.known.lock();
             if known.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
@@ -53,7 +55,8 @@ impl OutboxBound {
             known.asked = Some(Instant::now());
         }
         // A store that cannot tell holds up no settlement; what these workers do is known without it.
-        if let Ok(Ok(health)) = tokio::time::timeout(ASK_EVERY, store.health()).await {
+        let asking = caught(webhooks, "settling", webhooks.inner.store.health());
+        if let Ok(Ok(health)) = tokio::time::timeout(ASK_EVERY, asking).await {
             self.known.lock().pending = health.pending_deliveries;
         }
     }
