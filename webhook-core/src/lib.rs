@@ -1,4 +1,100 @@
-//! Inbound webhook triggers for Rust applications.
+//! Inbound webhook triggers for Rust applications: the part that is true whatever the transport, the store and the
+//! work are.
+//!
+//! An application has workflows. A webhook gives one of them a URL with a secret token. A GET or POST at that URL is
+//! answered at once with a durable run, which a worker executes in the background. Query and body override the
+//! workflow's parameters by name.
+//!
+//! # Quick start
+//!
+//! A service needs a [store](store::Store), which keeps webhooks and runs, and an [executor](executor::Executor), which
+//! knows the workflows and executes them. [`notifiers`](notifier::Notifier) are optional. This one keeps everything in
+//! memory and is called without a server:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use webhook_core::Webhooks;
+//! use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
+//! use webhook_core::memory::MemoryStore;
+//! use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
+//! use webhook_core::run::RunState;
+//! use webhook_core::trigger::{Method, TriggerCall, Triggered};
+//! use webhook_core::webhook::WebhookSettings;
+//! use webhook_core::worker::WorkerOptions;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let region = ParameterBlock::new("region", ParameterType::Text).with_default("EMEA");
+//! let sales = Workflow::new("report/sales".parse()?, "Sales", ParameterBlocks::new(vec![region])?);
+//! let executor = FnExecutor::new([sales], async |context| {
+//!     let region = context.parameters.get("region").map(|region| region.value.to_string());
+//!     Ok(RunOutput::new().with_summary(format!("sold in {}", region.unwrap_or_default())))
+//! });
+//! let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await?;
+//! let workers = webhooks.start_workers(WorkerOptions::default());
+//!
+//! // What a person does once:
+//! let created = webhooks.manage().create("report/sales".parse()?, WebhookSettings::default()).await?;
+//!
+//! // What a front end does for each call of the URL:
+//! let (_, query) = created.url.expose().split_once('?').ok_or("a URL without a query")?;
+//! let mut call = TriggerCall::new("report/sales".parse()?, Method::Get);
+//! call.query = format!("{query}&region=APAC").into();
+//! let authenticated = webhooks.authenticate(call).await?;
+//! let admitted = webhooks.admit(authenticated)?;
+//! let Triggered::Accepted { run, .. } = webhooks.trigger(admitted, b"").await? else { return Err("no run".into()) };
+//!
+//! let ended = webhooks.wait_for_end(run.id, Duration::from_secs(10)).await?.ok_or("the run is gone")?;
+//! assert_eq!(ended.state, RunState::Succeeded);
+//! assert_eq!(ended.summary.as_deref(), Some(r#"sold in "APAC""#));
+//! workers.shutdown(Duration::from_secs(10)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `webhook-warp` is the front end for HTTP, `webhook-sled` a durable store, `webhook-notify` sends email and Slack
+//! messages, and `webhook-process` executes commands and Jupyter notebooks.
+//!
+//! # The life of a run
+//!
+//! ```text
+//!              claimed by a worker          the executor returned
+//!   queued ────────────────────────▶ running ─────────────────────▶ succeeded │ failed │ cancelled
+//!    │  ▲                               │
+//!    │  └── retry, lease over, shutdown ┘
+//!    └───▶ cancelled (by a person, its webhook's deletion, or a newer run) │ skipped (on overlap)
+//! ```
+//!
+//! A run is executed at least once. Each claim has a [fence](run::Run::fence): a worker whose lease ended cannot record
+//! anything any more. [`RunState`](run::RunState) has all transitions.
+//!
+//! # Where to look
+//!
+//! | to | see |
+//! |---|---|
+//! | build a service, start workers, shut down | [`service`], [`worker`] |
+//! | answer a call | [`trigger`] |
+//! | create, change and delete webhooks, list and cancel runs | [`management`] |
+//! | declare parameters | [`parameters`] |
+//! | bring your own work, store or notifier | [`executor`], [`store`] with [`live`] and `conformance`, [`notifier`] |
+//! | follow what happens | [`events`] |
+//! | mask secrets in what you log | [`masking`] |
+//! | test your application | [`memory`], [`clock::TestClock`], [`Webhooks::run_until_idle`] |
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `conformance` | the module `conformance`: the promises of a store as tests, for stores of your own |
+//!
+//! No feature is on by default.
+//!
+//! # Time, errors and cancellation
+//!
+//! Records bear the time of a [`Clock`](clock::Clock). Whatever expires is measured with [`tokio::time::Instant`], so a
+//! clock that jumps expires nothing wrongly. Every error is a type that keeps its source and names what to change.
+//! An async function may be dropped at any time unless its documentation says otherwise.
 
 pub mod clock;
 #[cfg(feature = "conformance")]
