@@ -1,9 +1,11 @@
-//! Reading the escapes in a text: those of JSON, Python, Rust and HTML, as they come and mixed.
+//! Reading the escapes in a text: those of JSON, Python, Rust, shells and HTML, as they come and mixed.
 
 use std::collections::VecDeque;
 
-/// The longest escape, in bytes: two UTF-16 units such as `\ud83d\ude00`.
-const LONGEST: usize = 12;
+/// The longest escape, in bytes: four bytes such as `\xf0\x9f\x98\x80`.
+const LONGEST: usize = 16;
+/// The length of an escaped byte: `\xc3` or `\303`.
+const BYTE: usize = 4;
 
 /// A byte that was read, and where what stands for it in the text begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,8 @@ enum Reading {
     Open,
     /// It is one, and stands for this.
     Character(char),
+    /// So many bytes of it are one, and stand for this.
+    Beginning(char, usize),
     /// It is none.
     Nothing,
 }
@@ -46,7 +50,11 @@ impl Escapes {
     /// Takes what is open for itself.
     pub(super) fn finish(&mut self) {
         while !self.open.is_empty() {
-            self.take_first();
+            let text: Vec<u8> = self.open.iter().map(|read| read.byte).collect();
+            match lone_byte(&text) {
+                Some(character) => self.take_beginning(character, BYTE),
+                None => self.take_first(),
+            }
             self.read();
         }
     }
@@ -67,21 +75,25 @@ impl Escapes {
     }
 
     fn read(&mut self) {
-        while let (Some(first), Some(last)) = (self.open.first(), self.open.last()) {
-            let (start, end) = (first.start, last.end);
+        while !self.open.is_empty() {
             let mut text = [0; LONGEST + 1];
             text.iter_mut().zip(&self.open).for_each(|(byte, read)| *byte = read.byte);
             match reading(&text[..self.open.len()]) {
                 Reading::Open => return,
                 Reading::Nothing => self.take_first(),
-                Reading::Character(character) => {
-                    let mut bytes = [0; 4];
-                    let bytes = character.encode_utf8(&mut bytes).bytes();
-                    self.ready.extend(bytes.map(|byte| Decoded { byte, start, end }));
-                    self.open.clear();
-                }
+                Reading::Character(character) => self.take_beginning(character, self.open.len()),
+                Reading::Beginning(character, length) => self.take_beginning(character, length),
             }
         }
+    }
+
+    /// Takes so many bytes for one character.
+    fn take_beginning(&mut self, character: char, length: usize) {
+        let (start, end) = (self.open[0].start, self.open[length - 1].end);
+        let mut bytes = [0; 4];
+        let bytes = character.encode_utf8(&mut bytes).bytes();
+        self.ready.extend(bytes.map(|byte| Decoded { byte, start, end }));
+        self.open.drain(..length);
     }
 
     fn take_first(&mut self) {
@@ -96,7 +108,7 @@ fn reading(text: &[u8]) -> Reading {
         [b'\\', b'u', b'{', digits @ ..] => enclosed(digits, b'}', 16),
         [b'\\', b'u', digits @ ..] => utf16(digits),
         [b'\\', b'U', digits @ ..] => counted(digits, 8),
-        [b'\\', b'x', digits @ ..] => counted(digits, 2),
+        [b'\\', b'x' | b'3', ..] => bytes(text),
         [b'\\', letter] => simple(*letter),
         [b'&', b'#', b'x' | b'X', digits @ ..] => enclosed(digits, b';', 16),
         [b'&', b'#', digits @ ..] => enclosed(digits, b';', 10),
@@ -129,6 +141,47 @@ fn counted(digits: &[u8], count: usize) -> Reading {
     } else {
         number(digits, 16).and_then(char::from_u32).map_or(Reading::Nothing, Reading::Character)
     }
+}
+
+/// Bytes, as Python writes `bytes`, and shells and C text that is not ASCII: `\xc3\xa4`, `\303\244`. Where they are no
+/// UTF-8, `\xe4` is a character, as in a text of Python or JavaScript.
+fn bytes(text: &[u8]) -> Reading {
+    let (mut read, mut length, mut rest) = ([0; 4], 0, text);
+    let otherwise = lone_byte(text);
+    let otherwise = || otherwise.map_or(Reading::Nothing, |first| Reading::Beginning(first, BYTE));
+    loop {
+        let Some(digits) = rest.get(1..) else { return Reading::Open };
+        let (digits, base, count) = match digits {
+            [] => return if rest == b"\\" { Reading::Open } else { otherwise() },
+            [b'x', digits @ ..] => (digits, 16, 2),
+            digits => (digits, 8, 3),
+        };
+        let digits = digits.get(..count).unwrap_or(digits);
+        if rest[0] != b'\\' || !digits.iter().all(|digit| char::from(*digit).is_digit(base)) {
+            return otherwise();
+        }
+        if digits.len() < count {
+            return Reading::Open;
+        }
+        let Some(byte) = number(digits, base).and_then(|code| u8::try_from(code).ok()) else { return otherwise() };
+        (read[length], length, rest) = (byte, length + 1, &rest[BYTE..]);
+        let whole = match read[0] {
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => return otherwise(),
+        };
+        if length == whole {
+            let text = std::str::from_utf8(&read[..length]).unwrap_or_default();
+            return text.chars().next().map_or_else(otherwise, Reading::Character);
+        }
+    }
+}
+
+/// The character that a text begins with as `\xe4`.
+fn lone_byte(text: &[u8]) -> Option<char> {
+    let digits = text.strip_prefix(b"\\x")?.get(..2)?;
+    number(digits, 16).and_then(char::from_u32)
 }
 
 /// Digits up to a closing byte.
