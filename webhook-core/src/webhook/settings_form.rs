@@ -20,6 +20,8 @@ const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
 const ADDRESS_BYTES: usize = 254;
 /// The most email recipients of one webhook.
 const RECIPIENTS: usize = 50;
+/// The code of a problem with a name that is no setting.
+const UNKNOWN: &str = "unknown";
 
 impl WebhookSettings {
     /// These settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null` means default,
@@ -40,7 +42,9 @@ impl WebhookSettings {
         merge_patch(&mut merged, patch);
         let (read, mut problems) = read(merged);
         let setting = |problem: &SettingProblem| problem.field.split(['.', '[']).next().map(str::to_owned);
-        problems.retain(|problem| setting(problem).is_some_and(|name| named.contains_key(&name)));
+        // An unknown name is in the patch, whatever it looks like: stored settings have none.
+        let is_named = |problem: &SettingProblem| setting(problem).is_some_and(|name| named.contains_key(&name));
+        problems.retain(|problem| problem.code == UNKNOWN || is_named(problem));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -329,7 +333,7 @@ impl<'a> Form<'a> {
     fn refuse_the_rest(self) {
         for name in self.fields.keys() {
             let field = format!("{}{name}", self.prefix);
-            self.problems.push(SettingProblem::new(field, "unknown", "there is no such setting"));
+            self.problems.push(SettingProblem::new(field, UNKNOWN, "there is no such setting"));
         }
     }
 }
@@ -402,6 +406,22 @@ mod tests {
             "notifications.email.recipients",
         ];
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn an_unknown_name_is_a_problem_also_where_it_looks_like_a_place_or_holds_a_token() {
+        let token = crate::token::Token::generate();
+        for (name, field) in [
+            ("retries.max_attempts", "retries.max_attempts"),
+            ("notifications.email", "notifications.email"),
+            ("label[0]", "label[0]"),
+            (".", "."),
+            ("", ""),
+            (token.expose(), "whk_***"),
+        ] {
+            assert_eq!(fields(json!({name: 5, "strict": true})), [field], "{name}");
+            assert_eq!(fields(json!({name: null})), [field], "{name}");
+        }
     }
 
     #[test]
