@@ -10,6 +10,26 @@ use super::limits::ParameterLimits;
 use super::number_literal::first_flaw;
 use super::problem::excerpt;
 
+/// What names begin with that serde_json keeps for itself. It reads an object with such a name back as what the text of
+/// its member says, or not at all.
+const RESERVED: &str = "$serde_json::private::";
+
+/// Whether serde_json keeps a name for itself.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
+}
+
+/// Whether a value has a name, at any depth, that serde_json keeps for itself.
+pub(super) fn has_reserved_name(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_reserved_name),
+        Value::Object(members) => {
+            members.iter().any(|(name, member)| is_reserved(name) || has_reserved_name(member))
+        }
+        _ => false,
+    }
+}
+
 /// Reads one JSON text (RFC 8259) and refuses what readers disagree about (I-JSON, RFC 7493 §2.3): an object
 /// with the same name twice, anywhere in the text.
 ///
@@ -17,7 +37,7 @@ use super::problem::excerpt;
 /// scalar has depth 0, `{}` and `[1]` have depth 1. [`json_values`](ParameterLimits::json_values) bounds how many
 /// values there are in all, arrays and objects among them. A UTF-8 byte order mark in front is ignored (RFC 8259
 /// §8.1). Integers are exact from -2^63 to 2^64-1; one beyond is refused, and so is a number that a double would
-/// make zero. Every other number becomes the nearest double.
+/// make zero. Every other number becomes the nearest double. Names that serde_json keeps for itself are refused.
 ///
 /// # Errors
 ///
@@ -67,6 +87,9 @@ pub(super) fn read(bytes: &[u8], limits: &ParameterLimits) -> Result<Read, Stric
         Some(Refusal::DuplicateName { name }) => {
             StrictJsonError::DuplicateName { name, line: error.line(), column: error.column() }
         }
+        Some(Refusal::ReservedName) => {
+            StrictJsonError::ReservedName { line: error.line(), column: error.column() }
+        }
         None => StrictJsonError::Malformed { message: error.to_string() },
     })
 }
@@ -95,6 +118,15 @@ pub enum StrictJsonError {
         /// The line of the second occurrence, from 1.
         line: usize,
         /// The column of the second occurrence in bytes, from 1.
+        column: usize,
+    },
+    /// A name is one that serde_json keeps for itself.
+    #[error("a name begins with {RESERVED}, which is reserved, line {line} column {column}")]
+    #[non_exhaustive]
+    ReservedName {
+        /// The line of the name, from 1.
+        line: usize,
+        /// The column of the name in bytes, from 1.
         column: usize,
     },
     /// Arrays and objects stand too deeply inside each other.
@@ -130,6 +162,7 @@ fn duplicated(name: Option<&str>) -> String {
 /// What the visitor found, kept beside serde_json's error, which can only carry text.
 enum Refusal {
     DuplicateName { name: Option<String> },
+    ReservedName,
     TooDeep,
     TooMany,
 }
@@ -224,6 +257,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut inside = None;
         while let Some(key) = members.next_key_seed(KeyReader)? {
             let name = match key {
+                Key::Name(name) if is_reserved(&name) => return Err(self.refuse(Refusal::ReservedName)),
                 Key::Name(name) => name,
                 Key::Number => {
                     let literal: String = members.next_value()?;
@@ -263,7 +297,7 @@ enum Key {
 ///
 /// This workspace leaves that feature off, but any other crate of a host can turn it on for everyone. A
 /// number then arrives as a map with one private key. A real name is offered as a newtype, the private key as
-/// plain text; so a caller who sends the private key as a name still gets an ordinary object.
+/// plain text; so a number is told from a caller who sends the private key as a name, which is refused.
 struct KeyReader;
 
 impl<'de> DeserializeSeed<'de> for KeyReader {
@@ -406,9 +440,18 @@ mod tests {
     }
 
     #[test]
-    fn the_private_number_name_of_serde_json_is_an_ordinary_name() {
-        let text = r#"{"$serde_json::private::Number":"5"}"#;
-        assert!(read(text.as_bytes(), 64).is_ok_and(|value| value.is_object()));
+    fn a_name_that_serde_json_keeps_for_itself_is_refused_at_any_level() {
+        for name in ["Number", "RawValue", "Other"] {
+            for (before, after) in [("{", "}"), ("{\"a\":1,", "}"), ("{\"a\":[{\"b\":0,", "}]}")] {
+                let message = message(&format!("{before}\"$serde_json::private::{name}\":\"5\"{after}"));
+                assert!(message.contains("reserved") && message.contains("line 1"), "{message}");
+            }
+        }
+        assert!(message(r#"{"\u0024serde_json::private::RawValue":"[1"}"#).contains("reserved"));
+        assert!(
+            read(br#"{"$serde_json":"$serde_json::private::RawValue","x$serde_json::private::":1}"#, 64)
+                .is_ok()
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::block::{ParameterBlock, ParameterBlocks, ParameterType};
 use super::body::BodyParameters;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
+use super::json::{has_reserved_name, is_reserved};
 use super::limits::ParameterLimits;
 use super::look_alike::{LookAlike, look_alikes};
 use super::mask::{free_name, mask_value};
@@ -264,7 +265,7 @@ impl Merging<'_, '_> {
     }
 
     fn undeclared(&mut self, name: &str, query: Option<&Given<'_>>, body: Option<&Given<'_>>, strict: bool) {
-        if name.is_empty() || name.len() > self.limits.name_bytes {
+        if name.is_empty() || name.len() > self.limits.name_bytes || is_reserved(name) {
             self.problems.push(name_invalid(name, &self.limits));
             return;
         }
@@ -302,6 +303,13 @@ impl Merging<'_, '_> {
     fn keep(&mut self, name: String, mut value: Value, source: Source, secret: bool) {
         let name = if source == Source::Default {
             name
+        } else if has_reserved_name(&value) {
+            let message = format!(
+                "The parameter {} holds a name that begins with $serde_json::private::, which is reserved.",
+                excerpt(&name)
+            );
+            self.problems.push(problem(&name, ProblemCode::NameInvalid, message, None));
+            return;
         } else {
             mask_value(&mut value);
             free_name(name, |taken| self.effective.get(taken).is_some())
@@ -363,6 +371,8 @@ fn flawed(name: &str, flaw: NumberFlaw) -> ParameterProblem {
 fn name_invalid(name: &str, limits: &ParameterLimits) -> ParameterProblem {
     let message = if name.is_empty() {
         "A parameter without a name is given.".to_owned()
+    } else if is_reserved(name) {
+        format!("The name {} is reserved: none may begin with $serde_json::private::.", excerpt(name))
     } else {
         let (length, limit) = (name.len(), limits.name_bytes);
         format!("The name {} has {length} bytes, and at most {limit} are allowed.", excerpt(name))

@@ -114,6 +114,30 @@ fn all_problems_are_reported_declared_ones_first() {
     );
 }
 
+/// serde_json reads an object with such a name back as what its text says, or not at all.
+#[test]
+fn names_that_serde_json_keeps_for_itself_are_problems_wherever_they_stand() {
+    let blocks = blocks([ParameterBlock::new("j", ParameterType::Json)]);
+    let name = "$serde_json::private::RawValue";
+    let refused = |raw: &str, given: &BodyParameters| {
+        let problems = merged(&blocks, &query(raw), given).unwrap_err();
+        problems.into_iter().map(|problem| (problem.parameter, problem.code)).collect::<Vec<_>>()
+    };
+    let object = |value: Value| BodyParameters::from_object(value.as_object().unwrap().clone());
+    let own = (name.to_owned(), ProblemCode::NameInvalid);
+    assert_eq!(refused(&format!("{name}=[1"), &BodyParameters::default()), std::slice::from_ref(&own));
+    assert_eq!(refused("", &form(&format!("{name}=[1"))), std::slice::from_ref(&own));
+    assert_eq!(refused("", &object(json!({name: "[1"}))), [own]);
+    let text = format!("j={{\"{name}\":\"[1\"}}");
+    assert_eq!(refused(&text, &BodyParameters::default()), [("j".to_owned(), ProblemCode::WrongType)]);
+    for within in [json!({name: "[1"}), json!([{"a": {"b": 1, name: "[1"}}])] {
+        for parameter in ["j", "undeclared"] {
+            let expected = [(parameter.to_owned(), ProblemCode::NameInvalid)];
+            assert_eq!(refused("", &object(json!({parameter: within}))), expected);
+        }
+    }
+}
+
 #[test]
 fn a_name_may_have_128_bytes_and_a_call_256_names() {
     let blocks = blocks([one(ParameterType::Integer)]);
