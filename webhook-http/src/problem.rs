@@ -247,6 +247,17 @@ impl Problem {
         self
     }
 
+    /// What to do, where it is the same in every case.
+    fn advice(&self) -> Option<&'static str> {
+        match (self.slug, self.realm) {
+            (Slug::Unauthorized, Some("management")) => Some("send the admin token as Authorization: Bearer"),
+            (Slug::Unauthorized, _) => {
+                Some("send the token of a webhook of this workflow, as ?token= or as Authorization: Bearer")
+            }
+            _ => None,
+        }
+    }
+
     /// The answer.
     #[must_use]
     pub fn into_response(self) -> Response<ResponseBody> {
@@ -255,7 +266,7 @@ impl Problem {
             "type": format!("urn:webhook:problem:{slug}"),
             "title": title,
             "status": status,
-            "detail": self.detail.as_deref().unwrap_or(title),
+            "detail": self.detail.as_deref().or(self.advice()).unwrap_or(title),
         });
         if !self.errors.is_empty() {
             content["errors"] = Value::Array(self.errors);

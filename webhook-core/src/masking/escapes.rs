@@ -163,7 +163,9 @@ fn bytes(text: &[u8]) -> Reading {
         if digits.len() < count {
             return Reading::Open;
         }
-        let Some(byte) = number(digits, base).and_then(|code| u8::try_from(code).ok()) else { return otherwise() };
+        let Some(byte) = number(digits, base).and_then(|code| u8::try_from(code).ok()) else {
+            return otherwise();
+        };
         (read[length], length, rest) = (byte, length + 1, &rest[BYTE..]);
         let whole = match read[0] {
             0xc2..=0xdf => 2,

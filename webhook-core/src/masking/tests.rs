@@ -68,12 +68,23 @@ fn secret_values_are_masked_in_every_form_they_may_take() {
 #[test]
 fn bytes_beyond_ascii_are_read_as_utf_8_or_each_as_a_character() {
     let masker = masker(&["señal-é", "kééu", "kéz1"]);
-    for text in [r"se\xc3\xb1al-\xc3\xa9", r"se\303\261al-\303\251", r"se\xf1al-\xe9", r"k\xe9\xe9u", r"k\xe9\x7a1"] {
-        for (before, after) in [("", ""), ("'", "'"), (r"\xc3", r"\xc3"), (r"\303", r"\30"), (r"\x", r"\xff"), ("3", "\\")] {
+    for text in
+        [r"se\xc3\xb1al-\xc3\xa9", r"se\303\261al-\303\251", r"se\xf1al-\xe9", r"k\xe9\xe9u", r"k\xe9\x7a1"]
+    {
+        for (before, after) in
+            [("", ""), ("'", "'"), (r"\xc3", r"\xc3"), (r"\303", r"\30"), (r"\x", r"\xff"), ("3", "\\")]
+        {
             assert_eq!(masker.mask(format!("{before}{text}{after}")), format!("{before}***{after}"));
         }
     }
-    for text in [r"\xc3", r"\303\2", r"\377\377 \399 \3", r"\xf0\x9f\x98", r"\xe0\x80\x80 \xc3(", r"a\xc3\xb1al-\xc3\xa9"] {
+    for text in [
+        r"\xc3",
+        r"\303\2",
+        r"\377\377 \399 \3",
+        r"\xf0\x9f\x98",
+        r"\xe0\x80\x80 \xc3(",
+        r"a\xc3\xb1al-\xc3\xa9",
+    ] {
         assert_eq!(masker.mask(text), text);
     }
 }

@@ -12,7 +12,9 @@ use super::merge::Given;
 use super::number_literal::{NumberFlaw, flawed_members};
 use super::problem::{excerpt, shortened};
 use super::query::{MalformedForm, Pairs, parse_form};
-use super::quotes::{QUOTES_HINT, begins_like_json, has_shell_quotes, is_encoded_json};
+use super::quotes::{
+    QUOTES_HINT, begins_like_json, has_shell_quotes, has_single_quotes, is_encoded_json, is_like_form,
+};
 
 /// Reads the body of a POST call.
 ///
@@ -75,6 +77,10 @@ fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters
             "; it is UTF-16, and must be UTF-8"
         } else if has_shell_quotes(bytes) {
             QUOTES_HINT
+        } else if has_single_quotes(bytes) {
+            "; names and texts stand in double quotes"
+        } else if is_like_form(bytes) {
+            "; it looks like a form, which needs the header Content-Type: application/x-www-form-urlencoded"
         } else {
             ""
         };
@@ -301,6 +307,23 @@ mod tests {
         }
         let refused = parse_body(None, b"\xff\xfe{\0}\0", &ParameterLimits::default());
         assert!(format!("{refused:?}").contains("UTF-16"));
+    }
+
+    #[test]
+    fn a_form_or_a_python_dictionary_that_is_sent_as_json_says_so() {
+        for body in ["region=EMEA", "region=EMEA&rows=5", "\u{feff}a_b-c.d%20=1&e", "tags[]=1", " a=1"] {
+            let message = message(Some("application/json"), body);
+            assert!(message.contains("Content-Type: application/x-www-form-urlencoded"), "{body}: {message}");
+        }
+        for body in ["{'region': 'EMEA'}", "{ 'a': 1}"] {
+            let message = message(None, body);
+            assert!(message.contains("double quotes") && !message.contains("form"), "{body}: {message}");
+        }
+        for body in ["=1", "a", "{\"a\"=1}", "\"a\"=1", "NaN", "<a b=\"c\">", "{\"a\":'b=c'}"] {
+            let message = message(None, body);
+            assert!(!message.contains("form"), "{body}: {message}");
+        }
+        assert!(!message(None, "canary=canary").contains("canary"));
     }
 
     #[test]

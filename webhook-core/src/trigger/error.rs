@@ -14,7 +14,9 @@ pub enum TriggerError {
     #[error("the token is missing or not valid for this workflow")]
     Unauthorized,
     /// As [`Unauthorized`](Self::Unauthorized), too often from one address.
-    #[error("too many calls with a wrong token came from this address")]
+    #[error(
+        "too many calls with a wrong token came from this address; come again after the seconds in Retry-After"
+    )]
     TooManyFailures {
         /// When to come again.
         retry_after: Duration,
@@ -32,16 +34,16 @@ pub enum TriggerError {
         limit: usize,
     },
     /// The webhook is disabled.
-    #[error("this webhook is disabled")]
+    #[error("this webhook is disabled; who manages it can enable it")]
     Disabled,
     /// The webhook may not be called by GET.
     #[error("this webhook may not be called by GET; use POST")]
     GetNotAllowed,
     /// A link preview or a prefetch must not start anything.
-    #[error("link previews and prefetches start nothing")]
+    #[error("link previews and prefetches start nothing; a program that means to call sends a POST")]
     PreviewRefused,
     /// The webhook's rate limit is used up.
-    #[error("this webhook is called too often")]
+    #[error("this webhook is called too often; come again after the seconds in Retry-After")]
     RateLimited {
         /// When to come again.
         retry_after: Duration,

@@ -43,7 +43,8 @@ impl WebhookSettings {
         let (read, mut problems) = read(merged);
         let setting = |problem: &SettingProblem| problem.field.split(['.', '[']).next().map(str::to_owned);
         // An unknown name is in the patch, whatever it looks like: stored settings have none.
-        let is_named = |problem: &SettingProblem| setting(problem).is_some_and(|name| named.contains_key(&name));
+        let is_named =
+            |problem: &SettingProblem| setting(problem).is_some_and(|name| named.contains_key(&name));
         problems.retain(|problem| problem.code == UNKNOWN || is_named(problem));
         if !problems.is_empty() {
             return Err(problems);

@@ -103,6 +103,26 @@ async fn every_way_to_have_no_right_token_gets_the_same_401() {
 }
 
 #[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let world = World::start_idle().await;
+    let (hook, disabled) = (world.hook(json!({})).await, world.hook(json!({"enabled": false})).await);
+    let limited = world.hook(json!({"rate_limit": {"per_minute": 1}})).await;
+    content(world.post(&limited.url).send().await.unwrap(), 202).await;
+    let bot = world.get(&hook.url).header("user-agent", "Slackbot-LinkExpanding 1.0");
+    let management = world.get(&format!("{}/admin/api/v1/runs", world.base));
+    for (call, status, slug, advice) in [
+        (world.post(hook.bare()), 401, "unauthorized", "?token= or as Authorization: Bearer"),
+        (management, 401, "unauthorized", "admin token as Authorization: Bearer"),
+        (world.post(&disabled.url), 403, "webhook-disabled", "enable it"),
+        (bot, 403, "preview-refused", "POST"),
+        (world.post(&limited.url), 429, "rate-limited", "Retry-After"),
+    ] {
+        let refused = problem(call.send().await.unwrap(), status, slug).await;
+        assert!(refused["detail"].as_str().unwrap().contains(advice), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_not_looked_at_before_the_token() {
     let world = World::start_idle().await;
     let hook = world.hook(json!({})).await;
