@@ -77,7 +77,7 @@ pub(crate) async fn prepare(
     let folder = options.data.join("store");
     // The key comes first: where there is a store, there was a key.
     let is_sled = options.store == StoreChoice::Sled;
-    let store_exists = is_sled && has_store(&folder);
+    let store_exists = is_sled && has_store(&folder)?;
     let store_made = options.data.join(STORE_MADE);
     if is_sled && !store_exists && store_made.exists() {
         return Err(format!(
@@ -158,9 +158,14 @@ pub(crate) async fn prepare(
     })
 }
 
-/// Whether this is the folder of a sled store.
-pub(crate) fn has_store(folder: &Path) -> bool {
-    STORE_FILES.iter().any(|file| folder.join(file).exists())
+/// Whether this is the folder of a sled store. One that cannot be read is no missing store.
+pub(crate) fn has_store(folder: &Path) -> Result<bool, String> {
+    let is_there = |file| match folder.join(file).try_exists() {
+        // A file is in place of the folder.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        found => found.map_err(|error| format!("the store {} cannot be read: {error}", folder.display())),
+    };
+    STORE_FILES.into_iter().try_fold(false, |found, file| Ok(found || is_there(file)?))
 }
 
 /// The error of building the service. A wrong token key names the flags that lead on.

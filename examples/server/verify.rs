@@ -24,7 +24,7 @@ pub(crate) async fn verify(options: &Options) -> Result<ExitCode, Box<dyn std::e
         return Err("--verify: only a store on disk can be checked".into());
     }
     let folder = options.data.join("store");
-    if !has_store(&folder) {
+    if !has_store(&folder)? {
         return Err(format!("--verify: there is no store in {}", options.data.display()).into());
     }
     let report = SledStore::open(folder)?.verify().await?;

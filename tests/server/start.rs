@@ -130,6 +130,13 @@ fn a_data_folder_without_the_store_that_was_made_there_is_refused_until_it_is_pu
         );
     }
     fs::remove_dir(&store).unwrap();
+    // A store that cannot be read is not missing, and nothing is to be removed.
+    std::os::unix::fs::symlink(&store, &store).unwrap();
+    for arguments in [&arguments[..], &[&arguments[..], &["--verify"]].concat()] {
+        let line = refusal(arguments);
+        assert!(line.contains("store cannot be read: ") && !line.contains("remove"), "{line}");
+    }
+    fs::remove_file(&store).unwrap();
     fs::rename(&kept, &store).unwrap();
     let server = Server::start(folder.path(), &[]);
     assert_eq!(server.token(), token);

@@ -105,6 +105,12 @@ impl SledStore {
         &self.0.shared
     }
 
+    /// Asks for a change that somebody relies on once it is made, so it is refused while the folder is not in its place.
+    async fn ask_in_place<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
+        self.shared().open_files.check()?;
+        self.ask(operation).await
+    }
+
     /// Asks the writer for a change and waits for its answer.
     async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
         self.shared().condition.check()?;
@@ -146,7 +152,7 @@ impl fmt::Debug for SledStore {
 #[async_trait::async_trait]
 impl Store for SledStore {
     async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
-        self.ask(|reply| Operation::CreateWebhook(Box::new(webhook), reply)).await
+        self.ask_in_place(|reply| Operation::CreateWebhook(Box::new(webhook), reply)).await
     }
 
     async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
@@ -158,7 +164,7 @@ impl Store for SledStore {
     }
 
     async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
-        self.ask(|reply| Operation::UpdateWebhook(Box::new(webhook), expected_revision, reply)).await
+        self.ask_in_place(|reply| Operation::UpdateWebhook(Box::new(webhook), expected_revision, reply)).await
     }
 
     async fn delete_webhook(
@@ -167,7 +173,7 @@ impl Store for SledStore {
         expected_revision: Option<u64>,
         now: SystemTime,
     ) -> Result<Vec<RunId>, StoreError> {
-        self.ask(|reply| Operation::DeleteWebhook(id, expected_revision, now, reply)).await
+        self.ask_in_place(|reply| Operation::DeleteWebhook(id, expected_revision, now, reply)).await
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
@@ -226,7 +232,7 @@ impl Store for SledStore {
     }
 
     async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
-        self.ask(|reply| Operation::Cancel(id, now, reply)).await
+        self.ask_in_place(|reply| Operation::Cancel(id, now, reply)).await
     }
 
     async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
@@ -368,7 +374,7 @@ impl Store for SledStore {
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
         let instant = Instant::now();
-        self.ask(|reply| Operation::ResendDelivery(id, now, instant, reply)).await
+        self.ask_in_place(|reply| Operation::ResendDelivery(id, now, instant, reply)).await
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use scene::*;
 use serde_json::json;
+use webhook_core::id::DeliveryId;
 use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
 use webhook_core::run::{CancelReason, Run, RunState};
 use webhook_core::store::{Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
@@ -281,7 +282,8 @@ async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
     assert_eq!(claimed, runs);
 }
 
-/// A folder that is moved, removed or replaced makes the store refuse new runs, and what it has accepted goes on.
+/// A folder that is moved, removed or replaced makes the store refuse new runs and what people change, and what it has
+/// accepted goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_that_was_accepted() {
     let folder = tempfile::tempdir().unwrap();
@@ -306,6 +308,16 @@ async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_th
         assert!(!error.contains(folder.path().to_str().unwrap()), "{what}: {error}");
         let error = enqueue(&store, request(&webhook, "refused")).await.unwrap_err().to_string();
         assert!(error.contains("its folder was moved, removed or replaced"), "{what}: {error}");
+        for refused in [
+            store.create_webhook(webhook.clone()).await,
+            store.update_webhook(webhook.clone(), webhook.revision).await,
+            store.delete_webhook(webhook.id, None, now()).await.map(drop),
+            store.cancel_run(claimed.id, now()).await.map(drop),
+            store.resend_delivery(DeliveryId::generate(now()), now()).await.map(drop),
+        ] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("its folder was moved, removed or replaced"), "{what}: {error}");
+        }
         succeed(&store, &claimed, Vec::new()).await;
         // Reading the list takes the end of the run to the database.
         assert_eq!(store.list_runs(RunQuery::default()).await.unwrap().items.len(), accepted.len(), "{what}");
