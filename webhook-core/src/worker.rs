@@ -30,16 +30,15 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch as phases};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::executor::StopReason;
+use crate::executor::{CancellationSource, StopReason};
 use crate::id::RunId;
 use crate::retry::RetryPolicy;
 use crate::service::Webhooks;
@@ -193,19 +192,11 @@ impl WorkerOptions {
 #[derive(Debug)]
 pub struct Workers {
     shared: Arc<Shared>,
-    phase: phases::Sender<Phase>,
     tasks: JoinSet<()>,
-    /// The task that sends notifications, which ends by itself at shutdown.
+    /// The task that claims runs, which ends by itself at shutdown.
+    claiming: JoinSet<()>,
+    /// The task that sends notifications, which does so too.
     delivering: JoinSet<()>,
-}
-
-/// What workers do at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// They claim and execute.
-    Working,
-    /// They finish what they execute and claim nothing.
-    Draining,
 }
 
 /// Where executors are polled.
@@ -232,8 +223,8 @@ struct Shared {
     holds: Notify,
     /// Signalled whenever claims are no longer held.
     released: Notify,
-    /// Whether a claim is being made, of which it is not known yet what it gives.
-    claiming: AtomicBool,
+    /// Tells to finish what executes and to claim nothing more.
+    draining: CancellationSource,
     /// Attempts that were claimed ahead and have begun.
     begun: Inbox<Arc<Attempt>>,
     settlements: Inbox<Settlement>,
@@ -261,7 +252,7 @@ impl Shared {
             held: Mutex::default(),
             holds: Notify::new(),
             released: Notify::new(),
-            claiming: AtomicBool::new(false),
+            draining: CancellationSource::new(),
             begun: Inbox::default(),
             settlements: Inbox::default(),
         })
@@ -286,13 +277,6 @@ impl Shared {
             && !held.values().flatten().any(|attempt| attempt.has_lapsed(now))
     }
 
-    /// Takes note that a claim is made, until what this returns is dropped. `None` while the workers drain.
-    fn begin_claiming(&self, phase: &phases::Receiver<Phase>) -> Option<Claiming<'_>> {
-        self.claiming.store(true, Ordering::SeqCst);
-        let claiming = Claiming(self);
-        (*phase.borrow() == Phase::Working).then_some(claiming)
-    }
-
     fn hold(&self, key: ClaimKey, attempt: Option<Arc<Attempt>>) {
         self.held.lock().insert(key, attempt);
         self.holds.notify_one();
@@ -301,13 +285,6 @@ impl Shared {
     /// The claims that are held at this moment.
     fn held(&self) -> Vec<(ClaimKey, Option<Arc<Attempt>>)> {
         self.held.lock().iter().map(|(key, attempt)| (*key, attempt.clone())).collect()
-    }
-
-    /// Waits until a claim is held. Cancel safe.
-    async fn something_held(&self) {
-        while self.held.lock().is_empty() {
-            self.holds.notified().await;
-        }
     }
 
     /// Hands in how an attempt went; its claim is held until that is recorded.
@@ -354,27 +331,17 @@ impl Shared {
         }
     }
 
-    /// Waits until no claim is held or being made. Cancel safe.
+    /// Waits until no claim is held. Cancel safe.
     async fn all_released(&self) {
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
             released.as_mut().enable();
-            if !self.claiming.load(Ordering::SeqCst) && self.held.lock().is_empty() {
+            if self.held.lock().is_empty() {
                 return;
             }
             released.await;
         }
-    }
-}
-
-/// A claim that is being made.
-struct Claiming<'a>(&'a Shared);
-
-impl Drop for Claiming<'_> {
-    fn drop(&mut self) {
-        self.0.claiming.store(false, Ordering::SeqCst);
-        self.0.released.notify_waiters();
     }
 }
 
@@ -395,22 +362,17 @@ impl Drop for Workers {
 
 impl Workers {
     pub(crate) fn start(webhooks: Webhooks, options: WorkerOptions) -> Self {
-        let (phase, working) = phases::channel(Phase::Working);
         let shared = Shared::new(webhooks, options);
-        let (tasks, delivering) = (JoinSet::new(), JoinSet::new());
-        let mut workers = Self { shared: shared.clone(), phase, tasks, delivering };
-        let mut stopped = working.clone();
-        workers.spawn("claims", move |shared| claims::claim_and_execute(shared, working.clone()));
+        let (tasks, claiming, delivering) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let mut workers = Self { shared: shared.clone(), tasks, claiming, delivering };
+        workers.claiming.spawn(supervised(shared.clone(), "claims", claims::claim_and_execute));
         workers.spawn("beginnings", claims::note_begun);
         workers.spawn("leases", leases::renew);
         workers.spawn("watch", watch::watch);
         workers.spawn("settling", settling::settle);
         workers.spawn("housekeeping", housekeeping::keep_house);
         let deliveries = Deliveries::new(shared.webhooks.clone(), &shared.options, shared.outbox.clone());
-        workers.delivering.spawn(deliveries.run(async move {
-            // It ends as well when the workers are dropped.
-            let _ = stopped.wait_for(|phase| *phase == Phase::Draining).await;
-        }));
+        workers.delivering.spawn(deliveries.run(shared.draining.cancellation()));
         workers
     }
 
@@ -429,24 +391,24 @@ impl Workers {
     /// When dropped, the workers stop at once.
     pub async fn shutdown(mut self, patience: Duration) {
         self.shared.webhooks.stop_accepting();
-        self.phase.send_replace(Phase::Draining);
+        self.shared.draining.cancel(StopReason::ShuttingDown);
         let began = Instant::now();
         for attempt in self.attempts() {
             attempt.withdraw();
         }
         let stopping = self.shared.options.cancel_grace.min(patience / 4);
-        let drained = tokio::time::timeout(patience - stopping, self.shared.all_released()).await;
+        let drained = tokio::time::timeout(patience - stopping, self.drained()).await;
         if drained.is_err() {
             for attempt in self.attempts() {
                 attempt.withdraw();
                 attempt.stop(StopReason::ShuttingDown);
             }
             let margin = stopping / 4;
-            if tokio::time::timeout(stopping - margin, self.shared.all_released()).await.is_err() {
+            if tokio::time::timeout(stopping - margin, self.drained()).await.is_err() {
                 for attempt in self.attempts() {
                     attempt.give_up();
                 }
-                let settled = tokio::time::timeout(margin.max(LAST_WRITES), self.shared.all_released());
+                let settled = tokio::time::timeout(margin.max(LAST_WRITES), self.drained());
                 if settled.await.is_err() {
                     tracing::warn!(
                         "some runs could not be handed back; they come back when their lease is over"
@@ -465,6 +427,12 @@ impl Workers {
             tracing::warn!("the last uses of webhooks were not recorded");
         }
         self.tasks.shutdown().await;
+    }
+
+    /// Waits until nothing is claimed any more and no claim is held. Cancel safe.
+    async fn drained(&mut self) {
+        while self.claiming.join_next().await.is_some() {}
+        self.shared.all_released().await;
     }
 
     /// How many claims are held at this moment: of runs that execute, of some that are about to, and of some whose outcome

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::attempt::Attempt;
 use super::slots::Room;
-use super::{Phase, Shared};
 use crate::store::{Begun, Claim, ClaimRequest, StoreError, Work};
 
 /// How long to wait after the store failed.
@@ -17,17 +16,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 
 /// Claims and executes runs until told to drain.
-pub(super) async fn claim_and_execute(shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
-    while *phase.borrow_and_update() == Phase::Working {
+pub(super) async fn claim_and_execute(shared: Arc<Shared>) {
+    let draining = shared.draining.cancellation();
+    loop {
         let room = tokio::select! {
+            biased;
+            _ = draining.cancelled() => return,
             room = shared.room() => room,
-            _ = phase.changed() => continue,
         };
         // A claim is never dropped half-way: what it gave would lie idle until its lease is over.
-        let claimed = match shared.begin_claiming(&phase) {
-            Some(_claiming) => claim(&shared, room).await,
-            None => continue,
-        };
+        let claimed = claim(&shared, room).await;
         let waited = async {
             match claimed {
                 Ok(count) if count == room.free + room.ahead => {}
@@ -42,7 +40,7 @@ pub(super) async fn claim_and_execute(shared: Arc<Shared>, mut phase: watch::Rec
         };
         tokio::select! {
             () = waited => {}
-            _ = phase.changed() => {}
+            _ = draining.cancelled() => return,
         }
     }
 }

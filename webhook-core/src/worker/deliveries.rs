@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::WorkerOptions;
 use super::supervised::caught;
 use crate::error::chain;
+use crate::executor::Cancellation;
 use crate::notifier::{
     DELIVERY_TIMEOUT, DeliverError, Delivery, DeliveryOutcome, DeliveryState, Notification, Notifier, guarded,
 };
@@ -100,12 +101,11 @@ impl Deliveries {
         Arc::new(Self { webhooks, retries, expiry, slots, outbox, searched_at })
     }
 
-    /// Sends due deliveries until `stopped` completes, and then lets the tries that are under way end.
-    pub(super) async fn run(self: Arc<Self>, stopped: impl Future<Output = ()>) {
+    /// Sends due deliveries until told to drain, and then lets the tries that are under way end.
+    pub(super) async fn run(self: Arc<Self>, draining: Cancellation) {
         let (breakers, slots) = (Breakers::default(), Slots::new(self.slots));
         let mut poller = Poller { deliveries: self.clone(), breakers, slots, tries: JoinSet::new() };
         let mut failed_until = None;
-        tokio::pin!(stopped);
         loop {
             let mut found = false;
             if failed_until.is_none_or(|until| until <= Instant::now()) {
@@ -124,7 +124,7 @@ impl Deliveries {
             let until = failed_until.into_iter().chain(poller.next_change(now)).min();
             tokio::select! {
                 biased;
-                () = &mut stopped => break,
+                _ = draining.cancelled() => break,
                 Some(ended) = poller.tries.join_next() => poller.end(ended),
                 () = std::future::ready(()), if found => {}
                 () = sleep_until(until) => {}

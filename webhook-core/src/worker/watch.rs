@@ -12,22 +12,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Watches for ever. What is over within a pause is never looked at.
 pub(super) async fn watch(shared: Arc<Shared>) {
+    let mut next = Instant::now() + PAUSE;
     loop {
-        shared.something_held().await;
-        let mut next = Instant::now() + PAUSE;
-        loop {
-            sleep_until(next).await;
-            let now = Instant::now();
-            let held = shared.held();
-            if held.is_empty() {
-                break;
-            }
-            let attempts = held.iter().filter_map(|(_, attempt)| attempt.as_ref());
-            let deadlines = attempts.filter_map(|attempt| attempt.attend(now, shared.options.cancel_grace));
-            next = deadlines.min().map_or(now + PAUSE, |deadline| deadline.clamp(now, now + PAUSE));
-            if let super::Pool::Threads(threads) = &shared.pool {
-                threads.retry();
-            }
+        sleep_until(next).await;
+        let held = shared.held();
+        if held.is_empty() {
+            shared.holds.notified().await;
+        }
+        let now = Instant::now();
+        let attempts = held.iter().filter_map(|(_, attempt)| attempt.as_ref());
+        let deadlines = attempts.filter_map(|attempt| attempt.attend(now, shared.options.cancel_grace));
+        next = deadlines.min().map_or(now + PAUSE, |deadline| deadline.clamp(now, now + PAUSE));
+        if let super::Pool::Threads(threads) = &shared.pool {
+            threads.retry();
         }
     }
 }
