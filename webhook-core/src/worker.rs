@@ -29,7 +29,7 @@ mod threads;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -226,7 +226,7 @@ struct Shared {
     /// Tells to finish what executes and to claim nothing more.
     draining: CancellationSource,
     /// Attempts that were claimed ahead and have begun.
-    begun: Inbox<Arc<Attempt>>,
+    begun: Inbox<Weak<Attempt>>,
     settlements: Inbox<Settlement>,
     outbox: Arc<OutboxBound>,
 }
@@ -353,7 +353,6 @@ impl Drop for Workers {
         }
         self.shared.webhooks.inner.end_executing(held.into_keys());
         self.shared.slots.take_waiting();
-        self.shared.begun.clear();
         if let Pool::Threads(threads) = &self.shared.pool {
             threads.close();
         }

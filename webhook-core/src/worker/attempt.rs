@@ -156,7 +156,7 @@ impl Attempt {
                     }
                 });
                 if self.claim.is_ahead {
-                    self.shared.begun.push(self.clone());
+                    self.shared.begun.push(Arc::downgrade(self));
                 }
                 Some(*context)
             }
@@ -450,8 +450,8 @@ mod tests {
         waiting.clone().start();
         waiting.stop(StopReason::Cancelled(crate::run::CancelReason::Requested));
         waiting.attend(Instant::now(), Duration::ZERO);
-        let settled = shared.settlements.try_take(2);
-        assert_eq!(settled.iter().map(|it| it.run).collect::<Vec<_>>(), [waiting.claim.run.id]);
+        let settled = shared.settlements.receiver.lock().await.try_recv();
+        assert_eq!(settled.map(|it| it.run), Ok(waiting.claim.run.id));
         blocking.stop(StopReason::ShuttingDown);
     }
 

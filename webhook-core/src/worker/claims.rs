@@ -82,9 +82,9 @@ fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc
 
 /// Tells the store which of the runs that were claimed ahead execute, for ever. Most are over before.
 pub(super) async fn note_begun(shared: Arc<Shared>) {
-    loop {
-        let attempts = shared.begun.take(BATCH).await;
-        let begun: Vec<Begun> = attempts.iter().filter_map(|attempt| attempt.begun()).collect();
+    let (mut inbox, mut attempts) = (shared.begun.receiver.lock().await, Vec::new());
+    while inbox.recv_many(&mut attempts, BATCH).await > 0 {
+        let begun: Vec<Begun> = attempts.drain(..).filter_map(|attempt| attempt.upgrade()?.begun()).collect();
         if !begun.is_empty()
             && let Err(error) = shared.webhooks.inner.store.begin(begun).await
         {

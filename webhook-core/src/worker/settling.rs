@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::Shared;
 use super::supervised::caught;
@@ -22,46 +23,37 @@ const ASIDE_PAUSE: Duration = Duration::from_secs(1);
 /// How often a settlement is refused by a store that is in order before its run is failed instead.
 const TRIES: u32 = 5;
 
-/// A settlement that the store refuses although it is in order, and how often it did.
-struct Aside {
-    settlement: Settlement,
-    tries: u32,
-}
-
 /// Records settlements as they come, for ever.
 ///
 /// Leases are renewed until then and settling twice does no harm, so a batch is tried again while the store is away. Where
 /// the store is in order, something in the batch is wrong: each settlement is recorded by itself then, and what is refused
 /// is set aside, so that it holds up no other.
 pub(super) async fn settle(shared: Arc<Shared>) {
-    let mut aside: Vec<Aside> = Vec::new();
-    let mut again = Instant::now();
+    let mut settlements = shared.settlements.receiver.lock().await;
+    let (mut batch, mut aside) = (Vec::new(), JoinSet::new());
     loop {
         shared.webhooks.inner.trouble.set_unrecorded(aside.len());
-        let taken = shared.settlements.take(BATCH);
-        let mut batch = match aside.is_empty() {
-            true => taken.await,
-            false => timeout_at(again, taken).await.unwrap_or_default(),
-        };
-        if !aside.is_empty() && again <= Instant::now() {
-            aside = try_again(&shared, aside).await;
-            again = Instant::now() + ASIDE_PAUSE;
-        }
-        if batch.is_empty() {
-            continue;
+        tokio::select! {
+            _ = settlements.recv_many(&mut batch, BATCH) => {}
+            Some(_) = aside.join_next() => continue,
         }
         // Whoever is about to settle gets the chance to come along.
         tokio::task::yield_now().await;
-        batch.extend(shared.settlements.try_take(BATCH - batch.len()));
+        while batch.len() < BATCH
+            && let Ok(another) = settlements.try_recv()
+        {
+            batch.push(another);
+        }
         shared.outbox.bound(&shared.webhooks, &mut batch).await;
         if let Err(error) = record_when_possible(&shared, &batch).await {
             tracing::error!(error = &error as &dyn std::error::Error, "an outcome cannot be recorded");
-            for settlement in batch {
+            for settlement in batch.drain(..) {
                 if record(&shared, std::slice::from_ref(&settlement)).await.is_err() {
-                    aside.push(Aside { settlement, tries: 1 });
+                    aside.spawn(record_aside(shared.clone(), settlement));
                 }
             }
         }
+        batch.clear();
     }
 }
 
@@ -80,15 +72,16 @@ async fn record_when_possible(shared: &Shared, batch: &[Settlement]) -> Result<(
     }
 }
 
-/// Tries again what was set aside; fails its run when that is of no use. Returns what is still refused.
-async fn try_again(shared: &Shared, aside: Vec<Aside>) -> Vec<Aside> {
-    let mut left = Vec::new();
-    for Aside { mut settlement, tries } in aside {
-        let Err(error) = record(shared, std::slice::from_ref(&settlement)).await else { continue };
-        if !is_in_order(shared).await {
-            left.push(Aside { settlement, tries });
+/// Tries again what the store refused once although it is in order; fails its run when that is of no use.
+async fn record_aside(shared: Arc<Shared>, mut settlement: Settlement) {
+    let mut tries = 1;
+    loop {
+        sleep(ASIDE_PAUSE).await;
+        let Err(error) = record(&shared, std::slice::from_ref(&settlement)).await else { return };
+        if !is_in_order(&shared).await {
             continue;
         }
+        tries += 1;
         if tries == TRIES {
             let run = settlement.run;
             tracing::error!(%run, error = &error as &dyn std::error::Error, "the run is failed: its outcome is refused");
@@ -96,9 +89,7 @@ async fn try_again(shared: &Shared, aside: Vec<Aside>) -> Vec<Aside> {
                 RunError::new(ErrorKind::Fatal, "its outcome could not be recorded; the log says why");
             settlement.outcome = Outcome::Ended { ending: Ending::failed(error), deliveries: Vec::new() };
         }
-        left.push(Aside { settlement, tries: tries.saturating_add(1) });
     }
-    left
 }
 
 /// Whether the store says that it can be written.
