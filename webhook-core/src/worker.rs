@@ -199,14 +199,6 @@ pub struct Workers {
     delivering: JoinSet<()>,
 }
 
-/// Where executors are polled.
-enum Pool {
-    /// On threads that they may block.
-    Threads(Arc<Threads>),
-    /// As tasks of the runtime.
-    Runtime,
-}
-
 /// A run and the fence under which it is claimed.
 type ClaimKey = (RunId, u64);
 
@@ -216,7 +208,8 @@ struct Shared {
     options: WorkerOptions,
     runtime: Handle,
     slots: Slots,
-    pool: Pool,
+    /// Threads that executors may block; `None` where they are tasks of the runtime.
+    threads: Option<Arc<Threads>>,
     /// The claims that are held until they are settled, with those of them that are or were to be executed.
     held: Mutex<HashMap<ClaimKey, Option<Arc<Attempt>>>>,
     /// Signalled when a claim is held.
@@ -241,14 +234,13 @@ impl Shared {
     fn new(webhooks: Webhooks, mut options: WorkerOptions) -> Arc<Self> {
         options.lease = options.lease.max(SHORTEST_LEASE);
         options.slots = options.slots.clamp(1, if options.threads { MOST_THREADS } else { usize::MAX });
-        let pool = if options.threads { Pool::Threads(Threads::new(options.slots)) } else { Pool::Runtime };
         Arc::new(Self {
             webhooks,
             outbox: Arc::new(OutboxBound::new(options.outbox_limit)),
             slots: Slots::new(options.slots),
+            threads: options.threads.then(|| Threads::new(options.slots)),
             options,
             runtime: Handle::current(),
-            pool,
             held: Mutex::default(),
             holds: Notify::new(),
             released: Notify::new(),
@@ -309,7 +301,7 @@ impl Shared {
     /// Replaces the thread of an executor that was given up and blocks it. Returns whether its slot is free: it is withheld
     /// where too many threads are blocked already.
     fn block(&self) -> bool {
-        if let Pool::Threads(threads) = &self.pool {
+        if let Some(threads) = &self.threads {
             threads.replace(true);
         }
         let is_free =
@@ -322,7 +314,7 @@ impl Shared {
 
     /// A blocked thread has come back.
     fn unblock(&self) {
-        if let Pool::Threads(threads) = &self.pool {
+        if let Some(threads) = &self.threads {
             threads.replace(false);
         }
         self.webhooks.inner.trouble.blocked(-1);
@@ -353,7 +345,7 @@ impl Drop for Workers {
         }
         self.shared.webhooks.inner.end_executing(held.into_keys());
         self.shared.slots.take_waiting();
-        if let Pool::Threads(threads) = &self.shared.pool {
+        if let Some(threads) = &self.shared.threads {
             threads.close();
         }
     }

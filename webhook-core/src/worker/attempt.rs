@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use super::Shared;
 use super::outcome::{Executed, Failure, Judge};
 use super::reporting;
-use super::{Pool, Shared};
 use crate::executor::{CancellationSource, Reports, RunContext, StopReason};
 use crate::masking::Masker;
 use crate::run::{Ending, ErrorKind, RunError};
@@ -114,9 +114,9 @@ impl Attempt {
     pub(super) fn start(self: Arc<Self>) {
         let shared = self.shared.clone();
         let executing = Executing { future: Box::pin(self.clone().execute()), attempt: self };
-        match &shared.pool {
-            Pool::Threads(threads) => threads.spawn(executing),
-            Pool::Runtime => drop(shared.runtime.spawn(executing)),
+        match &shared.threads {
+            Some(threads) => threads.spawn(executing),
+            None => drop(shared.runtime.spawn(executing)),
         }
     }
 
@@ -463,8 +463,7 @@ mod tests {
         attempt.clone().start();
         has_begun.recv().unwrap();
         soon("it waits", || !attempt.state.lock().is_polled);
-        let Pool::Threads(threads) = &shared.pool else { panic!("no threads") };
-        threads.close();
+        shared.threads.as_ref().unwrap().close();
         attempt.abandon();
         soon("nothing more is reported", || attempt.reports.is_finished());
     }

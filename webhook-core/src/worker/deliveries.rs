@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::WorkerOptions;
 use super::supervised::caught;
@@ -73,12 +73,6 @@ pub(super) struct Deliveries {
     searched_at: Mutex<BTreeMap<Channel, Instant>>,
 }
 
-/// A claimed delivery.
-struct ClaimedDelivery {
-    delivery: Delivery,
-    record_until: Instant,
-}
-
 /// Asks for deliveries and starts tries.
 struct Poller {
     deliveries: Arc<Deliveries>,
@@ -127,7 +121,7 @@ impl Deliveries {
                 _ = draining.cancelled() => break,
                 Some(ended) = poller.tries.join_next() => poller.end(ended),
                 () = std::future::ready(()), if found => {}
-                () = sleep_until(until) => {}
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = wait_for(&self.webhooks, work) => {}
             }
             while let Some(ended) = poller.tries.try_join_next() {
@@ -139,24 +133,9 @@ impl Deliveries {
         }
     }
 
-    async fn claim(&self, request: DeliveryClaimRequest) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let asked_at = Instant::now();
-        let claimed = self.webhooks.inner.store.claim_deliveries(request).await?;
-        if asked_at.elapsed() > CLAIMING {
-            tracing::warn!(
-                count = claimed.len(),
-                "deliveries were claimed too slowly; they are left to their lease"
-            );
-            return Ok(Vec::new());
-        }
-        let record_until = asked_at + WORKING;
-        Ok(claimed.into_iter().map(|delivery| ClaimedDelivery { delivery, record_until }).collect())
-    }
-
     /// Tries one delivery, whose channel has been out for this long if it is, and records how it went. Returns whether
     /// the other side was reached.
-    async fn deliver(&self, claimed: ClaimedDelivery, outage: Option<Duration>) -> Reached {
-        let ClaimedDelivery { delivery, record_until } = claimed;
+    async fn deliver(&self, delivery: Delivery, outage: Option<Duration>, record_until: Instant) -> Reached {
         let prepared = guarded("looking up the run", PREPARING, self.prepare(&delivery)).await;
         let (outcome, reached) = match prepared {
             Ok((notifier, notification)) => {
@@ -326,17 +305,22 @@ impl Poller {
             return Ok(false);
         }
         let request = DeliveryClaimRequest::new(limit, LEASE).through(channels);
-        let claimed = self.deliveries.claim(request).await?;
-        let found = !claimed.is_empty();
-        for claimed in claimed {
-            self.begin(claimed);
+        let asked_at = Instant::now();
+        let claimed = self.deliveries.webhooks.inner.store.claim_deliveries(request).await?;
+        let count = claimed.len();
+        if asked_at.elapsed() > CLAIMING {
+            tracing::warn!(count, "deliveries were claimed too slowly; they are left to their lease");
+            return Ok(false);
         }
-        Ok(found)
+        for delivery in claimed {
+            self.begin(delivery, asked_at + WORKING);
+        }
+        Ok(count > 0)
     }
 
-    fn begin(&mut self, claimed: ClaimedDelivery) {
-        let (now, channel) = (Instant::now(), claimed.delivery.channel);
-        let recipient = Recipient::of(&claimed.delivery);
+    fn begin(&mut self, delivery: Delivery, record_until: Instant) {
+        let (now, channel) = (Instant::now(), delivery.channel);
+        let recipient = Recipient::of(&delivery);
         let outage = self.breakers.out_for(channel, now);
         let number = match outage {
             Some(_) => Some(self.slots.begin_probe(recipient, now)),
@@ -347,7 +331,8 @@ impl Poller {
         let begun = Try { number, channel, is_probe: outage.is_some() };
         let deliveries = self.deliveries.clone();
         self.tries.spawn(async move {
-            let delivering = AssertUnwindSafe(deliveries.deliver(claimed, outage)).catch_unwind();
+            let delivering =
+                AssertUnwindSafe(deliveries.deliver(delivery, outage, record_until)).catch_unwind();
             (begun, delivering.await.unwrap_or(Reached::NotAsked))
         });
     }
@@ -397,13 +382,6 @@ fn dropped(delivery: &Delivery) -> DeliverySettlement {
         _ => EXPIRED.to_owned(),
     };
     DeliverySettlement::new(delivery, DeliveryOutcome::Dropped { error })
-}
-
-async fn sleep_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn wait_for(webhooks: &Webhooks, channels: Option<Channels>) {

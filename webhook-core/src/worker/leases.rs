@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
-use crate::store::Renewal;
+use crate::store::{Renewal, StoreError};
 
 /// Renews the leases of all claims that are held, for ever.
 pub(super) async fn renew(shared: Arc<Shared>) {
@@ -29,14 +29,12 @@ async fn renew_once(shared: &Shared) -> bool {
     let renewals = held.iter().map(|((run, fence), _)| Renewal::new(*run, *fence, None)).collect();
     // The lease counts from before the call, for the store may have granted it then.
     let end = Instant::now() + lease;
-    let renewed = match timeout(lease, shared.webhooks.inner.store.renew(renewals, lease)).await {
-        Ok(Ok(renewed)) => renewed,
-        Ok(Err(error)) => {
+    let renewing = timeout(lease, shared.webhooks.inner.store.renew(renewals, lease));
+    let renewed = match renewing.await.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer")))
+    {
+        Ok(renewed) => renewed,
+        Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "leases cannot be renewed");
-            return false;
-        }
-        Err(_) => {
-            tracing::error!("leases cannot be renewed: the store does not answer");
             return false;
         }
     };

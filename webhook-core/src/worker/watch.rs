@@ -23,7 +23,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         let attempts = held.iter().filter_map(|(_, attempt)| attempt.as_ref());
         let deadlines = attempts.filter_map(|attempt| attempt.attend(now, shared.options.cancel_grace));
         next = deadlines.min().map_or(now + PAUSE, |deadline| deadline.clamp(now, now + PAUSE));
-        if let super::Pool::Threads(threads) = &shared.pool {
+        if let Some(threads) = &shared.threads {
             threads.retry();
         }
     }

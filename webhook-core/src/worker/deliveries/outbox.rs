@@ -83,34 +83,3 @@ impl OutboxBound {
         deliveries.into_iter().enumerate().map(bounded).collect()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::id::{DeliveryId, RunId};
-    use crate::notifier::DeliveryState;
-    use crate::webhook::{Channel, EventKind};
-
-    fn pending(outbox: &OutboxBound) -> usize {
-        let now = SystemTime::now();
-        let (id, run) = (DeliveryId::generate(now), RunId::generate(now));
-        let deliveries = vec![Delivery::new(id, run, Channel::Email, "a", EventKind::Success, now); 3];
-        outbox.bounded(deliveries).iter().filter(|it| it.state == DeliveryState::Pending).count()
-    }
-
-    #[test]
-    fn between_two_answers_of_the_store_what_was_added_adds_up_less_what_was_settled() {
-        let outbox = OutboxBound::new(4);
-        assert_eq!([pending(&outbox), pending(&outbox), pending(&outbox)], [3, 1, 0]);
-        for _ in 0..10 {
-            outbox.note_settled();
-            assert_eq!(pending(&outbox), 1);
-        }
-        for _ in 0..10 {
-            outbox.note_settled();
-        }
-        assert_eq!([pending(&outbox), pending(&outbox)], [3, 1], "it never counts below nothing");
-    }
-}
