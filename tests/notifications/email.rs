@@ -7,6 +7,7 @@ use serde_json::json;
 use webhook_core::Webhooks;
 use webhook_core::memory::Step;
 use webhook_core::notifier::DeliveryState;
+use webhook_core::webhook::SettingCode;
 use webhook_notify::smtp::{Encryption, SmtpNotifier, SmtpOptions};
 
 use crate::house::{CANARY, House};
@@ -242,9 +243,17 @@ async fn settings_are_checked_by_name() {
     let house = House::new(Webhooks::builder().notifier(notifier(options)), json!({})).await;
     let many: Vec<String> = (0..51).map(|number| format!("a{number}@example.com")).collect();
     for (notifications, field, code) in [
-        (json!({"email": {"recipients": ["a@b..c"], "on": ["success"]}}), "email.recipients[0]", "invalid"),
-        (json!({"email": {"recipients": many, "on": ["success"]}}), "email.recipients", "out_of_range"),
-        (json!({"slack": {"channel": "#ops", "on": ["success"]}}), "slack", "integration_missing"),
+        (
+            json!({"email": {"recipients": ["a@b..c"], "on": ["success"]}}),
+            "email.recipients[0]",
+            SettingCode::Invalid,
+        ),
+        (
+            json!({"email": {"recipients": many, "on": ["success"]}}),
+            "email.recipients",
+            SettingCode::OutOfRange,
+        ),
+        (json!({"slack": {"channel": "#ops", "on": ["success"]}}), "slack", SettingCode::IntegrationMissing),
     ] {
         let patch = json!({"notifications": notifications});
         let refused = house.webhooks.manage().update(house.webhook.id, &patch, None).await;

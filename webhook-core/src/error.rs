@@ -23,6 +23,45 @@ impl InvalidName {
     }
 }
 
+/// A kind of thing that a request may ask for, or a store keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// A webhook.
+    Webhook,
+    /// A workflow.
+    Workflow,
+    /// A run.
+    Run,
+    /// A file that a run left.
+    Artifact,
+    /// A notification on its way to one recipient.
+    Delivery,
+    /// The digest of a token, which belongs to one webhook.
+    TokenDigest,
+}
+
+impl Resource {
+    /// The word for people, such as `webhook`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Workflow => "workflow",
+            Self::Run => "run",
+            Self::Artifact => "artifact",
+            Self::Delivery => "delivery",
+            Self::TokenDigest => "token digest",
+        }
+    }
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
 /// An error with its causes in one line, each said once.
 ///
 /// ```

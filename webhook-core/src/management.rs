@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::error::Resource;
 use crate::executor::{ArtifactContent, ExecutorError, Workflow, WorkflowPage};
 use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
 use crate::notifier::{DELIVERY_TIMEOUT, DeliverError, Delivery, Notification, guarded};
@@ -21,7 +22,7 @@ use crate::store::{Cancelled, DeliveryQuery, Enqueue, LogPart, Page, RunQuery, S
 use crate::token::TriggerUrl;
 use crate::token::{OpenError, Token};
 use crate::trigger::{self, TriggerError, Triggered};
-use crate::webhook::{Channel, EventKind, SettingProblem, Webhook, WebhookSettings};
+use crate::webhook::{Channel, EventKind, SettingCode, SettingProblem, Webhook, WebhookSettings};
 
 /// Test notifications under way at once.
 const TESTS_AT_ONCE: usize = 8;
@@ -86,7 +87,7 @@ impl<'a> Management<'a> {
             None => problems.insert(0, no_such_workflow(&workflow)),
             Some(described) if described.parameters.has_secret() && inner.keys.is_none() => {
                 let message = "it has secret parameters, and this server has no token key to seal them with";
-                problems.insert(0, SettingProblem::new("workflow", "invalid", message));
+                problems.insert(0, SettingProblem::new("workflow", SettingCode::Invalid, message));
             }
             Some(_) => {}
         }
@@ -106,7 +107,7 @@ impl<'a> Management<'a> {
     /// [`ManagementError::NotFound`], [`ManagementError::Store`].
     pub async fn get(&self, id: WebhookId) -> Result<Arc<Webhook>, ManagementError> {
         let webhook = self.webhooks.inner.store.get_webhook(id).await?;
-        webhook.map(|webhook| self.fresh(webhook)).ok_or(ManagementError::NotFound("webhook"))
+        webhook.map(|webhook| self.fresh(webhook)).ok_or(ManagementError::NotFound(Resource::Webhook))
     }
 
     /// Lists webhooks, newest first.
@@ -277,7 +278,7 @@ impl<'a> Management<'a> {
     /// # Errors
     /// [`ManagementError::NotFound`], [`ManagementError::Store`].
     pub async fn run_record(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
-        self.webhooks.inner.store.get_run(id).await?.ok_or(ManagementError::NotFound("run"))
+        self.webhooks.inner.store.get_run(id).await?.ok_or(ManagementError::NotFound(Resource::Run))
     }
 
     /// Lists runs, newest first.
@@ -303,10 +304,10 @@ impl<'a> Management<'a> {
     /// [`ManagementError::Executor`], [`ManagementError::Store`].
     pub async fn artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
         if !run.artifacts.iter().any(|artifact| artifact.name == name) {
-            return Err(ManagementError::NotFound("artifact"));
+            return Err(ManagementError::NotFound(Resource::Artifact));
         }
         let content = self.webhooks.inner.executor.artifact(run.id, name).await?;
-        content.ok_or(ManagementError::NotFound("artifact"))
+        content.ok_or(ManagementError::NotFound(Resource::Artifact))
     }
 
     /// Lists the deliveries of a run, oldest first.
@@ -436,7 +437,7 @@ impl<'a> Management<'a> {
     /// # Errors
     /// [`ManagementError::NotFound`], also for a kind that is not registered; [`ManagementError::Executor`].
     pub async fn workflow(&self, key: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
-        let missing = ManagementError::NotFound("workflow");
+        let missing = ManagementError::NotFound(Resource::Workflow);
         if !self.webhooks.knows_kind(&key.kind) {
             return Err(missing);
         }
@@ -490,7 +491,11 @@ impl<'a> Management<'a> {
             let problem = match self.webhooks.inner.notifier(channel) {
                 None => {
                     let message = format!("this server has no integration for {name}");
-                    SettingProblem::new(format!("notifications.{name}"), "integration_missing", message)
+                    SettingProblem::new(
+                        format!("notifications.{name}"),
+                        SettingCode::IntegrationMissing,
+                        message,
+                    )
                 }
                 Some(notifier) => match notifier.check(channel, recipient) {
                     Ok(()) => continue,
@@ -500,7 +505,7 @@ impl<'a> Management<'a> {
                             Channel::Email => format!("notifications.email.recipients[{index}]"),
                             Channel::Slack => "notifications.slack.channel".to_owned(),
                         };
-                        SettingProblem::new(field, "invalid", format!("{recipient:?}: {message}"))
+                        SettingProblem::new(field, SettingCode::Invalid, format!("{recipient:?}: {message}"))
                     }
                 },
             };
@@ -535,7 +540,7 @@ pub struct TestedNotification {
 }
 
 fn no_such_workflow(workflow: &WorkflowKey) -> SettingProblem {
-    SettingProblem::new("workflow", "unknown", format!("there is no workflow {workflow}"))
+    SettingProblem::new("workflow", SettingCode::Unknown, format!("there is no workflow {workflow}"))
 }
 
 fn refuse(problems: Vec<SettingProblem>) -> Result<(), ManagementError> {
@@ -545,7 +550,7 @@ fn refuse(problems: Vec<SettingProblem>) -> Result<(), ManagementError> {
 fn accepted(triggered: Triggered) -> Result<StartedRun, ManagementError> {
     match triggered {
         Triggered::Accepted { run, warnings, .. } => Ok(StartedRun { run, warnings }),
-        Triggered::DryRun { .. } => Err(ManagementError::NotFound("run")),
+        Triggered::DryRun { .. } => Err(ManagementError::NotFound(Resource::Run)),
     }
 }
 
@@ -555,7 +560,7 @@ fn accepted(triggered: Triggered) -> Result<StartedRun, ManagementError> {
 pub enum ManagementError {
     /// There is no such thing.
     #[error("there is no such {0}")]
-    NotFound(&'static str),
+    NotFound(Resource),
     /// The webhook has another revision than was expected.
     #[error("the webhook was changed in between; read it again")]
     Conflict,

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::error::Resource;
 use crate::events::{EventCursor, EventLog, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::live::wait_for_work;
@@ -238,7 +239,7 @@ impl Store for MemoryStore {
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
         let resent = self.state().outbox.resend(id, now, Instant::now());
         self.0.deliveries_changed.notify_waiters();
-        resent.ok_or(StoreError::NotFound("delivery"))
+        resent.ok_or(StoreError::NotFound(Resource::Delivery))
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

@@ -347,7 +347,7 @@ fn body_ignored() -> ParameterWarning {
 impl From<SealError> for TriggerError {
     fn from(error: SealError) -> Self {
         let (code, name) = match &error {
-            SealError::NoKey { name } => (ProblemCode::WrongType, name),
+            SealError::NoKey { name } => (ProblemCode::NoTokenKey, name),
             SealError::TooDeep { name } => (ProblemCode::TooDeep, name),
         };
         Self::Parameters(vec![ParameterProblem::new(name, code, error.to_string())])

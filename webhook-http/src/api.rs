@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use webhook_core::error::BoxError;
+use webhook_core::error::{BoxError, Resource};
 use webhook_core::parameters::ParameterLimits;
 use webhook_core::service::Webhooks;
 
@@ -220,12 +220,12 @@ impl Api {
             }
             Route::Webhooks => management::webhooks::list(self, &request.head).await,
             Route::Webhook { id, part } => {
-                let id = id.ok_or_else(|| Problem::not_found("webhook"))?;
+                let id = id.ok_or_else(|| Problem::not_found(Resource::Webhook))?;
                 management::webhooks::one(self, id, *part, request).await
             }
             Route::Runs => management::runs::list(self, &request.head).await,
             Route::Run { id, part } => {
-                let id = id.ok_or_else(|| Problem::not_found("run"))?;
+                let id = id.ok_or_else(|| Problem::not_found(Resource::Run))?;
                 match part {
                     RunPart::Record => management::runs::get(self, id).await,
                     RunPart::Log => management::runs::log(self, id, &request.head).await,
@@ -233,15 +233,17 @@ impl Api {
                 }
             }
             Route::CancelRun(id) => {
-                management::runs::cancel(self, id.ok_or_else(|| Problem::not_found("run"))?, request).await
+                management::runs::cancel(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
+                    .await
             }
             Route::RetryRun(id) => {
-                management::runs::retry(self, id.ok_or_else(|| Problem::not_found("run"))?, request).await
+                management::runs::retry(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
+                    .await
             }
             Route::Deliveries => management::deliveries::list(self, &request.head).await,
             Route::ResendDeliveries => management::deliveries::resend_all(self, request).await,
             Route::ResendDelivery(id) => {
-                let id = id.ok_or_else(|| Problem::not_found("delivery"))?;
+                let id = id.ok_or_else(|| Problem::not_found(Resource::Delivery))?;
                 management::deliveries::resend(self, id, request).await
             }
             Route::Events => events::stream(self, &request.head).await,

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use webhook_core::error::chain;
+use webhook_core::error::{Resource, chain};
 use webhook_core::executor::ArtifactContent;
 use webhook_core::parameters::MediaType;
 use webhook_core::run::Run;
@@ -68,7 +68,7 @@ pub(crate) async fn answer(api: &Api, run: &Run, name: &str) -> Result<Answer, P
             let (length, body) = file(move || Ok(opened)).await?;
             (content_type, length, body)
         }
-        _ => return Err(Problem::not_found("artifact")),
+        _ => return Err(Problem::not_found(Resource::Artifact)),
     };
     let mut answer = Response::new(body);
     let content_type = HeaderValue::from_str(&content_type)
@@ -111,7 +111,9 @@ async fn file(
     });
     let (length, file) = match opened.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
         Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Problem::not_found("artifact")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Problem::not_found(Resource::Artifact));
+        }
         Err(error) => {
             tracing::error!(error = chain(&error), "an artifact's file cannot be opened");
             return Err(Problem::new(Slug::StoreUnavailable));

@@ -8,7 +8,7 @@ use webhook_core::error::chain;
 use webhook_core::management::ManagementError;
 use webhook_core::parameters::{BodyError, ParameterProblem};
 use webhook_core::trigger::TriggerError;
-use webhook_core::webhook::SettingProblem;
+use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::answer::{ResponseBody, with_body};
 
@@ -218,14 +218,14 @@ impl Problem {
             .with_detail(format!("this path answers {}", listed(allow)))
     }
 
-    pub(crate) fn not_found(what: &str) -> Self {
+    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
         Self::new(Slug::NotFound).with_detail(format!("there is no such {what}"))
     }
 
     /// Fields of a request that cannot be as they are.
     pub(crate) fn fields(problems: Vec<SettingProblem>) -> Self {
-        let missing =
-            !problems.is_empty() && problems.iter().all(|problem| problem.code == "integration_missing");
+        let missing = !problems.is_empty()
+            && problems.iter().all(|problem| problem.code == SettingCode::IntegrationMissing);
         let slug = if missing { Slug::IntegrationMissing } else { Slug::SettingsInvalid };
         let detail = counted(problems.len(), "field");
         let errors = problems
@@ -411,8 +411,8 @@ mod tests {
 
     #[test]
     fn only_missing_integrations_make_that_problem() {
-        let missing = SettingProblem::new("notifications.slack", "integration_missing", "none");
-        let other = SettingProblem::new("label", "wrong_type", "a text is expected");
+        let missing = SettingProblem::new("notifications.slack", SettingCode::IntegrationMissing, "none");
+        let other = SettingProblem::new("label", SettingCode::WrongType, "a text is expected");
         assert_eq!(Problem::fields(vec![missing.clone()]).slug(), Slug::IntegrationMissing);
         assert_eq!(Problem::fields(vec![missing, other]).slug(), Slug::SettingsInvalid);
     }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use webhook_core::parameters::{MalformedQuery, parse_query};
-use webhook_core::webhook::SettingProblem;
+use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::problem::{Problem, Slug};
 
@@ -37,13 +37,21 @@ impl QueryFields {
             std::mem::take(&mut self.pairs).into_iter().partition(|(given, _)| given == name);
         self.pairs = others;
         if of_name.len() > 1 {
-            self.problems.push(SettingProblem::new(name, "repeated", "it is given more than once"));
+            self.problems.push(SettingProblem::new(
+                name,
+                SettingCode::Repeated,
+                "it is given more than once",
+            ));
             return None;
         }
         let (_, value) = of_name.into_iter().next()?;
         let read = value.parse().ok();
         if read.is_none() {
-            self.problems.push(SettingProblem::new(name, "invalid", format!("{expected} is expected")));
+            self.problems.push(SettingProblem::new(
+                name,
+                SettingCode::Invalid,
+                format!("{expected} is expected"),
+            ));
         }
         read
     }
@@ -55,7 +63,7 @@ impl QueryFields {
         if !(1..=MOST_ITEMS).contains(&limit) {
             self.problems.push(SettingProblem::new(
                 "limit",
-                "out_of_range",
+                SettingCode::OutOfRange,
                 format!("{expected} is expected"),
             ));
         }
@@ -65,7 +73,7 @@ impl QueryFields {
     /// Refuses what was wrong and what is left over.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.pairs {
-            let problem = SettingProblem::new(name.as_str(), "unknown", "there is no such field");
+            let problem = SettingProblem::new(name.as_str(), SettingCode::Unknown, "there is no such field");
             if !self.problems.contains(&problem) {
                 self.problems.push(problem);
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
 use webhook_core::run::Caller;
 use webhook_core::trigger::{self, TriggerCall, TriggerError};
-use webhook_core::webhook::SettingProblem;
+use webhook_core::webhook::{SettingCode, SettingProblem};
 use zeroize::Zeroizing;
 
 use crate::body::RequestBody;
@@ -201,7 +201,7 @@ pub(crate) fn refuse_unknown(rest: &Map<String, Value>) -> Result<(), Problem> {
 }
 
 fn unknown(rest: &Map<String, Value>) -> Vec<SettingProblem> {
-    let problem = |name: &String| SettingProblem::new(name, "unknown", "there is no such field");
+    let problem = |name: &String| SettingProblem::new(name, SettingCode::Unknown, "there is no such field");
     rest.keys().map(problem).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use webhook_core::error::Resource;
 use webhook_core::id::RunId;
 use webhook_core::run::Run;
 
@@ -33,7 +34,7 @@ pub(crate) async fn for_caller(
     let _working = head.work().await?;
     let id = run.unwrap_or(RunId::from_bytes([0; 16]));
     let run = api.webhooks().find_run(call, id).await?;
-    let run = run.ok_or_else(|| Problem::not_found("run"))?;
+    let run = run.ok_or_else(|| Problem::not_found(Resource::Run))?;
     match part {
         RunPart::Record => {
             let (api, bytes) = (api.clone(), run.bytes_in_memory());

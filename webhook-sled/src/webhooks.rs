@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use webhook_core::error::Resource;
 use webhook_core::id::WebhookId;
 use webhook_core::store::{Page, RunQuery, StoreError, WebhookQuery};
 use webhook_core::token::TokenDigest;
@@ -38,22 +39,22 @@ impl Webhooks {
     /// Whether a new webhook may take this id and digest.
     pub(crate) fn check_new(&self, webhook: &Webhook) -> Result<(), StoreError> {
         if self.by_id.contains_key(&webhook.id) {
-            return Err(StoreError::Conflict("webhook"));
+            return Err(StoreError::Conflict(Resource::Webhook));
         }
         if self.by_digest.contains_key(&webhook.token_digest) {
-            return Err(StoreError::Conflict("token digest"));
+            return Err(StoreError::Conflict(Resource::TokenDigest));
         }
         Ok(())
     }
 
     /// The record that an update is to store: its last use is the stored one.
     pub(crate) fn updated(&self, mut webhook: Webhook, expected: u64) -> Result<Webhook, StoreError> {
-        let stored = self.get(webhook.id).ok_or(StoreError::NotFound("webhook"))?;
+        let stored = self.get(webhook.id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if stored.revision != expected {
-            return Err(StoreError::Conflict("webhook"));
+            return Err(StoreError::Conflict(Resource::Webhook));
         }
         if self.by_digest.get(&webhook.token_digest).is_some_and(|holder| *holder != webhook.id) {
-            return Err(StoreError::Conflict("token digest"));
+            return Err(StoreError::Conflict(Resource::TokenDigest));
         }
         webhook.last_used_at = stored.last_used_at;
         Ok(webhook)
@@ -69,9 +70,9 @@ impl Webhooks {
 
     /// Whether this webhook may be removed by a caller who expects this revision.
     pub(crate) fn check_removal(&self, id: WebhookId, expected: Option<u64>) -> Result<(), StoreError> {
-        let stored = self.get(id).ok_or(StoreError::NotFound("webhook"))?;
+        let stored = self.get(id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         match expected {
-            Some(expected) if expected != stored.revision => Err(StoreError::Conflict("webhook")),
+            Some(expected) if expected != stored.revision => Err(StoreError::Conflict(Resource::Webhook)),
             _ => Ok(()),
         }
     }

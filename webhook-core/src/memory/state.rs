@@ -11,6 +11,7 @@ use super::keys::{Keys, LookUp};
 use super::log::RunLog;
 use super::outbox::Outbox;
 use crate::clock::later;
+use crate::error::Resource;
 use crate::events::EventLog;
 use crate::id::{RunId, WebhookId};
 use crate::live::{LiveCancel, LiveRuns};
@@ -43,10 +44,10 @@ impl State {
     pub(super) fn create_webhook(&mut self, webhook: Webhook) -> Result<(), StoreError> {
         let digest = *webhook.token_digest.as_bytes();
         if self.webhooks.contains_key(&webhook.id) {
-            return Err(StoreError::Conflict("webhook"));
+            return Err(StoreError::Conflict(Resource::Webhook));
         }
         if self.by_digest.contains_key(&digest) {
-            return Err(StoreError::Conflict("token digest"));
+            return Err(StoreError::Conflict(Resource::TokenDigest));
         }
         self.by_digest.insert(digest, webhook.id);
         self.webhooks.insert(webhook.id, Arc::new(webhook));
@@ -63,13 +64,13 @@ impl State {
 
     pub(super) fn update_webhook(&mut self, mut webhook: Webhook, expected: u64) -> Result<(), StoreError> {
         let id = webhook.id;
-        let stored = self.webhook(id).ok_or(StoreError::NotFound("webhook"))?;
+        let stored = self.webhook(id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if stored.revision != expected {
-            return Err(StoreError::Conflict("webhook"));
+            return Err(StoreError::Conflict(Resource::Webhook));
         }
         let digest = *webhook.token_digest.as_bytes();
         if self.by_digest.get(&digest).is_some_and(|holder| *holder != id) {
-            return Err(StoreError::Conflict("token digest"));
+            return Err(StoreError::Conflict(Resource::TokenDigest));
         }
         self.by_digest.remove(stored.token_digest.as_bytes());
         self.by_digest.insert(digest, id);
@@ -85,9 +86,9 @@ impl State {
         expected: Option<u64>,
         now: SystemTime,
     ) -> Result<Vec<RunId>, StoreError> {
-        let webhook = self.webhooks.get(&id).ok_or(StoreError::NotFound("webhook"))?;
+        let webhook = self.webhooks.get(&id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if expected.is_some_and(|expected| expected != webhook.revision) {
-            return Err(StoreError::Conflict("webhook"));
+            return Err(StoreError::Conflict(Resource::Webhook));
         }
         self.by_digest.remove(webhook.token_digest.as_bytes());
         self.webhooks.remove(&id);
@@ -127,7 +128,7 @@ impl State {
 
     pub(super) fn enqueue(&mut self, request: Enqueue, instant: Instant) -> Result<Enqueued, StoreError> {
         let (id, webhook_id) = (request.run.id, request.run.webhook_id);
-        let webhook = self.webhook(webhook_id).ok_or(StoreError::NotFound("webhook"))?;
+        let webhook = self.webhook(webhook_id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if let Some(refusal) = request.refused_by(&webhook) {
             return Ok(refusal);
         }
@@ -144,7 +145,7 @@ impl State {
             }
         }
         if self.run(id).is_some() {
-            return Err(StoreError::Conflict("run"));
+            return Err(StoreError::Conflict(Resource::Run));
         }
         // The call may have read the settings before they were last updated; the stored bound holds. No record is ever
         // missing, since all stay in memory.
@@ -227,7 +228,7 @@ impl State {
             Some(LiveCancel::Requested(run)) => Ok(Cancelled::Requested(run)),
             // Nor is a record ever missing.
             Some(LiveCancel::Missing) | None => {
-                self.history.get(id).map(Cancelled::TooLate).ok_or(StoreError::NotFound("run"))
+                self.history.get(id).map(Cancelled::TooLate).ok_or(StoreError::NotFound(Resource::Run))
             }
         }
     }

@@ -62,6 +62,8 @@ pub enum ProblemCode {
     TooDeep,
     /// The values are too long in all. The problem's parameter is `*`.
     TooLarge,
+    /// The value is secret, and the server has no token key to seal it with. Only its operator can mend that.
+    NoTokenKey,
 }
 
 impl ProblemCode {
@@ -77,6 +79,7 @@ impl ProblemCode {
             Self::TooMany => "too_many",
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
+            Self::NoTokenKey => "no_token_key",
         }
     }
 }
@@ -153,6 +156,7 @@ mod tests {
             ProblemCode::TooMany,
             ProblemCode::TooDeep,
             ProblemCode::TooLarge,
+            ProblemCode::NoTokenKey,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());
         }

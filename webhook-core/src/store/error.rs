@@ -1,6 +1,6 @@
 //! Why a store did not do what was asked.
 
-use crate::error::BoxError;
+use crate::error::{BoxError, Resource};
 
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -8,10 +8,10 @@ use crate::error::BoxError;
 pub enum StoreError {
     /// There is no such record.
     #[error("the {0} does not exist")]
-    NotFound(&'static str),
+    NotFound(Resource),
     /// The record exists already or was changed in between.
     #[error("the {0} exists already or was changed in between")]
-    Conflict(&'static str),
+    Conflict(Resource),
     /// The store cannot be used now; it may be later.
     #[error("the store is unavailable: {reason}")]
     Unavailable {

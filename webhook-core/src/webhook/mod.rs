@@ -12,8 +12,8 @@ use crate::id::{WebhookId, WorkflowKey};
 use crate::token::{OpenError, Sealed, Token, TokenDigest, TokenKeys};
 
 pub use settings::{
-    Channel, Concurrency, Email, EventKind, Notifications, OnOverlap, RateLimit, SettingProblem, Slack,
-    WebhookSettings,
+    Channel, Concurrency, Email, EventKind, Notifications, OnOverlap, RateLimit, SettingCode, SettingProblem,
+    Slack, WebhookSettings,
 };
 
 /// A webhook as stores keep it. It holds the token's digest and its sealed form, never the token.

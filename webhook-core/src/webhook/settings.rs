@@ -244,16 +244,39 @@ impl Slack {
 pub struct SettingProblem {
     /// The setting, with dots between levels, such as `retries.max_attempts`.
     pub field: String,
-    /// `unknown`, `wrong_type`, `out_of_range`, `invalid` or `integration_missing`.
-    pub code: &'static str,
+    /// What kind of problem it is, stable for programs.
+    pub code: SettingCode,
     /// What is wrong and what would be right, for people.
     pub message: String,
+}
+
+/// The kind of a [`SettingProblem`]. Its text on the wire is snake_case, such as `out_of_range`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SettingCode {
+    /// The field is needed and was not given.
+    Required,
+    /// The field may be given once only.
+    Repeated,
+    /// There is no such field, or none of that name.
+    Unknown,
+    /// The value has another JSON type.
+    WrongType,
+    /// The value is too small, too large or too long.
+    OutOfRange,
+    /// The value has the right type and not the right form.
+    Invalid,
+    /// The text holds a webhook's token, which would be shown to everyone who sees the settings.
+    ContainsToken,
+    /// The server has no notifier for this channel.
+    IntegrationMissing,
 }
 
 impl SettingProblem {
     /// A problem with `field`. Tokens in what a caller gave are masked.
     #[must_use]
-    pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(field: impl Into<String>, code: SettingCode, message: impl Into<String>) -> Self {
         let masked = |text: String| mask_tokens(&text).into_owned();
         Self { field: masked(field.into()), code, message: masked(message.into()) }
     }

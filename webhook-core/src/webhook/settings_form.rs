@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::settings::{
-    Concurrency, Email, EventKind, Notifications, RateLimit, SettingProblem, Slack, WebhookSettings,
+    Concurrency, Email, EventKind, Notifications, RateLimit, SettingCode, SettingProblem, Slack,
+    WebhookSettings,
 };
 use crate::retry::RetryPolicy;
 use crate::token::mask_tokens;
@@ -20,9 +21,6 @@ const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
 const ADDRESS_BYTES: usize = 254;
 /// The most email recipients of one webhook.
 const RECIPIENTS: usize = 50;
-/// The code of a problem with a name that is no setting.
-const UNKNOWN: &str = "unknown";
-
 impl WebhookSettings {
     /// These settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null` means default,
     /// nested objects merge.
@@ -36,7 +34,11 @@ impl WebhookSettings {
     /// All problems at once, each with its field: unknown fields, wrong types, numbers out of range.
     pub fn patched(&self, patch: &Value) -> Result<Self, Vec<SettingProblem>> {
         let Value::Object(named) = patch else {
-            return Err(vec![SettingProblem::new("", "wrong_type", "an object of settings is expected")]);
+            return Err(vec![SettingProblem::new(
+                "",
+                SettingCode::WrongType,
+                "an object of settings is expected",
+            )]);
         };
         let mut merged = serde_json::to_value(self).unwrap_or_default();
         merge_patch(&mut merged, patch);
@@ -45,7 +47,7 @@ impl WebhookSettings {
         // An unknown name is in the patch, whatever it looks like: stored settings have none.
         let is_named =
             |problem: &SettingProblem| setting(problem).is_some_and(|name| named.contains_key(&name));
-        problems.retain(|problem| problem.code == UNKNOWN || is_named(problem));
+        problems.retain(|problem| problem.code == SettingCode::Unknown || is_named(problem));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -63,7 +65,7 @@ impl WebhookSettings {
         // JSON has no such numbers, so they would read back as unset.
         let numbers = [("retries.factor", self.retries.factor), ("retries.jitter", self.retries.jitter)];
         for (field, _) in numbers.into_iter().filter(|(_, number)| !number.is_finite()) {
-            problems.push(SettingProblem::new(field, "out_of_range", "a finite number is expected"));
+            problems.push(SettingProblem::new(field, SettingCode::OutOfRange, "a finite number is expected"));
         }
         if problems.is_empty() { Ok(read) } else { Err(problems) }
     }
@@ -129,7 +131,7 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     settings.label = settings.label.filter(|label| !label.trim().is_empty());
     if settings.label.as_ref().is_some_and(|label| label.chars().count() > LABEL_CHARACTERS) {
         let message = format!("at most {LABEL_CHARACTERS} characters");
-        problems.push(SettingProblem::new("label", "out_of_range", message));
+        problems.push(SettingProblem::new("label", SettingCode::OutOfRange, message));
     }
     if let Some(value) = retries {
         settings.retries = read_retries(value, &mut problems);
@@ -154,7 +156,7 @@ fn find_tokens(value: &Value, field: &str, problems: &mut Vec<SettingProblem>) {
     match value {
         Value::String(text) if matches!(mask_tokens(text), Cow::Owned(_)) => {
             let message = "it contains a webhook's token, which would be stored and shown in the clear";
-            problems.push(SettingProblem::new(field, "contains_token", message));
+            problems.push(SettingProblem::new(field, SettingCode::ContainsToken, message));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
@@ -194,7 +196,7 @@ fn read_rate_limit(value: Value, problems: &mut Vec<SettingProblem>) -> RateLimi
         let known = problems.iter().any(|problem| problem.field == "rate_limit.per_minute");
         if !known {
             let message = "a whole number of calls per minute is needed";
-            problems.push(SettingProblem::new("rate_limit.per_minute", "invalid", message));
+            problems.push(SettingProblem::new("rate_limit.per_minute", SettingCode::Invalid, message));
         }
     }
     let per_minute = per_minute.unwrap_or(1);
@@ -212,15 +214,19 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             let recipients: Vec<String> = form.take("recipients", "a list of addresses").unwrap_or_default();
             let on = form.events();
             if recipients.is_empty() || recipients.len() > RECIPIENTS {
-                form.problem("recipients", "out_of_range", format!("1 to {RECIPIENTS} addresses are needed"));
+                form.problem(
+                    "recipients",
+                    SettingCode::OutOfRange,
+                    format!("1 to {RECIPIENTS} addresses are needed"),
+                );
             }
             for (index, recipient) in recipients.iter().enumerate().filter(|(_, it)| !is_address(it)) {
                 let shown = recipient.escape_default();
                 let message = format!("\"{shown}\" is not an address such as someone@example.com");
-                form.problem(&format!("recipients[{index}]"), "invalid", message);
+                form.problem(&format!("recipients[{index}]"), SettingCode::Invalid, message);
             }
             if let Some(twice) = first_repeated(&recipients) {
-                form.problem("recipients", "invalid", format!("{twice:?} is named twice"));
+                form.problem("recipients", SettingCode::Invalid, format!("{twice:?} is named twice"));
             }
             form.refuse_the_rest();
             Email { recipients, on }
@@ -231,7 +237,11 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             let on = form.events();
             let size = channel.trim().chars().count();
             if size == 0 || size > 100 || channel.chars().any(char::is_control) {
-                form.problem("channel", "invalid", "a channel such as #reports is needed".to_owned());
+                form.problem(
+                    "channel",
+                    SettingCode::Invalid,
+                    "a channel such as #reports is needed".to_owned(),
+                );
             }
             form.refuse_the_rest();
             Slack { channel, on }
@@ -264,14 +274,14 @@ impl<'a> Form<'a> {
             Value::Object(fields) => fields,
             _ => {
                 let field = prefix.trim_end_matches('.');
-                problems.push(SettingProblem::new(field, "wrong_type", "an object is expected"));
+                problems.push(SettingProblem::new(field, SettingCode::WrongType, "an object is expected"));
                 Map::new()
             }
         };
         Self { prefix, fields, problems }
     }
 
-    fn problem(&mut self, name: &str, code: &'static str, message: String) {
+    fn problem(&mut self, name: &str, code: SettingCode, message: String) {
         self.problems.push(SettingProblem::new(format!("{}{name}", self.prefix), code, message));
     }
 
@@ -283,7 +293,7 @@ impl<'a> Form<'a> {
         let value = self.inner(name)?;
         let read = serde_json::from_value(value).ok();
         if read.is_none() {
-            self.problem(name, "wrong_type", format!("{expected} is expected"));
+            self.problem(name, SettingCode::WrongType, format!("{expected} is expected"));
         }
         read
     }
@@ -297,7 +307,7 @@ impl<'a> Form<'a> {
         if (least..=most).contains(&number) {
             return Some(number);
         }
-        self.problem(name, "out_of_range", format!("a number from {least} to {most} is expected"));
+        self.problem(name, SettingCode::OutOfRange, format!("a number from {least} to {most} is expected"));
         None
     }
 
@@ -308,7 +318,7 @@ impl<'a> Form<'a> {
             _ => {
                 self.problem(
                     name,
-                    "out_of_range",
+                    SettingCode::OutOfRange,
                     format!("a whole number from {least} to {most} is expected"),
                 );
                 None
@@ -326,7 +336,11 @@ impl<'a> Form<'a> {
         events.sort_unstable();
         events.dedup();
         if events.is_empty() {
-            self.problem("on", "invalid", "at least one of success and failure is needed".to_owned());
+            self.problem(
+                "on",
+                SettingCode::Invalid,
+                "at least one of success and failure is needed".to_owned(),
+            );
         }
         events
     }
@@ -334,7 +348,7 @@ impl<'a> Form<'a> {
     fn refuse_the_rest(self) {
         for name in self.fields.keys() {
             let field = format!("{}{name}", self.prefix);
-            self.problems.push(SettingProblem::new(field, UNKNOWN, "there is no such setting"));
+            self.problems.push(SettingProblem::new(field, SettingCode::Unknown, "there is no such setting"));
         }
     }
 }
@@ -551,7 +565,7 @@ mod tests {
             },
         });
         let problems = WebhookSettings::default().patched(&patch).unwrap_err();
-        let refused = problems.iter().filter(|problem| problem.code == "contains_token");
+        let refused = problems.iter().filter(|problem| problem.code == SettingCode::ContainsToken);
         let refused: Vec<_> = refused.map(|problem| problem.field.as_str()).collect();
         let expected = ["label", "notifications.email.recipients[1]", "notifications.slack.channel"];
         assert_eq!(refused, expected);

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, json};
+use webhook_core::error::Resource;
 use webhook_core::executor::Workflow;
 use webhook_core::id::{RunId, WebhookId};
 use webhook_core::management::ManagementError;
@@ -11,7 +12,7 @@ use webhook_core::service::{BuildError, Webhooks};
 use webhook_core::store::{RunQuery, WebhookQuery};
 use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerError};
-use webhook_core::webhook::WebhookSettings;
+use webhook_core::webhook::{SettingCode, WebhookSettings};
 
 use super::{House, sales};
 
@@ -83,10 +84,13 @@ async fn an_unknown_workflow_and_a_missing_integration_are_named() {
         let Err(ManagementError::Settings(problems)) = created else { panic!("{created:?}") };
         problems.into_iter().map(|problem| (problem.field, problem.code)).collect::<Vec<_>>()
     };
-    let slack = ("notifications.slack".to_owned(), "integration_missing");
-    assert_eq!(fields("report/none").await, [("workflow".to_owned(), "unknown"), slack.clone()]);
-    assert_eq!(fields("dashboard/none").await, [("workflow".to_owned(), "unknown"), slack.clone()]);
-    assert_eq!(fields("report/sales").await, [("workflow".to_owned(), "invalid"), slack.clone()]);
+    let slack = ("notifications.slack".to_owned(), SettingCode::IntegrationMissing);
+    assert_eq!(fields("report/none").await, [("workflow".to_owned(), SettingCode::Unknown), slack.clone()]);
+    assert_eq!(
+        fields("dashboard/none").await,
+        [("workflow".to_owned(), SettingCode::Unknown), slack.clone()]
+    );
+    assert_eq!(fields("report/sales").await, [("workflow".to_owned(), SettingCode::Invalid), slack.clone()]);
     assert_eq!(fields("report/open").await, [slack]);
 }
 
@@ -103,7 +107,7 @@ async fn an_update_keeps_what_it_does_not_name_and_refuses_a_stale_revision() {
     assert!(matches!(wrong, Err(ManagementError::Settings(problems)) if problems.len() == 2));
     assert_eq!(manage.get(house.webhook.id).await.unwrap().revision, 2);
     let nobody = WebhookId::generate(std::time::SystemTime::now());
-    assert!(matches!(manage.get(nobody).await, Err(ManagementError::NotFound("webhook"))));
+    assert!(matches!(manage.get(nobody).await, Err(ManagementError::NotFound(Resource::Webhook))));
 }
 
 #[tokio::test]
@@ -135,7 +139,7 @@ async fn a_deletion_names_the_revision_it_expects() {
     assert!(matches!(manage.delete(id, Some(1)).await, Err(ManagementError::Conflict)));
     assert_eq!(manage.get(id).await.unwrap().revision, 2);
     assert!(manage.delete(id, Some(2)).await.unwrap().is_empty());
-    assert!(matches!(manage.delete(id, Some(2)).await, Err(ManagementError::NotFound("webhook"))));
+    assert!(matches!(manage.delete(id, Some(2)).await, Err(ManagementError::NotFound(Resource::Webhook))));
 }
 
 #[tokio::test]
@@ -176,7 +180,7 @@ async fn cancelling_what_has_ended_or_never_was_is_said() {
     assert_eq!(manage.cancel(run.id).await.unwrap().state, RunState::Cancelled);
     assert!(matches!(manage.cancel(run.id).await, Err(ManagementError::AlreadyEnded)));
     let nobody = RunId::generate(std::time::SystemTime::now());
-    assert!(matches!(manage.cancel(nobody).await, Err(ManagementError::NotFound("run"))));
+    assert!(matches!(manage.cancel(nobody).await, Err(ManagementError::NotFound(Resource::Run))));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use webhook_core::clock::TestClock;
 use webhook_core::notifier::{DeliverError, DeliveryState, Notification, Notifier};
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::RunState;
-use webhook_core::webhook::{Channel, WebhookSettings};
+use webhook_core::webhook::{Channel, SettingCode, WebhookSettings};
 use webhook_core::worker::WorkerOptions;
 
 use super::House;
@@ -334,5 +334,5 @@ async fn a_recipient_that_the_notifier_refuses_is_a_problem_by_name() {
         panic!("not refused: {created:?}")
     };
     let named: Vec<_> = problems.iter().map(|problem| (problem.field.as_str(), problem.code)).collect();
-    assert_eq!(named, [("notifications.email.recipients[1]", "invalid")]);
+    assert_eq!(named, [("notifications.email.recipients[1]", SettingCode::Invalid)]);
 }

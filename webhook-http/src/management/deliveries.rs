@@ -10,7 +10,7 @@ use webhook_core::id::{DeliveryId, RunId, WorkflowKey};
 use webhook_core::management::ManagementError;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{self, DeliveryQuery};
-use webhook_core::webhook::{Channel, SettingProblem};
+use webhook_core::webhook::{Channel, SettingCode, SettingProblem};
 
 use crate::answer::{Answer, json as answer_json};
 use crate::api::Api;
@@ -104,7 +104,7 @@ fn read(mut given: Map<String, Value>) -> Result<(DeliveryQuery, bool), Vec<Sett
         _ => {
             problems.push(SettingProblem::new(
                 "filter",
-                "required",
+                SettingCode::Required,
                 "an object such as {\"state\": \"given_up\"}",
             ));
             Map::new()
@@ -114,18 +114,22 @@ fn read(mut given: Map<String, Value>) -> Result<(DeliveryQuery, bool), Vec<Sett
     let channel: Option<Channel> = take(&mut filter, "filter.channel", CHANNELS, &mut problems);
     if state.is_none() && problems.is_empty() {
         let message = format!("{STATES} is needed, so that nobody is told twice by mistake");
-        problems.push(SettingProblem::new("filter.state", "required", message));
+        problems.push(SettingProblem::new("filter.state", SettingCode::Required, message));
     }
     let before: Option<DeliveryId> = take(&mut given, "cursor", CURSOR, &mut problems);
     let dry_run = match given.remove("dry_run") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(dry_run)) => dry_run,
         Some(_) => {
-            problems.push(SettingProblem::new("dry_run", "wrong_type", "true or false is expected"));
+            problems.push(SettingProblem::new(
+                "dry_run",
+                SettingCode::WrongType,
+                "true or false is expected",
+            ));
             true
         }
     };
-    let unknown = |field: String| SettingProblem::new(field, "unknown", "there is no such field");
+    let unknown = |field: String| SettingProblem::new(field, SettingCode::Unknown, "there is no such field");
     problems.extend(filter.keys().map(|name| unknown(format!("filter.{name}"))));
     problems.extend(given.keys().map(|name| unknown(name.clone())));
     let query = DeliveryQuery::default().in_state(state).through(channel).before(before);
@@ -143,7 +147,7 @@ fn take<T: std::str::FromStr>(
     let value = fields.remove(name).filter(|value| !value.is_null())?;
     let read = value.as_str().and_then(|text| text.parse().ok());
     if read.is_none() {
-        problems.push(SettingProblem::new(path, "invalid", format!("{expected} is expected")));
+        problems.push(SettingProblem::new(path, SettingCode::Invalid, format!("{expected} is expected")));
     }
     read
 }

@@ -4,7 +4,7 @@ use http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use webhook_core::id::{WebhookId, WorkflowKey};
 use webhook_core::store::WebhookQuery;
-use webhook_core::webhook::{SettingProblem, Webhook, WebhookSettings};
+use webhook_core::webhook::{SettingCode, SettingProblem, Webhook, WebhookSettings};
 
 use super::runs;
 use crate::answer::{Answer, json as answer_json, no_content, set};
@@ -64,20 +64,24 @@ fn read_workflow(given: Option<Value>) -> Result<WorkflowKey, Vec<SettingProblem
     let problem = |code, message| Err(vec![SettingProblem::new("workflow", code, message)]);
     let form = "an object with kind and id, such as {\"kind\": \"report\", \"id\": \"sales\"}, is expected";
     match given {
-        None | Some(Value::Null) => problem("required", form),
+        None | Some(Value::Null) => problem(SettingCode::Required, form),
         Some(Value::Object(given)) => {
             let unknown = given.keys().filter(|name| !["kind", "id"].contains(&name.as_str()));
             let problems: Vec<_> = unknown
                 .map(|name| {
-                    SettingProblem::new(format!("workflow.{name}"), "unknown", "there is no such field")
+                    SettingProblem::new(
+                        format!("workflow.{name}"),
+                        SettingCode::Unknown,
+                        "there is no such field",
+                    )
                 })
                 .collect();
             if !problems.is_empty() {
                 return Err(problems);
             }
-            serde_json::from_value(Value::Object(given)).or_else(|_| problem("invalid", form))
+            serde_json::from_value(Value::Object(given)).or_else(|_| problem(SettingCode::Invalid, form))
         }
-        Some(_) => problem("wrong_type", form),
+        Some(_) => problem(SettingCode::WrongType, form),
     }
 }
 
@@ -141,7 +145,11 @@ async fn run(api: &Api, id: WebhookId, request: &mut Request<'_>) -> Result<Answ
         Some(Value::Object(parameters)) => parameters,
         Some(_) => {
             let message = "an object of names and values is expected";
-            return Err(Problem::fields(vec![SettingProblem::new("parameters", "wrong_type", message)]));
+            return Err(Problem::fields(vec![SettingProblem::new(
+                "parameters",
+                SettingCode::WrongType,
+                message,
+            )]));
         }
     };
     refuse_unknown(&given)?;

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use http::StatusCode;
 use serde_json::Value;
+use webhook_core::error::Resource;
 use webhook_core::id::WorkflowKey;
 use webhook_core::store::WebhookQuery;
 
@@ -35,7 +36,7 @@ pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
 
 /// `GET /workflows/{kind}/{id}`: one with nothing cut. Webhooks beyond the bound are to be listed by themselves.
 pub(crate) async fn get(api: &Api, key: Option<&WorkflowKey>) -> Result<Answer, Problem> {
-    let missing = || Problem::not_found("workflow");
+    let missing = || Problem::not_found(Resource::Workflow);
     let workflow = api.webhooks().manage().workflow(key.ok_or_else(missing)?).await?;
     let (webhooks, more) = webhooks(api, &workflow.key).await?;
     Ok(json(StatusCode::OK, &WorkflowView::new(&workflow, webhooks, more, Detail::Full)))

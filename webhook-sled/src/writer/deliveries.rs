@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use tokio::time::Instant;
+use webhook_core::error::Resource;
 use webhook_core::id::{DeliveryId, RunId};
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{DeliverySettlement, StoreError};
@@ -80,7 +81,7 @@ impl Writer {
             None => self.shared.with_tree(|tree| read::run_of_delivery(tree, id))?,
         };
         let delivery = run.map(|run| self.delivery(run, id)).transpose()?.flatten();
-        let delivery = delivery.ok_or(StoreError::NotFound("delivery"))?.resent(now);
+        let delivery = delivery.ok_or(StoreError::NotFound(Resource::Delivery))?.resent(now);
         let tails = self.stored_tails(&keys::delivery(delivery.run, id))?;
         self.put_delivery(delivery.clone(), instant, tails)?;
         Ok(delivery)

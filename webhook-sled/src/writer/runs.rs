@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
+use webhook_core::error::Resource;
 use webhook_core::id::RunId;
 use webhook_core::live::{ClaimedRuns, LiveCancel, NotAdmitted};
 use webhook_core::notifier::Delivery;
@@ -84,7 +85,7 @@ impl Writer {
     ) -> Result<Enqueued, StoreError> {
         let (id, webhook_id) = (request.run.id, request.run.webhook_id);
         let webhook = self.shared.webhooks().get(webhook_id).cloned();
-        let webhook = webhook.ok_or(StoreError::NotFound("webhook"))?;
+        let webhook = webhook.ok_or(StoreError::NotFound(Resource::Webhook))?;
         if let Some(refusal) = request.refused_by(&webhook) {
             return Ok(refusal);
         }
@@ -99,7 +100,7 @@ impl Writer {
             }
         }
         if self.run(id)?.is_some() {
-            return Err(StoreError::Conflict("run"));
+            return Err(StoreError::Conflict(Resource::Run));
         }
         self.shared.check_room()?;
         let admission = loop {
@@ -259,7 +260,7 @@ impl Writer {
             Some(LiveCancel::Requested(run)) => (self.put_live(run.clone()), Cancelled::Requested(run)),
             // It had ended before, or never was.
             _ => {
-                let ended = self.run(id).and_then(|run| run.ok_or(StoreError::NotFound("run")));
+                let ended = self.run(id).and_then(|run| run.ok_or(StoreError::NotFound(Resource::Run)));
                 let is_durable = self.shared.runs().before_end(id).is_none();
                 return match ended {
                     Ok(run) if !is_durable => {
