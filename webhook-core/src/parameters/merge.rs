@@ -19,6 +19,10 @@ use super::query::{Pairs, QueryParameters};
 use super::size::JsonSize;
 use super::warning::{ParameterWarning, WarningCode, bounded};
 
+/// Upper bound on the values that a call gives in secret parameters, lists and objects among them: each of them is looked
+/// for in all that its run prints.
+const SECRET_VALUES: usize = 1_000;
+
 /// The parameters of a run, and what its caller should know.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -104,6 +108,7 @@ pub fn merge(
         warnings: Vec::new(),
         limits: limits.with_json_values(limits.json_values.saturating_sub(values)),
         look_alikes: look_alikes(blocks, undeclared.iter().copied()),
+        secret_values: 0,
     };
     for block in blocks {
         merging.declared(block, query.get(block.name.as_str()), body.get(block.name.as_str()));
@@ -113,6 +118,9 @@ pub fn merge(
     }
     for name in undeclared {
         merging.undeclared(name, query.get(name), body.get(name), strict);
+    }
+    if merging.secret_values > SECRET_VALUES {
+        merging.problems.push(too_many_secrets(merging.secret_values));
     }
     match merging.problems.is_empty() {
         true => Ok(Merged { parameters: merging.effective, warnings: bounded(merging.warnings) }),
@@ -199,6 +207,8 @@ struct Merging<'a, 'n> {
     /// The limits, with as many JSON values as are left.
     limits: ParameterLimits,
     look_alikes: BTreeMap<&'n str, LookAlike<'a>>,
+    /// How many values are given in secret parameters, lists and objects among them.
+    secret_values: usize,
 }
 
 impl Merging<'_, '_> {
@@ -258,10 +268,7 @@ impl Merging<'_, '_> {
     }
 
     fn use_up(&mut self, value: &Value) {
-        let mut size = JsonSize::default();
-        // It was read within the limit, so its depth is known to be fine.
-        let _ = size.add(value, usize::MAX);
-        self.limits.json_values = self.limits.json_values.saturating_sub(size.values);
+        self.limits.json_values = self.limits.json_values.saturating_sub(count(value));
     }
 
     fn undeclared(&mut self, name: &str, query: Option<&Given<'_>>, body: Option<&Given<'_>>, strict: bool) {
@@ -314,6 +321,9 @@ impl Merging<'_, '_> {
             mask_value(&mut value);
             free_name(name, |taken| self.effective.get(taken).is_some())
         };
+        if secret && source != Source::Default {
+            self.secret_values += count(&value);
+        }
         let mut parameter = EffectiveParameter::new(value, source);
         parameter.secret = secret;
         self.effective.insert(name, parameter);
@@ -378,6 +388,19 @@ fn name_invalid(name: &str, limits: &ParameterLimits) -> ParameterProblem {
         format!("The name {} has {length} bytes, and at most {limit} are allowed.", excerpt(name))
     };
     ParameterProblem::new(shortened(name), ProblemCode::NameInvalid, message)
+}
+
+/// How many values there are in one whose depth is known to be fine.
+fn count(value: &Value) -> usize {
+    let mut size = JsonSize::default();
+    let _ = size.add(value, usize::MAX);
+    size.values
+}
+
+fn too_many_secrets(given: usize) -> ParameterProblem {
+    let message =
+        format!("The secret parameters hold {given} values, and at most {SECRET_VALUES} are allowed.");
+    ParameterProblem::new("*", ProblemCode::TooMany, message)
 }
 
 fn too_many(given: usize, limits: &ParameterLimits) -> ParameterProblem {

@@ -114,6 +114,28 @@ fn all_problems_are_reported_declared_ones_first() {
     );
 }
 
+/// Masking looks for each secret value in all that a run prints.
+#[test]
+fn secret_values_are_bounded_in_number_and_defaults_and_open_ones_are_not() {
+    let many = |count: usize| json!(vec!["x"; count]);
+    let list = |name: &str| ParameterBlock::new(name, ParameterType::List);
+    let blocks = blocks([
+        list("a").secret(),
+        list("b").secret(),
+        list("open"),
+        list("own").with_default(many(2_000)).secret(),
+    ]);
+    // A list is a value too.
+    assert!(
+        merged(&blocks, &query(""), &body(json!({"a": many(500), "b": many(498), "open": many(2_000)})))
+            .is_ok()
+    );
+    let problems = merged(&blocks, &query(""), &body(json!({"a": many(500), "b": many(499)}))).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [ProblemCode::TooMany]);
+    let problems = merged(&blocks, &query(""), &body(json!({"a": many(500), "B": many(500)}))).unwrap_err();
+    assert_eq!(problems.len(), 1, "what looks like a secret is one");
+}
+
 /// serde_json reads an object with such a name back as what its text says, or not at all.
 #[test]
 fn names_that_serde_json_keeps_for_itself_are_problems_wherever_they_stand() {
