@@ -125,8 +125,8 @@ struct Flags {
     #[arg(long, env = "WEBHOOK_WORKFLOWS", value_name = "DIR", default_value = BUNDLED_WORKFLOWS)]
     workflows: PathBuf,
     /// What URLs start with, such as https://hooks.example.com [default: the address listened on]
-    #[arg(long, env = "WEBHOOK_BASE_URL", value_name = "URL", value_parser = base_url)]
-    base_url: Option<Url>,
+    #[arg(long, env = "WEBHOOK_BASE_URL", hide_env_values = true, value_name = "URL")]
+    base_url: Option<String>,
     /// Where runs are kept: sled (a database in the data folder) or memory (gone when the server ends)
     #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE", default_value = "sled")]
     store: String,
@@ -227,7 +227,7 @@ impl Options {
             forget_unknown_keys: flags.forget_unknown_keys,
             data: flags.data,
             workflows: flags.workflows,
-            base_url: flags.base_url,
+            base_url: flags.base_url.as_deref().map(base_url).transpose()?,
             store: store(&flags.store)?,
             durability: flags.durability,
             workers: flags.workers.map(usize::from),
@@ -264,16 +264,21 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     }
 }
 
-fn base_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error: url::ParseError| error.to_string())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        Err("it must start with http:// or https://".to_owned())
-    } else if !url.username().is_empty() || url.password().is_some() {
-        Err("it must have no user name and no password".to_owned())
-    } else if url.query().is_some() || url.fragment().is_some() {
-        Err("it must have no query and no fragment".to_owned())
-    } else {
-        Ok(url)
+/// The messages do not repeat the value: it may be a trigger URL with its token.
+fn base_url(text: &str) -> Result<Url, CommandLineError> {
+    let wrong = |what: &str| Err(CommandLineError::Usage(format!("--base-url: {what}")));
+    match text.parse::<Url>() {
+        Err(error) => wrong(&format!("it is not a URL such as https://hooks.example.com: {error}")),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            wrong("it must start with http:// or https://")
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            wrong("it must have no user name and no password")
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            wrong("it must have no query and no fragment")
+        }
+        Ok(url) => Ok(url),
     }
 }
 
@@ -492,6 +497,10 @@ mod tests {
         let options = parse(&["--smtp", &smtp, "--slack-token", CANARY]).unwrap();
         assert!(options.smtp.is_some() && options.slack.is_some());
         assert!(!format!("{options:?}").contains(CANARY));
+        for url in ["https://u:{}@example.com", "https://example.com/webhook?token={}", "{}", "ftp://{}"] {
+            let message = usage(&["--base-url", &url.replace("{}", CANARY)]);
+            assert!(message.starts_with("--base-url: ") && !message.contains(CANARY), "{message}");
+        }
         assert!(!usage(&["--admin-token", CANARY]).contains(CANARY));
         let options = parse(&["--admin-token", &CANARY.repeat(3)]).unwrap();
         assert!(!format!("{options:?}").contains(CANARY));
