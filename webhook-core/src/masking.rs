@@ -27,7 +27,7 @@ const SHORTEST: usize = 4;
 /// Upper bound on lines of secrets that are masked where they stand alone, the longest first.
 const LINES: usize = 1_000;
 
-/// Replaces secrets in text by [`MASK`]: as they are, as JSON, Python, Rust and HTML escape them, and as URLs and forms
+/// Replaces secrets in text by [`MASK`]: as they are, as JSON, Python, Rust, shells and HTML escape them, and as URLs and forms
 /// encode them, wholly or in part.
 ///
 /// Secrets of fewer than four characters are left alone. `Debug` shows no secret, and the copies that this keeps are

@@ -17,7 +17,7 @@ pub(super) struct Decoded {
 
 /// Whether a byte begins an escape.
 pub(super) fn begins(byte: u8) -> bool {
-    matches!(byte, b'\\' | b'&')
+    matches!(byte, b'\\' | b'&' | b'\'')
 }
 
 /// Reads escapes byte by byte. What is no escape stands for itself.
@@ -109,16 +109,17 @@ fn reading(text: &[u8]) -> Reading {
         [b'\\', b'u', digits @ ..] => utf16(digits),
         [b'\\', b'U', digits @ ..] => counted(digits, 8),
         [b'\\', b'x' | b'3', ..] => bytes(text),
-        [b'\\', letter] => simple(*letter),
+        [b'\\', letter, ..] => simple(*letter),
         [b'&', b'#', b'x' | b'X', digits @ ..] => enclosed(digits, b';', 16),
         [b'&', b'#', digits @ ..] => enclosed(digits, b';', 10),
         [b'&', name @ ..] => named(name),
+        [b'\'', ..] => quote(text),
         _ => Reading::Nothing,
     }
 }
 
 fn simple(letter: u8) -> Reading {
-    Reading::Character(match letter {
+    let character = match letter {
         b'"' | b'\'' | b'\\' | b'/' => char::from(letter),
         b'n' => '\n',
         b'r' => '\r',
@@ -129,7 +130,8 @@ fn simple(letter: u8) -> Reading {
         b'v' => '\u{b}',
         b'f' => '\u{c}',
         _ => return Reading::Nothing,
-    })
+    };
+    Reading::Beginning(character, 2)
 }
 
 /// A code in so many hexadecimal digits.
@@ -222,6 +224,16 @@ fn named(name: &[u8]) -> Reading {
         [(b"amp;", '&'), (b"lt;", '<'), (b"gt;", '>'), (b"quot;", '"'), (b"apos;", '\'')];
     match NAMES.iter().find(|(own, _)| own.starts_with(name)) {
         Some((own, character)) if own.len() == name.len() => Reading::Character(*character),
+        Some(_) => Reading::Open,
+        None => Reading::Nothing,
+    }
+}
+
+/// A quote within single quotes, as a shell writes it: the quotes end, it stands alone, and they begin again.
+fn quote(text: &[u8]) -> Reading {
+    const WAYS: [&[u8]; 2] = [b"'\\''", b"'\"'\"'"];
+    match WAYS.iter().find(|way| way.starts_with(text)) {
+        Some(way) if way.len() == text.len() => Reading::Character('\''),
         Some(_) => Reading::Open,
         None => Reading::Nothing,
     }

@@ -66,6 +66,23 @@ fn secret_values_are_masked_in_every_form_they_may_take() {
 }
 
 #[test]
+fn what_a_shell_quotes_is_masked() {
+    let masker = masker(&[r"it's 'a' \x&b", "''x'"]);
+    for text in [
+        r"+ true 'it'\''s '\''a'\'' \x&b'",
+        r#"+ true 'it'"'"'s '"'"'a'"'"' \x&b'"#,
+        r"+ true ''\'''\''x'\'''",
+        r"['\'\'x\'', '\'']",
+    ] {
+        let shown = masker.mask(text);
+        assert!(shown.contains(MASK) && !shown.contains('x'), "{shown}");
+    }
+    for text in ["it's '", r"'\''", r#"''"'" '"'"#, r"'\"] {
+        assert_eq!(masker.mask(text), text);
+    }
+}
+
+#[test]
 fn bytes_beyond_ascii_are_read_as_utf_8_or_each_as_a_character() {
     let masker = masker(&["señal-é", "kééu", "kéz1"]);
     for text in
