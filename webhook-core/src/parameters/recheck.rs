@@ -37,6 +37,8 @@ fn check(
     block: &ParameterBlock,
     earlier: Option<&EffectiveParameter>,
 ) -> Result<Option<EffectiveParameter>, ParameterProblem> {
+    // As in a call, a null that was given means not given. A default may be null.
+    let earlier = earlier.filter(|earlier| earlier.value != Value::Null || earlier.source == Source::Default);
     let (value, source, was_secret) = match (earlier, &block.default) {
         (Some(earlier), _) if earlier.value == Value::Null => {
             return Ok(Some(marked(earlier.clone(), block)));
@@ -95,6 +97,13 @@ mod tests {
         assert_eq!(checked.get("kept").unwrap(), &EffectiveParameter::new(5, Source::Default));
         assert_eq!(checked.get("new").unwrap(), &EffectiveParameter::new(7, Source::Default));
         assert_eq!(checked.len(), 5);
+
+        // A null that was given means not given, once its block is there; a null default is one.
+        let null =
+            |source| [("new".to_owned(), EffectiveParameter::new(Value::Null, source))].into_iter().collect();
+        let new = |source| recheck(&blocks, null(source)).unwrap().get("new").unwrap().clone();
+        assert_eq!(new(Source::Body), EffectiveParameter::new(7, Source::Default));
+        assert_eq!(new(Source::Default), EffectiveParameter::new(Value::Null, Source::Default));
 
         let blocks = ParameterBlocks::new(vec![
             ParameterBlock::new("gone", ParameterType::Integer).secret(),

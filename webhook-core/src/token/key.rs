@@ -324,7 +324,7 @@ pub enum KeyFileError {
         source: std::io::Error,
     },
     /// The file does not hold a key.
-    #[error("the token key file {} does not hold a key: 44 base64 characters are expected", path.display())]
+    #[error("the token key file {} does not hold a key, which is 44 base64 characters: restore it from a backup", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
