@@ -1,4 +1,4 @@
-//! Workers: they claim queued runs, execute them, and record how they went; and they send notifications.
+//! Workers claim queued runs, execute them and record their outcomes. They also send the notifications of the outbox.
 //!
 //! ```text
 //!   store ──claim──▶ slots ──begin──▶ executor ──return──▶ settlements ──settle──▶ store
@@ -6,12 +6,14 @@
 //!     └────── progress, log lines ◀──────┘
 //! ```
 //!
-//! - `claims` claims as many runs as there are free slots, and some ahead, so that no slot waits for the store.
-//! - `slots` bounds how many execute. A slot is free again when its executor has returned or was given up.
-//! - `attempt` is one run on its way; `threads` polls its executor, which may block; `outcome` judges how it went.
-//! - `watch` stops what takes too long, `leases` holds on to claims and lets go in time, `reporting` passes on what
-//!   executors say, and `settling` records outcomes.
-//! - Nothing waits for a timer in between, and each task is supervised: a panic is logged and counted, and it goes on.
+//! - `claims` claims a run for each free slot, and some more ahead of need, so no slot waits for the store.
+//! - `slots` bounds how many attempts execute at once. A slot is free again when its executor returns or is given up.
+//! - `attempt` is one execution of a claimed run. `threads` polls its executor, which may block. `outcome` decides what
+//!   is recorded of it.
+//! - `watch` stops attempts that exceed their time. `leases` renews claims, and stops attempts whose lease has ended.
+//!   `reporting` stores progress and log lines, and `settling` records outcomes.
+//! - No timer lies between a free slot and an execution. Each task is supervised: a panic is logged and counted, and the
+//!   task starts again.
 
 mod attempt;
 mod claims;
@@ -54,9 +56,9 @@ use threads::Threads;
 
 /// Upper bound on slots whose executors may block: each has a thread while it does.
 const MOST_THREADS: usize = 400;
-/// How many claims may be held besides those that execute: some are claimed ahead, and some are not recorded yet.
+/// How many claims may be held besides those that execute: runs claimed ahead, and outcomes that are not recorded yet.
 const MOST_BESIDES: usize = 1_024;
-/// How many executors that were given up may block their threads, for each slot, before their slots are withheld.
+/// How many given-up executors, for each slot, may block their threads before slots are withheld.
 const BLOCKED_PER_SLOT: usize = 1;
 
 /// The shortest lease: it is renewed three times as often, which must not become a busy loop.
@@ -187,15 +189,15 @@ impl WorkerOptions {
     }
 }
 
-/// Workers at work. Dropping this stops them at once: what they execute comes back when its lease is over, so
-/// [`shutdown`](Self::shutdown) is the better end.
+/// Running workers. Dropping this stops them at once, and their runs are executed again when the leases have ended.
+/// [`shutdown`](Self::shutdown) hands the runs back instead.
 #[derive(Debug)]
 pub struct Workers {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
     /// The task that claims runs, which ends by itself at shutdown.
     claiming: JoinSet<()>,
-    /// The task that sends notifications, which does so too.
+    /// The task that sends notifications, which also ends by itself at shutdown.
     delivering: JoinSet<()>,
 }
 
@@ -210,15 +212,15 @@ struct Shared {
     slots: Slots,
     /// Threads that executors may block; `None` where they are tasks of the runtime.
     threads: Option<Arc<Threads>>,
-    /// The claims that are held until they are settled, with those of them that are or were to be executed.
+    /// The claims whose outcome is not recorded yet. Those without an attempt are not to be executed.
     held: Mutex<HashMap<ClaimKey, Option<Arc<Attempt>>>>,
-    /// Signalled when a claim is held.
+    /// Signalled when a claim is added to `held`.
     holds: Notify,
-    /// Signalled whenever claims are no longer held.
+    /// Signalled when claims are removed from `held`.
     released: Notify,
-    /// Tells to finish what executes and to claim nothing more.
+    /// Cancelled at shutdown: from then on nothing is claimed.
     draining: CancellationSource,
-    /// Attempts that were claimed ahead and have begun.
+    /// Attempts that were claimed ahead and have begun, for the store to show them as running.
     begun: Inbox<Weak<Attempt>>,
     settlements: Inbox<Settlement>,
     outbox: Arc<OutboxBound>,
@@ -250,7 +252,7 @@ impl Shared {
         })
     }
 
-    /// Waits until runs are to be claimed, and says how many. Cancel safe.
+    /// Waits until runs may be claimed, and returns how many. Cancel safe.
     async fn room(&self) -> Room {
         loop {
             if self.may_claim()
@@ -262,7 +264,8 @@ impl Shared {
         }
     }
 
-    /// Whether not too many outcomes wait to be recorded, and no lease has ended of a run that may still execute here.
+    /// Returns whether runs may be claimed. They may not while too many outcomes are unrecorded, nor while an attempt here
+    /// has lost its lease: the claim could give the same run, which would then execute twice at once.
     fn may_claim(&self) -> bool {
         let (held, now) = (self.held.lock(), Instant::now());
         held.len() < self.options.slots.saturating_add(MOST_BESIDES)
@@ -274,18 +277,18 @@ impl Shared {
         self.holds.notify_one();
     }
 
-    /// The claims that are held at this moment.
+    /// Returns a snapshot of the claims that are held.
     fn held(&self) -> Vec<(ClaimKey, Option<Arc<Attempt>>)> {
         self.held.lock().iter().map(|(key, attempt)| (*key, attempt.clone())).collect()
     }
 
-    /// Hands in how an attempt went; its claim is held until that is recorded.
+    /// Hands in the outcome of an attempt. Its claim is held until the outcome is recorded.
     fn settle(&self, settlement: Settlement) {
         self.webhooks.inner.meters.attempt(&settlement.outcome);
         self.settlements.push(settlement);
     }
 
-    /// Lets go of claims that were settled.
+    /// Removes claims whose outcome is recorded.
     fn release(&self, settled: &[Settlement]) {
         let keys = || settled.iter().map(|settlement| (settlement.run, settlement.fence));
         let mut held = self.held.lock();
@@ -298,8 +301,8 @@ impl Shared {
         self.webhooks.inner.progress.notify_waiters();
     }
 
-    /// Replaces the thread of an executor that was given up and blocks it. Returns whether its slot is free: it is withheld
-    /// where too many threads are blocked already.
+    /// Counts an executor that was given up while it blocks its thread, and lets another thread take its place. Returns
+    /// whether its slot is free. The slot is withheld while too many threads are blocked.
     fn block(&self) -> bool {
         if let Some(threads) = &self.threads {
             threads.replace(true);
@@ -312,7 +315,7 @@ impl Shared {
         is_free
     }
 
-    /// A blocked thread has come back.
+    /// Takes note that a blocked thread has returned from its executor, and gives a withheld slot back.
     fn unblock(&self) {
         if let Some(threads) = &self.threads {
             threads.replace(false);

@@ -1,8 +1,8 @@
-//! One attempt: a claimed run on its way through the executor.
+//! An attempt: one execution of a claimed run.
 //!
-//! An attempt waits for a slot, executes, and is over. What happens to it comes from three sides: the executor returns; the
-//! [watch](super::watch) tells it to stop, or gives it up when it does not; and the workers stop. Whoever takes it from
-//! "executing" to "over" settles it, so that this happens once.
+//! An attempt waits for a slot, executes, and is over. Three things end it. The executor returns. The
+//! [watch](super::watch) tells it to stop, and gives it up if it does not. The workers stop. The caller that moves it to
+//! [`Stage::Over`] settles it, so each attempt is settled once.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::masking::Masker;
 use crate::run::{Ending, ErrorKind, RunError};
 use crate::store::{Begun, Claim, Outcome, Renewed, Settlement};
 
-/// How long a run that was claimed ahead waits for a slot before it is handed back, so that another worker can have it.
+/// How long a run that was claimed ahead waits for a slot. Then it is handed back, for another worker to execute.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
@@ -32,25 +32,25 @@ pub(super) struct Attempt {
     pub(super) claim: Claim,
     stop: CancellationSource,
     reports: Arc<Reports>,
-    /// What is logged on behalf of this attempt falls under it.
+    /// Parent of all log events of this attempt.
     span: Span,
     state: Mutex<State>,
 }
 
 struct State {
     stage: Stage,
-    /// Until when the claim holds, by the clock of this process.
+    /// End of the lease, by the clock of this process.
     lease_end: Instant,
-    /// Since when it is known that it was told to stop.
+    /// When the watch saw that it was told to stop. The grace period counts from here.
     stopping: Option<Instant>,
-    /// Whether a thread is inside the executor at this moment.
+    /// Whether a thread is inside the executor's `poll`.
     is_polled: bool,
-    /// Whether that thread was replaced by another.
+    /// Whether the executor was given up while a thread was inside it. That thread is counted as blocked until it returns.
     is_blocked: bool,
 }
 
 enum Stage {
-    /// It waits for a slot, with what its executor will be given.
+    /// It waits for a slot. `context` is what its executor will be given, and `since` is when it was claimed.
     Waiting {
         context: Box<RunContext>,
         since: Instant,
@@ -64,7 +64,7 @@ enum Stage {
 }
 
 impl Attempt {
-    /// Prepares the execution of a claimed run, or says what to record if it is not to be executed at all.
+    /// Prepares the execution of a claimed run, or returns what to record if the run is not to be executed.
     pub(super) fn new(
         shared: &Arc<Shared>,
         claim: Claim,
@@ -110,7 +110,7 @@ impl Attempt {
         Ok(Self { shared: shared.clone(), claim, stop, reports, span, state: Mutex::new(state) })
     }
 
-    /// Begins the execution, in the slot that it was given.
+    /// Starts the execution. The attempt has a slot.
     pub(super) fn start(self: Arc<Self>) {
         let shared = self.shared.clone();
         let executing = Executing { future: Box::pin(self.clone().execute()), attempt: self };
@@ -126,6 +126,7 @@ impl Attempt {
         let executing = async {
             tokio::select! {
                 biased;
+                // The error is made a text in here, where a panic of its `Display` is caught.
                 outcome = executor.execute(context) => Some(outcome.map_err(Failure::from)),
                 () = self.stop.abandoned() => None,
             }
@@ -134,7 +135,7 @@ impl Attempt {
         self.finish(executed.unwrap_or_else(|payload| Some(Err(Failure::panicked(&*payload)))));
     }
 
-    /// Goes from waiting to executing. `None` if it was told to stop meanwhile; it is over then.
+    /// Goes from waiting to executing. Returns `None` if it was told to stop or is over already.
     fn begin(self: &Arc<Self>) -> Option<RunContext> {
         let (now, started_at) = (Instant::now(), self.shared.webhooks.inner.now());
         let mut state = self.state.lock();
@@ -169,7 +170,7 @@ impl Attempt {
         }
     }
 
-    /// Says of a run that was claimed ahead that it executes, while it does.
+    /// Returns what the store is told of a run that was claimed ahead, or `None` if it no longer executes.
     pub(super) fn begun(&self) -> Option<Begun> {
         match self.state.lock().stage {
             Stage::Executing { started_at, .. } => {
@@ -179,7 +180,7 @@ impl Attempt {
         }
     }
 
-    /// The executor has returned, or is not asked at all. Whoever gave the attempt up does not want to know.
+    /// Ends an attempt whose executor has returned or was not asked. Does nothing if it is over already.
     fn finish(self: &Arc<Self>, executed: Executed) {
         if let Some(begun) = self.end() {
             self.leave_slot(begun.map(|(since, _)| since.elapsed()));
@@ -187,7 +188,7 @@ impl Attempt {
         }
     }
 
-    /// Goes to the end, and returns when it had begun, if it had. `None` if it was over before.
+    /// Moves to [`Stage::Over`]. Returns when the execution had begun, if it had, or `None` if it was over already.
     fn end(&self) -> Option<Option<(Instant, SystemTime)>> {
         match std::mem::replace(&mut self.state.lock().stage, Stage::Over) {
             Stage::Waiting { .. } => Some(None),
@@ -202,7 +203,7 @@ impl Attempt {
         }
     }
 
-    /// Hands in what to record, once all that was reported has been passed on.
+    /// Hands in what to record, once all reports have been passed on.
     fn settle(self: &Arc<Self>, executed: Executed, started_at: Option<SystemTime>) {
         if self.reports.finish() {
             self.shared.settle(self.settlement(executed, started_at));
@@ -231,7 +232,7 @@ impl Attempt {
         Judge { claim: &self.claim, masker: self.reports.masker(), now }
     }
 
-    /// Takes what was reported and tells where it goes.
+    /// Returns the reports of this attempt, and what its workers share.
     pub(super) fn reports(&self) -> (&Shared, &Reports) {
         (&self.shared, &self.reports)
     }
@@ -241,13 +242,13 @@ impl Attempt {
         self.stop.cancel(reason);
     }
 
-    /// Takes note of what the store says of its lease, which ends at `lease_end` if it is held.
+    /// Applies the store's answer to a renewal. `lease_end` is when the lease ends if it is held.
     pub(super) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
         let reason = {
             let mut state = self.state.lock();
             match renewed {
                 Renewed::Held { cancel } => {
-                    // Two answers may overtake each other.
+                    // An older answer may come after a newer one, and must not shorten the lease.
                     state.lease_end = state.lease_end.max(lease_end);
                     cancel.map(StopReason::Cancelled)
                 }
@@ -262,13 +263,13 @@ impl Attempt {
         }
     }
 
-    /// Whether another worker may have the run by now.
+    /// Returns whether its lease has ended, so that another worker may have the run.
     pub(super) fn has_lapsed(&self, now: Instant) -> bool {
         self.state.lock().lease_end <= now
     }
 
-    /// Looks after it: tells it to stop when its lease or its time is over, and gives it up when it has not stopped within
-    /// `grace`. Returns when its time will be over.
+    /// Tells it to stop when its lease or its time-out has ended, and gives it up when it has not stopped within `grace`.
+    /// Returns when its time-out will end.
     pub(super) fn attend(self: &Arc<Self>, now: Instant, grace: Duration) -> Option<Instant> {
         let mut state = self.state.lock();
         let (deadline, waits_since) = match &state.stage {
@@ -301,8 +302,8 @@ impl Attempt {
         deadline.filter(|_| !is_told)
     }
 
-    /// Ends an attempt that has not begun: it is handed back, or cancelled if it was. If it has a slot already, which
-    /// no thread has come to yet, it leaves that when it would begin.
+    /// Ends an attempt that has not begun: its run is handed back, or cancelled if that was asked for. An attempt that has
+    /// a slot already, but no thread yet, leaves the slot when a thread polls it.
     pub(super) fn withdraw(self: &Arc<Self>) {
         self.shared.slots.take(self);
         let mut state = self.state.lock();
@@ -313,14 +314,15 @@ impl Attempt {
         }
     }
 
-    /// Gives the executor up. A thread that it blocks is replaced, and it keeps its slot where too many are blocked.
+    /// Gives the executor up. If it blocks its thread, another thread takes the place of that one. Its slot is withheld
+    /// while too many threads are blocked.
     pub(super) fn give_up(self: &Arc<Self>) {
         let mut state = self.state.lock();
         let Stage::Executing { since, started_at, .. } = state.stage else { return };
         state.stage = Stage::Over;
         let is_blocked = state.is_polled;
         state.is_blocked = is_blocked;
-        // Its thread may come back at any moment. The lock sees to it that it is counted in before it is counted out.
+        // The lock is kept: the thread may return at any moment, and must be counted as blocked before it is uncounted.
         let leaves_slot = !is_blocked || self.shared.block();
         drop(state);
         self.stop.abandon();
@@ -336,7 +338,7 @@ impl Attempt {
         self.settle(None, Some(started_at));
     }
 
-    /// Gives the executor up at once, at the end of the workers.
+    /// Gives the executor up when the workers are dropped. Nothing is recorded: the lease ends by itself.
     pub(super) fn abandon(&self) {
         self.stop.abandon();
     }
@@ -351,7 +353,7 @@ impl Attempt {
     }
 }
 
-/// The execution of an attempt: polled with the workers' runtime at hand, so that the executor can use it.
+/// The future of an attempt. Each poll enters the workers' runtime, so the executor can use timers and sockets.
 struct Executing {
     attempt: Arc<Attempt>,
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -371,7 +373,7 @@ impl Future for Executing {
 }
 
 impl Drop for Executing {
-    /// Ends an attempt whose execution is dropped half-way, at the end of the workers.
+    /// Ends an attempt whose future is dropped before it is ready, as happens when the threads are closed.
     fn drop(&mut self) {
         self.attempt.finish(None);
     }

@@ -1,4 +1,4 @@
-//! Claiming runs: as many as there are free slots, and some ahead, so that no slot waits for the store.
+//! Claiming runs: one for each free slot, and some more ahead of need, so no slot waits for the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::store::{Begun, Claim, ClaimRequest, StoreError, Work};
 
 /// How long to wait after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The most beginnings that are noted at once.
+/// The most runs of which the store is told at once that they execute.
 const BATCH: usize = 256;
 
 /// Claims and executes runs until told to drain.
@@ -24,7 +24,7 @@ pub(super) async fn claim_and_execute(shared: Arc<Shared>) {
             _ = draining.cancelled() => return,
             room = shared.room() => room,
         };
-        // A claim is never dropped half-way: what it gave would lie idle until its lease is over.
+        // A claim is never dropped half-way: the runs it gave would be lost until their leases end.
         let claimed = claim(&shared, room).await;
         let waited = async {
             match claimed {
@@ -35,7 +35,7 @@ pub(super) async fn claim_and_execute(shared: Arc<Shared>) {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-            // Whoever is about to enqueue another run gets the chance to come along.
+            // Calls that are about to enqueue a run get the chance to join the next claim.
             tokio::task::yield_now().await;
         };
         tokio::select! {
@@ -45,7 +45,7 @@ pub(super) async fn claim_and_execute(shared: Arc<Shared>) {
     }
 }
 
-/// Claims runs and lets those begin for which there are slots. Returns how many were claimed.
+/// Claims runs, and starts those that have a slot. Returns how many were claimed.
 async fn claim(shared: &Arc<Shared>, room: Room) -> Result<usize, StoreError> {
     let inner = &shared.webhooks.inner;
     let request = ClaimRequest::new(room.free, shared.options.lease, inner.now())
@@ -59,7 +59,7 @@ async fn claim(shared: &Arc<Shared>, room: Room) -> Result<usize, StoreError> {
     Ok(count)
 }
 
-/// Holds on to claims until they are settled; settles those that are not to be executed.
+/// Adds claims to those that are held, and settles the ones that are not to be executed.
 fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc<Attempt>> {
     let mut attempts = Vec::with_capacity(claims.len());
     for claim in claims {
@@ -80,7 +80,7 @@ fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc
     attempts
 }
 
-/// Tells the store which of the runs that were claimed ahead execute, for ever. Most are over before.
+/// Tells the store which of the runs that were claimed ahead execute now. Most are over before that.
 pub(super) async fn note_begun(shared: Arc<Shared>) {
     let (mut inbox, mut attempts) = (shared.begun.receiver.lock().await, Vec::new());
     while inbox.recv_many(&mut attempts, BATCH).await > 0 {

@@ -1,8 +1,9 @@
 //! Sending notifications from the outbox.
 //!
-//! The poller asks the store for due deliveries and tries each in a task of its own. [`breaker`] says which channels it
-//! may ask for, [`slots`] how many tries may begin and to whom; both decide without I/O and without a clock. A delivery
-//! that may not begin, since another one to its slow recipient is under way, comes back when its lease is over.
+//! The poller claims due deliveries and tries each in a task of its own. [`breaker`] decides which channels it may ask for.
+//! [`slots`] decides how many tries may begin, and to which recipients. Both decide without I/O and without a clock.
+//! A claimed delivery may not begin while another one to the same slow recipient is under way. It is claimed again when
+//! its lease has ended.
 
 mod breaker;
 mod outbox;
@@ -36,18 +37,18 @@ use breaker::{Breakers, Change, Reached};
 pub(super) use outbox::OutboxBound;
 use slots::{Recipient, Slots};
 
-/// How long a claim may take; deliveries that come later are left to their lease.
+/// How long a claim may take. Deliveries of a slower claim are not tried; they are claimed again when their lease has ended.
 const CLAIMING: Duration = Duration::from_secs(15);
-/// How long finding out what is to be delivered may take.
+/// How long reading the run and its title may take.
 const PREPARING: Duration = Duration::from_secs(15);
-/// How long recording an outcome is tried at least.
+/// For how long recording an outcome is tried, at least.
 const RECORDING: Duration = Duration::from_secs(30);
-/// From before a delivery is claimed until its outcome is recorded, at most.
+/// Upper bound on the time from before a claim until the outcome is recorded.
 const WORKING: Duration =
     CLAIMING.saturating_add(PREPARING).saturating_add(DELIVERY_TIMEOUT).saturating_add(RECORDING);
-/// How long a claimed delivery is given to nobody else: longer than anything is done with it.
+/// Lease of a claimed delivery: longer than any work on it.
 const LEASE: Duration = WORKING.saturating_add(Duration::from_secs(10));
-/// The pause after the store failed to give deliveries.
+/// The pause after a claim failed.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after the store failed to record an outcome.
 const RECORD_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -62,7 +63,7 @@ const EXPIRED: &str = "it waited too long for a channel that could not be used; 
 /// The longest error that is kept, in bytes.
 const ERROR_BYTES: usize = 1_024;
 
-/// What sends notifications.
+/// Sends notifications.
 pub(super) struct Deliveries {
     webhooks: Webhooks,
     retries: RetryPolicy,
@@ -133,13 +134,13 @@ impl Deliveries {
         }
     }
 
-    /// Tries one delivery, whose channel has been out for this long if it is, and records how it went. Returns whether
-    /// the other side was reached.
+    /// Tries one delivery and records its outcome. Returns whether the other side was reached. `outage` is how long the
+    /// channel's circuit breaker has not been closed.
     async fn deliver(&self, delivery: Delivery, outage: Option<Duration>, record_until: Instant) -> Reached {
         let prepared = guarded("looking up the run", PREPARING, self.prepare(&delivery)).await;
         let (outcome, reached) = match prepared {
             Ok((notifier, notification)) => {
-                // An error is told in here, where its panic is caught.
+                // The error is made a text in here, where a panic of its `Display` is caught.
                 let trying = async {
                     let tried = notifier.deliver(&notification).await;
                     let reached = match &tried {
@@ -253,7 +254,7 @@ impl Deliveries {
         }
     }
 
-    /// Records outcomes, which is tried again until then. Returns whether they are recorded.
+    /// Records outcomes, and tries again until `until`. Returns whether they are recorded.
     async fn record(&self, settlements: Vec<DeliverySettlement>, until: Instant) -> bool {
         let inner = &self.webhooks.inner;
         let recording = async {
@@ -288,7 +289,7 @@ impl Deliveries {
 }
 
 impl Poller {
-    /// Asks once for what may begin, and begins it. Returns whether there was anything.
+    /// Claims once what may begin, and begins it. Returns whether the claims gave anything.
     async fn poll(&mut self) -> Result<bool, StoreError> {
         let mut found = false;
         for channel in self.breakers.to_probe(Instant::now()) {
@@ -338,7 +339,7 @@ impl Poller {
     }
 
     fn end(&mut self, ended: Result<(Try, Reached), JoinError>) {
-        // A try that panics ends here as well, and none is aborted while this is there.
+        // A try catches its panics, and none is aborted while the poller lives: there is no error.
         let Ok((ended, reached)) = ended else { return };
         let now = Instant::now();
         self.slots.end(ended.number, now);
@@ -356,7 +357,7 @@ impl Poller {
         }
     }
 
-    /// Returns the channels of which a delivery could begin now, if any could.
+    /// Returns the channels through which a delivery could begin now, or `None` if no slot is free.
     fn awaited(&self, now: Instant) -> Option<Channels> {
         let mut left_out = self.breakers.out();
         for channel in self.breakers.to_probe(now) {
@@ -366,7 +367,7 @@ impl Poller {
         (self.slots.free(now) > 0).then_some(Channels::Except(left_out))
     }
 
-    /// Returns when more may begin although nothing has ended.
+    /// Returns when a delivery may begin without the end of another: a probe is due, or a slow try gives its slot up.
     fn next_change(&self, now: Instant) -> Option<Instant> {
         let no_slot = self.slots.free(now) == 0;
         let next_free = self.slots.next_free(now).filter(|_| no_slot);

@@ -1,4 +1,4 @@
-//! What is done now and then: noting when webhooks were used, and removing what is past its retention.
+//! Recording now and then when webhooks were last used, and removing runs past their retention.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const RECORD_USES_EVERY: Duration = Duration::from_secs(5);
 /// How many runs are removed at once.
 const PRUNE_BATCH: usize = 500;
 
-/// Keeps house for ever.
+/// Does both at their intervals.
 pub(super) async fn keep_house(shared: Arc<Shared>) {
     let every = shared.options.prune_every.max(Duration::from_millis(1));
     let mut uses = tokio::time::interval_at(Instant::now() + RECORD_USES_EVERY, RECORD_USES_EVERY);
@@ -53,12 +53,12 @@ async fn prune(shared: &Shared) -> Result<(), StoreError> {
         if !pruned.more {
             return Ok(());
         }
-        // A store in memory answers at once, so others get their turn here.
+        // A store in memory never waits, so other tasks get their turn here.
         tokio::task::yield_now().await;
     }
 }
 
-/// Lets the executor forget what it keeps for runs, and turns its panic into an error.
+/// Tells the executor to forget runs, and returns its panic as an error.
 async fn discard(shared: &Shared, runs: &[RunId]) -> Result<(), ExecutorError> {
     let discarding = AssertUnwindSafe(shared.webhooks.inner.executor.discard(runs)).catch_unwind();
     discarding.await.unwrap_or_else(|_| {

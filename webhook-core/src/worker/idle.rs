@@ -1,4 +1,4 @@
-//! Working until nothing is left to do, for hosts' tests.
+//! Working until queue and outbox are empty, for hosts' tests.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{WorkerOptions, Workers};
 use crate::service::Webhooks;
 use crate::store::StoreError;
 
-/// How often to look whether something is left to do while nothing is done.
+/// How often to look at the store without a sign of progress.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Executes and delivers as tasks of the present runtime until the queue and the outbox are empty.
@@ -20,7 +20,7 @@ pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError
         if health.queued + health.running + health.pending_deliveries == 0 && workers.executing() == 0 {
             return Ok(());
         }
-        // A run that is cancelled or deleted meanwhile is no progress of these workers.
+        // A run that is cancelled or deleted by a call signals no progress.
         let _ = tokio::time::timeout(LOOK_AGAIN, progress).await;
     }
 }

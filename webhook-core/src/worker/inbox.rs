@@ -1,9 +1,9 @@
-//! What one task hands to another, which takes it in batches.
+//! A channel to a supervised task.
 
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// A channel whose receiver outlives a panic of the task that receives.
+/// A channel whose receiver outlives a panic of the receiving task.
 pub(super) struct Inbox<T> {
     sender: UnboundedSender<T>,
     pub(super) receiver: Mutex<UnboundedReceiver<T>>,
@@ -18,7 +18,7 @@ impl<T> Default for Inbox<T> {
 
 impl<T> Inbox<T> {
     pub(super) fn push(&self, item: T) {
-        // The receiver is there as long as this is, so this does not fail.
+        // The receiver lives as long as the sender, so sending cannot fail.
         let _ = self.sender.send(item);
     }
 }

@@ -1,7 +1,8 @@
-//! Holding on to claims, and letting go in time: a worker fences itself.
+//! Renewing leases. A worker fences itself: it stops what it executes without a lease.
 //!
-//! Leases are renewed three times as often as they end. One that ends all the same, because the store is away or this
-//! process stood still, ends for its worker too: the attempt is told, and nothing is claimed until a renewal succeeds.
+//! Each lease is renewed three times before it would end. It can end all the same, when the store is away or when this
+//! process was suspended. Then the [watch](super::watch) tells the attempt to stop. Nothing is claimed until the attempt
+//! has ended or its lease is renewed.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Shared;
 use crate::store::{Renewal, StoreError};
 
-/// Renews the leases of all claims that are held, for ever.
+/// Renews the leases of all claims that are held.
 pub(super) async fn renew(shared: Arc<Shared>) {
     let lease = shared.options.lease;
     let mut pause = lease / 3;
@@ -20,14 +21,14 @@ pub(super) async fn renew(shared: Arc<Shared>) {
     }
 }
 
-/// Returns whether the store answered.
+/// Renews once, and returns whether the store answered.
 async fn renew_once(shared: &Shared) -> bool {
     let (lease, held) = (shared.options.lease, shared.held());
     if held.is_empty() {
         return true;
     }
     let renewals = held.iter().map(|((run, fence), _)| Renewal::new(*run, *fence, None)).collect();
-    // The lease counts from before the call, for the store may have granted it then.
+    // Counted from before the call, since the store counts from some moment during it.
     let end = Instant::now() + lease;
     let renewing = timeout(lease, shared.webhooks.inner.store.renew(renewals, lease));
     let renewed = match renewing.await.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer")))

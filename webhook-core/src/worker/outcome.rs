@@ -1,4 +1,5 @@
-//! What to record of an attempt: its ending and who hears of it, another attempt, or nothing.
+//! Deciding what to record of an attempt: the end of its run with the notifications to send, another attempt, or that
+//! the run is handed back.
 
 use std::any::Any;
 use std::time::{Duration, SystemTime};
@@ -41,7 +42,7 @@ impl Failure {
     }
 }
 
-/// Judges how an attempt went.
+/// Decides what to record of an attempt.
 pub(super) struct Judge<'a> {
     pub(super) claim: &'a Claim,
     pub(super) masker: &'a Masker,
@@ -74,7 +75,7 @@ impl Judge<'_> {
                 let summary = summary.map(|summary| self.masker.mask(summary));
                 self.ended(Ending::Succeeded { summary, artifacts })
             }
-            // What failed because it was told to stop is executed again elsewhere.
+            // A run that failed because its worker stops is executed again.
             (Some(StopReason::ShuttingDown | StopReason::LeaseLost), _) | (None, None) => Outcome::HandBack,
             // It is masked before it is cut.
             (None, Some(Err(Failure { kind, message }))) => {

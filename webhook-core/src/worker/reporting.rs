@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long to wait after the store failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Passes reports on as they come, from the first to the end of the attempt.
+/// Passes reports on as they come, from the first one until the executor has returned.
 pub(super) async fn pass_on(attempt: Arc<Attempt>) {
     let (_, reports) = attempt.reports();
     while !reports.is_finished() {
@@ -27,8 +27,7 @@ pub(super) async fn pass_on(attempt: Arc<Attempt>) {
     }
 }
 
-/// Passes on what is left when the executor has returned. Where the store does not take it, it is tried for as long as a
-/// lease.
+/// Passes on what is left when the executor has returned. Gives up when the store has not taken it within a lease.
 pub(super) async fn pass_on_rest(attempt: &Arc<Attempt>) {
     let (shared, _) = attempt.reports();
     let passing_on = async {
@@ -49,7 +48,7 @@ async fn has_passed_on(attempt: &Attempt) -> bool {
     false
 }
 
-/// Passes on what was reported so far. What the store does not take stays.
+/// Passes on what was reported so far. Reports that the store does not take are put back.
 async fn pass_on_once(attempt: &Attempt) -> Result<(), StoreError> {
     let (shared, reports) = attempt.reports();
     let _turn = reports.turn().await;

@@ -1,4 +1,4 @@
-//! Recording how attempts went, in batches.
+//! Recording the outcomes of attempts, in batches.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +20,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often settlements that were set aside are tried again.
 const ASIDE_PAUSE: Duration = Duration::from_secs(1);
-/// How often a settlement is refused by a store that is in order before its run is failed instead.
+/// How often a store that can be written may refuse a settlement before its run is failed instead.
 const TRIES: u32 = 5;
 
-/// Records settlements as they come, for ever.
+/// Records settlements as they come.
 ///
-/// Leases are renewed until then and settling twice does no harm, so a batch is tried again while the store is away. Where
-/// the store is in order, something in the batch is wrong: each settlement is recorded by itself then, and what is refused
-/// is set aside, so that it holds up no other.
+/// A batch that fails is tried again while the store is away. That is safe: its leases are renewed meanwhile, and settling
+/// twice changes nothing. If the store can be written, something in the batch is wrong. Then each settlement is recorded by
+/// itself, and one that is refused is set aside, where it holds up no other.
 pub(super) async fn settle(shared: Arc<Shared>) {
     let mut settlements = shared.settlements.receiver.lock().await;
     let (mut batch, mut aside) = (Vec::new(), JoinSet::new());
@@ -37,7 +37,7 @@ pub(super) async fn settle(shared: Arc<Shared>) {
             _ = settlements.recv_many(&mut batch, BATCH) => {}
             Some(_) = aside.join_next() => continue,
         }
-        // Whoever is about to settle gets the chance to come along.
+        // Attempts that are about to end get the chance to join the batch.
         tokio::task::yield_now().await;
         while batch.len() < BATCH
             && let Ok(another) = settlements.try_recv()
@@ -57,7 +57,7 @@ pub(super) async fn settle(shared: Arc<Shared>) {
     }
 }
 
-/// Records a batch, waiting while the store is away. An error is about the batch: the store is in order.
+/// Records a batch, and waits while the store is away. Returns an error if the store refuses the batch.
 async fn record_when_possible(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -72,7 +72,7 @@ async fn record_when_possible(shared: &Shared, batch: &[Settlement]) -> Result<(
     }
 }
 
-/// Tries again what the store refused once although it is in order; fails its run when that is of no use.
+/// Tries a refused settlement again. After the last try, its run is recorded as failed instead.
 async fn record_aside(shared: Arc<Shared>, mut settlement: Settlement) {
     let mut tries = 1;
     loop {
@@ -92,12 +92,12 @@ async fn record_aside(shared: Arc<Shared>, mut settlement: Settlement) {
     }
 }
 
-/// Whether the store says that it can be written.
+/// Returns whether the store says that it can be written.
 async fn is_in_order(shared: &Shared) -> bool {
     caught(&shared.webhooks, "settling", shared.webhooks.inner.store.health()).await.is_ok()
 }
 
-/// Records settlements, and lets go of their claims.
+/// Records settlements, and releases their claims.
 async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
     let settling = shared.webhooks.inner.store.settle(batch.to_vec());
     let settled = caught(&shared.webhooks, "settling", settling).await?;

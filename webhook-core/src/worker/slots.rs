@@ -1,4 +1,4 @@
-//! Slots: how many runs execute at once, and which are next.
+//! Slots bound how many runs execute at once. Runs that were claimed ahead wait here for one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,25 +11,26 @@ use super::attempt::Attempt;
 
 /// Upper bound on the runs that are claimed ahead.
 const MOST_AHEAD: usize = 256;
-/// What an attempt counts for at least, in seconds.
+/// Lower bound on what one execution adds to the average, in seconds. The average is a divisor.
 const SHORTEST: f64 = 1e-6;
 
 /// The slots of one [`Workers`](super::Workers), and the attempts that were claimed ahead for them.
 pub(super) struct Slots {
     state: Mutex<State>,
-    /// Signalled when there may be a reason to claim.
+    /// Signalled when a slot is free, or when few runs are left that were claimed ahead.
     pub(super) changed: Notify,
 }
 
 struct State {
     count: usize,
     free: usize,
-    /// Slots whose executors were given up and block their threads, beyond what is tolerated.
+    /// Slots that stay occupied because too many given-up executors block their threads.
     withheld: usize,
+    /// Attempts that were claimed ahead, oldest first. Empty while a slot is free.
     waiting: VecDeque<Arc<Attempt>>,
-    /// For how long an attempt has its slot, in seconds: an average in which the last ones count most.
+    /// Moving average of how long an attempt occupies its slot, in seconds. Infinite before the first one.
     occupied: f64,
-    /// How many runs are to be claimed ahead.
+    /// How many runs to have claimed ahead.
     ahead: usize,
 }
 
@@ -47,7 +48,7 @@ impl Slots {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// How many runs to claim, if any: as many as there are free slots, and some ahead once few are left.
+    /// Returns how many runs to claim, if any: one for each free slot, and more ahead once half of those are used up.
     pub(super) fn room(&self) -> Option<Room> {
         let state = self.state.lock();
         let (free, waiting) = (state.free, state.waiting.len());
@@ -56,8 +57,10 @@ impl Slots {
         wanted.then_some(Room { free, ahead })
     }
 
-    /// Takes what a claim gave that took so long, and returns what executes at once. Twice as many runs are claimed ahead
-    /// from now on as all slots can execute during a claim: so no slot waits for one, and no run waits long.
+    /// Takes the attempts of a claim, and returns those that have a slot. `took` is how long the claim took.
+    ///
+    /// From now on, twice as many runs are claimed ahead as all slots execute during one claim. So no slot waits for a
+    /// claim, and no run waits long for a slot.
     pub(super) fn claimed(&self, attempts: Vec<Arc<Attempt>>, took: Duration) -> Vec<Arc<Attempt>> {
         let mut state = self.state.lock();
         let during_claim = state.count as f64 * took.as_secs_f64() / state.occupied;
@@ -68,7 +71,7 @@ impl Slots {
         state.waiting.drain(..count).collect()
     }
 
-    /// Gives a slot back that was occupied for so long, and returns who has it next.
+    /// Gives a slot back, and returns the attempt that has it next. `occupied` is how long its execution took.
     pub(super) fn release(&self, occupied: Option<Duration>) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         if let Some(occupied) = occupied {
@@ -83,12 +86,12 @@ impl Slots {
         next
     }
 
-    /// Keeps the slot of an executor that was given up, until its thread is [free](Self::restore) again.
+    /// Keeps a slot occupied until it is [restored](Self::restore).
     pub(super) fn withhold(&self) {
         self.state.lock().withheld += 1;
     }
 
-    /// Gives a withheld slot back, if there is one, and returns who has it next.
+    /// Gives a withheld slot back, if there is one, and returns the attempt that has it next.
     pub(super) fn restore(&self) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         state.withheld = state.withheld.checked_sub(1)?;
@@ -96,19 +99,19 @@ impl Slots {
         self.release(None)
     }
 
-    /// A run that was claimed ahead has waited for so long, so executions take longer than it was thought.
+    /// Takes note that a run claimed ahead has waited for this long: executions take longer than the average says.
     pub(super) fn waited(&self, time: Duration) {
         let mut state = self.state.lock();
         state.occupied = state.occupied.max(time.as_secs_f64());
         state.ahead = 0;
     }
 
-    /// Takes out all that wait for a slot.
+    /// Removes all attempts that wait for a slot, and returns them.
     pub(super) fn take_waiting(&self) -> Vec<Arc<Attempt>> {
         self.state.lock().waiting.drain(..).collect()
     }
 
-    /// Takes out one that waits for a slot. Returns whether it did.
+    /// Removes an attempt that waits for a slot. Returns whether it did wait.
     pub(super) fn take(&self, attempt: &Arc<Attempt>) -> bool {
         let mut state = self.state.lock();
         let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, attempt));

@@ -1,5 +1,5 @@
-//! Supervision: a task that panics is logged and counted, and goes on. So is a call of the store whose panic must not
-//! take along what its task has in hand.
+//! Supervision: a task that panics is logged and counted, and starts again. Where a restart would lose what the task has
+//! in hand, only the panic of its call to the store is caught.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::Shared;
 use crate::service::Webhooks;
 use crate::store::StoreError;
 
-/// The pause after a panic, so that a fault that stays does not use up a processor.
+/// The pause after a panic, so a lasting fault does not use up a processor.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Carries out a task until it returns, anew after each panic.
+/// Runs a task until it returns, and starts it again after each panic.
 pub(super) async fn supervised<F>(shared: Arc<Shared>, name: &'static str, task: impl Fn(Arc<Shared>) -> F)
 where
     F: Future<Output = ()>,
@@ -26,7 +26,7 @@ where
     }
 }
 
-/// Awaits a call of the store, and turns its panic into an error.
+/// Awaits a call of the store, and returns its panic as an error.
 pub(super) async fn caught<T>(
     webhooks: &Webhooks,
     task: &'static str,

@@ -1,8 +1,10 @@
 //! Threads on which executors are polled, so that one that blocks its thread holds up nobody else.
 //!
-//! Executors that wait share threads: a thread polls what can go on, and each poll may block. There are never more threads
-//! than executors under way, so a thread is found for every one of them. A thread that takes work while more is left wakes
-//! the next thread before it begins; so many short polls share one thread, and long ones spread over all.
+//! Executors that wait share threads. A thread polls one executor that can go on after another, and each poll may block.
+//! There may be as many threads as slots, so each executor gets a thread even if all others block theirs.
+//!
+//! A thread that takes work while more is left wakes the next thread before it polls. So many short polls share one thread,
+//! and long ones spread over all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,15 +30,16 @@ struct State {
     threads: usize,
     /// Threads that wait for work.
     idle: usize,
-    /// Whether a thread was woken or started that has not looked for work yet. One at a time is enough.
+    /// Whether a thread was woken or started and has not looked for work yet. No other is woken meanwhile: it wakes the
+    /// next one itself if more work is left.
     coming: bool,
-    /// Whether the system refused the last thread.
+    /// Whether the system refused to start the last thread, so that it is logged once.
     refused: bool,
     closed: bool,
 }
 
 impl Threads {
-    /// At most so many threads, of which none is started before it is needed.
+    /// Allows for `most` threads. Each is started when it is needed.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let state = State { most, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), woken: Condvar::new() })
@@ -50,7 +53,7 @@ impl Threads {
         runnable.schedule();
     }
 
-    /// Lets there be one thread more, or one less, for a thread that is blocked.
+    /// Allows for one thread more when one is blocked, and for one less when that has returned.
     pub(super) fn replace(self: &Arc<Self>, is_blocked: bool) {
         let mut state = self.state.lock();
         state.most = if is_blocked { state.most + 1 } else { state.most - 1 };
@@ -84,7 +87,7 @@ impl Threads {
         self.rouse(&mut state);
     }
 
-    /// Sees to it that a thread comes if there is work and none is on its way.
+    /// Wakes or starts a thread if there is work and none is coming.
     fn rouse(self: &Arc<Self>, state: &mut State) {
         if state.coming || state.runnable.is_empty() {
             return;
@@ -110,7 +113,7 @@ impl Threads {
         }
     }
 
-    /// Polls what can go on, then waits for more for a while.
+    /// Polls what can go on. Ends when there was nothing for a while.
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
         state.coming = false;
@@ -118,7 +121,7 @@ impl Threads {
             if let Some(runnable) = state.runnable.pop_front() {
                 self.rouse(&mut state);
                 drop(state);
-                // What is polled catches its panics.
+                // An attempt catches the panics of its executor.
                 runnable.run();
                 state = self.state.lock();
                 continue;
@@ -129,7 +132,7 @@ impl Threads {
             state.idle += 1;
             let has_timed_out = self.woken.wait_for(&mut state, IDLE).timed_out();
             state.idle -= 1;
-            // Also where time was up: a thread may be woken in that moment, and then this one has come.
+            // Also after a time-out: the wake-up of that very moment may have been meant for this thread.
             state.coming = false;
             if has_timed_out && state.runnable.is_empty() {
                 break;

@@ -1,4 +1,4 @@
-//! Watching over attempts that take their time: telling them to stop, and giving up those that do not.
+//! Stopping attempts whose time-out or lease has ended, and giving up those that do not stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 
-/// How often attempts are looked after while there are any. Time-outs are kept more exactly than that.
+/// How often all attempts are looked at while there are any. Besides, one is looked at when its time-out ends.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Watches for ever. What is over within a pause is never looked at.
+/// Watches over all attempts. An attempt that is over within a pause is never looked at.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut next = Instant::now() + PAUSE;
     loop {

@@ -1,4 +1,4 @@
-//! Circuit breakers: one for each channel through which nobody can be reached.
+//! Circuit breakers: one for each channel whose other side cannot be reached.
 //!
 //! A breaker opens when a try reaches nobody. After a pause it lets one try through, the probe, and is half-open until
 //! that ends: it closes when the other side was reached, and opens again for longer when it was not. So an outage costs

@@ -21,8 +21,8 @@ pub(in crate::worker) struct OutboxBound {
     known: Mutex<Known>,
 }
 
-/// How many deliveries were pending when the store last said so, with those that these workers added since and less those
-/// that they settled.
+/// How many deliveries are pending: the store's last count, plus those that these workers added since, minus those that
+/// they settled.
 #[derive(Default)]
 struct Known {
     pending: u64,

@@ -1,7 +1,7 @@
-//! Slots for tries: a recipient that answers slowly holds up nobody else.
+//! Slots for delivery tries: a recipient that answers slowly holds up no other.
 //!
-//! A try that takes long gives its slot to others and goes on beside them. Its recipient is slow from then on: one try
-//! at a time, until one is quick again.
+//! A try that takes long gives its slot up and goes on without one. Its recipient counts as slow from then on, and gets one
+//! try at a time until one is quick again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
