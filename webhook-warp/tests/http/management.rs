@@ -66,10 +66,8 @@ async fn nothing_is_managed_without_the_admin_token() {
             bodies.push(problem(response, 401, "unauthorized").await);
         }
         assert!(bodies.iter().all(|body| body == &bodies[0]), "{method} {path}");
+        assert!(bodies[0]["detail"].as_str().unwrap().contains("the admin token"), "{method} {path}");
     }
-    let called = problem(world.get(hook.bare()).send().await.unwrap(), 401, "unauthorized").await;
-    let managed = world.get(&format!("{}/admin/api/v1/runs", world.base)).send().await.unwrap();
-    assert_eq!(problem(managed, 401, "unauthorized").await, called);
 }
 
 #[tokio::test]
