@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::attempt::Attempt;
 use super::supervised::caught;
-use crate::store::{Renewal, StoreError};
+use crate::store::Renewal;
 
 /// How often reports of one attempt are passed on at most.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -40,40 +40,29 @@ pub(super) async fn pass_on_rest(attempt: &Arc<Attempt>) {
     }
 }
 
-/// Passes on what was reported so far, and returns whether the store took it.
+/// Passes on what was reported so far, and returns whether the store took it. What it did not take is put back.
 async fn has_passed_on(attempt: &Attempt) -> bool {
-    let Err(error) = pass_on_once(attempt).await else { return true };
-    let (run, error) = (attempt.claim.run.id, &error as &dyn std::error::Error);
-    tracing::warn!(%run, error, "what a run reports cannot be recorded; it is tried again");
-    false
-}
-
-/// Passes on what was reported so far. Reports that the store does not take are put back.
-async fn pass_on_once(attempt: &Attempt) -> Result<(), StoreError> {
     let (shared, reports) = attempt.reports();
     let _turn = reports.turn().await;
-    let (webhooks, lease) = (&shared.webhooks, shared.options.lease);
-    let store = &webhooks.inner.store;
+    let (store, lease) = (&shared.webhooks.inner.store, shared.options.lease);
     let (run, fence) = (attempt.claim.run.id, attempt.claim.run.fence);
     let mut pending = reports.take();
-    if !pending.lines.is_empty() {
-        let appending = store.append_log(run, fence, pending.lines.clone());
-        if let Err(error) = caught(webhooks, "reporting", appending).await {
-            reports.put_back(pending);
-            return Err(error);
+    let passing_on = async {
+        if !pending.lines.is_empty() {
+            store.append_log(run, fence, pending.lines.clone()).await?;
+            pending.lines.clear();
         }
-        pending.lines.clear();
-    }
-    if let Some(progress) = pending.progress.clone() {
-        let lease_end = Instant::now() + lease;
-        let renewing = store.renew(vec![Renewal::new(run, fence, Some(progress))], lease);
-        match caught(webhooks, "reporting", renewing).await {
-            Ok(renewed) => renewed.into_iter().for_each(|renewed| attempt.renewed(renewed, lease_end)),
-            Err(error) => {
-                reports.put_back(pending);
-                return Err(error);
+        if let Some(progress) = pending.progress.clone() {
+            let lease_end = Instant::now() + lease;
+            for renewed in store.renew(vec![Renewal::new(run, fence, Some(progress))], lease).await? {
+                attempt.renewed(renewed, lease_end);
             }
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    let Err(error) = caught(&shared.webhooks, "reporting", passing_on).await else { return true };
+    reports.put_back(pending);
+    let error = &error as &dyn std::error::Error;
+    tracing::warn!(%run, error, "what a run reports cannot be recorded; it is tried again");
+    false
 }
