@@ -240,7 +240,7 @@ async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
         Ok(0) => {}
         Ok(runs) => tracing::info!(runs, "removed artifacts of runs that are gone"),
         Err(error) => {
-            tracing::warn!(error = chain(&*error), "artifacts of runs that are gone could not be removed")
+            tracing::warn!(error = chain(&*error), "artifacts of runs that are gone could not be removed");
         }
     }
 }

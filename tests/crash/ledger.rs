@@ -34,7 +34,7 @@ impl Ledger {
         match (first, replayed) {
             (true, true) => self.recovered += 1,
             (false, false) => {
-                self.unexpected.push(format!("{key}: a repeated call is not marked as replayed"))
+                self.unexpected.push(format!("{key}: a repeated call is not marked as replayed"));
             }
             _ => {}
         }

@@ -343,7 +343,9 @@ mod tests {
         let log = EventLog::new();
         let start = log.since(None).await.cursor;
         let runs = [run(), run(), run()];
-        runs.iter().for_each(|run| publish(&log, run));
+        for run in &runs {
+            publish(&log, run);
+        }
         let events = log.since(Some(start)).await;
         assert_eq!(events.items.iter().map(|event| event.run).collect::<Vec<_>>(), runs.map(|run| run.id));
         let text = events.items[0].cursor.to_string();

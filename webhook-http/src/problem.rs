@@ -194,7 +194,7 @@ impl Problem {
 
     /// Notes what failed within, which is for the log and not for the answer.
     pub(crate) fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
-        self.cause = Some(chain(error).to_string().into());
+        self.cause = Some(chain(error).into());
         self
     }
 

@@ -230,7 +230,7 @@ impl NotebookWorkflow {
                     match draft.keep(name) {
                         Ok(artifact) => context.leave_artifact(artifact),
                         Err(error) => {
-                            context.log(format!("[{name} of the failed notebook is not kept: {error}]"))
+                            context.log(format!("[{name} of the failed notebook is not kept: {error}]"));
                         }
                     }
                 }

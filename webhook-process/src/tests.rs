@@ -369,7 +369,7 @@ async fn a_command_that_writes_100_mb_costs_no_memory() {
     }
     match (before, peak()) {
         (Some(before), Some(after)) => {
-            assert!(after - before < 32_768, "memory grew from {before} kB to {after} kB")
+            assert!(after - before < 32_768, "memory grew from {before} kB to {after} kB");
         }
         _ => eprintln!("SKIPPED: this system does not tell how much memory was used"),
     }

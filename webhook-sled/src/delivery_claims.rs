@@ -30,7 +30,9 @@ pub(crate) fn claim_deliveries(
                 Ok(delivery) => deliveries.extend(delivery),
                 Err(error) => {
                     let mut outbox = shared.outbox();
-                    all.into_iter().for_each(|claim| outbox.give_back(claim, None));
+                    for claim in all {
+                        outbox.give_back(claim, None);
+                    }
                     return Err(error);
                 }
             }

@@ -149,9 +149,9 @@ impl Kept {
         let mut value = vec![VERSION];
         value.extend_from_slice(&self.number.to_be_bytes());
         for Sum { values, bytes, checksums } in self.sums.0 {
-            [values, bytes, checksums]
-                .iter()
-                .for_each(|number| value.extend_from_slice(&number.to_be_bytes()));
+            for number in [values, bytes, checksums] {
+                value.extend_from_slice(&number.to_be_bytes());
+            }
         }
         value
     }
@@ -216,7 +216,9 @@ mod tests {
     fn what_is_missing_older_or_back_is_told_apart() {
         let sum = |records: &[(&str, &str)]| {
             let mut sum = Sum::default();
-            records.iter().for_each(|(key, value)| sum.add(key.as_bytes(), value.as_bytes()));
+            for (key, value) in records {
+                sum.add(key.as_bytes(), value.as_bytes());
+            }
             sum
         };
         let expected = sum(&[("w1", "a"), ("w2", "b")]);

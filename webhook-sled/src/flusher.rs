@@ -80,7 +80,9 @@ impl Flusher {
         if let Err(failure) = self.write(&mut journal, &mut group.changes) {
             return self.refuse(group, failure);
         }
-        mem::take(&mut group.flushed).into_iter().for_each(|acknowledge| acknowledge(Ok(())));
+        for acknowledge in mem::take(&mut group.flushed) {
+            acknowledge(Ok(()));
+        }
         if group.level == Level::Synced
             && let Err(failure) = self.sync(&mut journal)
         {

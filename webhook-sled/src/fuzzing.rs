@@ -42,7 +42,7 @@ pub fn check_value(kind: u8, bytes: &[u8]) {
         keys::WEBHOOK => check_json::<Webhook>(bytes),
         keys::DELIVERY => check_json::<Delivery>(bytes),
         keys::LAST_USE | keys::KEPT | keys::BY_WEBHOOK | b'n' | b'a' => {
-            check_fixed(bytes, decode_number, |number| encode_number(*number))
+            check_fixed(bytes, decode_number, |number| encode_number(*number));
         }
         keys::IDEMPOTENCY => check_fixed(bytes, KeyRecord::decode, KeyRecord::encode),
         keys::PENDING => check_fixed(bytes, decode_pending, |(run, due)| encode_pending(*run, Some(*due))),

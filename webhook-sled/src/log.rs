@@ -44,7 +44,9 @@ impl Joined {
         // Those who read the log while its parts change their places would miss some.
         let mut step = Step::that_moves_history();
         let rewritten = self.text.len();
-        others.iter().for_each(|key| step.write(key.clone(), None, key.len()));
+        for key in others {
+            step.write(key.clone(), None, key.len());
+        }
         step.write(first.clone(), Some(self.text.into()), 2 * rewritten);
         Some(step)
     }

@@ -157,14 +157,18 @@ mod tests {
         let (mut outbox, instant, lease) = (Outbox::default(), Instant::now(), Duration::from_secs(30));
         let run = RunId::generate(SystemTime::now());
         let ids: Vec<DeliveryId> = (0..3).map(|_| DeliveryId::generate(SystemTime::now())).collect();
-        ids.iter().for_each(|id| outbox.put(run, *id, Some(Channel::Email), instant));
+        for id in &ids {
+            outbox.put(run, *id, Some(Channel::Email), instant);
+        }
         let request = |limit| DeliveryClaimRequest::new(limit, lease);
         assert_eq!(outbox.claim(&request(2), instant).len(), 2);
         let rest: Vec<_> = outbox.claim(&request(9), instant).iter().map(|claimed| claimed.id).collect();
         assert_eq!(rest, [ids[2]]);
         assert_eq!(outbox.next_deadline(&Channels::default()), Some(instant + lease));
         assert_eq!(outbox.claim(&request(9), instant + lease).len(), 3);
-        ids.iter().for_each(|id| outbox.remove(*id));
+        for id in &ids {
+            outbox.remove(*id);
+        }
         assert!(!outbox.has_pending(run) && outbox.len() == 0);
         assert!(outbox.next_deadline(&Channels::default()).is_none());
     }

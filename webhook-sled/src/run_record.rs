@@ -137,7 +137,9 @@ fn put_details(out: &mut Out, run: &Run, apart: usize) -> Result<(), StoreError>
     out.optional(caller.user_agent.as_deref(), Out::text);
     out.request_id(caller.request_id.as_deref());
     let texts = [&caller.token_hint, &caller.content_type, &caller.traceparent];
-    texts.into_iter().for_each(|text| out.optional(text.as_deref(), Out::text));
+    for text in texts {
+        out.optional(text.as_deref(), Out::text);
+    }
     let rare = rare(run, apart).map_err(not_as_json)?;
     out.0.push(u8::from(rare.is_some()));
     if let Some(rare) = rare {
@@ -627,7 +629,9 @@ mod tests {
         older.id = RunId::from_bytes([0; 16]);
         let runs = [first, second, older, full(), plain()];
         let mut value = Value::new(0);
-        runs.iter().for_each(|run| value.push(&record(run, 0).unwrap()).unwrap());
+        for run in &runs {
+            value.push(&record(run, 0).unwrap()).unwrap();
+        }
         let mut first_version = vec![FIRST_RUNS_VERSION, 0, 0];
         for run in &runs {
             let mut out = Out(first_version);
@@ -662,7 +666,9 @@ mod tests {
         };
         let runs = [run(1), run(200)];
         let mut value = Value::new(0);
-        runs.iter().for_each(|run| value.push(&record(run, 0).unwrap()).unwrap());
+        for run in &runs {
+            value.push(&record(run, 0).unwrap()).unwrap();
+        }
         let hex: String = value.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         let whole = "5500\
             01010101010101010101010101010101\

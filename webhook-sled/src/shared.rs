@@ -96,7 +96,9 @@ impl Runs {
 
     /// The database has these ended runs now.
     pub(crate) fn forget_ended(&mut self, ids: &[RunId]) {
-        ids.iter().for_each(|id| drop(self.ending.remove(id)));
+        for id in ids {
+            drop(self.ending.remove(id));
+        }
     }
 
     /// The end of a run is durable.

@@ -368,7 +368,9 @@ impl Moves {
         let records = records.into_iter().map(with_id).collect::<Result<Vec<_>, StoreError>>()?;
         // From here on nothing fails, so that a value is taken apart wholly or not at all.
         if let Some(belonging) = belonging {
-            index(&belonging, block.first()).into_iter().for_each(|key| placed.write(key, None));
+            for key in index(&belonging, block.first()) {
+                placed.write(key, None);
+            }
         }
         placed.remove_block(block);
         for (id, record) in records {
@@ -509,7 +511,9 @@ mod tests {
                 .into_steps()
                 .collect();
             assert!(steps.len() > 6 && steps.iter().all(|step| step.cost <= WINDOW));
-            steps.into_iter().for_each(|step| tree.apply_batch(step.into_batch()).unwrap());
+            for step in steps {
+                tree.apply_batch(step.into_batch()).unwrap();
+            }
             let left = tree.scan_prefix([TAIL]).count();
             assert_eq!(left, if number == 1 { usize::from(count) } else { 0 });
         }

@@ -138,7 +138,7 @@ async fn open_damaged(found: &Found, copy: &Path, what: &str) -> Outcome {
     }
     match store.list_runs(RunQuery::default().limit(200)).await {
         Ok(page) => {
-            assert!(page.items.len() >= found.acknowledged.len().min(200), "{what}: some are not listed")
+            assert!(page.items.len() >= found.acknowledged.len().min(200), "{what}: some are not listed");
         }
         Err(_) => return Outcome::Told,
     }

@@ -187,7 +187,9 @@ async fn write_the_golden_folder() {
     enqueue(&store, forever(&webhook, "large")).await.unwrap();
     drop(store);
     // The journal was emptied, and is made anew where it is missing.
-    ["journal-0", "journal-1"].iter().for_each(|name| fs::remove_file(path.join(name)).unwrap());
+    for name in ["journal-0", "journal-1"] {
+        fs::remove_file(path.join(name)).unwrap();
+    }
     // sled fills its log up with zeroes, which nobody needs to keep.
     let log = path.join("sled/db");
     let bytes = fs::read(&log).unwrap();

@@ -210,7 +210,9 @@ impl State {
             Outcome::Ended { deliveries, .. } => deliveries,
             Outcome::Retry { .. } | Outcome::HandBack => Vec::new(),
         };
-        deliveries.iter().for_each(|delivery| self.outbox.add(delivery.clone(), instant));
+        for delivery in &deliveries {
+            self.outbox.add(delivery.clone(), instant);
+        }
         if run.state.is_ended() {
             self.bury(run.clone(), deliveries);
         } else {

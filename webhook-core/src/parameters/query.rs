@@ -142,7 +142,7 @@ impl fmt::Display for MalformedQuery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => {
-                write!(formatter, "the value of parameter number {} ({})", self.place, excerpt(name))?
+                write!(formatter, "the value of parameter number {} ({})", self.place, excerpt(name))?;
             }
             None => write!(formatter, "the name of parameter number {}", self.place)?,
         }

@@ -36,7 +36,9 @@ pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
     let ids: Vec<RunId> = runs.iter().filter(|run| may_have_deliveries(run)).map(|run| run.id).collect();
     let deliveries = if ids.is_empty() { Vec::new() } else { manage(api).deliveries_of(&ids).await? };
     let mut of_runs: HashMap<RunId, Vec<&Delivery>> = HashMap::new();
-    deliveries.iter().for_each(|delivery| of_runs.entry(delivery.run).or_default().push(delivery));
+    for delivery in &deliveries {
+        of_runs.entry(delivery.run).or_default().push(delivery);
+    }
     let mut page = Page::new();
     for (place, run) in runs.iter().enumerate() {
         let deliveries = of_runs.get(&run.id).into_iter().flatten().copied();

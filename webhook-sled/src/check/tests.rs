@@ -304,7 +304,7 @@ fn verify_and_the_applier_do_not_wait_for_each_other() {
         let store = store.clone();
         runtime.spawn(async move {
             loop {
-                drop(store.verify().await)
+                drop(store.verify().await);
             }
         })
     };
@@ -352,7 +352,9 @@ fn a_check_takes_changes_of_what_it_has_passed_and_is_forgotten_when_nobody_goes
     (tally.kinds, tally.after) = (1, Some("u5".into()));
     checking.note(&["w9", "u5", "u6", "l1"].map(changed));
     let mut passed = Sums::default();
-    [b"w9", b"u5"].iter().for_each(|key| passed.add(*key, b"new"));
+    for key in [b"w9", b"u5"] {
+        passed.add(key, b"new");
+    }
     assert_eq!(checking.tally_of(&walk.identity).0.sums, passed);
     assert_eq!(checking.tally_of(&other.identity).0.sums, Sums::default());
     drop(other);

@@ -89,7 +89,9 @@ impl Writer {
             }
             Ok(())
         })?;
-        old.into_iter().for_each(|key| self.change.remove(key));
+        for key in old {
+            self.change.remove(key);
+        }
         Ok(start)
     }
 }

@@ -84,7 +84,7 @@ impl Store for BrokenStore {
         broken()
     }
     async fn wait_for_work(&self, _work: Work) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     async fn events_since(&self, _cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         broken()

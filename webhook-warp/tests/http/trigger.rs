@@ -13,7 +13,7 @@ async fn parameters(world: &World, accepted: &Value) -> Value {
     let shown = run
         .parameters
         .iter()
-        .map(|(name, parameter)| (name.to_owned(), json!([parameter.shown(), parameter.source.as_str()])));
+        .map(|(name, parameter)| (name.clone(), json!([parameter.shown(), parameter.source.as_str()])));
     Value::Object(shown.collect())
 }
 

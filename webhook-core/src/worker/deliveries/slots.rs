@@ -125,7 +125,9 @@ mod tests {
         assert_eq!(slots.begin(mail_to("dead"), later), None);
         let other = slots.begin(mail_to("a"), later).expect("it holds up no other");
         slots.end(other, later);
-        begun.into_iter().for_each(|number| slots.end(number, later));
+        for number in begun {
+            slots.end(number, later);
+        }
         let first = slots.begin(mail_to("dead"), later).unwrap();
         assert_eq!(slots.begin(mail_to("dead"), later), None, "one at a time");
         slots.end(first, later + Duration::from_millis(1));
