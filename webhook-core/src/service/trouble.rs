@@ -16,7 +16,7 @@ pub struct WorkHealth {
     pub blocked_executors: usize,
     /// Outcomes that the store refuses, or that wait for a store that is away. Their runs are shown as running.
     pub unrecorded_outcomes: usize,
-    /// How often tasks of the workers panicked and began again, since the start of the process.
+    /// How often tasks of the workers, or their calls to the store, panicked and went on, since the start of the process.
     pub panics: u64,
 }
 
@@ -39,7 +39,10 @@ impl Default for Trouble {
     fn default() -> Self {
         describe_gauge!(BLOCKED, "Executors that were given up and still block their threads");
         describe_gauge!(UNRECORDED, "Outcomes of attempts that the store refuses");
-        describe_counter!(PANICS, "Panics in tasks of the workers, which began again");
+        describe_counter!(
+            PANICS,
+            "Panics in tasks of the workers and in their calls to the store, after which they went on"
+        );
         Self { blocked: AtomicUsize::new(0), unrecorded: AtomicUsize::new(0), panics: AtomicU64::new(0) }
     }
 }
