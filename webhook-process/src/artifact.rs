@@ -149,7 +149,7 @@ impl ArtifactFolder {
         let name = format!("{DRAFT}{attempt}");
         let path = self.folder.join(run.to_string()).join(&name);
         let make = || {
-            let _drafts = self.drafts();
+            let _drafts = self.drafts.lock();
             let own = Folder::make_all(&self.folder)?.make(&run.to_string())?;
             // A server that was killed leaves the draft of its attempt behind.
             files::remove(&path)?;
@@ -181,7 +181,7 @@ impl ArtifactFolder {
     /// # Errors
     /// What the system says of the first that cannot be removed.
     pub fn discard(&self, runs: &[RunId]) -> io::Result<()> {
-        let mut total = self.total();
+        let mut total = self.total.lock();
         for run in runs {
             let own = self.folder.join(run.to_string());
             let size = files::size(&own)?;
@@ -240,7 +240,7 @@ impl ArtifactFolder {
     }
 
     fn discard_old_drafts(&self, run: RunId) -> io::Result<()> {
-        let _drafts = self.drafts();
+        let _drafts = self.drafts.lock();
         let own = self.folder.join(run.to_string());
         for name in files::names(&own)?.filter(|name| name.starts_with(DRAFT)) {
             let draft = own.join(name);
@@ -253,17 +253,9 @@ impl ArtifactFolder {
         Ok(())
     }
 
-    fn drafts(&self) -> MutexGuard<'_, ()> {
-        self.drafts.lock()
-    }
-
-    fn total(&self) -> MutexGuard<'_, Option<u64>> {
-        self.total.lock()
-    }
-
     /// Counts what is kept unless that is known, and keeps others from changing it while the guard is held.
     fn count(&self) -> io::Result<MutexGuard<'_, Option<u64>>> {
-        let mut total = self.total();
+        let mut total = self.total.lock();
         if total.is_none() {
             let mut sum = 0;
             for name in files::names(&self.folder)? {
@@ -346,7 +338,7 @@ impl Draft<'_> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        let _drafts = self.artifacts.drafts();
+        let _drafts = self.artifacts.drafts.lock();
         // What stays is removed with the run.
         let _ = files::remove(&self.path);
         if let Some(own) = self.path.parent() {

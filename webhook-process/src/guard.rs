@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -71,9 +71,9 @@ impl Groups {
 
     /// Takes a group that a living guard knows, and in which nothing lives.
     pub(crate) fn take(&'static self) -> io::Result<Leader> {
-        let unused = self.state().take_unused();
+        let unused = self.state.lock().take_unused();
         let leader = unused.map_or_else(Leader::start, Ok)?;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match self.register(&mut state, leader.number()) {
             Ok(()) => Ok(leader),
             Err(error) => {
@@ -85,7 +85,7 @@ impl Groups {
 
     /// Takes a group back after all that lived in it was killed.
     pub(crate) fn give_back(&self, leader: Leader) {
-        self.state().unused.push((leader, Instant::now()));
+        self.state.lock().unused.push((leader, Instant::now()));
     }
 
     /// Sees to it that a living guard knows the group and all others.
@@ -108,12 +108,12 @@ impl Groups {
     /// Starts another guard when one dies, and lets groups go that have long been unused, until none is left.
     fn watch(&self) {
         loop {
-            let end = self.state().guard.as_ref().map(|guard| guard.output.clone());
+            let end = self.state.lock().guard.as_ref().map(|guard| guard.output.clone());
             match end {
                 Some(end) => wait_for_end(&end, self.keep),
                 None => std::thread::sleep(RESTART_PAUSE),
             }
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let expired = state.expire(self.keep);
             if state.registered.is_empty() {
                 state.guard = None;
@@ -135,10 +135,6 @@ impl Groups {
             drop(state);
             drop(expired);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -301,11 +297,11 @@ mod tests {
             });
             let again = GROUPS.take().unwrap();
             assert_eq!(again.id(), second, "the one used last comes first");
-            let guard = Pid::from_child(&GROUPS.state().guard.as_ref().unwrap().process);
+            let guard = Pid::from_child(&GROUPS.state.lock().guard.as_ref().unwrap().process);
             wait_until(|| test_kill_process(first).is_err());
             assert!(test_kill_process(second).is_ok() && test_kill_process(guard).is_ok(), "they are in use");
             GROUPS.give_back(again);
-            wait_until(|| !GROUPS.state().is_watched);
+            wait_until(|| !GROUPS.state.lock().is_watched);
             assert!([first, second, guard].into_iter().all(|process| test_kill_process(process).is_err()));
         }
     }
@@ -319,7 +315,7 @@ mod tests {
         waitpid(Some(id), WaitOptions::empty()).unwrap();
         let other = GROUPS.take().unwrap();
         assert_ne!(other.id(), id);
-        let registered = GROUPS.state().registered.clone();
+        let registered = GROUPS.state.lock().registered.clone();
         assert_eq!(registered.into_iter().collect::<Vec<_>>(), [other.number()]);
     }
 
@@ -327,11 +323,11 @@ mod tests {
     fn a_guard_that_does_not_read_is_replaced_and_the_next_one_knows_all_groups() {
         static GROUPS: Groups = Groups::new(KEEP);
         let kept = GROUPS.take().unwrap();
-        let guard = || Pid::from_child(&GROUPS.state().guard.as_ref().unwrap().process);
+        let guard = || Pid::from_child(&GROUPS.state.lock().guard.as_ref().unwrap().process);
         let first = guard();
         rustix::process::kill_process(first, rustix::process::Signal::STOP).unwrap();
         // Its pipe is full some time.
-        while GROUPS.state().guard.as_mut().unwrap().tell('-', 0).is_ok() {}
+        while GROUPS.state.lock().guard.as_mut().unwrap().tell('-', 0).is_ok() {}
         let next = GROUPS.take().unwrap();
         assert!(guard() != first && test_kill_process(first).is_err());
         let arguments = std::fs::read_to_string(format!("/proc/{}/cmdline", guard())).unwrap_or_default();

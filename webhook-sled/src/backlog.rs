@@ -84,7 +84,7 @@ pub(crate) struct Awaited {
 impl Backlog {
     /// Begins with a database that holds everything up to this batch.
     pub(crate) fn restart(&self, number: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let life = state.life + 1;
         let (newest, applied, durable, acknowledged) = (number, number, number, number);
         *state = State { newest, applied, durable, acknowledged, life, ..State::default() };
@@ -93,14 +93,14 @@ impl Backlog {
 
     /// Forgets all that waits, and waits until nothing is under way.
     pub(crate) fn stop(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.waiting.clear();
         state.cost = 0;
         self.moved.wait_while(&mut state, |state| state.busy);
     }
 
     pub(crate) fn push(&self, batch: Numbered) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let (was_empty, had_many) = (state.waiting.is_empty(), state.cost >= MANY);
         state.newest = batch.number;
         state.cost += batch.cost();
@@ -113,18 +113,18 @@ impl Backlog {
 
     /// The last change that came, to wait for.
     pub(crate) fn newest(&self) -> Awaited {
-        let state = self.state();
+        let state = self.state.lock();
         Awaited { number: state.newest, life: state.life }
     }
 
     /// A change that came or is about to.
     pub(crate) fn awaited(&self, number: u64) -> Awaited {
-        Awaited { number, life: self.state().life }
+        Awaited { number, life: self.state.lock().life }
     }
 
     /// Notes that everything up to this change is durable in the journal, and that the superblock says so.
     pub(crate) fn acknowledged(&self, number: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.acknowledged = number;
         if state.noted_since.is_none() {
             state.noted_since = Some(Instant::now());
@@ -134,12 +134,12 @@ impl Backlog {
 
     /// The last batch that is in sled.
     pub(crate) fn applied(&self) -> u64 {
-        self.state().applied
+        self.state.lock().applied
     }
 
     /// Waits until a batch is in sled.
     pub(crate) fn wait_applied(&self, awaited: Awaited) -> Result<(), Failure> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.life == awaited.life {
             state.wanted = state.wanted.max(awaited.number);
         }
@@ -148,7 +148,7 @@ impl Backlog {
 
     /// Has everything up to this batch made durable in sled.
     pub(crate) fn want_durable(&self, number: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.wanted_durable = state.wanted_durable.max(number);
         self.arrived.notify_one();
     }
@@ -156,7 +156,7 @@ impl Backlog {
     /// Waits until a batch is durable in sled.
     pub(crate) fn wait_durable(&self, number: u64) -> Result<(), Failure> {
         self.want_durable(number);
-        let state = self.state();
+        let state = self.state.lock();
         let life = state.life;
         self.wait(state, life, |state| state.durable >= number)
     }
@@ -182,13 +182,9 @@ impl Backlog {
         Err(state.failure.clone().unwrap_or_else(opened_anew))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     /// Waits for something to do. `None` when there never will be.
     fn next(&self) -> Option<Task> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         loop {
             if state.failure.is_some() {
                 state.waiting.clear();
@@ -224,7 +220,7 @@ impl Backlog {
     }
 
     fn advance(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
+        change(&mut self.state.lock());
         self.moved.notify_all();
     }
 }
@@ -245,7 +241,7 @@ impl Applier {
 
 impl Drop for Applier {
     fn drop(&mut self) {
-        self.shared.backlog.state().closed = true;
+        self.shared.backlog.state.lock().closed = true;
         self.shared.backlog.arrived.notify_one();
         if let Some(thread) = self.thread.take() {
             // It catches panics, so there is nothing to learn from how it ended.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Gauge;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use webhook_http::RoomSource;
@@ -55,7 +55,7 @@ impl Slots {
         loop {
             let ended = self.0.ended.notified();
             {
-                let mut open = self.0.open();
+                let mut open = self.0.open.lock();
                 if open.activities.len() < self.0.connections {
                     return self.place(&mut open, address);
                 }
@@ -105,12 +105,6 @@ impl Slots {
     }
 }
 
-impl Inner {
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock()
-    }
-}
-
 /// A place for one connection, free again when this is dropped.
 pub(super) struct Slot {
     slots: Slots,
@@ -121,7 +115,7 @@ pub(super) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let inner = &self.slots.0;
-        let mut open = inner.open();
+        let mut open = inner.open.lock();
         open.activities.remove(&self.id);
         inner.gauge.set(open.activities.len() as f64);
         let free = inner.connections - open.activities.len();
