@@ -24,6 +24,20 @@ fn streamed<'a>(masker: &Masker, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
     String::from_utf8(shown).unwrap()
 }
 
+/// Cuts a text into pieces of these sizes, in turns.
+fn pieces_of<'a>(mut rest: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, more) = rest.split_at(rest.len().min(*size));
+        pieces.push(piece);
+        rest = more;
+    }
+    pieces
+}
+
 /// How JSON writes a text in ASCII: Python's default, and with capital letters as others do.
 fn ascii_json(text: &str, capitals: bool) -> String {
     let json = Value::from(text).to_string();
@@ -226,17 +240,7 @@ proptest! {
     ) {
         let masker = Masker::new(secrets.clone());
         let text = format!("{text}{}{text}", secrets[0]);
-        let mut rest = text.as_bytes();
-        let mut cut = Vec::new();
-        for size in pieces.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (piece, more) = rest.split_at(rest.len().min(*size));
-            cut.push(piece);
-            rest = more;
-        }
-        let shown = streamed(&masker, cut);
+        let shown = streamed(&masker, pieces_of(text.as_bytes(), &pieces));
         prop_assert_eq!(&shown, &masker.mask(text));
         for secret in &secrets {
             prop_assert!(!shown.contains(secret.as_str()), "{} in {}", secret, shown);
@@ -263,16 +267,7 @@ proptest! {
         }
         text.push(b'|');
         let masker = Masker::new([secret]);
-        let (mut rest, mut cut) = (text.as_slice(), Vec::new());
-        for size in pieces.iter().cycle() {
-            let (piece, more) = rest.split_at(rest.len().min(*size));
-            cut.push(piece);
-            rest = more;
-            if rest.is_empty() {
-                break;
-            }
-        }
-        prop_assert_eq!(streamed(&masker, cut), "|***|");
+        prop_assert_eq!(streamed(&masker, pieces_of(&text, &pieces)), "|***|");
     }
 
     #[test]
