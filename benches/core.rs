@@ -1,4 +1,4 @@
-//! What every call pays for before its run is durable, and the store operations behind it.
+//! Costs of a call before its run is durable, and of the store operations behind it.
 
 use std::hint::black_box;
 use std::sync::Arc;

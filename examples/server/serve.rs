@@ -158,7 +158,10 @@ pub(crate) async fn prepare(
     })
 }
 
-/// Whether this is the folder of a sled store. One that cannot be read is no missing store.
+/// Returns whether this is the folder of a sled store.
+///
+/// # Errors
+/// The folder cannot be read, which must not be taken for a missing store.
 pub(crate) fn has_store(folder: &Path) -> Result<bool, String> {
     let is_there = |file| match folder.join(file).try_exists() {
         // A file is in place of the folder.

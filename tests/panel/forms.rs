@@ -1,4 +1,4 @@
-//! What is typed into forms: it goes out as it was typed, and none of it is lost without a word.
+//! Forms send what is typed as it was typed, and lose none of it without a word.
 
 use serde_json::json;
 

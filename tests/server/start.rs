@@ -159,7 +159,7 @@ fn a_first_start_that_ends_between_any_two_steps_leaves_a_folder_that_starts() {
         fs::create_dir(&data).unwrap();
         for step in &steps[..count] {
             if *step == "store" {
-                // What a process leaves that is killed while it opens a new store.
+                // A process that is killed while it opens a new store leaves this.
                 fs::create_dir(data.join(step)).unwrap();
                 fs::write(data.join("store/webhook-store"), "").unwrap();
             } else {

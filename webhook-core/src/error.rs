@@ -27,11 +27,11 @@ impl InvalidName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {
-    /// A webhook.
+    /// A webhook, by its id or its token.
     Webhook,
-    /// A workflow.
+    /// A workflow that the executor lists.
     Workflow,
-    /// A run.
+    /// A run, live or ended.
     Run,
     /// A file that a run left.
     Artifact,

@@ -1,5 +1,4 @@
-//! Inbound webhook triggers for Rust applications: the part that is true whatever the transport, the store and the
-//! work are.
+//! Inbound webhook triggers for Rust applications: the domain, without transport, storage and workflows.
 //!
 //! An application has workflows. A webhook gives one of them a URL with a secret token. A GET or POST at that URL is
 //! answered at once with a durable run, which a worker executes in the background. Query and body override the

@@ -211,7 +211,7 @@ pub struct MaskingStream {
     /// The number of the first byte of `held`.
     base: u64,
     input: WithEscapes<WithPercents>,
-    /// Whether anything of the input is undecided.
+    /// Set while a byte of the input is undecided.
     is_awake: bool,
     /// In order, without overlaps, nothing of it before `base`.
     hidden: Vec<Hidden>,

@@ -15,7 +15,7 @@ pub(super) struct Decoded {
     pub(super) end: u64,
 }
 
-/// Whether a byte begins an escape.
+/// Returns whether a byte begins an escape.
 pub(super) fn begins(byte: u8) -> bool {
     matches!(byte, b'\\' | b'&' | b'\'')
 }
@@ -23,7 +23,7 @@ pub(super) fn begins(byte: u8) -> bool {
 /// Reads escapes byte by byte. What is no escape stands for itself.
 #[derive(Clone, Default)]
 pub(super) struct Escapes {
-    /// What may become an escape.
+    /// The bytes that may become an escape.
     open: Vec<Decoded>,
     ready: VecDeque<Decoded>,
 }

@@ -12,7 +12,7 @@ const LONGEST: u64 = 64;
 /// blank.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Percents {
-    /// What may become an encoded byte: percent signs, each with the first digit after it or without.
+    /// The bytes that may become an encoded byte: percent signs, each with the first digit after it or without.
     open: Vec<Decoded>,
 }
 

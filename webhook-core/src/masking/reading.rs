@@ -8,7 +8,7 @@ use super::Secret;
 use super::escapes::{self, Decoded, Escapes};
 use super::percents::Percents;
 
-/// What looks for secrets in bytes that come one by one.
+/// A search for secrets in bytes that come one by one.
 pub(super) trait Look {
     /// Takes a byte, and tells where in the input secrets begin and end that end with it.
     fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64));
@@ -19,7 +19,7 @@ pub(super) trait Look {
     /// Where in the input begins what may be the beginning of a secret.
     fn undecided(&self) -> Option<u64>;
 
-    /// Whether nothing is undecided.
+    /// Returns whether no byte is undecided.
     fn is_idle(&self) -> bool;
 
     /// Goes on from where another one is that looks for the same.
@@ -32,7 +32,7 @@ pub(super) struct WithEscapes<L> {
     as_they_are: L,
     escapes: Escapes,
     unescaped: L,
-    /// Whether there was an escape since nothing was undecided. Without one, both readings are the same.
+    /// Set by an escape, and cleared when no byte is undecided. While it is not set, both readings are the same.
     has_escapes: bool,
 }
 
@@ -92,7 +92,7 @@ impl<L: Look + Clone> Look for WithEscapes<L> {
 pub(super) struct WithPercents {
     as_they_are: Search,
     percents: Percents,
-    /// What was encoded may have escapes, as JSON in a URL has.
+    /// Searches the decoded bytes, which may have escapes, as JSON in a URL has.
     decoded: WithEscapes<Search>,
 }
 
@@ -133,7 +133,7 @@ impl Look for WithPercents {
     }
 }
 
-/// How much of each secret the bytes so far end with.
+/// For each secret, the length of its longest prefix that the bytes so far end with.
 #[derive(Clone)]
 pub(super) struct Search {
     secrets: Arc<[Secret]>,

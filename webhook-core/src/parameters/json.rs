@@ -10,16 +10,16 @@ use super::limits::ParameterLimits;
 use super::number_literal::first_flaw;
 use super::problem::excerpt;
 
-/// What names begin with that serde_json keeps for itself. It reads an object with such a name back as what the text of
-/// its member says, or not at all.
-const RESERVED: &str = "$serde_json::private::";
+/// Prefix of the names that serde_json reserves. It reads an object with such a name as what the member's text says, or
+/// refuses it.
+pub(super) const RESERVED: &str = "$serde_json::private::";
 
-/// Whether serde_json keeps a name for itself.
+/// Returns whether serde_json reserves a name.
 pub(super) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED)
 }
 
-/// Whether a value has a name, at any depth, that serde_json keeps for itself.
+/// Returns whether a value has, at any depth, a name that serde_json reserves.
 pub(super) fn has_reserved_name(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(has_reserved_name),
@@ -37,7 +37,7 @@ pub(super) fn has_reserved_name(value: &Value) -> bool {
 /// scalar has depth 0, `{}` and `[1]` have depth 1. [`json_values`](ParameterLimits::json_values) bounds how many
 /// values there are in all, arrays and objects among them. A UTF-8 byte order mark in front is ignored (RFC 8259
 /// §8.1). Integers are exact from -2^63 to 2^64-1; one beyond is refused, and so is a number that a double would
-/// make zero. Every other number becomes the nearest double. Names that serde_json keeps for itself are refused.
+/// make zero. Every other number becomes the nearest double. Names that serde_json reserves are refused.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub fn read_json(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, Strict
 /// A JSON text that was read, in which a number that cannot be kept became the nearest double.
 pub(super) struct Read {
     pub(super) value: Value,
-    /// Whether a number became a double. Only such a number can differ from what is written.
+    /// Set if a number became a double. No other number can differ from what is written.
     pub(super) has_doubles: bool,
 }
 
@@ -120,7 +120,7 @@ pub enum StrictJsonError {
         /// The column of the second occurrence in bytes, from 1.
         column: usize,
     },
-    /// A name is one that serde_json keeps for itself.
+    /// A name is one that serde_json reserves.
     #[error("a name begins with {RESERVED}, which is reserved, line {line} column {column}")]
     #[non_exhaustive]
     ReservedName {

@@ -8,7 +8,7 @@ use super::block::{ParameterBlock, ParameterBlocks, ParameterType};
 use super::body::BodyParameters;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
-use super::json::{has_reserved_name, is_reserved};
+use super::json::{RESERVED, has_reserved_name, is_reserved};
 use super::limits::ParameterLimits;
 use super::look_alike::{LookAlike, look_alikes};
 use super::mask::{free_name, mask_value};
@@ -207,7 +207,7 @@ struct Merging<'a, 'n> {
     /// The limits, with as many JSON values as are left.
     limits: ParameterLimits,
     look_alikes: BTreeMap<&'n str, LookAlike<'a>>,
-    /// How many values are given in secret parameters, lists and objects among them.
+    /// Number of values given in secret parameters, lists and objects among them.
     secret_values: usize,
 }
 
@@ -312,7 +312,7 @@ impl Merging<'_, '_> {
             name
         } else if has_reserved_name(&value) {
             let message = format!(
-                "The parameter {} holds a name that begins with $serde_json::private::, which is reserved.",
+                "The parameter {} holds a name that begins with {RESERVED}, which is reserved.",
                 excerpt(&name)
             );
             self.problems.push(problem(&name, ProblemCode::NameInvalid, message, None));
@@ -382,7 +382,7 @@ fn name_invalid(name: &str, limits: &ParameterLimits) -> ParameterProblem {
     let message = if name.is_empty() {
         "A parameter without a name is given.".to_owned()
     } else if is_reserved(name) {
-        format!("The name {} is reserved: none may begin with $serde_json::private::.", excerpt(name))
+        format!("The name {} is reserved: none may begin with {RESERVED}.", excerpt(name))
     } else {
         let (length, limit) = (name.len(), limits.name_bytes);
         format!("The name {} has {length} bytes, and at most {limit} are allowed.", excerpt(name))
@@ -390,7 +390,7 @@ fn name_invalid(name: &str, limits: &ParameterLimits) -> ParameterProblem {
     ParameterProblem::new(shortened(name), ProblemCode::NameInvalid, message)
 }
 
-/// How many values there are in one whose depth is known to be fine.
+/// Counts the values in one whose depth is known to be fine.
 fn count(value: &Value) -> usize {
     let mut size = JsonSize::default();
     let _ = size.add(value, usize::MAX);

@@ -41,12 +41,12 @@ pub(super) fn has_shell_quotes(body: &[u8]) -> bool {
         || text.strip_prefix(b"{").is_some_and(is_bare_name)
 }
 
-/// Whether a body begins with an object whose first name is in single quotes, as Python shows a dictionary.
+/// Returns whether a body begins like a Python dictionary: an object whose first name is in single quotes.
 pub(super) fn has_single_quotes(body: &[u8]) -> bool {
     start(body).strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"'"))
 }
 
-/// Whether a body begins with a name and an equals sign, as a form does.
+/// Returns whether a body begins with a name and an equals sign, as a form does.
 pub(super) fn is_like_form(body: &[u8]) -> bool {
     let text = start(body);
     let is_of_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.%+[]".contains(byte);

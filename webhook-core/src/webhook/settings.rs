@@ -244,7 +244,7 @@ impl Slack {
 pub struct SettingProblem {
     /// The setting, with dots between levels, such as `retries.max_attempts`.
     pub field: String,
-    /// What kind of problem it is, stable for programs.
+    /// Kind of the problem, stable for programs.
     pub code: SettingCode,
     /// What is wrong and what would be right, for people.
     pub message: String,
