@@ -30,7 +30,7 @@ use crate::superblock::{Content, FIRST_WITH_IDENTITY, FORMAT, Facts, NAME, Super
 use crate::window::Window;
 
 /// The folder within the store's folder that is sled's.
-const SLED: &str = "sled";
+pub(crate) const SLED: &str = "sled";
 /// The same while it is being made.
 const UNFINISHED: &str = "sled.unfinished";
 /// The folder within sled's own for pages that are too large for its log.
@@ -441,25 +441,8 @@ impl Place {
         Ok(())
     }
 
-    /// Opens sled. The superblock's lock keeps others out, so when sled's own lock is taken, it is by what a database
-    /// that was just closed in this process leaves to sled's threads, and soon free.
     fn start_in(&self, path: &Path) -> Result<Opened, OpenError> {
-        let patience = Instant::now() + Duration::from_secs(5);
-        loop {
-            match self.try_start(path) {
-                Err(OpenError::InUse { .. }) if Instant::now() < patience => sleep(Duration::from_millis(5)),
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn try_start(&self, path: &Path) -> Result<Opened, OpenError> {
-        let config = sled::Config::new().path(path).cache_capacity(self.cache_bytes).flush_every_ms(None);
-        match catch(|| config.open()) {
-            Ok(Ok(database)) => Ok(Opened(Some(database))),
-            Ok(Err(error)) => Err(OpenError::from_sled(&self.path, error)),
-            Err(panic) => Err(OpenError::of_panic(&self.path, &panic)),
-        }
+        start(&self.path, path, self.cache_bytes).map(|database| Opened(Some(database)))
     }
 
     /// Writes all of sled's log once more, as it is read, and syncs it.
@@ -477,6 +460,27 @@ impl Place {
                 }
             }
         }
+    }
+}
+
+/// Opens sled. The superblock's lock keeps others out, so when sled's own lock is taken, it is by what a database
+/// that was just closed in this process leaves to sled's threads, and soon free.
+pub(crate) fn start(store: &Path, database: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
+    let patience = Instant::now() + Duration::from_secs(5);
+    loop {
+        match try_start(store, database, cache_bytes) {
+            Err(OpenError::InUse { .. }) if Instant::now() < patience => sleep(Duration::from_millis(5)),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn try_start(store: &Path, database: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new().path(database).cache_capacity(cache_bytes).flush_every_ms(None);
+    match catch(|| config.open()) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(error)) => Err(OpenError::from_sled(store, error)),
+        Err(panic) => Err(OpenError::of_panic(store, &panic)),
     }
 }
 

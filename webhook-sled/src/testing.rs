@@ -1,7 +1,8 @@
-//! For this crate's own tests: disks that fail. Not part of the public interface.
+//! For this crate's own tests: disks that fail, and records that are damaged. Not part of the public interface.
 
 use std::path::Path;
 
+use crate::database;
 use crate::disk::FileDisk;
 use crate::error::OpenError;
 use crate::options::SledOptions;
@@ -18,4 +19,15 @@ pub type WrapDisk = Box<dyn FnOnce(Box<dyn Disk>) -> Box<dyn Disk>>;
 /// As [`SledOptions::open`].
 pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Result<SledStore, OpenError> {
     SledStore::open_with(path, options, wrap(Box::new(FileDisk)).into())
+}
+
+/// Opens the database of a closed store without the store, to read its records or to damage them.
+///
+/// `sled::open` would fail now and then: sled's threads keep the lock of a database a moment longer than its last handle.
+///
+/// # Errors
+/// As [`SledOptions::open`].
+pub fn open_database(store: &Path) -> Result<sled::Db, OpenError> {
+    const CACHE: u64 = 16 << 20;
+    database::start(store, &store.join(database::SLED), CACHE)
 }

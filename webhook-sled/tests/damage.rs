@@ -15,6 +15,7 @@ use std::time::Duration;
 use scene::*;
 use webhook_core::run::Run;
 use webhook_core::store::{RunQuery, Store, StoreError};
+use webhook_sled::testing::open_database;
 use webhook_sled::{OpenError, SledStore};
 
 /// A store with some acknowledged runs, ended and queued, closed again.
@@ -83,7 +84,7 @@ async fn a_newer_format_is_told_and_left_alone() {
     let error = SledStore::open(folder.path()).unwrap_err();
     assert!(matches!(error, OpenError::NewerFormat { found: 7, known: 4, .. }), "{error}");
     fs::write(&superblock, text).unwrap();
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     let mut newer = vec![1];
     newer.extend(5_u64.to_be_bytes());
     database.insert("f", newer).unwrap();
@@ -98,7 +99,7 @@ async fn a_record_of_a_newer_version_is_told() {
     let store = open(folder.path());
     let webhook = webhook(&store).await;
     drop(store);
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     let key = [b"w", webhook.id.as_bytes().as_slice()].concat();
     let mut record = database.get(&key).unwrap().unwrap().to_vec();
     record[0] = 9;

@@ -17,6 +17,7 @@ use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
 use webhook_core::run::{RunParameter, RunState};
 use webhook_core::store::{Enqueued, Idempotency, PruneRequest, RunQuery, Store, WebhookQuery};
 use webhook_core::webhook::{Concurrency, OnOverlap};
+use webhook_sled::testing::open_database;
 
 fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(version)
@@ -49,7 +50,7 @@ async fn changes_in_the_journal_of_an_earlier_format_are_there() {
     let path = folder.path().join("copy");
     copy(&golden("v3"), &path);
     fs::create_dir_all(path.join("sled/blobs")).unwrap();
-    let database = sled::open(path.join("sled")).unwrap();
+    let database = open_database(&path).unwrap();
     let last: [u8; 8] = database.get("n").unwrap().unwrap()[1..].try_into().unwrap();
     let (key, _) = database.scan_prefix("u").next().unwrap().unwrap();
     drop(database);

@@ -11,13 +11,14 @@ use scene::*;
 use webhook_core::run::RunState;
 use webhook_core::store::{Cancelled, PruneRequest, RunQuery, Store};
 use webhook_core::webhook::Webhook;
+use webhook_sled::testing::open_database;
 use webhook_sled::{Durability, SledStore};
 
 const LARGE: usize = 200_000;
 
 /// Changes the database of a closed store.
 fn tamper(folder: &Path, change: impl FnOnce(&sled::Db)) {
-    let database = sled::open(folder.join("sled")).unwrap();
+    let database = open_database(folder).unwrap();
     change(&database);
     database.flush().unwrap();
 }

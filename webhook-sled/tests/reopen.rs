@@ -17,6 +17,7 @@ use webhook_core::run::{CancelReason, Run, RunState};
 use webhook_core::store::{Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
 use webhook_core::webhook::{Concurrency, OnOverlap};
 use webhook_sled::Durability;
+use webhook_sled::testing::open_database;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_survives_being_opened_again() {
@@ -98,7 +99,7 @@ async fn a_run_is_kept_for_its_key_after_a_reopening_and_nothing_is_left_of_eith
     let later = now() + Duration::from_secs(3_601);
     assert_eq!(store.prune(at(later)).await.unwrap().runs, [run.id]);
     drop(store);
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     let of_run = |key: &sled::IVec| key.windows(16).any(|part| part == run.id.as_bytes());
     assert!(!database.iter().keys().any(|key| of_run(&key.unwrap())));
 }
@@ -213,7 +214,7 @@ async fn a_store_that_was_killed_while_it_was_made_opens() {
 async fn a_store_that_was_killed_before_its_superblock_was_written_opens() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     let mut identity = database.get("s").unwrap().unwrap().to_vec();
     // As the database is made: no opening has begun.
     identity[17..].fill(0);

@@ -14,6 +14,7 @@ use webhook_core::id::RunId;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{PruneRequest, RunQuery, Store};
 use webhook_core::webhook::Webhook;
+use webhook_sled::testing::open_database;
 use webhook_sled::{RecordKind, SledStore};
 
 const GARBAGE: &[u8] = &[3, 0, 0, 0xff, 0xff, 0xff];
@@ -32,7 +33,7 @@ async fn ended(store: &SledStore, webhook: &Webhook, count: usize) -> Vec<Arc<Ru
 
 /// Changes the database of a closed store.
 fn edit(path: &Path, change: impl FnOnce(&sled::Db)) {
-    let database = sled::open(path.join("sled")).unwrap();
+    let database = open_database(path).unwrap();
     change(&database);
     database.flush().unwrap();
 }

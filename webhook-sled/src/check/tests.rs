@@ -18,6 +18,7 @@ use super::*;
 use crate::disk::{Disk, FileDisk};
 use crate::operation::Operation;
 use crate::store::SledStore;
+use crate::testing::open_database;
 
 #[derive(Default)]
 struct Faults {
@@ -194,7 +195,7 @@ async fn what_belongs_to_a_damaged_run_is_not_swept_away() {
     let run = enqueue(&store, request(&webhook, &"x".repeat(20_000))).await.unwrap();
     drop(store);
     let key = keys::by_id(keys::LIVE, run.id.as_bytes());
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     let value = database.insert(key, &[3, 0, 0, 0xff, 0xff]).unwrap().unwrap();
     database.flush().unwrap();
     drop(database);
@@ -206,7 +207,7 @@ async fn what_belongs_to_a_damaged_run_is_not_swept_away() {
     store.shared().queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
     answer.await.unwrap().unwrap();
     drop(store);
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     database.insert(key, value).unwrap();
     let parts = database.scan_prefix(keys::by_id(keys::PARAMETERS, run.id.as_bytes())).count();
     assert_eq!(parts, 4, "of its parameters");
@@ -245,7 +246,7 @@ async fn a_check_across_a_recovery_removes_nothing_of_a_run_that_is_queued() {
     shared.queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
     answer.await.unwrap().unwrap();
     drop(store);
-    let database = sled::open(folder.path().join("sled")).unwrap();
+    let database = open_database(folder.path()).unwrap();
     let parts = database.scan_prefix(keys::by_id(keys::PARAMETERS, id.as_bytes())).count();
     assert_eq!(parts, 4, "of its parameters");
 }
