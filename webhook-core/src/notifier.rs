@@ -1,4 +1,4 @@
-//! The notifier: what carries the news of a run's end to people.
+//! The [`Notifier`] trait: sends the news of a run's end to people.
 //!
 //! A complete implementation:
 //!
@@ -37,53 +37,42 @@ use crate::id::{DeliveryId, RunId};
 use crate::run::Run;
 use crate::webhook::{Channel, EventKind};
 
-/// Carries notifications over one or more channels.
+/// Sends notifications over one or more channels.
 #[async_trait::async_trait]
 pub trait Notifier: Send + Sync + 'static {
-    /// The channels it serves. Settings that ask for a channel nobody serves are refused.
+    /// Returns the channels it serves. Settings that name a channel without a notifier are refused.
     ///
-    /// # Behavior
-    /// The answer stays the same for the life of the notifier.
-    ///
-    /// # Errors
-    /// None.
-    ///
-    /// # Cancel safety
-    /// It is not async.
+    /// The list stays the same for the life of the notifier.
     fn channels(&self) -> &[Channel];
 
-    /// Checks a recipient's form when settings are made.
+    /// Checks the form of a recipient when settings are made.
     ///
-    /// # Behavior
-    /// It looks at the text only and does not block.
+    /// Looks at the text only and does not block.
     ///
     /// # Errors
-    /// What would be right, for people.
-    ///
-    /// # Cancel safety
-    /// It is not async.
+    /// The expected form, in words for people.
     fn check(&self, channel: Channel, recipient: &str) -> Result<(), String>;
 
-    /// Delivers one notification to one recipient.
+    /// Sends one notification to one recipient, within 60 s.
     ///
-    /// # Behavior
-    /// It is called at least once for each delivery that finds room in the outbox and does not wait behind an outage
-    /// for days, and again with a growing pause after a retryable error. The delivery's id stays the same, so that it
-    /// can serve as a message id. A failure never changes the run. It has 60 s.
+    /// It is called at least once for each delivery, with two exceptions: the outbox had no room, or the
+    /// channel was unreachable for days.
+    /// After a retryable error it is called again, after a growing pause. The delivery's id stays the same,
+    /// so it can serve as a message id.
+    /// A failure never changes the run.
     ///
     /// # Errors
-    /// [`DeliverError`], which says whether trying again may help.
+    /// [`DeliverError`], which says whether another try may help.
     ///
     /// # Cancel safety
-    /// It is dropped when it takes longer than that, or when the patience of a shutdown is over; the delivery is tried
-    /// again later.
+    /// It is dropped after 60 s, or when the patience of a shutdown ends; the delivery is tried again later.
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError>;
 }
 
-/// How long one try has.
+/// Upper bound on the duration of one try.
 pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Gives a step of a try a bounded time, and turns its panic into an error.
+/// Bounds the duration of a step of a try, and turns its panic into an error.
 pub(crate) async fn guarded<T>(
     what: &str,
     within: Duration,
@@ -97,28 +86,28 @@ pub(crate) async fn guarded<T>(
     }
 }
 
-/// What a notifier is given: one piece of news for one recipient.
+/// Input of a notifier: one event for one recipient.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Notification {
-    /// The delivery, the same over all tries.
+    /// Id of the delivery, the same over all tries.
     pub delivery: DeliveryId,
-    /// Through which channel.
+    /// Channel to send through.
     pub channel: Channel,
-    /// To whom.
+    /// Recipient, in the form of its channel.
     pub recipient: String,
-    /// Of what it tells.
+    /// Event to report.
     pub event: EventKind,
-    /// The workflow's title.
+    /// Title of the workflow.
     pub title: String,
     /// The run that ended. Secret parameters show as `***`.
     pub run: Arc<Run>,
-    /// Where people see the run, as [`run_url`](crate::service::WebhooksBuilder::run_url) says.
+    /// URL at which people see the run, as set by [`run_url`](crate::service::WebhooksBuilder::run_url).
     pub run_url: Option<String>,
 }
 
 impl Notification {
-    /// News of `run` for `recipient`.
+    /// Describes the end of `run` for `recipient`.
     #[must_use]
     pub fn new(
         delivery: DeliveryId,
@@ -139,7 +128,7 @@ impl Notification {
         }
     }
 
-    /// Sets where people see the run.
+    /// Sets the URL at which people see the run.
     #[must_use]
     pub fn with_run_url(mut self, url: impl Into<String>) -> Self {
         self.run_url = Some(url.into());
@@ -147,40 +136,41 @@ impl Notification {
     }
 }
 
-/// Why a notification did not go out.
+/// Error of sending a notification.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliverError {
-    /// Trying again may help.
+    /// Another try may help.
     #[error("{source}")]
     Retryable {
-        /// What went wrong.
+        /// Cause of the failure.
         source: BoxError,
-        /// How long the other side asked to wait.
+        /// Pause that the other side asked for.
         after: Option<Duration>,
     },
-    /// Nobody can be reached through this channel at present, such as when its server refuses connections, or the
-    /// credentials of this notifier. Trying again may help, but other deliveries would fare the same: one at a time is
-    /// tried until one gets through.
+    /// No recipient can be reached through this channel at present: its server refuses connections, or
+    /// refuses the notifier's credentials.
+    ///
+    /// Other deliveries would fail in the same way. So one at a time is tried until one gets through.
     #[error("{0}")]
     Unreachable(#[source] BoxError),
-    /// Trying again will not help.
+    /// Another try will not help.
     #[error("{0}")]
     Permanent(#[source] BoxError),
 }
 
 impl DeliverError {
-    /// An error after which trying again may help.
+    /// Returns an error after which another try may help.
     pub fn retryable(error: impl Into<BoxError>) -> Self {
         Self::Retryable { source: error.into(), after: None }
     }
 
-    /// An error that every delivery through this channel would meet at present.
+    /// Returns an error that every delivery through this channel would meet at present.
     pub fn unreachable(error: impl Into<BoxError>) -> Self {
         Self::Unreachable(error.into())
     }
 
-    /// An error after which trying again will not help.
+    /// Returns an error after which another try will not help.
     pub fn permanent(error: impl Into<BoxError>) -> Self {
         Self::Permanent(error.into())
     }
@@ -190,33 +180,33 @@ impl DeliverError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// Its id.
+    /// Id of the delivery, the same over all tries.
     pub id: DeliveryId,
-    /// The run it tells of.
+    /// Run that it reports.
     pub run: RunId,
-    /// Through which channel.
+    /// Channel to send through.
     pub channel: Channel,
-    /// To whom.
+    /// Recipient, in the form of its channel.
     pub recipient: String,
-    /// Of what it tells.
+    /// Event to report.
     pub event: EventKind,
-    /// How it stands.
+    /// Current state.
     pub state: DeliveryState,
-    /// How often it was tried.
+    /// Number of tries so far.
     pub attempts: u32,
-    /// Why the last try failed.
+    /// Error of the last try.
     pub last_error: Option<String>,
-    /// When it is tried next; `None` once it is delivered or given up.
+    /// Time of the next try; `None` once it is delivered or given up.
     #[serde(with = "milliseconds::option")]
     pub next_at: Option<SystemTime>,
-    /// Since when it is to go out: since its run ended, or since it was sent again. Records of earlier versions do not
-    /// say so.
+    /// Time since which it is to go out: the end of its run, or the last resend. `None` in records of earlier
+    /// versions.
     #[serde(default, with = "milliseconds::option", skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<SystemTime>,
 }
 
 impl Delivery {
-    /// A delivery that is due at once.
+    /// Creates a delivery that is due at once.
     #[must_use]
     pub fn new(
         id: DeliveryId,
@@ -240,7 +230,7 @@ impl Delivery {
         }
     }
 
-    /// This delivery after one more try, or after it was dropped without one.
+    /// Returns this delivery after one more try, or after it was dropped without one.
     #[must_use]
     pub fn after(&self, outcome: &DeliveryOutcome) -> Self {
         let is_tried = !matches!(outcome, DeliveryOutcome::Dropped { .. });
@@ -256,7 +246,7 @@ impl Delivery {
         Self { state, last_error, next_at, attempts: self.attempts + u32::from(is_tried), ..self.clone() }
     }
 
-    /// This delivery due again at once, as people asked.
+    /// Returns this delivery due again at once, as a person requested.
     #[must_use]
     pub fn resent(&self, now: SystemTime) -> Self {
         Self {
@@ -268,25 +258,25 @@ impl Delivery {
         }
     }
 
-    /// For how long it has been waiting to go out by the clock; not at all when the clock was set back since.
+    /// Returns how long it has been waiting by the clock; zero if the clock was set back since.
     #[must_use]
     pub fn age(&self, now: SystemTime) -> Duration {
-        // The id of a record that does not say so tells when it was made.
+        // A record without the time still has its id, which tells when it was made.
         let asked_at = self.asked_at.unwrap_or_else(|| self.id.made_at());
         now.duration_since(asked_at).unwrap_or_default()
     }
 }
 
-/// How a delivery stands.
+/// State of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeliveryState {
-    /// It is still to go out.
+    /// It has not gone out yet.
     Pending,
-    /// The other side has taken it.
+    /// The other side has accepted it.
     Delivered,
-    /// It failed for good or too often.
+    /// It failed finally, or too often.
     GivenUp,
 }
 
@@ -294,7 +284,7 @@ impl DeliveryState {
     /// Every state.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::GivenUp];
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -313,29 +303,29 @@ impl std::str::FromStr for DeliveryState {
     }
 }
 
-/// How one try of a delivery went, or why there was none.
+/// Outcome of one try of a delivery, or the reason why there was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryOutcome {
-    /// The other side has taken it.
+    /// The other side has accepted it.
     Delivered,
-    /// It is to be tried again.
+    /// Another try follows.
     Retry {
-        /// What went wrong.
+        /// Error of the try.
         error: String,
-        /// After which pause.
+        /// Pause before the next try.
         delay: Duration,
-        /// When that is by the clock.
+        /// Wall-clock time of the next try.
         at: SystemTime,
     },
-    /// It is not tried again.
+    /// No further try follows.
     GivenUp {
-        /// What went wrong.
+        /// Error of the try.
         error: String,
     },
     /// It is given up without this try: there was no room for it, or it had waited too long.
     Dropped {
-        /// Why.
+        /// Reason for giving it up.
         error: String,
     },
 }

@@ -1,7 +1,7 @@
-//! A run: one execution of a workflow, from the call that asked for it to its end.
+//! Runs: one execution of a workflow, from the accepted call to its end.
 //!
 //! Every change of state goes through [`RunState::after`], which knows the legal transitions. The methods of
-//! [`Run`] that make the next version of a record are pure; stores apply them and persist the result.
+//! [`Run`] that return the next version of a record are pure; stores apply them and persist the result.
 
 mod excerpt;
 mod facts;
@@ -23,67 +23,69 @@ pub use facts::{Artifact, Caller, ErrorKind, Progress, RunError};
 pub use parameters::{ParameterValue, RunParameter, RunParameters, SealError};
 pub use state::{IllegalTransition, RunState, Transition};
 
-/// One run as stores keep it.
+/// A run, as stores keep it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Run {
-    /// Its id, the same over all attempts.
+    /// Id of the run, the same over all attempts.
     pub id: RunId,
-    /// What it executes.
+    /// Workflow that it executes.
     pub workflow: WorkflowKey,
-    /// The webhook it came through.
+    /// Webhook through which it was started.
     pub webhook_id: WebhookId,
-    /// Where it is in its life.
+    /// Current state.
     pub state: RunState,
-    /// How often it was claimed for execution; 0 before the first time. Hand-backs at shutdown do not count.
+    /// Number of claims that began an execution; 0 before the first. A hand-back at shutdown undoes its
+    /// attempt.
     pub attempt: u32,
-    /// How many attempts the retry policy allowed when it was queued.
+    /// Number of attempts that the retry policy allowed when the run was queued.
     pub max_attempts: u32,
-    /// How often its worker vanished mid-run. These do not use up `max_attempts`.
+    /// Number of times its worker vanished mid-run. They do not use up `max_attempts`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub interruptions: u32,
-    /// Grows with every claim; only the holder of the newest fence may renew or settle.
+    /// Fence of the newest claim; it grows with every claim. Only the holder of the newest fence may renew or
+    /// settle.
     #[serde(default)]
     pub fence: u64,
-    /// Whether its cancellation was asked for while it was running, and why.
+    /// Reason of a cancellation that was requested while it was running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_requested: Option<CancelReason>,
-    /// The run that this one repeats.
+    /// Earlier run that this one repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_from: Option<RunId>,
-    /// When it was accepted.
+    /// Time at which it was accepted.
     #[serde(with = "milliseconds")]
     pub queued_at: SystemTime,
-    /// When its first attempt started.
+    /// Start of its first attempt.
     #[serde(default, with = "milliseconds::option", skip_serializing_if = "Option::is_none")]
     pub started_at: Option<SystemTime>,
-    /// When it ended.
+    /// Time at which it ended.
     #[serde(default, with = "milliseconds::option", skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<SystemTime>,
-    /// Before this time it is not claimed.
+    /// Time before which it is not claimed.
     #[serde(with = "milliseconds")]
     pub due_at: SystemTime,
-    /// With what it is executed. Never changes.
+    /// Parameters of every attempt. They never change.
     #[serde(default, skip_serializing_if = "RunParameters::is_empty")]
     pub parameters: RunParameters,
-    /// How far it is, as its executor said.
+    /// Progress as its executor last reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
-    /// What its executor said of the result, in a line or two.
+    /// Summary of the result by its executor, in a line or two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// What it left behind; the executor keeps the content.
+    /// Artifacts that it left; the executor keeps the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Artifact>,
-    /// Why the last attempt failed.
+    /// Error of the last failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
-    /// Who asked for it.
+    /// Facts about the call that started it.
     #[serde(with = "shared")]
     pub caller: Arc<Caller>,
 }
 
-/// Facts that all versions of a record share in memory, and that each holds in a store.
+/// Serializes facts that all versions of a record share in memory, and that each holds in a store.
 mod shared {
     use std::sync::Arc;
 
@@ -107,7 +109,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl Run {
-    /// A run that is queued now and due at once.
+    /// Creates a run that is queued now and due at once.
     #[must_use]
     pub fn new(
         id: RunId,
@@ -142,8 +144,10 @@ impl Run {
         }
     }
 
-    /// This run as claimed under `fence`. A run whose interruptions reached their bound, or whose cancellation
-    /// was asked for, is claimed only to be settled: that is no further attempt.
+    /// Returns this run as claimed under `fence`.
+    ///
+    /// A run whose interruptions reached their bound, or whose cancellation was requested, is claimed only to
+    /// be settled. That claim is no further attempt.
     ///
     /// # Errors
     /// [`IllegalTransition`] when it is not queued.
@@ -165,19 +169,20 @@ impl Run {
         })
     }
 
-    /// Whether it was interrupted so often that it is not tried again.
+    /// Returns whether it was interrupted so often that it is not tried again.
     #[must_use]
     pub fn is_exhausted(&self, interruption_bound: u32) -> bool {
         self.interruptions >= interruption_bound.max(1)
     }
 
-    /// Whether the retry policy leaves another attempt after the present one; interruptions do not use any up.
+    /// Returns whether the retry policy allows another attempt after the current one. Interruptions use up
+    /// none.
     #[must_use]
     pub fn has_attempts_left(&self) -> bool {
         self.attempt.saturating_sub(self.interruptions) < self.max_attempts
     }
 
-    /// This run after its worker vanished: queued again at once, with one interruption more.
+    /// Returns this run after its worker vanished: queued again at once, with one more interruption.
     ///
     /// # Errors
     /// [`IllegalTransition`] when it is not running.
@@ -186,7 +191,7 @@ impl Run {
         Ok(Self { state, interruptions: self.interruptions + 1, due_at: now, progress: None, ..self.clone() })
     }
 
-    /// This run given back unfinished at shutdown: the attempt does not count.
+    /// Returns this run handed back unfinished at shutdown. The attempt does not count.
     ///
     /// # Errors
     /// [`IllegalTransition`] when it is not running.
@@ -197,7 +202,7 @@ impl Run {
         Ok(Self { state, attempt, started_at, due_at: now, progress: None, ..self.clone() })
     }
 
-    /// This run after a failed attempt, queued again for `due_at`.
+    /// Returns this run after a failed attempt, queued again for `due_at`.
     ///
     /// # Errors
     /// [`IllegalTransition`] when it is not running.
@@ -206,10 +211,10 @@ impl Run {
         Ok(Self { state, error: Some(error), due_at, progress: None, ..self.clone() })
     }
 
-    /// This run at its end.
+    /// Returns this run at its end.
     ///
     /// # Errors
-    /// [`IllegalTransition`] when it cannot end so from its state.
+    /// [`IllegalTransition`] when its state does not allow this ending.
     pub fn ended(&self, ending: Ending, now: SystemTime) -> Result<Self, IllegalTransition> {
         let state = self.state.after(ending.transition())?;
         let mut run = Self { state, finished_at: Some(now), error: None, ..self.clone() };
@@ -230,34 +235,34 @@ impl Run {
     }
 }
 
-/// How a run ends.
+/// Final outcome of a run.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Ending {
-    /// Well.
+    /// The run succeeded.
     Succeeded {
-        /// What the executor said of the result.
+        /// Summary of the result by the executor.
         summary: Option<String>,
-        /// What it left behind.
+        /// Artifacts that the run left.
         artifacts: Vec<Artifact>,
     },
-    /// With an error.
+    /// The run failed.
     Failed {
-        /// What went wrong.
+        /// Error of the last attempt.
         error: RunError,
-        /// Artifacts that the last attempt left behind all the same.
+        /// Artifacts that the last attempt left despite its failure.
         artifacts: Vec<Artifact>,
     },
-    /// Out of time; the error says after how long.
+    /// The attempt exceeded its time-out, which the error states.
     TimedOut(RunError),
-    /// Cancelled for this reason.
+    /// The run was cancelled for this reason.
     Cancelled(CancelReason),
-    /// Never executed.
+    /// The run was never executed.
     Skipped,
 }
 
 impl Ending {
-    /// With this error, and nothing left behind.
+    /// Fails with this error and without artifacts.
     #[must_use]
     pub fn failed(error: RunError) -> Self {
         Self::Failed { error, artifacts: Vec::new() }
@@ -274,14 +279,14 @@ impl Ending {
     }
 }
 
-/// Why a run is cancelled.
+/// Reason for cancelling a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// Somebody asked for it.
+    /// A person or program requested it.
     Requested,
-    /// A newer run of the same webhook took its place.
+    /// A newer run of the same webhook replaces it.
     Superseded,
     /// Its webhook was deleted.
     WebhookDeleted,

@@ -1,4 +1,4 @@
-//! Parameter blocks: what a workflow declares.
+//! Parameter blocks: the parameters that a workflow declares.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::problem::{MASKED, excerpt, shortened};
 use super::query::TOKEN;
 use super::size::can_be_stored;
 
-/// The longest name of a block, in bytes.
+/// Upper bound on a block's name, in bytes.
 const NAME_BYTES: usize = 128;
 
 /// One parameter that a workflow declares.
@@ -34,25 +34,27 @@ const NAME_BYTES: usize = 128;
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ParameterBlock {
-    /// The name a caller uses, matched by exact bytes: 1 to 128 bytes, and not `token`.
+    /// Name that a caller uses, matched by exact bytes: 1 to 128 bytes, and not `token`.
     pub name: String,
-    /// The type that a given value is converted to.
+    /// Type to which a given value is converted.
     pub parameter_type: ParameterType,
-    /// The value when none is given. It must convert to the type by the rules for a value in a JSON body.
+    /// Value when a call gives none. It must convert to the type by the rules for a JSON body.
     pub default: Option<Value>,
-    /// Whether a call is refused that gives no value. Without effect when there is a default.
+    /// Whether a call without a value is refused. No effect on a block with a default.
     pub required: bool,
-    /// What a [`Choice`](ParameterType::Choice) may be; empty for every other type.
+    /// Allowed values of a [`Choice`](ParameterType::Choice); empty for every other type.
     pub choices: Vec<String>,
-    /// Whether the value is sealed at rest and masked wherever it is shown, also in what the executor says of it in
-    /// log, progress, summary and error, there from four characters on. What it writes elsewhere is its own affair.
+    /// Whether the value is sealed at rest and masked wherever it is shown.
+    ///
+    /// In log, progress, summary and error of a run it is masked if it has four characters or more. Files
+    /// that the executor writes are not masked.
     pub secret: bool,
-    /// What the parameter is for, for people.
+    /// Purpose of the parameter, in words for people.
     pub description: Option<String>,
 }
 
 impl ParameterBlock {
-    /// A block without default, neither required nor secret.
+    /// Declares a block without default, neither required nor secret.
     pub fn new(name: impl Into<String>, parameter_type: ParameterType) -> Self {
         Self {
             name: name.into(),
@@ -65,19 +67,19 @@ impl ParameterBlock {
         }
     }
 
-    /// Sets the value when none is given. `null` means no default.
+    /// Sets the value when a call gives none. `null` means no default.
     pub fn with_default(mut self, default: impl Into<Value>) -> Self {
         self.default = Some(default.into());
         self
     }
 
-    /// Demands a value.
+    /// Makes a value required.
     pub fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// Sets what a choice may be.
+    /// Sets the allowed values of a choice.
     pub fn with_choices<I>(mut self, choices: I) -> Self
     where
         I: IntoIterator,
@@ -93,14 +95,14 @@ impl ParameterBlock {
         self
     }
 
-    /// Says what the parameter is for.
+    /// Sets the purpose of the parameter.
     pub fn with_description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 }
 
-/// The type of a parameter. On the wire it is snake_case.
+/// Type of a parameter. On the wire it is snake_case.
 ///
 /// | type | text (query, form, JSON string) | other JSON values |
 /// |---|---|---|
@@ -114,23 +116,23 @@ impl ParameterBlock {
 /// | `list` | each repetition of the name is an item, one value is a list of one text | an array as given |
 /// | `json` | JSON text; in a JSON body a string stays a string | as given |
 ///
-/// Everything else is a problem. A JSON `null` means that nothing was given, also for `json`; the *text*
-/// `null` for a `json` block is a given `null`.
+/// Every other value is a problem. A JSON `null` means that no value was given, also for `json`. The *text*
+/// `null` for a `json` block is the value `null`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ParameterType {
     /// Any text.
     Text,
-    /// A whole number from -2^63 to 2^63-1.
+    /// An integer from -2^63 to 2^63-1.
     Integer,
-    /// A number as JSON writes it.
+    /// A number in JSON's grammar.
     Number,
     /// True or false.
     Boolean,
     /// A calendar day (ISO 8601).
     Date,
-    /// A moment with its offset from UTC (RFC 3339).
+    /// An instant with its offset from UTC (RFC 3339).
     Datetime,
     /// One of the block's choices.
     Choice,
@@ -153,7 +155,7 @@ impl ParameterType {
         Self::Json,
     ];
 
-    /// The text on the wire, such as `integer`.
+    /// Returns the text on the wire, such as `integer`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -186,7 +188,7 @@ impl FromStr for ParameterType {
     }
 }
 
-/// A text that names no [`ParameterType`].
+/// Error for a text that names no [`ParameterType`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is not a parameter type; the types are text, integer, number, boolean, date, datetime, choice, \
@@ -194,25 +196,26 @@ impl FromStr for ParameterType {
 )]
 #[non_exhaustive]
 pub struct UnknownParameterType {
-    /// The text, cut when it is long.
+    /// The text, shortened if it is long.
     pub text: String,
 }
 
-/// The blocks of one workflow, checked: in the order declared, each with a name of its own, each default
-/// converted to the type of its block.
+/// The checked blocks of one workflow, in the order declared.
+///
+/// Each has a unique name, and each default is converted to the type of its block.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ParameterBlocks {
     declared: Vec<ParameterBlock>,
-    /// Places in `declared`, ordered by name.
+    /// Indexes into `declared`, ordered by name.
     by_name: Vec<usize>,
 }
 
 impl ParameterBlocks {
-    /// Checks what a workflow declares.
+    /// Checks the declaration of a workflow.
     ///
     /// # Errors
     ///
-    /// Every problem at once: an empty name, one of more than 128 bytes, one given twice, the reserved name
+    /// All problems at once: an empty name, a name of more than 128 bytes, a repeated name, the reserved name
     /// `token`, a choice without choices, choices on another type, and a default that does not convert.
     pub fn new(mut declared: Vec<ParameterBlock>) -> Result<Self, InvalidBlocks> {
         let mut by_name: Vec<usize> = (0..declared.len()).collect();
@@ -239,29 +242,29 @@ impl ParameterBlocks {
         if problems.is_empty() { Ok(Self { declared, by_name }) } else { Err(InvalidBlocks { problems }) }
     }
 
-    /// Every block, in the order declared.
+    /// Iterates over the blocks in the order declared.
     pub fn iter(&self) -> std::slice::Iter<'_, ParameterBlock> {
         self.declared.iter()
     }
 
-    /// The block `name`.
+    /// Returns the block with this name.
     pub fn get(&self, name: &str) -> Option<&ParameterBlock> {
         let found =
             self.by_name.binary_search_by(|place| self.declared[*place].name.as_str().cmp(name)).ok()?;
         Some(&self.declared[self.by_name[found]])
     }
 
-    /// How many blocks there are.
+    /// Returns the number of blocks.
     pub fn len(&self) -> usize {
         self.declared.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the workflow declares no parameters.
     pub fn is_empty(&self) -> bool {
         self.declared.is_empty()
     }
 
-    /// Whether any block is secret, so that runs of the workflow need a key to seal values with.
+    /// Returns whether any block is secret. Runs of such a workflow need a token key that seals the values.
     pub fn has_secret(&self) -> bool {
         self.declared.iter().any(|block| block.secret)
     }
@@ -301,7 +304,7 @@ fn choices_problem(block: &ParameterBlock) -> Option<String> {
 fn convert_default(block: &ParameterBlock) -> Result<Option<Value>, String> {
     match &block.default {
         None | Some(Value::Null) => Ok(None),
-        // What is wrong is the missing choices, and that is reported already.
+        // The missing choices are already reported; the default would only repeat that.
         Some(default) if block.parameter_type == ParameterType::Choice && block.choices.is_empty() => {
             Ok(Some(default.clone()))
         }
@@ -315,22 +318,22 @@ fn convert_default(block: &ParameterBlock) -> Result<Option<Value>, String> {
     }
 }
 
-/// The blocks of a workflow are not usable. All problems are reported at once.
+/// Error for unusable blocks of a workflow. Holds all problems at once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid parameter blocks: {}", listed(.problems))]
 #[non_exhaustive]
 pub struct InvalidBlocks {
-    /// What is wrong, in the order declared; never empty.
+    /// The problems, in the order declared; never empty.
     pub problems: Vec<BlockProblem>,
 }
 
-/// One thing wrong with one block. It never shows the default of a secret block.
+/// One problem of one block. It never shows the default of a secret block.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct BlockProblem {
-    /// The name of the block, cut when it is too long.
+    /// Name of the block, shortened if it is too long.
     pub parameter: String,
-    /// What is wrong and what is expected.
+    /// The problem, and what is expected instead.
     pub message: String,
 }
 
@@ -341,7 +344,7 @@ fn listed(problems: &[BlockProblem]) -> String {
 }
 
 impl ParameterBlock {
-    /// The default as it may be shown.
+    /// Returns the default as it may be shown.
     fn visible_default(&self) -> Option<Value> {
         match &self.default {
             Some(_) if self.secret => Some(Value::from(MASKED)),
@@ -365,7 +368,7 @@ impl fmt::Debug for ParameterBlock {
     }
 }
 
-/// The wire form, with the default of a secret block masked.
+/// Serializes to the wire form, with the default of a secret block masked.
 impl Serialize for ParameterBlock {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("ParameterBlock", 7)?;

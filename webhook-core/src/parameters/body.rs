@@ -1,4 +1,4 @@
-//! Reading a body by its media type.
+//! Decodes a body by its media type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,25 +16,27 @@ use super::quotes::{
     QUOTES_HINT, begins_like_json, has_shell_quotes, has_single_quotes, is_encoded_json, is_like_form,
 };
 
-/// Reads the body of a POST call.
+/// Decodes the body of a POST call.
 ///
-/// `application/json`, `text/json` and every type with the suffix `+json` must hold an object without duplicate
-/// names, as [`read_json`](super::read_json) reads it; `application/x-www-form-urlencoded` is decoded like a
-/// query. No `Content-Type`, or a blank one, means JSON. A body of no bytes, or of white space only, has no
-/// parameters, whatever its media type. The charset may be left out or be UTF-8. A UTF-8 byte order mark in front
-/// is never part of the body (RFC 8259 §8.1).
+/// - `application/json`, `text/json` and every type with the suffix `+json` must hold one object without
+///   duplicate names, as [`read_json`](super::read_json) reads it.
+/// - `application/x-www-form-urlencoded` is decoded like a query.
+/// - No `Content-Type`, or a blank one, means JSON.
+/// - A body without bytes, or of white space only, has no parameters, whatever its media type.
+/// - The charset may be omitted or be UTF-8. A leading UTF-8 byte order mark is never part of the body (RFC
+///   8259 §8.1).
 ///
-/// A form that is, or was meant as, JSON is refused: `curl -d` sends a form unless a header says otherwise, and
-/// its text would be taken for the name of a parameter.
+/// A form that is, or was meant as, JSON is refused. `curl -d` sends a form unless a header says otherwise,
+/// and the JSON text would become the name of a parameter.
 ///
-/// Of `limits` only [`json_depth`](ParameterLimits::json_depth) and [`json_values`](ParameterLimits::json_values)
-/// matter here: the number of bytes is checked while the body streams in, names and their number by
-/// [`merge`](super::merge()). A number that cannot be kept is a problem that [`merge`](super::merge()) reports.
+/// Of `limits`, only [`json_depth`](ParameterLimits::json_depth) and
+/// [`json_values`](ParameterLimits::json_values) apply here. The number of bytes is checked while the body
+/// streams in; [`merge`](super::merge()) checks names and their number.
+/// A number that cannot be kept is a problem that [`merge`](super::merge()) reports.
 ///
 /// # Errors
 ///
-/// [`BodyError::Malformed`] when the body does not have the form its media type demands, and
-/// [`BodyError::UnsupportedMediaType`] for another media type or charset.
+/// [`BodyError::Malformed`] when the body does not have the form that its media type demands, and [`BodyError::UnsupportedMediaType`] for another media type or charset.
 pub fn parse_body(
     content_type: Option<&str>,
     bytes: &[u8],
@@ -57,8 +59,9 @@ pub fn parse_body(
     }
 }
 
-/// Checks that a body is not compressed or otherwise encoded (RFC 9110 §8.4). `encoding` is the
-/// `Content-Encoding` header; several are joined by commas.
+/// Checks that a body is not compressed or otherwise encoded (RFC 9110 §8.4).
+///
+/// `encoding` is the `Content-Encoding` header, in which commas separate several codings.
 ///
 /// # Errors
 ///
@@ -125,9 +128,9 @@ fn parse_form_body(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParamet
     Ok(BodyParameters { given: GivenBody::Form(pairs) })
 }
 
-/// The parameters that a body gives: members of a JSON object, or pairs of a form.
+/// Parameters of a body: members of a JSON object, or pairs of a form.
 ///
-/// `Debug` shows names only: which values are secret is not known here.
+/// `Debug` shows names only, since this type does not know which values are secret.
 #[derive(Clone, Default, PartialEq)]
 pub struct BodyParameters {
     given: GivenBody,
@@ -137,7 +140,7 @@ pub struct BodyParameters {
 enum GivenBody {
     Object {
         members: Map<String, Value>,
-        /// Members with a number that their value does not hold as it was written.
+        /// Members with a number that JSON cannot keep as it was written.
         flawed: BTreeMap<String, NumberFlaw>,
     },
     Form(Pairs),
@@ -150,12 +153,12 @@ impl Default for GivenBody {
 }
 
 impl BodyParameters {
-    /// The members of a JSON object, for a run that is not started through a trigger call.
+    /// Takes the members of a JSON object, for a run that no trigger call starts.
     pub fn from_object(members: Map<String, Value>) -> Self {
         Self { given: GivenBody::Object { members, flawed: BTreeMap::new() } }
     }
 
-    /// Whether the body gives nothing.
+    /// Returns whether the body gives no parameters.
     pub fn is_empty(&self) -> bool {
         match &self.given {
             GivenBody::Object { members, .. } => members.is_empty(),
@@ -163,7 +166,7 @@ impl BodyParameters {
         }
     }
 
-    /// Every name with what was given for it.
+    /// Returns each name with the values given for it.
     pub(super) fn by_name(&self) -> BTreeMap<&str, Given<'_>> {
         match &self.given {
             GivenBody::Object { members, flawed } => members
@@ -182,33 +185,33 @@ impl fmt::Debug for BodyParameters {
     }
 }
 
-/// Why a body could not be read. No error repeats a value.
+/// Error of reading a body. No error repeats a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
     /// The body does not have the form that its media type demands.
     #[error("{message}")]
     Malformed {
-        /// What is wrong and how to mend it.
+        /// The fault and its remedy, in words for the caller.
         message: String,
     },
-    /// The `Content-Type` is not a media type, or not one that is read here, or names another charset.
+    /// The `Content-Type` is not a media type, is an unsupported one, or names another charset.
     #[error(
         "the media type {} is not supported; send application/json or application/x-www-form-urlencoded in \
          UTF-8",
         excerpt(.content_type)
     )]
     UnsupportedMediaType {
-        /// The `Content-Type` as sent, cut when it is long.
+        /// The `Content-Type` as sent, shortened if it is long.
         content_type: String,
     },
-    /// The body is compressed, or encoded in another way.
+    /// The body is compressed or otherwise encoded.
     #[error(
         "the content coding {} is not supported; send the body as it is, without Content-Encoding",
         excerpt(.coding)
     )]
     UnsupportedContentEncoding {
-        /// The first coding that is not supported, cut when it is long.
+        /// First unsupported coding, shortened if it is long.
         coding: String,
     },
 }

@@ -11,10 +11,10 @@ use super::number_literal::NumberLiteral;
 use super::paste::paste_hint;
 use super::problem::{ParameterProblem, ProblemCode, excerpt};
 
-/// The most choices that a message lists.
+/// Upper bound on the choices that a message lists.
 const LISTED_CHOICES: usize = 20;
 
-/// The magnitude below which every whole double is exactly one integer: 2^53.
+/// Bound below which every whole double is exactly one integer: 2^53.
 const EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
 /// Converts the text of a query or form. `limits` bounds the value of a `json` block.
@@ -45,7 +45,7 @@ pub(super) fn from_text(
     converted.map_err(|hint| misfit(block, &excerpt(text), hint.into_iter().chain(paste_hint(text))))
 }
 
-/// Converts several texts given under one name, which only a list can take.
+/// Converts several texts given under one name, which only a list accepts.
 pub(super) fn from_texts(texts: &[&str]) -> Value {
     Value::from(texts.to_vec())
 }
@@ -72,7 +72,7 @@ pub(super) fn from_json(block: &ParameterBlock, value: &Value) -> Result<Value, 
     converted.ok_or_else(|| misfit(block, &shown(value), None))
 }
 
-/// `-?(0|[1-9][0-9]*)` within 64 bits.
+/// Parses `-?(0|[1-9][0-9]*)` within 64 bits.
 fn integer(text: &str) -> Option<Value> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_canonical = digits == "0" || !digits.starts_with('0');
@@ -91,7 +91,7 @@ fn integer_of(number: &Number) -> Option<Value> {
     is_exact.then_some(Value::from(double as i64))
 }
 
-/// A JSON number. The error is a sentence that says why a well-formed number cannot be held.
+/// Parses a JSON number. The error is a sentence for a well-formed number that cannot be kept.
 fn number(text: &str) -> Result<Value, Option<String>> {
     let literal = NumberLiteral::read(text).ok_or(None)?;
     literal.value().map(Value::Number).map_err(|flaw| Some(flaw.sentence().to_owned()))
@@ -107,7 +107,7 @@ fn boolean(text: &str) -> Option<Value> {
     }
 }
 
-/// A day of the Gregorian calendar as `YYYY-MM-DD`, from year 0000 to 9999.
+/// Returns whether `text` is a day of the Gregorian calendar as `YYYY-MM-DD`, from year 0000 to 9999.
 fn is_date(text: &str) -> bool {
     if !has_shape(text, "0000-00-00") {
         return false;
@@ -133,7 +133,7 @@ fn datetime(text: &str) -> Result<Value, Option<String>> {
     Err(hint)
 }
 
-/// The grammar `date-time` of RFC 3339 §5.6.
+/// Returns whether `text` has the grammar `date-time` of RFC 3339 §5.6.
 fn is_datetime(text: &str) -> bool {
     // The parser of `time` takes any byte between date and time; the grammar has only the letter T there.
     let Some((date_and_time, rest)) = text.split_at_checked(19) else { return false };
@@ -154,7 +154,7 @@ fn is_datetime(text: &str) -> bool {
     fits && OffsetDateTime::parse(text, &Rfc3339).is_ok()
 }
 
-/// Whether `text` has a digit where `shape` has `0`, and otherwise the same bytes.
+/// Returns whether `text` has a digit where `shape` has `0`, and equals `shape` elsewhere.
 fn has_shape(text: &str, shape: &str) -> bool {
     text.len() == shape.len()
         && text.bytes().zip(shape.bytes()).all(|(byte, expected)| match expected {
@@ -167,7 +167,7 @@ fn choice(block: &ParameterBlock, text: &str) -> Option<Value> {
     block.choices.iter().any(|choice| choice == text).then(|| Value::from(text))
 }
 
-/// The JSON text of an integer or boolean. Another number has more than one spelling, so it has no such text.
+/// Returns the JSON text of an integer or boolean. Other numbers have several spellings, so they give `None`.
 fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::Bool(_) => Some(value.to_string()),
@@ -187,7 +187,7 @@ fn misfit(block: &ParameterBlock, shown: &str, hints: impl IntoIterator<Item = S
         block.parameter_type,
         expected(block)
     );
-    // A hint repeats parts of the value too, so a secret value gets none.
+    // A hint repeats parts of the value, so a secret value gets none.
     if !block.secret {
         message.push_str(" Given was ");
         message.push_str(shown);
@@ -233,7 +233,7 @@ fn listed_choices(choices: &[String]) -> String {
     }
 }
 
-/// A JSON value as a message may repeat it.
+/// Describes a JSON value as a message may repeat it.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => excerpt(text),

@@ -1,4 +1,4 @@
-//! The parameters a run gets, each with where it came from.
+//! Effective parameters of a run, each with its source.
 
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::problem::MASKED;
 
-/// The parameters of one run, ordered by name.
+/// Parameters of one run, ordered by name.
 ///
-/// Serializing masks secret values, so the serialized form suits answers, panels and notifications, and not a
-/// store: a store goes through [`iter`](Self::iter) and keeps a secret value sealed.
+/// The serialized form masks secret values. It suits answers, panels and notifications, but no store: a store
+/// uses [`iter`](Self::iter) and seals secret values.
 ///
 /// ```
 /// use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
@@ -34,29 +34,29 @@ pub struct EffectiveParameters {
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EffectiveParameter {
-    /// The value, converted to the declared type where the parameter is declared. Not masked.
+    /// The value, converted if the parameter is declared. Not masked.
     pub value: Value,
-    /// Where the value came from.
+    /// Source of the value.
     pub source: Source,
     /// Whether the value must be sealed at rest and masked wherever it is shown.
     pub secret: bool,
 }
 
-/// Where the value of a parameter came from.
+/// Source of a parameter's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Source {
-    /// The default of its block.
+    /// Default of its block.
     Default,
-    /// The query of the call.
+    /// Query of the call.
     Query,
-    /// The body of the call, JSON or form.
+    /// Body of the call, JSON or form.
     Body,
 }
 
 impl Source {
-    /// The text on the wire: `default`, `query` or `body`.
+    /// Returns the text on the wire: `default`, `query` or `body`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -73,12 +73,12 @@ impl fmt::Display for Source {
 }
 
 impl EffectiveParameters {
-    /// No parameters.
+    /// Returns an empty set of parameters.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the parameter `name`, and returns the one that had this name before.
+    /// Sets the parameter `name`, and returns the previous one of this name.
     pub fn insert(
         &mut self,
         name: impl Into<String>,
@@ -87,34 +87,34 @@ impl EffectiveParameters {
         self.by_name.insert(name.into(), parameter)
     }
 
-    /// The parameter `name`.
+    /// Returns the parameter `name`.
     pub fn get(&self, name: &str) -> Option<&EffectiveParameter> {
         self.by_name.get(name)
     }
 
-    /// Every parameter, ordered by name. The values are not masked.
+    /// Iterates over the parameters, ordered by name. The values are not masked.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &EffectiveParameter)> {
         self.by_name.iter().map(|(name, parameter)| (name.as_str(), parameter))
     }
 
-    /// Every plain value, ordered by name, for an executor. The values are not masked.
+    /// Iterates over names and plain values, ordered by name, for an executor. The values are not masked.
     pub fn values(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
         self.by_name.iter().map(|(name, parameter)| (name.as_str(), &parameter.value))
     }
 
-    /// How many parameters there are.
+    /// Returns the number of parameters.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 }
 
 impl EffectiveParameter {
-    /// A parameter that is not secret.
+    /// Holds a value that is not secret.
     pub fn new(value: impl Into<Value>, source: Source) -> Self {
         Self { value: value.into(), source, secret: false }
     }

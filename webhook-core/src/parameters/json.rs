@@ -10,8 +10,10 @@ use super::limits::ParameterLimits;
 use super::number_literal::first_flaw;
 use super::problem::excerpt;
 
-/// Prefix of the names that serde_json reserves. It reads an object with such a name as what the member's text says, or
-/// refuses it.
+/// Prefix of the names that serde_json reserves.
+///
+/// An object with such a name does not survive serde_json: the member's text replaces the object, or reading
+/// fails.
 pub(super) const RESERVED: &str = "$serde_json::private::";
 
 /// Returns whether serde_json reserves a name.
@@ -19,7 +21,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED)
 }
 
-/// Returns whether a value has, at any depth, a name that serde_json reserves.
+/// Returns whether a value contains, at any depth, a name that serde_json reserves.
 pub(super) fn has_reserved_name(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(has_reserved_name),
@@ -30,19 +32,21 @@ pub(super) fn has_reserved_name(value: &Value) -> bool {
     }
 }
 
-/// Reads one JSON text (RFC 8259) and refuses what readers disagree about (I-JSON, RFC 7493 §2.3): an object
-/// with the same name twice, anywhere in the text.
+/// Reads one JSON text (RFC 8259), and refuses texts that readers interpret differently (I-JSON, RFC 7493
+/// §2.3): those that have an object with the same name twice.
 ///
-/// [`json_depth`](ParameterLimits::json_depth) bounds how many arrays and objects may stand inside each other: a
-/// scalar has depth 0, `{}` and `[1]` have depth 1. [`json_values`](ParameterLimits::json_values) bounds how many
-/// values there are in all, arrays and objects among them. A UTF-8 byte order mark in front is ignored (RFC 8259
-/// §8.1). Integers are exact from -2^63 to 2^64-1; one beyond is refused, and so is a number that a double would
-/// make zero. Every other number becomes the nearest double. Names that serde_json reserves are refused.
+/// - [`json_depth`](ParameterLimits::json_depth) bounds the nesting of arrays and objects. A scalar has depth
+///   0; `{}` and `[1]` have depth 1.
+/// - [`json_values`](ParameterLimits::json_values) bounds the number of values, including arrays and objects.
+/// - A leading UTF-8 byte order mark is ignored (RFC 8259 §8.1).
+/// - Integers are exact from -2^63 to 2^64-1; an integer beyond is refused. So is a nonzero number that a
+///   double would make zero. Every other number becomes the nearest double.
+/// - Names that serde_json reserves are refused.
 ///
 /// # Errors
 ///
-/// When the text is not one JSON text, has a duplicate name or a number that cannot be kept, is nested too
-/// deeply, or has too many values. No error repeats a value.
+/// The text is not one JSON text, has a duplicate name or a number that cannot be kept, is nested too deeply,
+/// or has too many values. No error repeats a value.
 ///
 /// ```
 /// use webhook_core::parameters::{ParameterLimits, StrictJsonError, read_json};
@@ -64,14 +68,14 @@ pub fn read_json(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, Strict
     }
 }
 
-/// A JSON text that was read, in which a number that cannot be kept became the nearest double.
+/// A decoded JSON text. A number that cannot be kept has become the nearest double.
 pub(super) struct Read {
     pub(super) value: Value,
-    /// Set if a number became a double. No other number can differ from what is written.
+    /// Whether a number became a double. No other number can differ from its spelling.
     pub(super) has_doubles: bool,
 }
 
-/// As [`read_json`], but no number is refused.
+/// Reads like [`read_json`], but refuses no number.
 pub(super) fn read(bytes: &[u8], limits: &ParameterLimits) -> Result<Read, StrictJsonError> {
     let limit = limits.depth();
     let refusal = RefCell::new(None);
@@ -94,12 +98,12 @@ pub(super) fn read(bytes: &[u8], limits: &ParameterLimits) -> Result<Read, Stric
     })
 }
 
-/// The bytes behind a UTF-8 byte order mark, or all bytes when there is none.
+/// Returns the bytes after a leading UTF-8 byte order mark, or all bytes if there is none.
 pub(super) fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
-/// Why the strict reader refused a text.
+/// Error of the strict reader.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StrictJsonError {
@@ -112,42 +116,42 @@ pub enum StrictJsonError {
     /// One object has the same name twice.
     #[error("{} occurs twice in one object, line {line} column {column}", duplicated(.name.as_deref()))]
     DuplicateName {
-        /// The name, cut when it is long. Absent when the object is not the outermost one: a name inside of a
-        /// value may be part of a secret.
+        /// The name, shortened if it is long. `None` for an object inside another value, since such a name
+        /// may be part of a secret.
         name: Option<String>,
-        /// The line of the second occurrence, from 1.
+        /// Line of the second occurrence, from 1.
         line: usize,
-        /// The column of the second occurrence in bytes, from 1.
+        /// Column of the second occurrence in bytes, from 1.
         column: usize,
     },
     /// A name is one that serde_json reserves.
     #[error("a name begins with {RESERVED}, which is reserved, line {line} column {column}")]
     #[non_exhaustive]
     ReservedName {
-        /// The line of the name, from 1.
+        /// Line of the name, from 1.
         line: usize,
-        /// The column of the name in bytes, from 1.
+        /// Column of the name in bytes, from 1.
         column: usize,
     },
-    /// Arrays and objects stand too deeply inside each other.
+    /// Arrays and objects are nested too deeply.
     #[error("nested more than {limit} levels deep")]
     TooDeep {
-        /// The number of levels that are allowed.
+        /// Upper bound on the levels of nesting.
         limit: usize,
     },
-    /// There are too many values, arrays and objects among them.
+    /// There are too many values, including arrays and objects.
     #[error("it has more than {limit} values, each array, object and item counted")]
     TooManyValues {
-        /// The number of values that are allowed.
+        /// Upper bound on the number of values.
         limit: usize,
     },
-    /// A number would not be kept as it is written.
+    /// A number cannot be kept as it is written.
     #[error("a number in line {line} cannot be kept: {message}")]
     #[non_exhaustive]
     Number {
-        /// The line of the number, from 1.
+        /// Line of the number, from 1.
         line: usize,
-        /// Why, as a sentence.
+        /// Reason, as a sentence.
         message: &'static str,
     },
 }
@@ -159,7 +163,7 @@ fn duplicated(name: Option<&str>) -> String {
     }
 }
 
-/// What the visitor found, kept beside serde_json's error, which can only carry text.
+/// Refusal of the visitor, kept beside serde_json's error, which can only carry text.
 enum Refusal {
     DuplicateName { name: Option<String> },
     ReservedName,
@@ -167,12 +171,12 @@ enum Refusal {
     TooMany,
 }
 
-/// Reads one value that stands inside `level` arrays and objects.
+/// Reads one value that is nested in `level` arrays and objects.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     level: usize,
     limit: usize,
-    /// How many values may still come.
+    /// Number of further values that are allowed.
     left: &'a Cell<usize>,
     has_doubles: &'a Cell<bool>,
     refusal: &'a RefCell<Option<Refusal>>,
@@ -286,18 +290,19 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// What stands where an object's member name is expected.
+/// Text in the position of a member name.
 enum Key {
     Name(String),
     Number,
 }
 
-/// Tells a member name from the stand-in that serde_json uses for a number when its feature
+/// Distinguishes a member name from the stand-in that serde_json uses for a number when its feature
 /// `arbitrary_precision` is on.
 ///
-/// This workspace leaves that feature off, but any other crate of a host can turn it on for everyone. A
-/// number then arrives as a map with one private key. A real name is offered as a newtype, the private key as
-/// plain text; so a number is told from a caller who sends the private key as a name, which is refused.
+/// This workspace leaves the feature off, but any other crate of a host can turn it on for all crates. A
+/// number then arrives as a map with one private key.
+/// serde_json offers a real name as a newtype, and the private key as plain text. So a caller who sends the
+/// private key as a name is recognized, and refused.
 struct KeyReader;
 
 impl<'de> DeserializeSeed<'de> for KeyReader {
@@ -324,7 +329,7 @@ impl<'de> Visitor<'de> for KeyReader {
     }
 }
 
-/// The number of a JSON literal as serde_json reads it without `arbitrary_precision`.
+/// Parses a JSON literal as serde_json reads a number without `arbitrary_precision`.
 fn number(literal: &str) -> Option<Number> {
     if literal != "-0" {
         if let Ok(integer) = literal.parse::<i64>() {

@@ -1,4 +1,4 @@
-//! Names that are not declared and look like one that is.
+//! Undeclared names that look like declared ones.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,39 +8,39 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use super::block::{ParameterBlock, ParameterBlocks, ParameterType};
 use super::problem::excerpt;
 
-/// A declared block that an undeclared name looks like.
+/// Declared block that an undeclared name looks like.
 #[derive(Clone, Copy)]
 pub(super) struct LookAlike<'a> {
     pub(super) block: &'a ParameterBlock,
     difference: Difference,
 }
 
-/// What sets a name apart from a declared one.
+/// Difference between an undeclared name and a declared one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Difference {
-    /// `tags[]` or `tags[0]`, as PHP and Rails write lists.
+    /// `tags[]` or `tags[0]`, the list syntax of PHP and Rails.
     Brackets,
-    /// `amp;region`, from a URL that was copied out of HTML.
+    /// `amp;region`, from a URL copied out of HTML.
     Ampersand,
-    /// A byte order mark in front.
+    /// Leading byte order mark.
     ByteOrderMark,
     /// Upper and lower case.
     Case,
     /// Other characters for the same text (Unicode NFKC), such as full-width ones.
     Compatibility,
-    /// One letter more, less, or another, or two letters that changed places.
+    /// One letter inserted, removed or replaced, or two neighbours swapped.
     OneLetter,
 }
 
-/// A name reduced to what look-alikes have in common.
+/// A name reduced to the form that all its look-alikes share.
 struct Reduced<'a> {
     text: String,
-    /// The name without what was put around it.
+    /// Name without prefix and brackets.
     bare: &'a str,
     around: Option<Difference>,
 }
 
-/// Finds, for each of the names that are not declared, the declared block that it looks like.
+/// Finds the declared block that each undeclared name looks like.
 pub(super) fn look_alikes<'a, 'n>(
     blocks: &'a ParameterBlocks,
     undeclared: impl Iterator<Item = &'n str>,
@@ -91,18 +91,19 @@ impl<'a> Reduced<'a> {
     }
 }
 
-/// `tags` of `tags[]` and `tags[12]`.
+/// Returns the `tags` of `tags[]` and `tags[12]`.
 fn without_brackets(name: &str) -> Option<&str> {
     let (name, index) = name.strip_suffix(']')?.rsplit_once('[')?;
     (!name.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
 
-/// Whether one letter more, less, or another, or two neighbours that changed places, make one text the other.
+/// Returns whether two texts differ by one letter inserted, removed or replaced, or by two neighbours
+/// swapped.
 ///
-/// Digits are no letters: `page2` is not a misspelt `page1`. Something must be left in common: `x` is not a
-/// misspelt `n`.
+/// Digits are not letters: `page2` is not a misspelt `page1`. The texts must share at least one character:
+/// `x` is not a misspelt `n`.
 fn differ_by_one_letter(one: &str, other: &str) -> bool {
-    // A letter has at most four bytes.
+    // A character has at most four bytes in UTF-8.
     if one.len().abs_diff(other.len()) > 4 {
         return false;
     }
@@ -120,7 +121,7 @@ fn differ_by_one_letter(one: &str, other: &str) -> bool {
 }
 
 impl LookAlike<'_> {
-    /// Sentences about `name`, which looks like the declared one.
+    /// Returns sentences about `name`, which looks like the declared name.
     pub(super) fn hint(&self, name: &str) -> String {
         let block = self.block;
         let declared = excerpt(&block.name);

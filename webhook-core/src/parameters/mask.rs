@@ -1,4 +1,4 @@
-//! Masking tokens in what is kept of a call.
+//! Masks tokens in the parameters that are kept of a call.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::token::mask_tokens;
 
-/// Replaces every token in a value by `whk_***`, in texts and in the names of members, at any depth.
+/// Replaces every token in a value by `whk_***`, in texts and member names, at any depth.
 pub(super) fn mask_value(value: &mut Value) {
     match value {
         Value::String(text) => mask_text(text),
@@ -32,7 +32,7 @@ pub(super) fn mask_value(value: &mut Value) {
     }
 }
 
-/// Masks tokens in a name. Two names may become the same; the later one gets asterisks until it is free.
+/// Masks tokens in a name. If the masked name is taken, asterisks are added until it is unique.
 pub(super) fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String {
     let mut masked = match mask_tokens(&name) {
         Cow::Borrowed(_) => return name,

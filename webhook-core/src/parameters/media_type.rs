@@ -1,9 +1,9 @@
-//! The one reader of media types.
+//! Parser of media types.
 
-/// A media type, as a `Content-Type` gives it (RFC 9110 §8.3.1).
+/// Media type, as given by a `Content-Type` header (RFC 9110 §8.3.1).
 ///
-/// The grammar is read here, and not by the `mime` crate, because that crate refuses white space in front of a
-/// semicolon, which the RFC allows and some clients send.
+/// The `mime` crate refuses white space before a semicolon, which the RFC allows and some clients send. Hence
+/// this parser.
 ///
 /// ```
 /// use webhook_core::parameters::MediaType;
@@ -20,7 +20,7 @@ pub struct MediaType {
 }
 
 impl MediaType {
-    /// Reads a `Content-Type`. Returns `None` when it is not a media type.
+    /// Parses a `Content-Type`. Returns `None` if it is not a media type.
     pub fn parse(content_type: &str) -> Option<Self> {
         let (essence, mut rest) = match content_type.split_once(';') {
             Some((essence, parameters)) => (essence, parameters),
@@ -49,7 +49,8 @@ impl MediaType {
         &self.essence
     }
 
-    /// Whether it is JSON in UTF-8: `application/json`, `text/json`, or any type with the suffix `+json`.
+    /// Returns whether it is JSON in UTF-8: `application/json`, `text/json`, or any type with the suffix
+    /// `+json`.
     pub fn is_json(&self) -> bool {
         let has_suffix = || {
             let sub = self.essence.split_once('/').map_or("", |(_, sub)| sub);
@@ -58,13 +59,13 @@ impl MediaType {
         self.is_utf8 && (matches!(self.essence(), "application/json" | "text/json") || has_suffix())
     }
 
-    /// Whether it is `application/x-www-form-urlencoded` in UTF-8.
+    /// Returns whether it is `application/x-www-form-urlencoded` in UTF-8.
     pub fn is_form(&self) -> bool {
         self.is_utf8 && self.essence == "application/x-www-form-urlencoded"
     }
 }
 
-/// Takes one parameter off the front; an empty one, as in `;;`, is `None` in the pair (RFC 9110 §5.6.6).
+/// Splits off the first parameter. An empty one, as in `;;`, is `None` in the pair (RFC 9110 §5.6.6).
 fn next_parameter(text: &str) -> Option<(Option<(&str, &str)>, &str)> {
     if let Some(behind) = text.strip_prefix(';') {
         return Some((None, behind));
@@ -88,7 +89,7 @@ fn next_parameter(text: &str) -> Option<(Option<(&str, &str)>, &str)> {
     }
 }
 
-/// Splits the inside of a quoted string from what follows its closing quote. Escapes are left as they are: no
+/// Splits the inside of a quoted string from the text after its closing quote. Escapes are kept, since no
 /// charset needs one.
 fn split_quoted(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;

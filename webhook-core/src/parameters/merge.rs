@@ -1,4 +1,4 @@
-//! Laying query and body over the declared defaults.
+//! Merges defaults, query and body.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,41 +19,46 @@ use super::query::{Pairs, QueryParameters};
 use super::size::JsonSize;
 use super::warning::{ParameterWarning, WarningCode, bounded};
 
-/// Upper bound on the values that a call gives in secret parameters, lists and objects among them: each of them is looked
-/// for in all that its run prints.
+/// Upper bound on the values in the secret parameters of one call, including arrays and objects.
+///
+/// The mask searches for each of them in all output of the run.
 const SECRET_VALUES: usize = 1_000;
 
-/// The parameters of a run, and what its caller should know.
+/// Parameters of a run, with warnings for its caller.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Merged {
     /// The effective parameters.
     pub parameters: EffectiveParameters,
-    /// Undeclared names that look like declared ones, at most 16 and then one that says how many more.
+    /// Warnings about undeclared names that look like declared ones: at most 16, then one that counts the
+    /// rest.
     pub warnings: Vec<ParameterWarning>,
 }
 
-/// Lays a call's query and body over the defaults of a workflow's blocks: default < query < body.
+/// Merges a call's query and body with the defaults of a workflow's blocks. The body overrides the query, and
+/// the query overrides the defaults.
 ///
-/// - A declared value is converted to its type ([`ParameterType`]); only the value that counts is converted,
-///   not one that the body overrides. JSON `null` means not given. A block that is not required and has
-///   neither value nor default is absent from the result.
-/// - An undeclared value is taken as given: text from a query or form, any JSON value from a JSON body. When
-///   the webhook is `strict` it is a problem instead.
-/// - An undeclared name that looks like a declared one (another case, one letter, a leading `amp;` or byte order
-///   mark, trailing brackets, or the same after Unicode NFKC) is a warning, and with a strict webhook part of the
-///   problem. If the declared block is secret, the value is kept as a secret too.
-/// - Tokens in what the call gives are masked, in values and in names.
+/// - A declared value is converted to its type ([`ParameterType`]). Only the effective value is converted,
+///   not one that the body overrides. JSON `null` means that no value was given. A block that is not required
+///   and has neither value nor default is absent from the result.
+/// - An undeclared value is kept as given: text from a query or form, any JSON value from a JSON body. If the
+///   webhook is `strict`, it is a problem.
+/// - An undeclared name that looks like a declared one gives a warning. Look-alikes differ by case, by one
+///   letter, by a leading `amp;` or byte order mark, by trailing brackets, or only before Unicode NFKC. If
+///   the webhook is `strict`, the likeness is part of the problem. If the declared block is secret, the value
+///   is kept as a secret too.
+/// - Tokens in names and values are masked.
 /// - A number that JSON cannot keep as it is written, such as an integer beyond 64 bits, is a problem.
-/// - A name that is repeated in the query, or in the form, is a problem unless its block is a list, even
-///   where the body overrides it.
+/// - A name repeated in the query, or in the form, is a problem unless its block is a list, even if the body
+///   overrides it.
 ///
 /// # Errors
 ///
-/// *All* problems: those of declared parameters first, in the order declared, then one of code
-/// [`TooMany`](ProblemCode::TooMany) for the parameter `*`, or those of undeclared names in the order of
-/// their bytes. (When there are too many names, undeclared ones are not reported one by one.) When JSON is nested
-/// too deeply, has too many values, or is too large, that alone is reported.
+/// *All* problems. Those of declared parameters come first, in the order declared. Then follow those of
+/// undeclared names, in byte order.
+/// If there are too many names, one problem of code [`TooMany`](ProblemCode::TooMany) for the parameter `*`
+/// replaces those of undeclared names.
+/// If the JSON is nested too deeply, has too many values, or is too large, that is the only problem.
 ///
 /// ```
 /// use webhook_core::parameters::{
@@ -128,7 +133,7 @@ pub fn merge(
     }
 }
 
-/// Checks the size of what a body gives, wherever it comes from, and counts its values.
+/// Checks the size of a body's values, and counts them.
 fn measure(
     body: &BTreeMap<&str, Given<'_>>,
     limits: &ParameterLimits,
@@ -158,14 +163,14 @@ fn measure(
     }
 }
 
-/// What one source gives under one name.
+/// Values given under one name by one source.
 pub(super) enum Given<'a> {
-    /// The values of a query or form, in the order sent; never empty.
+    /// Values of a query or form, in the order sent; never empty.
     Texts(Vec<&'a str>),
-    /// The value of a member of a JSON body.
+    /// Value of a member of a JSON body.
     Json {
         value: &'a Value,
-        /// What is wrong with a number in it.
+        /// Flaw of a number in the value.
         flaw: Option<NumberFlaw>,
     },
 }
@@ -190,7 +195,7 @@ impl<'a> Given<'a> {
         matches!(self, Self::Json { value: Value::Null, .. })
     }
 
-    /// A sentence for a problem on this value when it looks like a known accident.
+    /// Returns a sentence for the problem message if the value looks like a known accident.
     fn hint(&self) -> Option<String> {
         match self {
             Self::Texts(values) => values.iter().find_map(|text| paste_hint(text)),
@@ -204,10 +209,10 @@ struct Merging<'a, 'n> {
     effective: EffectiveParameters,
     problems: Vec<ParameterProblem>,
     warnings: Vec<ParameterWarning>,
-    /// The limits, with as many JSON values as are left.
+    /// Limits, of which `json_values` is the number of further values.
     limits: ParameterLimits,
     look_alikes: BTreeMap<&'n str, LookAlike<'a>>,
-    /// Number of values given in secret parameters, lists and objects among them.
+    /// Number of values in secret parameters so far, including arrays and objects.
     secret_values: usize,
 }
 
@@ -235,7 +240,7 @@ impl Merging<'_, '_> {
         }
     }
 
-    /// Nothing when it cannot be told which of several values is meant, which is reported already.
+    /// Returns `None` if several values were given and one is expected, which is already reported.
     fn convert(
         &mut self,
         block: &ParameterBlock,
@@ -306,7 +311,7 @@ impl Merging<'_, '_> {
         self.keep(name.to_owned(), value, source, secret);
     }
 
-    /// Keeps a value with its tokens masked; a default is the workflow's own and stays as it is.
+    /// Keeps a value with its tokens masked. A default is kept unchanged, since it comes from the workflow.
     fn keep(&mut self, name: String, mut value: Value, source: Source, secret: bool) {
         let name = if source == Source::Default {
             name
@@ -390,7 +395,7 @@ fn name_invalid(name: &str, limits: &ParameterLimits) -> ParameterProblem {
     ParameterProblem::new(shortened(name), ProblemCode::NameInvalid, message)
 }
 
-/// Counts the values in one whose depth is known to be fine.
+/// Counts the values in a value whose depth was checked.
 fn count(value: &Value) -> usize {
     let mut size = JsonSize::default();
     let _ = size.add(value, usize::MAX);

@@ -1,24 +1,26 @@
-//! Parameters: what a workflow declares, what a caller gives, and what a run gets.
+//! Parameters: declared by a workflow, given by a caller, merged for a run.
 //!
-//! A workflow declares [`ParameterBlocks`]. A trigger call brings a query ([`parse_query`]) and maybe a body
-//! ([`parse_body`]). [`merge()`] lays the three over each other, block default < query < body, converts every
-//! declared value to its declared type, and answers either the [`Merged`] parameters, each with the [`Source`] it
-//! came from, or a list of *all* problems, so that a caller mends a call in one go.
+//! A workflow declares [`ParameterBlocks`]. A trigger call brings a query ([`parse_query`]) and perhaps a
+//! body ([`parse_body`]).
+//! [`merge()`] combines the three: the body overrides the query, and the query overrides the default of a block. It converts each declared value to its declared type.
+//! The result is either [`Merged`] parameters, each with its [`Source`], or a list of *all* problems, so that
+//! the caller corrects the call in one go.
 //!
-//! Everything here is pure and synchronous: no clock, no store, no I/O.
+//! This module is pure and synchronous: no clock, no store, no I/O.
 //!
 //! # Promises
 //!
 //! - Conversion never guesses. `007`, `1_000` and `1e5` are not integers, `yes` is not a boolean, and an
 //!   undeclared query value stays text. The rules are the table at [`ParameterType`].
-//! - Names match by exact bytes. The query name `token` is taken out while the query is parsed, so no other
-//!   code sees it as a parameter; in a body `token` is an ordinary name.
-//! - The value of a block marked secret appears in no problem, no `Debug` text and no serialized form of this
+//! - Names match by exact bytes. The query name `token` is removed while the query is parsed, so no other
+//!   code sees it as a parameter. In a body, `token` is an ordinary name.
+//! - The value of a secret block appears in no problem, no `Debug` text and no serialized form of this
 //!   module. Stores reach it through [`EffectiveParameters::iter`].
-//! - Tokens in what a caller gives are masked before it is kept, and what looks like the beginning of one in a message.
-//! - A name that is not declared and looks like one that is makes a [`ParameterWarning`].
-//! - What was accepted can be stored and read back: JSON is bounded in depth and in the number of its values, and a
-//!   number that would change is a problem.
+//! - Tokens in a caller's names and values are masked before they are kept. In a message, even the apparent
+//!   beginning of a token is masked.
+//! - An undeclared name that looks like a declared one gives a [`ParameterWarning`].
+//! - Every accepted value can be stored and read back. JSON is bounded in depth and in the number of its
+//!   values, and a number that would change is a problem.
 
 mod block;
 mod body;

@@ -1,10 +1,10 @@
-//! Numbers as JSON writes them (RFC 8259 §6), before they become 64 bits or a double.
+//! Numbers in JSON's grammar (RFC 8259 §6), before they become 64 bits or a double.
 
 use std::collections::BTreeMap;
 
 use serde_json::Number;
 
-/// A text that has the grammar of a JSON number.
+/// Text that has the grammar of a JSON number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NumberLiteral<'a> {
     text: &'a str,
@@ -13,7 +13,7 @@ pub(super) struct NumberLiteral<'a> {
     exponent: Option<&'a str>,
 }
 
-/// Why a number cannot be kept as it is written.
+/// Reason why a number cannot be kept as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NumberFlaw {
     /// An integer below -2^63 or above 2^64-1, which would have to be rounded.
@@ -22,12 +22,12 @@ pub(super) enum NumberFlaw {
     TooLarge,
     /// Not zero, but zero as a double.
     Vanishes,
-    /// Not whole, but whole as a double. Wrong for an integer only.
+    /// Not whole, but whole as a double. A flaw only where an integer is expected.
     RoundedToWhole,
 }
 
 impl NumberFlaw {
-    /// A sentence about the value.
+    /// Returns a sentence about the value.
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::BeyondIntegers => "As an integer it does not fit 64 bits.",
@@ -57,7 +57,7 @@ impl<'a> NumberLiteral<'a> {
         fits.then_some(Self { text, whole, fraction, exponent })
     }
 
-    /// The number, exact if it is an integer and the nearest double otherwise.
+    /// Returns the number: exact if it is an integer, otherwise the nearest double.
     pub(super) fn value(&self) -> Result<Number, NumberFlaw> {
         if self.is_integer() {
             return match (self.text.parse::<i64>(), self.text.parse::<u64>()) {
@@ -73,7 +73,7 @@ impl<'a> NumberLiteral<'a> {
         Number::from_f64(double).ok_or(NumberFlaw::TooLarge)
     }
 
-    /// What is wrong with it as a value of JSON, if anything.
+    /// Returns the flaw of the number as a JSON value, if it has one.
     fn flaw(&self) -> Option<NumberFlaw> {
         match self.value() {
             Err(flaw) => Some(flaw),
@@ -96,7 +96,7 @@ impl<'a> NumberLiteral<'a> {
         self.digits().all(|digit| digit == b'0')
     }
 
-    /// Whether what is written is a whole number, whatever a double makes of it.
+    /// Returns whether the text denotes a whole number, whatever the nearest double is.
     fn is_whole(&self) -> bool {
         let exponent = self.exponent.unwrap_or("0");
         let saturated = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
@@ -107,10 +107,12 @@ impl<'a> NumberLiteral<'a> {
     }
 }
 
-/// The members of the outermost object that hold a number with a flaw, at any depth, with the worst one;
-/// [`RoundedToWhole`](NumberFlaw::RoundedToWhole) only where the member is that number itself.
+/// Finds the members of the outermost object that contain a flawed number at any depth, each with its worst
+/// flaw.
 ///
-/// `text` must be valid JSON. serde_json reports a number as the double it became, so the text is looked at again.
+/// [`RoundedToWhole`](NumberFlaw::RoundedToWhole) is reported only if the member itself is the number.
+/// `text` must be valid JSON. serde_json reports a number as the double it became, so the text is scanned
+/// again.
 pub(super) fn flawed_members(text: &[u8]) -> BTreeMap<String, NumberFlaw> {
     let mut flawed = BTreeMap::new();
     visit_numbers(text, |member, depth, _, flaw| {
@@ -128,7 +130,7 @@ pub(super) fn flawed_members(text: &[u8]) -> BTreeMap<String, NumberFlaw> {
     flawed
 }
 
-/// The first number of a valid JSON text that cannot be kept, with the byte it begins at.
+/// Finds the first number of a valid JSON text that cannot be kept, with the offset of its first byte.
 pub(super) fn first_flaw(text: &[u8]) -> Option<(usize, NumberFlaw)> {
     let mut first = None;
     visit_numbers(text, |_, _, place, flaw| {
@@ -139,8 +141,8 @@ pub(super) fn first_flaw(text: &[u8]) -> Option<(usize, NumberFlaw)> {
     first
 }
 
-/// Calls `visit` for every number with a flaw: the quoted name of its member in the outermost object, how deep
-/// it stands, and at which byte.
+/// Calls `visit` for every flawed number, with the quoted name of its member in the outermost object, its
+/// depth, and the offset of its first byte.
 fn visit_numbers(text: &[u8], mut visit: impl FnMut(Option<&[u8]>, usize, usize, NumberFlaw)) {
     let (mut place, mut depth, mut member) = (0, 0_usize, None);
     while let Some(byte) = text.get(place) {
@@ -175,7 +177,7 @@ fn visit_numbers(text: &[u8], mut visit: impl FnMut(Option<&[u8]>, usize, usize,
     }
 }
 
-/// The byte behind the string that begins at `start`.
+/// Returns the offset after the string that begins at `start`.
 fn string_end(text: &[u8], start: usize) -> usize {
     let mut place = start + 1;
     while let Some(byte) = text.get(place) {

@@ -1,11 +1,11 @@
-//! The paste accident: `&region=` that a web page turned into `®ion=`.
+//! The paste accident: a web page turns `&region=` into `®ion=`.
 
 use super::problem::shortened;
 
-/// The characters that HTML makes of a named reference without a semicolon, with the name.
+/// Characters that HTML makes of a named reference without a semicolon, each with the name.
 ///
-/// HTML knows about a hundred such names. Left out are the accented letters, which stand in front of a word
-/// in ordinary text far more often than by this accident.
+/// HTML knows about a hundred such names. Accented letters are omitted: they are far more often ordinary text
+/// before a word than this accident.
 const REFERENCES: &[(char, &str)] = &[
     ('"', "quot"),
     ('<', "lt"),
@@ -51,7 +51,7 @@ const REFERENCES: &[(char, &str)] = &[
     ('ß', "szlig"),
 ];
 
-/// A sentence for a problem on `text` when the text looks like the paste accident.
+/// Returns a sentence for the problem message if `text` looks like the paste accident.
 pub(super) fn paste_hint(text: &str) -> Option<String> {
     text.char_indices().find_map(|(index, character)| {
         let (_, reference) = REFERENCES.iter().find(|(candidate, _)| *candidate == character)?;

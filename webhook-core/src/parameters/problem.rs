@@ -1,4 +1,4 @@
-//! What is wrong with a caller's parameters, and how much of a value a message may show.
+//! Problems of a caller's parameters, and the excerpt of a value that a message may show.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use serde::Serialize;
 
 use crate::token::{MASKED_TOKEN, token_start};
 
-/// What stands in place of a secret value wherever one is shown.
+/// Replacement for a secret value wherever one would be shown.
 pub(super) const MASKED: &str = "***";
 
-/// The most characters of a caller's text that a message repeats.
+/// Upper bound on the characters of a caller's text that a message repeats.
 const EXCERPT_CHARACTERS: usize = 64;
 
-/// One thing wrong with one parameter, in the form of an `errors` item of a problem answer (RFC 9457).
+/// One problem of one parameter, in the form of an `errors` item of a problem document (RFC 9457).
 ///
-/// The message says what to change. It shows a short excerpt of the value, and never one of a secret block.
+/// The message says what to change. It shows a short excerpt of the value, but nothing of a secret value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ParameterProblem {
-    /// The name of the parameter, cut when it is too long to be one; `*` when the call as a whole is meant.
+    /// Name of the parameter, shortened if it is too long; `*` for the call as a whole.
     pub parameter: String,
-    /// What kind of problem it is, stable for programs.
+    /// Kind of the problem, stable for programs.
     pub code: ProblemCode,
     /// One or more sentences for people.
     pub message: String,
 }
 
 impl ParameterProblem {
-    /// Says what is wrong with `parameter`.
+    /// Describes a problem of `parameter`.
     pub fn new(parameter: impl Into<String>, code: ProblemCode, message: impl Into<String>) -> Self {
         Self { parameter: parameter.into(), code, message: message.into() }
     }
@@ -39,7 +39,7 @@ impl fmt::Display for ParameterProblem {
     }
 }
 
-/// The kind of a [`ParameterProblem`]. Its text on the wire is snake_case, such as `wrong_type`.
+/// Kind of a [`ParameterProblem`]. Its text on the wire is snake_case, such as `wrong_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -50,24 +50,24 @@ pub enum ProblemCode {
     WrongType,
     /// The value is not one of the block's choices.
     NotAChoice,
-    /// A name was given more than once in one query or form, and its block is not a list.
+    /// A name occurs more than once in one query or form, and its block is not a list.
     Repeated,
     /// The webhook is strict, and no block has this name.
     Undeclared,
     /// The name is empty or too long.
     NameInvalid,
-    /// The call gives more names, or more JSON values, than are allowed. The problem's parameter is `*`.
+    /// The call gives too many names or too many JSON values. The problem's parameter is `*`.
     TooMany,
-    /// The value has arrays and objects too deeply inside each other.
+    /// The value's arrays and objects are nested too deeply.
     TooDeep,
-    /// The values are too long in all. The problem's parameter is `*`.
+    /// The values are too long in total. The problem's parameter is `*`.
     TooLarge,
-    /// The value is secret, and the server has no token key to seal it with. Only its operator can mend that.
+    /// The value is secret, and the server has no token key to seal it. Only the operator can correct that.
     NoTokenKey,
 }
 
 impl ProblemCode {
-    /// The text on the wire.
+    /// Returns the text on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Required => "required",
@@ -90,22 +90,22 @@ impl fmt::Display for ProblemCode {
     }
 }
 
-/// A caller's text as a message may repeat it: quoted, control characters escaped, cut, tokens masked.
+/// Returns a caller's text for a message: quoted, control characters escaped, shortened, tokens masked.
 pub(super) fn excerpt(text: &str) -> String {
     let cut = cut(text);
     let more = if cut.len() < text.len() { "…" } else { "" };
     format!("{:?}{more}", without_token(cut))
 }
 
-/// The beginning of a caller's text, unquoted, tokens masked.
+/// Returns the beginning of a caller's text, unquoted, tokens masked.
 pub(super) fn shortened(text: &str) -> String {
     without_token(cut(text))
 }
 
-/// A caller's text in full, but nothing of it from where a token seems to begin.
+/// Returns a caller's text in full, but masks everything from the apparent start of a token.
 ///
-/// The end of a token that was torn by another mistake cannot be told from the text behind it, so all of the
-/// rest is masked.
+/// If another mistake tore a token apart, its end cannot be told from the text after it. So the whole rest is
+/// masked.
 pub(super) fn without_token(text: &str) -> String {
     match token_start(text) {
         Some(start) => format!("{}{MASKED_TOKEN}", &text[..start]),

@@ -1,4 +1,4 @@
-//! Decoding a query and a form body into name and value pairs.
+//! Decodes a query and a form body into name-value pairs.
 
 use std::fmt;
 
@@ -9,16 +9,19 @@ use super::problem::{excerpt, shortened};
 /// The one reserved query name. Its value is the secret of the call.
 pub(super) const TOKEN: &str = "token";
 
-/// Decodes the query of a trigger call, as it stands behind the `?`, and takes the tokens out.
+/// Decodes the query of a trigger call, the text after the `?`, and separates the tokens from it.
 ///
-/// The rules are those of `application/x-www-form-urlencoded`, without leniency: `+` is a space, `%` must be
-/// followed by two hexadecimal digits, and the decoded bytes must be UTF-8. `flag` is a parameter with an
-/// empty value; empty pairs, as in `a=1&&b=2`, are skipped. The caller checks the length of the query first
+/// The rules are those of `application/x-www-form-urlencoded`, without leniency:
+///
+/// - `+` is a space, `%` must be followed by two hexadecimal digits, and the decoded bytes must be UTF-8.
+/// - `flag` is a parameter with an empty value. Empty pairs, as in `a=1&&b=2`, are skipped.
+///
+/// The caller first checks the length of the query
 /// ([`ParameterLimits::query_bytes`](super::ParameterLimits::query_bytes)).
 ///
 /// # Errors
 ///
-/// When an escape or the UTF-8 is malformed. The error never repeats a value, which might be the token.
+/// A malformed escape or malformed UTF-8. The error never repeats a value, which might be the token.
 ///
 /// ```
 /// use webhook_core::parameters::parse_query;
@@ -45,13 +48,14 @@ pub fn parse_query(raw: &str) -> Result<ParsedQuery, MalformedQuery> {
     Ok(parsed)
 }
 
-/// A decoded query, with the tokens apart from the parameters.
+/// Decoded query, with the tokens separate from the parameters.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParsedQuery {
-    /// The value of every name that decodes to exactly `token`, in the order sent. Their memory is wiped on drop.
+    /// Values of every name that decodes to exactly `token`, in the order sent. Their memory is wiped on
+    /// drop.
     pub tokens: Vec<Zeroizing<String>>,
-    /// Everything else.
+    /// All other pairs.
     pub parameters: QueryParameters,
 }
 
@@ -65,35 +69,36 @@ impl fmt::Debug for ParsedQuery {
     }
 }
 
-/// The decoded pairs of a query, in the order sent, without `token`.
+/// Decoded pairs of a query, in the order sent, without `token`.
 ///
-/// `Debug` shows names only: which values are secret is not known here.
+/// `Debug` shows names only, since this type does not know which values are secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct QueryParameters {
     pairs: Pairs,
 }
 
 impl QueryParameters {
-    /// Every pair of name and value, in the order sent.
+    /// Iterates over the pairs of name and value, in the order sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter()
     }
 
-    /// How many pairs there are; a repeated name counts each time.
+    /// Returns the number of pairs; a repeated name counts each time.
     pub fn len(&self) -> usize {
         self.pairs.bounds.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.pairs.bounds.is_empty()
     }
 
-    /// Bytes that are equal for two queries exactly when they mean the same: the pairs in the order of their
-    /// names, and the values of a repeated name in the order sent.
+    /// Returns bytes that are equal for two queries exactly when the queries mean the same.
     ///
-    /// They go into the fingerprint that holds an idempotency key to its request. Every name and value is
-    /// preceded by its length (eight bytes, big-endian), so that no two different queries share their bytes.
+    /// They hold the pairs ordered by name, and the values of a repeated name in the order sent.
+    /// Each name and value is preceded by its length (eight bytes, big-endian), so two different queries
+    /// never share their bytes.
+    /// They are part of the fingerprint that binds an idempotency key to its request.
     pub fn canonical(&self) -> Vec<u8> {
         let mut sorted: Vec<_> = self.iter().collect();
         sorted.sort_by_key(|(name, _)| *name);
@@ -113,10 +118,10 @@ impl fmt::Debug for QueryParameters {
     }
 }
 
-/// A query that cannot be decoded.
+/// Error for a query that cannot be decoded.
 ///
-/// It names the parameter by its place in the query and, where the name itself could be decoded, by its name.
-/// It holds no part of a value.
+/// It identifies the parameter by its position in the query, and by its name if the name could be decoded. It
+/// holds no part of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MalformedQuery {
@@ -126,13 +131,13 @@ pub struct MalformedQuery {
 }
 
 impl MalformedQuery {
-    /// The place of the malformed parameter among the parameters of the query, from 1.
+    /// Returns the position of the malformed parameter in the query, from 1.
     pub fn place(&self) -> usize {
         self.place
     }
 
-    /// The decoded name of the parameter whose value is malformed, cut when it is long. Absent when the name
-    /// itself is malformed.
+    /// Returns the decoded name of the parameter whose value is malformed, shortened if it is long. `None` if
+    /// the name itself is malformed.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -165,7 +170,7 @@ enum Flaw {
 
 /// Names and values side by side in one text.
 ///
-/// A body of a mebibyte can hold half a million pairs. Two allocations for each would multiply what one
+/// A body of 1 MiB can hold half a million pairs. Two allocations for each would multiply the memory that one
 /// caller can make the process hold.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Pairs {
@@ -222,20 +227,20 @@ pub(super) fn parse_form(raw: &[u8], limit: usize) -> Result<Pairs, MalformedFor
     if fits { Ok(pairs) } else { Err(MalformedForm::TooMany { limit }) }
 }
 
-/// Why a form cannot be read.
+/// Error for a form that cannot be decoded.
 pub(super) enum MalformedForm {
-    /// One of its pairs cannot be decoded.
+    /// A pair cannot be decoded.
     Pair(MalformedQuery),
-    /// It has more than `limit` pairs.
+    /// The form has more than `limit` pairs.
     TooMany { limit: usize },
 }
 
-/// A name or value with its escapes decoded, if it can be.
+/// Returns a name or value with its escapes decoded, or `None` if it cannot be decoded.
 pub(super) fn decoded_text(encoded: &[u8]) -> Option<String> {
     decode(encoded, &mut Vec::new()).ok().map(str::to_owned)
 }
 
-/// Gives each pair, until `give` says that it takes no more.
+/// Passes each pair to `give`, until `give` returns false.
 fn decode_pairs(raw: &[u8], mut give: impl FnMut(&str, &str) -> bool) -> Result<(), MalformedQuery> {
     let pairs = || raw.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     // One of the values may be the token. A buffer that never grows leaves no copy behind that is not wiped.
@@ -262,8 +267,10 @@ fn decode_pairs(raw: &[u8], mut give: impl FnMut(&str, &str) -> bool) -> Result<
     Ok(())
 }
 
-/// Decodes one name or value: as it is when there is nothing to decode, otherwise into `decoded`, whose memory is
-/// used again for the next one.
+/// Decodes one name or value. Returns it as it is if there is nothing to decode, otherwise a view of
+/// `decoded`.
+///
+/// The memory of `decoded` is reused for the next name or value.
 fn decode<'a>(encoded: &'a [u8], decoded: &'a mut Vec<u8>) -> Result<&'a str, Flaw> {
     if !encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return std::str::from_utf8(encoded).map_err(|_| Flaw::Utf8);

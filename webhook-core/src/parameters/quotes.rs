@@ -1,20 +1,21 @@
-//! JSON that is sent as a form, and JSON that a shell took the quotes from.
+//! Detects JSON that is sent as a form, and JSON that a shell took the quotes from.
 
 use super::json::without_byte_order_mark;
 use super::query::decoded_text;
 
-/// What to do about quotes; it goes behind another sentence.
+/// Advice about quotes, appended to another sentence.
 pub(super) const QUOTES_HINT: &str = "; the shell has taken the double quotes away or left its own in: Windows' \
      cmd.exe knows no single quotes, so write -d \"{\\\"region\\\": \\\"EMEA\\\"}\" there, or put the body into a file \
      and send it with --data-binary @FILE";
 
-/// Whether a body begins as a JSON object, array or string does. No form that a program writes does, since it
-/// would escape these characters.
+/// Returns whether a body begins like a JSON object, array or string. No form written by a program does,
+/// since it would escape these characters.
 pub(super) fn begins_like_json(body: &[u8]) -> bool {
     matches!(start(body), [b'{' | b'[' | b'"', ..])
 }
 
-/// Whether a whole form is one JSON object or array with percent escapes, as `curl --data-urlencode` sends it.
+/// Returns whether a whole form is one percent-encoded JSON object or array, as `curl --data-urlencode` sends
+/// it.
 pub(super) fn is_encoded_json(form: &[u8]) -> bool {
     let name = form.trim_ascii().strip_suffix(b"=").unwrap_or(form.trim_ascii());
     if !name.starts_with(b"%") || name.iter().any(|byte| b"&=".contains(byte)) {
@@ -24,7 +25,7 @@ pub(super) fn is_encoded_json(form: &[u8]) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() && begins_like_json(text.as_bytes())
 }
 
-/// Whether a body begins with a shell's quotes, or with an object whose first name has none.
+/// Returns whether a body begins with a shell's quotes, or with an object whose first name has no quotes.
 pub(super) fn has_shell_quotes(body: &[u8]) -> bool {
     let text = start(body);
     let unescaped = text.trim_ascii_start();
@@ -46,7 +47,7 @@ pub(super) fn has_single_quotes(body: &[u8]) -> bool {
     start(body).strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start().starts_with(b"'"))
 }
 
-/// Returns whether a body begins with a name and an equals sign, as a form does.
+/// Returns whether a body begins with a name and an equals sign, like a form.
 pub(super) fn is_like_form(body: &[u8]) -> bool {
     let text = start(body);
     let is_of_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-.%+[]".contains(byte);

@@ -1,4 +1,4 @@
-//! The parameters of an earlier run against the blocks of today.
+//! Checks the parameters of an earlier run against the current blocks.
 
 use serde_json::Value;
 
@@ -7,14 +7,16 @@ use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
 use super::problem::{ParameterProblem, ProblemCode, excerpt};
 
-/// Checks the parameters of an earlier run, which is to be run again, against the present blocks of its workflow.
+/// Checks the parameters of an earlier run, which is to run again, against the current blocks of its
+/// workflow.
 ///
-/// Values stay as they were. A value is secret if it was, or if its block is now. A block that has come since gets
-/// its default; a value whose block is gone is kept as an undeclared one.
+/// Values stay as they were. A value is secret if it was secret, or if its block is secret now.
+/// A block added since then gets its default. A value whose block was removed is kept as an undeclared
+/// parameter.
 ///
 /// # Errors
 ///
-/// All problems: values that do not fit the present type, and required blocks that have neither value nor default.
+/// All problems: values that do not fit the current type, and required blocks with neither value nor default.
 pub fn recheck(
     blocks: &ParameterBlocks,
     earlier: EffectiveParameters,
@@ -37,7 +39,7 @@ fn check(
     block: &ParameterBlock,
     earlier: Option<&EffectiveParameter>,
 ) -> Result<Option<EffectiveParameter>, ParameterProblem> {
-    // As in a call, a null that was given means not given. A default may be null.
+    // As in a call, a given null means that no value was given. A default may be null.
     let earlier = earlier.filter(|earlier| earlier.value != Value::Null || earlier.source == Source::Default);
     let (value, source, was_secret) = match (earlier, &block.default) {
         (Some(earlier), _) if earlier.value == Value::Null => {
@@ -98,7 +100,7 @@ mod tests {
         assert_eq!(checked.get("new").unwrap(), &EffectiveParameter::new(7, Source::Default));
         assert_eq!(checked.len(), 5);
 
-        // A null that was given means not given, once its block is there; a null default is one.
+        // A given null means that no value was given, once its block exists; a null default is a value.
         let null =
             |source| [("new".to_owned(), EffectiveParameter::new(Value::Null, source))].into_iter().collect();
         let new = |source| recheck(&blocks, null(source)).unwrap().get("new").unwrap().clone();

@@ -1,24 +1,24 @@
-//! How large a JSON value is, without following it into the depth by recursion.
+//! Measures the size of a JSON value, without recursion.
 
 use serde_json::Value;
 
 use super::limits::DEEPEST_JSON;
 
-/// The size of values taken together.
+/// Total size of several values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct JsonSize {
-    /// How many values there are, arrays and objects among them.
+    /// Number of values, including arrays and objects.
     pub(super) values: usize,
-    /// The length of all texts and names in bytes.
+    /// Total length of all texts and names, in bytes.
     pub(super) text_bytes: usize,
 }
 
-/// Arrays and objects stand deeper inside each other than is allowed.
+/// Error for arrays and objects that are nested too deeply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooDeep;
 
 impl JsonSize {
-    /// Adds a value of at most `depth` levels of arrays and objects.
+    /// Adds a value whose arrays and objects are nested at most `depth` levels.
     pub(super) fn add(&mut self, value: &Value, depth: usize) -> Result<(), TooDeep> {
         let mut open = Vec::new();
         let mut next = Some((value, 0));
@@ -40,7 +40,7 @@ impl JsonSize {
     }
 }
 
-/// Whether a value is not too deep to be stored and read back.
+/// Returns whether a value is flat enough to be stored and read back.
 pub(crate) fn can_be_stored(value: &Value) -> bool {
     JsonSize::default().add(value, DEEPEST_JSON).is_ok()
 }

@@ -1,4 +1,5 @@
-//! Runs as lists and events show them: long values cut, so that a run takes some kilobytes whatever it was called with.
+//! Excerpts of runs for lists and events. Long values are cut, so a run takes a few KiB whatever its
+//! parameters.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,16 +10,17 @@ use serde_json::Value;
 use super::{ParameterValue, Run, RunParameter, RunParameters};
 use crate::masking::MASK;
 
-/// The most that lists and events show of one value, in bytes of its text.
+/// Upper bound on the part of one value that lists and events show, in bytes of its text.
 pub const EXCERPT_BYTES: usize = 1_024;
-/// The most that they show of all parameters of a run, their names aside. When that is exceeded, each value gets an
-/// equal share.
+/// Upper bound on the values of all parameters of a run in lists and events, in bytes, without their names.
+///
+/// If the values are longer together, each gets an equal share.
 const ALL_BYTES: usize = 16 * EXCERPT_BYTES;
-/// The smallest share: that many parameters bring their names, which are longer.
+/// Smallest share of one value, in bytes. With so many parameters, the names take more space anyway.
 const LEAST_BYTES: usize = 16;
 
 impl Run {
-    /// Returns this run with its long parameter values cut, or itself when there are none.
+    /// Returns this run with its long parameter values cut, or itself if there are none.
     #[must_use]
     pub fn excerpt(self: &Arc<Self>) -> Arc<Self> {
         match self.parameters.excerpt() {
@@ -27,7 +29,7 @@ impl Run {
         }
     }
 
-    /// Returns about how many bytes this record takes in memory.
+    /// Returns the approximate size of this record in memory, in bytes.
     #[must_use]
     pub fn bytes_in_memory(&self) -> usize {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -53,14 +55,14 @@ impl Run {
 }
 
 impl RunParameters {
-    /// Returns these parameters with long values cut to [`EXCERPT_BYTES`] and less when there are many of them;
-    /// `None` when all are short.
+    /// Returns these parameters with long values cut to [`EXCERPT_BYTES`], or to less if there are many.
+    /// `None` if all are short.
     ///
-    /// A text is cut at a character boundary. Another long value becomes the beginning of its JSON text. A secret
-    /// value stays secret.
+    /// A text is cut at a character boundary. Another long value becomes the beginning of its JSON text. A
+    /// secret value stays secret.
     #[must_use]
     pub fn excerpt(&self) -> Option<Self> {
-        // Their whole text is longer than any value in it.
+        // The whole text is longer than any value in it.
         if self.bytes() <= EXCERPT_BYTES {
             return None;
         }
@@ -80,14 +82,14 @@ impl RunParameters {
 }
 
 impl RunParameter {
-    /// Returns whether only the beginning of the value is here.
+    /// Returns whether this holds only the beginning of the value.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         matches!(self.value, ParameterValue::Truncated(_))
     }
 }
 
-/// How long a value's text is, at least as far as that matters.
+/// Returns the length of a value's text in bytes. Other values than texts count as `usize::MAX` once they are too long.
 fn length(value: &ParameterValue) -> usize {
     match value {
         ParameterValue::Plain(Value::String(text)) | ParameterValue::Truncated(text) => text.len(),
@@ -117,14 +119,16 @@ fn shortened(value: ParameterValue, limit: usize) -> ParameterValue {
     }
 }
 
-/// Returns the beginning of a text, cut at a character boundary, where it is longer than `limit` bytes.
+/// Returns the beginning of a text, cut at a character boundary, if it is longer than `limit` bytes.
 #[must_use]
 pub fn excerpt_text(text: &str, limit: usize) -> Option<&str> {
     (text.len() > limit).then(|| &text[..text.floor_char_boundary(limit)])
 }
 
-/// Returns the beginning of a value's text where that is longer than `limit` bytes: of a text itself, of another value's
-/// JSON text. It writes out no more than that.
+/// Returns the beginning of a value's text if that is longer than `limit` bytes: of a text itself, or of
+/// another value's JSON text.
+///
+/// No more than that beginning is written out.
 #[must_use]
 pub fn excerpt_value(value: &Value, limit: usize) -> Option<String> {
     match value {
@@ -136,9 +140,9 @@ pub fn excerpt_value(value: &Value, limit: usize) -> Option<String> {
     }
 }
 
-/// What of a JSON text fits.
+/// Part of a JSON text that fits a limit.
 enum Beginning {
-    /// All of it, which is this long.
+    /// All of it; its length in bytes.
     Whole(usize),
     Cut(String),
 }
@@ -155,7 +159,7 @@ fn beginning(value: &Value, limit: usize) -> Beginning {
     }
 }
 
-/// Takes bytes up to a limit and refuses more, so that what is long is not written out to be measured.
+/// Writer that takes bytes up to a limit and fails beyond, so a long value is not written out to be measured.
 struct Limited {
     text: Vec<u8>,
     limit: usize,

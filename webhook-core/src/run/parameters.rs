@@ -1,4 +1,4 @@
-//! The parameters of a run at rest: secret values are sealed.
+//! Parameters of a run at rest, with secret values sealed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use crate::masking::MASK;
 use crate::parameters::{EffectiveParameter, EffectiveParameters, Source, can_be_stored};
 use crate::token::{OpenError, Sealed, TokenKeys};
 
-/// The parameters of a run as stores keep them: as JSON text, in which a secret value is sealed.
+/// Parameters of a run as stores keep them: as JSON text, in which a secret value is sealed.
 ///
-/// Text takes as much memory as it has bytes, which a tree of values may exceed a hundredfold. All versions of a run
+/// Text takes as much memory as it has bytes; a tree of values may take a hundred times as much. All versions
+/// of a run share the text.
 /// share it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(from = "ByName")]
@@ -21,7 +22,7 @@ pub struct RunParameters(Option<Arc<str>>);
 
 type ByName = BTreeMap<String, RunParameter>;
 
-/// Most runs have no parameters, and none are nothing in memory.
+/// An empty set takes no memory, since most runs have no parameters.
 impl From<ByName> for RunParameters {
     fn from(parameters: ByName) -> Self {
         if parameters.is_empty() {
@@ -45,22 +46,22 @@ pub struct RunParameter {
     /// The value or its sealed form.
     #[serde(flatten)]
     pub value: ParameterValue,
-    /// Where the value came from.
+    /// Source of the value.
     pub source: Source,
 }
 
-/// A parameter's value at rest.
+/// Value of a parameter at rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ParameterValue {
-    /// An ordinary value.
+    /// A value that is not secret.
     #[serde(rename = "value")]
     Plain(Value),
     /// A secret value, sealed with the host's key.
     Sealed(Sealed),
-    /// The beginning of a long value, for lists and events; see [`RunParameters::excerpt`]. It is not for storing, and
-    /// no run can be executed with it.
+    /// The beginning of a long value, for lists and events; see [`RunParameters::excerpt`]. It is not stored,
+    /// and no run can be executed with it.
     Truncated(String),
 }
 
@@ -68,7 +69,7 @@ impl RunParameters {
     /// Seals the secret values for the run `id` and keeps the others as they are.
     ///
     /// # Errors
-    /// [`SealError`] names the first secret parameter when there are no `keys`, and one that could not be read back.
+    /// [`SealError`] names the first secret parameter if there are no `keys`, or a parameter that could not be read back.
     pub fn seal(
         parameters: EffectiveParameters,
         keys: Option<&TokenKeys>,
@@ -93,7 +94,7 @@ impl RunParameters {
         Ok(sealed.into())
     }
 
-    /// Reads what [`as_json`](Self::as_json) gave.
+    /// Parses the result of [`as_json`](Self::as_json).
     ///
     /// # Errors
     /// The text is not the JSON of parameters.
@@ -102,13 +103,13 @@ impl RunParameters {
         Ok(Self((!is_empty).then(|| text.into())))
     }
 
-    /// The parameters as one JSON object, secret values sealed.
+    /// Returns the parameters as one JSON object, secret values sealed.
     #[must_use]
     pub fn as_json(&self) -> &str {
         self.0.as_deref().unwrap_or("{}")
     }
 
-    /// The length of their JSON in bytes; 0 when there are none.
+    /// Returns the length of their JSON in bytes; 0 if there are none.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.0.as_deref().map_or(0, str::len)
@@ -117,7 +118,7 @@ impl RunParameters {
     /// Opens the secret values for the run `id`.
     ///
     /// # Errors
-    /// [`OpenError`] when the keys at hand did not seal them.
+    /// [`OpenError`] when none of the keys sealed them.
     pub fn open(&self, keys: Option<&TokenKeys>, id: RunId) -> Result<EffectiveParameters, OpenError> {
         let open = |(name, RunParameter { value, source }): (String, RunParameter)| {
             let (value, secret) = match value {
@@ -136,16 +137,16 @@ impl RunParameters {
         self.iter().map(open).collect()
     }
 
-    /// The parameters in the order of their names, secret values still sealed. They are read from their JSON at each
-    /// call.
+    /// Iterates over the parameters in the order of their names, secret values still sealed. Each call parses
+    /// the JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, RunParameter)> + use<> {
         let read = |text: &str| serde_json::from_str::<ByName>(text);
-        // The text is what parameters were written as, or was read once before.
+        // This text was written by us or has been parsed before, so it parses.
         let parameters = self.0.as_deref().map(read).and_then(Result::ok).unwrap_or_default();
         parameters.into_iter()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no parameters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
@@ -153,7 +154,7 @@ impl RunParameters {
 }
 
 impl RunParameter {
-    /// The value for people to see: `***` in place of a secret.
+    /// Returns the value as people may see it: `***` in place of a secret.
     #[must_use]
     pub fn shown(&self) -> Value {
         match &self.value {
@@ -164,25 +165,25 @@ impl RunParameter {
     }
 }
 
-/// Why parameters cannot be kept.
+/// Error for parameters that cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// A parameter is secret, and there is no key to seal it with.
+    /// A parameter is secret, and there is no key to seal it.
     #[error("parameter `{name}` is secret, and this server has no token key to seal it with")]
     NoKey {
-        /// The name of the parameter.
+        /// Name of the parameter.
         name: String,
     },
-    /// A parameter has arrays and objects so deeply inside each other that it could not be read back.
+    /// A parameter is nested so deeply that it could not be read back.
     #[error("parameter `{name}` is nested too deeply to be stored and read back")]
     TooDeep {
-        /// The name of the parameter.
+        /// Name of the parameter.
         name: String,
     },
 }
 
-/// A sealed value opens only for its own run and name.
+/// Returns the associated data of a sealed value, so it opens only for its own run and name.
 fn place(id: RunId, name: &str) -> Vec<u8> {
     [id.as_bytes().as_slice(), name.as_bytes()].concat()
 }

@@ -1,10 +1,10 @@
-//! The states of a run, and which may follow which.
+//! States of a run, and the legal transitions between them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::webhook::EventKind;
 
-/// Where a run is in its life.
+/// State of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -13,50 +13,50 @@ pub enum RunState {
     Queued,
     /// A worker has claimed it.
     Running,
-    /// It ended well.
+    /// It ended with success.
     Succeeded,
     /// It ended with an error.
     Failed,
-    /// Its last attempt took longer than its time-out.
+    /// Its last attempt exceeded its time-out.
     TimedOut,
-    /// It was cancelled, by people or by a newer run.
+    /// It was cancelled, on request or in favour of a newer run.
     Cancelled,
-    /// It was never executed, because it would have overlapped with another.
+    /// It was never executed, because it would have overlapped with another run.
     Skipped,
 }
 
-/// What happens to a run.
+/// Event that changes the state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transition {
-    /// A worker takes it.
+    /// A worker claims it.
     Claim,
-    /// It ends well.
+    /// It ends with success.
     Succeed,
     /// It ends with an error.
     Fail,
-    /// It ends because its time is over.
+    /// It exceeds its time-out.
     TimeOut,
     /// It is cancelled.
     Cancel,
     /// It is not executed at all.
     Skip,
-    /// An attempt failed and another is to come.
+    /// An attempt failed and another follows.
     Retry,
-    /// Its worker gives it back unfinished, at shutdown.
+    /// Its worker hands it back unfinished, at shutdown.
     HandBack,
     /// Its worker vanished.
     Interrupt,
 }
 
-/// A transition that a run in this state cannot make.
+/// Error for a transition that the current state does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a run that is {from:?} cannot {transition:?}")]
 #[non_exhaustive]
 pub struct IllegalTransition {
-    /// The state the run is in.
+    /// Current state of the run.
     pub from: RunState,
-    /// What was asked of it.
+    /// Requested transition.
     pub transition: Transition,
 }
 
@@ -72,10 +72,10 @@ impl RunState {
         Self::Skipped,
     ];
 
-    /// The state that follows: the one place that knows which transitions are legal.
+    /// Returns the state after a transition. No other code decides which transitions are legal.
     ///
     /// # Errors
-    /// [`IllegalTransition`] for every other pair. A run that has ended changes no more.
+    /// [`IllegalTransition`] for every other pair. The state of an ended run never changes.
     pub fn after(self, transition: Transition) -> Result<Self, IllegalTransition> {
         match (self, transition) {
             (Self::Queued, Transition::Claim) => Ok(Self::Running),
@@ -91,13 +91,13 @@ impl RunState {
         }
     }
 
-    /// Whether the run has come to its end.
+    /// Returns whether the run has ended.
     #[must_use]
     pub fn is_ended(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -111,7 +111,7 @@ impl RunState {
         }
     }
 
-    /// What people are told of when a run ends so: nothing when it was cancelled or skipped.
+    /// Returns the event that this end is reported as. A cancelled or skipped run is not reported.
     #[must_use]
     pub fn event(self) -> Option<EventKind> {
         match self {

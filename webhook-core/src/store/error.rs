@@ -1,55 +1,55 @@
-//! Why a store did not do what was asked.
+//! Errors of a store.
 
 use crate::error::{BoxError, Resource};
 
-/// Why a store did not do what was asked.
+/// Error of a store operation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// There is no such record.
+    /// The record does not exist.
     #[error("the {0} does not exist")]
     NotFound(Resource),
-    /// The record exists already or was changed in between.
-    #[error("the {0} exists already or was changed in between")]
+    /// The record already exists, or was changed since the caller read it.
+    #[error("the {0} already exists or was changed in between")]
     Conflict(Resource),
-    /// The store cannot be used now; it may be later.
+    /// The store cannot be used now. A later attempt may succeed.
     #[error("the store is unavailable: {reason}")]
     Unavailable {
-        /// Why, for people.
+        /// Reason, in words for an operator.
         reason: String,
-        /// What caused it.
+        /// Underlying error, if there is one.
         source: Option<BoxError>,
     },
-    /// What is stored cannot be understood.
+    /// A stored record cannot be decoded.
     #[error("the store holds a damaged record: {reason}")]
     Corrupt {
-        /// What is damaged.
+        /// The damaged record, in words for an operator.
         reason: String,
-        /// What caused it.
+        /// Underlying error, if there is one.
         source: Option<BoxError>,
     },
-    /// What is stored was written by a newer version.
-    #[error("the store was written by a newer version: format {found}, at most {known} is understood")]
+    /// The store was written by a newer version of its crate.
+    #[error("the store was written by a newer version: found format {found}, newest known format {known}")]
     NewerFormat {
-        /// The format that was found.
+        /// Format number found in the store.
         found: u32,
-        /// The newest format that is understood.
+        /// Newest format number that this version reads.
         known: u32,
     },
 }
 
 impl StoreError {
-    /// The store cannot be used now, for this reason.
+    /// Returns an [`Unavailable`](Self::Unavailable) error without a source.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), source: None }
     }
 
-    /// The store cannot be used now because of this error.
+    /// Returns an [`Unavailable`](Self::Unavailable) error with its source.
     pub fn unavailable_because(reason: impl Into<String>, source: impl Into<BoxError>) -> Self {
         Self::Unavailable { reason: reason.into(), source: Some(source.into()) }
     }
 
-    /// A record cannot be understood because of this error.
+    /// Returns a [`Corrupt`](Self::Corrupt) error with its source.
     pub fn corrupt(reason: impl Into<String>, source: impl Into<BoxError>) -> Self {
         Self::Corrupt { reason: reason.into(), source: Some(source.into()) }
     }

@@ -1,4 +1,4 @@
-//! A shared store is a store: `Arc<S>` forwards to `S`, also when `S` is `dyn Store`.
+//! `Store` for `Arc<S>`, forwarded to `S`. So a shared store is a store, also when `S` is `dyn Store`.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! The outbox's requests: which deliveries a worker asks for, and how its tries went.
+//! Requests of the outbox: claiming deliveries, and recording the outcome of a try.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -7,17 +7,17 @@ use crate::id::DeliveryId;
 use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
 use crate::webhook::Channel;
 
-/// Channels of the deliveries that a worker asks for. All of them by default.
+/// Set of channels whose deliveries a worker requests. Default: all channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Channels {
-    /// All but these.
+    /// All channels except these.
     Except(BTreeSet<Channel>),
-    /// This one alone.
+    /// One channel only.
     Only(Channel),
 }
 
 impl Channels {
-    /// Returns whether a channel is one of them.
+    /// Returns whether the set contains `channel`.
     #[must_use]
     pub fn include(&self, channel: Channel) -> bool {
         match self {
@@ -33,26 +33,26 @@ impl Default for Channels {
     }
 }
 
-/// A worker's request for deliveries.
+/// Request of a worker for due deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliveryClaimRequest {
-    /// At most this many.
+    /// Upper bound on the claimed deliveries.
     pub limit: usize,
-    /// For how long a claimed delivery is given to nobody else.
+    /// Time during which no other worker gets a claimed delivery.
     pub lease: Duration,
-    /// The channels that are asked for.
+    /// Channels whose deliveries are claimed.
     pub channels: Channels,
 }
 
 impl DeliveryClaimRequest {
-    /// Asks for at most `limit` deliveries, through any channel.
+    /// Requests at most `limit` deliveries, through any channel.
     #[must_use]
     pub fn new(limit: usize, lease: Duration) -> Self {
         Self { limit, lease, channels: Channels::default() }
     }
 
-    /// Sets the channels that are asked for.
+    /// Restricts the request to these channels.
     #[must_use]
     pub fn through(mut self, channels: Channels) -> Self {
         self.channels = channels;
@@ -60,33 +60,38 @@ impl DeliveryClaimRequest {
     }
 }
 
-/// How one try of a delivery went, with what tells whether another try was recorded since it was claimed.
+/// Outcome of one try of a delivery, with the delivery's state when it was claimed.
+///
+/// That state shows whether another try was recorded since the claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliverySettlement {
-    /// The delivery.
+    /// Id of the delivery.
     pub id: DeliveryId,
-    /// How often it had been tried when it was claimed.
+    /// Number of recorded tries when the delivery was claimed.
     pub attempts: u32,
-    /// Since when it was to go out when it was claimed.
+    /// Value of [`Delivery::asked_at`] when the delivery was claimed.
     pub asked_at: Option<SystemTime>,
-    /// What to record.
+    /// Outcome to record.
     pub outcome: DeliveryOutcome,
 }
 
 impl DeliverySettlement {
-    /// Says how a try of a delivery went, which is given as it was claimed.
+    /// Combines the delivery as it was claimed with the outcome of its try.
     #[must_use]
     pub fn new(claimed: &Delivery, outcome: DeliveryOutcome) -> Self {
         Self { id: claimed.id, attempts: claimed.attempts, asked_at: claimed.asked_at, outcome }
     }
 
-    /// Returns the stored delivery after this try, or `None` if the outcome comes too late and changes nothing.
+    /// Returns the stored delivery after this try, or `None` if the outcome comes too late and changes
+    /// nothing.
     ///
-    /// It is too late once the delivery has been settled for good or sent again, or another try has been recorded.
-    /// Only that the other side has taken it counts after another failed try too: it must not go out once more.
+    /// An outcome is too late once the delivery has been settled finally or sent again, or once another try
+    /// has been recorded.
+    /// Exception: [`Delivered`](DeliveryOutcome::Delivered) counts even after another failed try, since the
+    /// message must not go out again.
     ///
-    /// A store calls it inside its atomic step.
+    /// A store calls this inside its atomic step.
     #[must_use]
     pub fn applied_to(&self, stored: &Delivery) -> Option<Delivery> {
         let is_newest = self.attempts == stored.attempts || self.outcome == DeliveryOutcome::Delivered;
@@ -94,7 +99,7 @@ impl DeliverySettlement {
         applies.then(|| stored.after(&self.outcome))
     }
 
-    /// Returns how long the delivery is left alone after this try.
+    /// Returns the pause before the next try, zero if there is none.
     #[must_use]
     pub fn pause(&self) -> Duration {
         match self.outcome {

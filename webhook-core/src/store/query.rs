@@ -1,28 +1,29 @@
-//! Asking for lists, and the pages that answer.
+//! Queries for lists, and the pages they return.
 
 use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
 use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Run, RunState};
 use crate::webhook::Channel;
 
-/// Some items of a list, and the id of the last one where more may follow.
+/// Page of a list, with the cursor of the next page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page<T, C> {
-    /// The items, newest first.
+    /// Items of this page, newest first.
     pub items: Vec<T>,
-    /// The cursor of the next page: list what is older than it. `None` at the end.
+    /// Id of the last item, if more may follow: the next page lists what is older. `None` at the end.
     pub next: Option<C>,
 }
 
 impl<T, C> Page<T, C> {
-    /// A page, with the cursor of the next where there is one.
+    /// Combines items with the cursor of the next page.
     #[must_use]
     pub fn new(items: Vec<T>, next: Option<C>) -> Self {
         Self { items, next }
     }
 
-    /// Cuts `items`, of which one more than `limit` may have been read, to a page.
+    /// Cuts `items` to a page of `limit`. The caller reads one item more than `limit` to find out whether
+    /// more follow.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: usize, id: impl Fn(&T) -> C) -> Self {
         let more = items.len() > limit;
@@ -32,15 +33,15 @@ impl<T, C> Page<T, C> {
     }
 }
 
-/// Which webhooks to list.
+/// Filter and position for a list of webhooks. Default: the newest 50.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WebhookQuery {
-    /// Only those of this workflow.
+    /// Restricts the list to webhooks of this workflow.
     pub workflow: Option<WorkflowKey>,
-    /// Only those older than this one.
+    /// Restricts the list to webhooks older than this one.
     pub before: Option<WebhookId>,
-    /// At most this many.
+    /// Upper bound on the items of the page. Default: 50.
     pub limit: usize,
 }
 
@@ -51,21 +52,21 @@ impl Default for WebhookQuery {
 }
 
 impl WebhookQuery {
-    /// Only those of this workflow.
+    /// Restricts the list to webhooks of this workflow.
     #[must_use]
     pub fn of_workflow(mut self, workflow: WorkflowKey) -> Self {
         self.workflow = Some(workflow);
         self
     }
 
-    /// Only those older than this one.
+    /// Restricts the list to webhooks older than this one.
     #[must_use]
     pub fn before(mut self, before: Option<WebhookId>) -> Self {
         self.before = before;
         self
     }
 
-    /// At most this many.
+    /// Sets the upper bound on the items of the page.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
@@ -73,19 +74,19 @@ impl WebhookQuery {
     }
 }
 
-/// Which runs to list.
+/// Filter and position for a list of runs. Default: the newest 50.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RunQuery {
-    /// Only those of this workflow.
+    /// Restricts the list to runs of this workflow.
     pub workflow: Option<WorkflowKey>,
-    /// Only those of this webhook.
+    /// Restricts the list to runs of this webhook.
     pub webhook: Option<WebhookId>,
-    /// Only those in this state.
+    /// Restricts the list to runs in this state.
     pub state: Option<RunState>,
-    /// Only those older than this one.
+    /// Restricts the list to runs older than this one.
     pub before: Option<RunId>,
-    /// At most this many.
+    /// Upper bound on the items of the page. Default: 50.
     pub limit: usize,
 }
 
@@ -96,42 +97,42 @@ impl Default for RunQuery {
 }
 
 impl RunQuery {
-    /// Only those of this workflow.
+    /// Restricts the list to runs of this workflow.
     #[must_use]
     pub fn of_workflow(mut self, workflow: Option<WorkflowKey>) -> Self {
         self.workflow = workflow;
         self
     }
 
-    /// Only those of this webhook.
+    /// Restricts the list to runs of this webhook.
     #[must_use]
     pub fn of_webhook(mut self, webhook: Option<WebhookId>) -> Self {
         self.webhook = webhook;
         self
     }
 
-    /// Only those in this state.
+    /// Restricts the list to runs in this state.
     #[must_use]
     pub fn in_state(mut self, state: Option<RunState>) -> Self {
         self.state = state;
         self
     }
 
-    /// Only those older than this one.
+    /// Restricts the list to runs older than this one.
     #[must_use]
     pub fn before(mut self, before: Option<RunId>) -> Self {
         self.before = before;
         self
     }
 
-    /// At most this many.
+    /// Sets the upper bound on the items of the page.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Whether a run is one of those asked for, its place in the list aside.
+    /// Returns whether a run passes the filter. The position (`before`, `limit`) is not checked.
     #[must_use]
     pub fn matches(&self, run: &Run) -> bool {
         self.workflow.as_ref().is_none_or(|wanted| *wanted == run.workflow)
@@ -140,17 +141,17 @@ impl RunQuery {
     }
 }
 
-/// A filter and a page of deliveries to list.
+/// Filter and position for a list of deliveries. Default: the newest 50.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct DeliveryQuery {
-    /// Only those in this state.
+    /// Restricts the list to deliveries in this state.
     pub state: Option<DeliveryState>,
-    /// Only those through this channel.
+    /// Restricts the list to deliveries through this channel.
     pub channel: Option<Channel>,
-    /// Only those older than this one.
+    /// Restricts the list to deliveries older than this one.
     pub before: Option<DeliveryId>,
-    /// At most this many.
+    /// Upper bound on the items of the page. Default: 50.
     pub limit: usize,
 }
 
@@ -161,35 +162,35 @@ impl Default for DeliveryQuery {
 }
 
 impl DeliveryQuery {
-    /// Only those in this state.
+    /// Restricts the list to deliveries in this state.
     #[must_use]
     pub fn in_state(mut self, state: Option<DeliveryState>) -> Self {
         self.state = state;
         self
     }
 
-    /// Only those through this channel.
+    /// Restricts the list to deliveries through this channel.
     #[must_use]
     pub fn through(mut self, channel: Option<Channel>) -> Self {
         self.channel = channel;
         self
     }
 
-    /// Only those older than this one.
+    /// Restricts the list to deliveries older than this one.
     #[must_use]
     pub fn before(mut self, before: Option<DeliveryId>) -> Self {
         self.before = before;
         self
     }
 
-    /// At most this many.
+    /// Sets the upper bound on the items of the page.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Whether a delivery is one of those asked for, its place in the list aside.
+    /// Returns whether a delivery passes the filter. The position (`before`, `limit`) is not checked.
     #[must_use]
     pub fn matches(&self, delivery: &Delivery) -> bool {
         self.state.is_none_or(|wanted| wanted == delivery.state)

@@ -1,4 +1,4 @@
-//! What a store is asked to change, and what became of it.
+//! Requests that change a store, and their results.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,24 +9,24 @@ use crate::run::{CancelReason, Ending, Progress, Run, RunError};
 use crate::token::TokenDigest;
 use crate::webhook::{Concurrency, Webhook};
 
-/// A run to record, with the rules it is recorded under.
+/// A run to record, with the rules under which it is recorded.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Enqueue {
-    /// The run, queued.
+    /// The run, in state queued.
     pub run: Arc<Run>,
-    /// How many runs of its webhook may execute, and what happens to one too many.
+    /// Upper bound on the concurrent runs of its webhook, and the rule when it is reached.
     pub concurrency: Concurrency,
-    /// How many runs of its webhook may be queued, this one included.
+    /// Upper bound on the queued runs of its webhook, this one included. `None`: no bound.
     pub webhook_queue_limit: Option<u32>,
-    /// How many runs may be queued in all, this one included.
+    /// Upper bound on all queued runs, this one included.
     pub queue_limit: u32,
-    /// How many bytes of [parameters](crate::run::RunParameters::bytes) the queued runs of its webhook may have, this
-    /// one included.
+    /// Upper bound on the [parameters](crate::run::RunParameters::bytes) of the webhook's queued runs, this
+    /// one included, in bytes.
     pub webhook_queue_bytes: u64,
     /// Upper bound on the parameters of all queued runs, this one included, in bytes.
     pub queue_bytes: u64,
-    /// The key under which a repeated call finds this run.
+    /// Key by which a repeated call finds this run.
     pub idempotency: Option<Idempotency>,
     /// Digest of the token that the caller presented; `None` for a run started through the management API.
     pub token_digest: Option<TokenDigest>,
@@ -35,7 +35,7 @@ pub struct Enqueue {
 }
 
 impl Enqueue {
-    /// A run without limits and key.
+    /// Wraps a run without limits, idempotency key or token check. A disabled webhook accepts it.
     #[must_use]
     pub fn new(run: impl Into<Arc<Run>>) -> Self {
         Self {
@@ -51,14 +51,14 @@ impl Enqueue {
         }
     }
 
-    /// Sets how many runs of its webhook may execute.
+    /// Sets the concurrency of its webhook and the overlap rule.
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: Concurrency) -> Self {
         self.concurrency = concurrency;
         self
     }
 
-    /// Sets the queue limits of its webhook and in all.
+    /// Sets the upper bounds on queued runs: `of_webhook`, and `in_all`.
     #[must_use]
     pub fn with_queue_limits(mut self, of_webhook: Option<u32>, in_all: u32) -> Self {
         self.webhook_queue_limit = of_webhook;
@@ -66,7 +66,7 @@ impl Enqueue {
         self
     }
 
-    /// Sets how many bytes of parameters may be queued, of its webhook and in all.
+    /// Sets the upper bounds on queued parameters in bytes: `of_webhook`, and `in_all`.
     #[must_use]
     pub fn with_queue_bytes(mut self, of_webhook: u64, in_all: u64) -> Self {
         self.webhook_queue_bytes = of_webhook;
@@ -95,9 +95,10 @@ impl Enqueue {
         self
     }
 
-    /// Returns the outcome if the webhook as stored refuses this run: its token is another one, or it is disabled.
+    /// Returns the refusal if the stored webhook has another token or is disabled, and `None` if it accepts
+    /// the run.
     ///
-    /// A store calls it inside its atomic step, before it looks up the idempotency key.
+    /// A store calls this inside its atomic step, before it looks up the idempotency key.
     #[must_use]
     pub fn refused_by(&self, stored: &Webhook) -> Option<Enqueued> {
         if self.token_digest.is_some_and(|digest| !stored.token_digest.matches(&digest)) {
@@ -107,95 +108,97 @@ impl Enqueue {
     }
 }
 
-/// An idempotency key, unique within its webhook, with the request it stands for.
+/// Idempotency key, unique within its webhook, with the request it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Idempotency {
-    /// The key as the caller gave it, at most 255 bytes.
+    /// Key as the caller gave it, at most 255 bytes.
     pub key: String,
     /// Keyed hash of the request.
     pub fingerprint: [u8; 32],
-    /// Other hashes of the same request: under a key that was replaced, or without one.
+    /// Other hashes of the same request: under a token key that was replaced, or without a token key.
     pub former_fingerprints: Vec<[u8; 32]>,
-    /// For how long the key is kept.
+    /// Time for which the key is kept.
     pub keep_for: Duration,
 }
 
 impl Idempotency {
-    /// A key for the request with this fingerprint.
+    /// Binds a key to the request with this fingerprint.
     #[must_use]
     pub fn new(key: impl Into<String>, fingerprint: [u8; 32], keep_for: Duration) -> Self {
         Self { key: key.into(), fingerprint, former_fingerprints: Vec::new(), keep_for }
     }
 
-    /// Sets the hashes under which the same request may be recorded already.
+    /// Sets the other hashes under which the same request may already be recorded.
     #[must_use]
     pub fn with_former_fingerprints(mut self, fingerprints: Vec<[u8; 32]>) -> Self {
         self.former_fingerprints = fingerprints;
         self
     }
 
-    /// Whether a recorded fingerprint is that of the same request. The same key with another request is a mismatch.
+    /// Returns whether a recorded fingerprint is that of the same request. The same key with another request
+    /// is a mismatch.
     #[must_use]
     pub fn matches(&self, recorded: &[u8; 32]) -> bool {
         *recorded == self.fingerprint || self.former_fingerprints.contains(recorded)
     }
 }
 
-/// What became of a run to record.
+/// Result of [`Store::enqueue`](super::Store::enqueue).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Enqueued {
-    /// It is recorded.
+    /// The run is recorded.
     Created {
-        /// As it is now: queued, or skipped.
+        /// The recorded run: queued, or skipped.
         run: Arc<Run>,
-        /// Running runs whose cancellation was asked for in its favour.
+        /// Running runs whose cancellation the overlap rule requested.
         asked_to_stop: Vec<RunId>,
     },
-    /// Its key stands for this earlier run, in its present state.
+    /// The key stands for this earlier run, given in its current state.
     Replayed(Arc<Run>),
-    /// Its key stands for another request. Nothing is recorded.
+    /// The key stands for another request. Nothing is recorded.
     KeyMismatch,
     /// The queue is full, in runs or in bytes. Nothing is recorded or changed.
     QueueFull,
-    /// The webhook has another token than the caller's. Nothing is recorded.
+    /// The webhook's token is not the one that the caller presented. Nothing is recorded.
     Unauthorized,
     /// The webhook is disabled. Nothing is recorded.
     Disabled,
 }
 
-/// Which runs a worker asks for.
+/// Request of a worker for due runs.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ClaimRequest {
-    /// At most this many are to execute now.
+    /// Upper bound on the runs to execute now.
     pub limit: usize,
-    /// At most this many behind them are claimed ahead: they stay queued until they [begin](super::Store::begin).
+    /// Upper bound on the runs claimed ahead, behind those. They stay queued until they
+    /// [begin](super::Store::begin).
     pub ahead: usize,
-    /// For how long a claim holds without being renewed.
+    /// Time for which a claim holds unless it is renewed.
     pub lease: Duration,
-    /// After how many interruptions a run is given out only to be failed.
+    /// Number of interruptions after which a run is claimed only to be failed. Default: 5.
     pub interruption_bound: u32,
-    /// The time of day.
+    /// Time of day of the request.
     pub now: SystemTime,
 }
 
 impl ClaimRequest {
-    /// Asks for at most `limit` runs.
+    /// Requests at most `limit` runs to execute now, and none ahead.
     #[must_use]
     pub fn new(limit: usize, lease: Duration, now: SystemTime) -> Self {
         Self { limit, ahead: 0, lease, interruption_bound: 5, now }
     }
 
-    /// Sets how many runs are claimed ahead, behind those that are to execute now.
+    /// Sets the upper bound on the runs claimed ahead.
     #[must_use]
     pub fn with_ahead(mut self, ahead: usize) -> Self {
         self.ahead = ahead;
         self
     }
 
-    /// Sets after how many interruptions a run is given out only to be failed.
+    /// Sets the number of interruptions after which a run is claimed only to be failed.
     #[must_use]
     pub fn with_interruption_bound(mut self, bound: u32) -> Self {
         self.interruption_bound = bound;
@@ -209,14 +212,14 @@ impl ClaimRequest {
 pub struct Claim {
     /// The run as claimed, with its attempt and fence.
     pub run: Arc<Run>,
-    /// Its webhook, unless that was deleted.
+    /// Its webhook, or `None` if that was deleted.
     pub webhook: Option<Arc<Webhook>>,
-    /// Whether it is claimed ahead: in the store it is queued until it [begins](super::Store::begin).
+    /// Whether it is claimed ahead. In the store such a run is queued until it [begins](super::Store::begin).
     pub is_ahead: bool,
 }
 
 impl Claim {
-    /// A claimed run with its webhook.
+    /// Combines a run claimed to execute now with its webhook.
     #[must_use]
     pub fn new(run: Arc<Run>, webhook: Option<Arc<Webhook>>) -> Self {
         Self { run, webhook, is_ahead: false }
@@ -230,90 +233,90 @@ impl Claim {
     }
 }
 
-/// A run that was claimed ahead and executes now.
+/// Notice that a run claimed ahead executes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Begun {
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// The fence of the claim.
+    /// Fence of the claim.
     pub fence: u64,
-    /// The time of day.
+    /// Time of day at which the run began.
     pub now: SystemTime,
 }
 
 impl Begun {
-    /// The run of this claim executes now.
+    /// Reports that the run of this claim executes now.
     #[must_use]
     pub fn new(run: RunId, fence: u64, now: SystemTime) -> Self {
         Self { run, fence, now }
     }
 }
 
-/// A claim to hold on to.
+/// Claim whose lease is to be extended.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Renewal {
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// The fence of the claim.
+    /// Fence of the claim.
     pub fence: u64,
-    /// How far the run is, if that changed.
+    /// Progress of the run, if it changed.
     pub progress: Option<Progress>,
 }
 
 impl Renewal {
-    /// Holds on to a claim.
+    /// Requests more time for a claim.
     #[must_use]
     pub fn new(run: RunId, fence: u64, progress: Option<Progress>) -> Self {
         Self { run, fence, progress }
     }
 }
 
-/// How a claim stands.
+/// Result of renewing one claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Renewed {
-    /// It holds; stop the run if a reason is given.
+    /// The claim holds.
     Held {
-        /// Why the run is to stop.
+        /// Reason to stop the run, if its cancellation was requested.
         cancel: Option<CancelReason>,
     },
-    /// It was lost to another worker, or the run has ended.
+    /// The claim was lost to another worker, or the run has ended.
     Lost,
 }
 
-/// How an attempt went.
+/// Outcome of an attempt, to be recorded.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Settlement {
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// The fence of the claim.
+    /// Fence of the claim.
     pub fence: u64,
-    /// What to record.
+    /// Outcome to record.
     pub outcome: Outcome,
-    /// When its execution began, if it was claimed ahead and did.
+    /// Start of the execution, for a run that was claimed ahead and began.
     pub started_at: Option<SystemTime>,
-    /// The time of day.
+    /// Time of day of the outcome.
     pub now: SystemTime,
 }
 
 impl Settlement {
-    /// Says how the attempt under `fence` went.
+    /// Reports the outcome of the attempt under `fence`.
     #[must_use]
     pub fn new(run: RunId, fence: u64, outcome: Outcome, now: SystemTime) -> Self {
         Self { run, fence, outcome, started_at: None, now }
     }
 
-    /// Sets when its execution began.
+    /// Sets the start of the execution.
     #[must_use]
     pub fn with_started_at(mut self, started_at: Option<SystemTime>) -> Self {
         self.started_at = started_at;
         self
     }
 
-    /// Who is to be told.
+    /// Returns the deliveries to record with the outcome.
     #[must_use]
     pub fn deliveries(&self) -> &[Delivery] {
         match &self.outcome {
@@ -323,39 +326,39 @@ impl Settlement {
     }
 }
 
-/// What to record of an attempt.
+/// Outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The run has ended.
     Ended {
-        /// How.
+        /// Final state, with its summary or error.
         ending: Ending,
-        /// Who is to be told.
+        /// Notifications to record with it.
         deliveries: Vec<Delivery>,
     },
-    /// The attempt failed and another is made after a pause.
+    /// The attempt failed; another follows after a pause.
     Retry {
-        /// Why it failed.
+        /// Error of the attempt.
         error: RunError,
-        /// The pause.
+        /// Pause before the next attempt.
         delay: Duration,
     },
-    /// The worker stops; the run is to be executed again, by another.
+    /// The worker is stopping; another worker is to execute the run.
     HandBack,
 }
 
-/// What became of a settlement.
+/// Result of a settlement.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Settled {
-    /// It is recorded; this is the run now.
+    /// The outcome is recorded. Holds the run as it is now.
     Applied(Arc<Run>),
-    /// The claim was lost; nothing was changed.
+    /// The claim was lost. Nothing is changed.
     Stale,
 }
 
-/// What became of a cancellation.
+/// Result of a cancellation.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Cancelled {
@@ -363,21 +366,21 @@ pub enum Cancelled {
     Ended(Arc<Run>),
     /// The run is running and will be told to stop.
     Requested(Arc<Run>),
-    /// The run had ended before.
+    /// The run had already ended.
     TooLate(Arc<Run>),
 }
 
-/// Which ended runs to remove.
+/// Retention rules and bounds of a removal of ended runs.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct PruneRequest {
-    /// The time of day.
+    /// Time of day of the request.
     pub now: SystemTime,
-    /// For how long ended runs are kept where their webhook does not say.
+    /// Retention of ended runs whose webhook sets none.
     pub keep_for: Duration,
-    /// How many ended runs of each webhook are kept at most.
+    /// Upper bound on the ended runs kept for each webhook. `None`: no bound.
     pub keep_per_webhook: Option<u64>,
-    /// At most this many are removed.
+    /// Upper bound on the removed runs.
     pub limit: usize,
 }
 
@@ -388,14 +391,14 @@ impl PruneRequest {
         Self { now, keep_for, keep_per_webhook: None, limit }
     }
 
-    /// Sets how many ended runs of each webhook are kept at most.
+    /// Sets the upper bound on the ended runs kept for each webhook.
     #[must_use]
     pub fn with_keep_per_webhook(mut self, keep: Option<u64>) -> Self {
         self.keep_per_webhook = keep;
         self
     }
 
-    /// The retention that holds for the runs of a webhook.
+    /// Returns the retention of a webhook's ended runs. `None` stands for a deleted webhook.
     #[must_use]
     pub fn retention(&self, webhook: Option<&Webhook>) -> Duration {
         let days = webhook.and_then(|webhook| webhook.settings.retention_days);
@@ -403,29 +406,30 @@ impl PruneRequest {
     }
 }
 
-/// What was removed.
+/// Result of [`Store::prune`](super::Store::prune).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pruned {
-    /// The runs.
+    /// Ids of the removed runs.
     pub runs: Vec<RunId>,
-    /// Whether there may be more to remove.
+    /// Whether more runs may be removable.
     pub more: bool,
 }
 
 impl Pruned {
-    /// These runs were removed.
+    /// Combines the removed runs with whether there may be more.
     #[must_use]
     pub fn new(runs: Vec<RunId>, more: bool) -> Self {
         Self { runs, more }
     }
 }
 
-/// How much of each run's log is kept, in bytes.
+/// Size of the tail that is kept of each run's log, in bytes.
 pub const LOG_BYTES: usize = 256 * 1024;
 
-/// How many of the oldest bytes of a log go, so that at most [`LOG_BYTES`] stay: whole lines, and a part of the last
-/// line only when it alone is longer.
+/// Returns the number of oldest bytes of a log to drop so that at most [`LOG_BYTES`] remain.
+///
+/// Whole lines are dropped. Only a last line longer than the bound is itself cut.
 #[must_use]
 pub fn log_surplus(text: &str) -> usize {
     let Some(excess) = text.len().checked_sub(LOG_BYTES).filter(|excess| *excess > 0) else { return 0 };
@@ -436,25 +440,26 @@ pub fn log_surplus(text: &str) -> usize {
     }
 }
 
-/// A part of a run's log.
+/// Part of a run's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogPart {
-    /// Where `text` starts: the asked offset, or later when older lines were dropped.
+    /// Byte offset of `text` in the log: the requested offset, or later if older lines were dropped.
     pub offset: u64,
-    /// The lines from there to the end.
+    /// Lines from there to the end of the log.
     pub text: String,
 }
 
 impl LogPart {
-    /// A part that starts at this offset.
+    /// Combines text with its byte offset.
     #[must_use]
     pub fn new(offset: u64, text: String) -> Self {
         Self { offset, text }
     }
 
-    /// What a log answers that keeps `text` from the offset `start` on and is asked from `offset` on. At most the
-    /// newest [`LOG_BYTES`] are shown, so that a store may cut what it keeps when it suits it.
+    /// Builds the reply to a read at `offset` from a log that retains `text`, starting at `start`.
+    ///
+    /// Returns at most the newest [`LOG_BYTES`], so a store may shorten what it retains whenever it suits.
     #[must_use]
     pub fn of_log(start: u64, text: &str, offset: u64) -> Self {
         let asked = usize::try_from(offset.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -465,44 +470,45 @@ impl LogPart {
         Self::new(start + from as u64, text[from..].to_owned())
     }
 
-    /// The offset at which the next part starts.
+    /// Returns the byte offset at which the next part starts.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.offset + self.text.len() as u64
     }
 }
 
-/// How much is in a store.
+/// Numbers of records in a store, and whether it accepts new runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreHealth {
-    /// Runs that wait.
+    /// Number of queued runs.
     pub queued: u64,
-    /// Runs that execute.
+    /// Number of running runs.
     pub running: u64,
-    /// Deliveries that are still to go out.
+    /// Number of deliveries that have not ended.
     pub pending_deliveries: u64,
-    /// Records that are known to be damaged or missing. The rest of the store works.
+    /// Number of records known to be damaged or missing. The rest of the store works.
     pub damaged: u64,
-    /// Whether the store refuses new runs for want of room, as on a disk below its reserve. What is there goes on.
+    /// Whether the store refuses new runs for lack of space, as on a disk below its reserve. Accepted runs
+    /// continue.
     pub is_full: bool,
 }
 
 impl StoreHealth {
-    /// These numbers.
+    /// Reports these numbers, without damage and not full.
     #[must_use]
     pub fn new(queued: u64, running: u64, pending_deliveries: u64) -> Self {
         Self { queued, running, pending_deliveries, damaged: 0, is_full: false }
     }
 
-    /// Sets how many records are known to be damaged or missing.
+    /// Sets the number of records known to be damaged or missing.
     #[must_use]
     pub fn with_damaged(mut self, damaged: u64) -> Self {
         self.damaged = damaged;
         self
     }
 
-    /// Sets whether the store refuses new runs for want of room.
+    /// Sets whether the store refuses new runs for lack of space.
     #[must_use]
     pub fn with_full(mut self, is_full: bool) -> Self {
         self.is_full = is_full;

@@ -1,4 +1,4 @@
-//! The webhook: which workflow a token starts, and under which rules.
+//! Webhooks: the workflow that a token starts, and the rules for it.
 
 mod settings;
 mod settings_form;
@@ -16,37 +16,37 @@ pub use settings::{
     Slack, WebhookSettings,
 };
 
-/// A webhook as stores keep it. It holds the token's digest and its sealed form, never the token.
+/// A webhook, as stores keep it. It holds the token's digest and its sealed form, never the token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Webhook {
-    /// Its id.
+    /// Id of the webhook, which never changes.
     pub id: WebhookId,
-    /// The workflow it starts.
+    /// Workflow that it starts.
     pub workflow: WorkflowKey,
-    /// What people may change.
+    /// Settings that people may change.
     pub settings: WebhookSettings,
-    /// The digest by which a presented token finds this webhook.
+    /// Digest by which a presented token finds this webhook.
     pub token_digest: TokenDigest,
-    /// The token for "copy URL", when the host gave a key.
+    /// Sealed token for "copy URL", if the host gave a key.
     pub sealed_token: Option<Sealed>,
-    /// The token's last four characters.
+    /// Last four characters of the token.
     pub token_hint: String,
-    /// When it was created.
+    /// Time at which it was created.
     #[serde(with = "milliseconds")]
     pub created_at: SystemTime,
-    /// When its settings or token last changed.
+    /// Time at which its settings or token last changed.
     #[serde(with = "milliseconds")]
     pub updated_at: SystemTime,
-    /// When it was last called with its token. May lag some seconds.
+    /// Time of the last call with its token. May lag a few seconds.
     #[serde(with = "milliseconds::option")]
     pub last_used_at: Option<SystemTime>,
-    /// Starts at 1 and grows by one with every change of settings or token.
+    /// Revision of the record: 1 at first, one more after each change of settings or token.
     pub revision: u64,
 }
 
 impl Webhook {
-    /// A new webhook for `workflow` with its first `token`.
+    /// Creates a webhook for `workflow` with its first `token`.
     #[must_use]
     pub fn new(
         id: WebhookId,
@@ -70,13 +70,13 @@ impl Webhook {
         }
     }
 
-    /// The next revision with other settings.
+    /// Returns the next revision, with other settings.
     #[must_use]
     pub fn with_settings(&self, settings: WebhookSettings, now: SystemTime) -> Self {
         Self { settings, updated_at: now, revision: self.revision + 1, ..self.clone() }
     }
 
-    /// The next revision with another token; the old one no longer finds this webhook.
+    /// Returns the next revision, with another token. The old token no longer finds this webhook.
     #[must_use]
     pub fn with_token(&self, token: &Token, keys: Option<&TokenKeys>, now: SystemTime) -> Self {
         Self {
@@ -89,10 +89,10 @@ impl Webhook {
         }
     }
 
-    /// Opens the sealed token. `None` when it was never sealed.
+    /// Opens the sealed token. `None` if it was never sealed.
     ///
     /// # Errors
-    /// [`OpenError`] when none of `keys` sealed it or it is damaged.
+    /// [`OpenError`] when none of `keys` sealed it, or when it is damaged.
     pub fn open_token(&self, keys: &TokenKeys) -> Result<Option<Token>, OpenError> {
         let Some(sealed) = &self.sealed_token else { return Ok(None) };
         let plaintext = keys.open(sealed, self.id.as_bytes())?;
@@ -101,7 +101,7 @@ impl Webhook {
     }
 }
 
-/// Seals a token with its webhook's id as associated data, so that it opens for no other webhook.
+/// Seals a token with its webhook's id as associated data, so it opens for no other webhook.
 fn seal(id: WebhookId, token: &Token, keys: Option<&TokenKeys>) -> Option<Sealed> {
     keys.map(|keys| keys.seal(token.expose().as_bytes(), id.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! What people may set on a webhook, with its defaults and its bounds.
+//! Settings of a webhook, with their defaults and bounds.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::error::InvalidName;
 use crate::retry::RetryPolicy;
 use crate::token::mask_tokens;
 
-/// The settings of a webhook. The serialized form is the one on the wire: durations are seconds, an unset
+/// Settings of a webhook. The serialized form is the one on the wire: durations are seconds, and an unset
 /// setting is `null`.
 ///
 /// ```
@@ -25,29 +25,29 @@ use crate::token::mask_tokens;
 #[serde(default)]
 #[non_exhaustive]
 pub struct WebhookSettings {
-    /// Who calls it, in words for people: one webhook per caller is good practice.
+    /// Name of the caller, in words for people. Good practice is one webhook per caller.
     pub label: Option<String>,
-    /// A disabled webhook answers its callers with an error.
+    /// Whether calls are accepted. A disabled webhook answers its callers with an error.
     pub enabled: bool,
     /// Whether GET may start a run.
     pub allow_get: bool,
-    /// Whether a parameter without a block is a problem instead of being passed on.
+    /// Whether an undeclared parameter is a problem. Otherwise it is passed on.
     pub strict: bool,
-    /// How long one attempt may take. Without one it may take for ever.
+    /// Upper bound on the duration of one attempt. `None`: no bound.
     #[serde(rename = "timeout_s", with = "seconds::option")]
     pub timeout: Option<Duration>,
-    /// When a failed attempt is tried again.
+    /// Retry policy for failed attempts.
     #[serde(with = "retries")]
     pub retries: RetryPolicy,
-    /// How many runs may execute at once, and what happens to one too many.
+    /// Upper bound on concurrent runs, and the rule when it is reached.
     pub concurrency: Concurrency,
-    /// How many runs may wait. One more is refused. Without a number, half of what the service has room for.
+    /// Upper bound on the queued runs; a further run is refused. `None`: half of the service's limit.
     pub queue_limit: Option<u32>,
-    /// How often it may be called.
+    /// Upper bound on the rate of calls.
     pub rate_limit: Option<RateLimit>,
-    /// For how many days ended runs are kept; without a number, as long as the service keeps them.
+    /// Retention of ended runs, in days. `None`: the retention of the service.
     pub retention_days: Option<u32>,
-    /// Who hears how runs ended.
+    /// Recipients of the news that a run ended.
     pub notifications: Notifications,
 }
 
@@ -69,25 +69,25 @@ impl Default for WebhookSettings {
     }
 }
 
-/// How many runs of one webhook may execute at once.
+/// Upper bound on the concurrent runs of one webhook, and the rule when it is reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Concurrency {
-    /// The most runs that execute at once; without a number there is no bound.
+    /// Upper bound on concurrent runs. `None`: no bound.
     pub max: Option<u32>,
-    /// What happens to a run that comes when as many execute already.
+    /// Rule for a run that arrives when `max` runs execute.
     pub on_overlap: OnOverlap,
 }
 
 impl Concurrency {
-    /// At most `max` at once, with this rule for one more.
+    /// Allows `max` concurrent runs, with this rule for a further run.
     #[must_use]
     pub fn new(max: Option<u32>, on_overlap: OnOverlap) -> Self {
         Self { max, on_overlap }
     }
 
-    /// The bound that is in force. A rule other than `queue` means nothing without a bound, so it implies one.
+    /// Returns the effective bound. A rule other than `queue` needs a bound, so it implies a bound of 1.
     #[must_use]
     pub fn bound(&self) -> Option<u32> {
         match self.on_overlap {
@@ -97,41 +97,41 @@ impl Concurrency {
     }
 }
 
-/// What happens to a run that would overlap with others of its webhook.
+/// Rule for a run that would overlap with other runs of its webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnOverlap {
-    /// It waits.
+    /// The new run waits.
     #[default]
     Queue,
-    /// It is recorded and ends `skipped`.
+    /// The new run is recorded and ends `skipped`.
     Skip,
-    /// The oldest live one is cancelled in its favour.
+    /// The oldest live run is cancelled in favour of the new one.
     Replace,
-    /// It waits, and the older one that waited is cancelled.
+    /// The new run waits, and the older run that waited is cancelled.
     Coalesce,
 }
 
-/// How often a webhook may be called: a token bucket.
+/// Upper bound on the rate of calls of a webhook: a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RateLimit {
-    /// Calls per minute in the long run.
+    /// Sustained rate, in calls per minute.
     pub per_minute: u32,
-    /// How many calls may come at once.
+    /// Capacity of the bucket: the number of calls that may come at once.
     pub burst: u32,
 }
 
 impl RateLimit {
-    /// A limit with this long-run rate and burst.
+    /// Limits calls to this sustained rate and burst.
     #[must_use]
     pub fn new(per_minute: u32, burst: u32) -> Self {
         Self { per_minute, burst }
     }
 }
 
-/// Through which medium a notification goes.
+/// Medium of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -143,7 +143,7 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -161,7 +161,7 @@ impl std::str::FromStr for Channel {
     }
 }
 
-/// What a notification tells of.
+/// Event that a notification reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -172,24 +172,24 @@ pub enum EventKind {
     Failure,
 }
 
-/// Who hears how the runs of a webhook ended.
+/// Recipients of the news that a webhook's run ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Notifications {
-    /// By email.
+    /// Recipients by email.
     pub email: Option<Email>,
-    /// In Slack.
+    /// Recipient in Slack.
     pub slack: Option<Slack>,
 }
 
 impl Notifications {
-    /// Everyone who is to hear of `event`, as channel and recipient.
+    /// Iterates over channel and recipient of everyone to be told of `event`.
     pub fn recipients(&self, event: EventKind) -> impl Iterator<Item = (Channel, &str)> {
         self.targets().filter(move |target| target.2.contains(&event)).map(|target| (target.0, target.1))
     }
 
-    /// Every channel and recipient with the events it is told of.
+    /// Iterates over every channel and recipient, with the events to report.
     pub fn targets(&self) -> impl Iterator<Item = (Channel, &str, &[EventKind])> {
         let email = self.email.iter().flat_map(|email| {
             let on = email.on.as_slice();
@@ -205,14 +205,14 @@ impl Notifications {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Email {
-    /// The addresses, at most 50.
+    /// Addresses, at most 50.
     pub recipients: Vec<String>,
-    /// Of what they are told.
+    /// Events to report.
     pub on: Vec<EventKind>,
 }
 
 impl Email {
-    /// Tells these addresses of these events.
+    /// Reports these events to these addresses.
     #[must_use]
     pub fn new(recipients: Vec<String>, on: Vec<EventKind>) -> Self {
         Self { recipients, on }
@@ -223,58 +223,58 @@ impl Email {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Slack {
-    /// The channel, such as `#reports` or a channel id.
+    /// Slack channel, such as `#reports` or a channel id.
     pub channel: String,
-    /// Of what it is told.
+    /// Events to report.
     pub on: Vec<EventKind>,
 }
 
 impl Slack {
-    /// Tells this channel of these events.
+    /// Reports these events to this Slack channel.
     #[must_use]
     pub fn new(channel: impl Into<String>, on: Vec<EventKind>) -> Self {
         Self { channel: channel.into(), on }
     }
 }
 
-/// One setting that cannot be as asked.
+/// Problem of one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{field}: {message}")]
 #[non_exhaustive]
 pub struct SettingProblem {
-    /// The setting, with dots between levels, such as `retries.max_attempts`.
+    /// Name of the setting, with dots between levels, such as `retries.max_attempts`.
     pub field: String,
     /// Kind of the problem, stable for programs.
     pub code: SettingCode,
-    /// What is wrong and what would be right, for people.
+    /// The problem and its remedy, in words for people.
     pub message: String,
 }
 
-/// The kind of a [`SettingProblem`]. Its text on the wire is snake_case, such as `out_of_range`.
+/// Kind of a [`SettingProblem`]. Its text on the wire is snake_case, such as `out_of_range`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SettingCode {
-    /// The field is needed and was not given.
+    /// The field is required and was not given.
     Required,
-    /// The field may be given once only.
+    /// The field may be given only once.
     Repeated,
-    /// There is no such field, or none of that name.
+    /// There is no field, or no value, of this name.
     Unknown,
     /// The value has another JSON type.
     WrongType,
     /// The value is too small, too large or too long.
     OutOfRange,
-    /// The value has the right type and not the right form.
+    /// The value has the right type but an invalid form.
     Invalid,
-    /// The text holds a webhook's token, which would be shown to everyone who sees the settings.
+    /// The text contains a webhook's token, which everyone who sees the settings would see.
     ContainsToken,
     /// The server has no notifier for this channel.
     IntegrationMissing,
 }
 
 impl SettingProblem {
-    /// A problem with `field`. Tokens in what a caller gave are masked.
+    /// Creates a problem of `field`. Tokens in the caller's texts are masked.
     #[must_use]
     pub fn new(field: impl Into<String>, code: SettingCode, message: impl Into<String>) -> Self {
         let masked = |text: String| mask_tokens(&text).into_owned();
@@ -282,7 +282,7 @@ impl SettingProblem {
     }
 }
 
-/// A retry policy in its wire form.
+/// Wire form of a retry policy.
 mod retries {
     use std::time::Duration;
 
@@ -312,7 +312,7 @@ mod retries {
     }
 }
 
-/// Durations as seconds: a whole number where they are whole.
+/// Wire form of durations: seconds, as an integer if they are whole.
 pub(super) mod seconds {
     use std::time::Duration;
 

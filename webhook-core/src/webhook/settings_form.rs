@@ -1,4 +1,4 @@
-//! Reading settings that people send: a JSON merge patch (RFC 7396) whose every problem is named.
+//! Parses settings that people send: a JSON merge patch (RFC 7396). Every problem names its field.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,22 +13,21 @@ use super::settings::{
 use crate::retry::RetryPolicy;
 use crate::token::mask_tokens;
 
-/// The longest label, in characters.
+/// Upper bound on a label, in characters.
 const LABEL_CHARACTERS: usize = 200;
-/// The longest duration that may be set: thirty days, in seconds.
+/// Upper bound on a duration: thirty days, in seconds.
 const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
-/// The longest email address, in bytes (RFC 5321 section 4.5.3.1.3, less the angle brackets).
+/// Upper bound on an email address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 const ADDRESS_BYTES: usize = 254;
-/// The most email recipients of one webhook.
+/// Upper bound on the email recipients of one webhook.
 const RECIPIENTS: usize = 50;
 impl WebhookSettings {
-    /// These settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null` means default,
-    /// nested objects merge.
+    /// Returns these settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null`
+    /// means default, nested objects merge.
     ///
-    /// Whether an integration for the asked notifications exists is not known here; the service checks it.
-    ///
-    /// Only the settings that the patch names are checked: a stored value that is out of bounds stays as it is, and does
-    /// not stand in the way of disabling a webhook.
+    /// Only the settings that the patch names are checked. A stored value that is out of bounds stays as it
+    /// is, and does not prevent disabling a webhook.
+    /// The service, not this function, checks that there is a notifier for each requested channel.
     ///
     /// # Errors
     /// All problems at once, each with its field: unknown fields, wrong types, numbers out of range.
@@ -44,7 +43,7 @@ impl WebhookSettings {
         merge_patch(&mut merged, patch);
         let (read, mut problems) = read(merged);
         let setting = |problem: &SettingProblem| problem.field.split(['.', '[']).next().map(str::to_owned);
-        // An unknown name is in the patch, whatever it looks like: stored settings have none.
+        // An unknown name comes from the patch, whatever it looks like: stored settings have none.
         let is_named =
             |problem: &SettingProblem| setting(problem).is_some_and(|name| named.contains_key(&name));
         problems.retain(|problem| problem.code == SettingCode::Unknown || is_named(problem));
@@ -56,10 +55,10 @@ impl WebhookSettings {
         Ok(patched)
     }
 
-    /// These settings as they are to be stored, if they all are within their bounds.
+    /// Returns these settings as they are to be stored, if all are within their bounds.
     ///
     /// # Errors
-    /// All problems at once, as of [`patched`](Self::patched).
+    /// All problems at once, as for [`patched`](Self::patched).
     pub fn validated(&self) -> Result<Self, Vec<SettingProblem>> {
         let (read, mut problems) = read(serde_json::to_value(self).unwrap_or_default());
         // JSON has no such numbers, so they would read back as unset.
@@ -83,13 +82,15 @@ impl WebhookSettings {
             "rate_limit" => self.rate_limit = from.rate_limit,
             "retention_days" => self.retention_days = from.retention_days,
             "notifications" => self.notifications.clone_from(&from.notifications),
-            // Unknown names were refused before.
+            // Unknown names are already refused.
             _ => {}
         }
     }
 }
 
-/// RFC 7396, section 2. A member that is to go is left as `null`, which reads as unset, so that an unknown name is seen.
+/// Applies a patch (RFC 7396, section 2).
+///
+/// A removed member becomes `null`, which reads as unset. So the name of an unknown member is still found.
 fn merge_patch(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -108,7 +109,7 @@ fn merge_patch(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The settings in their wire form, and all that is wrong with them; what is wrong is left at its default.
+/// Parses settings in their wire form, and collects all problems. An invalid setting keeps its default.
 fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     let mut problems = Vec::new();
     find_tokens(&merged, "", &mut problems);
@@ -151,7 +152,7 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     (settings, problems)
 }
 
-/// Names every text with a token in it: settings are stored and shown in the clear.
+/// Reports every text that contains a token, since settings are stored and shown in the clear.
 fn find_tokens(value: &Value, field: &str, problems: &mut Vec<SettingProblem>) {
     match value {
         Value::String(text) if matches!(mask_tokens(text), Cow::Owned(_)) => {
@@ -249,8 +250,9 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
     }
 }
 
-/// The least that every address must fulfil, whatever carries the mail; a notifier may ask for more. Blanks and
-/// control characters never pass, so that no recipient can add a header of its own.
+/// Checks the minimum that every address must fulfil, whatever carries the mail; a notifier may require more.
+///
+/// Blanks and control characters never pass, so no recipient can add a mail header.
 fn is_address(text: &str) -> bool {
     let parts = text.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty());
     let visible = !text.chars().any(|character| character.is_control() || character.is_whitespace());
@@ -261,7 +263,7 @@ fn first_repeated(items: &[String]) -> Option<&String> {
     items.iter().enumerate().find(|(index, item)| items[..*index].contains(item)).map(|(_, item)| item)
 }
 
-/// One object of settings from which fields are taken, so that what is left over is unknown.
+/// Object of settings from which fields are taken. The remaining fields are unknown.
 struct Form<'a> {
     prefix: &'static str,
     fields: Map<String, Value>,
