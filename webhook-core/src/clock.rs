@@ -1,7 +1,7 @@
-//! Where the time of day comes from, and how it is written.
+//! Time of day: its source, and its text form.
 //!
-//! The wall clock stamps records, and tells their age in days. Whatever waits or expires (leases, pauses, time-outs) is
-//! measured with [`tokio::time::Instant`], which a jump of the wall clock does not touch and which a test can pause.
+//! The wall clock stamps records, and gives their age in days. Pauses, leases and time-outs are measured with
+//! [`tokio::time::Instant`]: a jump of the wall clock does not affect it, and a test can pause it.
 
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,13 +11,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 use tokio::time::Instant;
 
-/// Tells the time of day.
+/// Source of the time of day.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The present time of day.
+    /// Returns the current time of day.
     fn now(&self) -> SystemTime;
 }
 
-/// The machine's clock, cut to whole milliseconds as every record is.
+/// The machine's clock, truncated to whole milliseconds like every record.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -27,7 +27,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock for tests: it goes with tokio's time, so it stands still while that is paused, and it can jump.
+/// A clock for tests. It follows tokio's time, so it stands still while that is paused, and it can jump.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
@@ -59,12 +59,12 @@ impl TestClock {
         Self { started: Instant::now(), offset: Mutex::new(start) }
     }
 
-    /// Lets time pass: timers fire, and the time of day moves along. Needs a paused tokio runtime.
+    /// Lets time pass: timers fire, and the time of day advances. Needs a paused tokio runtime.
     pub async fn advance(&self, by: Duration) {
         tokio::time::sleep(by).await;
     }
 
-    /// Sets the time of day forward or, as a mended clock may, back, without any time passing.
+    /// Sets the time of day, forward or back, without any time passing.
     pub fn set(&self, now: SystemTime) {
         let elapsed = self.started.elapsed();
         *self.offset.lock() = now - elapsed;
@@ -78,17 +78,17 @@ impl Clock for TestClock {
     }
 }
 
-/// Whole milliseconds since the Unix epoch, negative before it.
+/// Returns the whole milliseconds since the Unix epoch, negative before it.
 #[must_use]
 pub fn to_milliseconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_millis() as i64,
-        // The earliest time that can be written has no positive counterpart.
+        // The earliest representable time has no positive counterpart.
         Err(before) => (before.duration().as_millis() as i64).wrapping_neg(),
     }
 }
 
-/// The time this many milliseconds after the Unix epoch.
+/// Returns the time this many milliseconds after the Unix epoch.
 #[must_use]
 pub fn from_milliseconds(milliseconds: i64) -> SystemTime {
     let distance = Duration::from_millis(milliseconds.unsigned_abs());
@@ -101,7 +101,7 @@ const MILLISECONDS: EncodedConfig = Config::DEFAULT
     })
     .encode();
 
-/// Writes a time as on the wire: RFC 3339 in UTC with milliseconds, such as `2026-01-31T08:30:00.000Z`.
+/// Formats a time as on the wire: RFC 3339 in UTC with milliseconds, such as `2026-01-31T08:30:00.000Z`.
 #[must_use]
 pub fn format_timestamp(time: SystemTime) -> String {
     let nanoseconds = i128::from(to_milliseconds(time)) * 1_000_000;
@@ -111,13 +111,14 @@ pub fn format_timestamp(time: SystemTime) -> String {
         .unwrap_or_else(|| "1970-01-01T00:00:00.000Z".to_owned())
 }
 
-/// Serializes times in stored records as milliseconds since the Unix epoch: `#[serde(with = "milliseconds")]`.
+/// Serializes times in stored records as milliseconds since the Unix epoch: `#[serde(with =
+/// "milliseconds")]`.
 pub mod milliseconds {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// Writes the milliseconds.
+    /// Serializes a time as milliseconds.
     ///
     /// # Errors
     /// Those of the serializer.
@@ -125,7 +126,7 @@ pub mod milliseconds {
         serializer.serialize_i64(super::to_milliseconds(*time))
     }
 
-    /// Reads the milliseconds.
+    /// Deserializes a time from milliseconds.
     ///
     /// # Errors
     /// Those of the deserializer.
@@ -133,13 +134,13 @@ pub mod milliseconds {
         i64::deserialize(deserializer).map(super::from_milliseconds)
     }
 
-    /// The same for a time that may be missing.
+    /// Serializes an optional time in the same way.
     pub mod option {
         use std::time::SystemTime;
 
         use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-        /// Writes the milliseconds or nothing.
+        /// Serializes a time as milliseconds, or nothing.
         ///
         /// # Errors
         /// Those of the serializer.
@@ -147,7 +148,7 @@ pub mod milliseconds {
             time.map(super::super::to_milliseconds).serialize(serializer)
         }
 
-        /// Reads the milliseconds or nothing.
+        /// Deserializes a time from milliseconds, or nothing.
         ///
         /// # Errors
         /// Those of the deserializer.
@@ -159,7 +160,7 @@ pub mod milliseconds {
     }
 }
 
-/// An instant after a pause; a pause beyond what can be counted is a century.
+/// Returns the instant after a pause. A pause that overflows counts as a century.
 #[must_use]
 pub fn later(instant: Instant, pause: Duration) -> Instant {
     instant.checked_add(pause).unwrap_or_else(|| instant + Duration::from_secs(100 * 365 * 86_400))

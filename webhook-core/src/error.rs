@@ -1,29 +1,29 @@
-//! Error parts that every other module may use.
+//! Error parts shared by all modules.
 
-/// A boxed error kept as the source of another error.
+/// A boxed error, kept as the source of another error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// A name or id whose text does not have the form it must have.
+/// Error for a name or id whose text does not have the required form.
 ///
-/// The message names what was expected and never repeats the offending text in full.
+/// The message states the expected form and never repeats the whole text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must match {expected}")]
 #[non_exhaustive]
 pub struct InvalidName {
-    /// What was being read, such as `workflow id`.
+    /// Kind of name that was parsed, such as `workflow id`.
     pub what: &'static str,
-    /// The form that is accepted, such as a regular expression.
+    /// Expected form, such as a regular expression.
     pub expected: &'static str,
 }
 
 impl InvalidName {
-    /// Says that `what` must have the form `expected`.
+    /// Creates an error for `what`, which must have the form `expected`.
     pub fn new(what: &'static str, expected: &'static str) -> Self {
         Self { what, expected }
     }
 }
 
-/// A kind of thing that a request may ask for, or a store keep.
+/// Kind of record that an operation names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resource {
@@ -35,14 +35,14 @@ pub enum Resource {
     Run,
     /// A file that a run left.
     Artifact,
-    /// A notification on its way to one recipient.
+    /// A notification to one recipient.
     Delivery,
-    /// The digest of a token, which belongs to one webhook.
+    /// The digest of a token, which is unique to one webhook.
     TokenDigest,
 }
 
 impl Resource {
-    /// The word for people, such as `webhook`.
+    /// Returns the word for people, such as `webhook`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl std::fmt::Display for Resource {
     }
 }
 
-/// An error with its causes in one line, each said once.
+/// Formats an error with its causes in one line, each cause once.
 ///
 /// ```
 /// use webhook_core::error::{InvalidName, chain};

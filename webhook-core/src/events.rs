@@ -1,7 +1,7 @@
-//! Events: what happens to runs, as it happens, for live views and for those who wait for a run's end.
+//! Events of runs, as they happen, for live views and for callers that wait for a run's end.
 //!
-//! Events are news, not records: a bounded number of them, in bounded bytes, is kept in memory. A reader that falls
-//! behind is told so and reads the runs again.
+//! Events are news, not records: only a bounded number, in bounded memory, is kept. A reader that falls
+//! behind is told so, and reads the runs again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,43 +16,44 @@ use crate::id::{RunId, WebhookId, WorkflowKey};
 use crate::notifier::Delivery;
 use crate::run::{EXCERPT_BYTES, Progress, Run};
 
-/// Something that happened to a run.
+/// Event of a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
-    /// The place of this event, for resuming after it.
+    /// Position of this event in the stream, from which a reader can resume.
     pub cursor: EventCursor,
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// Its workflow.
+    /// Workflow of the run.
     pub workflow: WorkflowKey,
-    /// Its webhook.
+    /// Webhook of the run.
     pub webhook_id: WebhookId,
-    /// What happened.
+    /// The change itself.
     pub change: Change,
-    /// The deliveries that were recorded with the run's end, as they were then. Empty for every other event.
+    /// Deliveries recorded with the run's end, as they were then. Empty for every other event.
     pub deliveries: Arc<[Delivery]>,
 }
 
-/// What happened to a run.
+/// Change of a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Change {
-    /// Its state changed; this is the run now, its long parameter values cut as by [`Run::excerpt`].
+    /// The state changed. Holds the run after the change, with long parameter values cut as by
+    /// [`Run::excerpt`].
     State(Arc<Run>),
-    /// It is this far.
+    /// The executor reported progress.
     Progress(Progress),
-    /// It logged these lines.
+    /// The run logged lines.
     Log {
-        /// The lines, or the beginning of them: at most [`EXCERPT_BYTES`] bytes.
+        /// The lines, or their beginning: at most [`EXCERPT_BYTES`] bytes.
         text: String,
-        /// Whether there is more, to be read from the run's log.
+        /// Whether there is more text in the run's log.
         truncated: bool,
     },
 }
 
 impl Event {
-    /// About how many bytes this event takes in memory.
+    /// Returns the approximate size of this event in memory, in bytes.
     fn bytes_in_memory(&self) -> usize {
         let change = match &self.change {
             Change::State(run) => run.bytes_in_memory(),
@@ -65,7 +66,7 @@ impl Event {
     }
 }
 
-/// A place in the stream of events. Its text form is opaque.
+/// Position in the stream of events. Its text form is opaque.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventCursor {
     life: u64,
@@ -89,26 +90,26 @@ impl FromStr for EventCursor {
     }
 }
 
-/// The events after a cursor.
+/// Events after a cursor.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Events {
-    /// The events, oldest first.
+    /// Events, oldest first.
     pub items: Vec<Event>,
-    /// The cursor to go on with.
+    /// Cursor for the next request.
     pub cursor: EventCursor,
-    /// Whether events were missed before these: what is shown must be read again.
+    /// Whether events before these were missed, so a view must read everything again.
     pub reset: bool,
 }
 
-/// Upper bound on the events that are kept.
+/// Upper bound on the number of kept events.
 const KEPT: usize = 4_096;
-/// Upper bound on what the kept events take in memory, in bytes.
+/// Upper bound on the size of the kept events in memory, in bytes.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Upper bound on the events that are returned at once.
 const BATCH: usize = 256;
 
-/// The newest events, for stores that one process opens.
+/// Log of the newest events, for stores that one process opens.
 #[derive(Debug)]
 pub struct EventLog {
     life: u64,
@@ -119,21 +120,21 @@ pub struct EventLog {
 #[derive(Debug)]
 struct Ring {
     events: VecDeque<Event>,
-    /// What `events` take in memory.
+    /// Size of `events` in memory, in bytes.
     bytes: usize,
-    /// The number of the next event; the first is 1.
+    /// Sequence number of the next event; the first is 1.
     next: u64,
-    /// The newest cursor that was given out and is not too old yet: without one, nobody could ask for what is kept.
+    /// Newest cursor that was returned and is not too old. If `None`, no reader can ask for the kept events.
     given: Option<u64>,
 }
 
 impl Ring {
-    /// The number of the oldest event that is kept, or else of the next one.
+    /// Returns the sequence number of the oldest kept event, or of the next event if none is kept.
     fn oldest(&self) -> u64 {
         self.next - self.events.len() as u64
     }
 
-    /// Takes an event, and lets the oldest go that are beyond the bounds.
+    /// Adds an event, and drops the oldest events beyond the bounds.
     fn push(&mut self, event: Event) {
         self.bytes += event.bytes_in_memory();
         self.events.push_back(event);
@@ -144,7 +145,7 @@ impl Ring {
         }
     }
 
-    /// Keeps nothing until the next cursor is given out.
+    /// Drops all events, and keeps none until the next cursor is returned.
     fn clear(&mut self) {
         self.given = None;
         self.events = VecDeque::new();
@@ -159,31 +160,31 @@ impl Default for EventLog {
 }
 
 impl EventLog {
-    /// An empty log with a life of its own: cursors of an earlier one are recognised.
+    /// Creates an empty log with a random identity, by which it recognizes cursors of an earlier log.
     #[must_use]
     pub fn new() -> Self {
         let ring = Ring { events: VecDeque::new(), bytes: 0, next: 1, given: None };
         Self { life: rand::random(), ring: Mutex::new(ring), arrived: Notify::new() }
     }
 
-    /// Adds the event that a run's state changed, with the deliveries that its end has brought, and wakes readers.
+    /// Publishes a change of state, with the deliveries recorded with a run's end, and wakes readers.
     pub fn publish_state(&self, run: &Arc<Run>, deliveries: &Arc<[Delivery]>) {
         self.add(run, || (Change::State(run.excerpt()), deliveries.clone()));
     }
 
-    /// Adds the event that a run has come this far, and wakes readers.
+    /// Publishes progress of a run, and wakes readers.
     pub fn publish_progress(&self, run: &Run, progress: &Progress) {
         self.add(run, || (Change::Progress(progress.clone()), Arc::default()));
     }
 
-    /// Adds the event that a run logged `text`, and wakes readers.
+    /// Publishes lines that a run logged, and wakes readers.
     pub fn publish_log(&self, run: &Run, text: &str) {
         let beginning = &text[..text.floor_char_boundary(EXCERPT_BYTES)];
         let truncated = beginning.len() < text.len();
         self.add(run, || (Change::Log { text: beginning.to_owned(), truncated }, Arc::default()));
     }
 
-    /// Adds what `change` makes, which is called only when somebody may ask for it.
+    /// Adds the result of `change`. It is called only if a reader may ask for the event.
     fn add(&self, run: &Run, change: impl FnOnce() -> (Change, Arc<[Delivery]>)) {
         {
             let mut ring = self.ring.lock();
@@ -203,7 +204,8 @@ impl EventLog {
         self.arrived.notify_waiters();
     }
 
-    /// The events after `cursor`, as [`Store::events_since`](crate::store::Store::events_since). Cancel safe.
+    /// Returns the events after `cursor`, like [`Store::events_since`](crate::store::Store::events_since).
+    /// Cancel safe.
     pub async fn since(&self, cursor: Option<EventCursor>) -> Events {
         loop {
             let arrived = self.arrived.notified();
@@ -229,7 +231,7 @@ impl EventLog {
         let Some(cursor) = cursor else {
             return Events { items: Vec::new(), cursor: present, reset: false };
         };
-        // An id may be any number, so nothing is added to it before it is known to be one of ours.
+        // A cursor may hold any number: add to it only after the bounds check.
         let known =
             cursor.life == self.life && cursor.sequence < ring.next && cursor.sequence + 1 >= ring.oldest();
         if !known {
@@ -261,7 +263,7 @@ mod tests {
         Arc::new(Run::new(id, workflow, webhook, parameters, 1, Caller::default(), now))
     }
 
-    /// A run that was called with values of so many bytes.
+    /// Returns a run with `values` parameters of so many bytes each.
     fn large_run(values: usize, bytes: usize) -> Arc<Run> {
         let value = || EffectiveParameter::new("x".repeat(bytes), Source::Body);
         let given: EffectiveParameters = (0..values).map(|number| (format!("p{number}"), value())).collect();
@@ -300,7 +302,7 @@ mod tests {
         let mut most = 0;
         for number in 0..KEPT {
             if number == KEPT - 100 {
-                // Another listener holds the ring open until the end.
+                // Another reader keeps the ring filled until the end.
                 log.since(None).await;
             }
             match number % 2 {

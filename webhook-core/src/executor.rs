@@ -1,4 +1,4 @@
-//! The executor: what the host brings to list, describe and execute its workflows.
+//! The [`Executor`] trait: lists, describes and executes the host's workflows.
 //!
 //! A complete implementation:
 //!
@@ -63,97 +63,86 @@ pub use report::Reporter;
 pub(crate) use report::Reports;
 
 /// Lists, describes and executes the host's workflows.
+///
+/// # Contract
+///
+/// Unless a method says otherwise:
+///
+/// - **Errors:** [`ExecutorError`] means that the executor cannot do it now.
+/// - **Cancel safety:** a call may be dropped at any time.
 #[async_trait::async_trait]
 pub trait Executor: Send + Sync + 'static {
-    /// Lists the workflows, some at a time, in an order that stays the same.
+    /// Lists the workflows, one page at a time, in a stable order.
     ///
-    /// # Behavior
-    /// `None` starts at the beginning; each page names the cursor of the next, the last one none.
-    ///
-    /// # Errors
-    /// [`ExecutorError`] when the list cannot be had now.
-    ///
-    /// # Cancel safety
-    /// It may be dropped at any time.
+    /// `None` starts at the beginning. Each page has the cursor of the next one; the last page has none.
     async fn list(&self, cursor: Option<String>) -> Result<WorkflowPage, ExecutorError>;
 
-    /// Describes one workflow, or answers `None` when there is no such workflow.
+    /// Describes one workflow, or returns `None` if it does not exist.
     ///
-    /// # Behavior
-    /// It is asked for on every call of a webhook, so it should answer from memory.
+    /// Every call of a webhook asks for it, so it should return from memory.
     ///
     /// # Errors
-    /// [`ExecutorError`] when it cannot be known now; the caller of the webhook is told to come again.
-    ///
-    /// # Cancel safety
-    /// It may be dropped at any time.
+    /// [`ExecutorError`] when it cannot be described now. The caller of the webhook is told to try again later.
     async fn describe(&self, workflow: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError>;
 
     /// Executes one attempt of a run.
     ///
-    /// # Behavior
-    /// Runs are delivered at least once under a stable run id: after a crash or a lost lease the same run may be
-    /// executed again. It should watch [`RunContext::cancellation`]; what it still does after the grace period
-    /// that follows has no effect on the run. It may block its thread, which holds up no other run, and it may
-    /// panic, which fails the attempt.
+    /// Runs are delivered at least once under a stable run id: after a crash or a lost lease, the same run
+    /// may be executed again.
+    /// The executor should watch [`RunContext::cancellation`]. After a cancellation and the grace period that
+    /// follows, its work has no effect on the run.
+    /// It may block its thread, which delays no other run. It may panic, which fails the attempt.
     ///
     /// # Errors
     /// [`ExecuteError`], which says whether another attempt may help.
     ///
     /// # Cancel safety
-    /// It is dropped when it ignores a cancellation for longer than the grace period; it must leave nothing
+    /// The future is dropped if it ignores a cancellation for longer than the grace period. Nothing it
+    /// started may continue after that.
     /// running behind then.
     async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError>;
 
-    /// The content of an artifact that a run's output named, or `None` when there is none.
+    /// Returns the content of an artifact that a run's output named, or `None` if there is none.
     ///
-    /// # Behavior
-    /// `name` comes from outside: it must be looked up among the run's artifacts, not used as a path.
-    ///
-    /// # Errors
-    /// [`ExecutorError`] when it cannot be read now.
-    ///
-    /// # Cancel safety
-    /// It may be dropped at any time.
+    /// `name` comes from outside. Look it up among the run's artifacts; never use it as a path.
     async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError>;
 
-    /// Forgets what is kept for these runs, whose records were pruned.
+    /// Removes everything kept for these runs, whose records were pruned.
     ///
-    /// # Behavior
-    /// Unknown runs are passed over. It may be called again for the same runs.
+    /// Ignores unknown runs. It may be called again for the same runs.
     ///
     /// # Errors
     /// [`ExecutorError`] when something could not be removed; it is logged.
     ///
     /// # Cancel safety
-    /// What was not removed when it is dropped is left behind.
+    /// A dropped call may leave some files behind.
     async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError>;
 }
 
-/// A workflow as its executor describes it.
+/// A workflow, as its executor describes it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Workflow {
-    /// Its kind and id.
+    /// Kind and id.
     pub key: WorkflowKey,
-    /// Its name for people.
+    /// Title for people.
     pub title: String,
-    /// What may be set for a run.
+    /// Parameters that a run accepts.
     pub parameters: ParameterBlocks,
-    /// Why it cannot be executed here, for the administrator; `None` when it can.
+    /// Reason, for the administrator, why it cannot be executed here; `None` if it can.
     pub unavailable: Option<String>,
 }
 
 impl Workflow {
-    /// Describes a workflow.
+    /// Describes a workflow that can be executed.
     #[must_use]
     pub fn new(key: WorkflowKey, title: impl Into<String>, parameters: ParameterBlocks) -> Self {
         Self { key, title: title.into(), parameters, unavailable: None }
     }
 
-    /// Marks it as one that cannot be executed here, for a reason that says what would mend it.
+    /// Marks it as unavailable, for a reason that says how to correct that.
     ///
-    /// It is listed with the reason. Calls are refused without it, for callers see no paths of the server.
+    /// Lists show the reason. Calls are refused without it, since callers must not see paths of the server.
     #[must_use]
     pub fn with_unavailable(mut self, reason: impl Into<String>) -> Self {
         self.unavailable = Some(reason.into());
@@ -161,54 +150,54 @@ impl Workflow {
     }
 }
 
-/// Some of the executor's workflows.
+/// Page of an executor's workflows.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct WorkflowPage {
-    /// The workflows.
+    /// Workflows of this page.
     pub items: Vec<Arc<Workflow>>,
-    /// Where to go on; `None` at the end.
+    /// Cursor of the next page; `None` at the end.
     pub next_cursor: Option<String>,
 }
 
 impl WorkflowPage {
-    /// A page that others follow.
+    /// Returns a page that others follow.
     #[must_use]
     pub fn new(items: Vec<Arc<Workflow>>, next_cursor: String) -> Self {
         Self { items, next_cursor: Some(next_cursor) }
     }
 
-    /// The last or only page.
+    /// Returns the last or only page.
     #[must_use]
     pub fn last(items: Vec<Arc<Workflow>>) -> Self {
         Self { items, next_cursor: None }
     }
 }
 
-/// What an executor is given for one attempt.
+/// Input of an executor for one attempt.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RunContext {
-    /// The run, the same over all attempts: a host deduplicates on it.
+    /// Id of the run, the same over all attempts. A host deduplicates by it.
     pub run: RunId,
-    /// What to execute.
+    /// Workflow to execute.
     pub workflow: WorkflowKey,
-    /// The number of this attempt, from 1.
+    /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// The parameters with where each value came from.
+    /// Parameters, each with its source.
     pub parameters: EffectiveParameters,
-    /// Who asked for it.
+    /// Facts about the call that started the run.
     pub caller: Arc<Caller>,
-    /// Tells when to stop.
+    /// Signal to stop.
     pub cancellation: Cancellation,
-    /// When the attempt's time is over; it is then cancelled.
+    /// Instant at which the attempt is cancelled for its time-out.
     pub deadline: Option<Instant>,
     masker: Masker,
     reports: Option<Arc<Reports>>,
 }
 
 impl RunContext {
-    /// A context for trying an executor by itself. What it reports goes nowhere.
+    /// Creates a context for testing an executor by itself. Its reports are discarded.
     #[must_use]
     pub fn new(run: RunId, workflow: WorkflowKey, attempt: u32, parameters: EffectiveParameters) -> Self {
         let masker = Masker::of(&parameters);
@@ -225,42 +214,42 @@ impl RunContext {
         }
     }
 
-    /// Sets who asked for it.
+    /// Sets the facts about the call.
     #[must_use]
     pub fn with_caller(mut self, caller: impl Into<Arc<Caller>>) -> Self {
         self.caller = caller.into();
         self
     }
 
-    /// Sets what tells it to stop.
+    /// Sets the signal to stop.
     #[must_use]
     pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
         self.cancellation = cancellation;
         self
     }
 
-    /// Sets how long it may take from now.
+    /// Sets the deadline, as a duration from now.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self
     }
 
-    /// Sends what is reported to the worker, through the mask.
+    /// Sends reports to the worker, through the mask.
     pub(crate) fn reporting(mut self) -> (Self, Arc<Reports>) {
         let reports = Arc::new(Reports::new(self.masker.clone()));
         self.reports = Some(reports.clone());
         (self, reports)
     }
 
-    /// Says how far the run is: a fraction from 0 to 1 and what it is doing. Returns at once.
+    /// Reports progress: a fraction from 0 to 1, and the current step. Returns at once.
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         self.reporter().progress(fraction, message);
     }
 
-    /// Names an artifact that stays with the run also when this attempt fails and no other follows.
+    /// Adds an artifact that stays with the run even if this attempt fails and no other follows.
     ///
-    /// One that is in the output of a successful attempt as well is named once.
+    /// An artifact that the output of a successful attempt names too is listed once.
     pub fn leave_artifact(&self, artifact: Artifact) {
         if let Some(reports) = &self.reports {
             reports.leave(artifact);
@@ -272,23 +261,23 @@ impl RunContext {
         self.reporter().log(line);
     }
 
-    /// What masks the run's secret values.
+    /// Returns the masker of the run's secret values.
     ///
-    /// Progress, log, summary and errors are masked anyway. An executor needs this where it cuts a text before it
-    /// reports it, since half a secret is not found any more, and for artifacts.
+    /// Progress, log, summary and errors are masked anyway. An executor needs it for artifacts, and before it
+    /// cuts a text: a cut secret no longer matches.
     #[must_use]
     pub fn masker(&self) -> &Masker {
         &self.masker
     }
 
-    /// A handle for reporting from another task or thread.
+    /// Returns a handle for reporting from another task or thread.
     #[must_use]
     pub fn reporter(&self) -> Reporter {
         Reporter::new(self.reports.clone())
     }
 }
 
-/// Tells an executor to stop, and why.
+/// Signal to an executor to stop, with the reason.
 #[derive(Debug, Clone)]
 pub struct Cancellation(Arc<Stop>);
 
@@ -299,45 +288,45 @@ struct Stop {
     told: Notify,
 }
 
-/// Why an attempt is to stop.
+/// Reason for stopping an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
     /// The run was cancelled.
     Cancelled(CancelReason),
-    /// The attempt's time is over.
+    /// The attempt exceeded its time-out.
     TimedOut,
-    /// The service shuts down; the run will be executed again.
+    /// The service is shutting down; the run will be executed again.
     ShuttingDown,
-    /// The lease was lost: another worker may be executing the run already.
+    /// The lease was lost: another worker may already be executing the run.
     LeaseLost,
 }
 
-/// Makes a [`Cancellation`] stop.
+/// Sender of a [`Cancellation`].
 #[derive(Debug, Clone, Default)]
 pub struct CancellationSource(Arc<Stop>);
 
 impl CancellationSource {
-    /// A source that has not told anyone to stop yet.
+    /// Creates a source that has not been cancelled.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Tells all to stop. The first reason stays.
+    /// Tells every [`Cancellation`] of this source to stop. The first reason is kept.
     pub fn cancel(&self, reason: StopReason) {
         if self.0.reason.set(reason).is_ok() {
             self.0.told.notify_waiters();
         }
     }
 
-    /// Gives the executor up: whatever it does now comes too late.
+    /// Gives up the executor: its outcome no longer counts.
     pub(crate) fn abandon(&self) {
         self.0.abandoned.store(true, Ordering::SeqCst);
         self.0.told.notify_waiters();
     }
 
-    /// Whether the executor was given up.
+    /// Returns whether the executor was given up.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.0.abandoned.load(Ordering::SeqCst)
     }
@@ -347,7 +336,7 @@ impl CancellationSource {
         self.0.told_that(|| self.is_abandoned().then_some(())).await;
     }
 
-    /// What an executor is given.
+    /// Returns the signal for an executor.
     #[must_use]
     pub fn cancellation(&self) -> Cancellation {
         Cancellation(self.0.clone())
@@ -355,32 +344,32 @@ impl CancellationSource {
 }
 
 impl Cancellation {
-    /// One that never tells to stop.
+    /// Returns a signal that never fires.
     #[must_use]
     pub fn never() -> Self {
         CancellationSource::new().cancellation()
     }
 
-    /// Whether to stop.
+    /// Returns whether the executor should stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.reason().is_some()
     }
 
-    /// Why to stop, if so.
+    /// Returns the reason to stop, if there is one.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         self.0.reason.get().copied()
     }
 
-    /// Waits until it is time to stop, and says why. Cancel safe.
+    /// Waits for the signal to stop, and returns the reason. Cancel safe.
     pub async fn cancelled(&self) -> StopReason {
         self.0.told_that(|| self.reason()).await
     }
 }
 
 impl Stop {
-    /// Waits until `look` finds what it looks for. Cancel safe.
+    /// Waits until `look` returns a value. Cancel safe.
     async fn told_that<T>(&self, look: impl Fn() -> Option<T>) -> T {
         loop {
             let told = self.told.notified();
@@ -394,18 +383,18 @@ impl Stop {
     }
 }
 
-/// What a successful attempt leaves.
+/// Output of a successful attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunOutput {
-    /// The result in a line or two, at most 4 KiB.
+    /// Summary of the result in a line or two, at most 4 KiB.
     pub summary: Option<String>,
-    /// References to what was made.
+    /// References to the created files.
     pub artifacts: Vec<Artifact>,
 }
 
 impl RunOutput {
-    /// An output without summary and artifacts.
+    /// Returns an output without summary and artifacts.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -426,35 +415,35 @@ impl RunOutput {
     }
 }
 
-/// The content of an artifact.
+/// Content of an artifact.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum ArtifactContent {
-    /// Bytes in memory.
+    /// Content in memory.
     Bytes {
-        /// The media type.
+        /// Media type.
         content_type: String,
-        /// The content.
+        /// The bytes themselves.
         bytes: Vec<u8>,
     },
-    /// A file to read.
+    /// A file that is still to be opened.
     File {
-        /// The media type.
+        /// Media type.
         content_type: String,
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A file that was opened already, read from where it stands.
+    /// An open file, read from its current position.
     Open {
-        /// The media type.
+        /// Media type.
         content_type: String,
-        /// The file.
+        /// The open file.
         file: Arc<File>,
     },
 }
 
 impl ArtifactContent {
-    /// A file that was opened already.
+    /// Wraps a file that is already open.
     #[must_use]
     pub fn opened(content_type: impl Into<String>, file: File) -> Self {
         Self::Open { content_type: content_type.into(), file: Arc::new(file) }
@@ -475,11 +464,11 @@ impl fmt::Debug for ArtifactContent {
     }
 }
 
-/// Why an attempt failed, and whether another may help.
+/// Error of an attempt, which says whether another may help.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecuteError {
-    /// Another attempt may help; it is made if the webhook's retry policy allows one.
+    /// Another attempt may help. It is made if the webhook's retry policy allows one.
     #[error("{0}")]
     Retryable(#[source] BoxError),
     /// Another attempt will not help.
@@ -488,24 +477,24 @@ pub enum ExecuteError {
 }
 
 impl ExecuteError {
-    /// An error after which another attempt may help.
+    /// Returns an error after which another attempt may help.
     pub fn retryable(error: impl Into<BoxError>) -> Self {
         Self::Retryable(error.into())
     }
 
-    /// An error after which another attempt will not help.
+    /// Returns an error after which another attempt will not help.
     pub fn fatal(error: impl Into<BoxError>) -> Self {
         Self::Fatal(error.into())
     }
 }
 
-/// The executor cannot answer now.
+/// Error of an executor that cannot answer now.
 #[derive(Debug, thiserror::Error)]
 #[error("the executor cannot answer")]
 pub struct ExecutorError(#[source] BoxError);
 
 impl ExecutorError {
-    /// Keeps the reason as source.
+    /// Keeps the cause as source.
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self(error.into())
     }

@@ -21,10 +21,10 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Checks the form and takes the name.
+            /// Parses a name.
             ///
             /// # Errors
-            /// [`InvalidName`] when the text does not have the form given above.
+            /// [`InvalidName`] when the text does not have the form above.
             pub fn new(text: &str) -> Result<Self, InvalidName> {
                 let first: fn(u8) -> bool = $first;
                 let rest: fn(u8) -> bool = $rest;
@@ -38,7 +38,7 @@ macro_rules! name {
                 }
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -85,7 +85,7 @@ macro_rules! name {
 }
 
 name!(
-    /// What sort of workflow it is, such as `report` or `notebook`: `[a-z][a-z0-9-]{0,31}`.
+    /// Kind of a workflow, such as `report` or `notebook`: `[a-z][a-z0-9-]{0,31}`.
     WorkflowKind,
     "workflow kind",
     "[a-z][a-z0-9-]{0,31}",
@@ -95,7 +95,7 @@ name!(
 );
 
 name!(
-    /// The id of a workflow within its kind: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
+    /// Id of a workflow within its kind: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
     WorkflowId,
     "workflow id",
     "[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
@@ -104,7 +104,7 @@ name!(
     128
 );
 
-/// Names one workflow: its kind and its id. Written `kind/id` as text.
+/// Kind and id of one workflow. As text: `kind/id`.
 ///
 /// ```
 /// use webhook_core::id::WorkflowKey;
@@ -115,14 +115,14 @@ name!(
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkflowKey {
-    /// The kind of workflow.
+    /// Kind of the workflow.
     pub kind: WorkflowKind,
-    /// Its id within the kind.
+    /// Id within the kind.
     pub id: WorkflowId,
 }
 
 impl WorkflowKey {
-    /// Puts a kind and an id together.
+    /// Combines a kind and an id.
     pub fn new(kind: WorkflowKind, id: WorkflowId) -> Self {
         Self { kind, id }
     }
@@ -146,35 +146,36 @@ macro_rules! uuid_id {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
         $(#[$doc])*
         ///
-        /// A UUIDv7 (RFC 9562): ids made later in one process sort after earlier ones. As text it is the
-        /// lower-case hyphenated form, and no other form is read.
+        /// A UUIDv7 (RFC 9562): ids generated later in one process sort after earlier ones. The text form is
+        /// lower-case and hyphenated; no other form is parsed.
         #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $type(Uuid);
 
         impl $type {
-            /// Makes a new id for this moment, greater than every id made before it in this process.
+            /// Generates an id for the time `now`, greater than every earlier id of this process.
             pub fn generate(now: SystemTime) -> Self {
                 Self(next_uuid(now))
             }
 
-            /// The id with these sixteen bytes, as read from a store's key.
+            /// Takes the sixteen bytes of an id, as read from a store's key.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Uuid::from_bytes(bytes))
             }
 
-            /// About when it was made: ids that are made while the clock goes back keep the time from before.
+            /// Returns the approximate time at which it was generated. While the clock goes back, ids keep
+            /// the earlier time.
             pub fn made_at(&self) -> SystemTime {
                 UNIX_EPOCH + Duration::from_millis((self.0.as_u128() >> 80) as u64)
             }
 
-            /// The sixteen bytes in big-endian order, which sort as the ids do.
+            /// Returns the sixteen bytes in big-endian order, which sort like the ids.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
         }
 
-        /// As the bytes, and quicker: stores compare ids all the time.
+        /// Orders like the bytes, but faster: stores compare ids all the time.
         impl Ord for $type {
             fn cmp(&self, other: &Self) -> Ordering {
                 self.0.as_u128().cmp(&other.0.as_u128())
@@ -187,7 +188,7 @@ macro_rules! uuid_id {
             }
         }
 
-        /// By the second half, which no two ids of a process share but by chance.
+        /// Hashes the second half, which no two ids of a process share except by chance.
         impl Hash for $type {
             fn hash<H: Hasher>(&self, hasher: &mut H) {
                 hasher.write_u64(self.0.as_u64_pair().1);
@@ -235,17 +236,17 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// The id of a webhook.
+    /// Id of a webhook.
     WebhookId,
     "webhook id"
 );
 uuid_id!(
-    /// The id of a run. It stays the same over all attempts, so a host can deduplicate on it.
+    /// Id of a run, the same over all attempts. A host can deduplicate by it.
     RunId,
     "run id"
 );
 uuid_id!(
-    /// The id of a delivery: one notification to one recipient.
+    /// Id of a delivery, which is one notification to one recipient.
     DeliveryId,
     "delivery id"
 );
@@ -255,27 +256,28 @@ fn parse_uuid(text: &str) -> Option<Uuid> {
     if canonical { Uuid::try_parse(text).ok() } else { None }
 }
 
-/// The bits of a UUIDv7 that are not time, version or variant.
+/// Number of bits of a UUIDv7 that are neither time, version nor variant.
 const TAIL_BITS: u32 = 74;
 
-/// How many ids share a millisecond at most. Stores keep runs of neighbouring milliseconds together, so that these must
-/// not be many, whatever the clock does.
+/// Upper bound on the ids of one millisecond. Stores keep runs of neighbouring milliseconds together, so
+/// there must not be many, whatever the clock does.
 const MOST_IN_MILLISECOND: u32 = 256;
-/// The same while ids are far ahead of the clock, such as after it was set back. Then their time moves on by itself.
+/// Upper bound on the ids of one millisecond while ids are far ahead of the clock, as after it was set back.
+/// Their time then advances by itself.
 const MOST_WHILE_AHEAD: u32 = 12;
-/// How far that is, in milliseconds.
+/// Lead over the clock that counts as far ahead, in milliseconds.
 const FAR_AHEAD: u64 = 1_000;
 
-/// The last id made.
+/// Time part, tail and count of the newest id.
 static LAST: Mutex<Moment> = Mutex::new(Moment { milliseconds: 0, tail: 0, count: 0 });
 
-/// Where an id is in time.
+/// Position of an id in the order of all ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Moment {
     milliseconds: u64,
-    /// Its 74 bits behind that.
+    /// The 74 bits after the time.
     tail: u128,
-    /// How many ids have this millisecond so far.
+    /// Number of ids with this millisecond so far.
     count: u32,
 }
 
@@ -286,8 +288,9 @@ fn next_uuid(now: SystemTime) -> Uuid {
     compose(last.milliseconds, last.tail)
 }
 
-/// The successor of `last`: fresh random bits in a new millisecond, otherwise a random step forward. A clock
-/// that stands still or jumps back does not make ids stand still or go back.
+/// Returns the successor of `last`: fresh random bits in a new millisecond, otherwise a random step forward.
+///
+/// Ids advance even while the clock stands still or jumps back.
 fn following(last: Moment, milliseconds: u64, random: u128, step: u32) -> Moment {
     // The top bit starts at zero, which leaves room for more ids within this millisecond.
     let first = |milliseconds| Moment { milliseconds, tail: random & ((1 << (TAIL_BITS - 1)) - 1), count: 1 };
@@ -372,7 +375,7 @@ mod tests {
         assert!(compose(6, 0) > compose(5, full.tail));
     }
 
-    /// The milliseconds of ids made at these times of the clock.
+    /// Returns the milliseconds of ids generated at these times.
     fn made_at(times: impl Iterator<Item = u64>) -> Vec<u64> {
         let mut last = Moment { milliseconds: 0, tail: 0, count: 0 };
         let made = times.map(|time| {
@@ -385,7 +388,7 @@ mod tests {
         made.collect()
     }
 
-    /// The most ids that begin with the same 44 bits of time, which is what stores keep together.
+    /// Returns the largest number of ids with the same first 44 bits of time, which stores keep together.
     fn most_together(ids: &[u64]) -> usize {
         ids.chunk_by(|a, b| a >> 4 == b >> 4).map(<[_]>::len).max().unwrap_or(0)
     }

@@ -1,8 +1,9 @@
-//! Keeping secrets out of text: what a program prints, what is said of its failure, what a server repeats.
+//! Masks secrets in text: in a program's output, in its errors, in what a server repeats.
 //!
-//! Text is masked before it is cut. A cut first would leave the beginning of a secret that no longer looks like one.
-//! Where text comes in pieces, or is to be cut while it still comes, a [`MaskingStream`] holds back what may be the
-//! beginning of a secret until it is known.
+//! Text is masked before it is cut. A cut would leave the beginning of a secret, which no longer matches the
+//! secret.
+//! For text that arrives in pieces, or is cut while it arrives, a [`MaskingStream`] holds back the possible
+//! beginning of a secret until it is decided.
 
 mod escapes;
 mod percents;
@@ -18,19 +19,22 @@ use crate::parameters::EffectiveParameters;
 use escapes::Decoded;
 use reading::{Look, WithEscapes, WithPercents};
 
-/// Stands for a secret value wherever it would show.
+/// Replacement for a secret value wherever it would show.
 pub const MASK: &str = "***";
 
-/// Length of the shortest secret that is masked, in characters: masking every `7` would make logs unreadable and hide nothing.
+/// Length of the shortest secret that is masked, in characters. Masking every `7` would make logs unreadable
+/// and hide nothing.
 const SHORTEST: usize = 4;
 
-/// Upper bound on lines of secrets that are masked where they stand alone, the longest first.
+/// Upper bound on the lines of secrets that are masked by themselves. The longest lines are kept.
 const LINES: usize = 1_000;
 
-/// Replaces secrets in text by [`MASK`]: as they are, as JSON, Python, Rust, shells and HTML escape them, and as URLs and forms
-/// encode them, wholly or in part.
+/// Replaces secrets in text by [`MASK`].
 ///
-/// Secrets of fewer than four characters are left alone. `Debug` shows no secret, and the copies that this keeps are
+/// It finds a secret as it is, escaped as in JSON, Python, Rust, shells and HTML, and encoded as in URLs and
+/// forms, wholly or in part.
+///
+/// Secrets of fewer than four characters are not masked. `Debug` shows no secret. The copies kept here are
 /// wiped with the last clone.
 ///
 /// ```
@@ -49,17 +53,19 @@ pub struct Masker(Option<Arc<Secrets>>);
 
 struct Secrets {
     texts: Arc<[Secret]>,
-    /// The texts with percent-encoding read, to be looked for in the input with percent-encoding read.
+    /// The texts with percent-encoding decoded, to be found in the decoded input.
     percent_texts: Arc<[Secret]>,
-    /// By byte: whether it may begin a secret, an escape or an encoded byte.
+    /// For each byte, whether it may begin a secret, an escape or an encoded byte.
     wakes: [bool; 256],
 }
 
-/// One text to look for, by the algorithm of Knuth, Morris and Pratt: in linear time, and always knowing how much of
-/// the text the input ends with.
+/// One text to find, by the algorithm of Knuth, Morris and Pratt.
+///
+/// The search takes linear time, and always knows how much of the text the input ends with.
 struct Secret {
     text: Zeroizing<Vec<u8>>,
-    /// By length of a prefix less one: the length of the longest shorter prefix that the prefix ends with.
+    /// At index `n - 1`, for the prefix of length `n`: the length of the longest shorter prefix that it ends
+    /// with.
     fallback: Vec<u32>,
 }
 
@@ -72,7 +78,7 @@ impl Masker {
         for secret in secrets.into_iter().map(Zeroizing::new) {
             add_texts(&secret, &mut texts, &mut lines);
         }
-        // Stable, so that of lines as long as each other the first ones stay.
+        // The sort is stable, so of equally long lines the first ones are kept.
         lines.sort_by_key(|line| std::cmp::Reverse(line.len()));
         texts.extend(lines.into_iter().take(LINES));
         texts.sort_unstable_by(|one, other| one.as_slice().cmp(other));
@@ -93,7 +99,8 @@ impl Masker {
         Self(Some(Arc::new(Secrets { texts, percent_texts, wakes })))
     }
 
-    /// Masks the values of the secret ones among `parameters`, and of lists and objects every text and number in them.
+    /// Masks the values of the secret parameters. Of lists and objects, it masks every text and number in
+    /// them.
     #[must_use]
     pub fn of(parameters: &EffectiveParameters) -> Self {
         let mut secrets = Vec::new();
@@ -103,13 +110,13 @@ impl Masker {
         Self::new(secrets)
     }
 
-    /// Whether there is nothing to mask.
+    /// Returns whether there is nothing to mask.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The text with every secret in it replaced. Secrets that overlap are replaced together.
+    /// Returns the text with every secret in it replaced. Overlapping secrets are replaced together.
     #[must_use]
     pub fn mask(&self, text: impl Into<String>) -> String {
         let text = text.into();
@@ -119,12 +126,12 @@ impl Masker {
         let mut stream = self.stream();
         let mut masked = stream.push(text.as_bytes());
         masked.append(&mut stream.finish());
-        // Secrets are whole characters, and so is what lies between them.
+        // Secrets consist of whole characters, and so does the text between them.
         String::from_utf8(masked)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
-    /// Masks one stream of text that comes in pieces.
+    /// Returns a masker for one stream of text that arrives in pieces.
     #[must_use]
     pub fn stream(&self) -> MaskingStream {
         let (texts, percent_texts) = match &self.0 {
@@ -167,7 +174,7 @@ fn add_leaves(value: &Value, leaves: &mut Vec<String>) {
     }
 }
 
-/// Collects a secret, itself without blanks around it, and its lines.
+/// Collects a secret without surrounding blanks, and each of its lines.
 fn add_texts(secret: &str, texts: &mut Vec<Zeroizing<Vec<u8>>>, lines: &mut Vec<Zeroizing<Vec<u8>>>) {
     let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
     let is_long_enough = |text: &&str| text.chars().nth(SHORTEST - 1).is_some();
@@ -192,33 +199,33 @@ impl Secret {
     }
 }
 
-/// A part of the input that is hidden, from its first byte to the byte after it.
+/// Part of the input that is hidden, as the offsets of its first byte and of the byte after it.
 #[derive(Debug, Clone, Copy)]
 struct Hidden {
     start: u64,
     end: u64,
-    /// The mask for it has been passed on already.
+    /// Whether its mask has already been passed on.
     is_masked: bool,
 }
 
-/// Masks a stream of text whose pieces may end anywhere, also within a character.
+/// Masks a stream of text whose pieces may end anywhere, even within a character.
 ///
-/// It holds back no more than what may be the beginning of a secret.
+/// It holds back no more than the possible beginning of a secret.
 pub struct MaskingStream {
     secrets: Option<Arc<Secrets>>,
-    /// What was not passed on yet.
+    /// Bytes that were not passed on yet.
     held: Vec<u8>,
-    /// The number of the first byte of `held`.
+    /// Offset of the first byte of `held` in the stream.
     base: u64,
     input: WithEscapes<WithPercents>,
-    /// Set while a byte of the input is undecided.
+    /// Whether any byte of the input is undecided.
     is_awake: bool,
-    /// In order, without overlaps, nothing of it before `base`.
+    /// Hidden parts in order, without overlaps, none before `base`.
     hidden: Vec<Hidden>,
 }
 
 impl MaskingStream {
-    /// Takes a piece and returns what can be shown by now.
+    /// Takes a piece and returns the text that can be shown so far.
     #[must_use]
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let Some(secrets) = self.secrets.clone() else { return piece.to_vec() };
@@ -246,8 +253,10 @@ impl MaskingStream {
         shown
     }
 
-    /// Ends a text that went on, but whose rest is lost: as [`finish`](Self::finish), with a mask in place of what may
-    /// be four or more characters of a secret.
+    /// Ends a text whose rest is lost, and returns what can be shown of it.
+    ///
+    /// Like [`finish`](Self::finish), but a possible beginning of a secret is masked if it has four or more
+    /// characters.
     #[must_use]
     pub fn cut(&mut self) -> Vec<u8> {
         let undecided = self.undecided();
@@ -258,7 +267,7 @@ impl MaskingStream {
         self.finish()
     }
 
-    /// Whether nothing is held back.
+    /// Returns whether no byte is held back.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
@@ -268,7 +277,7 @@ impl MaskingStream {
         self.base + self.held.len() as u64
     }
 
-    /// Where what may be the beginning of a secret begins.
+    /// Returns the offset of the first undecided byte, which may begin a secret.
     fn undecided(&self) -> u64 {
         self.input.undecided().unwrap_or(self.end())
     }
@@ -292,7 +301,7 @@ impl MaskingStream {
         self.hidden.splice(first..first + count, [all]);
     }
 
-    /// Passes on what comes before the byte with this number.
+    /// Passes on the bytes before the offset `end`, with secrets masked.
     fn release(&mut self, end: u64) -> Vec<u8> {
         let mut shown = Vec::new();
         let mut next = self.base;

@@ -1,8 +1,8 @@
-//! When a failed attempt is tried again: exponential backoff with jitter.
+//! Retry policies: exponential backoff with jitter.
 
 use std::time::Duration;
 
-/// How often and after which pauses something is tried again.
+/// Number of attempts, and the pauses between them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -14,21 +14,21 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// How many attempts there are in all, the first included. At least 1.
+    /// Upper bound on all attempts, the first included. At least 1.
     pub max_attempts: u32,
-    /// The pause after the first failed attempt.
+    /// Pause after the first failed attempt.
     pub base: Duration,
-    /// By what each further pause grows. At least 1.
+    /// Growth factor of each further pause. At least 1.
     pub factor: f64,
-    /// The longest pause before jitter.
+    /// Upper bound on the pause, before jitter.
     pub cap: Duration,
-    /// Which share of the pause is random, from 0 (none) to 1 (the whole pause): a pause `d` becomes something
+    /// Random share of a pause, from 0 (none) to 1 (the whole pause). A pause `d` becomes a random value
     /// between `d × (1 − jitter)` and `d`.
     pub jitter: f64,
 }
 
 impl Default for RetryPolicy {
-    /// One attempt; where more are asked for: 10 s, doubling up to 10 minutes, a fifth of it random.
+    /// One attempt. If more are set: 10 s, doubling up to 10 minutes, with a jitter of a fifth.
     fn default() -> Self {
         Self {
             max_attempts: 1,
@@ -41,7 +41,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// A policy with this many attempts and the default pauses.
+    /// Creates a policy with this many attempts and the default pauses.
     #[must_use]
     pub fn new(max_attempts: u32) -> Self {
         Self { max_attempts, ..Self::default() }
@@ -61,27 +61,27 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets the longest pause.
+    /// Sets the upper bound on the pause.
     #[must_use]
     pub fn with_cap(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
     }
 
-    /// Sets the random share.
+    /// Sets the random share of a pause.
     #[must_use]
     pub fn with_jitter(mut self, jitter: f64) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// Whether another attempt is left after `attempts` were made.
+    /// Returns whether another attempt is left after `attempts` attempts.
     #[must_use]
     pub fn allows_another(&self, attempts: u32) -> bool {
         attempts < self.max_attempts
     }
 
-    /// The pause after the failed attempt number `attempt` (from 1), for a random number from 0 to 1.
+    /// Returns the pause after failed attempt number `attempt` (from 1), for a random number from 0 to 1.
     #[must_use]
     pub fn delay(&self, attempt: u32, random: f64) -> Duration {
         let exponent = attempt.saturating_sub(1).min(1_000) as i32;

@@ -1,9 +1,10 @@
 //! Tokens: the secret in a webhook's URL, its digest, and its sealed form.
 //!
-//! A token is `whk_`, 43 base62 digits that hold 256 random bits, and 6 base62 digits of a CRC-32/ISO-HDLC over
-//! what precedes them. The checksum lets secret scanners recognise a leaked token; it never authenticates.
-//! Stores keep the SHA-256 digest for look-up and, where the host gave a [`TokenKey`], the token sealed with
-//! XChaCha20-Poly1305 so that its URL can be shown again.
+//! A token consists of `whk_`, 43 base62 digits that hold 256 random bits, and 6 base62 digits of a
+//! CRC-32/ISO-HDLC over the preceding characters.
+//! The checksum lets secret scanners recognize a leaked token; it never authenticates.
+//! Stores keep the SHA-256 digest for look-up. If the host gave a [`TokenKey`], they also keep the token
+//! sealed with XChaCha20-Poly1305, so its URL can be shown again.
 
 mod key;
 mod mask;
@@ -31,7 +32,7 @@ const CHECKSUM_DIGITS: usize = 6;
 const LENGTH: usize = PREFIX.len() + SECRET_DIGITS + CHECKSUM_DIGITS;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A webhook's secret token. `Debug` shows nothing of it, there is no `Display`, and its memory is wiped on drop.
+/// Secret token of a webhook. `Debug` hides it, there is no `Display`, and its memory is wiped on drop.
 ///
 /// ```
 /// use webhook_core::token::Token;
@@ -45,10 +46,10 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub struct Token(Zeroizing<String>);
 
 impl Token {
-    /// Makes a token from 256 bits of the operating system's generator.
+    /// Generates a token from 256 bits of the operating system's random generator.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give: there is no safe way to go on.
+    /// When the operating system has no randomness, since no token would be safe then.
     #[must_use]
     pub fn generate() -> Self {
         let mut secret = Zeroizing::new([0_u8; 32]);
@@ -66,7 +67,7 @@ impl Token {
         Self(text)
     }
 
-    /// Reads a token's text form and checks its checksum, which tells a typing error from a wrong token.
+    /// Parses the text form of a token and verifies its checksum, which detects typing errors.
     ///
     /// # Errors
     /// [`InvalidName`], which repeats nothing of the text.
@@ -80,27 +81,27 @@ impl Token {
         }
     }
 
-    /// The token's text. Whoever calls this takes care that it is not logged.
+    /// Returns the token's text. The caller must not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The digest that stores keep and look up by.
+    /// Returns the digest under which stores keep and find the token.
     #[must_use]
     pub fn digest(&self) -> TokenDigest {
         TokenDigest::of(&self.0)
     }
 
-    /// The last four characters, by which people tell tokens apart. They belong to the checksum, so they say
-    /// next to nothing about the secret.
+    /// Returns the last four characters, by which people distinguish tokens. They belong to the checksum, so
+    /// they reveal next to nothing of the secret.
     #[must_use]
     pub fn hint(&self) -> &str {
         &self.0[LENGTH - 4..]
     }
 }
 
-/// Whether the last digits are the checksum of what stands before them.
+/// Returns whether the last digits are the checksum of the characters before them.
 fn has_checksum(token: &[u8; LENGTH]) -> bool {
     let (body, checksum) = token.split_at(LENGTH - CHECKSUM_DIGITS);
     let mut expected = String::with_capacity(CHECKSUM_DIGITS);
@@ -114,27 +115,26 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 digest (FIPS 180-4) of a token's text form.
+/// SHA-256 digest (FIPS 180-4) of a token's text form.
 ///
-/// It is compared in constant time by [`matches`](Self::matches). `Eq` and `Hash` exist for indexes keyed by it:
-/// what such an index leaks by timing is the digest of a guess, which its sender knows.
+/// [`matches`](Self::matches) compares it in constant time. `Eq` and `Hash` exist for indexes keyed by it: the timing of such an index reveals the digest of a guess, which its sender knows anyway.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    /// The digest of what a caller presented, whatever its form.
+    /// Returns the digest of the text that a caller presented, whatever its form.
     #[must_use]
     pub fn of(presented: &str) -> Self {
         Self(Sha256::digest(presented.as_bytes()).into())
     }
 
-    /// The digest with these bytes, as read from a store.
+    /// Takes the bytes of a digest, as read from a store.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -1,4 +1,4 @@
-//! An executor made of a closure.
+//! An executor made from a closure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,7 +78,7 @@ impl Executor for FnExecutor {
     }
 }
 
-/// Workflows by their key. Of two with the same key the later counts.
+/// Workflows by their key. Of two with the same key, the later one is kept.
 pub(crate) struct Workflows(BTreeMap<WorkflowKey, Arc<Workflow>>);
 
 impl Workflows {

@@ -1,4 +1,4 @@
-//! What an executor reports while it works: kept in bounded memory until the worker passes it on.
+//! Reports of a working executor, kept in bounded memory until the worker passes them on.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use tokio::sync::Notify;
 use crate::masking::{Masker, MaskingStream};
 use crate::run::{Artifact, Progress};
 
-/// How much of the log is kept until it is passed on, in bytes: as much as a store keeps of it.
+/// Upper bound on the log kept until it is passed on, in bytes: as much as a store keeps.
 const PENDING_BYTES: usize = 256 * 1024;
-/// The longest log line, in bytes.
+/// Upper bound on a log line, in bytes.
 const LINE_BYTES: usize = 64 * 1024;
 
-/// Reports the progress and log lines of one attempt, from wherever the work is done.
+/// Reports the progress and log lines of one attempt, from any task or thread.
 ///
-/// Reporting never blocks. When lines come faster than they can be stored, the oldest are left out and the log
-/// says how much is missing.
+/// Reporting never blocks. If lines arrive faster than they can be stored, the oldest are dropped, and the
+/// log says how much is missing.
 #[derive(Debug, Clone)]
 pub struct Reporter(Option<Arc<Reports>>);
 
@@ -25,7 +25,7 @@ impl Reporter {
         Self(reports)
     }
 
-    /// As [`RunContext::progress`](super::RunContext::progress).
+    /// Reports progress, like [`RunContext::progress`](super::RunContext::progress).
     pub fn progress(&self, fraction: f64, message: impl Into<String>) {
         if let Some(reports) = &self.0 {
             let message = Some(reports.masker.mask(message)).filter(|text| !text.is_empty());
@@ -35,7 +35,7 @@ impl Reporter {
         }
     }
 
-    /// As [`RunContext::log`](super::RunContext::log).
+    /// Adds a log line, like [`RunContext::log`](super::RunContext::log).
     pub fn log(&self, line: impl Into<String>) {
         if let Some(reports) = &self.0 {
             let mut line = line.into();
@@ -48,24 +48,24 @@ impl Reporter {
     }
 }
 
-/// The reports of one attempt that were not passed on yet, with its run's secret values masked.
+/// Reports of one attempt that were not passed on yet, with secret values masked.
 pub(crate) struct Reports {
     masker: Masker,
     reported: Mutex<Reported>,
     arrived: Notify,
-    /// Held by whoever passes reports on, so that they stay in order.
+    /// Held while reports are passed on, so they stay in order.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// The log on its way through the mask and the cut to what is to be passed on.
+/// State of the log between the executor and the worker: it is masked, then cut.
 struct Reported {
     stream: MaskingStream,
-    /// How long the line is that has not ended yet, in bytes, and whether it was cut.
+    /// Length of the unfinished line in bytes. `is_cut` says whether it was cut.
     line_bytes: usize,
     is_cut: bool,
     pending: Pending,
     artifacts: Vec<Artifact>,
-    /// What is called at the first report.
+    /// Callback of the first report.
     on_first: Option<OnFirst>,
     /// Whether anything was ever reported.
     has_begun: bool,
@@ -74,7 +74,7 @@ struct Reported {
 
 type OnFirst = Box<dyn FnOnce() + Send>;
 
-/// Reports to pass on.
+/// Reports to be passed on.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(crate) progress: Option<Progress>,
@@ -106,17 +106,17 @@ impl Reports {
         Self { masker, reported: Mutex::new(reported), arrived, turn }
     }
 
-    /// What masks the run's secret values.
+    /// Returns the masker of the run's secret values.
     pub(crate) fn masker(&self) -> &Masker {
         &self.masker
     }
 
-    /// Sets what is called at the first report.
+    /// Sets the callback of the first report.
     pub(crate) fn on_first(&self, call: impl FnOnce() + Send + 'static) {
         self.reported.lock().on_first = Some(Box::new(call));
     }
 
-    /// Something was reported.
+    /// Wakes the task that passes reports on, and calls the callback of the first report.
     fn tell(&self, mut reported: MutexGuard<'_, Reported>) {
         reported.has_begun = true;
         let first = reported.on_first.take();
@@ -132,19 +132,19 @@ impl Reports {
         self.turn.lock().await
     }
 
-    /// Waits until something was reported, or nothing will be any more. Cancel safe.
+    /// Waits until there is a report, or until none can follow. Cancel safe.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Takes note of an artifact, in place of an older one of that name.
+    /// Records an artifact, in place of an earlier one of the same name.
     pub(crate) fn leave(&self, artifact: Artifact) {
         let artifacts = &mut self.reported.lock().artifacts;
         artifacts.retain(|own| own.name != artifact.name);
         artifacts.push(artifact);
     }
 
-    /// The artifacts of an attempt: those that it left on its way, and those of its output.
+    /// Returns the artifacts of an attempt: those it left on the way, and those of its output.
     pub(crate) fn artifacts(&self, output: Vec<Artifact>) -> Vec<Artifact> {
         let left = std::mem::take(&mut self.reported.lock().artifacts);
         let is_other = |own: &Artifact| output.iter().all(|other| other.name != own.name);
@@ -152,7 +152,8 @@ impl Reports {
         left.into_iter().chain(output).collect()
     }
 
-    /// Lets go of what was held back, for no more lines will come. Returns whether nothing was ever reported.
+    /// Releases the text that the mask holds back, since no more lines follow. Returns whether nothing was
+    /// ever reported.
     pub(crate) fn finish(&self) -> bool {
         let mut reported = self.reported.lock();
         let rest = reported.stream.finish();
@@ -165,12 +166,12 @@ impl Reports {
         is_silent
     }
 
-    /// Whether no more reports will come.
+    /// Returns whether no more reports can follow.
     pub(crate) fn is_finished(&self) -> bool {
         self.reported.lock().is_finished
     }
 
-    /// Puts back what could not be passed on, before what has come since.
+    /// Puts back what could not be passed on, before the reports that have arrived since.
     pub(crate) fn put_back(&self, taken: Pending) {
         let mut reported = self.reported.lock();
         let pending = &mut reported.pending;
@@ -179,7 +180,7 @@ impl Reports {
         pending.cut(PENDING_BYTES);
     }
 
-    /// Takes what was reported so far, less what may be the beginning of a secret value.
+    /// Takes the reports so far, except the possible beginning of a secret value.
     pub(crate) fn take(&self) -> Pending {
         let mut taken = std::mem::take(&mut self.reported.lock().pending);
         taken.cut(PENDING_BYTES);
@@ -196,7 +197,7 @@ impl Reported {
         self.add(&masked);
     }
 
-    /// Adds what came through the mask, lines cut to their bound.
+    /// Adds masked text, with lines cut to their bound.
     fn add(&mut self, masked: &[u8]) {
         let masked = String::from_utf8_lossy(masked);
         let lines = &mut self.pending.lines;
@@ -216,7 +217,7 @@ impl Reported {
                 (self.line_bytes, self.is_cut) = (0, false);
             }
         }
-        // Cutting only at twice the bound makes the cost of each line a constant.
+        // Cutting only at twice the bound makes the amortized cost of each line constant.
         if lines.len() > 2 * PENDING_BYTES {
             self.pending.cut(PENDING_BYTES);
         }
@@ -224,7 +225,7 @@ impl Reported {
 }
 
 impl Pending {
-    /// Leaves out the oldest lines beyond `bytes`.
+    /// Drops the oldest lines beyond `bytes`.
     fn cut(&mut self, bytes: usize) {
         let excess = self.lines.len().saturating_sub(bytes);
         if excess > 0 {

@@ -1,13 +1,13 @@
-//! Reading the escapes in a text: those of JSON, Python, Rust, shells and HTML, as they come and mixed.
+//! Decodes the escapes of JSON, Python, Rust, shells and HTML in a text, in any mixture.
 
 use std::collections::VecDeque;
 
-/// The longest escape, in bytes: four bytes such as `\xf0\x9f\x98\x80`.
+/// Upper bound on an escape, in bytes: four escaped bytes such as `\xf0\x9f\x98\x80`.
 const LONGEST: usize = 16;
-/// The length of an escaped byte: `\xc3` or `\303`.
+/// Length of an escaped byte, `\xc3` or `\303`.
 const BYTE: usize = 4;
 
-/// A byte that was read, and where what stands for it in the text begins and ends.
+/// A decoded byte, with the offsets where its spelling in the input begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decoded {
     pub(super) byte: u8,
@@ -20,34 +20,34 @@ pub(super) fn begins(byte: u8) -> bool {
     matches!(byte, b'\\' | b'&' | b'\'')
 }
 
-/// Reads escapes byte by byte. What is no escape stands for itself.
+/// Decodes escapes byte by byte. A byte outside of escapes decodes to itself.
 #[derive(Clone, Default)]
 pub(super) struct Escapes {
-    /// The bytes that may become an escape.
+    /// Bytes that may become an escape.
     open: Vec<Decoded>,
     ready: VecDeque<Decoded>,
 }
 
-/// What the beginning of an escape may become.
+/// State of a possible escape.
 enum Reading {
-    /// It may still be one.
+    /// Undecided: it may become an escape.
     Open,
-    /// It is one, and stands for this.
+    /// Escape for this character.
     Character(char),
-    /// So many bytes of it are one, and stand for this.
+    /// Escape for this character, in the first bytes of the text. Holds their number.
     Beginning(char, usize),
-    /// It is none.
+    /// Not an escape.
     Nothing,
 }
 
 impl Escapes {
-    /// Takes a byte.
+    /// Takes one byte.
     pub(super) fn take(&mut self, read: Decoded) {
         self.open.push(read);
         self.read();
     }
 
-    /// Takes what is open for itself.
+    /// Ends the text: the open bytes stand for themselves.
     pub(super) fn finish(&mut self) {
         while !self.open.is_empty() {
             let text: Vec<u8> = self.open.iter().map(|read| read.byte).collect();
@@ -59,12 +59,12 @@ impl Escapes {
         }
     }
 
-    /// Where the escape begins that is not complete yet.
+    /// Returns the offset at which the incomplete escape begins, if there is one.
     pub(super) fn open(&self) -> Option<u64> {
         self.open.first().map(|first| first.start)
     }
 
-    /// What was read.
+    /// Returns the next decoded byte.
     pub(super) fn next(&mut self) -> Option<Decoded> {
         self.ready.pop_front()
     }
@@ -87,7 +87,7 @@ impl Escapes {
         }
     }
 
-    /// Takes so many bytes for one character.
+    /// Replaces the first `length` open bytes by one character.
     fn take_beginning(&mut self, character: char, length: usize) {
         let (start, end) = (self.open[0].start, self.open[length - 1].end);
         let mut bytes = [0; 4];
@@ -134,7 +134,7 @@ fn simple(letter: u8) -> Reading {
     Reading::Beginning(character, 2)
 }
 
-/// A code in so many hexadecimal digits.
+/// Reads a code of exactly `count` hexadecimal digits.
 fn counted(digits: &[u8], count: usize) -> Reading {
     if !digits.iter().all(u8::is_ascii_hexdigit) {
         Reading::Nothing
@@ -145,8 +145,9 @@ fn counted(digits: &[u8], count: usize) -> Reading {
     }
 }
 
-/// Bytes, as Python writes `bytes`, and shells and C text that is not ASCII: `\xc3\xa4`, `\303\244`. Where they are no
-/// UTF-8, `\xe4` is a character, as in a text of Python or JavaScript.
+/// Reads escaped bytes: `\xc3\xa4` in Python's `bytes`, `\303\244` in shells and in C.
+///
+/// If they are not UTF-8, `\xe4` is a character by itself, as in a text of Python or JavaScript.
 fn bytes(text: &[u8]) -> Reading {
     let (mut read, mut length, mut rest) = ([0; 4], 0, text);
     let otherwise = lone_byte(text);
@@ -182,13 +183,13 @@ fn bytes(text: &[u8]) -> Reading {
     }
 }
 
-/// The character that a text begins with as `\xe4`.
+/// Returns the character of a text that begins with one escaped byte, such as `\xe4`.
 fn lone_byte(text: &[u8]) -> Option<char> {
     let digits = text.strip_prefix(b"\\x")?.get(..2)?;
     number(digits, 16).and_then(char::from_u32)
 }
 
-/// Digits up to a closing byte.
+/// Reads digits up to a closing byte.
 fn enclosed(text: &[u8], close: u8, base: u32) -> Reading {
     match text.split_last() {
         None => Reading::Open,
@@ -200,7 +201,7 @@ fn enclosed(text: &[u8], close: u8, base: u32) -> Reading {
     }
 }
 
-/// One UTF-16 unit in four digits, or two of them.
+/// Reads one UTF-16 unit in four digits, or a surrogate pair.
 fn utf16(text: &[u8]) -> Reading {
     let Some((first, rest)) = text.split_at_checked(4) else { return counted(text, 4) };
     let Some(high @ 0xd800..0xdc00) = number(first, 16) else { return counted(first, 4) };
@@ -229,7 +230,7 @@ fn named(name: &[u8]) -> Reading {
     }
 }
 
-/// A quote within single quotes, as a shell writes it: the quotes end, it stands alone, and they begin again.
+/// Reads a quote within single quotes of a shell: close the quotes, an escaped quote, open them again.
 fn quote(text: &[u8]) -> Reading {
     const WAYS: [&[u8]; 2] = [b"'\\''", b"'\"'\"'"];
     match WAYS.iter().find(|way| way.starts_with(text)) {

@@ -1,23 +1,23 @@
-//! Reading percent-encoding (RFC 3986, section 2.1) as it comes, and `+` for a blank as forms write it.
+//! Decodes percent-encoding (RFC 3986, section 2.1), and `+` for a blank as in forms, byte by byte.
 
 use super::escapes::Decoded;
 
-/// The longest part of the text that may become one byte: encoded some twenty times over.
+/// Upper bound on the input that decodes to one byte, in bytes: about twenty nested encodings.
 const LONGEST: u64 = 64;
 
-/// Reads percent-encoding until nothing encoded is left.
+/// Decodes percent-encoding until nothing encoded is left.
 ///
-/// Two encoded bytes never overlap, so what is left does not depend on the order in which they are read. It is therefore
-/// the same for a text and for the text with any of its bytes encoded, also several times. `+` and a blank are read as a
-/// blank.
+/// Two encoded bytes never overlap, so the result does not depend on the order of decoding.
+/// So a text and the same text with any of its bytes encoded, even several times, decode to the same bytes.
+/// `+` and a blank both decode to a blank.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Percents {
-    /// The bytes that may become an encoded byte: percent signs, each with the first digit after it or without.
+    /// Bytes that may become an encoded byte: percent signs, each with or without its first digit.
     open: Vec<Decoded>,
 }
 
 impl Percents {
-    /// Takes a byte, and passes on what was read.
+    /// Takes one byte, and passes on the decoded bytes.
     pub(super) fn take(&mut self, mut read: Decoded, pass_on: &mut impl FnMut(Decoded)) {
         loop {
             match (self.open.as_slice(), digit(read.byte)) {
@@ -40,12 +40,12 @@ impl Percents {
         }
     }
 
-    /// Passes on what is open as it is.
+    /// Passes on the open bytes as they are.
     pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(Decoded)) {
         self.open.drain(..).for_each(pass_on);
     }
 
-    /// Where what may become an encoded byte begins.
+    /// Returns the offset at which a possible encoded byte begins.
     pub(super) fn open(&self) -> Option<u64> {
         self.open.first().map(|first| first.start)
     }
@@ -55,7 +55,7 @@ impl Percents {
     }
 }
 
-/// A text as [`Percents`] reads it.
+/// Returns a text as [`Percents`] decodes it.
 pub(super) fn read(text: &[u8]) -> Vec<u8> {
     let (mut percents, mut read) = (Percents::default(), Vec::with_capacity(text.len()));
     let mut pass_on = |decoded: Decoded| read.push(decoded.byte);

@@ -1,5 +1,5 @@
-//! Looking for secrets in several readings of the input at once: as it is, with its escapes read, and with its
-//! percent-encoding read.
+//! Searches for secrets in several readings of the input at once: as it is, with its escapes decoded, and
+//! with its percent-encoding decoded.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,31 +8,32 @@ use super::Secret;
 use super::escapes::{self, Decoded, Escapes};
 use super::percents::Percents;
 
-/// A search for secrets in bytes that come one by one.
+/// Search for secrets in bytes that arrive one by one.
 pub(super) trait Look {
-    /// Takes a byte, and tells where in the input secrets begin and end that end with it.
+    /// Takes one byte, and reports the offsets of each secret that ends with it.
     fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64));
 
-    /// Takes what may become an escape or an encoded byte for itself: the text ends here.
+    /// Ends the text: the bytes of an incomplete escape or encoded byte stand for themselves.
     fn finish(&mut self, found: &mut impl FnMut(u64, u64));
 
-    /// Where in the input begins what may be the beginning of a secret.
+    /// Returns the offset of the first byte that may begin a secret.
     fn undecided(&self) -> Option<u64>;
 
     /// Returns whether no byte is undecided.
     fn is_idle(&self) -> bool;
 
-    /// Goes on from where another one is that looks for the same.
+    /// Copies the state of another search for the same secrets.
     fn copy_from(&mut self, other: &Self);
 }
 
-/// Looks for secrets in the bytes as they are and, from the first escape on, with their escapes read.
+/// Searches the bytes as they are and, from the first escape on, also with their escapes decoded.
 #[derive(Clone)]
 pub(super) struct WithEscapes<L> {
     as_they_are: L,
     escapes: Escapes,
     unescaped: L,
-    /// Set by an escape, and cleared when no byte is undecided. While it is not set, both readings are the same.
+    /// Set by an escape, and cleared when no byte is undecided. While it is unset, both readings are the
+    /// same.
     has_escapes: bool,
 }
 
@@ -87,17 +88,17 @@ impl<L: Look + Clone> Look for WithEscapes<L> {
     }
 }
 
-/// Looks for secrets in the bytes as they are, and with their percent-encoding read.
+/// Searches the bytes as they are, and with their percent-encoding decoded.
 #[derive(Clone)]
 pub(super) struct WithPercents {
     as_they_are: Search,
     percents: Percents,
-    /// Searches the decoded bytes, which may have escapes, as JSON in a URL has.
+    /// Searches the decoded bytes. They may contain escapes, as with JSON in a URL.
     decoded: WithEscapes<Search>,
 }
 
 impl WithPercents {
-    /// Looks for `texts`, and for `percent_texts`, whose percent-encoding was read.
+    /// Searches for `texts`, and for `percent_texts`, whose percent-encoding is decoded.
     pub(super) fn new(texts: Arc<[Secret]>, percent_texts: Arc<[Secret]>) -> Self {
         let decoded = WithEscapes::new(Search::new(percent_texts));
         Self { as_they_are: Search::new(texts), percents: Percents::default(), decoded }
@@ -133,12 +134,12 @@ impl Look for WithPercents {
     }
 }
 
-/// For each secret, the length of its longest prefix that the bytes so far end with.
+/// For each secret, the length of its longest prefix that the input so far ends with.
 #[derive(Clone)]
 pub(super) struct Search {
     secrets: Arc<[Secret]>,
     matched: Vec<u32>,
-    /// Where in the input the bytes begin that the longest of these consists of.
+    /// Offsets in the input of the decoded bytes that the longest such prefix consists of.
     starts: Starts,
 }
 
@@ -192,10 +193,10 @@ impl Look for Search {
     }
 }
 
-/// Places in the input, in order. Those that follow one another take no memory of their own.
+/// Offsets in the input, in ascending order. A row of consecutive offsets takes one entry.
 #[derive(Clone, Default)]
 struct Starts {
-    /// The first place of each row, and how many places it has.
+    /// Each row's first offset and its number of offsets.
     rows: VecDeque<(u64, usize)>,
     count: usize,
 }
@@ -209,7 +210,7 @@ impl Starts {
         }
     }
 
-    /// Returns the first of the last so many places, of which there are as many at least.
+    /// Returns the first of the last `wanted` offsets. There must be that many.
     fn of_last(&self, mut wanted: usize) -> u64 {
         debug_assert!((1..=self.count).contains(&wanted), "{wanted} of {}", self.count);
         for (first, count) in self.rows.iter().rev() {

@@ -15,7 +15,7 @@ fn of(value: Value) -> Masker {
     Masker::of(&parameters)
 }
 
-/// What a stream shows of a text that comes in these pieces.
+/// Returns what a stream shows of a text in these pieces.
 fn streamed<'a>(masker: &Masker, pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut stream = masker.stream();
     let mut shown: Vec<u8> = pieces.into_iter().flat_map(|piece| stream.push(piece)).collect();
@@ -24,7 +24,7 @@ fn streamed<'a>(masker: &Masker, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
     String::from_utf8(shown).unwrap()
 }
 
-/// Cuts a text into pieces of these sizes, in turns.
+/// Cuts a text into pieces of these sizes, repeated in turn.
 fn pieces_of<'a>(mut rest: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     for size in sizes.iter().cycle() {
@@ -38,7 +38,7 @@ fn pieces_of<'a>(mut rest: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
-/// How JSON writes a text in ASCII: Python's default, and with capital letters as others do.
+/// Escapes a text as ASCII JSON: with lower-case digits as Python does, or with capitals as others do.
 fn ascii_json(text: &str, capitals: bool) -> String {
     let json = Value::from(text).to_string();
     let mut written = String::new();

@@ -1,4 +1,4 @@
-//! The host's key, which seals tokens and secret parameter values at rest.
+//! The host's token key, which seals tokens and secret parameter values at rest.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -20,19 +20,20 @@ const KEY_ID: usize = 8;
 const NONCE: usize = 24;
 const HEADER: usize = 1 + KEY_ID;
 
-/// A 256-bit key that seals tokens and secret parameter values. `Debug` shows only its id.
+/// 256-bit key that seals tokens and secret parameter values. `Debug` shows only its id.
 ///
-/// Keep a copy of it. Without it the URLs cannot be shown again, and secret values of queued runs are lost; callers
-/// with their URLs are not affected. A service refuses to start without the key that its store was sealed with,
-/// unless it is told to [forget unknown keys](crate::service::WebhooksBuilder::forget_unknown_keys).
+/// Keep a copy of it. Without it, URLs cannot be shown again, and secret values of queued runs are lost.
+/// Callers that have their URLs are not affected.
+/// A service refuses to start without the key that sealed its store's secrets, unless it is told to [forget
+/// unknown keys](crate::service::WebhooksBuilder::forget_unknown_keys).
 #[derive(Clone)]
 pub struct TokenKey(Zeroizing<[u8; 32]>);
 
 impl TokenKey {
-    /// Makes a key from the operating system's generator.
+    /// Generates a key with the operating system's random generator.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// When the operating system has no randomness.
     #[must_use]
     pub fn generate() -> Self {
         let mut key = Zeroizing::new([0_u8; 32]);
@@ -46,13 +47,14 @@ impl TokenKey {
         Self(Zeroizing::new(bytes))
     }
 
-    /// Reads the key at `path`, or makes one there with mode 0600 when there is none.
+    /// Reads the key at `path`, or creates one there with mode 0600 if the file does not exist.
     ///
-    /// The file holds 44 base64 characters (RFC 4648) and a line end. It appears in one step, so two processes that start at
-    /// once agree on one key. This blocks on the file system; call it at start-up.
+    /// The file holds 44 base64 characters (RFC 4648) and a line end. It appears in one step, so two
+    /// processes that start at once agree on one key.
+    /// The call blocks on the file system; make it at start-up.
     ///
     /// # Errors
-    /// [`KeyFileError`] names the file and says whether it could not be read, could not be made, or is no key.
+    /// [`KeyFileError`] names the file, and says that it could not be read, could not be created, or holds no key.
     ///
     /// ```
     /// # use webhook_core::token::TokenKey;
@@ -74,7 +76,7 @@ impl TokenKey {
     /// Reads the key at `path`.
     ///
     /// # Errors
-    /// [`KeyFileError`] when the file cannot be read or is no key.
+    /// [`KeyFileError`] when the file cannot be read or holds no key.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
         let mut text = Zeroizing::new(String::new());
@@ -87,8 +89,9 @@ impl TokenKey {
         Ok(Self::from_bytes(key))
     }
 
-    /// Writes the key beside its final place and links it there, so that no reader sees half a key and an
-    /// existing key is never replaced.
+    /// Writes the key to a temporary file and links that to its final path.
+    ///
+    /// So no reader sees half a key, and an existing key is never replaced.
     fn write_new(&self, path: &Path) -> Result<(), KeyFileError> {
         let failed = |source| KeyFileError::Create { path: path.to_owned(), source };
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -116,12 +119,13 @@ impl TokenKey {
         file.sync_all()
     }
 
-    /// HMAC-SHA-256 (RFC 2104) of these parts, under a key that is derived from this one for `purpose` alone.
+    /// Returns the HMAC-SHA-256 (RFC 2104) of these parts, under a key derived from this one for `purpose`
+    /// alone.
     fn authentication_code(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
         Self(Zeroizing::new(self.hmac(&[purpose.as_bytes()]))).hmac(parts)
     }
 
-    /// Each part is preceded by its length, so that no two different lists run together.
+    /// Each part is preceded by its length, so two different lists never have the same bytes.
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
         // HMAC takes keys of any length.
         #[allow(clippy::expect_used)]
@@ -154,11 +158,11 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The key that seals, and every key that may still open what was sealed before.
+/// The key that seals, and the keys that may still open what was sealed before.
 ///
-/// To replace a key, seal with the new one and keep the old one for opening: until every URL was refreshed, and as long
-/// as runs with secret parameters are kept that it sealed. Waiting ones fail without it, and ended ones cannot be
-/// retried.
+/// To replace a key, seal with the new one and keep the old one for opening. Keep it until every URL was
+/// refreshed, and as long as there are runs with secret parameters that it sealed.
+/// Without the old key, queued runs of that kind fail, and ended runs cannot be retried.
 #[derive(Debug, Clone)]
 pub struct TokenKeys {
     sealing: TokenKey,
@@ -172,23 +176,24 @@ impl TokenKeys {
         Self { sealing: key, opening: Vec::new() }
     }
 
-    /// Adds a key that opens but no longer seals.
+    /// Adds a key that opens but does not seal.
     #[must_use]
     pub fn with_opening_key(mut self, key: TokenKey) -> Self {
         self.opening.push(key);
         self
     }
 
-    /// A keyed hash of these parts under each key, the sealing one first. Each purpose has hashes of its own.
+    /// Returns a keyed hash of these parts under each key, the sealing key first. Each purpose has hashes of
+    /// its own.
     pub(crate) fn authentication_codes(&self, purpose: &str, parts: &[&[u8]]) -> Vec<[u8; 32]> {
         let keys = std::iter::once(&self.sealing).chain(&self.opening);
         keys.map(|key| key.authentication_code(purpose, parts)).collect()
     }
 
-    /// Seals `plaintext` for the place named by `associated_data`; it opens only for the same place.
+    /// Seals `plaintext` for the place named by `associated_data`. It opens only for the same place.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// When the operating system has no randomness.
     #[must_use]
     pub fn seal(&self, plaintext: &[u8], associated_data: &[u8]) -> Sealed {
         let mut sealed = Vec::with_capacity(HEADER + NONCE + plaintext.len() + 16);
@@ -206,11 +211,10 @@ impl TokenKeys {
         Sealed(sealed)
     }
 
-    /// Opens what was sealed for the same `associated_data`.
+    /// Opens a value that was sealed for the same `associated_data`.
     ///
     /// # Errors
-    /// [`OpenError::UnknownKey`] when none of these keys sealed it, [`OpenError::UnknownFormat`] when a newer
-    /// version did, [`OpenError::Damaged`] when it was changed or sealed for another place.
+    /// [`OpenError::UnknownKey`] when none of these keys sealed it, [`OpenError::UnknownFormat`] when a newer version did, and [`OpenError::Damaged`] when it was changed or sealed for another place.
     pub fn open(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let key = self.key_for(sealed)?;
         let body = sealed.0.get(HEADER..).ok_or(OpenError::Damaged)?;
@@ -221,10 +225,10 @@ impl TokenKeys {
         Ok(Zeroizing::new(plaintext))
     }
 
-    /// Whether one of these keys sealed it, without opening it.
+    /// Checks that one of these keys sealed a value, without opening it.
     ///
     /// # Errors
-    /// As [`open`](Self::open), less the check of the content.
+    /// As [`open`](Self::open), except [`OpenError::Damaged`] for changed content.
     pub fn check(&self, sealed: &Sealed) -> Result<(), OpenError> {
         self.key_for(sealed).map(|_| ())
     }
@@ -244,19 +248,19 @@ impl TokenKeys {
     }
 }
 
-/// Something sealed by a [`TokenKey`]: format version, key id, nonce and ciphertext. As text it is base64.
+/// Value sealed by a [`TokenKey`]: format version, key id, nonce and ciphertext. Its text form is base64.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {
-    /// Takes the bytes as a store kept them; whether they open is found out when they are opened.
+    /// Takes the bytes as a store kept them. They are checked when the value is opened.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The bytes for a store to keep.
+    /// Returns the bytes for a store to keep.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -282,51 +286,51 @@ impl TryFrom<String> for Sealed {
     }
 }
 
-/// Why something sealed could not be opened.
+/// Error of opening a sealed value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// None of the given keys sealed it.
     #[error("it was sealed with key {key_id}, which was not given; add that key as an opening key")]
     UnknownKey {
-        /// The id of the key that sealed it, as in the key's `Debug`.
+        /// Id of the key that sealed it, as in the key's `Debug`.
         key_id: String,
     },
-    /// It was sealed by a newer version of this library.
+    /// A newer version of this library sealed it.
     #[error("it has the unknown format {format}, probably of a newer version")]
     UnknownFormat {
-        /// The format byte that was found.
+        /// Format byte that was found.
         format: u8,
     },
-    /// It was changed, cut, or belongs to another place.
+    /// It was changed, cut, or sealed for another place.
     #[error("it is damaged or was sealed for another place")]
     Damaged,
 }
 
-/// Why a key file could not be used.
+/// Error of a key file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
     /// The file could not be read.
     #[error("the token key file {} cannot be read", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file could not be made.
+    /// The file could not be created.
     #[error("the token key file {} cannot be created", path.display())]
     Create {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The file does not hold a key.
     #[error("the token key file {} does not hold a key, which is 44 base64 characters: restore it from a backup", path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! Tokens within other text: senders repeat the URL that they call.
+//! Masks tokens within other text, since senders repeat the URL that they call.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,17 +7,17 @@ use zeroize::Zeroizing;
 
 use super::{LENGTH, PREFIX, has_checksum};
 
-/// Stands for a token wherever one is found in other text.
+/// Replacement for a token that is found in other text.
 pub const MASKED_TOKEN: &str = "whk_***";
 
-/// The most escapes of escapes that are looked through: `%25255F`, `\\\\u005f`.
+/// Upper bound on nested escapes that are decoded, such as `%25255F` or `\\\\u005f`.
 const ESCAPES: usize = 8;
 
 /// Replaces every token in `text` by `whk_***`.
 ///
-/// A token is what has the form of one, with the right checksum: that is every token of any webhook. Its
-/// characters may be percent-encoded (`whk%5F…`) or escaped as in JSON (`whk\u005f…`), also several times over.
-/// Masking twice is the same as masking once.
+/// A token is any text of its form with a valid checksum, so every token of any webhook is found.
+/// Its characters may be percent-encoded (`whk%5F…`) or escaped as in JSON (`whk\u005f…`), even several
+/// times. Masking twice equals masking once.
 ///
 /// ```
 /// use webhook_core::token::{Token, mask_tokens};
@@ -45,7 +45,7 @@ pub fn mask_tokens(text: &str) -> Cow<'_, str> {
     Cow::Owned(masked)
 }
 
-/// Where a token seems to begin in `text`, whether or not a whole one follows.
+/// Returns the offset at which a token seems to begin in `text`, even if no whole token follows.
 pub(crate) fn token_start(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     starts(bytes).find(|start| {
@@ -60,7 +60,8 @@ pub(crate) fn token_start(text: &str) -> Option<usize> {
     })
 }
 
-/// Where tokens stand. Two that overlap are one range, so that masking one leaves no part of the other.
+/// Returns the ranges of all tokens. Two overlapping tokens are one range, so masking leaves no part of
+/// either.
 fn token_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for start in starts(bytes) {
@@ -73,13 +74,13 @@ fn token_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// The places where the first character of a token may stand, in one of its spellings.
+/// Returns the offsets at which the first character of a token may begin, in any of its spellings.
 fn starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let may_start = |byte: &u8| *byte == PREFIX.as_bytes()[0] || matches!(byte, b'%' | b'\\');
     bytes.iter().enumerate().filter(move |(_, byte)| may_start(byte)).map(|(place, _)| place)
 }
 
-/// The end of the token that begins at `start`, if one does.
+/// Returns the end of the token that begins at `start`, if there is one.
 fn token_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut token = Zeroizing::new([0; LENGTH]);
     let mut place = start;
@@ -97,7 +98,7 @@ fn token_end(bytes: &[u8], start: usize) -> Option<usize> {
     has_checksum(&token).then_some(place)
 }
 
-/// Reads one ASCII character, plain or escaped, and where it ends.
+/// Reads one ASCII character, plain or escaped, and returns it with the offset after it.
 fn character(bytes: &[u8], place: usize) -> Option<(u8, usize)> {
     match *bytes.get(place)? {
         b'%' => {

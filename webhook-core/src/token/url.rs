@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A webhook's URL with its secret token. `Debug` hides it, and its memory is wiped on drop.
+/// URL of a webhook with its secret token. `Debug` hides it, and its memory is wiped on drop.
 #[derive(Clone)]
 pub struct TriggerUrl(Zeroizing<String>);
 
@@ -13,7 +13,7 @@ impl TriggerUrl {
         Self(url)
     }
 
-    /// The URL. Whoever calls this takes care that it is not logged.
+    /// Returns the URL. The caller must not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
