@@ -1,7 +1,7 @@
 //! Email and Slack notifiers for inbound webhook triggers.
 //!
-//! Both implement the core's [`Notifier`](webhook_core::notifier::Notifier); a host gives its service those that it
-//! has an integration for:
+//! Both implement the core's [`Notifier`](webhook_core::notifier::Notifier). A host gives its service the
+//! ones that it has configured:
 //!
 //! ```no_run
 //! # async fn build(
@@ -23,11 +23,12 @@
 //! # }
 //! ```
 //!
-//! What they say comes from [templates](message), which a host may replace. When a delivery is tried again, and when
-//! it is given up, is decided by the core's outbox; a notifier only says whether another try may help.
+//! The texts come from [templates](message), which a host may replace.
+//! A notifier only says whether another try may help. The core's outbox decides when a delivery is tried
+//! again, and when it is given up.
 //!
-//! TLS is rustls with ring, and certificates are checked against those that the machine trusts: an administrator who
-//! adds a company's own authority there (or names it in `SSL_CERT_FILE`) has done so for these notifiers as well.
+//! TLS is rustls with ring. Certificates are checked against those that the machine trusts, so a company's
+//! own authority in the system's store, or in `SSL_CERT_FILE`, holds for these notifiers too.
 
 pub mod message;
 #[cfg(feature = "slack")]

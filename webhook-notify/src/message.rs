@@ -1,23 +1,25 @@
-//! What notifications say: templates in the language of Jinja, which a host may replace one by one.
+//! Texts of notifications: Jinja templates, each of which a host may replace.
 //!
-//! A template is given these names:
+//! A template can use these names:
 //!
-//! | name | what it is |
+//! | name | meaning |
 //! |---|---|
-//! | `title`, `workflow` | the workflow's title, and its key such as `report/daily-sales` |
+//! | `title`, `workflow` | title of the workflow, and its key such as `report/daily-sales` |
 //! | `event` | `success` or `failure` |
-//! | `state`, `state_text` | `succeeded`, `failed` or `timed_out`, and the same for people |
-//! | `duration`, `duration_s` | from the start of the first attempt to the end, for people and in seconds; may be none |
+//! | `state`, `state_text` | `succeeded`, `failed` or `timed_out`, and the same in words for people |
+//! | `duration`, `duration_s` | from the start of the first attempt to the end, in words and in seconds; may be none |
 //! | `attempt`, `max_attempts` | numbers |
-//! | `parameters` | a list of `name` and `value`, a secret one as `***`; at most 50 |
-//! | `parameters_left_out` | how many more there are |
+//! | `parameters` | list of `name` and `value`, a secret value as `***`; at most 50 |
+//! | `parameters_left_out` | number of further parameters |
 //! | `error` | `kind` and `message`, or none |
-//! | `summary` | what the executor said of the result, or none |
-//! | `run_id`, `run_url` | the run, and its page if the host has one, or none |
+//! | `summary` | summary of the result by the executor, or none |
+//! | `run_id`, `run_url` | id of the run, and the URL of its page, or none |
 //!
-//! The URL that starts the workflow is not among them. Names and values of parameters are one line each. Everything is
-//! escaped for HTML in [`Template::Html`], and for Slack in [`Template::Slack`]: `&`, `<` and `>` as Slack asks for, and
-//! an invisible word joiner keeps `*`, `_`, `~`, `` ` `` and `:name:` from being read as markup.
+//! The URL that starts the workflow is not among them. Names and values of parameters are one line each.
+//!
+//! Every value is escaped. [`Template::Html`] escapes for HTML. [`Template::Slack`] escapes `&`, `<` and `>`
+//! as Slack requires, and an invisible word joiner keeps `*`, `_`, `~`, `` ` `` and `:name:` from being read
+//! as markup.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -31,25 +33,25 @@ use webhook_core::notifier::Notification;
 use webhook_core::run::{Run, RunParameter, RunState};
 use webhook_core::webhook::EventKind;
 
-/// The longest subject, in characters.
+/// Upper bound on a subject, in characters.
 const SUBJECT_CHARACTERS: usize = 200;
-/// The longest value of a parameter that is shown, in characters.
+/// Upper bound on the shown part of a parameter's value, in characters.
 const VALUE_CHARACTERS: usize = 200;
-/// How many parameters are shown.
+/// Upper bound on the number of shown parameters.
 const PARAMETERS: usize = 50;
 const SLACK: &str = "slack";
 
-/// One of the templates.
+/// Kind of template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Template {
-    /// The subject of an email, and what Slack shows where it cannot show more. Line ends become blanks.
+    /// Subject of an email, and Slack's fallback text. Line ends become blanks.
     Subject,
-    /// The body of an email as text.
+    /// Text body of an email.
     Text,
-    /// The body of an email as HTML.
+    /// HTML body of an email.
     Html,
-    /// What Slack shows, in its own markup (mrkdwn).
+    /// Message in Slack, in Slack's own markup (mrkdwn).
     Slack,
 }
 
@@ -75,7 +77,7 @@ impl Template {
     }
 }
 
-/// The templates of all messages.
+/// Set of templates for all messages.
 ///
 /// ```
 /// use webhook_notify::message::{Messages, Template};
@@ -89,33 +91,33 @@ pub struct Messages {
     environment: Environment<'static>,
 }
 
-/// A template is wrong.
+/// Error of a template.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// It cannot be read, or cannot be filled in.
+    /// The template cannot be parsed or rendered.
     #[error("the template {template} is wrong")]
     Wrong {
-        /// Which.
+        /// Kind of the template.
         template: &'static str,
-        /// What is wrong.
+        /// Error of the template engine.
         source: minijinja::Error,
     },
-    /// It uses a name that it is not given.
+    /// The template uses an unknown name.
     #[error("the template {template} uses {name}, which is not known; it has {}", NAMES.join(", "))]
     UnknownName {
-        /// Which.
+        /// Kind of the template.
         template: &'static str,
-        /// The name.
+        /// The unknown name.
         name: String,
     },
 }
 
 impl Messages {
-    /// The templates that come with this crate.
+    /// Uses the templates of this crate.
     ///
     /// # Errors
-    /// None in practice: the templates are part of the crate, and its tests fill them in.
+    /// None in practice: the templates are part of the crate, and its tests render them.
     pub fn new() -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|name| match name {
@@ -135,7 +137,7 @@ impl Messages {
     /// Replaces a template.
     ///
     /// # Errors
-    /// [`TemplateError`] when it cannot be read or uses a name that it is not given.
+    /// [`TemplateError`] when it cannot be parsed or uses an unknown name.
     pub fn with_template(
         mut self,
         template: Template,
@@ -156,10 +158,10 @@ impl Messages {
         }
     }
 
-    /// Fills in a template.
+    /// Renders a template.
     ///
     /// # Errors
-    /// [`TemplateError`] when the template asks for what cannot be done, such as the items of a number.
+    /// [`TemplateError`] when the template does something impossible, such as iterating over a number.
     pub fn render(&self, template: Template, news: &Notification) -> Result<String, TemplateError> {
         let wrong = |source| TemplateError::Wrong { template: template.name(), source };
         let compiled = self.environment.get_template(template.name()).map_err(wrong)?;
@@ -171,7 +173,7 @@ impl Messages {
     }
 }
 
-/// A gap where there is nothing; the text escaped for where it stands.
+/// Writes nothing for a missing value, and other values escaped for their context.
 fn format_value(
     output: &mut Output<'_>,
     state: &mut State<'_, '_>,
@@ -189,12 +191,14 @@ fn format_value(
     }
 }
 
-/// Slack's control characters as its documentation asks for them: nothing else starts a link or a mention.
+/// Escapes Slack's control characters as its documentation requires. Nothing else starts a link or a mention.
 pub(crate) fn escaped_for_slack(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A text that Slack shows as it is. Slack has no escape for its markup, but none begins at an invisible character.
+/// Escapes a text so that Slack shows it as it is.
+///
+/// Slack has no escape for its markup, but no markup begins at an invisible character.
 pub(crate) fn plain_for_slack(text: &str) -> String {
     const WORD_JOINER: char = '\u{2060}';
     let escaped = escaped_for_slack(text);
@@ -208,14 +212,14 @@ pub(crate) fn plain_for_slack(text: &str) -> String {
             && let Some(after) = escaped[place..].strip_prefix(MASK)
             && after.chars().next().is_none_or(char::is_whitespace)
         {
-            // What stands for a secret is no markup by itself.
+            // The mask of a secret is not markup by itself.
             masked_until = place + MASK.len();
         }
         let is_word = |neighbour: Option<char>| neighbour.is_some_and(char::is_alphanumeric);
         let is_markup = match character {
             '*' if place < masked_until => false,
             '*' | '~' | '`' => true,
-            // Within a word, as in the names of many parameters, it means nothing.
+            // Within a word, as in the names of many parameters, it is not markup.
             '_' => !(is_word(before) && is_word(rest.chars().next())),
             ':' => is_emoji(rest),
             _ => false,
@@ -230,15 +234,15 @@ pub(crate) fn plain_for_slack(text: &str) -> String {
     plain
 }
 
-/// Whether a text begins with the name of an emoji and the colon after it.
+/// Returns whether a text begins with the name of an emoji and its closing colon.
 fn is_emoji(text: &str) -> bool {
     let name = text.split_once(':').map_or("", |(name, _)| name);
     let may_stand = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-' | '+' | '\'');
-    // A time of day is none.
+    // Digits alone are a time of day, not an emoji.
     name.chars().all(may_stand) && name.contains(|it: char| !it.is_ascii_digit())
 }
 
-/// The names that a template is given.
+/// Names that a template can use.
 const NAMES: [&str; 15] = [
     "title",
     "workflow",
@@ -257,7 +261,7 @@ const NAMES: [&str; 15] = [
     "run_url",
 ];
 
-/// What a template is given.
+/// Values that a template can use.
 #[derive(Serialize)]
 struct Facts<'a> {
     title: &'a str,
@@ -331,13 +335,13 @@ fn shown_value(parameter: &RunParameter) -> String {
     shortened(&one_line(&text), VALUE_CHARACTERS)
 }
 
-/// A text whose line ends and other control characters are blanks.
+/// Replaces line ends and other control characters by blanks.
 fn one_line(text: &str) -> String {
     let breaks = |character: char| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
     text.replace(breaks, " ")
 }
 
-/// A text cut to so many characters, with a mark where it was cut.
+/// Cuts a text to so many characters, and marks the cut.
 pub(crate) fn shortened(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
         None => text.to_owned(),
@@ -345,7 +349,7 @@ pub(crate) fn shortened(text: &str, characters: usize) -> String {
     }
 }
 
-/// A duration in its two largest units.
+/// Formats a duration in its two largest units.
 fn for_people(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {

@@ -1,4 +1,4 @@
-//! Slack through its Web API (`chat.postMessage`), or through an incoming webhook.
+//! Slack notifications, through its Web API (`chat.postMessage`) or an incoming webhook.
 
 mod answer;
 
@@ -22,24 +22,25 @@ use webhook_core::webhook::Channel;
 
 use crate::message::{Messages, Template, TemplateError, escaped_for_slack, plain_for_slack};
 
-/// Where Slack's Web API is.
+/// Base URL of Slack's Web API.
 const API: &str = "https://slack.com/api/";
-/// How long a connection may take to be made.
+/// Upper bound on the time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take, its connection included.
+/// Upper bound on the time of a request, connecting included.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How much of an answer is read.
+/// Upper bound on the part of an answer that is read, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// The longest text of a section block, in characters, as Slack's documentation says.
+/// Upper bound on the text of a section block, in characters, from Slack's documentation.
 const SECTION_CHARACTERS: usize = 3_000;
-/// The longest name of a channel, in characters.
+/// Upper bound on the name of a channel, in characters.
 const CHANNEL_CHARACTERS: usize = 80;
 
 /// Posts messages to Slack channels.
 ///
-/// It speaks with one host alone: it follows no redirect and uses no proxy. `Retry-After` of a 429 is passed on to
-/// the outbox. Errors that another try cannot mend, such as `channel_not_found`, are permanent. Refused credentials, such
-/// as `invalid_auth`, concern every message: deliveries wait until the token is accepted.
+/// It talks to one host only: it follows no redirect and uses no proxy. The `Retry-After` of a 429 is passed
+/// on to the outbox.
+/// Errors that another try cannot correct, such as `channel_not_found`, are permanent. Refused credentials,
+/// such as `invalid_auth`, affect every message, so deliveries wait until the token is accepted.
 #[derive(Clone)]
 pub struct SlackNotifier {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -54,17 +55,17 @@ enum Target {
         endpoint: Uri,
         authorization: HeaderValue,
     },
-    /// Its URL is its secret. It belongs to one channel, whatever a message names.
+    /// The URL is the secret. It belongs to one channel, whatever channel a message names.
     IncomingWebhook {
         url: Uri,
     },
 }
 
-/// Why Slack cannot be used as asked. No message repeats a token or a URL.
+/// Error of the Slack configuration. No message repeats a token or a URL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlackOptionsError {
-    /// The token cannot be one.
+    /// The token has an invalid form.
     #[error("a Slack token is one or more visible ASCII characters without spaces, such as xoxb-…")]
     Token,
     /// The URL cannot be used.
@@ -73,13 +74,13 @@ pub enum SlackOptionsError {
     /// The certificates that the machine trusts cannot be read.
     #[error("the trusted certificates of this machine cannot be read")]
     Certificates(#[source] std::io::Error),
-    /// A template is wrong.
+    /// A template is invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl SlackNotifier {
-    /// Posts with a bot token, which needs the scope `chat:write`, and the bot to be in the channel.
+    /// Posts with a bot token. The token needs the scope `chat:write`, and the bot must be in the channel.
     ///
     /// # Errors
     /// [`SlackOptionsError::Token`], [`SlackOptionsError::Certificates`].
@@ -94,14 +95,14 @@ impl SlackNotifier {
         Self::new(Target::Api { endpoint, authorization }, Masker::new([token.to_owned()]))
     }
 
-    /// Posts to an incoming webhook, which belongs to one channel: the channels that settings name are then only
-    /// words for people.
+    /// Posts to an incoming webhook, which belongs to one channel. The channels that settings name are then
+    /// labels only.
     ///
     /// # Errors
     /// [`SlackOptionsError::Url`], [`SlackOptionsError::Certificates`].
     pub fn with_incoming_webhook(url: &str) -> Result<Self, SlackOptionsError> {
         let checked = checked_url(url)?;
-        // The last part of the path is what nobody may know, and may come back alone.
+        // The last part of the path is the secret, and may occur alone in an answer.
         let last = checked.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
         let masker = Masker::new([last.to_owned(), checked.path().to_owned(), checked.to_string()]);
         Self::new(Target::IncomingWebhook { url: uri(&checked)? }, masker)
@@ -111,7 +112,7 @@ impl SlackNotifier {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.enforce_http(false);
-        // Named here, since a host that links a second provider leaves rustls without a default.
+        // The provider is named here: a host that links a second provider leaves rustls without a default.
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
             .map_err(SlackOptionsError::Certificates)?
@@ -122,7 +123,7 @@ impl SlackNotifier {
         Ok(Self { client, target, messages: Messages::new()?, masker })
     }
 
-    /// Uses another address for the Web API than Slack's own, such as a gateway's. An incoming webhook stays as it is.
+    /// Replaces the base URL of the Web API, for example by a gateway's. No effect on an incoming webhook.
     ///
     /// # Errors
     /// [`SlackOptionsError::Url`].
@@ -133,7 +134,7 @@ impl SlackNotifier {
         Ok(self)
     }
 
-    /// Says things in other words.
+    /// Replaces the templates.
     #[must_use]
     pub fn with_messages(mut self, messages: Messages) -> Self {
         self.messages = messages;
@@ -152,8 +153,9 @@ impl SlackNotifier {
         Ok(builder.body(Full::from(message.to_string()))?)
     }
 
-    /// Blocks, and a text for where blocks cannot be shown. What Slack would make of names and addresses in it by
-    /// itself is switched off.
+    /// Builds the blocks of a message, and a text for clients that cannot show blocks.
+    ///
+    /// Slack's automatic links for names and URLs are switched off.
     fn message(&self, news: &Notification) -> Result<Value, TemplateError> {
         let body = self.messages.render(Template::Slack, news)?;
         let section = |text: String| json!({"type": "section", "text": {"type": "mrkdwn", "verbatim": true, "text": text}});
@@ -208,7 +210,7 @@ impl fmt::Debug for SlackNotifier {
     }
 }
 
-/// A message cannot be made.
+/// Error of building a message.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
     #[error(transparent)]
@@ -242,7 +244,7 @@ impl Notifier for SlackNotifier {
     }
 }
 
-/// An address to which secrets may go: https, or http on this machine.
+/// Parses a URL to which secrets may be sent: https, or http on this machine.
 fn checked_url(text: &str) -> Result<Url, SlackOptionsError> {
     let url = Url::parse(text).map_err(|_| SlackOptionsError::Url)?;
     let is_local = match url.host() {
@@ -268,10 +270,10 @@ fn uri(url: &Url) -> Result<Uri, SlackOptionsError> {
     url.as_str().parse().map_err(|_| SlackOptionsError::Url)
 }
 
-/// A text that fits into a section, cut between characters and never inside an escaped one.
+/// Cuts a text to the length of a section, between characters and never inside an escape sequence.
 fn cut(text: &str) -> String {
     let Some((end, _)) = text.char_indices().nth(SECTION_CHARACTERS) else { return text.to_owned() };
-    // An escaped character is at most five long, and the mark takes one.
+    // An escape sequence has at most five characters, and the mark takes one.
     let kept = &text[..text.floor_char_boundary(end - 1)];
     let whole = match kept.rfind('&') {
         Some(start) if !kept[start..].contains(';') => &kept[..start],

@@ -1,4 +1,4 @@
-//! Email through an SMTP server (RFC 5321), over TLS wherever it leaves the machine.
+//! Email through an SMTP server (RFC 5321), with TLS for every connection that leaves the machine.
 
 mod address;
 mod options;
@@ -18,20 +18,20 @@ use webhook_core::webhook::Channel;
 use crate::message::{Messages, Template, TemplateError};
 pub use options::{Encryption, SmtpOptions, SmtpOptionsError};
 
-/// How long a connection may take to be made.
+/// Upper bound on the time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may take for one mail, its connection included: nearly all the time that a notifier has.
+/// Upper bound on the time for one mail, connecting included. A notifier has little more.
 const TIMEOUT: Duration = Duration::from_secs(55);
-/// Answers by which a server refuses this client, whatever the mail (RFC 4954 section 6).
+/// Reply codes by which a server refuses this client, whatever the mail (RFC 4954 section 6).
 const REFUSED_CREDENTIALS: [u16; 4] = [530, 534, 535, 538];
 
-/// Sends emails: one mail for each recipient, over a connection of its own.
+/// Sends emails: one mail for each recipient, each over its own connection.
 ///
-/// The `Message-ID` is the delivery's id, the same over all tries, so that mail systems can drop duplicates. What the
-/// server refuses for good (5xx) is not tried again; everything else is. A connection that cannot be made or encrypted,
-/// and refused credentials, concern every mail: deliveries wait until the server takes one.
+/// The `Message-ID` is the delivery's id, the same over all tries, so mail systems can drop duplicates.
+/// A permanent refusal (5xx) is not tried again; every other failure is. A failure to connect or encrypt, and
+/// refused credentials, affect every mail, so deliveries wait until the server accepts one.
 ///
-/// Domains may be internationalised (RFC 5890); what stands before the `@` must be ASCII.
+/// Domains may be internationalized (RFC 5890); the part before the `@` must be ASCII.
 #[derive(Clone)]
 pub struct SmtpNotifier {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -41,11 +41,11 @@ pub struct SmtpNotifier {
 }
 
 impl SmtpNotifier {
-    /// A notifier for this server. It reads the certificates that the machine trusts, and connects to nobody yet.
+    /// Creates a notifier for this server. It reads the certificates that the machine trusts, and does not
+    /// connect yet.
     ///
     /// # Errors
-    /// [`SmtpOptionsError`] when a certificate of the options cannot be used, or for a sender `@localhost` with a server
-    /// on another machine.
+    /// [`SmtpOptionsError`] when a certificate of the options cannot be used, or when the sender is `@localhost` and the server is on another machine.
     pub fn new(options: SmtpOptions) -> Result<Self, SmtpOptionsError> {
         options.check_sender()?;
         let tls = |options: &SmtpOptions| {
@@ -71,7 +71,7 @@ impl SmtpNotifier {
         Ok(Self { transport: builder.build(), from: options.from, messages: Messages::new()?, masker })
     }
 
-    /// Says things in other words.
+    /// Replaces the templates.
     #[must_use]
     pub fn with_messages(mut self, messages: Messages) -> Self {
         self.messages = messages;
@@ -100,7 +100,7 @@ impl fmt::Debug for SmtpNotifier {
     }
 }
 
-/// A mail cannot be made.
+/// Error of building a mail.
 #[derive(Debug, thiserror::Error)]
 enum MailError {
     #[error("the recipient {0}")]
@@ -111,7 +111,7 @@ enum MailError {
     Mail(#[from] lettre::error::Error),
 }
 
-/// Says that no person wrote this, so that no holiday note comes back (RFC 3834).
+/// Header that marks an automatic mail, so no out-of-office reply comes back (RFC 3834).
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -144,18 +144,18 @@ impl Notifier for SmtpNotifier {
         match tokio::time::timeout(TIMEOUT, self.transport.send(mail)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
-                // The server's own words may repeat what it was sent.
+                // The server's reply may repeat what it was sent.
                 let said = self.masker.mask(chain(&error));
                 let has_answered = error.is_transient() || error.is_response();
                 let refuses_all =
                     error.status().is_some_and(|code| REFUSED_CREDENTIALS.contains(&code.into()));
-                // The client itself complains of what the server offers, such as no STARTTLS or no way to sign in.
+                // The client itself reports what the server lacks, such as STARTTLS or a way to sign in.
                 Err(if refuses_all || error.is_client() {
                     DeliverError::unreachable(said)
                 } else if error.is_permanent() {
                     DeliverError::permanent(said)
                 } else if !has_answered && !error.is_timeout() {
-                    // Only a recipient of its own can be slow, but a connection that breaks does so for all.
+                    // A slow reply may be this recipient's fault only, but a broken connection affects all.
                     DeliverError::unreachable(said)
                 } else {
                     DeliverError::retryable(said)
@@ -169,7 +169,7 @@ impl Notifier for SmtpNotifier {
     }
 }
 
-/// Reads certificates in PEM (RFC 7468).
+/// Parses certificates in PEM (RFC 7468).
 fn certificates(pem: &[u8]) -> Result<Certificate, SmtpOptionsError> {
     let is_pem = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
     let none = || SmtpOptionsError::Certificate("there is no certificate in PEM in it".to_owned());

@@ -1,4 +1,4 @@
-//! What the messages say, and what they must never say.
+//! Tests of what messages contain, and what they must never contain.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ pub(crate) const CANARY: &str = "canary-5f1c2a";
 const HOSTILE: &str =
     "</table><script>alert(1)</script> <!channel> <https://evil.example|click> & \r\nBcc: x@y.z";
 
-/// News of a failed run in which everything that comes from others is hostile.
+/// Returns news of a failed run in which every text from others is hostile.
 pub(crate) fn hostile(channel: Channel, recipient: &str) -> Notification {
     let start = SystemTime::now();
     let id = RunId::generate(start);

@@ -1,4 +1,4 @@
-//! What Slack's answers mean: delivered, try again, or never.
+//! Interprets Slack's answers: delivered, try again, or permanent.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use webhook_core::masking::Masker;
 use webhook_core::notifier::DeliverError;
 
-/// Errors of the Web API that pass by themselves. All others are about the token, or the channel or the message.
+/// Temporary errors of the Web API. All others concern the token, the channel or the message.
 const PASSING: [&str; 7] = [
     "fatal_error",
     "internal_error",
@@ -19,7 +19,8 @@ const PASSING: [&str; 7] = [
     "service_unavailable",
     "team_added_to_org",
 ];
-/// Errors of the Web API that are about the token, and so about every message: someone has to give out another one.
+/// Errors of the Web API that concern the token, and so every message. The operator has to provide another
+/// token.
 const REFUSED_CREDENTIALS: [&str; 9] = [
     "access_denied",
     "account_inactive",
@@ -31,17 +32,17 @@ const REFUSED_CREDENTIALS: [&str; 9] = [
     "token_expired",
     "token_revoked",
 ];
-/// How much of an answer is repeated in an error, in characters.
+/// Upper bound on the part of an answer that an error repeats, in characters.
 const SAID: usize = 200;
 
-/// The part of an answer that says how it went.
+/// Result in the body of an answer.
 #[derive(Deserialize)]
 struct Outcome {
     ok: bool,
     error: Option<String>,
 }
 
-/// An answer of the Web API: its status is nearly always 200, and its body says how it went.
+/// Interprets an answer of the Web API. Its status is nearly always 200; the body has the result.
 pub(super) fn of_api(answer: &Response<Bytes>, masker: &Masker) -> Result<(), DeliverError> {
     if let Some(failed) = failed_by_status(answer, masker) {
         return Err(failed);
@@ -63,7 +64,7 @@ pub(super) fn of_api(answer: &Response<Bytes>, masker: &Masker) -> Result<(), De
     }
 }
 
-/// An answer of an incoming webhook: its status says how it went.
+/// Interprets an answer of an incoming webhook, by its status.
 pub(super) fn of_incoming_webhook(answer: &Response<Bytes>, masker: &Masker) -> Result<(), DeliverError> {
     failed_by_status(answer, masker).map_or(Ok(()), Err)
 }
@@ -82,7 +83,7 @@ fn failed_by_status(answer: &Response<Bytes>, masker: &Masker) -> Option<Deliver
     let said = format!("Slack answered {status}: {body}");
     let passes = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    // There is one address for all messages, so where it is wrong or refuses us, no message fares better.
+    // All messages have the same URL, so if the URL is wrong or refused, every message fails.
     let refuses_all = matches!(
         status,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE
@@ -96,13 +97,13 @@ fn failed_by_status(answer: &Response<Bytes>, masker: &Masker) -> Option<Deliver
     })
 }
 
-/// How long Slack asks to wait, in seconds.
+/// Returns the pause that Slack asks for in `Retry-After`.
 fn pause(answer: &Response<Bytes>) -> Option<Duration> {
     let asked = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
     asked.parse().ok().map(Duration::from_secs)
 }
 
-/// The beginning of what was said, in one line and without secrets.
+/// Returns the beginning of an answer, in one line and without secrets.
 fn shown(text: &str, masker: &Masker) -> String {
     let line = masker.mask(text).replace(char::is_control, " ");
     crate::message::shortened(line.trim(), SAID)
@@ -118,7 +119,7 @@ mod tests {
         builder.body(Bytes::from_static(body.as_bytes())).unwrap()
     }
 
-    /// What an answer means for a delivery.
+    /// Effect of an answer on a delivery.
     #[derive(Debug, PartialEq)]
     enum Means {
         Delivered,

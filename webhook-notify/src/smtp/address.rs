@@ -1,10 +1,10 @@
-//! Addresses as mail servers take them: in ASCII.
+//! Email addresses in ASCII, the form that mail servers accept.
 
 use lettre::Address;
 use lettre::address::AddressError;
 use url::Host;
 
-/// Why an address cannot be used. The texts go on after the word that names it.
+/// Reason why an address cannot be used. Each text continues after the word that names the address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WrongAddress {
     #[error("is not an address such as someone@example.com")]
@@ -15,7 +15,7 @@ pub(super) enum WrongAddress {
     Domain,
 }
 
-/// Reads an address and writes its domain in ASCII (RFC 5891, by the rules of browsers).
+/// Parses an address and converts its domain to ASCII (RFC 5891, by the rules of browsers).
 pub(super) fn in_ascii(text: &str) -> Result<Address, WrongAddress> {
     let address: Address = text.parse().map_err(WrongAddress::Form)?;
     if !address.user().is_ascii() {

@@ -1,4 +1,4 @@
-//! Where the mail server is and how to speak with it.
+//! Options of the mail server and of the connection to it.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -18,19 +18,19 @@ use zeroize::Zeroizing;
 use super::address::in_ascii;
 use crate::message::TemplateError;
 
-/// How a connection is encrypted. Certificates are always checked.
+/// Encryption of the connection. Certificates are always checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encryption {
-    /// Not at all.
+    /// No encryption.
     None,
-    /// By STARTTLS (RFC 3207): a server that does not offer it gets neither credentials nor mail.
+    /// STARTTLS (RFC 3207). A server that does not offer it gets neither credentials nor mail.
     StartTls,
-    /// From the first byte (RFC 8314).
+    /// TLS from the first byte (RFC 8314).
     Implicit,
 }
 
-/// Where the mail server is and how to speak with it. `Debug` hides the password.
+/// Address, credentials and encryption of a mail server. `Debug` hides the password.
 ///
 /// ```
 /// use webhook_notify::smtp::{Encryption, SmtpOptions};
@@ -57,37 +57,39 @@ struct Login {
     password: Zeroizing<String>,
 }
 
-/// Why a mail server cannot be used as asked. No message repeats the URL, since it may hold a password.
+/// Error of the SMTP configuration. No message repeats the URL, since it may hold a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmtpOptionsError {
-    /// The URL is not one of a mail server.
+    /// The URL is not that of a mail server.
     #[error("{0}; expected is smtp://[user:password@]host[:port] or smtps://…")]
     Url(&'static str),
     /// The sender is not an address.
     #[error("the sender must be an address such as webhooks@example.com or Name <webhooks@example.com>")]
     From(#[source] BoxError),
-    /// The sender is of this machine alone, and the mail server is on another.
+    /// The sender's domain is this machine, and the mail server is on another.
     #[error("a mail server on another machine refuses the sender {0}; one of a domain of yours is needed")]
     LocalSender(String),
-    /// The name to greet the mail server with is not one.
+    /// The EHLO name is not a domain name.
     #[error("the name for EHLO must be a domain name such as mail.example.com")]
     HelloName,
     /// A certificate cannot be used.
     #[error("the certificates cannot be used: {0}")]
     Certificate(String),
-    /// A template is wrong.
+    /// A template is invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
 
 impl SmtpOptions {
-    /// Reads a URL. `smtps://` is TLS from the first byte (port 465 by default). `smtp://` is plain text to this
-    /// machine (port 25), and STARTTLS, which is then required, to every other (port 587). User and password are
-    /// percent-decoded.
+    /// Parses the URL of a mail server.
+    ///
+    /// `smtps://` is TLS from the first byte, on port 465 by default. `smtp://` is plain text to this
+    /// machine, on port 25, and requires STARTTLS to every other, on port 587.
+    /// User and password are percent-decoded.
     ///
     /// # Errors
-    /// [`SmtpOptionsError::Url`] says what is wrong with it, without repeating it.
+    /// [`SmtpOptionsError::Url`] names the problem without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, SmtpOptionsError> {
         let url = Url::parse(url).map_err(|_| SmtpOptionsError::Url("it is not a URL"))?;
         let host = match url.host() {
@@ -129,8 +131,9 @@ impl SmtpOptions {
         })
     }
 
-    /// Sets who the mails are from: an address, or a name and an address. `webhooks@localhost` by default, which is
-    /// enough for a server on this machine only.
+    /// Sets the sender: an address, or a name and an address.
+    ///
+    /// Default: `webhooks@localhost`, which only a server on this machine accepts.
     ///
     /// # Errors
     /// [`SmtpOptionsError::From`].
@@ -139,8 +142,9 @@ impl SmtpOptions {
         Ok(self)
     }
 
-    /// Sets the name to greet the mail server with (EHLO, RFC 5321 section 4.1.1.1). By default it is the host name of
-    /// this machine if that is a full domain name, else the sender's domain.
+    /// Sets the name in the greeting (EHLO, RFC 5321 section 4.1.1.1).
+    ///
+    /// Default: the host name of this machine if it is a full domain name, otherwise the sender's domain.
     ///
     /// # Errors
     /// [`SmtpOptionsError::HelloName`].
@@ -152,23 +156,23 @@ impl SmtpOptions {
         Ok(self)
     }
 
-    /// Sets how the connection is encrypted, such as STARTTLS to this machine as well.
+    /// Sets the encryption, for example STARTTLS to this machine as well.
     #[must_use]
     pub fn with_encryption(mut self, encryption: Encryption) -> Self {
         self.encryption = encryption;
         self
     }
 
-    /// Trusts these certificates too, in PEM: those of a private authority.
+    /// Trusts these certificates in addition, in PEM, such as those of a private authority.
     ///
     /// # Errors
-    /// [`SmtpOptionsError::Certificate`] when there is none in it.
+    /// [`SmtpOptionsError::Certificate`] when `pem` contains none.
     pub fn with_root_certificates(mut self, pem: &[u8]) -> Result<Self, SmtpOptionsError> {
         self.roots.push(super::certificates(pem)?);
         Ok(self)
     }
 
-    /// How the connection is encrypted.
+    /// Returns the encryption of the connection.
     #[must_use]
     pub fn encryption(&self) -> Encryption {
         self.encryption
@@ -183,7 +187,7 @@ impl SmtpOptions {
         Ok(())
     }
 
-    /// The name to greet the mail server with. A name without a dot is refused by many, `localhost` by most.
+    /// Returns the EHLO name. Many servers refuse a name without a dot, and most refuse `localhost`.
     pub(super) fn hello_name(&self) -> ClientId {
         let full = |name: &str| name.contains('.') && is_domain(name);
         let name = self.hello_name.clone().or_else(|| host_name().filter(|name| full(name)));
@@ -196,7 +200,7 @@ impl SmtpOptions {
         Some(Credentials::new(login.user.clone(), login.password.to_string()))
     }
 
-    /// Masks the password in every form in which it goes over the wire (RFC 4616, and LOGIN).
+    /// Returns a masker for the password, in every form that goes over the wire (RFC 4616, and LOGIN).
     pub(super) fn masker(&self) -> Masker {
         let forms = self.login.iter().flat_map(|Login { user, password }| {
             let plain = BASE64_STANDARD.encode(format!("\0{user}\0{}", password.as_str()));
@@ -226,12 +230,12 @@ fn sender(text: &str) -> Result<Mailbox, SmtpOptionsError> {
     Ok(Mailbox::new(mailbox.name, email))
 }
 
-/// What this machine calls itself.
+/// Returns the host name of this machine.
 fn host_name() -> Option<String> {
     rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
 }
 
-/// Whether a name has the form of a domain's (RFC 1123 section 2.1).
+/// Returns whether a name has the form of a domain name (RFC 1123 section 2.1).
 fn is_domain(name: &str) -> bool {
     let is_label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -248,7 +252,7 @@ fn decoded(text: &str) -> Result<String, SmtpOptionsError> {
     decoded.map(Into::into).map_err(|_| SmtpOptionsError::Url("user and password must be UTF-8 text"))
 }
 
-/// Whether a host is this machine: what is sent there does not leave it.
+/// Returns whether a host is this machine, so that nothing sent to it leaves the machine.
 pub(crate) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
