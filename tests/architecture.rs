@@ -20,7 +20,7 @@ const LAYERS: [(&[&str], bool); 10] = [
     (&["events"], false),
     (&["store"], false),
     (&["live"], false),
-    (&["service", "trigger", "worker", "management", "memory", "conformance"], true),
+    (&["service", "trigger", "worker", "management", "memory"], true),
 ];
 
 fn root() -> PathBuf {

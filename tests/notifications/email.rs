@@ -5,10 +5,10 @@ use std::path::Path;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 use webhook_core::Webhooks;
-use webhook_core::memory::Step;
 use webhook_core::notifier::DeliveryState;
 use webhook_core::webhook::SettingCode;
 use webhook_notify::smtp::{Encryption, SmtpNotifier, SmtpOptions};
+use webhook_testing::Step;
 
 use crate::house::{CANARY, House};
 use crate::mail_server::MailServer;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use webhook_core::Webhooks;
 use webhook_core::executor::Workflow;
 use webhook_core::id::RunId;
-use webhook_core::memory::{MemoryStore, ScriptedExecutor};
+use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::retry::RetryPolicy;
@@ -16,6 +16,7 @@ use webhook_core::service::WebhooksBuilder;
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_testing::ScriptedExecutor;
 
 pub(crate) const CANARY: &str = "canary-5f1c2a";
 

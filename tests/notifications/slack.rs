@@ -11,9 +11,9 @@ use rustls::{ServerConfig, ServerConnection};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 use webhook_core::Webhooks;
-use webhook_core::memory::Step;
 use webhook_core::notifier::DeliveryState;
 use webhook_notify::slack::SlackNotifier;
+use webhook_testing::Step;
 
 use crate::house::{CANARY, House};
 use crate::outage::free_port;

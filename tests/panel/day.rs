@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use webhook_core::memory::DeliverFailure;
+use webhook_testing::DeliverFailure;
 
 use crate::Scene;
 use crate::world::run_hash;

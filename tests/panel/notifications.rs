@@ -1,7 +1,7 @@
 //! The page of notifications across runs.
 
 use serde_json::json;
-use webhook_core::memory::DeliverFailure;
+use webhook_testing::DeliverFailure;
 
 use crate::Scene;
 use crate::world::parameters;

@@ -13,13 +13,14 @@ use webhook_core::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
 };
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
-use webhook_core::memory::{MemoryStore, RecordingNotifier};
+use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Artifact;
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::{Channel, WebhookSettings};
 use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_testing::RecordingNotifier;
 use webhook_warp::server::{Served, Server};
 use webhook_warp::{AdminAccess, PanelOptions};
 

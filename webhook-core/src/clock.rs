@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 use tokio::time::Instant;
@@ -24,57 +23,6 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> SystemTime {
         from_milliseconds(to_milliseconds(SystemTime::now()))
-    }
-}
-
-/// A clock for tests. It follows tokio's time, so it stands still while that is paused, and it can jump.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// use std::time::Duration;
-/// use webhook_core::clock::{Clock, TestClock};
-/// let clock = TestClock::default();
-/// let before = clock.now();
-/// clock.advance(Duration::from_secs(60)).await;
-/// assert_eq!(clock.now(), before + Duration::from_secs(60));
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct TestClock {
-    started: tokio::time::Instant,
-    offset: Mutex<SystemTime>,
-}
-
-impl Default for TestClock {
-    /// Starts at 2026-01-01T00:00:00Z.
-    fn default() -> Self {
-        Self::starting_at(from_milliseconds(1_767_225_600_000))
-    }
-}
-
-impl TestClock {
-    /// Starts at this time of day.
-    #[must_use]
-    pub fn starting_at(start: SystemTime) -> Self {
-        Self { started: Instant::now(), offset: Mutex::new(start) }
-    }
-
-    /// Lets time pass: timers fire, and the time of day advances. Needs a paused tokio runtime.
-    pub async fn advance(&self, by: Duration) {
-        tokio::time::sleep(by).await;
-    }
-
-    /// Sets the time of day, forward or back, without any time passing.
-    pub fn set(&self, now: SystemTime) {
-        let elapsed = self.started.elapsed();
-        *self.offset.lock() = now - elapsed;
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> SystemTime {
-        let offset = *self.offset.lock();
-        from_milliseconds(to_milliseconds(offset + self.started.elapsed()))
     }
 }
 
@@ -182,16 +130,5 @@ mod tests {
         for milliseconds in [i64::MIN, -86_400_000, -1, 0, 1, 1_767_225_600_007, i64::MAX] {
             assert_eq!(to_milliseconds(from_milliseconds(milliseconds)), milliseconds);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_test_clock_jumps_without_time_passing() {
-        let clock = TestClock::default();
-        let timer = Instant::now();
-        clock.set(clock.now() - Duration::from_secs(3600));
-        assert_eq!(format_timestamp(clock.now()), "2025-12-31T23:00:00.000Z");
-        assert_eq!(timer.elapsed(), Duration::ZERO);
-        clock.advance(Duration::from_secs(1)).await;
-        assert_eq!(format_timestamp(clock.now()), "2025-12-31T23:00:01.000Z");
     }
 }

@@ -57,8 +57,7 @@ use crate::masking::Masker;
 use crate::parameters::{EffectiveParameters, ParameterBlocks};
 use crate::run::{Artifact, Caller, CancelReason};
 
-pub use function::FnExecutor;
-pub(crate) use function::Workflows;
+pub use function::{FixedWorkflows, FnExecutor};
 pub use report::Reporter;
 pub(crate) use report::Reports;
 

@@ -76,18 +76,10 @@
 //! | answer a call | [`trigger`] |
 //! | create, change and delete webhooks, list and cancel runs | [`management`] |
 //! | declare parameters | [`parameters`] |
-//! | bring your own work, store or notifier | [`executor`], [`store`] with [`live`] and `conformance`, [`notifier`] |
+//! | bring your own work, store or notifier | [`executor`], [`store`] with [`live`], [`notifier`] |
 //! | follow what happens | [`events`] |
 //! | mask secrets in what you log | [`masking`] |
-//! | test your application | [`memory`], [`clock::TestClock`], [`Webhooks::run_until_idle`] |
-//!
-//! # Features
-//!
-//! | feature | brings |
-//! |---|---|
-//! | `conformance` | the module `conformance`: the promises of a store as tests, for stores of your own |
-//!
-//! No feature is on by default.
+//! | test your application or store | the crate `webhook-testing`, [`memory`], [`Webhooks::run_until_idle`] |
 //!
 //! # Time, errors and cancellation
 //!
@@ -96,8 +88,6 @@
 //! An async function may be dropped at any time unless its documentation says otherwise.
 
 pub mod clock;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 pub mod error;
 pub mod events;
 pub mod executor;

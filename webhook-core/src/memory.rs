@@ -1,14 +1,11 @@
-//! In-memory backends for hosts' tests: a complete store, an executor and a notifier.
+//! The store in memory, for tests and for trying things out.
 //!
 //! [`MemoryStore`] keeps every promise of the [store](crate::store) except that its records survive the process.
-//! [`ScriptedExecutor`] does what a test tells it to, and [`RecordingNotifier`] remembers what it was given.
 
 mod history;
 mod keys;
 mod log;
-mod notifier;
 mod outbox;
-mod scripted;
 mod state;
 
 use std::fmt;
@@ -32,9 +29,6 @@ use crate::store::{
 };
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
-
-pub use notifier::{DeliverFailure, RecordingNotifier};
-pub use scripted::{Execution, ScriptedExecutor, Step};
 
 use state::State;
 

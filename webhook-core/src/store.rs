@@ -1,7 +1,6 @@
 //! The [`Store`] trait: where webhooks, runs and deliveries are kept.
 //!
-//! A store makes six promises. Each is a property in the suite `webhook_core::conformance` (feature
-//! `conformance`):
+//! A store makes six promises:
 //!
 //! - [`enqueue`](Store::enqueue) returns only when the run is durable. It records the run and its idempotency
 //!   key in one atomic step.
@@ -22,6 +21,17 @@
 //! A store for one process can build on two parts: [`LiveRuns`](crate::live::LiveRuns) decides everything
 //! about runs that have not ended, and [`EventLog`](crate::events::EventLog) keeps recent events.
 //! [`MemoryStore`](crate::memory::MemoryStore) is the complete sample implementation, built from these parts.
+//!
+//! The conformance suite in the crate `webhook-testing` holds a store to these promises, one test for each property.
+//! A store's crate runs it with one line in a file of its tests, such as `tests/conformance.rs`. The expression
+//! makes a fresh, empty store for each test:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use webhook_core::memory::MemoryStore;
+//! webhook_testing::conformance_tests!(Arc::new(MemoryStore::new()));
+//! # fn main() {}
+//! ```
 //!
 //! ```
 //! use std::sync::Arc;

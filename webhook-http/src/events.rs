@@ -187,9 +187,10 @@ mod tests {
     use webhook_core::Webhooks;
     use webhook_core::executor::Workflow;
     use webhook_core::id::WebhookId;
-    use webhook_core::memory::{MemoryStore, ScriptedExecutor};
+    use webhook_core::memory::MemoryStore;
     use webhook_core::parameters::ParameterBlocks;
     use webhook_core::run::Caller;
+    use webhook_testing::ScriptedExecutor;
 
     use http::{HeaderMap, Method};
 

@@ -77,7 +77,8 @@ fn is_host_of(url: &url::Url, authority: &Authority) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use webhook_core::memory::{MemoryStore, ScriptedExecutor};
+    use webhook_core::memory::MemoryStore;
+    use webhook_testing::ScriptedExecutor;
 
     use super::*;
 

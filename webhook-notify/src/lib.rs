@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # async fn build(
-//! #     store: webhook_core::memory::MemoryStore, executor: webhook_core::memory::ScriptedExecutor,
+//! #     store: webhook_core::memory::MemoryStore, executor: webhook_testing::ScriptedExecutor,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! use webhook_core::Webhooks;
 //! use webhook_notify::slack::SlackNotifier;

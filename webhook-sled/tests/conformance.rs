@@ -12,7 +12,7 @@ fn fresh() -> (SledStore, tempfile::TempDir) {
 mod direct {
     use std::sync::Arc;
 
-    webhook_core::conformance_tests!({
+    webhook_testing::conformance_tests!({
         let (store, folder) = super::fresh();
         (Arc::new(store), folder)
     });
@@ -23,7 +23,7 @@ mod behind_a_trait_object {
 
     use webhook_core::store::Store;
 
-    webhook_core::conformance_tests!({
+    webhook_testing::conformance_tests!({
         let (store, folder) = super::fresh();
         let store: Arc<dyn Store> = Arc::new(store);
         (store, folder)
@@ -33,7 +33,7 @@ mod behind_a_trait_object {
 mod durable_for_the_process {
     use std::sync::Arc;
 
-    webhook_core::conformance_tests!({
+    webhook_testing::conformance_tests!({
         let folder = tempfile::tempdir().unwrap();
         let options = super::SledStore::options().durability(super::Durability::Process).cache_bytes(1 << 20);
         (Arc::new(options.open(folder.path()).unwrap()), folder)

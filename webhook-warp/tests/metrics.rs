@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
-use webhook_core::memory::Step;
 use webhook_http::{AdminAccess, Api};
+use webhook_testing::Step;
 use webhook_warp::server::Server;
 
 use support::{World, content};

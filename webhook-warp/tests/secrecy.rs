@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use webhook_core::memory::Step;
+use webhook_testing::Step;
 
 use support::{ADMIN, World, content};
 

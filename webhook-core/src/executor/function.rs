@@ -33,7 +33,7 @@ type Execution = Pin<Box<dyn Future<Output = Result<RunOutput, ExecuteError>> + 
 /// # }
 /// ```
 pub struct FnExecutor {
-    workflows: Workflows,
+    workflows: FixedWorkflows,
     function: Box<dyn Fn(RunContext) -> Execution + Send + Sync>,
 }
 
@@ -45,7 +45,7 @@ impl FnExecutor {
         R: Future<Output = Result<RunOutput, ExecuteError>> + Send + 'static,
     {
         let function = move |context| -> Execution { Box::pin(function(context)) };
-        Self { workflows: Workflows::new(workflows), function: Box::new(function) }
+        Self { workflows: FixedWorkflows::new(workflows), function: Box::new(function) }
     }
 }
 
@@ -78,25 +78,30 @@ impl Executor for FnExecutor {
     }
 }
 
-/// Workflows by their key. Of two with the same key, the later one is kept.
-pub(crate) struct Workflows(BTreeMap<WorkflowKey, Arc<Workflow>>);
+/// A fixed set of workflows by key, for executors whose workflows never change. Of two with one key, the later is kept.
+pub struct FixedWorkflows(BTreeMap<WorkflowKey, Arc<Workflow>>);
 
-impl Workflows {
-    pub(crate) fn new(workflows: impl IntoIterator<Item = Workflow>) -> Self {
+impl FixedWorkflows {
+    /// Collects the workflows.
+    pub fn new(workflows: impl IntoIterator<Item = Workflow>) -> Self {
         let by_key = |workflow: Workflow| (workflow.key.clone(), Arc::new(workflow));
         Self(workflows.into_iter().map(by_key).collect())
     }
 
-    pub(crate) fn get(&self, key: &WorkflowKey) -> Option<Arc<Workflow>> {
+    /// Returns the workflow with this key, as [`Executor::describe`] must.
+    #[must_use]
+    pub fn get(&self, key: &WorkflowKey) -> Option<Arc<Workflow>> {
         self.0.get(key).cloned()
     }
 
-    pub(crate) fn list(&self) -> WorkflowPage {
+    /// Returns all workflows on one page, as [`Executor::list`] must.
+    #[must_use]
+    pub fn list(&self) -> WorkflowPage {
         WorkflowPage::last(self.0.values().cloned().collect())
     }
 }
 
-impl fmt::Debug for Workflows {
+impl fmt::Debug for FixedWorkflows {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.0.keys()).finish()
     }

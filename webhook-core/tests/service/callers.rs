@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 use webhook_core::management::ManagementError;
-use webhook_core::memory::Step;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType, ProblemCode, WarningCode};
 use webhook_core::run::Caller;
 use webhook_core::token::Token;
+use webhook_testing::Step;
 
 use super::*;
 

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use webhook_core::Webhooks;
 use webhook_core::executor::{ExecuteError, FnExecutor};
 use webhook_core::id::RunId;
-use webhook_core::memory::{MemoryStore, Step};
+use webhook_core::memory::MemoryStore;
 use webhook_core::run::{Caller, ErrorKind, RunState};
 use webhook_core::store::{Outcome, RunQuery, Settlement, Store};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_testing::Step;
 
 use super::House;
 use super::unsteady::{Fault, UnsteadyStore};

@@ -8,13 +8,14 @@ use webhook_core::executor::{
 };
 use webhook_core::id::{RunId, WorkflowKey};
 use webhook_core::management::ManagementError;
-use webhook_core::memory::{MemoryStore, ScriptedExecutor};
+use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlocks, Source};
 use webhook_core::run::RunState;
 use webhook_core::service::{ServiceOptions, Webhooks, WebhooksBuilder};
 use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::WebhookSettings;
+use webhook_testing::ScriptedExecutor;
 
 use super::House;
 

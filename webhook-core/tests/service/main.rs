@@ -18,7 +18,7 @@ use std::time::Duration;
 use webhook_core::Webhooks;
 use webhook_core::executor::Workflow;
 use webhook_core::id::RunId;
-use webhook_core::memory::{MemoryStore, RecordingNotifier, ScriptedExecutor};
+use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Run;
 use webhook_core::service::WebhooksBuilder;
@@ -26,6 +26,7 @@ use webhook_core::store::Store;
 use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
+use webhook_testing::{RecordingNotifier, ScriptedExecutor};
 
 /// A service on in-memory backends with one webhook on `report/sales`.
 struct House {

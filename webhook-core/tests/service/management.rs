@@ -5,7 +5,7 @@ use webhook_core::error::Resource;
 use webhook_core::executor::Workflow;
 use webhook_core::id::{RunId, WebhookId};
 use webhook_core::management::ManagementError;
-use webhook_core::memory::{MemoryStore, ScriptedExecutor, Step};
+use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::ParameterBlocks;
 use webhook_core::run::{Caller, RunState};
 use webhook_core::service::{BuildError, Webhooks};
@@ -13,6 +13,7 @@ use webhook_core::store::{RunQuery, WebhookQuery};
 use webhook_core::token::TokenKey;
 use webhook_core::trigger::{Method, TriggerError};
 use webhook_core::webhook::{SettingCode, WebhookSettings};
+use webhook_testing::{ScriptedExecutor, Step};
 
 use super::{House, sales};
 

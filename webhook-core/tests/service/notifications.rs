@@ -10,12 +10,12 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use webhook_core::Webhooks;
-use webhook_core::clock::TestClock;
 use webhook_core::notifier::{DeliverError, DeliveryState, Notification, Notifier};
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::RunState;
 use webhook_core::webhook::{Channel, SettingCode, WebhookSettings};
 use webhook_core::worker::WorkerOptions;
+use webhook_testing::TestClock;
 
 use super::House;
 use super::faults::Untellable;

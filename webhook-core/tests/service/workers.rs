@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use webhook_core::events::Change;
-use webhook_core::memory::{DeliverFailure, Step};
 use webhook_core::notifier::DeliveryState;
 use webhook_core::run::{ErrorKind, RunState};
 use webhook_core::webhook::EventKind;
 use webhook_core::worker::WorkerOptions;
+use webhook_testing::{DeliverFailure, Step};
 
 use super::House;
 

@@ -8,8 +8,9 @@ use http_body_util::BodyExt;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use webhook_core::Webhooks;
-use webhook_core::memory::{MemoryStore, ScriptedExecutor};
+use webhook_core::memory::MemoryStore;
 use webhook_http::{AdminAccess, Api};
+use webhook_testing::ScriptedExecutor;
 
 /// Headers that every answer may have, and that the document need not name.
 const EVERYWHERE: [&str; 10] = [

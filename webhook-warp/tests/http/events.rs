@@ -6,8 +6,8 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
-use webhook_core::memory::Step;
 use webhook_core::run::Caller;
+use webhook_testing::Step;
 use webhook_warp::server::ServerOptions;
 
 use crate::support::{ADMIN, NOBODY, World, content, named, problem};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use reqwest::header::LOCATION;
 use serde_json::{Value, json};
-use webhook_core::memory::{DeliverFailure, Step};
+use webhook_testing::{DeliverFailure, Step};
 
 use crate::support::{ADMIN, NOBODY, World, content, named, problem};
 

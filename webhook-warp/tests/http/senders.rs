@@ -4,9 +4,9 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use webhook_core::executor::Workflow;
-use webhook_core::memory::ScriptedExecutor;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::token::Token;
+use webhook_testing::ScriptedExecutor;
 use webhook_warp::server::ServerOptions;
 
 use crate::support::{Hook, World, content, problem, raw};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use webhook_core::memory::Step;
+use webhook_testing::Step;
 use webhook_warp::server::{ServeError, Server, ServerOptions};
 
 use crate::support::{World, content, raw, read_all};

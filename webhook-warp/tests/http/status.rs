@@ -11,8 +11,8 @@ use webhook_core::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
 };
 use webhook_core::id::{RunId, WorkflowKey};
-use webhook_core::memory::{ScriptedExecutor, Step};
 use webhook_core::parameters::ParameterBlocks;
+use webhook_testing::{ScriptedExecutor, Step};
 use webhook_warp::server::ServerOptions;
 
 use crate::support::{ADMIN, World, content, problem};

@@ -14,13 +14,14 @@ use tokio::task::JoinHandle;
 use webhook_core::Webhooks;
 use webhook_core::executor::Workflow;
 use webhook_core::id::{RunId, WebhookId};
-use webhook_core::memory::{MemoryStore, RecordingNotifier, ScriptedExecutor};
+use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Run;
 use webhook_core::service::{ServiceOptions, WebhooksBuilder};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_testing::{RecordingNotifier, ScriptedExecutor};
 use webhook_warp::AdminAccess;
 use webhook_warp::server::{Served, Server, ServerOptions};
 

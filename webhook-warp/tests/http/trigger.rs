@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
-use webhook_core::memory::Step;
+use webhook_testing::Step;
 
 use crate::support::{Hook, World, content};
 

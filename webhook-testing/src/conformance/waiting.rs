@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::scene::*;
-use crate::notifier::DeliveryOutcome;
-use crate::store::{Channels, DeliveryClaimRequest, Store, Work};
-use crate::webhook::{Channel, OnOverlap};
+use webhook_core::notifier::DeliveryOutcome;
+use webhook_core::store::{Channels, DeliveryClaimRequest, Store, Work};
+use webhook_core::webhook::{Channel, OnOverlap};
 
 /// How often a worker may be woken in 300 ms without having anything to do.
 const FEW: usize = 30;
@@ -162,6 +162,7 @@ fn worker(store: &Arc<dyn Store>, work: Work) -> impl Future<Output = String> {
                     let claimed = store.claim_deliveries(request).await.must("claim deliveries").pop();
                     claimed.map(|delivery| delivery.id.to_string())
                 }
+                other => panic!("no promise is about {other:?}"),
             };
             if let Some(began) = began.take() {
                 let _ = began.send(());

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::scene::*;
-use crate::id::RunId;
-use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
-use crate::run::{Run, RunParameters, RunState};
-use crate::store::{Enqueue, Enqueued, Outcome, RunQuery, Store};
-use crate::webhook::{OnOverlap, Webhook};
+use webhook_core::id::RunId;
+use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+use webhook_core::run::{Run, RunParameters, RunState};
+use webhook_core::store::{Enqueue, Enqueued, Outcome, RunQuery, Store};
+use webhook_core::webhook::{OnOverlap, Webhook};
 
 /// The bytes of queued parameters are bounded, those of one webhook and those of all; what runs is queued no longer.
 pub async fn the_bytes_of_queued_parameters_are_bounded(store: Arc<dyn Store>) {
@@ -133,7 +133,8 @@ fn parameters(values: &[(&str, Value)]) -> RunParameters {
 }
 
 fn with_parameters(webhook: &Webhook, parameters: RunParameters) -> Enqueue {
-    let run = Run { parameters, ..run_of(webhook) };
+    let mut run = run_of(webhook);
+    run.parameters = parameters;
     Enqueue::new(run).with_concurrency(webhook.settings.concurrency)
 }
 

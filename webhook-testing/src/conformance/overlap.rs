@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::scene::*;
-use crate::id::RunId;
-use crate::run::{CancelReason, Ending, ErrorKind, RunState};
-use crate::store::{Enqueued, Outcome, Renewal, Renewed, Store};
-use crate::webhook::{OnOverlap, Webhook};
+use webhook_core::id::RunId;
+use webhook_core::run::{CancelReason, Ending, ErrorKind, RunState};
+use webhook_core::store::{Enqueued, Outcome, Renewal, Renewed, Store};
+use webhook_core::webhook::{OnOverlap, Webhook};
 
 /// No webhook gets more running runs than its concurrency allows, over any number of claims, and others are not
 /// held up by it.

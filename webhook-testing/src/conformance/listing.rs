@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::id::{RunId, WebhookId, WorkflowKey};
-use crate::run::RunState;
-use crate::store::{RunQuery, Store};
-use crate::webhook::{OnOverlap, Webhook, WebhookSettings};
+use webhook_core::id::{RunId, WebhookId, WorkflowKey};
+use webhook_core::run::RunState;
+use webhook_core::store::{RunQuery, Store};
+use webhook_core::webhook::{OnOverlap, Webhook, WebhookSettings};
 
 /// Runs are listed newest first under every combination of workflow, webhook and state.
 pub async fn runs_are_listed_by_every_combination(store: Arc<dyn Store>) {

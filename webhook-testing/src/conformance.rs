@@ -1,17 +1,17 @@
-//! The conformance suite: every promise of a [store](crate::store) as a public function, for tests of stores.
+//! The conformance suite: every promise of a [store](webhook_core::store) as a public function, for tests of stores.
 //!
 //! Each function takes a fresh, empty store and panics with a sentence that says which promise is broken.
 //! [`conformance_tests!`](crate::conformance_tests) makes one test of each, so a store's crate runs them all with
 //! one line in its tests:
 //!
 //! ```
-//! webhook_core::conformance_tests!(std::sync::Arc::new(webhook_core::memory::MemoryStore::new()));
+//! webhook_testing::conformance_tests!(std::sync::Arc::new(webhook_core::memory::MemoryStore::new()));
 //! # fn main() {}
 //! ```
 //!
 //! The expression is evaluated inside each test, so it may await. It gives an `Arc` of a store, or a pair of one
 //! and of what must live as long, such as a temporary folder. The crate that uses it needs `tokio` with
-//! `rt-multi-thread`, `macros` and `time`, and `webhook-core` with the feature `conformance`.
+//! `rt-multi-thread`, `macros` and `time`.
 //!
 //! A promise is tried through the trait alone, by real concurrency and in real time, and most take milliseconds.
 //! What needs another process, a crash or a full disk is for the store's own tests.
@@ -34,7 +34,7 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use crate::store::Store;
+use webhook_core::store::Store;
 
 /// What [`conformance_tests!`](crate::conformance_tests) takes: a store, or a store and what must live as long.
 pub trait IntoStore {

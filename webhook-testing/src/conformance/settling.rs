@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::run::{Artifact, CancelReason, Ending, ErrorKind, RunError, RunState};
-use crate::store::{Cancelled, Outcome, RunQuery, Settled, Settlement, Store, StoreError};
+use webhook_core::run::{Artifact, CancelReason, Ending, ErrorKind, RunError, RunState};
+use webhook_core::store::{Cancelled, Outcome, RunQuery, Settled, Settlement, Store, StoreError};
 
 /// Each ending is recorded as given, with its time.
 pub async fn endings_are_recorded_as_given(store: Arc<dyn Store>) {
@@ -65,7 +65,7 @@ pub async fn settlements_are_answered_in_order(store: Arc<dyn Store>) {
         .iter()
         .map(|settled| match settled {
             Settled::Applied(run) => Some((run.id, run.state)),
-            Settled::Stale => None,
+            _ => None,
         })
         .collect();
     let expected =
@@ -181,7 +181,7 @@ pub async fn health_counts_what_is_there(store: Arc<dyn Store>) {
     let told = delivery(first.id, "a@example.com");
     applied(settle(&*store, &first, success_with(vec![told.clone()])).await);
     assert_eq!(counts().await, (2, 0, 1));
-    settle_delivery(&*store, &told, crate::notifier::DeliveryOutcome::Delivered).await;
+    settle_delivery(&*store, &told, webhook_core::notifier::DeliveryOutcome::Delivered).await;
     assert_eq!(counts().await, (2, 0, 0));
     let second = claim(&*store, 1).await.remove(0).run;
     applied(settle(&*store, &second, retry(LONG)).await);

@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::scene::*;
-use crate::id::{RunId, WebhookId};
-use crate::run::RunState;
-use crate::store::{Cancelled, Enqueued, Outcome, Renewal, Renewed, RunQuery, Settled, Store};
-use crate::webhook::{OnOverlap, Webhook};
+use webhook_core::id::{RunId, WebhookId};
+use webhook_core::run::RunState;
+use webhook_core::store::{Cancelled, Enqueued, Outcome, Renewal, Renewed, RunQuery, Settled, Store};
+use webhook_core::webhook::{OnOverlap, Webhook};
 
 const STEPS: usize = 600;
 
@@ -181,6 +181,7 @@ impl Trial {
         let asked = match renewed[0] {
             Renewed::Held { cancel } => Some(cancel.is_some()),
             Renewed::Lost => None,
+            ref other => panic!("seed {}: renewing {before:?} gave {other:?}", self.seed),
         };
         let expected = (before.state == RunState::Running).then_some(before.asked_to_stop);
         assert_eq!(asked, expected, "seed {}: renewing {before:?}", self.seed);

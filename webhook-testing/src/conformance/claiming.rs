@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::run::{CancelReason, Progress, RunState};
-use crate::store::{Begun, Cancelled, ClaimRequest, Renewal, Renewed, RunQuery, Settled, Settlement, Store};
-use crate::webhook::OnOverlap;
+use webhook_core::run::{CancelReason, Progress, RunState};
+use webhook_core::store::{
+    Begun, Cancelled, ClaimRequest, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
+};
+use webhook_core::webhook::OnOverlap;
 
 /// Of eight claimers at once over two hundred runs, each run goes to one.
 pub async fn each_run_goes_to_one_claimer(store: Arc<dyn Store>) {
@@ -67,7 +69,7 @@ pub async fn fences_grow_with_every_claim(store: Arc<dyn Store>) {
         last = run.fence;
         match round % 3 {
             0 => drop(applied(settle(&*store, &run, retry(Duration::ZERO)).await)),
-            1 => drop(applied(settle(&*store, &run, crate::store::Outcome::HandBack).await)),
+            1 => drop(applied(settle(&*store, &run, webhook_core::store::Outcome::HandBack).await)),
             _ => {}
         }
     }
@@ -96,7 +98,7 @@ pub async fn a_run_interrupted_too_often_gets_no_further_attempt(store: Arc<dyn 
             if let Some(claim) = store.claim(request).await.must("claim a run").pop() {
                 return claim.run;
             }
-            store.wait_for_work(crate::store::Work::Runs).await;
+            store.wait_for_work(webhook_core::store::Work::Runs).await;
         }
     })
     .await;
@@ -146,7 +148,10 @@ pub async fn what_is_claimed_ahead_counts_towards_the_bound(store: Arc<dyn Store
     let ahead = store.claim(request).await.must("claim ahead");
     assert_eq!(ahead.iter().map(|claim| claim.run.id).collect::<Vec<_>>(), ids[..2]);
     assert!(claim(&*store, 9).await.is_empty(), "two of two are claimed");
-    assert_eq!(applied(settle(&*store, &ahead[0].run, crate::store::Outcome::HandBack).await).attempt, 0);
+    assert_eq!(
+        applied(settle(&*store, &ahead[0].run, webhook_core::store::Outcome::HandBack).await).attempt,
+        0
+    );
     let first = claim_ids(&*store, 9).await;
     assert_eq!(first, ids[..1], "what was handed back is the next");
     let again = claim_when_due(&*store, LONG).await.remove(0).run;
@@ -179,7 +184,7 @@ pub async fn what_is_claimed_ahead_is_asked_to_stop(store: Arc<dyn Store>) {
     assert!(matches!(cancelled, Cancelled::Requested(_)), "{cancelled:?}");
     let renewed = store.renew(vec![Renewal::new(id, run.fence, None)], LONG).await.must("renew a claim");
     assert_eq!(renewed, [Renewed::Held { cancel: Some(CancelReason::Requested) }]);
-    let back = applied(settle(&*store, &run, crate::store::Outcome::HandBack).await);
+    let back = applied(settle(&*store, &run, webhook_core::store::Outcome::HandBack).await);
     assert_eq!(back.state, RunState::Cancelled, "it does not come back");
 }
 
@@ -195,9 +200,12 @@ pub async fn a_stale_fence_changes_nothing(store: Arc<dyn Store>) {
     let renewed = store.renew(renewals, LONG).await.must("renew claims");
     assert_eq!(renewed, vec![Renewed::Lost, Renewed::Held { cancel: None }], "answers must come in order");
     let recipient = delivery(lost.id, "nobody@example.com");
-    for outcome in
-        [success_with(vec![recipient]), retry(Duration::ZERO), crate::store::Outcome::HandBack, failure()]
-    {
+    for outcome in [
+        success_with(vec![recipient]),
+        retry(Duration::ZERO),
+        webhook_core::store::Outcome::HandBack,
+        failure(),
+    ] {
         let settled = settle(&*store, &lost, outcome.clone()).await;
         assert!(matches!(settled, Settled::Stale), "a stale fence settled {outcome:?}: {settled:?}");
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::scene::*;
-use crate::id::RunId;
-use crate::notifier::DeliveryOutcome;
-use crate::run::RunState;
-use crate::store::{Enqueued, Outcome, PruneRequest, RunQuery, Store, StoreError};
-use crate::webhook::WebhookSettings;
+use webhook_core::id::RunId;
+use webhook_core::notifier::DeliveryOutcome;
+use webhook_core::run::RunState;
+use webhook_core::store::{Enqueued, Outcome, PruneRequest, RunQuery, Store, StoreError};
+use webhook_core::webhook::WebhookSettings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -34,7 +34,11 @@ pub async fn ended_runs_go_after_their_retention(store: Arc<dyn Store>) {
 
 /// A webhook's own retention counts; the runs of a deleted webhook are kept for the default.
 pub async fn each_webhooks_own_retention_counts(store: Arc<dyn Store>) {
-    let keeping = |days| WebhookSettings { retention_days: days, ..WebhookSettings::default() };
+    let keeping = |days| {
+        let mut settings = WebhookSettings::default();
+        settings.retention_days = days;
+        settings
+    };
     let default = recorded(&*store, webhook_for("report/sales", keeping(None))).await;
     let short = recorded(&*store, webhook_for("report/sales", keeping(Some(1)))).await;
     let long = recorded(&*store, webhook_for("report/sales", keeping(Some(90)))).await;
@@ -157,7 +161,7 @@ pub async fn every_ending_is_pruned(store: Arc<dyn Store>) {
     let handed_back = running(&*store, &webhook).await;
     store.cancel_run(handed_back.id, now()).await.must("cancel a run");
     all.insert(applied(settle(&*store, &handed_back, Outcome::HandBack).await).id);
-    let skipping = bounded(&*store, 1, crate::webhook::OnOverlap::Skip).await;
+    let skipping = bounded(&*store, 1, webhook_core::webhook::OnOverlap::Skip).await;
     let live = enqueue(&*store, &skipping).await.id;
     all.insert(enqueue(&*store, &skipping).await.id);
     assert_eq!(pruned(&*store, days(now() + 31 * DAY, 30)).await, all);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::store::{LOG_BYTES, Store};
+use webhook_core::store::{LOG_BYTES, Store};
 
 /// Lines are read back in order from any offset, also by a later attempt and after the run's end.
 pub async fn a_log_is_read_from_any_offset(store: Arc<dyn Store>) {
@@ -91,6 +91,6 @@ pub async fn an_offset_inside_a_character_is_no_error(store: Arc<dyn Store>) {
     }
 }
 
-async fn append(store: &dyn Store, run: crate::id::RunId, fence: u64, text: &str) {
+async fn append(store: &dyn Store, run: webhook_core::id::RunId, fence: u64, text: &str) {
     store.append_log(run, fence, text.to_owned()).await.must("append to a log");
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::id::DeliveryId;
-use crate::notifier::{Delivery, DeliveryOutcome, DeliveryState};
-use crate::store::{Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Store, StoreError};
-use crate::webhook::Channel;
+use webhook_core::id::DeliveryId;
+use webhook_core::notifier::{Delivery, DeliveryOutcome, DeliveryState};
+use webhook_core::store::{
+    Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Store, StoreError,
+};
+use webhook_core::webhook::Channel;
 
 /// Of eight claimers at once over a hundred deliveries, each delivery goes to one.
 pub async fn each_delivery_goes_to_one_claimer(store: Arc<dyn Store>) {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scene::*;
-use crate::id::RunId;
-use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
-use crate::run::{Artifact, Ending, RunParameters, RunState};
-use crate::store::{Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Store, StoreError};
-use crate::token::Token;
-use crate::webhook::WebhookSettings;
+use webhook_core::id::RunId;
+use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+use webhook_core::run::{Artifact, Ending, RunParameters, RunState};
+use webhook_core::store::{Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Store, StoreError};
+use webhook_core::token::Token;
+use webhook_core::webhook::WebhookSettings;
 
 /// A recorded run can be read, listed and claimed at once, exactly as it was given.
 pub async fn an_enqueued_run_is_there_at_once(store: Arc<dyn Store>) {
@@ -63,7 +63,8 @@ pub async fn a_disabled_webhook_starts_nothing_but_manual_runs(store: Arc<dyn St
     let webhook = webhook(&*store).await;
     let call = |request: Enqueue| request.with_token_digest(webhook.token_digest).with_must_be_enabled(true);
     let first = created(store.enqueue(call(keyed(&webhook, "key", 1))).await.must("enqueue a run"));
-    let disabled = WebhookSettings { enabled: false, ..WebhookSettings::default() };
+    let mut disabled = WebhookSettings::default();
+    disabled.enabled = false;
     store.update_webhook(webhook.with_settings(disabled, now()), 1).await.must("update a webhook");
     for refused in [request(&webhook), keyed(&webhook, "key", 1), keyed(&webhook, "other", 1)] {
         let id = refused.run.id;

@@ -5,16 +5,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::clock::{Clock, SystemClock};
-use crate::id::{DeliveryId, RunId, WebhookId};
-use crate::notifier::{Delivery, DeliveryOutcome};
-use crate::run::{Caller, Ending, ErrorKind, Run, RunError, RunParameters, RunState};
-use crate::store::{
+use webhook_core::clock::{Clock, SystemClock};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::notifier::{Delivery, DeliveryOutcome};
+use webhook_core::run::{Caller, Ending, ErrorKind, Run, RunError, RunParameters, RunState};
+use webhook_core::store::{
     Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliverySettlement, Enqueue, Enqueued, Idempotency,
     Outcome, RunQuery, Settled, Settlement, Store, Work,
 };
-use crate::token::Token;
-use crate::webhook::{Channel, Concurrency, EventKind, OnOverlap, Webhook, WebhookSettings};
+use webhook_core::token::Token;
+use webhook_core::webhook::{Channel, Concurrency, EventKind, OnOverlap, Webhook, WebhookSettings};
 
 /// A lease that does not end while a promise is tried.
 pub(super) const LONG: Duration = Duration::from_secs(300);
@@ -90,7 +90,9 @@ pub(super) async fn bounded(store: &dyn Store, max: u32, on_overlap: OnOverlap) 
 }
 
 pub(super) fn concurrency(max: Option<u32>, on_overlap: OnOverlap) -> WebhookSettings {
-    WebhookSettings { concurrency: Concurrency::new(max, on_overlap), ..WebhookSettings::default() }
+    let mut settings = WebhookSettings::default();
+    settings.concurrency = Concurrency::new(max, on_overlap);
+    settings
 }
 
 /// A run that is not recorded yet.
@@ -186,7 +188,7 @@ pub(super) async fn settle(store: &dyn Store, run: &Run, outcome: Outcome) -> Se
 pub(super) fn applied(settled: Settled) -> Arc<Run> {
     match settled {
         Settled::Applied(run) => run,
-        Settled::Stale => panic!("the settlement of the holder of a claim was called stale"),
+        refused => panic!("the settlement of the holder of a claim was refused: {refused:?}"),
     }
 }
 
@@ -225,7 +227,8 @@ pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usiz
 /// A succeeded run of which one Slack channel is to be told.
 pub(super) async fn delivering_to_slack(store: &dyn Store, webhook: &Webhook) -> Delivery {
     let run = running(store, webhook).await;
-    let told = Delivery { channel: Channel::Slack, ..delivery(run.id, "#ops") };
+    let mut told = delivery(run.id, "#ops");
+    told.channel = Channel::Slack;
     applied(settle(store, &run, success_with(vec![told.clone()])).await);
     told
 }
@@ -281,6 +284,7 @@ pub(super) async fn wake_ups_without_work(store: &dyn Store, work: Work) -> usiz
                 let claimed = store.claim_deliveries(request).await.must("claim deliveries");
                 assert_eq!(claimed, vec![], "there was nothing to claim");
             }
+            other => panic!("no promise is about {other:?}"),
         }
         if tokio::time::timeout(left, store.wait_for_work(work.clone())).await.is_err() {
             break;

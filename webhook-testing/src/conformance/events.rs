@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::events::{Change, Event, EventCursor};
-use crate::id::RunId;
-use crate::run::{Progress, RunState};
-use crate::store::{Renewal, Store};
-use crate::webhook::OnOverlap;
+use webhook_core::events::{Change, Event, EventCursor};
+use webhook_core::id::RunId;
+use webhook_core::run::{Progress, RunState};
+use webhook_core::store::{Renewal, Store};
+use webhook_core::webhook::OnOverlap;
 
 /// Without a cursor the present one is answered at once, without what was before it.
 pub async fn the_present_cursor_is_answered_at_once(store: Arc<dyn Store>) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::notifier::{DeliverError, Notification, Notifier};
-use crate::webhook::Channel;
+use webhook_core::notifier::{DeliverError, Notification, Notifier};
+use webhook_core::webhook::Channel;
 
 /// Records notifications instead of sending them. It serves email and Slack; its clones share everything.
 ///
@@ -16,7 +16,7 @@ use crate::webhook::Channel;
 /// use std::sync::Arc;
 /// use std::time::SystemTime;
 /// use webhook_core::id::{DeliveryId, RunId, WebhookId};
-/// use webhook_core::memory::{DeliverFailure, RecordingNotifier};
+/// use webhook_testing::{DeliverFailure, RecordingNotifier};
 /// use webhook_core::notifier::{Notification, Notifier};
 /// use webhook_core::run::{Caller, Run, RunParameters};
 /// use webhook_core::webhook::{Channel, EventKind};

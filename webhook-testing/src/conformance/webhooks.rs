@@ -5,21 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use crate::id::{WebhookId, WorkflowKey};
-use crate::run::RunState;
-use crate::store::{Renewal, Renewed, RunQuery, Store, StoreError, WebhookQuery};
-use crate::token::Token;
-use crate::webhook::{Email, EventKind, OnOverlap, RateLimit, Webhook, WebhookSettings};
+use webhook_core::id::{WebhookId, WorkflowKey};
+use webhook_core::run::RunState;
+use webhook_core::store::{Renewal, Renewed, RunQuery, Store, StoreError, WebhookQuery};
+use webhook_core::token::Token;
+use webhook_core::webhook::{Email, EventKind, OnOverlap, RateLimit, Webhook, WebhookSettings};
 
 /// A webhook is read back as it was created, by its id and by its token's digest.
 pub async fn a_created_webhook_is_found_by_id_and_by_digest(store: Arc<dyn Store>) {
-    let mut settings = WebhookSettings {
-        label: Some("continuous integration – Ωmega".to_owned()),
-        timeout: Some(Duration::from_millis(1_500)),
-        rate_limit: Some(RateLimit::new(60, 10)),
-        retention_days: Some(7),
-        ..concurrency(Some(3), OnOverlap::Coalesce)
-    };
+    let mut settings = concurrency(Some(3), OnOverlap::Coalesce);
+    settings.label = Some("continuous integration – Ωmega".to_owned());
+    settings.timeout = Some(Duration::from_millis(1_500));
+    settings.rate_limit = Some(RateLimit::new(60, 10));
+    settings.retention_days = Some(7);
     settings.notifications.email =
         Some(Email::new(vec!["a@example.com".to_owned()], vec![EventKind::Failure]));
     let webhook = recorded(&*store, webhook_for("report/sales", settings)).await;
@@ -260,7 +258,7 @@ pub async fn a_run_of_a_deleted_webhook_is_not_executed_again(store: Arc<dyn Sto
     assert_eq!(handed_back.webhook.as_deref(), Some(&webhook), "a claim must carry its webhook");
     let interrupted = claim_for(&*store, 1, SHORT).await.remove(0).run;
     store.delete_webhook(webhook.id, None, now()).await.must("delete a webhook");
-    let run = applied(settle(&*store, &handed_back.run, crate::store::Outcome::HandBack).await);
+    let run = applied(settle(&*store, &handed_back.run, webhook_core::store::Outcome::HandBack).await);
     assert_eq!(run.state, RunState::Cancelled, "what is handed back must be cancelled");
     within("an interrupted run to be cancelled", async {
         while state(&*store, interrupted.id).await != RunState::Cancelled {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, watch};
 
-use crate::executor::{
-    ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
-    Workflows,
+use webhook_core::executor::{
+    ArtifactContent, ExecuteError, Executor, ExecutorError, FixedWorkflows, RunContext, RunOutput, Workflow,
+    WorkflowPage,
 };
-use crate::id::{RunId, WorkflowKey};
-use crate::parameters::EffectiveParameters;
-use crate::run::Artifact;
+use webhook_core::id::{RunId, WorkflowKey};
+use webhook_core::parameters::EffectiveParameters;
+use webhook_core::run::Artifact;
 
 /// Executes scripts: each run gets a list of [steps](Step), and its attempts work through them. Its clones share
 /// everything.
@@ -24,7 +24,7 @@ use crate::run::Artifact;
 /// ```
 /// use webhook_core::executor::{Executor, RunContext, Workflow};
 /// use webhook_core::id::RunId;
-/// use webhook_core::memory::{ScriptedExecutor, Step};
+/// use webhook_testing::{ScriptedExecutor, Step};
 /// use webhook_core::parameters::{EffectiveParameters, ParameterBlocks};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sales = Workflow::new("report/sales".parse()?, "Sales", ParameterBlocks::default());
@@ -96,7 +96,7 @@ pub struct Execution {
 }
 
 struct Shared {
-    workflows: Workflows,
+    workflows: FixedWorkflows,
     scripts: Mutex<Scripts>,
     executed: watch::Sender<Vec<Execution>>,
     ended: watch::Sender<usize>,
@@ -117,7 +117,7 @@ impl ScriptedExecutor {
     #[must_use]
     pub fn new(workflows: impl IntoIterator<Item = Workflow>) -> Self {
         Self(Arc::new(Shared {
-            workflows: Workflows::new(workflows),
+            workflows: FixedWorkflows::new(workflows),
             scripts: Mutex::default(),
             executed: watch::Sender::new(Vec::new()),
             ended: watch::Sender::new(0),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::scene::*;
-use crate::run::RunState;
-use crate::store::{DeliveryClaimRequest, Enqueued, Renewal, RunQuery, Store, WebhookQuery, Work};
+use webhook_core::run::RunState;
+use webhook_core::store::{DeliveryClaimRequest, Enqueued, Renewal, RunQuery, Store, WebhookQuery, Work};
 
 /// Whatever reads, waits or renews may be dropped at any time: the store works on, and nothing has changed.
 pub async fn reads_and_waits_may_be_dropped(store: Arc<dyn Store>) {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use webhook_core::conformance;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
@@ -20,11 +19,12 @@ use webhook_core::store::{
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
+use webhook_testing::conformance;
 
 mod memory_store {
     use super::*;
 
-    webhook_core::conformance_tests!(Arc::new(MemoryStore::new()));
+    webhook_testing::conformance_tests!(Arc::new(MemoryStore::new()));
 }
 
 mod memory_store_behind_a_trait_object {
@@ -34,7 +34,7 @@ mod memory_store_behind_a_trait_object {
         Arc::new(MemoryStore::new())
     }
 
-    webhook_core::conformance_tests!((Arc::new(shared()), "kept as long"));
+    webhook_testing::conformance_tests!((Arc::new(shared()), "kept as long"));
 }
 
 #[test]
