@@ -1,4 +1,4 @@
-//! A folder that keeps the artifacts of runs.
+//! Folder that keeps the artifacts of runs.
 
 mod files;
 
@@ -15,72 +15,72 @@ use webhook_core::run::Artifact;
 
 use files::Folder;
 
-/// The largest artifact by default, in bytes.
+/// Default of the upper bound on one artifact, in bytes.
 const DEFAULT_LIMIT: u64 = 32 * 1024 * 1024;
-/// What all artifacts may take together by default, in bytes.
+/// Default of the upper bound on all artifacts together, in bytes.
 const DEFAULT_QUOTA: u64 = 10 * 1024 * 1024 * 1024;
-/// How the names of drafts begin.
+/// Prefix of the names of drafts.
 const DRAFT: &str = ".attempt-";
-/// How many folders a sweep looks at before it asks which of their runs are known.
+/// Number of folders that a sweep reads before it asks which of their runs are known.
 const SWEEP_BATCH: usize = 200;
 
-/// Keeps the artifacts of runs, each run's in a folder of its own that is named by its id.
+/// Keeps the artifacts of runs, each run's in a folder named by its id.
 ///
-/// An artifact is there in one step and stays there after a power loss: the record of the run, which names it, is as
-/// durable. They are kept until [`discard`](Self::discard), which an executor calls when the run's record is pruned.
+/// An artifact appears in one step and survives a power loss, as does the run's record, which names it. It is
+/// kept until [`discard`](Self::discard), which an executor calls when the record is pruned.
 ///
-/// Only the user of this process can read them, whatever the umask, and no symbolic link is followed. Clones share
-/// one account of what is kept.
+/// Only the user of this process can read the artifacts, whatever the umask, and no symbolic link is
+/// followed. Clones share one count of the size.
 #[derive(Debug, Clone)]
 pub struct ArtifactFolder {
     folder: PathBuf,
     limit: u64,
     quota: u64,
-    /// What all artifacts take, in bytes, once it was counted.
+    /// Size of all artifacts in bytes, once it was counted.
     total: Arc<Mutex<Option<u64>>>,
-    /// Held while a draft and the folder of its run are made or removed.
+    /// Held while a draft and the folder of its run are created or removed.
     drafts: Arc<Mutex<()>>,
-    /// Drafts of before are those of a process that was killed.
+    /// Time before which a draft is that of a process that was killed.
     since: SystemTime,
 }
 
-/// An artifact cannot be kept. The messages name no path, since callers see them; the log does.
+/// Error of keeping an artifact. The messages name no path, since callers see them; the log does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
-    /// The folder cannot be written to. Another attempt may help.
+    /// The folder cannot be written. Another attempt may help.
     #[error("{} cannot be written", shown(.name))]
     Unwritable {
-        /// The name of the artifact; empty when it is the folder itself.
+        /// Name of the artifact; empty for the folder itself.
         name: String,
-        /// The folder of the run.
+        /// Folder of the run.
         folder: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The artifact is larger than the folder allows. Another attempt will not help.
     #[error("the artifact {name} has {size} bytes, and at most {limit} are kept")]
     TooLarge {
-        /// The name of the artifact.
+        /// Name of the artifact.
         name: String,
-        /// Its size in bytes.
+        /// Size of the artifact, in bytes.
         size: u64,
-        /// The largest size that is kept, in bytes.
+        /// Upper bound on one artifact, in bytes.
         limit: u64,
     },
-    /// The artifacts of all runs take as much as they may. It helps to prune runs, or to allow more.
+    /// The artifacts of all runs reach the quota. Pruning runs helps, and so does a larger quota.
     #[error(
         "the work is done, but the artifact {name} with {size} bytes is not kept: the artifacts of all runs may take \
          {quota} bytes, and {total} are taken"
     )]
     QuotaExceeded {
-        /// The name of the artifact.
+        /// Name of the artifact.
         name: String,
-        /// Its size in bytes.
+        /// Size of the artifact, in bytes.
         size: u64,
-        /// What the artifacts of all runs take, in bytes.
+        /// Size of the artifacts of all runs, in bytes.
         total: u64,
-        /// What they may take, in bytes.
+        /// Upper bound on the artifacts of all runs, in bytes.
         quota: u64,
     },
 }
@@ -90,7 +90,7 @@ fn shown(name: &str) -> String {
 }
 
 impl ArtifactError {
-    /// Whether another attempt may help.
+    /// Returns whether another attempt may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unwritable { .. })
@@ -98,34 +98,34 @@ impl ArtifactError {
 }
 
 impl ArtifactFolder {
-    /// Keeps artifacts below `folder`, which is made when it is needed. The largest may have 32 MiB, and all of them
-    /// 10 GiB.
+    /// Keeps artifacts below `folder`, which is created when needed. By default one may have 32 MiB, and all
+    /// together 10 GiB.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        // The times of files lag behind by some milliseconds.
+        // File times lag behind the clock by some milliseconds.
         let since = SystemTime::now() - Duration::from_secs(1);
         let (limit, quota) = (DEFAULT_LIMIT, DEFAULT_QUOTA);
         Self { folder: folder.into(), limit, quota, total: Arc::default(), drafts: Arc::default(), since }
     }
 
-    /// Sets how large an artifact may be, in bytes.
+    /// Sets the upper bound on one artifact, in bytes.
     #[must_use]
     pub fn with_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
         self
     }
 
-    /// Sets what the artifacts of all runs may take together, in bytes. What drafts take does not count.
+    /// Sets the upper bound on the artifacts of all runs together, in bytes. Drafts do not count.
     #[must_use]
     pub fn with_quota(mut self, bytes: u64) -> Self {
         self.quota = bytes;
         self
     }
 
-    /// Keeps `bytes` as the artifact `name`. It blocks until they are on the disk.
+    /// Keeps `bytes` as the artifact `name`. Blocks until they are on disk.
     ///
     /// # Errors
-    /// [`ArtifactError`] when they are too many or cannot be written.
+    /// [`ArtifactError`] when they exceed a bound or cannot be written.
     pub fn write(
         &self,
         run: RunId,
@@ -139,12 +139,12 @@ impl ArtifactFolder {
         draft.keep(name)
     }
 
-    /// An empty folder for what an attempt makes, which is removed when the draft is dropped.
+    /// Creates an empty folder for the files of an attempt, which is removed when the draft is dropped.
     ///
-    /// An attempt that lost its lease may still be writing, so each attempt has a draft of its own.
+    /// Each attempt has its own draft, since an attempt that lost its lease may still be writing.
     ///
     /// # Errors
-    /// [`ArtifactError`] when the folder cannot be made.
+    /// [`ArtifactError`] when the folder cannot be created.
     pub fn draft(&self, run: RunId, attempt: u32) -> Result<Draft<'_>, ArtifactError> {
         let name = format!("{DRAFT}{attempt}");
         let path = self.folder.join(run.to_string()).join(&name);
@@ -159,10 +159,11 @@ impl ArtifactFolder {
         Ok(Draft { artifacts: self, run, path, folder })
     }
 
-    /// The artifact `name` of a run, or `None` when there is none. `name` may be any text: it is not taken as a path.
+    /// Returns the artifact `name` of a run, or `None` if it does not exist. `name` may be any text: it is
+    /// not used as a path.
     ///
     /// # Errors
-    /// What the system says when it cannot be read now.
+    /// The error of the operating system when it cannot be read now.
     pub fn content(&self, run: RunId, name: &str) -> io::Result<Option<ArtifactContent>> {
         // Drafts begin with a dot.
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
@@ -176,10 +177,10 @@ impl ArtifactFolder {
         }
     }
 
-    /// Removes all artifacts of these runs. Runs without artifacts are passed over.
+    /// Removes all artifacts of these runs. Runs without artifacts are ignored.
     ///
     /// # Errors
-    /// What the system says of the first that cannot be removed.
+    /// The error of the operating system for the first artifact that cannot be removed.
     pub fn discard(&self, runs: &[RunId]) -> io::Result<()> {
         let mut total = self.total.lock();
         for run in runs {
@@ -191,17 +192,19 @@ impl ArtifactFolder {
         Ok(())
     }
 
-    /// Removes the artifacts of all runs that are not known, and returns of how many.
+    /// Removes the artifacts of all unknown runs, and returns the number of these runs.
     ///
-    /// They are left behind when a process ends between the removal of a run's record and that of its artifacts. The
-    /// drafts of a process that was killed go as well. A host calls this once after its start, in the background: it
-    /// also counts what is kept, which the first artifact would wait for otherwise.
+    /// They remain when a process ends between the removal of a run's record and that of its artifacts. The
+    /// drafts of a killed process are removed too.
+    ///
+    /// A host calls this once after its start, in the background. It also counts the size of all artifacts,
+    /// which otherwise delays the first artifact.
     ///
     /// # Errors
-    /// What the system says when the folder cannot be read, and what `is_known` says.
+    /// The error of the operating system when the folder cannot be read, or the error of `is_known`.
     ///
     /// # Cancel safety
-    /// What was not looked at when it is dropped is left.
+    /// A dropped call leaves the folders that it has not reached.
     pub async fn sweep<F, K, E>(&self, is_known: F) -> Result<usize, E>
     where
         F: Fn(RunId) -> K + Send,
@@ -248,12 +251,13 @@ impl ArtifactFolder {
                 files::remove(&draft)?;
             }
         }
-        // One with artifacts stays.
+        // A folder with artifacts is not empty, and stays.
         let _ = std::fs::remove_dir(own);
         Ok(())
     }
 
-    /// Counts what is kept unless that is known, and keeps others from changing it while the guard is held.
+    /// Returns the size of all artifacts, counted if it is not known yet. It cannot change while the guard is
+    /// held.
     fn count(&self) -> io::Result<MutexGuard<'_, Option<u64>>> {
         let mut total = self.total.lock();
         if total.is_none() {
@@ -274,12 +278,12 @@ impl ArtifactFolder {
     }
 }
 
-/// Does what blocks on a thread for that.
+/// Runs blocking work on a thread for such work.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
-/// A folder for what one attempt makes. It is removed when this is dropped.
+/// Folder for the files of one attempt. It is removed on drop.
 #[derive(Debug)]
 pub struct Draft<'a> {
     artifacts: &'a ArtifactFolder,
@@ -289,23 +293,23 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// The folder, as an absolute path.
+    /// Returns the absolute path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether there is a file `name` in the draft.
+    /// Returns whether the draft contains a file `name`.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.folder.open_file(name).is_ok()
     }
 
-    /// Keeps the file `name` of the draft as an artifact of the run, in place of an older one of that name. It
-    /// blocks until it is on the disk.
+    /// Keeps the file `name` of the draft as an artifact of the run, in place of an earlier one of that name.
+    /// Blocks until it is on disk.
     ///
     /// # Errors
-    /// [`ArtifactError`] when it is too large, is no file of its own, or cannot be moved, or when too much is kept.
+    /// [`ArtifactError`] when it is too large, is not a regular file with one name, or cannot be moved, or when the quota is reached.
     pub fn keep(&self, name: &str) -> Result<Artifact, ArtifactError> {
         let Self { artifacts, run, .. } = self;
         let unwritable = |source| artifacts.unwritable(*run, name, source);
@@ -339,16 +343,16 @@ impl Draft<'_> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         let _drafts = self.artifacts.drafts.lock();
-        // What stays is removed with the run.
+        // A file that cannot be removed here is removed with the run.
         let _ = files::remove(&self.path);
         if let Some(own) = self.path.parent() {
-            // An attempt that leaves nothing leaves no folder either: one that is not empty stays.
+            // The folder of an attempt without artifacts is removed; one that is not empty stays.
             let _ = std::fs::remove_dir(own);
         }
     }
 }
 
-/// The media type by the end of a name.
+/// Returns the media type for the end of a name.
 fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, end)| end) {
         Some("html") => "text/html; charset=utf-8",

@@ -1,4 +1,4 @@
-//! One attempt of a command, and what its output means.
+//! One attempt of a command, and the meaning of its output.
 
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
@@ -13,11 +13,11 @@ use crate::error::CommandError;
 use crate::output::Line;
 use crate::process::{self, Launch, Listener};
 
-/// How many lines of standard error an error repeats, and how many characters of each.
+/// Number of lines of standard error that an error repeats, and the characters of each.
 const ERROR_LINES: usize = 5;
 const ERROR_LINE_CHARACTERS: usize = 400;
 
-/// Takes a line for the run's log.
+/// Takes one line for the run's log.
 pub(crate) type Log<'a> = &'a (dyn Fn(String) + Send + Sync);
 
 /// Runs `command` for one attempt. Dropping the future kills its process group.
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     Ok(listener.last.output())
 }
 
-/// What the command reads: one JSON object with plain values, and a line end.
+/// Returns the standard input: one JSON object with plain values, and a line end.
 fn input(context: &RunContext) -> Vec<u8> {
     let parameters: Map<String, Value> =
         context.parameters.values().map(|(name, value)| (name.to_owned(), value.clone())).collect();
@@ -73,7 +73,7 @@ impl Listener for CommandListener<'_> {
     }
 }
 
-/// The last line of standard output when it may be a JSON object with the summary.
+/// Last line of standard output if it may be a JSON object with the summary.
 #[derive(Debug, Default)]
 pub(crate) struct SummaryLine(Option<String>);
 
@@ -93,7 +93,7 @@ impl SummaryLine {
     }
 }
 
-/// The last lines of standard error.
+/// Last lines of standard error.
 #[derive(Debug, Default)]
 pub(crate) struct LastErrors(VecDeque<String>);
 
@@ -107,7 +107,7 @@ impl LastErrors {
         }
     }
 
-    /// An error with these lines, unless the process succeeded.
+    /// Returns an error with these lines, unless the process succeeded.
     pub(crate) fn judge(self, status: ExitStatus) -> Result<(), CommandError> {
         let stderr = Vec::from(self.0);
         match (status.code(), status.signal()) {

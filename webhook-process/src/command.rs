@@ -1,4 +1,4 @@
-//! A command, and a workflow that it executes.
+//! Commands, and workflows that execute them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,22 +16,22 @@ use crate::attempt;
 use crate::environment::{self, ParameterVariable};
 use crate::error::InvalidCommand;
 
-/// An external program with its arguments. `Debug` shows neither arguments nor the values of variables.
+/// External program with its arguments. `Debug` shows neither arguments nor the values of variables.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Command {
-    /// The program: a path, or a name that is looked up in `PATH`.
+    /// Program: a path, or a name that is looked up in `PATH`.
     pub program: OsString,
-    /// Its arguments, as they are; they show in process lists, so they must not hold secrets.
+    /// Arguments, passed as they are. Process lists show them, so they must not hold secrets.
     pub arguments: Vec<OsString>,
-    /// The working folder; by default that of this process.
+    /// Working folder. Default: that of this process.
     pub folder: Option<PathBuf>,
     /// Variables that are added to its environment.
     pub environment: BTreeMap<String, String>,
 }
 
 impl Command {
-    /// A command without arguments.
+    /// Creates a command without arguments.
     #[must_use]
     pub fn new(program: impl Into<OsString>) -> Self {
         Self { program: program.into(), arguments: Vec::new(), folder: None, environment: BTreeMap::new() }
@@ -55,15 +55,16 @@ impl Command {
         self
     }
 
-    /// The name of the program without its folder.
+    /// Returns the name of the program without its folder.
     pub(crate) fn name(&self) -> String {
         let program = Path::new(&self.program);
         program.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
-    /// The program, looked up where its own `PATH` is not that of this process.
+    /// Returns the program, looked up here if the command has its own `PATH`.
     ///
-    /// The standard library would copy this process's page tables to have the system look it up in that `PATH`.
+    /// Otherwise the standard library would fork with a copy of this process's page tables, to let the child
+    /// look it up.
     pub(crate) fn found_program(&self) -> Cow<'_, OsStr> {
         let given = Cow::Borrowed(self.program.as_os_str());
         let Some(path) = self.environment.get("PATH") else { return given };
@@ -102,14 +103,14 @@ impl fmt::Debug for Command {
     }
 }
 
-/// How commands are run.
+/// Options for running commands.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CommandOptions {
-    /// How long a command may go on after SIGTERM before it gets SIGKILL. Default 5 s.
+    /// Time between SIGTERM and SIGKILL. Default: 5 s.
     ///
-    /// It should be shorter than the grace period of the workers, at whose end the future is dropped, which kills
-    /// the command in any case.
+    /// It should be shorter than the grace period of the workers. At the end of that the future is dropped,
+    /// which kills the command in any case.
     pub termination_grace: Duration,
 }
 
@@ -120,7 +121,7 @@ impl Default for CommandOptions {
 }
 
 impl CommandOptions {
-    /// Sets how long a command may go on after SIGTERM.
+    /// Sets the time between SIGTERM and SIGKILL.
     #[must_use]
     pub fn with_termination_grace(mut self, grace: Duration) -> Self {
         self.termination_grace = grace;
@@ -128,7 +129,7 @@ impl CommandOptions {
     }
 }
 
-/// A workflow with the command that executes it, checked.
+/// Workflow with the command that executes it, checked.
 #[derive(Debug, Clone)]
 pub struct CommandWorkflow {
     workflow: Arc<Workflow>,
@@ -137,24 +138,23 @@ pub struct CommandWorkflow {
 }
 
 impl CommandWorkflow {
-    /// Puts a workflow and its command together.
+    /// Combines a workflow with its command.
     ///
     /// # Errors
-    /// [`InvalidCommand`] when two parameters would have the same variable, a variable of the command has the name
-    /// of one that is set for every run or no name at all, or some text has a NUL character in it.
+    /// [`InvalidCommand`] when two parameters would have the same variable, when a variable of the command has an invalid or reserved name, or when a text contains a NUL character.
     pub fn new(workflow: Workflow, command: Command) -> Result<Self, InvalidCommand> {
         let variables = environment::parameter_variables(&workflow.parameters)?;
         environment::check(&command, &variables)?;
         Ok(Self { workflow: Arc::new(workflow), command, variables })
     }
 
-    /// The workflow.
+    /// Returns the workflow.
     #[must_use]
     pub fn workflow(&self) -> &Arc<Workflow> {
         &self.workflow
     }
 
-    /// The command.
+    /// Returns the command.
     #[must_use]
     pub fn command(&self) -> &Command {
         &self.command
@@ -170,7 +170,7 @@ impl CommandWorkflow {
     /// Outside of a tokio runtime with I/O and time enabled.
     ///
     /// # Cancel safety
-    /// When it is dropped, the command and all of its process group are killed before the drop returns.
+    /// On drop, the command and its whole process group are killed before the drop returns.
     pub async fn run(
         &self,
         context: &RunContext,

@@ -1,4 +1,4 @@
-//! Which environment a command is given.
+//! Environment of a command.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,25 +11,26 @@ use webhook_core::parameters::{EffectiveParameters, ParameterBlocks, ParameterTy
 use crate::command::Command;
 use crate::error::InvalidCommand;
 
-/// The variables of this process that no command is given: they configure the service and hold its secrets.
+/// Prefix of the variables of this process that no command gets. They configure the service and hold its
+/// secrets.
 const OWN_PREFIX: &[u8] = b"WEBHOOK_";
 
 const RUN_ID: &str = "WEBHOOK_RUN_ID";
 
-/// The caller's trace (W3C Trace Context), where one came with the call.
+/// Variable with the caller's trace context (W3C Trace Context), if the call had one.
 pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
 
-/// The longest value of a variable, in bytes.
+/// Upper bound on the value of a variable, in bytes.
 const VALUE_BYTES: usize = 32 * 1024;
 
-/// A declared parameter and the variable that holds its value.
+/// Declared parameter with the variable that holds its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ParameterVariable {
     parameter: String,
     variable: String,
 }
 
-/// The variables of the declared scalar parameters that are not secret.
+/// Returns the variables for the declared scalar parameters that are not secret.
 pub(crate) fn parameter_variables(
     blocks: &ParameterBlocks,
 ) -> Result<Vec<ParameterVariable>, InvalidCommand> {
@@ -49,7 +50,7 @@ pub(crate) fn parameter_variables(
     Ok(variables)
 }
 
-/// Checks that the system can be given this command, and that its variables are its own.
+/// Checks that the operating system accepts this command, and that no variable collides with another.
 pub(crate) fn check(command: &Command, variables: &[ParameterVariable]) -> Result<(), InvalidCommand> {
     if command.program.is_empty() {
         return Err(InvalidCommand::NoProgram);
@@ -77,12 +78,12 @@ pub(crate) fn check(command: &Command, variables: &[ParameterVariable]) -> Resul
     }
 }
 
-/// Whether a variable of this process is kept from commands.
+/// Returns whether a variable of this process is withheld from commands.
 pub(crate) fn is_withheld(name: &OsStr) -> bool {
     name.as_bytes().starts_with(OWN_PREFIX)
 }
 
-/// What is added to the environment for one run, and the names of the variables left out.
+/// Returns the variables to add for one run, and the names of those left out.
 pub(crate) fn run_variables<'a>(
     run: RunId,
     variables: &'a [ParameterVariable],

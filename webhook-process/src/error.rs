@@ -1,4 +1,4 @@
-//! What can go wrong with a command.
+//! Errors of commands.
 
 use std::fmt;
 use std::io;
@@ -8,59 +8,59 @@ use rustix::process::Signal;
 use webhook_core::executor::StopReason;
 use webhook_core::id::WorkflowKey;
 
-/// Why an attempt of a command failed.
+/// Error of an attempt of a command.
 ///
-/// The messages hold what the command itself wrote to standard error, with secret values masked, and nothing of its
-/// input. They name no folder of the server, since callers see them; the log does.
+/// The messages contain the command's own lines on standard error, with secret values masked, and nothing of
+/// its input. They name no folder of the server, since callers see them; the log does.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
     /// The program cannot be started.
     #[error("cannot start the program {program:?}")]
     CannotStart {
-        /// The name of the program without its folder.
+        /// Name of the program without its folder.
         program: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The working folder does not exist or is no folder.
+    /// The working folder does not exist or is not a folder.
     #[error("cannot start the program {program:?}: its working folder does not exist")]
     FolderMissing {
-        /// The name of the program without its folder.
+        /// Name of the program without its folder.
         program: String,
     },
-    /// `/bin/sh`, which watches over the command, cannot be started.
+    /// `/bin/sh`, the guard of the command, cannot be started.
     #[error("cannot start /bin/sh, which watches over the command")]
     CannotWatch {
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The command ended with another status than 0.
     #[error("exit status {status}{}", Lines(.stderr))]
     ExitStatus {
-        /// The status.
+        /// Exit status of the command.
         status: i32,
-        /// The last lines it wrote to standard error.
+        /// Last lines on standard error.
         stderr: Vec<String>,
     },
     /// The command was killed by a signal that this crate did not send.
     #[error("killed by {}{}", SignalName(*.signal), Lines(.stderr))]
     Killed {
-        /// The number of the signal.
+        /// Number of the signal.
         signal: i32,
-        /// The last lines it wrote to standard error.
+        /// Last lines on standard error.
         stderr: Vec<String>,
     },
-    /// The command was stopped because the attempt was.
+    /// The command was stopped because its attempt was stopped.
     #[error("the command was stopped: {}", stop_text(*.0))]
     Stopped(StopReason),
-    /// It is not known how the command ended.
+    /// The end of the command is unknown.
     #[error("cannot wait for the command")]
     Lost(#[source] io::Error),
 }
 
 impl CommandError {
-    /// Whether another attempt may help.
+    /// Returns whether another attempt may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -71,7 +71,7 @@ impl CommandError {
     }
 }
 
-/// Whether the system was short of something, or the program was being written at that moment.
+/// Returns whether the system was short of a resource, or the program was being written at that moment.
 fn is_shortage(reason: &io::Error) -> bool {
     let errno = Errno::from_io_error(reason);
     [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY]
@@ -128,7 +128,7 @@ impl fmt::Display for SignalName {
     }
 }
 
-/// A command that cannot be run for its workflow, whatever the call.
+/// Error of a command that cannot be run for its workflow, whatever the call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommand {
@@ -137,43 +137,43 @@ pub enum InvalidCommand {
         "the parameters {first:?} and {second:?} would both be the environment variable {variable}; rename one"
     )]
     SameVariable {
-        /// The parameter declared first.
+        /// Name of the parameter declared first.
         first: String,
-        /// The parameter declared second.
+        /// Name of the parameter declared second.
         second: String,
-        /// The variable.
+        /// Name of their variable.
         variable: String,
     },
     /// A variable of the command has the name of one that is set for every run.
     #[error("the environment variable {variable} is set for every run; choose another name")]
     ReservedVariable {
-        /// The variable.
+        /// Name of the variable.
         variable: String,
     },
-    /// The name of a variable is empty or has a `=` in it.
-    #[error("{variable:?} is no name for an environment variable: it is empty or has a = in it")]
+    /// The name of a variable is empty or contains a `=`.
+    #[error("{variable:?} is not a name for an environment variable: it is empty or contains =")]
     VariableName {
-        /// The variable.
+        /// Name of the variable.
         variable: String,
     },
-    /// Some text has a NUL character in it, which no program can be given.
-    #[error("the {part} has a NUL character in it")]
+    /// A text contains a NUL character, which no program can receive.
+    #[error("the {part} contains a NUL character")]
     Nul {
-        /// What has it.
+        /// Part of the command with the NUL character.
         part: &'static str,
     },
-    /// A notebook's workflow has a parameter that the notebook does not declare.
+    /// The workflow of a notebook has a parameter that the notebook does not declare.
     #[error("the notebook declares no parameter {parameter:?}")]
     UndeclaredParameter {
-        /// The parameter.
+        /// Name of the parameter.
         parameter: String,
     },
-    /// No program is named.
+    /// The name of the program is empty.
     #[error("the program is empty")]
     NoProgram,
 }
 
-/// Two workflows have the same kind and id.
+/// Error for two workflows with the same kind and id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the workflow {0} is given twice")]
 pub struct DuplicateWorkflow(pub WorkflowKey);

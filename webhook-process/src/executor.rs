@@ -1,4 +1,4 @@
-//! An executor over a fixed set of workflows.
+//! Executor over a fixed set of workflows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct CommandExecutor {
 }
 
 impl CommandExecutor {
-    /// An executor for these workflows.
+    /// Creates an executor for these workflows.
     ///
     /// # Errors
     /// [`DuplicateWorkflow`] when two have the same kind and id.
@@ -34,7 +34,7 @@ impl CommandExecutor {
         Ok(Self { workflows: listing::by_key(workflows)?, options: CommandOptions::default() })
     }
 
-    /// Sets how commands are run.
+    /// Sets the options for running commands.
     #[must_use]
     pub fn with_options(mut self, options: CommandOptions) -> Self {
         self.options = options;

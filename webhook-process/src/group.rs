@@ -1,4 +1,4 @@
-//! The process group of one attempt.
+//! Process group of one attempt.
 
 use std::io;
 
@@ -6,38 +6,38 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::guard::{GROUPS, Leader};
 
-/// A process group whose members are killed when this is dropped or this process dies.
+/// Process group whose members are killed when this is dropped, or when this process dies.
 #[derive(Debug)]
 pub(crate) struct ProcessGroup {
     id: Pid,
-    /// There until this is dropped.
+    /// Leader of the group; `None` once this is dropped.
     leader: Option<Leader>,
 }
 
 impl ProcessGroup {
-    /// Takes a group in which nothing lives, and which the guard knows.
+    /// Takes a group without living members, which the guard knows.
     pub(crate) fn take() -> io::Result<Self> {
         let leader = GROUPS.take()?;
         Ok(Self { id: leader.id(), leader: Some(leader) })
     }
 
-    /// The number of the group.
+    /// Returns the number of the group.
     pub(crate) fn id(&self) -> i32 {
         self.id.as_raw_nonzero().get()
     }
 
-    /// Asks every member to end.
+    /// Sends SIGTERM to every member.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// Kills every member. A member that is about to fork dies before its child begins.
+    /// Sends SIGKILL to every member. A member that is about to fork dies before its child begins.
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
     fn signal(&self, signal: Signal) {
-        // The only error is that no member may be signalled.
+        // The only possible error is that no member may be signalled.
         let _ = kill_process_group(self.id, signal);
     }
 }

@@ -1,13 +1,15 @@
-//! The guard: one process that kills what runs have started when this process dies.
+//! The guard: one process that kills the processes of all runs when this process dies.
 //!
-//! Each run has a process group, which the guard knows before the run's first process joins it. So there is no moment
-//! at which SIGKILL to this process leaves anything behind. The number of such a group has to be known beforehand:
-//! its leader is a process that ended at once and is not waited for. The leader keeps the number from being given to
-//! another group, no SIGKILL to the group removes it, and one run after another uses the group. So a run
-//! starts one process, its own.
+//! Each run has a process group, which the guard knows before the run's first process joins it. So SIGKILL to
+//! this process never leaves a process behind, whenever it comes.
 //!
-//! The guard waits for the end of a pipe whose other end this process holds. A child holds a copy of it
-//! until it executes its program, by when it has joined its group. So when the pipe ends, everything to be killed is in
+//! The number of such a group has to be known beforehand. So its leader is a process that ended at once and
+//! is not waited for. While it is not waited for, no other group gets its number, and SIGKILL to the group
+//! does not remove it.
+//! One run after another uses the group, so a run starts only one process, its own.
+//!
+//! The guard waits for the end of a pipe whose other end this process holds. A child holds a copy of that end
+//! until its exec, by which time it has joined its group. So when the pipe ends, every process to kill is in
 //! a registered group.
 
 use std::collections::BTreeSet;
@@ -22,8 +24,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-/// Kills the groups of its arguments and of the lines it read, when its standard input ends. Signals to the whole
-/// session must not end it.
+/// Script of the guard: when its standard input ends, it kills the groups of its arguments and of the lines
+/// it read.
+///
+/// It ignores signals, since those to the whole session must not end it.
 const GUARD: &str = "\
 trap '' HUP INT QUIT PIPE ALRM TERM USR1 USR2 TSTP TTIN TTOU
 groups=\" $* \"
@@ -35,16 +39,16 @@ while read -r change group; do
 done
 for group in $groups; do kill -s KILL -- \"-$group\"; done";
 
-/// How long unused groups are kept, and the guard without groups.
+/// Time for which unused groups are kept, and the guard without groups.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// The time between two tries to start a guard in place of one that died.
+/// Pause between two attempts to replace a guard that died.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// The groups of this process.
+/// Process groups of this process.
 pub(crate) static GROUPS: Groups = Groups::new(KEEP);
 
-/// Process groups that one guard knows, and that one run after another uses.
+/// Process groups that one guard knows. One run after another uses them.
 #[derive(Debug)]
 pub(crate) struct Groups {
     keep: Duration,
@@ -53,13 +57,13 @@ pub(crate) struct Groups {
 
 #[derive(Debug)]
 struct State {
-    /// Nothing where it could not be started.
+    /// The guard, or `None` if it could not be started.
     guard: Option<Guard>,
-    /// Whether a thread waits for the end of the guard. It is so whenever a group is registered.
+    /// Whether a thread waits for the end of the guard. Invariant: true while `registered` is not empty.
     is_watched: bool,
-    /// Groups that the guard knows, in use or not.
+    /// Numbers of the groups that the guard knows, in use or not.
     registered: BTreeSet<i32>,
-    /// Groups that no run uses, and since when; the latest is at the end.
+    /// Groups that no run uses, each with the time of its last use, in ascending order of time.
     unused: Vec<(Leader, Instant)>,
 }
 
@@ -69,7 +73,7 @@ impl Groups {
         Self { keep, state: Mutex::new(state) }
     }
 
-    /// Takes a group that a living guard knows, and in which nothing lives.
+    /// Takes a group without living members, which a living guard knows.
     pub(crate) fn take(&'static self) -> io::Result<Leader> {
         let unused = self.state.lock().take_unused();
         let leader = unused.map_or_else(Leader::start, Ok)?;
@@ -83,12 +87,12 @@ impl Groups {
         }
     }
 
-    /// Takes a group back after all that lived in it was killed.
+    /// Takes a group back after all its members were killed.
     pub(crate) fn give_back(&self, leader: Leader) {
         self.state.lock().unused.push((leader, Instant::now()));
     }
 
-    /// Sees to it that a living guard knows the group and all others.
+    /// Makes sure that a living guard knows this group and all others.
     fn register(&'static self, state: &mut State, group: i32) -> io::Result<()> {
         let is_new = state.registered.insert(group);
         let is_known = state
@@ -105,7 +109,8 @@ impl Groups {
         Ok(())
     }
 
-    /// Starts another guard when one dies, and lets groups go that have long been unused, until none is left.
+    /// Replaces a guard that dies, and releases groups that have long been unused. Ends when no group is
+    /// left.
     fn watch(&self) {
         loop {
             let end = self.state.lock().guard.as_ref().map(|guard| guard.output.clone());
@@ -139,14 +144,14 @@ impl Groups {
 }
 
 impl State {
-    /// Starts a guard that knows all groups, in place of the one there may be.
+    /// Starts a guard that knows all groups, in place of the current one.
     fn start_guard(&mut self) -> io::Result<()> {
         self.guard = None;
         self.guard = Some(Guard::start(&self.registered)?);
         Ok(())
     }
 
-    /// Takes the group that was used last, so that those that are too many stay unused.
+    /// Takes the group that was used last, so surplus groups stay unused and expire.
     fn take_unused(&mut self) -> Option<Leader> {
         while let Some((leader, _)) = self.unused.pop() {
             if leader.is_held() {
@@ -157,7 +162,7 @@ impl State {
         None
     }
 
-    /// Removes the groups that have been unused for so long.
+    /// Removes the groups that have been unused for `keep`.
     fn expire(&mut self, keep: Duration) -> Vec<Leader> {
         let fresh = self.unused.partition_point(|(_, since)| since.elapsed() >= keep);
         let expired: Vec<_> = self.unused.drain(..fresh).map(|(leader, _)| leader).collect();
@@ -167,22 +172,22 @@ impl State {
         expired
     }
 
-    /// Makes the guard forget a group, before its number may come to mean another.
+    /// Makes the guard forget a group, before its number can belong to another.
     fn unregister(&mut self, group: i32) {
         self.registered.remove(&group);
         if self.guard.as_mut().is_some_and(|guard| guard.tell('-', group).is_err()) {
-            // One that does not listen could kill a stranger. The thread starts another.
+            // A guard that does not listen could kill a foreign group. The thread starts another guard.
             self.guard = None;
         }
     }
 }
 
-/// The guard's process. It is killed when this is dropped, before its pipe ends.
+/// Process of the guard. On drop it is killed before its pipe ends.
 #[derive(Debug)]
 struct Guard {
     process: Child,
     input: ChildStdin,
-    /// Ends when the process does.
+    /// Standard output of the guard, which ends when the guard does.
     output: Arc<ChildStdout>,
 }
 
@@ -195,7 +200,8 @@ impl Guard {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         let guard = Self { process, input, output: Arc::new(output) };
-        // One that was stopped does not read. Another takes its place then, instead of stopping this process too.
+        // A stopped guard does not read. Non-blocking writes let another take its place, instead of stopping
+        // this process too.
         ioctl_fionbio(&guard.input, true)?;
         Ok(guard)
     }
@@ -204,7 +210,8 @@ impl Guard {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Tells it of a change, which it reads before the end of the pipe. One line is written whole or not at all.
+    /// Tells the guard of a change, which it reads before the end of the pipe. A line is written whole or not
+    /// at all.
     fn tell(&mut self, change: char, group: i32) -> io::Result<()> {
         self.input.write_all(format!("{change} {group}\n").as_bytes())
     }
@@ -217,7 +224,7 @@ impl Drop for Guard {
     }
 }
 
-/// A process group, which exists for as long as its leader is not waited for.
+/// Leader of a process group. The group exists until its leader is waited for.
 #[derive(Debug)]
 pub(crate) struct Leader {
     process: Child,
@@ -231,17 +238,18 @@ impl Leader {
         Ok(Self { process, id })
     }
 
-    /// The group, as its leader's process id.
+    /// Returns the group as the process id of its leader.
     pub(crate) fn id(&self) -> Pid {
         self.id
     }
 
-    /// The number of the group.
+    /// Returns the number of the group.
     fn number(&self) -> i32 {
         self.id.as_raw_nonzero().get()
     }
 
-    /// Whether its number is still its own. A host may wait for children that it did not start.
+    /// Returns whether the leader still holds its number. It does not if the host waits for children that it
+    /// did not start.
     fn is_held(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(self.id), options).is_ok()
@@ -256,17 +264,17 @@ impl Drop for Leader {
     }
 }
 
-/// A shell that leads a process group of its own, and gets nothing of this process's environment.
+/// Returns a shell that leads its own process group, and gets no variable of this process's environment.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]).process_group(0).current_dir("/").stderr(Stdio::null()).env_clear();
     command
 }
 
-/// Waits until the stream ends, or for this long. Nothing is ever written to it.
+/// Waits until the stream ends, for at most `patience`. Nothing is ever written to it.
 fn wait_for_end(stream: &ChildStdout, patience: Duration) {
     let patience = Timespec::try_from(patience).ok();
-    // A signal that interrupts it makes the caller look earlier.
+    // A signal that interrupts the wait makes the caller check earlier.
     let _ = poll(&mut [PollFd::new(stream, PollFlags::IN)], patience.as_ref());
 }
 
@@ -276,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks again and again, since no event tells of it.
+    /// Polls a condition, since no event announces it.
     fn wait_until(is_so: impl Fn() -> bool) {
         let start = Instant::now();
         while !is_so() {
@@ -326,7 +334,7 @@ mod tests {
         let guard = || Pid::from_child(&GROUPS.state.lock().guard.as_ref().unwrap().process);
         let first = guard();
         rustix::process::kill_process(first, rustix::process::Signal::STOP).unwrap();
-        // Its pipe is full some time.
+        // Its pipe fills up after some writes.
         while GROUPS.state.lock().guard.as_mut().unwrap().tell('-', 0).is_ok() {}
         let next = GROUPS.take().unwrap();
         assert!(guard() != first && test_kill_process(first).is_err());

@@ -1,5 +1,5 @@
-//! An [`Executor`](webhook_core::executor::Executor) for inbound webhook triggers that runs external commands
-//! and Jupyter notebooks.
+//! Runs external commands and Jupyter notebooks for inbound webhook triggers, as an
+//! [`Executor`](webhook_core::executor::Executor).
 //!
 //! ```
 //! use webhook_core::executor::Workflow;
@@ -15,63 +15,71 @@
 //!
 //! [`NotebookExecutor`] does the same for Jupyter notebooks.
 //!
-//! # What a command is given
+//! # Input of a command
 //!
-//! - The program and its arguments exactly as the host wrote them. No shell reads them and nothing of a call is
-//!   put into them.
-//! - On standard input one JSON object on one line, and then the end of the input:
-//!   `{"run_id":"…","workflow":{"kind":"report","id":"sales"},"attempt":1,"parameters":{"region":"EMEA"}}`.
-//!   A command that does not read it is fine.
-//! - The environment of this process less every `WEBHOOK_*` variable, plus the command's own variables, plus
-//!   `WEBHOOK_RUN_ID`, plus `PARAM_<NAME>` for every declared parameter that is a scalar: its name in upper case,
-//!   with `_` for every character other than `A-Z` and `0-9`. Left out are secret parameters, values over 32 KiB,
-//!   and text with a NUL character in it. Standard input has them all. Undeclared parameters, lists and `json`
-//!   parameters are on standard input only, so that a caller cannot choose the name of a variable.
+//! - The program and its arguments are exactly those that the host wrote. No shell reads them, and nothing of
+//!   a call is inserted.
+//! - Standard input is one JSON object on one line, and then ends:
+//!   `{"run_id":"…","workflow":{"kind":"report","id":"sales"},"attempt":1,"parameters":{"region":"EMEA"}}`. A
+//!   command need not read it.
+//! - The environment is that of this process without its `WEBHOOK_*` variables, plus the command's own
+//!   variables, plus `WEBHOOK_RUN_ID`, plus one variable per scalar parameter.
 //!
-//! # What becomes of it
+//! A declared scalar parameter is in the variable `PARAM_<NAME>`: its name in upper case, with `_` for every
+//! character other than `A-Z` and `0-9`.
+//! Secret parameters, values over 32 KiB, and text with a NUL character have no variable.
+//! Undeclared parameters, lists and `json` parameters have none either, so a caller cannot choose the name of
+//! a variable.
+//! Standard input has all of them.
 //!
-//! - Lines on standard output and standard error become the run's log. Secret values are masked first; then bytes that
-//!   are not UTF-8 are replaced, and a line over 64 KiB is cut into pieces. A command that writes without end costs no
+//! # Output of a command
+//!
+//! - Lines on standard output and standard error become the run's log. First secret values are masked, then
+//!   bytes that are not UTF-8 are replaced, and a line over 64 KiB is split. So a command that writes without
+//!   end takes bounded memory.
+//! - If the last line of standard output is a JSON object with a `summary`, that is the run's summary.
+//! - Exit status 0 is success. Another status, or death by a signal, is a retryable failure; its message has
+//!   the status and the last lines of standard error.
+//! - A program that cannot be started is a fatal failure, unless the system was short of processes, files or
 //!   memory.
-//! - When the last line of standard output is a JSON object with a `summary`, that is the run's summary.
-//! - Exit status 0 is success. Another status, or death by a signal, is a failure that may be retried; the message
-//!   has the status and the last lines of standard error. A program that cannot be started is a failure that is
-//!   not retried, except when the system was short of processes, files or memory. Messages name no folder of the
-//!   server; the log (`tracing`) does.
+//! - Error messages name no folder of the server; the log (`tracing`) does.
 //!
-//! # When it ends
+//! # End of a command
 //!
-//! Every attempt has a process group of its own. When the run is cancelled or out of time, the group gets SIGTERM,
-//! and SIGKILL when the command is still there after [`CommandOptions::termination_grace`]. When the command
-//! ends, when its future is dropped, or when the lease of its run was lost, the group gets SIGKILL at once: nothing
-//! that the command started in its group outlives it.
+//! Every attempt has its own process group. When the run is cancelled or exceeds its time-out, the group gets
+//! SIGTERM. If the command still runs after [`CommandOptions::termination_grace`], the group gets SIGKILL.
+//! When the command ends, when its future is dropped, or when the run's lease is lost, the group gets SIGKILL
+//! at once. So nothing that the command started in its group outlives it.
 //!
-//! One guard serves all runs of this process: `/bin/sh` with a constant script, which holds one end of a pipe from this
-//! process. It knows every group before a run starts in it. When this process dies in any way, SIGKILL
-//! included, the pipe ends and the guard kills all groups. A guard that dies is replaced at once, and the
-//! runs go on. Guard and unused groups end 10 s after the last run.
+//! One guard serves all runs of this process: `/bin/sh` with a constant script, which reads a pipe from this
+//! process. It knows every group before a run starts in it.
+//! When this process dies in any way, SIGKILL included, the pipe ends and the guard kills all groups. A guard
+//! that dies is replaced at once, and the runs continue. The guard and unused groups end 10 s after the last
+//! run.
 //!
-//! The number of a group is held by a process that has ended, its leader, so process lists show a defunct `sh` for
-//! each group. A host must therefore wait for no children but its own, and must not ignore SIGCHLD.
+//! The number of a group is held by its leader, a process that has ended. So process lists show a defunct
+//! `sh` for each group.
+//! Therefore a host must wait for its own children only, and must not ignore SIGCHLD.
 //!
-//! A process that leaves the group (`setsid`, a daemon) is beyond all this.
+//! A process that leaves the group (`setsid`, a daemon) escapes all of this.
 //!
 //! # Notebooks
 //!
-//! A [`Notebook`] is run by papermill in a [`Python`] of the host's choice, and [`Notebook::parameters`] are the
-//! parameters that it declares in its cell with the tag `parameters`.
+//! A [`Notebook`] is run by papermill in a [`Python`] that the host chooses. [`Notebook::parameters`] are the
+//! parameters declared in its cell with the tag `parameters`.
 //!
-//! - Declared parameters that a call gives stand in a cell after that one, as Python values of their types; dates are
-//!   text. A default that no call overrides stays as the notebook has it. Parameters that are not declared are never
-//!   variables: they are in the dictionary `webhook_parameters`. All of them travel on standard input.
-//! - What cells print is the run's log, line by line, and each cell is a step of its progress. A last line that is a
-//!   JSON object with a `summary` is the summary, as for a command.
-//! - The artifacts are `notebook.ipynb`, as executed, and `notebook.html`, also when a cell fails. Each cell keeps up to 256 KiB of what it
-//!   prints there, and the notebook up to 8 MiB of output; what is cut is replaced by a note. Secret parameters
-//!   are masked in both.
-//! - The error of a failing cell is the error of the run; it may be retried.
-//! - The kernel stays in the process group of its attempt and ends with it, as all above. What a cell starts by
-//!   `!command` has a terminal of its own, whose end it is told of by SIGHUP when the kernel ends.
+//! - Declared parameters that a call gives are set in a cell after that one, as Python values of their types;
+//!   dates are text. A default that no call overrides stays as the notebook has it.
+//! - Undeclared parameters are never variables: they are in the dictionary `webhook_parameters`.
+//! - All parameters travel on standard input.
+//! - The output of cells is the run's log, line by line, and each cell is a step of its progress. A last line
+//!   that is a JSON object with a `summary` is the summary, as for a command.
+//! - The artifacts are `notebook.ipynb`, as executed, and `notebook.html`, even if a cell fails. In them,
+//!   each cell keeps up to 256 KiB of printed text, and the notebook up to 8 MiB of output; a note replaces
+//!   the rest. Secret parameters are masked in both.
+//! - The error of a failing cell is the error of the run, and is retryable.
+//! - The kernel stays in the process group of its attempt and ends with it. A program that a cell starts by
+//!   `!command` has its own terminal, and gets SIGHUP when the kernel ends.
 //!
 //! Unix only, with a `/bin/sh`. The futures need a tokio runtime with I/O and time enabled.
 

@@ -1,4 +1,4 @@
-//! Listing a fixed set of workflows, some at a time.
+//! Lists a fixed set of workflows, page by page.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,10 +9,10 @@ use webhook_core::id::WorkflowKey;
 
 use crate::error::DuplicateWorkflow;
 
-/// How many workflows a page lists.
+/// Number of workflows in a page.
 pub(crate) const PAGE: usize = 100;
 
-/// Something that executes one workflow.
+/// Pairs a workflow with its execution.
 pub(crate) trait Executes {
     fn workflow(&self) -> &Arc<Workflow>;
 }

@@ -28,14 +28,14 @@ pub use python::Python;
 const RUNNER: &str = include_str!("notebook/runner.py");
 const DESCRIBE: &str = include_str!("notebook/describe.py");
 
-/// The artifacts of a run.
+/// Names of a run's artifacts.
 const EXECUTED: &str = "notebook.ipynb";
 const PAGE: &str = "notebook.html";
 
-/// How much output an executed notebook keeps, in characters.
+/// Upper bound on the output that an executed notebook keeps, in characters.
 const OUTPUT_CHARACTERS: usize = 8 * 1024 * 1024;
 
-/// A notebook that Python can run, with the parameters that it declares.
+/// Notebook that Python can run, with its declared parameters.
 #[derive(Debug, Clone)]
 pub struct Notebook {
     path: PathBuf,
@@ -69,20 +69,26 @@ enum Answer {
 }
 
 impl Notebook {
-    /// Reads what a notebook declares and checks that `python` can run it. It blocks for up to a few seconds.
+    /// Reads the declared parameters of a notebook and checks that `python` can run it. Blocks for up to a
+    /// few seconds.
     ///
-    /// The parameters are the assignments in the code cell with the tag `parameters`. The type of each is its
-    /// annotation or type comment, else the type of its literal, any JSON for a literal such as `None` or a set, and text
-    /// for what is computed. A comment at the end of its line says what it is for. Lines for IPython are passed over. Nothing of the cell is executed, so a value that is no literal is no default here: a call
-    /// that does not give it leaves it to the notebook.
+    /// The parameters are the assignments in the code cell with the tag `parameters`.
+    ///
+    /// - The type comes from the annotation or type comment, otherwise from the literal. A literal such as
+    ///   `None` or a set gives `json`, and a computed value gives `text`.
+    /// - A comment at the end of its line is the description.
+    /// - Lines for IPython are ignored.
+    ///
+    /// Nothing of the cell is executed. So a value that is not a literal gives no default: if a call omits
+    /// the parameter, the notebook sets it.
     ///
     /// # Errors
-    /// [`InvalidNotebook`], which says what would mend it.
+    /// [`InvalidNotebook`], which says how to correct the problem.
     pub fn load(path: impl AsRef<Path>, python: &Python) -> Result<Self, InvalidNotebook> {
         Self::load_with_kernel(path, python, None)
     }
 
-    /// As [`load`](Self::load), with another Jupyter kernel than the one that the notebook names.
+    /// Reads a notebook like [`load`](Self::load), for another Jupyter kernel than the one it names.
     ///
     /// # Errors
     /// As for [`load`](Self::load).
@@ -124,7 +130,8 @@ impl Notebook {
         self
     }
 
-    /// The parameters that it declares, in their order. A host may refine them before it makes a workflow of them.
+    /// Returns the declared parameters, in their order. A host may refine them before it builds a workflow
+    /// from them.
     #[must_use]
     pub fn parameters(&self) -> &[ParameterBlock] {
         &self.parameters
@@ -134,7 +141,8 @@ impl Notebook {
         self.parameters.iter().find(|block| block.name == name)
     }
 
-    /// What runs it: Python, which is given the runner and then its request on standard input.
+    /// Returns the command that runs it: Python, which reads the runner and then its request from standard
+    /// input.
     fn command(&self) -> Command {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let mut command = self.python.command().with_folder(folder);
@@ -151,7 +159,7 @@ fn block(described: DescribedParameter) -> ParameterBlock {
     block
 }
 
-/// A workflow with the notebook that executes it.
+/// Workflow with the notebook that executes it.
 #[derive(Debug, Clone)]
 pub struct NotebookWorkflow {
     workflow: Arc<Workflow>,
@@ -159,14 +167,13 @@ pub struct NotebookWorkflow {
 }
 
 impl NotebookWorkflow {
-    /// Puts a workflow and its notebook together.
+    /// Combines a workflow with its notebook.
     ///
     /// # Errors
-    /// [`InvalidCommand`](crate::InvalidCommand) when a variable of the notebook has a name or a value that no
-    /// program can be given, or the workflow has a parameter that the notebook does not declare.
+    /// [`InvalidCommand`](crate::InvalidCommand) when a variable of the notebook has an invalid name or value, or when the workflow has a parameter that the notebook does not declare.
     pub fn new(workflow: Workflow, notebook: Notebook) -> Result<Self, crate::InvalidCommand> {
         environment::check(&notebook.command(), &[])?;
-        // Python reads names that are equal after NFKC as one; those that a notebook declares are in that form.
+        // Python treats names that are equal after NFKC as one; declared names are in that form.
         if let Some(block) =
             workflow.parameters.iter().find(|block| notebook.parameter(&block.name).is_none())
         {
@@ -175,13 +182,13 @@ impl NotebookWorkflow {
         Ok(Self { workflow: Arc::new(workflow), notebook })
     }
 
-    /// The workflow.
+    /// Returns the workflow.
     #[must_use]
     pub fn workflow(&self) -> &Arc<Workflow> {
         &self.workflow
     }
 
-    /// Runs the notebook for one attempt, as the [crate] describes, and keeps what it makes in `artifacts`.
+    /// Runs the notebook for one attempt, as the [crate] describes, and keeps its files in `artifacts`.
     ///
     /// # Errors
     /// [`ExecuteError`] with a [`NotebookError`]: retryable when a cell fails, the kernel dies or the attempt is
@@ -191,7 +198,7 @@ impl NotebookWorkflow {
     /// Outside of a tokio runtime with I/O and time enabled.
     ///
     /// # Cancel safety
-    /// When it is dropped, the kernel and all of its process group are killed before the drop returns.
+    /// On drop, the kernel and its whole process group are killed before the drop returns.
     pub async fn run(
         &self,
         context: &RunContext,
@@ -213,7 +220,8 @@ impl NotebookWorkflow {
         let command = self.notebook.command();
         let (variables, _) = environment::run_variables(context.run, &[], &context.parameters);
         let input = self.input(context, draft.path());
-        // What the runner writes there is no text but its protocol, in which it has masked secrets itself.
+        // The runner's standard output is its protocol, not text, and the runner has masked the secrets in
+        // it.
         let launch = Launch { command: &command, variables, input, stdout_masker: Masker::default() };
         let mut listener = NotebookListener::new(context.reporter());
         let status = process::run(launch, context, options, &mut listener).await?;
@@ -239,7 +247,7 @@ impl NotebookWorkflow {
         }
     }
 
-    /// Whether a value is the one that the notebook itself sets, which then stays as it is written there.
+    /// Returns whether a value is the notebook's own default. Such a value stays as the notebook has it.
     fn is_own_value(&self, name: &str, parameter: &EffectiveParameter) -> bool {
         let own = self.notebook.parameter(name).and_then(|block| block.default.as_ref());
         parameter.source == Source::Default && own == Some(&parameter.value)

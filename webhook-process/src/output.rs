@@ -1,16 +1,16 @@
-//! What a command writes, cut into lines.
+//! Splits the output of a command into lines.
 
-/// The longest line, in bytes; a longer one is cut into pieces.
+/// Upper bound on a line, in bytes. A longer line is split.
 const LINE_BYTES: usize = 64 * 1024;
 
-/// One line, or a piece of a line that was too long.
+/// A line, or a piece of a line that was too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
     pub(crate) is_whole: bool,
 }
 
-/// Cuts a stream of bytes into lines of bounded length.
+/// Splits a stream of bytes into lines of bounded length.
 #[derive(Debug, Default)]
 pub(crate) struct LineCutter {
     partial: Vec<u8>,
@@ -18,7 +18,7 @@ pub(crate) struct LineCutter {
 }
 
 impl LineCutter {
-    /// Takes more bytes and hands on the lines that they complete.
+    /// Takes more bytes and passes on the lines that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8], mut take: impl FnMut(Line)) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (mut text, is_end) = match part.strip_suffix(b"\n") {
@@ -41,7 +41,7 @@ impl LineCutter {
         }
     }
 
-    /// Hands on what follows the last line end, if anything does.
+    /// Passes on the text after the last line end, if there is any.
     pub(crate) fn finish(&mut self, mut take: impl FnMut(Line)) {
         if !self.partial.is_empty() {
             take(self.end());
@@ -61,7 +61,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// How many bytes at the end begin a UTF-8 character (RFC 3629) without completing it.
+/// Returns the number of bytes at the end that begin a UTF-8 character (RFC 3629) without completing it.
 fn incomplete_character(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let needed = match bytes[bytes.len() - back] {

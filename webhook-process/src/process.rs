@@ -1,4 +1,4 @@
-//! One process of an attempt: starts it, feeds it, listens to it, and sees to its end.
+//! One process of an attempt: its start, input, output and end.
 
 use std::future::pending;
 use std::io::{self, PipeReader, Write};
@@ -20,27 +20,27 @@ use crate::error::CommandError;
 use crate::group::ProcessGroup;
 use crate::output::{Line, LineCutter};
 
-/// How long output is still read after the group was killed: only a process that left the group can hold it open.
+/// Time for reading output after the group was killed. Only a process that left the group can keep it open.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
-/// How long after the deadline an attempt stops that nobody cancelled.
+/// Time after the deadline at which an attempt stops that the workers have not cancelled.
 const DEADLINE_PATIENCE: Duration = Duration::from_millis(250);
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// What is started for one attempt.
+/// Description of a process to start for one attempt.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub(crate) command: &'a Command,
-    /// Variables of this run, beside those of the command.
+    /// Variables of this run, in addition to those of the command.
     pub(crate) variables: Vec<(&'a str, String)>,
-    /// All it can read on standard input.
+    /// Whole content of standard input.
     pub(crate) input: Vec<u8>,
-    /// What masks its standard output; it may be nothing when the listener does that.
+    /// Masker of standard output. It may be empty if the listener masks.
     pub(crate) stdout_masker: Masker,
 }
 
-/// Takes the lines that a process writes.
+/// Receiver of the lines of a process.
 pub(crate) trait Listener: Send {
     /// Takes a line of standard output.
     fn stdout(&mut self, line: Line);
@@ -48,7 +48,7 @@ pub(crate) trait Listener: Send {
     fn stderr(&mut self, line: Line);
 }
 
-/// Runs a process for one attempt and answers how it ended. Dropping the future kills its process group.
+/// Runs a process for one attempt and returns its exit status. Dropping the future kills its process group.
 pub(crate) async fn run(
     launch: Launch<'_>,
     context: &RunContext,
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     let input = Input::new(launch.input).map_err(cannot_start)?;
     let traceparent = context.caller.traceparent.as_deref();
     let mut child = start(launch.command, launch.variables, traceparent, input.reader, &group)?;
-    // From here on the group is dropped before the child, so that the child is dead when it is dropped.
+    // From here on the group is dropped before the child, so the child is dead when it is dropped.
     let group = group;
     let mut is_fed = input.rest.is_none();
     let mut feeding = pin!(feed(input.rest));
@@ -79,7 +79,7 @@ pub(crate) async fn run(
             status = child.wait() => break Some(status),
             reason = &mut stop, if stopped.is_none() => {
                 stopped = Some(reason);
-                // Another worker may be executing the run already, so there is no time to wait.
+                // Another worker may already be executing the run, so there is no time to wait.
                 if reason == StopReason::LeaseLost {
                     break None;
                 }
@@ -99,7 +99,7 @@ pub(crate) async fn run(
             timeout(LAST_OUTPUT, child.wait()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         }
     };
-    // What cannot be read by now comes from a process that left the group.
+    // Output that cannot be read by now comes from a process that left the group.
     let _ = timeout(LAST_OUTPUT, output.read()).await;
     output.finish();
     match stopped {
@@ -124,14 +124,14 @@ fn start(
     for (name, _) in std::env::vars_os().filter(|(name, _)| environment::is_withheld(name)) {
         process.env_remove(name);
     }
-    // The trace that this process is part of is not that of the run.
+    // The trace context of this process is not that of the run.
     process.env_remove(environment::TRACEPARENT);
     process.envs(&command.environment).envs(variables);
     if let Some(traceparent) = traceparent {
         process.env(environment::TRACEPARENT, traceparent);
     }
     process.spawn().map_err(|source| {
-        // Callers see the error, and no paths of the server in it.
+        // Callers see the error, so it must not contain paths of the server.
         let error = &source as &dyn std::error::Error;
         tracing::error!(program = %command.program.display(), folder = ?command.folder, error, "a program cannot be started");
         let program = command.name();
@@ -142,7 +142,7 @@ fn start(
     })
 }
 
-/// What a process reads on standard input: a pipe that is closed already where it holds all of it.
+/// Standard input of a process: a pipe, which is already closed if it holds the whole input.
 struct Input {
     reader: PipeReader,
     rest: Option<(ChildStdin, Vec<u8>)>,
@@ -166,7 +166,7 @@ impl Input {
     }
 }
 
-/// Writes the rest of the input and closes the pipe. A command that does not care to read it is no error.
+/// Writes the rest of the input and closes the pipe. A command that does not read it is not an error.
 async fn feed(rest: Option<(ChildStdin, Vec<u8>)>) {
     if let Some((mut writer, bytes)) = rest {
         let _ = writer.write_all(&bytes).await;
@@ -175,7 +175,8 @@ async fn feed(rest: Option<(ChildStdin, Vec<u8>)>) {
 
 /// Waits until the attempt is to stop. Cancel safe.
 ///
-/// Whoever set the deadline cancels at the deadline too. That comes first, so that it decides how the run ends.
+/// The workers cancel at the deadline too. This waits a little longer, so their cancellation decides how the
+/// run ends.
 async fn stop(context: &RunContext) -> StopReason {
     let deadline = async {
         match context.deadline {
@@ -189,7 +190,7 @@ async fn stop(context: &RunContext) -> StopReason {
     }
 }
 
-/// What a process writes.
+/// Output streams of a process.
 struct Output<'a> {
     stdout: Lines<ChildStdout>,
     stderr: Lines<ChildStderr>,
@@ -212,7 +213,7 @@ impl Output<'_> {
         }
     }
 
-    /// Takes what follows the last line ends.
+    /// Takes the text after the last line ends.
     fn finish(&mut self) {
         let Self { stdout, stderr, listener } = self;
         stdout.finish(|line| listener.stdout(line));
@@ -220,8 +221,9 @@ impl Output<'_> {
     }
 }
 
-/// One stream of a process on its way through the mask into lines. It is masked first: a secret that a cut went
-/// through would not be found.
+/// Output stream of a process, which is masked and then split into lines.
+///
+/// The mask comes first: it would not find a secret that a split went through.
 struct Lines<R> {
     stream: Option<R>,
     bytes: Vec<u8>,
@@ -235,7 +237,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { stream, bytes, mask: masker.stream(), cutter: LineCutter::default() }
     }
 
-    /// Reads what is there; a stream that has ended is dropped. Cancel safe.
+    /// Reads the available bytes, and drops a stream that has ended. Cancel safe.
     async fn read_some(&mut self) {
         let Some(stream) = &mut self.stream else { return pending().await };
         if !matches!(stream.read_buf(&mut self.bytes).await, Ok(count) if count > 0) {
@@ -243,14 +245,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
-    /// Hands on the lines that what was read completes.
+    /// Passes on the lines that the read bytes complete.
     fn take(&mut self, take: impl FnMut(Line)) {
         self.cutter.push(&self.mask.push(&self.bytes), take);
         self.bytes.clear();
     }
 
     fn finish(&mut self, mut take: impl FnMut(Line)) {
-        // A process that was killed may have been about to write the rest of a secret.
+        // A killed process may have been about to write the rest of a secret.
         self.cutter.push(&self.mask.cut(), &mut take);
         self.cutter.finish(take);
     }

@@ -1,4 +1,4 @@
-//! Real processes, observed from outside: by what they write and by whether they are still there.
+//! Tests with real processes, observed from outside: by their output, and by whether they still exist.
 
 mod guard;
 mod secrecy;
@@ -24,7 +24,7 @@ use webhook_core::run::CancelReason;
 use crate::attempt;
 use crate::{Command, CommandError, CommandExecutor, CommandOptions, CommandWorkflow, environment};
 
-/// How long anything here may take on a slow machine.
+/// Upper bound on the time of one step on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const CANARY: &str = "canary-5f1c2a";
@@ -78,7 +78,7 @@ impl Trial {
         (outcome, lines.into_inner())
     }
 
-    /// Starts it in the background and answers with the process ids on the first line it writes.
+    /// Starts it in the background, and returns the process ids on its first line.
     async fn start(self) -> (tokio::task::JoinHandle<Result<RunOutput, CommandError>>, Vec<Pid>) {
         let (sender, mut lines) = mpsc::unbounded_channel();
         let execution = tokio::spawn(self.execute(move |line| sender.send(line).unwrap_or_default()));
@@ -93,14 +93,14 @@ fn process_ids(line: &str) -> Vec<Pid> {
     ids
 }
 
-/// A process that is dead but that its new parent has not waited for is gone.
+/// Returns whether a process is dead. A dead process that its new parent has not waited for counts too.
 fn is_gone(process: Pid) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{process}/stat"));
     let is_dead = state.is_ok_and(|state| state.rsplit(')').next().unwrap().trim().starts_with('Z'));
     is_dead || test_kill_process(process).is_err()
 }
 
-/// Death is not an event that a stranger can wait for, so this looks again and again.
+/// Polls, since no other process is told of the death.
 async fn assert_gone(processes: &[Pid]) {
     let start = Instant::now();
     while !processes.iter().all(|process| is_gone(*process)) {
@@ -180,7 +180,7 @@ async fn a_value_that_does_not_fit_is_left_out_and_the_log_says_so() {
 
 #[tokio::test]
 async fn a_command_that_does_not_read_its_input_is_fine() {
-    // More than a pipe holds, so that writing it cannot end before the command does.
+    // More than a pipe holds, so writing it cannot end before the command does.
     let long = "x".repeat(1_000_000);
     for script in ["exec 0<&-; exit 0", "exit 0", "head -c 10 >/dev/null"] {
         let trial = Trial::shell(script)
@@ -280,7 +280,7 @@ async fn a_command_may_clean_up_when_it_is_cancelled() {
         cancel.cancel(StopReason::TimedOut);
     });
     assert!(matches!(outcome.await, Err(CommandError::Stopped(StopReason::TimedOut))));
-    // A shell may say on its standard error that its `sleep` was terminated, before or after.
+    // A shell may report on its standard error that its `sleep` was terminated, before or after.
     let lines = lines.lock();
     assert!(lines.iter().any(|line| line == "cleaned"), "{lines:?}");
 }
@@ -375,7 +375,7 @@ async fn a_command_that_writes_100_mb_costs_no_memory() {
     }
 }
 
-/// Tests run this in a process of its own, which they then kill. Alone it does nothing.
+/// Hosts runs in a process of its own, which tests start and then kill. Alone it does nothing.
 #[tokio::test]
 async fn host_process() {
     let Ok(script) = std::env::var("WEBHOOK_PROCESS_TEST_SCRIPT") else { return };
@@ -407,7 +407,7 @@ fn host_command(script: &str, runs: usize) -> std::process::Command {
     host
 }
 
-/// Starts a process that runs the script so many times at once, and answers the lines that the runs write.
+/// Starts a process that runs the script `runs` times at once, and returns the lines that the runs write.
 fn host(script: &str, runs: usize) -> (std::process::Child, impl Iterator<Item = String>) {
     let mut host = host_command(script, runs).spawn().unwrap();
     let output = BufReader::new(host.stdout.take().unwrap());

@@ -1,4 +1,4 @@
-//! Files and folders that only the user of this process can read, reached without following symbolic links.
+//! Files and folders that only the user of this process can read, opened without following symbolic links.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,28 +15,28 @@ const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::R
 pub(super) struct Folder(OwnedFd);
 
 impl Folder {
-    /// Opens the folder at a path. The way to it is the host's, so it may lead over links.
+    /// Opens the folder at a path. The path is the host's, so its parents may be links.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(Self(openat(CWD, path, flags, Mode::empty())?))
     }
 
-    /// Opens the folder at a path, and makes it and those above it when they are not there.
+    /// Opens the folder at a path, and creates it and its parents if they do not exist.
     pub(super) fn make_all(path: &Path) -> io::Result<Self> {
         let mut builder = fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(path)?;
         let folder = Self::open(path)?;
-        // One that was made with a wide umask, or by an older version, becomes private as well.
+        // A folder from an older version, or made with a wide umask, becomes private too.
         fchmod(&folder.0, Mode::RWXU)?;
         Ok(folder)
     }
 
-    /// Opens a folder in it.
+    /// Opens a folder in this one.
     pub(super) fn enter(&self, name: &str) -> io::Result<Self> {
         Ok(Self(openat(&self.0, name, FOLDER, Mode::empty())?))
     }
 
-    /// Opens a folder in it, and makes it when it is not there.
+    /// Opens a folder in this one, and creates it if it does not exist.
     pub(super) fn make(&self, name: &str) -> io::Result<Self> {
         match mkdirat(&self.0, name, Mode::RWXU) {
             Err(error) if error != rustix::io::Errno::EXIST => return Err(error.into()),
@@ -47,15 +47,15 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Makes a file that is not there yet.
+    /// Creates a file that must not exist yet.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         Ok(openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?.into())
     }
 
-    /// Opens a file for reading. What is no file, or has a second name somewhere, is not opened.
+    /// Opens a file for reading. Refuses anything but a regular file with a single name.
     pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
-        // Without waiting, since it may be a pipe.
+        // Non-blocking, since it may be a pipe.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(openat(&self.0, name, flags, Mode::empty())?);
         let metadata = file.metadata()?;
@@ -71,25 +71,25 @@ impl Folder {
         Ok(renameat(&self.0, name, &to.0, name)?)
     }
 
-    /// Brings its entries to the disk.
+    /// Syncs its entries to disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(fsync(&self.0)?)
     }
 }
 
-/// Lets nobody but the owner read or write a file.
+/// Makes a file readable and writable by its owner only.
 pub(super) fn make_private(file: &File) -> io::Result<()> {
     Ok(fchmod(file, Mode::RUSR | Mode::WUSR)?)
 }
 
-/// Whether an error says that there is nothing, or a link where a file or a folder would be.
+/// Returns whether an error means that nothing exists there, or a link in place of a file or folder.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = Errno::from_io_error(error);
     error.kind() == io::ErrorKind::NotFound || [Errno::LOOP, Errno::NOTDIR].map(Some).contains(&errno)
 }
 
-/// The names in a folder, none when it is not there.
+/// Iterates over the names in a folder; none if it does not exist.
 pub(super) fn names(folder: &Path) -> io::Result<Box<dyn Iterator<Item = String> + Send>> {
     match fs::read_dir(folder) {
         Ok(entries) => Ok(Box::new(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()))),
@@ -98,7 +98,7 @@ pub(super) fn names(folder: &Path) -> io::Result<Box<dyn Iterator<Item = String>
     }
 }
 
-/// What the artifacts in the folder of a run take, less drafts, in bytes.
+/// Returns the size of the artifacts in the folder of a run, without drafts, in bytes.
 pub(super) fn size(folder: &Path) -> io::Result<u64> {
     match fs::symlink_metadata(folder) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -108,14 +108,14 @@ pub(super) fn size(folder: &Path) -> io::Result<u64> {
     for name in names(folder)? {
         match fs::symlink_metadata(folder.join(name)) {
             Ok(metadata) if metadata.is_file() => size += metadata.len(),
-            // A draft, or something that is gone meanwhile.
+            // A draft, or an entry that was removed in the meantime.
             _ => {}
         }
     }
     Ok(size)
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a folder with its content, if it exists.
 pub(super) fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,4 +1,4 @@
-//! What can go wrong with a notebook.
+//! Errors of notebooks.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use super::python::Python;
 use crate::artifact::ArtifactError;
 use crate::error::CommandError;
 
-/// A notebook that cannot be run, whatever the call. The messages say what would mend it.
+/// Error of a notebook that cannot be run, whatever the call. The messages say how to correct it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidNotebook {
     /// There is no such Python, or it does not run.
     #[error("Python cannot be run as {python:?}; {mended_by}")]
     Python {
-        /// Its path or name.
+        /// Path or name of Python.
         python: String,
-        /// The commands that make one, or that another must be named.
+        /// Commands that create one, or the advice to name another.
         mended_by: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// Python lacks packages.
     #[error("{python} lacks {}; {mended_by}", missing.join(" and "))]
     Packages {
-        /// Its path or name.
+        /// Path or name of Python.
         python: String,
-        /// The packages.
+        /// Names of the missing packages.
         missing: Vec<String>,
-        /// The commands that install them.
+        /// Commands that install them.
         mended_by: String,
     },
     /// Python has no such Jupyter kernel.
@@ -39,34 +39,34 @@ pub enum InvalidNotebook {
          {python} -m ipykernel install --sys-prefix --name {kernel}", .path.display()
     )]
     Kernel {
-        /// The name of the kernel.
+        /// Name of the kernel.
         kernel: String,
-        /// The notebook.
+        /// Path of the notebook.
         path: PathBuf,
-        /// The path or name of Python.
+        /// Path or name of Python.
         python: String,
     },
-    /// The file is no notebook that can be run.
+    /// The file is not a notebook that can be run.
     #[error("{} is not usable: {message}", .path.display())]
     Notebook {
-        /// The notebook.
+        /// Path of the notebook.
         path: PathBuf,
-        /// What is wrong.
+        /// Problem of the notebook, in words for people.
         message: String,
     },
-    /// Python gave no sensible answer: it is too old or broken.
+    /// Python gave no valid answer: it is too old or broken.
     #[error("{python} does not answer as Python 3.10 or later does; {mended_by}")]
     Answer {
-        /// Its path or name.
+        /// Path or name of Python.
         python: String,
-        /// The commands that make another one, or that another must be named.
+        /// Commands that create another one, or the advice to name another.
         mended_by: String,
-        /// What is wrong with the answer.
+        /// Error of parsing the answer.
         source: serde_json::Error,
     },
 }
 
-/// What the description says is wrong.
+/// Problem that the description of a notebook reports.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Problem {
@@ -76,7 +76,7 @@ pub(super) enum Problem {
 }
 
 impl InvalidNotebook {
-    /// Whether the notebook itself is fine and only Python, its packages or its kernel are missing.
+    /// Returns whether the notebook itself is fine, and only Python, its packages or its kernel are missing.
     #[must_use]
     pub fn is_unprepared(&self) -> bool {
         !matches!(self, Self::Notebook { .. })
@@ -99,34 +99,34 @@ impl InvalidNotebook {
     }
 }
 
-/// Why an attempt of a notebook failed.
+/// Error of an attempt of a notebook.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotebookError {
-    /// A cell failed, or the kernel did; the message says which and how.
+    /// A cell or the kernel failed; the message names it and its error.
     #[error("{message}")]
     Failed {
-        /// The failing cell with its error, or what is wrong with the kernel.
+        /// The failing cell with its error, or the problem of the kernel.
         message: String,
         /// Whether another attempt may help.
         may_pass: bool,
     },
-    /// A package that was there when the notebook was loaded is missing.
+    /// A package is missing that was there when the notebook was loaded.
     #[error("{message}; mend it on the server with: python -m pip install papermill ipykernel nbconvert")]
     PackageMissing {
-        /// Which package.
+        /// Names the missing package.
         message: String,
     },
     /// Python itself cannot be started, ends unexpectedly, or was stopped.
     #[error(transparent)]
     Process(CommandError),
-    /// What the notebook made cannot be kept.
+    /// An artifact of the notebook cannot be kept.
     #[error(transparent)]
     Artifact(ArtifactError),
 }
 
 impl NotebookError {
-    /// Whether another attempt may help.
+    /// Returns whether another attempt may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

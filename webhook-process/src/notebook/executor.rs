@@ -1,4 +1,4 @@
-//! An executor over a fixed set of notebooks.
+//! Executor over a fixed set of notebooks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct NotebookExecutor {
 }
 
 impl NotebookExecutor {
-    /// An executor for these workflows.
+    /// Creates an executor for these workflows.
     ///
     /// # Errors
     /// [`DuplicateWorkflow`] when two have the same kind and id.
@@ -41,7 +41,7 @@ impl NotebookExecutor {
         Ok(Self { workflows, artifacts, options: CommandOptions::default() })
     }
 
-    /// Sets how Python is run.
+    /// Sets the options for running Python.
     #[must_use]
     pub fn with_options(mut self, options: CommandOptions) -> Self {
         self.options = options;

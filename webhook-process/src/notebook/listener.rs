@@ -1,4 +1,4 @@
-//! What the runner says.
+//! Reads the messages of the runner.
 
 use std::process::ExitStatus;
 
@@ -35,7 +35,7 @@ enum Event {
     },
 }
 
-/// Passes on what the runner says, and remembers how it ended.
+/// Passes on the messages of the runner, and remembers the outcome.
 pub(super) struct NotebookListener {
     reporter: Reporter,
     last: SummaryLine,
@@ -54,7 +54,7 @@ impl NotebookListener {
         Self { reporter, last: SummaryLine::default(), errors: LastErrors::default(), verdict: None }
     }
 
-    /// How the attempt went, once the runner has ended.
+    /// Returns the outcome of the attempt, once the runner has ended.
     pub(super) fn judge(self, status: ExitStatus, python: &Python) -> Result<RunOutput, NotebookError> {
         match self.verdict {
             Some(Verdict::Failed { message, may_pass }) => Err(NotebookError::Failed { message, may_pass }),
@@ -68,7 +68,7 @@ impl NotebookListener {
             }
             None => {
                 self.errors.judge(status)?;
-                // It ended well without saying so: something ended it from inside.
+                // Status 0 without the final message: code in the notebook ended the process.
                 Err(CommandError::ExitStatus { status: 0, stderr: Vec::new() }.into())
             }
         }

@@ -1,4 +1,4 @@
-//! The Python that runs notebooks.
+//! Python interpreter for notebooks.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -13,37 +13,40 @@ use super::error::InvalidNotebook;
 use crate::command::Command;
 use crate::environment;
 
-/// Reads a script from standard input, whose length in bytes is on the first line, and leaves the rest of the input
-/// to it. So neither the script nor a parameter shows in a process list, and no file is needed. The folder of the
-/// notebook is no place to import from: a `json.py` beside the notebook is none of ours.
+/// Python code that reads a script from standard input, whose length in bytes is on the first line, and
+/// leaves the rest of the input to it.
+///
+/// So neither the script nor a parameter shows in a process list, and no file is needed. The notebook's
+/// folder is removed from the import path, so that a `json.py` beside the notebook is not imported.
 const BOOTSTRAP: &str = "import sys; sys.path = [place for place in sys.path if place]; given = sys.stdin.buffer; \
     exec(compile(given.read(int(given.readline())), 'webhook-notebook', 'exec'))";
 
-/// How long Python may take to describe a notebook.
+/// Upper bound on the time in which Python describes a notebook.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Python interpreter, best the one of a virtual environment with papermill, ipykernel and nbconvert.
+/// Python interpreter, preferably that of a virtual environment with papermill, ipykernel and nbconvert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Python {
     program: OsString,
-    /// Whether the host named it, so that another one would not be found.
+    /// Whether the host named it, so the advice in an error must not be to create the default one.
     pub(super) is_named: bool,
 }
 
 impl Python {
-    /// The interpreter at a path, that of a virtual environment's folder, or one by its name in `PATH`.
+    /// Names an interpreter by its path, by the folder of its virtual environment, or by a name in `PATH`.
     #[must_use]
     pub fn new(program: impl AsRef<Path>) -> Self {
         let given = program.as_ref();
         let program = if given.is_dir() { given.join("bin/python") } else { given.to_owned() };
         let is_name = program.components().count() == 1;
-        // The notebook's folder is the working folder of its runs, so a relative path would mean another file there.
+        // The notebook's folder is the working folder of its runs, so a relative path would mean another file
+        // there.
         let absolute = if is_name { None } else { std::path::absolute(&program).ok() };
         Self { program: absolute.unwrap_or(program).into_os_string(), is_named: true }
     }
 
-    /// The interpreter of the virtual environment `.venv` in the working folder, of the one that is active, or
-    /// else `python3`, whichever is there first.
+    /// Finds the first of: the virtual environment `.venv` in the working folder, the active virtual
+    /// environment, and `python3`.
     #[must_use]
     pub fn find() -> Self {
         let active = std::env::var_os("VIRTUAL_ENV").map(Into::into);
@@ -76,7 +79,7 @@ impl Python {
         }
     }
 
-    /// Its path or name, for people.
+    /// Returns its path or name, for people.
     pub(super) fn shown(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
@@ -85,7 +88,7 @@ impl Python {
         Command::new(&self.program).with_arguments(["-c", BOOTSTRAP])
     }
 
-    /// Runs a script to its end and answers what it wrote to standard output.
+    /// Runs a script to its end and returns its standard output.
     pub(super) fn answer(&self, input: &[u8]) -> Result<Vec<u8>, InvalidNotebook> {
         let mut process = std::process::Command::new(&self.program);
         process.args(["-c", BOOTSTRAP]);
@@ -97,7 +100,7 @@ impl Python {
             |source| InvalidNotebook::Python { python: self.shown(), mended_by: self.replaced_by(), source };
         let mut child = process.spawn().map_err(unusable)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A Python that ends before it has read all says so by its answer.
+            // A Python that ends before it has read all input reports that by its output.
             let _ = stdin.write_all(input);
         }
         let (sender, receiver) = mpsc::channel();
@@ -109,7 +112,7 @@ impl Python {
             });
         }
         let answer = receiver.recv_timeout(PATIENCE);
-        // It has closed its output, or it is out of time; either way nothing more is wanted of it.
+        // It has closed its output or exceeded its time, so nothing more is expected of it.
         let _ = child.kill();
         let _ = child.wait();
         match answer {
@@ -119,14 +122,14 @@ impl Python {
     }
 }
 
-/// The commands that make a virtual environment for notebooks.
+/// Returns the commands that create a virtual environment for notebooks.
 fn environment_with_packages(python: &str, folder: &str) -> String {
     format!(
         "mend it with: {python} -m venv {folder} && {folder}/bin/pip install papermill ipykernel nbconvert"
     )
 }
 
-/// What [`BOOTSTRAP`] reads: a script and its request.
+/// Returns the input of [`BOOTSTRAP`]: a script and its request.
 pub(super) fn input(script: &str, request: &Value) -> Vec<u8> {
     format!("{}\n{script}{request}\n", script.len()).into_bytes()
 }

@@ -1,4 +1,4 @@
-//! One guard for all runs, and nothing left of them when their host is killed.
+//! Tests that one guard serves all runs, and that no process is left when their host is killed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,10 +7,10 @@ use rustix::process::{Signal, kill_process};
 
 use super::*;
 
-/// Two processes that only SIGKILL ends; their ids are the line it writes.
+/// Script of two processes that only SIGKILL ends. Its one line has their ids.
 const STUBBORN: &str = "trap '' TERM; sleep 600 & echo $$ $!; while :; do sleep 600; done";
 
-/// The living children of a process, and how each was started.
+/// Returns the living children of a process, each with its command line.
 fn children(parent: u32) -> BTreeMap<i32, String> {
     let mut children = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").unwrap() {
@@ -31,7 +31,7 @@ fn guards(host: u32) -> Vec<Pid> {
     children(host).into_iter().filter(is_guard).map(|(id, _)| Pid::from_raw(id).unwrap()).collect()
 }
 
-/// Whether there is a `/proc`, which tells of all processes.
+/// Returns whether there is a `/proc`, which lists all processes.
 fn can_look() -> bool {
     let can_look = Path::new("/proc/self/stat").exists();
     if !can_look {
@@ -120,13 +120,13 @@ async fn a_host_that_is_killed_at_any_moment_leaves_nothing_behind() {
             };
             ids.filter(is_marked).map(|id| Pid::from_raw(id).unwrap()).collect::<Vec<_>>()
         };
-        // Short runs one after another, in eight places, each with a process that it leaves behind.
+        // Short runs one after another, in eight places, each of which leaves a process behind.
         let script = "sleep 600 & echo $$; exit 0";
         let mut command = host_command(script, 8);
         let (name, value) = mark.split_once('=').unwrap();
         let mut host = command.env(name, value).env("WEBHOOK_PROCESS_TEST_AGAIN", "yes").spawn().unwrap();
         let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
-        // The moment is another in each round.
+        // Each round kills the host at another moment.
         let seen = lines.by_ref().take(40 + round).count();
         assert_eq!(seen, 40 + round);
         host.kill().unwrap();

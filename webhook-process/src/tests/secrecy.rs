@@ -1,11 +1,11 @@
-//! No part of a secret value comes out, wherever a cut falls into it.
+//! Tests that no part of a secret value comes out, wherever a cut falls into it.
 
 use super::*;
 
-/// Without characters that occur elsewhere in a row of eight.
+/// Secret without characters that occur elsewhere eight in a row.
 const SECRET: &str = "SECRETcanary-0123456789abcdef";
 
-/// So many characters of a secret in a row are a part of it.
+/// Number of consecutive characters of a secret that count as a part of it.
 const PART: usize = 8;
 
 fn assert_no_part(text: &str, what: &str) {
@@ -15,7 +15,7 @@ fn assert_no_part(text: &str, what: &str) {
     }
 }
 
-/// Prints the secret behind so many characters, for each of these numbers, and then does the rest.
+/// Prints the secret after each of these numbers of characters, and then runs `rest`.
 fn printing(paddings: impl IntoIterator<Item = usize>, stream: &str, rest: &str) -> Trial {
     let paddings: Vec<_> = paddings.into_iter().map(|padding| padding.to_string()).collect();
     let script = format!(
