@@ -13,20 +13,23 @@ use webhook_core::error::{BoxError, Resource};
 use webhook_core::parameters::ParameterLimits;
 use webhook_core::service::Webhooks;
 
-use crate::access::{AdminAccess, Gate};
-use crate::answer::{Answer, ResponseBody, without_body};
-use crate::body::{READ_TIME, RequestBody};
-use crate::body_budget::BodyBudget;
-use crate::events::Frames;
-use crate::metrics::{CallMeters, RefusalMeters, Renderer};
-use crate::openapi::Rendered;
-use crate::problem::{self, Problem};
-use crate::request::{Head, Request, RequestHead, known_method};
-use crate::route::{Audience, Route, RunPart};
-use crate::run_reads::RunReads;
+use crate::access::gate::{AdminAccess, Gate};
+use crate::access::{audit, site};
+use crate::capacity::body_budget::BodyBudget;
+use crate::capacity::run_reads::RunReads;
+use crate::contract::openapi;
+use crate::contract::openapi::Rendered;
+use crate::contract::problem::{self, Problem};
+use crate::contract::route::{Audience, Route, RunPart};
+use crate::contract::wire::Links;
+use crate::handlers::events::Frames;
+use crate::handlers::metrics::{CallMeters, RefusalMeters, Renderer};
+use crate::handlers::{self, events, health, metrics, status, trigger};
+use crate::request::body::{READ_TIME, RequestBody};
+use crate::request::head::{Head, Request, RequestHead, known_method};
+use crate::request::headers;
+use crate::response::answer::{Answer, ResponseBody, without_body};
 use crate::trouble::Trouble;
-use crate::wire::Links;
-use crate::{audit, events, headers, health, management, metrics, openapi, site, status, trigger};
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.
 #[derive(Debug, Clone)]
@@ -104,7 +107,7 @@ impl Api {
     /// mounted the contract.
     #[must_use]
     pub fn route(&self, path: &str) -> Option<Route> {
-        let route = crate::route::route(path)?;
+        let route = crate::contract::route::route(path)?;
         let ours = match (route.workflow(), route.audience()) {
             (Some(workflow), _) => self.webhooks.knows_kind(&workflow.kind),
             (None, Audience::Management) => !matches!(self.access, AdminAccess::Disabled),
@@ -213,38 +216,38 @@ impl Api {
             Route::CallerRun { workflow, run, part } => {
                 status::for_caller(self, workflow, *run, part, &request.head).await
             }
-            Route::Workflows => management::workflows::list(self, &request.head).await,
-            Route::Workflow(workflow) => management::workflows::get(self, workflow.as_ref()).await,
+            Route::Workflows => handlers::workflows::list(self, &request.head).await,
+            Route::Workflow(workflow) => handlers::workflows::get(self, workflow.as_ref()).await,
             Route::Webhooks if request.head.method == Method::POST => {
-                management::webhooks::create(self, request).await
+                handlers::webhooks::create(self, request).await
             }
-            Route::Webhooks => management::webhooks::list(self, &request.head).await,
+            Route::Webhooks => handlers::webhooks::list(self, &request.head).await,
             Route::Webhook { id, part } => {
                 let id = id.ok_or_else(|| Problem::not_found(Resource::Webhook))?;
-                management::webhooks::one(self, id, *part, request).await
+                handlers::webhooks::one(self, id, *part, request).await
             }
-            Route::Runs => management::runs::list(self, &request.head).await,
+            Route::Runs => handlers::runs::list(self, &request.head).await,
             Route::Run { id, part } => {
                 let id = id.ok_or_else(|| Problem::not_found(Resource::Run))?;
                 match part {
-                    RunPart::Record => management::runs::get(self, id).await,
-                    RunPart::Log => management::runs::log(self, id, &request.head).await,
-                    RunPart::Artifact(name) => management::runs::artifact(self, id, name).await,
+                    RunPart::Record => handlers::runs::get(self, id).await,
+                    RunPart::Log => handlers::runs::log(self, id, &request.head).await,
+                    RunPart::Artifact(name) => handlers::runs::artifact(self, id, name).await,
                 }
             }
             Route::CancelRun(id) => {
-                management::runs::cancel(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
+                handlers::runs::cancel(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
                     .await
             }
             Route::RetryRun(id) => {
-                management::runs::retry(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
+                handlers::runs::retry(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
                     .await
             }
-            Route::Deliveries => management::deliveries::list(self, &request.head).await,
-            Route::ResendDeliveries => management::deliveries::resend_all(self, request).await,
+            Route::Deliveries => handlers::deliveries::list(self, &request.head).await,
+            Route::ResendDeliveries => handlers::deliveries::resend_all(self, request).await,
             Route::ResendDelivery(id) => {
                 let id = id.ok_or_else(|| Problem::not_found(Resource::Delivery))?;
-                management::deliveries::resend(self, id, request).await
+                handlers::deliveries::resend(self, id, request).await
             }
             Route::Events => events::stream(self, &request.head).await,
             Route::Description => {

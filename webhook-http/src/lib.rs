@@ -57,42 +57,24 @@
 //! each request.
 
 mod access;
-mod answer;
 mod api;
-mod artifact;
-mod audit;
-mod body;
-mod body_budget;
-mod events;
-mod headers;
-mod health;
-mod management;
-mod metrics;
-mod openapi;
-mod page;
+mod capacity;
+mod contract;
+mod handlers;
 #[cfg(feature = "panel")]
 mod panel;
-mod problem;
-mod query;
 mod request;
-mod room;
-mod route;
-mod run_reads;
-mod shares;
+mod response;
 mod shutdown;
-mod site;
-mod status;
-mod trigger;
 mod trouble;
-mod wire;
 
-pub use access::{AdminAccess, AdminToken, InvalidAdminToken};
-pub use answer::ResponseBody;
+pub use access::gate::{AdminAccess, AdminToken, InvalidAdminToken};
 pub use api::Api;
+pub use capacity::room::{Room, RoomSource};
+pub use contract::problem::{Problem, Slug};
+pub use contract::route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};
 #[cfg(feature = "panel")]
 pub use panel::{InvalidFrameAncestor, Panel, PanelOptions, panel_run_url};
-pub use problem::{Problem, Slug};
-pub use request::RequestHead;
-pub use room::{Room, RoomSource};
-pub use route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};
+pub use request::head::RequestHead;
+pub use response::answer::ResponseBody;
 pub use shutdown::{ShutdownSignal, ShutdownSource};

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::answer::{Answer, ResponseBody, not_modified, set, with_body, without_body};
-use crate::headers;
-use crate::problem::Problem;
+use crate::contract::problem::Problem;
+use crate::request::headers;
+use crate::response::answer::{Answer, ResponseBody, not_modified, set, with_body, without_body};
 
 /// The methods the panel answers.
 const READ: &[Method] = &[Method::GET, Method::HEAD];

@@ -5,9 +5,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::answer::Answer;
-use crate::problem::Problem;
-use crate::route::{Audience, Route};
+use crate::contract::problem::Problem;
+use crate::contract::route::{Audience, Route};
+use crate::response::answer::Answer;
 
 /// How soon after one line the next may be written: what comes and goes is not to fill the log either.
 const PAUSE: Duration = Duration::from_secs(10);

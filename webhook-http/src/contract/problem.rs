@@ -1,0 +1,419 @@
+//! Errors as answers: `application/problem+json` (RFC 9457).
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+use webhook_core::error::chain;
+use webhook_core::management::ManagementError;
+use webhook_core::parameters::{BodyError, ParameterProblem};
+use webhook_core::trigger::TriggerError;
+use webhook_core::webhook::{SettingCode, SettingProblem};
+
+use crate::response::answer::{ResponseBody, with_body};
+
+/// When to come again where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What kind of problem it is. Its `type` is `urn:webhook:problem:SLUG`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Slug {
+    /// The token is missing or wrong.
+    Unauthorized,
+    /// The webhook is disabled.
+    WebhookDisabled,
+    /// The webhook may not be called by GET.
+    GetNotAllowed,
+    /// Link previews and prefetches start nothing.
+    PreviewRefused,
+    /// The query cannot be decoded.
+    MalformedQuery,
+    /// The body cannot be read.
+    MalformedBody,
+    /// Two different tokens were given.
+    TwoTokens,
+    /// The body has a media type that is not read here.
+    UnsupportedMediaType,
+    /// The body is too large.
+    TooLarge,
+    /// The query is too long; on the wire `too-large` as well.
+    QueryTooLong,
+    /// Parameters are wrong.
+    ParametersInvalid,
+    /// Settings or fields of a management request are wrong.
+    SettingsInvalid,
+    /// The idempotency key has not the form of one.
+    IdempotencyKeyInvalid,
+    /// The idempotency key stands for another request.
+    IdempotencyMismatch,
+    /// The workflow of the webhook is gone.
+    WorkflowMissing,
+    /// Too many calls.
+    RateLimited,
+    /// The queue is full.
+    QueueFull,
+    /// The store or the executor cannot be used now.
+    StoreUnavailable,
+    /// The service shuts down.
+    ShuttingDown,
+    /// There is no such thing.
+    NotFound,
+    /// The path does not answer this method.
+    MethodNotAllowed,
+    /// The thing is not in the state that the request demands.
+    PreconditionFailed,
+    /// The URL cannot be shown again.
+    UrlNotRecoverable,
+    /// A notification channel is asked for that nobody serves.
+    IntegrationMissing,
+    /// A page of another site, or a name that is not this service's, may have caused the request.
+    CrossSiteRefused,
+}
+
+impl Slug {
+    /// Every kind of problem.
+    pub const ALL: [Self; 25] = [
+        Self::Unauthorized,
+        Self::WebhookDisabled,
+        Self::GetNotAllowed,
+        Self::PreviewRefused,
+        Self::MalformedQuery,
+        Self::MalformedBody,
+        Self::TwoTokens,
+        Self::UnsupportedMediaType,
+        Self::TooLarge,
+        Self::QueryTooLong,
+        Self::ParametersInvalid,
+        Self::SettingsInvalid,
+        Self::IdempotencyKeyInvalid,
+        Self::IdempotencyMismatch,
+        Self::WorkflowMissing,
+        Self::RateLimited,
+        Self::QueueFull,
+        Self::StoreUnavailable,
+        Self::ShuttingDown,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::PreconditionFailed,
+        Self::UrlNotRecoverable,
+        Self::IntegrationMissing,
+        Self::CrossSiteRefused,
+    ];
+
+    /// The one table of slugs, statuses and titles.
+    fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::Unauthorized => ("unauthorized", 401, "The token is missing or not valid here"),
+            Self::WebhookDisabled => ("webhook-disabled", 403, "The webhook is disabled"),
+            Self::GetNotAllowed => ("get-not-allowed", 403, "The webhook may not be called by GET"),
+            Self::PreviewRefused => ("preview-refused", 403, "Link previews start nothing"),
+            Self::MalformedQuery => ("malformed-query", 400, "The query cannot be decoded"),
+            Self::MalformedBody => ("malformed-body", 400, "The body cannot be read"),
+            Self::TwoTokens => ("two-tokens", 400, "Two different tokens were given"),
+            Self::UnsupportedMediaType => ("unsupported-media-type", 415, "The media type is not supported"),
+            Self::TooLarge => ("too-large", 413, "The body is too large"),
+            Self::QueryTooLong => ("too-large", 414, "The query is too long"),
+            Self::ParametersInvalid => ("parameters-invalid", 422, "Parameters cannot be used"),
+            Self::SettingsInvalid => ("settings-invalid", 422, "The request cannot be carried out"),
+            Self::IdempotencyKeyInvalid => ("idempotency-key-invalid", 400, "The idempotency key is invalid"),
+            Self::IdempotencyMismatch => {
+                ("idempotency-mismatch", 422, "The idempotency key stands for another request")
+            }
+            Self::WorkflowMissing => ("workflow-missing", 404, "The workflow is missing or unavailable"),
+            Self::RateLimited => ("rate-limited", 429, "Too many calls"),
+            Self::QueueFull => ("queue-full", 503, "The queue is full"),
+            Self::StoreUnavailable => ("store-unavailable", 503, "The service cannot do this now"),
+            Self::ShuttingDown => ("shutting-down", 503, "The service is shutting down"),
+            Self::NotFound => ("not-found", 404, "There is no such thing"),
+            Self::MethodNotAllowed => ("method-not-allowed", 405, "The method is not allowed here"),
+            Self::PreconditionFailed => ("precondition-failed", 412, "The state is not the expected one"),
+            Self::UrlNotRecoverable => ("url-not-recoverable", 409, "The URL cannot be shown again"),
+            Self::IntegrationMissing => ("integration-missing", 422, "There is no such integration"),
+            Self::CrossSiteRefused => ("cross-site-refused", 403, "Requests of other sites are refused"),
+        }
+    }
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status of an answer with this problem.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What it means, for people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+}
+
+/// An error that becomes an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    slug: Slug,
+    detail: Option<String>,
+    errors: Vec<Value>,
+    retry_after: Option<Duration>,
+    allow: &'static [Method],
+    realm: Option<&'static str>,
+    /// Whether the body's coding, and not its media type, is not supported.
+    refuses_coding: bool,
+    /// What failed within, for the log alone.
+    cause: Option<Box<str>>,
+}
+
+impl Problem {
+    /// A problem that its title says all about.
+    #[must_use]
+    pub fn new(slug: Slug) -> Self {
+        let retry_after = (slug.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
+        Self {
+            slug,
+            detail: None,
+            errors: Vec::new(),
+            retry_after,
+            allow: &[],
+            realm: None,
+            refuses_coding: false,
+            cause: None,
+        }
+    }
+
+    /// Says more about this case. It must not contain a token or a secret value.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Notes what failed within, which is for the log and not for the answer.
+    pub(crate) fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
+        self.cause = Some(chain(error).into());
+        self
+    }
+
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// What kind of problem it is.
+    #[must_use]
+    pub fn slug(&self) -> Slug {
+        self.slug
+    }
+
+    pub(crate) fn with_realm(mut self, realm: &'static str) -> Self {
+        self.realm = Some(realm);
+        self
+    }
+
+    pub(crate) fn method_not_allowed(allow: &'static [Method]) -> Self {
+        Self { allow, ..Self::new(Slug::MethodNotAllowed) }
+            .with_detail(format!("this path answers {}", listed(allow)))
+    }
+
+    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
+        Self::new(Slug::NotFound).with_detail(format!("there is no such {what}"))
+    }
+
+    /// Fields of a request that cannot be as they are.
+    pub(crate) fn fields(problems: Vec<SettingProblem>) -> Self {
+        let missing = !problems.is_empty()
+            && problems.iter().all(|problem| problem.code == SettingCode::IntegrationMissing);
+        let slug = if missing { Slug::IntegrationMissing } else { Slug::SettingsInvalid };
+        let detail = counted(problems.len(), "field");
+        let errors = problems
+            .into_iter()
+            .map(|problem| json!({"field": problem.field, "code": problem.code, "message": problem.message}));
+        Self { errors: errors.collect(), ..Self::new(slug) }.with_detail(detail)
+    }
+
+    fn parameters(problems: &[ParameterProblem]) -> Self {
+        let errors = problems.iter().map(|problem| {
+            json!({"parameter": problem.parameter, "code": problem.code.as_str(), "message": problem.message})
+        });
+        Self { errors: errors.collect(), ..Self::new(Slug::ParametersInvalid) }
+            .with_detail(counted(problems.len(), "parameter"))
+    }
+
+    pub(crate) fn retry_after(mut self, pause: Duration) -> Self {
+        self.retry_after = Some(pause);
+        self
+    }
+
+    /// What to do, where it is the same in every case.
+    fn advice(&self) -> Option<&'static str> {
+        match (self.slug, self.realm) {
+            (Slug::Unauthorized, Some("management")) => Some("send the admin token as Authorization: Bearer"),
+            (Slug::Unauthorized, _) => {
+                Some("send the token of a webhook of this workflow, as ?token= or as Authorization: Bearer")
+            }
+            _ => None,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn into_response(self) -> Response<ResponseBody> {
+        let (slug, status, title) = self.slug.row();
+        let mut content = json!({
+            "type": format!("urn:webhook:problem:{slug}"),
+            "title": title,
+            "status": status,
+            "detail": self.detail.as_deref().or(self.advice()).unwrap_or(title),
+        });
+        if !self.errors.is_empty() {
+            content["errors"] = Value::Array(self.errors);
+        }
+        let mut response = with_body(self.slug.status(), "application/problem+json", content.to_string());
+        let headers = response.headers_mut();
+        if self.slug == Slug::Unauthorized {
+            let challenge = match self.realm {
+                Some("management") => HeaderValue::from_static("Bearer realm=\"management\""),
+                _ => HeaderValue::from_static("Bearer"),
+            };
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        // Tells a coding that is not supported from a media type (RFC 9110 section 12.5.3).
+        if self.refuses_coding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if let Some(pause) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(pause)));
+        }
+        if let Ok(allow) = HeaderValue::try_from(listed(self.allow))
+            && !self.allow.is_empty()
+        {
+            headers.insert(header::ALLOW, allow);
+        }
+        response
+    }
+}
+
+/// The answer to what is refused before it is known to be part of the contract, such as what is no proper HTTP: a
+/// problem without a type of its own (RFC 9457 section 4.2.1).
+pub(crate) fn untyped(status: StatusCode, detail: &str) -> Response<ResponseBody> {
+    let title = status.canonical_reason().unwrap_or("Refused");
+    let content = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    with_body(status, "application/problem+json", content.to_string())
+}
+
+/// Rounded up, so that nobody comes a moment too early; at least 1.
+fn whole_seconds(pause: Duration) -> u64 {
+    let up = u64::from(pause.subsec_nanos() > 0);
+    pause.as_secs().saturating_add(up).max(1)
+}
+
+fn listed(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn counted(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what} cannot be used; see errors"),
+        _ => format!("{number} {what}s cannot be used; see errors"),
+    }
+}
+
+/// The one place that says which answer a refused call gets.
+impl From<TriggerError> for Problem {
+    fn from(error: TriggerError) -> Self {
+        let detail = error.to_string();
+        let slug = match error {
+            // Nothing in this answer may depend on why the token is not valid.
+            TriggerError::Unauthorized => return Self::new(Slug::Unauthorized),
+            TriggerError::TooManyFailures { retry_after } | TriggerError::RateLimited { retry_after } => {
+                return Self::new(Slug::RateLimited).with_detail(detail).retry_after(retry_after);
+            }
+            TriggerError::Parameters(problems) => return Self::parameters(&problems),
+            TriggerError::TwoTokens => Slug::TwoTokens,
+            TriggerError::MalformedQuery(_) => Slug::MalformedQuery,
+            TriggerError::QueryTooLong { .. } => Slug::QueryTooLong,
+            TriggerError::Disabled => Slug::WebhookDisabled,
+            TriggerError::GetNotAllowed => Slug::GetNotAllowed,
+            TriggerError::PreviewRefused => Slug::PreviewRefused,
+            TriggerError::BodyTooLarge { .. } => Slug::TooLarge,
+            TriggerError::Body(BodyError::UnsupportedMediaType { .. }) => Slug::UnsupportedMediaType,
+            TriggerError::Body(BodyError::UnsupportedContentEncoding { .. }) => {
+                let problem = Self::new(Slug::UnsupportedMediaType).with_detail(detail);
+                return Self { refuses_coding: true, ..problem };
+            }
+            TriggerError::Body(_) => Slug::MalformedBody,
+            TriggerError::WorkflowMissing | TriggerError::WorkflowUnavailable => Slug::WorkflowMissing,
+            TriggerError::IdempotencyKeyInvalid => Slug::IdempotencyKeyInvalid,
+            TriggerError::IdempotencyMismatch => Slug::IdempotencyMismatch,
+            TriggerError::QueueFull => Slug::QueueFull,
+            TriggerError::ShuttingDown => Slug::ShuttingDown,
+            error => return Self::new(Slug::StoreUnavailable).with_detail(detail).caused_by(&error),
+        };
+        Self::new(slug).with_detail(detail)
+    }
+}
+
+impl From<ManagementError> for Problem {
+    fn from(error: ManagementError) -> Self {
+        let detail = error.to_string();
+        let slug = match error {
+            ManagementError::NotFound(what) => return Self::not_found(what),
+            ManagementError::Settings(problems) => return Self::fields(problems),
+            ManagementError::Trigger(error) => return error.into(),
+            ManagementError::UrlNotRecoverable(None) => Slug::UrlNotRecoverable,
+            ManagementError::UrlNotRecoverable(Some(error)) => {
+                tracing::warn!(error = chain(&error), "a sealed token cannot be opened");
+                Slug::UrlNotRecoverable
+            }
+            ManagementError::Secret(error) => {
+                tracing::warn!(error = chain(&error), "a sealed value cannot be opened");
+                Slug::PreconditionFailed
+            }
+            ManagementError::Conflict | ManagementError::StillLive | ManagementError::AlreadyEnded => {
+                Slug::PreconditionFailed
+            }
+            error => return Self::new(Slug::StoreUnavailable).with_detail(detail).caused_by(&error),
+        };
+        Self::new(slug).with_detail(detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(problem: Problem) -> Value {
+        let body = problem.into_response().into_body().into_bytes().unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn a_problem_has_the_documented_members() {
+        let problem = Problem::from(TriggerError::QueueFull);
+        let expected = json!({
+            "type": "urn:webhook:problem:queue-full", "title": "The queue is full", "status": 503,
+            "detail": "the queue is full; come again later",
+        });
+        assert_eq!(problem.clone().into_response().headers()["retry-after"], "5");
+        assert_eq!(content(problem), expected);
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds_rounded_up_and_at_least_one() {
+        let cases = [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (60_000, 60)];
+        for (milliseconds, seconds) in cases {
+            assert_eq!(whole_seconds(Duration::from_millis(milliseconds)), seconds);
+        }
+    }
+
+    #[test]
+    fn only_missing_integrations_make_that_problem() {
+        let missing = SettingProblem::new("notifications.slack", SettingCode::IntegrationMissing, "none");
+        let other = SettingProblem::new("label", SettingCode::WrongType, "a text is expected");
+        assert_eq!(Problem::fields(vec![missing.clone()]).slug(), Slug::IntegrationMissing);
+        assert_eq!(Problem::fields(vec![missing, other]).slug(), Slug::SettingsInvalid);
+    }
+}

@@ -1,0 +1,304 @@
+//! What happens to runs, as it happens: server-sent events (WHATWG HTML living standard, section 9.2).
+//!
+//! An answer holds no queue. Its body reads the next events from the service's own bounded memory when the
+//! connection can take more, so a client that does not read costs one frame, and is told to reload when what it
+//! missed is no longer there.
+
+mod frames;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use serde_json::json;
+use sync_wrapper::SyncStream;
+use tokio::time::Instant;
+use webhook_core::error::chain;
+use webhook_core::events::{Event, EventCursor};
+use webhook_core::id::{RunId, WorkflowKey};
+use webhook_core::management::ManagementError;
+
+use crate::api::Api;
+use crate::contract::problem::Problem;
+use crate::request::head::Head;
+use crate::request::headers;
+use crate::request::query::QueryFields;
+use crate::response::answer::{Answer, ResponseBody};
+use crate::shutdown::ShutdownSignal;
+use frames::write;
+
+pub(crate) use frames::Frames;
+
+/// How long a stream is silent at most: proxies close what is silent for long, often after 60 s.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// When a client whose stream broke off comes back, in milliseconds.
+const COME_BACK_MS: u32 = 2_000;
+/// How much is handed to a connection at once, give or take one event.
+const FRAME_BYTES: usize = 64 * 1024;
+/// The shortest pause between two frames of one client. What happens meanwhile is sent together, so that a busy service
+/// does not wake every listener for every event. After a silence an event is sent at once.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// `GET /events`: those of all runs, or of one with `?run=` or of one workflow's with `?workflow=kind/id`.
+///
+/// Without `Last-Event-ID` it begins with what happens next. With an id that is unknown here, or so old that events
+/// after it are no longer kept, it begins with a `reset`.
+pub(crate) async fn stream(api: &Api, head: &Head) -> Result<Answer, Problem> {
+    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
+    let filter =
+        Filter { workflow: fields.take("workflow", "kind/id"), run: fields.take("run", "a run's id") };
+    fields.finish()?;
+    let present = api.webhooks().events_since(None).await.map_err(ManagementError::from)?.cursor;
+    let place = Place::of(&head.headers);
+    let cursor = if let Place::After(cursor) = place { cursor } else { present };
+    let mut first = format!("retry: {COME_BACK_MS}\nid: {cursor}\n\n").into_bytes();
+    if matches!(place, Place::Unknown) {
+        write(&mut first, "reset", cursor, &json!({}));
+    }
+    let stop = head.shutdown.clone();
+    let reader = Reader { api: api.clone(), filter, cursor, stop, not_before: Instant::now() };
+    let following = stream::unfold(reader, |mut reader| async {
+        let frame = reader.next().await?;
+        Some((frame, reader))
+    });
+    let frames = stream::once(async { first }).chain(following);
+    let frames = frames.map(|frame| Ok::<_, io::Error>(Frame::data(Bytes::from(frame))));
+    let mut answer = Answer::new(ResponseBody::streamed(StreamBody::new(SyncStream::new(frames))));
+    *answer.status_mut() = StatusCode::OK;
+    let answered = answer.headers_mut();
+    answered.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // A reverse proxy such as nginx is not to gather what is to be seen at once.
+    answered.insert(headers::ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(answer)
+}
+
+/// Where a client wants to go on.
+enum Place {
+    /// With what happens next.
+    Present,
+    /// After this event.
+    After(EventCursor),
+    /// After an event that cannot have been one of ours.
+    Unknown,
+}
+
+impl Place {
+    fn of(headers: &HeaderMap) -> Self {
+        match headers.get(headers::LAST_EVENT_ID).map(HeaderValue::as_bytes) {
+            None | Some([]) => Self::Present,
+            Some(id) => {
+                let cursor = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
+                cursor.map_or(Self::Unknown, Self::After)
+            }
+        }
+    }
+}
+
+/// Whose events are asked for.
+#[derive(Debug, Default)]
+struct Filter {
+    workflow: Option<WorkflowKey>,
+    run: Option<RunId>,
+}
+
+impl Filter {
+    fn takes(&self, event: &Event) -> bool {
+        self.workflow.as_ref().is_none_or(|workflow| *workflow == event.workflow)
+            && self.run.is_none_or(|run| run == event.run)
+    }
+}
+
+/// One client's place in the events.
+struct Reader {
+    api: Api,
+    filter: Filter,
+    cursor: EventCursor,
+    stop: Option<ShutdownSignal>,
+    /// Before this the next frame is not sent.
+    not_before: Instant,
+}
+
+impl Reader {
+    /// The next frame, or `None` when the stream ends: at shutdown, and when events cannot be read.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let silent_until = Instant::now() + HEARTBEAT;
+        tokio::select! {
+            () = tokio::time::sleep_until(self.not_before) => {}
+            () = self.stopping() => return None,
+        }
+        loop {
+            let events = tokio::select! {
+                events = self.api.webhooks().events_since(Some(self.cursor)) => events,
+                () = self.stopping() => return None,
+                () = tokio::time::sleep_until(silent_until) => return Some(self.heartbeat()),
+            };
+            let events = match events {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "events cannot be read");
+                    return None;
+                }
+            };
+            let mut frame = Vec::new();
+            if events.reset {
+                self.cursor = events.cursor;
+                write(&mut frame, "reset", events.cursor, &json!({}));
+            }
+            for event in &events.items {
+                // What does not fit is read again, so that nothing is kept for one client.
+                if frame.len() >= FRAME_BYTES {
+                    break;
+                }
+                if self.filter.takes(event) {
+                    frame.extend_from_slice(&self.api.frames.of(event, self.api.links()));
+                }
+                self.cursor = event.cursor;
+            }
+            if !frame.is_empty() {
+                self.not_before = Instant::now() + GATHER;
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Waits until the server shuts down; where nobody tells, until the service accepts no more calls.
+    async fn stopping(&self) {
+        match &self.stop {
+            Some(signal) => signal.shutting_down().await,
+            None => self.api.webhooks().stopped_accepting().await,
+        }
+    }
+
+    /// A comment, which clients pass over, and where the stream is: a filter may have left much out since the last
+    /// event.
+    fn heartbeat(&self) -> Vec<u8> {
+        format!(":\nid: {}\n\n", self.cursor).into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use webhook_core::Webhooks;
+    use webhook_core::executor::Workflow;
+    use webhook_core::id::WebhookId;
+    use webhook_core::memory::MemoryStore;
+    use webhook_core::parameters::ParameterBlocks;
+    use webhook_core::run::Caller;
+    use webhook_testing::ScriptedExecutor;
+
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::access::gate::AdminAccess;
+    use crate::request::head::RequestHead;
+    use crate::shutdown::ShutdownSource;
+
+    async fn api() -> Api {
+        let workflow = Workflow::new("report/a".parse().unwrap(), "A", ParameterBlocks::default());
+        let executor = ScriptedExecutor::new([workflow]);
+        let webhooks =
+            Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await.unwrap();
+        Api::new(webhooks, AdminAccess::Open)
+    }
+
+    async fn answer(api: &Api, stop: Option<ShutdownSignal>) -> ResponseBody {
+        let request = RequestHead::new(Method::GET, "", HeaderMap::new()).with_shutdown(stop);
+        stream(api, &Head { request, peer: None, id: String::new() }).await.unwrap().into_body()
+    }
+
+    async fn frame(body: &mut ResponseBody) -> Option<String> {
+        let frame = body.frame().await?.unwrap().into_data().unwrap();
+        Some(String::from_utf8(frame.to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_has_a_heartbeat_every_fifteen_seconds() {
+        let mut body = answer(&api().await, Some(ShutdownSource::new().signal())).await;
+        assert!(frame(&mut body).await.unwrap().starts_with("retry: 2000\nid: "));
+        for _ in 0..3 {
+            let before = Instant::now();
+            assert!(frame(&mut body).await.unwrap().starts_with(":\nid: "));
+            assert_eq!(before.elapsed().as_secs(), HEARTBEAT.as_secs());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_server_that_tells_a_stream_ends_when_the_service_accepts_no_more() {
+        let api = api().await;
+        let mut body = answer(&api, None).await;
+        frame(&mut body).await.unwrap();
+        api.webhooks().stop_accepting();
+        assert_eq!(frame(&mut body).await, None);
+    }
+
+    /// A service with a webhook, and the parameters of calls with a note of so many bytes.
+    async fn noted(api: &Api, bytes: usize) -> (WebhookId, serde_json::Map<String, Value>) {
+        let create = api.webhooks().manage().create("report/a".parse().unwrap(), Default::default()).await;
+        let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(bytes)))]);
+        (create.unwrap().webhook.id, note)
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_bounded_and_the_next_goes_on_where_it_ended() {
+        let api = api().await;
+        let mut body = answer(&api, None).await;
+        frame(&mut body).await.unwrap();
+        let (webhook, note) = noted(&api, 100_000).await;
+        for _ in 0..100 {
+            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+        }
+        let mut events = 0;
+        while events < 100 {
+            let frame = frame(&mut body).await.unwrap();
+            assert!(frame.len() < FRAME_BYTES + 4_000, "{}", frame.len());
+            assert_eq!(frame.matches("\"truncated\":true}}").count(), frame.matches("event: run\n").count());
+            events += frame.matches("event: run\n").count();
+        }
+        assert_eq!(events, 100);
+    }
+
+    #[tokio::test]
+    async fn an_event_is_written_once_for_all_who_listen() {
+        let api = api().await;
+        let mut bodies = Vec::new();
+        for _ in 0..50 {
+            let mut body = answer(&api, None).await;
+            frame(&mut body).await.unwrap();
+            bodies.push(body);
+        }
+        let (webhook, note) = noted(&api, 10).await;
+        for _ in 0..10 {
+            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+        }
+        for body in &mut bodies {
+            assert_eq!(frame(body).await.unwrap().matches("event: run\n").count(), 10);
+        }
+        assert_eq!(api.frames.written(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_in_quick_succession_is_sent_together() {
+        let api = api().await;
+        let mut body = answer(&api, None).await;
+        frame(&mut body).await.unwrap();
+        let (webhook, note) = noted(&api, 10).await;
+        let start = async || {
+            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+        };
+        start().await;
+        let before = Instant::now();
+        assert_eq!(frame(&mut body).await.unwrap().matches("event: run\n").count(), 1);
+        assert_eq!(before.elapsed(), Duration::ZERO, "the first is sent at once");
+        for _ in 0..5 {
+            start().await;
+        }
+        assert_eq!(frame(&mut body).await.unwrap().matches("event: run\n").count(), 5);
+        assert_eq!(before.elapsed(), GATHER);
+    }
+}

@@ -1,0 +1,212 @@
+//! One request on its way through the handlers.
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use serde_json::{Map, Value};
+use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
+use webhook_core::run::Caller;
+use webhook_core::trigger::{self, TriggerCall, TriggerError};
+use webhook_core::webhook::{SettingCode, SettingProblem};
+use zeroize::Zeroizing;
+
+use crate::capacity::room::{Room, Working};
+use crate::contract::problem::{Problem, Slug};
+use crate::contract::route::WorkflowPath;
+use crate::request::body::RequestBody;
+use crate::request::headers;
+use crate::shutdown::ShutdownSignal;
+
+pub(crate) struct Request<'a> {
+    pub(crate) head: Head,
+    pub(crate) body: RequestBody<'a>,
+}
+
+/// What a request says before its body, less its path, which a [`Route`](crate::Route) stands for.
+///
+/// It holds the token, so there is no `Debug`.
+#[non_exhaustive]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The query as it came, without the question mark; empty when there is none.
+    pub query: Zeroizing<String>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The version. HTTP/1.1 unless it is set.
+    pub version: Version,
+    /// Tells that the server shuts down, if it tells.
+    pub shutdown: Option<ShutdownSignal>,
+    /// The room of the connection in its server, if the server tells.
+    pub room: Option<Room>,
+}
+
+impl RequestHead {
+    /// A head with this method, query and these headers.
+    #[must_use]
+    pub fn new(method: Method, query: impl Into<String>, headers: HeaderMap) -> Self {
+        let query = Zeroizing::new(query.into());
+        Self { method, query, headers, version: Version::HTTP_11, shutdown: None, room: None }
+    }
+
+    /// Sets what tells that the server shuts down.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: Option<ShutdownSignal>) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// Sets the room of the connection in its server.
+    #[must_use]
+    pub fn with_room(mut self, room: Option<Room>) -> Self {
+        self.room = room;
+        self
+    }
+}
+
+/// A [`ShutdownSignal`] and a [`Room`] are taken from the extensions. The `:authority` of HTTP/2 stands for a `Host` that
+/// is not there.
+impl From<Parts> for RequestHead {
+    fn from(mut parts: Parts) -> Self {
+        if !parts.headers.contains_key(header::HOST)
+            && let Some(authority) = parts.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            parts.headers.insert(header::HOST, host);
+        }
+        let query = parts.uri.query().unwrap_or_default();
+        let mut head = Self::new(parts.method, query, parts.headers);
+        head.version = parts.version;
+        head.with_shutdown(parts.extensions.remove()).with_room(parts.extensions.remove())
+    }
+}
+
+/// The head of a request, who sends it, and its id.
+pub(crate) struct Head {
+    pub(crate) request: RequestHead,
+    pub(crate) peer: Option<IpAddr>,
+    pub(crate) id: String,
+}
+
+impl std::ops::Deref for Head {
+    type Target = RequestHead;
+    fn deref(&self) -> &RequestHead {
+        &self.request
+    }
+}
+
+impl Head {
+    pub(crate) fn query(&self) -> &str {
+        &self.query
+    }
+
+    /// Leave to let the store work on it, which callers need where the server tells how much room it has.
+    pub(crate) async fn work(&self) -> Result<Option<Working>, Problem> {
+        match &self.room {
+            Some(room) => room.work().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Who sends it.
+    pub(crate) fn caller(&self) -> Caller {
+        let headers = &self.headers;
+        let mut caller = Caller::default();
+        caller.method = known_method(&self.method).into();
+        caller.address = self.peer;
+        caller.user_agent = headers::user_agent(headers);
+        caller.request_id = Some(self.id.clone());
+        caller.content_type = headers::text(headers, header::CONTENT_TYPE).map(str::to_owned);
+        caller.traceparent = headers::traceparent(headers).map(str::to_owned);
+        caller
+    }
+
+    /// Its head as the core knows it. What names no workflow brings no token, so that the one answer to a wrong
+    /// token is given, and counted.
+    pub(crate) fn call(&self, workflow: &WorkflowPath) -> Result<TriggerCall, Problem> {
+        let headers = &self.headers;
+        let method = if self.method == Method::POST { trigger::Method::Post } else { trigger::Method::Get };
+        let Some(key) = workflow.key() else {
+            let mut call = TriggerCall::new(nowhere(workflow)?, method);
+            call.caller = self.caller();
+            return Ok(call);
+        };
+        let mut call = TriggerCall::new(key, method);
+        call.query = self.query.clone();
+        call.bearer = headers::bearer(headers).map_err(|_| Problem::new(Slug::TwoTokens))?;
+        call.content_type = headers::given(headers, header::CONTENT_TYPE);
+        call.content_encoding = headers::content_encoding(headers);
+        call.has_body = headers::announces_body(headers);
+        call.idempotency_key = headers::idempotency_key(headers);
+        call.dry_run = headers::is_dry_run(headers);
+        call.prefetch = method == trigger::Method::Get && headers::is_prefetch(headers);
+        call.caller = self.caller();
+        Ok(call)
+    }
+}
+
+impl Request<'_> {
+    /// The JSON object in the body of a management request; an empty body is an empty object. A body must be declared
+    /// as JSON: what a page of another site can send without asking is not.
+    pub(crate) async fn object(&mut self, limits: &ParameterLimits) -> Result<Map<String, Value>, Problem> {
+        let content_type = headers::given(&self.head.headers, header::CONTENT_TYPE);
+        let bytes = self.body.read(limits.body_bytes).await?;
+        if bytes.is_empty() {
+            return Ok(Map::new());
+        }
+        check_content_encoding(headers::content_encoding(&self.head.headers).as_deref())
+            .map_err(TriggerError::from)?;
+        let is_json =
+            |content_type: &str| MediaType::parse(content_type).is_some_and(|media| media.is_json());
+        if !content_type.as_deref().is_some_and(is_json) {
+            let detail = "a body must have the Content-Type application/json";
+            return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));
+        }
+        let malformed = |detail: String| Problem::new(Slug::MalformedBody).with_detail(detail);
+        match read_json(&bytes, limits) {
+            Ok(Value::Object(members)) => Ok(members),
+            Ok(_) => Err(malformed("a JSON object is expected".to_owned())),
+            Err(error) => Err(malformed(error.to_string())),
+        }
+    }
+
+    /// Refuses a body with anything in it, for operations that take no fields.
+    pub(crate) async fn no_fields(&mut self, limits: &ParameterLimits) -> Result<(), Problem> {
+        refuse_unknown(&self.object(limits).await?)
+    }
+}
+
+/// The name of a method that HTTP defines (RFC 9110 section 9, RFC 5789), and `other` for any other: a method can be any
+/// word, such as a token.
+pub(crate) fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "other",
+    }
+}
+
+/// What is left of an object once the known fields were taken is unknown.
+pub(crate) fn refuse_unknown(rest: &Map<String, Value>) -> Result<(), Problem> {
+    let problems = unknown(rest);
+    if problems.is_empty() { Ok(()) } else { Err(Problem::fields(problems)) }
+}
+
+fn unknown(rest: &Map<String, Value>) -> Vec<SettingProblem> {
+    let problem = |name: &String| SettingProblem::new(name, SettingCode::Unknown, "there is no such field");
+    rest.keys().map(problem).collect()
+}
+
+/// Some workflow of the kind, for a call that brings no token.
+fn nowhere(workflow: &WorkflowPath) -> Result<webhook_core::id::WorkflowKey, Problem> {
+    let id = "0".parse().map_err(|_| Problem::new(Slug::NotFound))?;
+    Ok(webhook_core::id::WorkflowKey::new(workflow.kind.clone(), id))
+}

@@ -1,0 +1,166 @@
+//! Answers: their bodies, and how they are made.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use serde::Serialize;
+
+use crate::contract::problem::{Problem, Slug};
+
+pub(crate) type Answer = Response<ResponseBody>;
+
+/// How much of bytes at hand is handed to a connection at once. A client that stops reading is then noticed before
+/// all of it is counted as sent.
+const PIECE: usize = 64 * 1024;
+
+/// The body of an answer: bytes at hand, or a stream of unknown or great length.
+pub struct ResponseBody(Content);
+
+enum Content {
+    Bytes(Option<Bytes>),
+    Stream(BoxBody<Bytes, io::Error>),
+}
+
+impl ResponseBody {
+    /// A body of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(Content::Bytes(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())))
+    }
+
+    /// A body that is made while it is sent.
+    pub fn streamed(body: impl Body<Data = Bytes, Error = io::Error> + Send + Sync + 'static) -> Self {
+        Self(Content::Stream(body.boxed()))
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(Content::Bytes(None))
+    }
+
+    /// The bytes, when they are at hand and few enough to be sent at once.
+    ///
+    /// # Errors
+    /// The body itself, when it is streamed, or longer than 64 KiB.
+    pub fn into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Content::Bytes(None) => Ok(Bytes::new()),
+            Content::Bytes(Some(bytes)) if bytes.len() <= PIECE => Ok(bytes),
+            other => Err(Self(other)),
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Content::Bytes(bytes) => {
+                write!(formatter, "ResponseBody({} bytes)", bytes.as_ref().map_or(0, Bytes::len))
+            }
+            Content::Stream(_) => formatter.write_str("ResponseBody(streamed)"),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match &mut self.0 {
+            Content::Bytes(bytes) => {
+                let piece = bytes.as_mut().map(|bytes| bytes.split_to(bytes.len().min(PIECE)));
+                if bytes.as_ref().is_some_and(Bytes::is_empty) {
+                    *bytes = None;
+                }
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+            }
+            Content::Stream(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Bytes(bytes) => bytes.is_none(),
+            Content::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Content::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// An answer with a body at hand.
+pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let body = body.into();
+    let length = body.len();
+    let mut answer = Response::new(ResponseBody::from_bytes(body));
+    *answer.status_mut() = status;
+    // Room for all that an answer usually says, so that it is found once.
+    answer.headers_mut().reserve(8);
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer
+}
+
+/// An answer with a JSON body.
+pub(crate) fn json(status: StatusCode, content: &impl Serialize) -> Answer {
+    let mut body = Vec::with_capacity(256);
+    // What we answer has text for keys, and writing to memory never fails.
+    let _ = serde_json::to_writer(&mut body, content);
+    with_body(status, "application/json", body)
+}
+
+/// The answer to who holds already what would be sent (RFC 9110 section 15.4.5).
+pub(crate) fn not_modified() -> Answer {
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.status_mut() = StatusCode::NOT_MODIFIED;
+    answer
+}
+
+/// What is larger in memory is written on a thread that may take its time.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// An answer whose writing takes long when what it shows takes many bytes in memory, and is then done on a thread of its
+/// own, so that other calls are answered meanwhile.
+pub(crate) async fn written(bytes: usize, write: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    if bytes < LARGE_BYTES {
+        return write();
+    }
+    let writing = tokio::task::spawn_blocking(write);
+    writing.await.unwrap_or_else(|_| Problem::new(Slug::StoreUnavailable).into_response())
+}
+
+/// An answer without a body.
+pub(crate) fn no_content() -> Answer {
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+/// Sets a header whose value we made ourselves, so that it has no characters a header cannot hold.
+pub(crate) fn set(answer: &mut Answer, name: impl header::IntoHeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// The answer to HEAD: as to GET, without the body (RFC 9110 section 9.3.2).
+pub(crate) fn without_body(answer: Answer) -> Answer {
+    answer.map(|_| ResponseBody::empty())
+}
