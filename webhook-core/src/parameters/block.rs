@@ -119,6 +119,7 @@ impl ParameterBlock {
 /// Every other value is a problem. A JSON `null` means that no value was given, also for `json`. The *text*
 /// `null` for a `json` block is the value `null`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ParameterType {

@@ -9,6 +9,7 @@ const MOST_WARNINGS: usize = 16;
 ///
 /// The message shows names and no values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ParameterWarning {
     /// Name as it was given, shortened if it is long; `*` for the call as a whole.
@@ -21,6 +22,7 @@ pub struct ParameterWarning {
 
 /// Kind of a [`ParameterWarning`]. Its text on the wire is snake_case, such as `look_alike`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WarningCode {

@@ -8,6 +8,26 @@ use crate::error::InvalidName;
 use crate::retry::RetryPolicy;
 use crate::token::mask_tokens;
 
+/// The least and the greatest value of each setting that has bounds, and the length of texts and lists.
+pub(super) mod bounds {
+    /// Thirty days.
+    const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
+
+    pub(in crate::webhook) const LABEL_CHARACTERS: usize = 200;
+    pub(in crate::webhook) const TIMEOUT_SECONDS: (f64, f64) = (0.001, LONGEST_SECONDS);
+    pub(in crate::webhook) const QUEUE_LIMIT: (u32, u32) = (1, 1_000_000);
+    pub(in crate::webhook) const RETENTION_DAYS: (u32, u32) = (1, 3_650);
+    pub(in crate::webhook) const CONCURRENT_RUNS: (u32, u32) = (1, 10_000);
+    /// Calls per minute, and calls of a burst.
+    pub(in crate::webhook) const CALLS: (u32, u32) = (1, 1_000_000);
+    pub(in crate::webhook) const ATTEMPTS: (u32, u32) = (1, 100);
+    pub(in crate::webhook) const PAUSE_SECONDS: (f64, f64) = (0.0, LONGEST_SECONDS);
+    pub(in crate::webhook) const FACTOR: (f64, f64) = (1.0, 100.0);
+    pub(in crate::webhook) const JITTER: (f64, f64) = (0.0, 1.0);
+    pub(in crate::webhook) const RECIPIENTS: usize = 50;
+    pub(in crate::webhook) const SLACK_CHANNEL_CHARACTERS: usize = 100;
+}
+
 /// Settings of a webhook. The serialized form is the one on the wire: durations are seconds, and an unset
 /// setting is `null`.
 ///
@@ -22,10 +42,12 @@ use crate::token::mask_tokens;
 /// # Ok::<(), Vec<webhook_core::webhook::SettingProblem>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct WebhookSettings {
     /// Name of the caller, in words for people. Good practice is one webhook per caller.
+    #[cfg_attr(feature = "schema", schemars(length(max = bounds::LABEL_CHARACTERS)))]
     pub label: Option<String>,
     /// Whether calls are accepted. A disabled webhook answers its callers with an error.
     pub enabled: bool,
@@ -35,17 +57,21 @@ pub struct WebhookSettings {
     pub strict: bool,
     /// Upper bound on the duration of one attempt. `None`: no bound.
     #[serde(rename = "timeout_s", with = "seconds::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>", range(min = bounds::TIMEOUT_SECONDS.0, max = bounds::TIMEOUT_SECONDS.1)))]
     pub timeout: Option<Duration>,
     /// Retry policy for failed attempts.
     #[serde(with = "retries")]
+    #[cfg_attr(feature = "schema", schemars(with = "retries::Wire"))]
     pub retries: RetryPolicy,
     /// Upper bound on concurrent runs, and the rule when it is reached.
     pub concurrency: Concurrency,
     /// Upper bound on the queued runs; a further run is refused. `None`: half of the service's limit.
+    #[cfg_attr(feature = "schema", schemars(range(min = bounds::QUEUE_LIMIT.0, max = bounds::QUEUE_LIMIT.1)))]
     pub queue_limit: Option<u32>,
     /// Upper bound on the rate of calls.
     pub rate_limit: Option<RateLimit>,
     /// Retention of ended runs, in days. `None`: the retention of the service.
+    #[cfg_attr(feature = "schema", schemars(range(min = bounds::RETENTION_DAYS.0, max = bounds::RETENTION_DAYS.1)))]
     pub retention_days: Option<u32>,
     /// Recipients of the news that a run ended.
     pub notifications: Notifications,
@@ -71,10 +97,12 @@ impl Default for WebhookSettings {
 
 /// Upper bound on the concurrent runs of one webhook, and the rule when it is reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Concurrency {
     /// Upper bound on concurrent runs. `None`: no bound.
+    #[cfg_attr(feature = "schema", schemars(range(min = bounds::CONCURRENT_RUNS.0, max = bounds::CONCURRENT_RUNS.1)))]
     pub max: Option<u32>,
     /// Rule for a run that arrives when `max` runs execute.
     pub on_overlap: OnOverlap,
@@ -99,6 +127,7 @@ impl Concurrency {
 
 /// Rule for a run that would overlap with other runs of its webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnOverlap {
@@ -115,11 +144,14 @@ pub enum OnOverlap {
 
 /// Upper bound on the rate of calls of a webhook: a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RateLimit {
     /// Sustained rate, in calls per minute.
+    #[cfg_attr(feature = "schema", schemars(range(min = bounds::CALLS.0, max = bounds::CALLS.1)))]
     pub per_minute: u32,
     /// Capacity of the bucket: the number of calls that may come at once.
+    #[cfg_attr(feature = "schema", schemars(range(min = bounds::CALLS.0, max = bounds::CALLS.1)))]
     pub burst: u32,
 }
 
@@ -133,6 +165,7 @@ impl RateLimit {
 
 /// Medium of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Channel {
@@ -163,6 +196,7 @@ impl std::str::FromStr for Channel {
 
 /// Event that a notification reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
@@ -174,6 +208,7 @@ pub enum EventKind {
 
 /// Recipients of the news that a webhook's run ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Notifications {
@@ -203,11 +238,14 @@ impl Notifications {
 
 /// Notifications by email.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Email {
     /// Addresses, at most 50.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = bounds::RECIPIENTS)))]
     pub recipients: Vec<String>,
     /// Events to report.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub on: Vec<EventKind>,
 }
 
@@ -221,11 +259,14 @@ impl Email {
 
 /// Notifications in Slack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Slack {
     /// Slack channel, such as `#reports` or a channel id.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = bounds::SLACK_CHANNEL_CHARACTERS)))]
     pub channel: String,
     /// Events to report.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub on: Vec<EventKind>,
 }
 
@@ -239,6 +280,7 @@ impl Slack {
 
 /// Problem of one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{field}: {message}")]
 #[non_exhaustive]
 pub struct SettingProblem {
@@ -252,6 +294,7 @@ pub struct SettingProblem {
 
 /// Kind of a [`SettingProblem`]. Its text on the wire is snake_case, such as `out_of_range`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SettingCode {
@@ -290,14 +333,28 @@ mod retries {
 
     use crate::retry::RetryPolicy;
 
+    use super::bounds;
+
     #[derive(Serialize, Deserialize)]
-    struct Wire {
+    #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Retries"))]
+    pub(super) struct Wire {
+        #[cfg_attr(feature = "schema", schemars(range(min = bounds::ATTEMPTS.0, max = bounds::ATTEMPTS.1)))]
         max_attempts: u32,
         #[serde(with = "super::seconds")]
+        #[cfg_attr(
+            feature = "schema",
+            schemars(with = "f64", range(min = bounds::PAUSE_SECONDS.0, max = bounds::PAUSE_SECONDS.1))
+        )]
         base_s: Duration,
+        #[cfg_attr(feature = "schema", schemars(range(min = bounds::FACTOR.0, max = bounds::FACTOR.1)))]
         factor: f64,
         #[serde(with = "super::seconds")]
+        #[cfg_attr(
+            feature = "schema",
+            schemars(with = "f64", range(min = bounds::PAUSE_SECONDS.0, max = bounds::PAUSE_SECONDS.1))
+        )]
         cap_s: Duration,
+        #[cfg_attr(feature = "schema", schemars(range(min = bounds::JITTER.0, max = bounds::JITTER.1)))]
         jitter: f64,
     }
 

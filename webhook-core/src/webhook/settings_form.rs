@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::settings::bounds::{self, LABEL_CHARACTERS, RECIPIENTS};
 use super::settings::{
     Concurrency, Email, EventKind, Notifications, RateLimit, SettingCode, SettingProblem, Slack,
     WebhookSettings,
@@ -13,14 +14,8 @@ use super::settings::{
 use crate::retry::RetryPolicy;
 use crate::token::mask_tokens;
 
-/// Upper bound on a label, in characters.
-const LABEL_CHARACTERS: usize = 200;
-/// Upper bound on a duration: thirty days, in seconds.
-const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
 /// Upper bound on an email address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 const ADDRESS_BYTES: usize = 254;
-/// Upper bound on the email recipients of one webhook.
-const RECIPIENTS: usize = 50;
 impl WebhookSettings {
     /// Returns these settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null`
     /// means default, nested objects merge.
@@ -119,9 +114,9 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
         enabled: form.take("enabled", "true or false").unwrap_or(true),
         allow_get: form.take("allow_get", "true or false").unwrap_or(true),
         strict: form.take("strict", "true or false").unwrap_or(false),
-        timeout: form.seconds("timeout_s", 0.001),
-        queue_limit: form.whole("queue_limit", 1, 1_000_000),
-        retention_days: form.whole("retention_days", 1, 3_650),
+        timeout: form.seconds("timeout_s", bounds::TIMEOUT_SECONDS),
+        queue_limit: form.whole("queue_limit", bounds::QUEUE_LIMIT),
+        retention_days: form.whole("retention_days", bounds::RETENTION_DAYS),
         ..WebhookSettings::default()
     };
     let retries = form.inner("retries");
@@ -140,7 +135,7 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     if let Some(value) = concurrency {
         let mut form = Form::new("concurrency.", value, &mut problems);
         settings.concurrency = Concurrency {
-            max: form.whole("max", 1, 10_000),
+            max: form.whole("max", bounds::CONCURRENT_RUNS),
             on_overlap: form.take("on_overlap", "queue, skip, replace or coalesce").unwrap_or_default(),
         };
         form.refuse_the_rest();
@@ -178,11 +173,11 @@ fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy
     let default = RetryPolicy::default();
     let mut form = Form::new("retries.", value, problems);
     let policy = RetryPolicy {
-        max_attempts: form.whole("max_attempts", 1, 100).unwrap_or(default.max_attempts),
-        base: form.seconds("base_s", 0.0).unwrap_or(default.base),
-        factor: form.number("factor", 1.0, 100.0).unwrap_or(default.factor),
-        cap: form.seconds("cap_s", 0.0).unwrap_or(default.cap),
-        jitter: form.number("jitter", 0.0, 1.0).unwrap_or(default.jitter),
+        max_attempts: form.whole("max_attempts", bounds::ATTEMPTS).unwrap_or(default.max_attempts),
+        base: form.seconds("base_s", bounds::PAUSE_SECONDS).unwrap_or(default.base),
+        factor: form.number("factor", bounds::FACTOR).unwrap_or(default.factor),
+        cap: form.seconds("cap_s", bounds::PAUSE_SECONDS).unwrap_or(default.cap),
+        jitter: form.number("jitter", bounds::JITTER).unwrap_or(default.jitter),
     };
     form.refuse_the_rest();
     policy
@@ -190,8 +185,8 @@ fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy
 
 fn read_rate_limit(value: Value, problems: &mut Vec<SettingProblem>) -> RateLimit {
     let mut form = Form::new("rate_limit.", value, problems);
-    let per_minute = form.whole("per_minute", 1, 1_000_000);
-    let burst = form.whole("burst", 1, 1_000_000);
+    let per_minute = form.whole("per_minute", bounds::CALLS);
+    let burst = form.whole("burst", bounds::CALLS);
     form.refuse_the_rest();
     if per_minute.is_none() {
         let known = problems.iter().any(|problem| problem.field == "rate_limit.per_minute");
@@ -237,7 +232,7 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             let channel: String = form.take("channel", "a channel name").unwrap_or_default();
             let on = form.events();
             let size = channel.trim().chars().count();
-            if size == 0 || size > 100 || channel.chars().any(char::is_control) {
+            if size == 0 || size > bounds::SLACK_CHANNEL_CHARACTERS || channel.chars().any(char::is_control) {
                 form.problem(
                     "channel",
                     SettingCode::Invalid,
@@ -304,7 +299,7 @@ impl<'a> Form<'a> {
         self.take(name, expected)
     }
 
-    fn number(&mut self, name: &str, least: f64, most: f64) -> Option<f64> {
+    fn number(&mut self, name: &str, (least, most): (f64, f64)) -> Option<f64> {
         let number: f64 = self.take(name, "a number")?;
         if (least..=most).contains(&number) {
             return Some(number);
@@ -313,7 +308,7 @@ impl<'a> Form<'a> {
         None
     }
 
-    fn whole(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
+    fn whole(&mut self, name: &str, (least, most): (u32, u32)) -> Option<u32> {
         let number: i64 = self.take(name, "a whole number")?;
         match u32::try_from(number) {
             Ok(number) if (least..=most).contains(&number) => Some(number),
@@ -328,9 +323,8 @@ impl<'a> Form<'a> {
         }
     }
 
-    fn seconds(&mut self, name: &str, least: f64) -> Option<Duration> {
-        self.number(name, least, LONGEST_SECONDS)
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    fn seconds(&mut self, name: &str, bounds: (f64, f64)) -> Option<Duration> {
+        self.number(name, bounds).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 
     fn events(&mut self) -> Vec<EventKind> {
