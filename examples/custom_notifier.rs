@@ -1,7 +1,7 @@
-//! A notifier of the host's own: Microsoft Teams takes the place of Slack.
+//! A host's own notifier: Microsoft Teams takes the place of Slack.
 //!
-//! What a webhook's settings name as its Slack channel is a name of the host's here, which stands for the URL of a
-//! Teams workflow ("Post to a channel when a webhook request is received").
+//! A Slack channel in a webhook's settings is a name that the host gave to the URL of a Teams workflow. The workflow's
+//! template in Teams is "Post to a channel when a webhook request is received".
 
 use std::collections::HashMap;
 
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .notifier(Teams { urls, client: reqwest::Client::new() })
         .build()
         .await?;
-    // From here on it is as in examples/minimal.
+    // The rest is as in examples/minimal.
     drop(webhooks);
     Ok(())
 }

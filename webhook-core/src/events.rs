@@ -47,7 +47,7 @@ pub enum Change {
     Log {
         /// The lines, or their beginning: at most [`EXCERPT_BYTES`] bytes.
         text: String,
-        /// Whether there is more text in the run's log.
+        /// True if there is more text in the run's log.
         truncated: bool,
     },
 }
@@ -98,7 +98,7 @@ pub struct Events {
     pub items: Vec<Event>,
     /// Cursor for the next request.
     pub cursor: EventCursor,
-    /// Whether events before these were missed, so a view must read everything again.
+    /// True if events before these were missed, so a view must read everything again.
     pub reset: bool,
 }
 

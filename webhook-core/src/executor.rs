@@ -420,21 +420,21 @@ impl RunOutput {
 pub enum ArtifactContent {
     /// Content in memory.
     Bytes {
-        /// Media type.
+        /// Media type (RFC 6838), such as `text/html`.
         content_type: String,
         /// The bytes themselves.
         bytes: Vec<u8>,
     },
     /// A file that is still to be opened.
     File {
-        /// Media type.
+        /// Media type (RFC 6838), such as `text/html`.
         content_type: String,
         /// Path of the file.
         path: PathBuf,
     },
     /// An open file, read from its current position.
     Open {
-        /// Media type.
+        /// Media type (RFC 6838), such as `text/html`.
         content_type: String,
         /// The open file.
         file: Arc<File>,

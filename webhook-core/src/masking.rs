@@ -204,7 +204,7 @@ impl Secret {
 struct Hidden {
     start: u64,
     end: u64,
-    /// Whether its mask has already been passed on.
+    /// True if its mask has already been passed on.
     is_masked: bool,
 }
 
@@ -218,7 +218,7 @@ pub struct MaskingStream {
     /// Offset of the first byte of `held` in the stream.
     base: u64,
     input: WithEscapes<WithPercents>,
-    /// Whether any byte of the input is undecided.
+    /// True if any byte of the input is undecided.
     is_awake: bool,
     /// Hidden parts in order, without overlaps, none before `base`.
     hidden: Vec<Hidden>,

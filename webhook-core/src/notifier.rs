@@ -190,7 +190,7 @@ pub struct Delivery {
     pub recipient: String,
     /// Event to report.
     pub event: EventKind,
-    /// Current state.
+    /// State after the last recorded try.
     pub state: DeliveryState,
     /// Number of tries so far.
     pub attempts: u32,
@@ -282,7 +282,7 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
-    /// Every state.
+    /// All states, in the order of a delivery's life.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::GivenUp];
 
     /// Returns the name on the wire.

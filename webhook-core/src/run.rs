@@ -33,7 +33,7 @@ pub struct Run {
     pub workflow: WorkflowKey,
     /// Webhook through which it was started.
     pub webhook_id: WebhookId,
-    /// Current state.
+    /// State after the last recorded change.
     pub state: RunState,
     /// Number of claims that began an execution; 0 before the first. A hand-back at shutdown undoes its
     /// attempt.

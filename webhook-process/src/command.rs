@@ -37,7 +37,7 @@ impl Command {
         Self { program: program.into(), arguments: Vec::new(), folder: None, environment: BTreeMap::new() }
     }
 
-    /// Adds arguments.
+    /// Adds arguments after the present ones.
     #[must_use]
     pub fn with_arguments<I>(mut self, arguments: I) -> Self
     where
@@ -141,7 +141,11 @@ impl CommandWorkflow {
     /// Combines a workflow with its command.
     ///
     /// # Errors
-    /// [`InvalidCommand`] when two parameters would have the same variable, when a variable of the command has an invalid or reserved name, or when a text contains a NUL character.
+    /// [`InvalidCommand`]:
+    ///
+    /// - Two parameters would have the same variable.
+    /// - A variable of the command has an invalid or reserved name.
+    /// - A text contains a NUL character.
     pub fn new(workflow: Workflow, command: Command) -> Result<Self, InvalidCommand> {
         let variables = environment::parameter_variables(&workflow.parameters)?;
         environment::check(&command, &variables)?;

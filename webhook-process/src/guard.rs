@@ -59,7 +59,7 @@ pub(crate) struct Groups {
 struct State {
     /// The guard, or `None` if it could not be started.
     guard: Option<Guard>,
-    /// Whether a thread waits for the end of the guard. Invariant: true while `registered` is not empty.
+    /// True if a thread waits for the end of the guard. Invariant: true while `registered` is not empty.
     is_watched: bool,
     /// Numbers of the groups that the guard knows, in use or not.
     registered: BTreeSet<i32>,

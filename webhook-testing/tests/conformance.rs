@@ -1,5 +1,5 @@
-//! The conformance suite on the memory store, on it behind `Arc<dyn Store>`, and on broken stores that it must
-//! find out.
+//! Runs the conformance suite on the memory store, on the same behind `Arc<dyn Store>`, and on broken stores
+//! that it must detect.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -130,7 +130,7 @@ async fn a_store_that_takes_late_outcomes_is_found_out() {
     breaks(Defect::TakesLateOutcomes, conformance::an_outcome_from_before_a_resend_changes_nothing).await;
 }
 
-/// Time is paused, so that what is waited for in vain is waited for in no time.
+/// Time is paused, so waiting for an event that never comes takes no time.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_tells_no_gap_is_found_out() {
     breaks(Defect::HidesGaps, conformance::who_falls_behind_misses_nothing_unknowingly).await;
@@ -150,7 +150,7 @@ async fn breaks<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise
     }
 }
 
-/// What a promise says of a store with this defect.
+/// Returns the result of a promise's check on a store with this defect.
 async fn outcome<F: Future<Output = ()> + Send + 'static>(
     defect: Defect,
     promise: fn(Arc<dyn Store>) -> F,
@@ -162,7 +162,7 @@ async fn outcome<F: Future<Output = ()> + Send + 'static>(
     Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
 }
 
-/// What is wrong with a [`BrokenStore`].
+/// Defect of a [`BrokenStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defect {
     None,
@@ -183,13 +183,13 @@ enum Defect {
     HidesGaps,
 }
 
-/// A memory store with one defect.
+/// Memory store with one defect.
 struct BrokenStore {
     store: MemoryStore,
     defect: Defect,
-    /// Claims to give out again.
+    /// Claims to return a second time.
     again: Mutex<Vec<Claim>>,
-    /// How many items came before the page that a cursor starts.
+    /// Number of items before the page that starts at a cursor.
     places: Mutex<HashMap<RunId, usize>>,
     /// Live runs that were pruned.
     pruned: Mutex<BTreeSet<RunId>>,
@@ -205,12 +205,12 @@ impl BrokenStore {
         self.defect == defect
     }
 
-    /// The fence that a run has now, whatever fence was given.
+    /// Returns the current fence of a run, whatever fence was given.
     async fn present_fence(&self, run: RunId, given: u64) -> Result<u64, StoreError> {
         Ok(self.store.get_run(run).await?.map_or(given, |run| run.fence))
     }
 
-    /// Pages by the number of items before them, which shift when something is added.
+    /// Pages by the number of items before them, which shifts when an item is added.
     async fn list_by_place(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
         let place = query.before.map_or(0, |before| self.places.lock()[&before]);
         let whole = query.clone().before(None).limit(place + query.limit);

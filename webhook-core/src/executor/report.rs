@@ -67,7 +67,7 @@ struct Reported {
     artifacts: Vec<Artifact>,
     /// Callback of the first report.
     on_first: Option<OnFirst>,
-    /// Whether anything was ever reported.
+    /// True if anything was ever reported.
     has_begun: bool,
     is_finished: bool,
 }

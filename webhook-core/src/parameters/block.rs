@@ -40,11 +40,11 @@ pub struct ParameterBlock {
     pub parameter_type: ParameterType,
     /// Value when a call gives none. It must convert to the type by the rules for a JSON body.
     pub default: Option<Value>,
-    /// Whether a call without a value is refused. No effect on a block with a default.
+    /// True if a call without a value is refused. No effect on a block with a default.
     pub required: bool,
     /// Allowed values of a [`Choice`](ParameterType::Choice); empty for every other type.
     pub choices: Vec<String>,
-    /// Whether the value is sealed at rest and masked wherever it is shown.
+    /// True if the value is sealed at rest and masked wherever it is shown.
     ///
     /// In log, progress, summary and error of a run it is masked if it has four characters or more. Files
     /// that the executor writes are not masked.
@@ -123,7 +123,7 @@ impl ParameterBlock {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ParameterType {
-    /// Any text.
+    /// Text of any content.
     Text,
     /// An integer from -2^63 to 2^63-1.
     Integer,
@@ -216,8 +216,11 @@ impl ParameterBlocks {
     ///
     /// # Errors
     ///
-    /// All problems at once: an empty name, a name of more than 128 bytes, a repeated name, the reserved name
-    /// `token`, a choice without choices, choices on another type, and a default that does not convert.
+    /// All problems at once:
+    ///
+    /// - A name is empty, longer than 128 bytes, repeated, or the reserved name `token`.
+    /// - A choice has no choices, or another type has some.
+    /// - A default does not convert.
     pub fn new(mut declared: Vec<ParameterBlock>) -> Result<Self, InvalidBlocks> {
         let mut by_name: Vec<usize> = (0..declared.len()).collect();
         by_name.sort_by(|one, other| declared[*one].name.cmp(&declared[*other].name));

@@ -38,7 +38,7 @@ pub struct EffectiveParameter {
     pub value: Value,
     /// Source of the value.
     pub source: Source,
-    /// Whether the value must be sealed at rest and masked wherever it is shown.
+    /// True if the value must be sealed at rest and masked wherever it is shown.
     pub secret: bool,
 }
 

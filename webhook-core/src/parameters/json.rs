@@ -71,7 +71,7 @@ pub fn read_json(bytes: &[u8], limits: &ParameterLimits) -> Result<Value, Strict
 /// A decoded JSON text. A number that cannot be kept has become the nearest double.
 pub(super) struct Read {
     pub(super) value: Value,
-    /// Whether a number became a double. No other number can differ from its spelling.
+    /// True if a number became a double. No other number can differ from its spelling.
     pub(super) has_doubles: bool,
 }
 
@@ -110,7 +110,7 @@ pub enum StrictJsonError {
     /// The text is not one JSON text.
     #[error("not valid JSON: {message}")]
     Malformed {
-        /// What was expected, with line and column.
+        /// The expected syntax, with line and column.
         message: String,
     },
     /// One object has the same name twice.

@@ -107,7 +107,7 @@ impl Artifact {
 #[serde(default)]
 #[non_exhaustive]
 pub struct Caller {
-    /// Request method.
+    /// Method of the request, such as `POST`.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub method: Cow<'static, str>,
     /// Address from which the call came.

@@ -57,7 +57,7 @@ pub enum Transition {
 pub struct IllegalTransition {
     /// Current state of the run.
     pub from: RunState,
-    /// Requested transition.
+    /// Transition that was requested.
     pub transition: Transition,
 }
 

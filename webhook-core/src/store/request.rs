@@ -30,7 +30,7 @@ pub struct Enqueue {
     pub idempotency: Option<Idempotency>,
     /// Digest of the token that the caller presented; `None` for a run started through the management API.
     pub token_digest: Option<TokenDigest>,
-    /// Whether a disabled webhook refuses the run.
+    /// True if a disabled webhook refuses the run.
     pub must_be_enabled: bool,
 }
 
@@ -214,7 +214,7 @@ pub struct Claim {
     pub run: Arc<Run>,
     /// Its webhook, or `None` if that was deleted.
     pub webhook: Option<Arc<Webhook>>,
-    /// Whether it is claimed ahead. In the store such a run is queued until it [begins](super::Store::begin).
+    /// True if it is claimed ahead. In the store such a run is queued until it [begins](super::Store::begin).
     pub is_ahead: bool,
 }
 
@@ -412,7 +412,7 @@ impl PruneRequest {
 pub struct Pruned {
     /// Ids of the removed runs.
     pub runs: Vec<RunId>,
-    /// Whether more runs may be removable.
+    /// True if more runs may be removable.
     pub more: bool,
 }
 
@@ -489,7 +489,7 @@ pub struct StoreHealth {
     pub pending_deliveries: u64,
     /// Number of records known to be damaged or missing. The rest of the store works.
     pub damaged: u64,
-    /// Whether the store refuses new runs for lack of space, as on a disk below its reserve. Accepted runs
+    /// True if the store refuses new runs for lack of space, as on a disk below its reserve. Accepted runs
     /// continue.
     pub is_full: bool,
 }

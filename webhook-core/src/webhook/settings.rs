@@ -49,11 +49,11 @@ pub struct WebhookSettings {
     /// Name of the caller, in words for people. Good practice is one webhook per caller.
     #[cfg_attr(feature = "schema", schemars(length(max = bounds::LABEL_CHARACTERS)))]
     pub label: Option<String>,
-    /// Whether calls are accepted. A disabled webhook answers its callers with an error.
+    /// True if calls are accepted. A disabled webhook answers its callers with an error.
     pub enabled: bool,
-    /// Whether GET may start a run.
+    /// True if GET may start a run.
     pub allow_get: bool,
-    /// Whether an undeclared parameter is a problem. Otherwise it is passed on.
+    /// True if an undeclared parameter is a problem. Otherwise it is passed on.
     pub strict: bool,
     /// Upper bound on the duration of one attempt. `None`: no bound.
     #[serde(rename = "timeout_s", with = "seconds::option")]

@@ -1,4 +1,4 @@
-//! Mistakes and habits of callers: tokens in values, look-alikes, values that could not be kept.
+//! Tests of common mistakes of callers: tokens in values, look-alikes, values that cannot be kept.
 
 use serde_json::{Map, Value, json};
 use webhook_core::management::ManagementError;
@@ -15,7 +15,7 @@ fn json_call(house: &House, query: &str) -> TriggerCall {
     call
 }
 
-/// The secret digits of a token, which must show nowhere.
+/// Returns the secret digits of a token, which must appear nowhere.
 fn digits(token: &str) -> &str {
     &token[4..47]
 }

@@ -1,4 +1,4 @@
-//! Workers over a store that fails, stalls, loses answers and panics.
+//! Tests of workers over a store that fails, stalls, loses answers and panics.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn while_the_store_is_away_for_longer_than_a_lease_no_run_executes_twice()
     let run = house.trigger("").await;
     house.executor.executed(1).await;
     faulty.store.always(&["renew", "claim", "settle", "health"], Fault::Fails);
-    // It is told within its lease, and the next attempt begins once the store is back.
+    // The stop comes within its lease, and the next attempt begins once the store is back.
     house.executor.ended(1).await;
     tokio::time::sleep(MINUTE).await;
     assert_eq!(house.executor.executed(1).await.len(), 1);
@@ -143,7 +143,7 @@ async fn answers_that_are_lost_lose_no_run_and_record_none_twice() {
     let run = house.trigger("").await;
     let ended = house.end(run.id).await;
     assert_eq!((ended.summary.as_deref(), ended.interruptions), (Some("once"), 0));
-    // What a lost answer claimed comes back when its lease is over.
+    // Runs claimed by a lost answer are due again when their lease expires.
     faulty.store.next("claim", Fault::LosesItsAnswer, 1);
     let run = house.trigger("").await;
     let ended = house.end(run.id).await;
@@ -243,7 +243,8 @@ async fn while_a_run_executes_whose_lease_the_store_has_given_away_nothing_is_cl
     house.executor.script_next([Step::IgnoreCancellation, Step::Sleep(10 * MINUTE)]);
     let run = house.trigger("").await;
     house.executor.executed(1).await;
-    // The store lets the run go before the worker's clock does, and the worker hears of it at its next renewal.
+    // The store releases the run before the lease ends by the worker's clock. The worker learns of it at its
+    // next renewal.
     faulty.store.always(&["claim"], Fault::Fails);
     let fence = house.run(run.id).await.fence;
     let now = std::time::SystemTime::now();
@@ -280,7 +281,7 @@ async fn a_shutdown_keeps_to_its_patience_where_last_uses_cannot_be_recorded() {
     }
 }
 
-/// An error that cannot be told.
+/// An error whose `Display` panics.
 #[derive(Debug)]
 pub(super) struct Untellable;
 
@@ -314,7 +315,7 @@ async fn webhooks(store: impl Store, executor: FnExecutor) -> Webhooks {
     builder.base_url("https://app.example.com/hooks".parse().unwrap()).build().await.unwrap()
 }
 
-/// Starts a run of a new webhook by hand.
+/// Starts a run of a new webhook through the management API.
 async fn start_run(webhooks: &Webhooks) -> RunId {
     let manage = webhooks.manage();
     let workflow = "report/sales".parse().unwrap();
@@ -381,7 +382,7 @@ async fn a_time_out_counts_from_the_start_of_the_execution() {
     let faulty = Faulty::new(json!({"timeout_s": 1}), Faulty::with_slots(1)).await;
     let house = &faulty.house;
     faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(450)));
-    // With one slot, those that are claimed ahead wait for nearly as long as their time-out.
+    // With one slot, runs claimed ahead wait for nearly as long as their time-out.
     for _ in 0..12 {
         house.executor.script_next([Step::Sleep(Duration::from_millis(400))]);
         house.trigger("").await;

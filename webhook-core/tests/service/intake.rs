@@ -19,7 +19,7 @@ use webhook_testing::ScriptedExecutor;
 
 use super::House;
 
-/// A workflow that needs no token key.
+/// Returns a workflow that needs no token key.
 fn without_parameters() -> Workflow {
     Workflow::new("report/sales".parse().unwrap(), "Sales", ParameterBlocks::default())
 }
@@ -321,7 +321,7 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described
     assert_eq!(slow.manage().get(house.webhook.id).await.unwrap().last_used_at, None);
 }
 
-/// An executor that describes a workflow only once it is told to go on.
+/// Executor that describes a workflow only once the test lets it.
 struct SlowlyDescribed {
     inner: ScriptedExecutor,
     described: mpsc::UnboundedSender<oneshot::Sender<()>>,

@@ -1,4 +1,4 @@
-//! The service as a host sees it, on the in-memory backends.
+//! Tests of the service as a host uses it, on the in-memory backends.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,7 +28,7 @@ use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_testing::{RecordingNotifier, ScriptedExecutor};
 
-/// A service on in-memory backends with one webhook on `report/sales`.
+/// A service on in-memory backends, with one webhook on `report/sales`.
 struct House {
     webhooks: Webhooks,
     store: MemoryStore,
@@ -54,13 +54,13 @@ impl House {
         Self::of(Webhooks::builder(), settings).await
     }
 
-    /// A house whose builder was given something before.
+    /// Builds a house from a prepared builder.
     async fn of(builder: WebhooksBuilder, settings: serde_json::Value) -> Self {
         let store = MemoryStore::new();
         Self::over(builder, store.clone(), store, settings).await
     }
 
-    /// A house over a store that keeps what it holds in `memory`.
+    /// Builds a house over `store`, whose data is in `memory`.
     async fn over(
         builder: WebhooksBuilder,
         memory: MemoryStore,
@@ -95,7 +95,7 @@ impl House {
             .await
     }
 
-    /// Triggers by POST and answers the accepted run.
+    /// Triggers by POST and returns the accepted run.
     async fn trigger(&self, query: &str) -> Arc<Run> {
         match self.send(self.call(Method::Post, query), "").await {
             Ok(Triggered::Accepted { run, .. }) => run,
@@ -107,7 +107,7 @@ impl House {
         self.webhooks.manage().run_record(id).await.unwrap()
     }
 
-    /// Waits for the end of a run.
+    /// Waits for the end of a run and returns it.
     async fn end(&self, id: RunId) -> Arc<Run> {
         let run = self.webhooks.wait_for_end(id, Duration::from_secs(600)).await.unwrap().unwrap();
         assert!(run.state.is_ended(), "{run:?}");

@@ -1,4 +1,5 @@
-//! The outbox at work: who is held up by whom, when deliveries are tried again, and how many there may be.
+//! Tests of the outbox: which recipients delay others, when deliveries are tried again, and how many there
+//! may be.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use webhook_testing::TestClock;
 use super::House;
 use super::faults::Untellable;
 
-/// Carries mail, and fails as it is told. By how their address starts, it never comes back from recipients (`dead`), takes
-/// three seconds (`slow`) or nearly a minute (`minute`), or panics (`panics`), also when its error is told (`untellable`).
+/// Notifier for mail that fails as the start of a recipient's address says.
+///
+/// `dead` never returns, `slow` takes three seconds, `minute` nearly a minute. `panics` panics, and
+/// `untellable` returns an error whose `Display` panics.
 #[derive(Clone)]
 pub(super) struct Mail {
     failures: Arc<Mutex<VecDeque<DeliverError>>>,
@@ -35,7 +38,7 @@ impl Mail {
         Self { failures, is_down: Arc::default(), tried: watch::Sender::new(Vec::new()) }
     }
 
-    /// Waits for the first `count` tries to reach addresses that start so, and answers when they did.
+    /// Waits for the first `count` tries to reach addresses with this start, and returns their times.
     pub(super) async fn tried(&self, start: &str, count: usize) -> Vec<Instant> {
         let of = |tries: &Vec<(String, Instant)>| -> Vec<Instant> {
             tries.iter().filter(|(to, _)| to.starts_with(start)).map(|(_, at)| *at).collect()
@@ -100,7 +103,8 @@ async fn one_dead_recipient_holds_up_no_other() {
         house.trigger("").await;
     }
     let alive = mail.tried("alive", 200).await;
-    // A delivery of a slow recipient's kind may wait for one lease; without regard to it, this takes 12 minutes.
+    // A delivery of the kind of a slow recipient may wait for one lease. Without the limit, this takes 12
+    // minutes.
     assert!(alive[199] - start < Duration::from_secs(60), "{:?}", alive[199] - start);
     house.notifier.delivered(200).await;
     assert!(start.elapsed() < Duration::from_secs(60));
@@ -239,7 +243,7 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     }
     tokio::time::sleep(minutes(28)).await;
     assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
-    // Those that were tried wait for their own pause.
+    // Deliveries that were tried wait for their own pause.
     tokio::time::sleep(minutes(2 + 60 + 3)).await;
     assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, 0);
     let mut untried = Vec::new();

@@ -1,4 +1,4 @@
-//! The outbox over a store that fails or stalls, during outages, and at shutdown.
+//! Tests of the outbox over a store that fails or stalls, during outages, and at shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ async fn delivery(house: &House, run: RunId) -> Delivery {
     house.webhooks.manage().deliveries(run).await.unwrap().remove(0)
 }
 
-/// Fails a method a number of times.
+/// Fails a method `times` times.
 fn failing(method: &'static str, times: usize, fault: Fault) -> impl Fn(&str) -> Option<Fault> {
     let left = AtomicUsize::new(times);
     move |called| {
@@ -81,7 +81,7 @@ async fn an_outcome_that_is_lost_for_good_lets_the_delivery_come_back_after_its_
     workers.shutdown(seconds(1)).await;
 }
 
-/// Everything that is done with a delivery takes nearly as long as it may.
+/// Each step of a delivery takes nearly as long as it may.
 #[tokio::test(start_paused = true)]
 async fn a_lease_covers_claiming_preparing_delivering_and_recording() {
     let mail = Mail::new([]);

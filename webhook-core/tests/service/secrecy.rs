@@ -1,4 +1,4 @@
-//! No part of a secret value is kept, wherever a cut falls into it.
+//! Tests that no part of a secret value is kept, wherever a cut falls into it.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use super::sales;
 
 const SECRET: &str = "SECRETcanary-0123456789abcdef";
 
-/// So many characters of a secret in a row are a part of it.
+/// Number of consecutive characters of a secret that count as a part of it.
 const PART: usize = 8;
 
-/// The longest summary, error and progress message, in bytes.
+/// Upper bound on a summary, error and progress message, in bytes.
 const MESSAGE: usize = 4_096;
-/// The longest line of a log, and how much of a log is kept, in bytes.
+/// Upper bounds on a line of a log and on the kept log, in bytes.
 const LINE: usize = 64 * 1024;
 const LOG: usize = 256 * 1024;
 
@@ -30,7 +30,7 @@ fn assert_no_part(text: &str, padding: usize) {
     }
 }
 
-/// What is kept of the run that a call with this secret starts.
+/// Returns the record and the log of a run that is called with a secret.
 async fn kept<F>(execute: F) -> (Arc<Run>, String)
 where
     F: Fn(RunContext, String) -> Result<RunOutput, ExecuteError> + Send + Sync + 'static,
@@ -70,7 +70,7 @@ async fn a_secret_at_any_place_of_a_cut_is_masked_in_summary_error_progress_and_
         .await;
         assert!(run.error.as_ref().unwrap().message.starts_with("xxx"), "{run:?}");
         assert_no_part(&format!("{run:?}"), padding);
-        // Panics are told on standard error too, which takes its time.
+        // The panic hook writes each panic to standard error, which is slow.
         if padding % 8 == 0 {
             let (run, _) = kept(move |_, secret| panic!("{}", said(&secret))).await;
             assert_eq!(run.state, RunState::Failed);

@@ -1,4 +1,4 @@
-//! A store that fails, stalls, panics or loses its answer, as a test says.
+//! A store that fails, stalls, panics or loses its answer, as a test demands.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,29 +13,29 @@ use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
-/// What happens to a call.
+/// Fault that a call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Fails,
     Panics,
-    /// It comes this much later, and its answer as well.
+    /// The call and its answer are each delayed by this much.
     Stalls(Duration),
-    /// It is done, and the caller does not hear of it.
+    /// The call takes effect, and returns an error.
     LosesItsAnswer,
 }
 
 type Faults = dyn Fn(&str) -> Option<Fault> + Send + Sync;
 
-/// A memory store whose calls meet the fault that is given for their method.
+/// Memory store whose calls meet the fault that is set for their method.
 #[derive(Clone)]
 pub(crate) struct UnsteadyStore {
     store: MemoryStore,
     faults: Arc<Mutex<Arc<Faults>>>,
     /// Faults of the next calls of a method.
     next: Arc<Mutex<Vec<(&'static str, Fault)>>>,
-    /// No success with this summary can be recorded.
+    /// Summary of the success that cannot be recorded.
     refused_summary: Arc<Mutex<Option<String>>>,
-    /// The requests for deliveries that were answered, with how many were given.
+    /// Answered requests for deliveries, each with the number of returned deliveries.
     pub(crate) asked: Arc<Mutex<Vec<(DeliveryClaimRequest, usize)>>>,
 }
 
@@ -49,27 +49,27 @@ impl UnsteadyStore {
         Self { store, faults, next: Arc::default(), refused_summary: Arc::default(), asked: Arc::default() }
     }
 
-    /// Calls meet these faults from now on.
+    /// Sets the faults of all later calls.
     pub(crate) fn set(&self, faults: impl Fn(&str) -> Option<Fault> + Send + Sync + 'static) {
         *self.faults.lock() = Arc::new(faults);
     }
 
-    /// All calls of these methods meet this fault from now on, and no others do.
+    /// Sets this fault for all later calls of these methods, and none for others.
     pub(crate) fn always(&self, methods: &'static [&'static str], fault: Fault) {
         self.set(move |method| methods.contains(&method).then_some(fault));
     }
 
-    /// No call meets a fault from now on.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.set(|_| None);
     }
 
-    /// So many of the next calls of a method meet this fault.
+    /// Sets this fault for the next `count` calls of a method.
     pub(crate) fn next(&self, method: &'static str, fault: Fault, count: usize) {
         self.next.lock().extend(std::iter::repeat_n((method, fault), count));
     }
 
-    /// Refuses to record a success with this summary, whatever comes with it.
+    /// Refuses to record a success with this summary, together with all that is settled in the same call.
     pub(crate) fn refuse_summary(&self, summary: &str) {
         *self.refused_summary.lock() = Some(summary.to_owned());
     }

@@ -326,7 +326,7 @@ async fn ended_runs_are_removed_after_their_retention() {
     let run = house.trigger("").await;
     house.webhooks.run_until_idle().await.unwrap();
     assert_eq!(house.run(run.id).await.state, RunState::Succeeded);
-    // The service's clock is the machine's here, so time is let pass by making the run old instead.
+    // The service's clock is the machine's here, so the test makes the run old instead of letting time pass.
     let pruned = webhook_core::store::PruneRequest::new(
         std::time::SystemTime::now() + Duration::from_secs(2 * 86_400),
         Duration::from_secs(30 * 86_400),

@@ -22,7 +22,7 @@ use crate::message::TemplateError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encryption {
-    /// No encryption.
+    /// Plain text, for a server on this machine.
     None,
     /// STARTTLS (RFC 3207). A server that does not offer it gets neither credentials nor mail.
     StartTls,

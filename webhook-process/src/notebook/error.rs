@@ -108,7 +108,7 @@ pub enum NotebookError {
     Failed {
         /// The failing cell with its error, or the problem of the kernel.
         message: String,
-        /// Whether another attempt may help.
+        /// True if another attempt may help.
         may_pass: bool,
     },
     /// A package is missing that was there when the notebook was loaded.

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Python {
     program: OsString,
-    /// Whether the host named it, so the advice in an error must not be to create the default one.
+    /// True if the host named it, so the advice in an error must not be to create the default one.
     pub(super) is_named: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a workflow may declare and how it is written.
+//! Tests of the declaration of a workflow, and of its wire form.
 
 use super::*;
 

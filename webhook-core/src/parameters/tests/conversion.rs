@@ -1,4 +1,4 @@
-//! Every row of the conversion table.
+//! Tests of every row of the conversion table.
 
 use super::*;
 
@@ -68,7 +68,7 @@ fn an_integer_is_written_in_one_way_and_fits_64_bits() {
         ],
         &[
             json!(5.5),
-            // Also what the literal 9007199254740993.0 becomes.
+            // The literal 9007199254740993.0 becomes the same double.
             json!(9007199254740992.0),
             json!(1e300),
             json!(u64::MAX),

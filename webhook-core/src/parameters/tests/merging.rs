@@ -1,4 +1,4 @@
-//! Sources, names, limits, secrets and the problems that are reported.
+//! Tests of sources, names, limits, secrets and reported problems.
 
 use super::*;
 
@@ -114,7 +114,7 @@ fn all_problems_are_reported_declared_ones_first() {
     );
 }
 
-/// Masking looks for each secret value in all that a run prints.
+/// Masking searches for each secret value in all output of a run.
 #[test]
 fn secret_values_are_bounded_in_number_and_defaults_and_open_ones_are_not() {
     let many = |count: usize| json!(vec!["x"; count]);
@@ -136,7 +136,7 @@ fn secret_values_are_bounded_in_number_and_defaults_and_open_ones_are_not() {
     assert_eq!(problems.len(), 1, "what looks like a secret is one");
 }
 
-/// serde_json reads an object with such a name back as what its text says, or not at all.
+/// serde_json reads an object with such a name back as its text, or not at all.
 #[test]
 fn names_that_serde_json_keeps_for_itself_are_problems_wherever_they_stand() {
     let blocks = blocks([ParameterBlock::new("j", ParameterType::Json)]);

@@ -1,4 +1,4 @@
-//! The rules for parameters, driven from the outside: bytes of a query and a body in, parameters or problems
+//! Tests of the rules for parameters from outside: bytes of a query and a body in, parameters or problems
 //! out.
 
 mod blocks;
@@ -62,7 +62,7 @@ fn first_value(
     }
 }
 
-/// What a block makes of a query text; a form text and a JSON string must give the same.
+/// Converts a query text by a block; a form text and a JSON string must give the same.
 fn text(block: ParameterBlock, text: &str) -> Result<Value, (ProblemCode, String)> {
     let parameter_type = block.parameter_type;
     let blocks = blocks([block]);

@@ -1,4 +1,4 @@
-//! What must hold for every call, whatever its bytes.
+//! Properties that must hold for every call, whatever its bytes.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -51,7 +51,7 @@ fn encoded_pairs(pairs: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
-/// The values of each name, in the order given, ordered by name.
+/// Groups values by name: ordered by name, the values in the order given.
 fn grouped(pairs: &[(String, String)]) -> std::collections::BTreeMap<&str, Vec<&str>> {
     let mut groups = std::collections::BTreeMap::<&str, Vec<&str>>::new();
     for (name, value) in pairs {
