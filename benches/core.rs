@@ -8,12 +8,12 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use webhook_core::Webhooks;
 use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
+use webhook_core::intake::{Method, TriggerCall, Triggered};
 use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::{Caller, Ending, Run, RunParameters};
 use webhook_core::store::{ClaimRequest, Enqueue, Outcome, Settlement, Store};
 use webhook_core::token::{Token, TokenDigest};
-use webhook_core::trigger::{Method, TriggerCall, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_sled::SledStore;
 

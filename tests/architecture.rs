@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The modules of webhook-core in layers. A module may import those of earlier layers; those of one layer may
 /// import each other only where `true` says that the layer is one piece.
-const LAYERS: [(&[&str], bool); 10] = [
+const LAYERS: [(&[&str], bool); 11] = [
     (&["error"], false),
     (&["token"], false),
     (&["id", "parameters", "retry", "clock"], false),
@@ -20,7 +20,8 @@ const LAYERS: [(&[&str], bool); 10] = [
     (&["events"], false),
     (&["store"], false),
     (&["live"], false),
-    (&["service", "trigger", "worker", "management", "memory"], true),
+    (&["service"], false),
+    (&["memory"], false),
 ];
 
 fn root() -> PathBuf {

@@ -10,9 +10,9 @@ use warp::http::StatusCode;
 use webhook_core::Webhooks;
 use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 use webhook_core::memory::MemoryStore;
-use webhook_core::service::{ServiceOptions, WebhooksBuilder};
 use webhook_core::webhook::WebhookSettings;
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
+use webhook_core::{ServiceOptions, WebhooksBuilder};
 use webhook_sled::SledStore;
 
 use crate::workflow::{NOOP, address_and_path, blocks};

@@ -9,7 +9,7 @@ use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
 use webhook_sled::SledStore;
 
 #[tokio::main]

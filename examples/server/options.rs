@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_log_filter_is_levels_and_targets() {
-        for filter in ["info", "off", "TRACE", "info,webhook_core::worker=debug", "warn,my-host=info"] {
+        for filter in ["info", "off", "TRACE", "info,webhook_core::work=debug", "warn,my-host=info"] {
             assert!(parse(&["--log", filter]).is_ok(), "{filter}");
         }
     }

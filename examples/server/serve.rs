@@ -16,13 +16,13 @@ use metrics_exporter_prometheus::{
 use url::Url;
 use warp::Filter;
 use webhook_core::Webhooks;
-use webhook_core::management::ManagementError;
+use webhook_core::manage::ManagementError;
 use webhook_core::memory::MemoryStore;
-use webhook_core::service::{BuildError, WebhooksBuilder};
 use webhook_core::store::{Store, WebhookQuery};
 use webhook_core::token::TriggerUrl;
 use webhook_core::webhook::WebhookSettings;
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
+use webhook_core::{BuildError, WebhooksBuilder};
 use webhook_process::ArtifactFolder;
 use webhook_sled::{Durability, SledStore};
 use webhook_warp::server::{Server, ServerOptions};

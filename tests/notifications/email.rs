@@ -215,7 +215,7 @@ async fn an_internationalised_domain_reaches_its_server_and_another_address_is_r
     assert_eq!(server.mails(1).await[0].recipients, ["ops@xn--mller-kva.example"]);
     let patch = email(&["a@example.com", "müller@example.com"], &["success"]);
     let refused = house.webhooks.manage().update(house.webhook.id, &patch, None).await;
-    let Err(webhook_core::management::ManagementError::Settings(problems)) = refused else {
+    let Err(webhook_core::manage::ManagementError::Settings(problems)) = refused else {
         panic!("not refused: {refused:?}")
     };
     assert_eq!(problems[0].field, "notifications.email.recipients[1]");
@@ -257,7 +257,7 @@ async fn settings_are_checked_by_name() {
     ] {
         let patch = json!({"notifications": notifications});
         let refused = house.webhooks.manage().update(house.webhook.id, &patch, None).await;
-        let Err(webhook_core::management::ManagementError::Settings(problems)) = refused else {
+        let Err(webhook_core::manage::ManagementError::Settings(problems)) = refused else {
             panic!("{patch} gave {refused:?}")
         };
         assert_eq!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use webhook_core::Webhooks;
+use webhook_core::WebhooksBuilder;
 use webhook_core::executor::Workflow;
 use webhook_core::id::RunId;
 use webhook_core::memory::MemoryStore;
@@ -12,10 +13,9 @@ use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::{Caller, Run};
-use webhook_core::service::WebhooksBuilder;
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::{Webhook, WebhookSettings};
-use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_core::work::{WorkerOptions, Workers};
 use webhook_testing::ScriptedExecutor;
 
 pub(crate) const CANARY: &str = "canary-5f1c2a";

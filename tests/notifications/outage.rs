@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use webhook_core::Webhooks;
+use webhook_core::WebhooksBuilder;
 use webhook_core::run::RunState;
-use webhook_core::service::WebhooksBuilder;
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
 use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
 
 use crate::house::House;

@@ -19,7 +19,7 @@ use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Artifact;
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::{Channel, WebhookSettings};
-use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_core::work::{WorkerOptions, Workers};
 use webhook_testing::RecordingNotifier;
 use webhook_warp::server::{Served, Server};
 use webhook_warp::{AdminAccess, PanelOptions};

@@ -18,9 +18,9 @@
 //! use webhook_core::memory::MemoryStore;
 //! use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 //! use webhook_core::run::RunState;
-//! use webhook_core::trigger::{Method, TriggerCall, Triggered};
+//! use webhook_core::intake::{Method, TriggerCall, Triggered};
 //! use webhook_core::webhook::WebhookSettings;
-//! use webhook_core::worker::WorkerOptions;
+//! use webhook_core::work::WorkerOptions;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -72,9 +72,9 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | build a service, start workers, shut down | [`service`], [`worker`] |
-//! | answer a call | [`trigger`] |
-//! | create, change and delete webhooks, list and cancel runs | [`management`] |
+//! | build a service, start workers, shut down | [`Webhooks`], [`work`] |
+//! | answer a call | [`intake`] |
+//! | create, change and delete webhooks, list and cancel runs | [`manage`] |
 //! | declare parameters | [`parameters`] |
 //! | bring your own work, store or notifier | [`executor`], [`store`] with [`live`], [`notifier`] |
 //! | follow what happens | [`events`] |
@@ -93,18 +93,15 @@ pub mod events;
 pub mod executor;
 pub mod id;
 pub mod live;
-pub mod management;
 pub mod masking;
 pub mod memory;
 pub mod notifier;
 pub mod parameters;
 pub mod retry;
 pub mod run;
-pub mod service;
+mod service;
 pub mod store;
 pub mod token;
-pub mod trigger;
 pub mod webhook;
-pub mod worker;
 
-pub use service::Webhooks;
+pub use service::{BuildError, ServiceOptions, Webhooks, WebhooksBuilder, WorkHealth, intake, manage, work};

@@ -102,7 +102,7 @@ pub struct Notification {
     pub title: String,
     /// The run that ended. Secret parameters show as `***`.
     pub run: Arc<Run>,
-    /// URL at which people see the run, as set by [`run_url`](crate::service::WebhooksBuilder::run_url).
+    /// URL at which people see the run, as set by [`run_url`](crate::WebhooksBuilder::run_url).
     pub run_url: Option<String>,
 }
 

@@ -9,9 +9,9 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
+use webhook_core::Webhooks;
 use webhook_core::error::{BoxError, Resource};
 use webhook_core::parameters::ParameterLimits;
-use webhook_core::service::Webhooks;
 
 use crate::access::gate::{AdminAccess, Gate};
 use crate::access::{audit, site};

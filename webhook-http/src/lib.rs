@@ -31,7 +31,7 @@
 //!   realm="management"`; the bodies are equal. Both are limited by address in the same way.
 //! - The management paths refuse with 403 `cross-site-refused` what a page of another site may have caused: a method
 //!   other than GET and HEAD with a `Sec-Fetch-Site` other than `same-origin` and `none`, or with an `Origin` other than
-//!   that of the base URL and those allowed by [`allow_origin`](webhook_core::service::WebhooksBuilder::allow_origin).
+//!   that of the base URL and those allowed by [`allow_origin`](webhook_core::WebhooksBuilder::allow_origin).
 //!   With [`AdminAccess::Open`] every request also needs a `Host` of one of these. A body must be declared as
 //!   `application/json`.
 //! - Each change through the management paths is logged at `info` under the target `webhook::audit`.

@@ -87,7 +87,7 @@ impl PanelOptions {
     ///
     /// A browser sends a cookie with whatever any page asks for, so the management paths refuse requests that pages of
     /// other origins make. People must open the panel at the base URL, or at an origin that the host
-    /// [allows](webhook_core::service::WebhooksBuilder::allow_origin).
+    /// [allows](webhook_core::WebhooksBuilder::allow_origin).
     #[must_use]
     pub fn without_sign_in(mut self) -> Self {
         self.without_sign_in = true;

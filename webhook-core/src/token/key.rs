@@ -25,7 +25,7 @@ const HEADER: usize = 1 + KEY_ID;
 /// Keep a copy of it. Without it, URLs cannot be shown again, and secret values of queued runs are lost.
 /// Callers that have their URLs are not affected.
 /// A service refuses to start without the key that sealed its store's secrets, unless it is told to [forget
-/// unknown keys](crate::service::WebhooksBuilder::forget_unknown_keys).
+/// unknown keys](crate::WebhooksBuilder::forget_unknown_keys).
 #[derive(Clone)]
 pub struct TokenKey(Zeroizing<[u8; 32]>);
 

@@ -1,7 +1,7 @@
 //! Tests of common mistakes of callers: tokens in values, look-alikes, values that cannot be kept.
 
 use serde_json::{Map, Value, json};
-use webhook_core::management::ManagementError;
+use webhook_core::manage::ManagementError;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType, ProblemCode, WarningCode};
 use webhook_core::run::Caller;
 use webhook_core::token::Token;

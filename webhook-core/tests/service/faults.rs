@@ -12,7 +12,7 @@ use webhook_core::run::{Caller, ErrorKind, RunState};
 use webhook_core::store::{Outcome, RunQuery, Settlement, Store};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
-use webhook_core::worker::{WorkerOptions, Workers};
+use webhook_core::work::{WorkerOptions, Workers};
 use webhook_testing::Step;
 
 use super::House;

@@ -7,14 +7,14 @@ use webhook_core::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
 };
 use webhook_core::id::{RunId, WorkflowKey};
-use webhook_core::management::ManagementError;
+use webhook_core::intake::{Method, TriggerCall, TriggerError, Triggered};
+use webhook_core::manage::ManagementError;
 use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlocks, Source};
 use webhook_core::run::RunState;
-use webhook_core::service::{ServiceOptions, Webhooks, WebhooksBuilder};
 use webhook_core::token::TokenKey;
-use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::WebhookSettings;
+use webhook_core::{ServiceOptions, Webhooks, WebhooksBuilder};
 use webhook_testing::ScriptedExecutor;
 
 use super::House;

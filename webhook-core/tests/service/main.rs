@@ -16,15 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use webhook_core::Webhooks;
+use webhook_core::WebhooksBuilder;
 use webhook_core::executor::Workflow;
 use webhook_core::id::RunId;
+use webhook_core::intake::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Run;
-use webhook_core::service::WebhooksBuilder;
 use webhook_core::store::Store;
 use webhook_core::token::TokenKey;
-use webhook_core::trigger::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_testing::{RecordingNotifier, ScriptedExecutor};
 

@@ -4,15 +4,15 @@ use serde_json::{Map, json};
 use webhook_core::error::Resource;
 use webhook_core::executor::Workflow;
 use webhook_core::id::{RunId, WebhookId};
-use webhook_core::management::ManagementError;
+use webhook_core::intake::{Method, TriggerError};
+use webhook_core::manage::ManagementError;
 use webhook_core::memory::MemoryStore;
 use webhook_core::parameters::ParameterBlocks;
 use webhook_core::run::{Caller, RunState};
-use webhook_core::service::{BuildError, Webhooks};
 use webhook_core::store::{RunQuery, WebhookQuery};
 use webhook_core::token::TokenKey;
-use webhook_core::trigger::{Method, TriggerError};
 use webhook_core::webhook::{SettingCode, WebhookSettings};
+use webhook_core::{BuildError, Webhooks};
 use webhook_testing::{ScriptedExecutor, Step};
 
 use super::{House, sales};

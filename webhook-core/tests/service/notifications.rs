@@ -15,7 +15,7 @@ use webhook_core::notifier::{DeliverError, DeliveryState, Notification, Notifier
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::RunState;
 use webhook_core::webhook::{Channel, SettingCode, WebhookSettings};
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
 use webhook_testing::TestClock;
 
 use super::House;
@@ -305,7 +305,7 @@ async fn a_test_message_opens_few_connections_at_once_and_leaves_nobody_out() {
     let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
     assert!(start.elapsed() <= Duration::from_secs(121), "{:?}", start.elapsed());
     assert_eq!(tested.len(), 51);
-    let not_tried = |tested: &&webhook_core::management::TestedNotification| {
+    let not_tried = |tested: &&webhook_core::manage::TestedNotification| {
         tested.outcome.as_ref().is_err_and(|error| error.to_string().contains("not tried"))
     };
     assert!(tested.iter().filter(not_tried).count() >= 50 - 16, "those whose turn did not come say so");
@@ -334,7 +334,7 @@ async fn a_recipient_that_the_notifier_refuses_is_a_problem_by_name() {
         .patched(&mail_to(&["a@example.com", "b@example.org", "c@example.com"]))
         .unwrap();
     let created = house.webhooks.manage().create("report/sales".parse().unwrap(), settings).await;
-    let Err(webhook_core::management::ManagementError::Settings(problems)) = created else {
+    let Err(webhook_core::manage::ManagementError::Settings(problems)) = created else {
         panic!("not refused: {created:?}")
     };
     let named: Vec<_> = problems.iter().map(|problem| (problem.field.as_str(), problem.code)).collect();

@@ -13,7 +13,7 @@ use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::run::RunState;
 use webhook_core::store::Channels;
 use webhook_core::webhook::Channel;
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
 
 use super::House;
 use super::notifications::Mail;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 use webhook_core::Webhooks;
 use webhook_core::executor::{ExecuteError, FnExecutor, RunContext, RunOutput};
+use webhook_core::intake::{Method, TriggerCall, Triggered};
 use webhook_core::memory::MemoryStore;
 use webhook_core::run::{Artifact, Run, RunState};
 use webhook_core::token::TokenKey;
-use webhook_core::trigger::{Method, TriggerCall, Triggered};
 
 use super::sales;
 

@@ -6,7 +6,7 @@ use webhook_core::events::Change;
 use webhook_core::notifier::DeliveryState;
 use webhook_core::run::{ErrorKind, RunState};
 use webhook_core::webhook::EventKind;
-use webhook_core::worker::WorkerOptions;
+use webhook_core::work::WorkerOptions;
 use webhook_testing::{DeliverFailure, Step};
 
 use super::House;

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use webhook_core::trigger::FailureLimiter;
+use webhook_core::intake::FailureLimiter;
 
 use crate::contract::problem::{Problem, Slug};
 use crate::request::headers;
@@ -27,7 +27,7 @@ pub enum AdminAccess {
     /// Everybody: the host's own filter in front of these paths has checked already.
     ///
     /// Requests must then name a `Host` that is the base URL's or
-    /// [allowed](webhook_core::service::WebhooksBuilder::allow_origin), so that a DNS name rebound to this server
+    /// [allowed](webhook_core::WebhooksBuilder::allow_origin), so that a DNS name rebound to this server
     /// opens nothing.
     Open,
     /// Nobody: there are no management paths.

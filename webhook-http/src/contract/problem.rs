@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use webhook_core::error::chain;
-use webhook_core::management::ManagementError;
+use webhook_core::intake::TriggerError;
+use webhook_core::manage::ManagementError;
 use webhook_core::parameters::{BodyError, ParameterProblem};
-use webhook_core::trigger::TriggerError;
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::response::answer::{ResponseBody, with_body};

@@ -9,13 +9,13 @@ use std::time::SystemTime;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use webhook_core::Webhooks;
 use webhook_core::clock::format_timestamp;
 use webhook_core::events::Event;
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
-use webhook_core::management::TestedNotification;
+use webhook_core::manage::TestedNotification;
 use webhook_core::parameters::{EffectiveParameters, ParameterWarning};
 use webhook_core::run::{EXCERPT_BYTES, Progress, Run, RunState};
-use webhook_core::service::Webhooks;
 use webhook_core::webhook::Webhook;
 
 pub(crate) use run::{DeliveryView, Detail, ProgressView, RunView};

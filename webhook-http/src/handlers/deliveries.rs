@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use webhook_core::id::{DeliveryId, RunId, WorkflowKey};
-use webhook_core::management::ManagementError;
+use webhook_core::manage::ManagementError;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{self, DeliveryQuery};
 use webhook_core::webhook::{Channel, SettingCode, SettingProblem};

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use webhook_core::error::chain;
 use webhook_core::events::{Event, EventCursor};
 use webhook_core::id::{RunId, WorkflowKey};
-use webhook_core::management::ManagementError;
+use webhook_core::manage::ManagementError;
 
 use crate::api::Api;
 use crate::contract::problem::Problem;

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use webhook_core::service::WorkHealth;
+use webhook_core::WorkHealth;
 
 use crate::api::Api;
 use crate::contract::problem::{Problem, Slug};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{StatusCode, header};
 use webhook_core::id::RunId;
-use webhook_core::management::Management;
+use webhook_core::manage::Management;
 use webhook_core::notifier::Delivery;
 use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunState};

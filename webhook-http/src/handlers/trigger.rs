@@ -7,9 +7,9 @@ use http::{Method, StatusCode, header};
 use tracing::Instrument;
 use tracing::field::{Empty, display};
 use webhook_core::error::chain;
+use webhook_core::intake::Triggered;
 use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunParameters};
-use webhook_core::trigger::Triggered;
 
 use crate::api::Api;
 use crate::capacity::body_budget::Turn;

@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use webhook_core::error::BoxError;
-use webhook_core::trigger::TriggerError;
+use webhook_core::intake::TriggerError;
 
 use crate::capacity::body_budget::{FREE, Turn};
 use crate::capacity::shares::Share;

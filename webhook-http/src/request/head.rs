@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use serde_json::{Map, Value};
+use webhook_core::intake::{self, TriggerCall, TriggerError};
 use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
 use webhook_core::run::Caller;
-use webhook_core::trigger::{self, TriggerCall, TriggerError};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 use zeroize::Zeroizing;
 
@@ -126,7 +126,7 @@ impl Head {
     /// token is given, and counted.
     pub(crate) fn call(&self, workflow: &WorkflowPath) -> Result<TriggerCall, Problem> {
         let headers = &self.headers;
-        let method = if self.method == Method::POST { trigger::Method::Post } else { trigger::Method::Get };
+        let method = if self.method == Method::POST { intake::Method::Post } else { intake::Method::Get };
         let Some(key) = workflow.key() else {
             let mut call = TriggerCall::new(nowhere(workflow)?, method);
             call.caller = self.caller();
@@ -140,7 +140,7 @@ impl Head {
         call.has_body = headers::announces_body(headers);
         call.idempotency_key = headers::idempotency_key(headers);
         call.dry_run = headers::is_dry_run(headers);
-        call.prefetch = method == trigger::Method::Get && headers::is_prefetch(headers);
+        call.prefetch = method == intake::Method::Get && headers::is_prefetch(headers);
         call.caller = self.caller();
         Ok(call)
     }

@@ -99,7 +99,7 @@ pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     Some(mask_tokens(&agent).chars().take(USER_AGENT_CHARACTERS).collect())
 }
 
-/// A header for [`TriggerCall`](webhook_core::trigger::TriggerCall); one that is not text is kept in a form that
+/// A header for [`TriggerCall`](webhook_core::intake::TriggerCall); one that is not text is kept in a form that
 /// will be refused, and not passed over.
 pub(crate) fn given(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())

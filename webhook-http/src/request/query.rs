@@ -22,7 +22,7 @@ impl QueryFields {
     /// Reads a query. A token in it is left aside: callers may bring theirs so.
     pub(crate) fn read(query: &str, longest: usize) -> Result<Self, Problem> {
         if query.len() > longest {
-            return Err(webhook_core::trigger::TriggerError::QueryTooLong { limit: longest }.into());
+            return Err(webhook_core::intake::TriggerError::QueryTooLong { limit: longest }.into());
         }
         let parsed = parse_query(query).map_err(|error: MalformedQuery| {
             Problem::new(Slug::MalformedQuery).with_detail(error.to_string())

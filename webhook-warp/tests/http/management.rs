@@ -3,7 +3,7 @@
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
-use webhook_core::service::Webhooks;
+use webhook_core::Webhooks;
 use webhook_testing::{DeliverFailure, ScriptedExecutor};
 use webhook_warp::AdminAccess;
 use webhook_warp::server::Server;

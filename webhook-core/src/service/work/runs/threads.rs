@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 const IDLE: Duration = Duration::from_secs(10);
 
 /// See the [module](self).
-pub(super) struct Threads {
+pub(in crate::service::work) struct Threads {
     state: Mutex<State>,
     woken: Condvar,
 }
@@ -40,13 +40,16 @@ struct State {
 
 impl Threads {
     /// Allows for `most` threads. Each is started when it is needed.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub(in crate::service::work) fn new(most: usize) -> Arc<Self> {
         let state = State { most, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), woken: Condvar::new() })
     }
 
     /// Polls a future on these threads until it is ready.
-    pub(super) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+    pub(in crate::service::work) fn spawn(
+        self: &Arc<Self>,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let threads = self.clone();
         let (runnable, task) = async_task::spawn(future, move |runnable| threads.push(runnable));
         task.detach();
@@ -54,19 +57,19 @@ impl Threads {
     }
 
     /// Allows for one thread more when one is blocked, and for one less when that has returned.
-    pub(super) fn replace(self: &Arc<Self>, is_blocked: bool) {
+    pub(in crate::service::work) fn replace(self: &Arc<Self>, is_blocked: bool) {
         let mut state = self.state.lock();
         state.most = if is_blocked { state.most + 1 } else { state.most - 1 };
         self.rouse(&mut state);
     }
 
     /// Tries again to start a thread that the system refused.
-    pub(super) fn retry(self: &Arc<Self>) {
+    pub(in crate::service::work) fn retry(self: &Arc<Self>) {
         self.rouse(&mut self.state.lock());
     }
 
     /// Lets the threads end once they are done with their present polls, and drops what waits for them.
-    pub(super) fn close(&self) {
+    pub(in crate::service::work) fn close(&self) {
         let left = {
             let mut state = self.state.lock();
             state.closed = true;

@@ -14,11 +14,11 @@ const MOST_AHEAD: usize = 256;
 /// Lower bound on what one execution adds to the average, in seconds. The average is a divisor.
 const SHORTEST: f64 = 1e-6;
 
-/// The slots of one [`Workers`](super::Workers), and the attempts that were claimed ahead for them.
-pub(super) struct Slots {
+/// The slots of one [`Workers`](crate::work::Workers), and the attempts that were claimed ahead for them.
+pub(in crate::service::work) struct Slots {
     state: Mutex<State>,
     /// Signalled when a slot is free, or when few runs are left that were claimed ahead.
-    pub(super) changed: Notify,
+    pub(in crate::service::work) changed: Notify,
 }
 
 struct State {
@@ -36,20 +36,20 @@ struct State {
 
 /// How many runs to claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) free: usize,
-    pub(super) ahead: usize,
+pub(in crate::service::work) struct Room {
+    pub(in crate::service::work) free: usize,
+    pub(in crate::service::work) ahead: usize,
 }
 
 impl Slots {
-    pub(super) fn new(count: usize) -> Self {
+    pub(in crate::service::work) fn new(count: usize) -> Self {
         let waiting = VecDeque::new();
         let state = State { count, free: count, withheld: 0, waiting, occupied: f64::INFINITY, ahead: 0 };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Returns how many runs to claim, if any: one for each free slot, and more ahead once half of those are used up.
-    pub(super) fn room(&self) -> Option<Room> {
+    pub(in crate::service::work) fn room(&self) -> Option<Room> {
         let state = self.state.lock();
         let (free, waiting) = (state.free, state.waiting.len());
         let wanted = free > 0 || (state.ahead > 0 && waiting <= state.ahead / 2);
@@ -61,7 +61,11 @@ impl Slots {
     ///
     /// From now on, twice as many runs are claimed ahead as all slots execute during one claim. So no slot waits for a
     /// claim, and no run waits long for a slot.
-    pub(super) fn claimed(&self, attempts: Vec<Arc<Attempt>>, took: Duration) -> Vec<Arc<Attempt>> {
+    pub(in crate::service::work) fn claimed(
+        &self,
+        attempts: Vec<Arc<Attempt>>,
+        took: Duration,
+    ) -> Vec<Arc<Attempt>> {
         let mut state = self.state.lock();
         let during_claim = state.count as f64 * took.as_secs_f64() / state.occupied;
         state.ahead = ((2.0 * during_claim) as usize).min(MOST_AHEAD);
@@ -72,7 +76,7 @@ impl Slots {
     }
 
     /// Gives a slot back, and returns the attempt that has it next. `occupied` is how long its execution took.
-    pub(super) fn release(&self, occupied: Option<Duration>) -> Option<Arc<Attempt>> {
+    pub(in crate::service::work) fn release(&self, occupied: Option<Duration>) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         if let Some(occupied) = occupied {
             let occupied = occupied.as_secs_f64().max(SHORTEST);
@@ -87,12 +91,12 @@ impl Slots {
     }
 
     /// Keeps a slot occupied until it is [restored](Self::restore).
-    pub(super) fn withhold(&self) {
+    pub(in crate::service::work) fn withhold(&self) {
         self.state.lock().withheld += 1;
     }
 
     /// Gives a withheld slot back, if there is one, and returns the attempt that has it next.
-    pub(super) fn restore(&self) -> Option<Arc<Attempt>> {
+    pub(in crate::service::work) fn restore(&self) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         state.withheld = state.withheld.checked_sub(1)?;
         drop(state);
@@ -100,19 +104,19 @@ impl Slots {
     }
 
     /// Takes note that a run claimed ahead has waited for this long: executions take longer than the average says.
-    pub(super) fn waited(&self, time: Duration) {
+    pub(in crate::service::work) fn waited(&self, time: Duration) {
         let mut state = self.state.lock();
         state.occupied = state.occupied.max(time.as_secs_f64());
         state.ahead = 0;
     }
 
     /// Removes all attempts that wait for a slot, and returns them.
-    pub(super) fn take_waiting(&self) -> Vec<Arc<Attempt>> {
+    pub(in crate::service::work) fn take_waiting(&self) -> Vec<Arc<Attempt>> {
         self.state.lock().waiting.drain(..).collect()
     }
 
     /// Removes an attempt that waits for a slot. Returns whether it did wait.
-    pub(super) fn take(&self, attempt: &Arc<Attempt>) -> bool {
+    pub(in crate::service::work) fn take(&self, attempt: &Arc<Attempt>) -> bool {
         let mut state = self.state.lock();
         let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, attempt));
         place.and_then(|place| state.waiting.remove(place)).is_some()

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
+use crate::service::work::Shared;
 
 /// How often all attempts are looked at while there are any. Besides, one is looked at when its time-out ends.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Watches over all attempts. An attempt that is over within a pause is never looked at.
-pub(super) async fn watch(shared: Arc<Shared>) {
+pub(in crate::service::work) async fn watch(shared: Arc<Shared>) {
     let mut next = Instant::now() + PAUSE;
     loop {
         sleep_until(next).await;

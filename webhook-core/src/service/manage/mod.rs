@@ -18,10 +18,10 @@ use crate::notifier::{DELIVERY_TIMEOUT, DeliverError, Delivery, Notification, gu
 use crate::parameters::{BodyParameters, ParameterWarning, QueryParameters, recheck};
 use crate::run::{Caller, CancelReason, Run};
 use crate::service::Webhooks;
+use crate::service::intake::{self, TriggerError, Triggered};
 use crate::store::{Cancelled, DeliveryQuery, Enqueue, LogPart, Page, RunQuery, StoreError, WebhookQuery};
 use crate::token::TriggerUrl;
 use crate::token::{OpenError, Token};
-use crate::trigger::{self, TriggerError, Triggered};
 use crate::webhook::{Channel, EventKind, SettingCode, SettingProblem, Webhook, WebhookSettings};
 
 /// Test notifications under way at once.
@@ -254,7 +254,7 @@ impl<'a> Management<'a> {
         let attempts = webhook.settings.retries.max_attempts;
         let mut run = Run::new(new, old.workflow.clone(), webhook.id, parameters, attempts, caller, now);
         run.retried_from = Some(old.id);
-        Ok(accepted(trigger::enqueue(inner, &webhook, Enqueue::new(run)).await?)?.run)
+        Ok(accepted(intake::enqueue(inner, &webhook, Enqueue::new(run)).await?)?.run)
     }
 
     /// Cancels a run: a queued one ends at once, a running one is told to stop. Answers the run as it is now.
@@ -477,7 +477,7 @@ impl<'a> Management<'a> {
 
     async fn describe_for_run(&self, workflow: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
         let described = self.webhooks.inner.executor.describe(workflow).await?;
-        Ok(trigger::check_available(described)?)
+        Ok(intake::check_available(described)?)
     }
 
     fn refuse_while_shutting_down(&self) -> Result<(), TriggerError> {

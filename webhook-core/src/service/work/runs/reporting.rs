@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::attempt::Attempt;
-use super::supervised::caught;
+use crate::service::work::supervised::caught;
 use crate::store::Renewal;
 
 /// How often reports of one attempt are passed on at most.
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Passes reports on as they come, from the first one until the executor has returned.
-pub(super) async fn pass_on(attempt: Arc<Attempt>) {
+pub(in crate::service::work) async fn pass_on(attempt: Arc<Attempt>) {
     let (_, reports) = attempt.reports();
     while !reports.is_finished() {
         if has_passed_on(&attempt).await {
@@ -28,7 +28,7 @@ pub(super) async fn pass_on(attempt: Arc<Attempt>) {
 }
 
 /// Passes on what is left when the executor has returned. Gives up when the store has not taken it within a lease.
-pub(super) async fn pass_on_rest(attempt: &Arc<Attempt>) {
+pub(in crate::service::work) async fn pass_on_rest(attempt: &Arc<Attempt>) {
     let (shared, _) = attempt.reports();
     let passing_on = async {
         while !has_passed_on(attempt).await {

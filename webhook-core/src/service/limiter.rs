@@ -9,8 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::error::TriggerError;
 use crate::id::WebhookId;
+use crate::service::intake::TriggerError;
 use crate::webhook::RateLimit;
 
 /// How many wrong tokens one address may send at once.

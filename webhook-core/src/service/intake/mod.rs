@@ -7,7 +7,6 @@
 
 mod call;
 mod error;
-pub(crate) mod limiter;
 mod preview;
 
 use std::sync::Arc;
@@ -27,9 +26,9 @@ use crate::store::{Enqueue, Enqueued, Idempotency, StoreError};
 use crate::token::{TokenDigest, TokenKeys};
 use crate::webhook::Webhook;
 
+pub use super::limiter::FailureLimiter;
 pub use call::{Method, TriggerCall};
 pub use error::TriggerError;
-pub use limiter::FailureLimiter;
 
 /// What the token key is used for where requests are compared.
 const FINGERPRINT: &str = "webhook idempotency fingerprint";

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::notifier::{Delivery, DeliveryOutcome};
 use crate::service::Webhooks;
+use crate::service::work::supervised::caught;
 use crate::store::{Outcome, Settlement};
-use crate::worker::supervised::caught;
 
 /// How often the store is asked how much is in the outbox, and how long its answer is waited for.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const FULL: &str = "the outbox was full when the run ended; send it again once others have gone out";
 
 /// A bound on how many deliveries are pending.
-pub(in crate::worker) struct OutboxBound {
+pub(in crate::service::work) struct OutboxBound {
     limit: u64,
     known: Mutex<Known>,
 }
@@ -30,12 +30,12 @@ struct Known {
 }
 
 impl OutboxBound {
-    pub(in crate::worker) fn new(limit: u64) -> Self {
+    pub(in crate::service::work) fn new(limit: u64) -> Self {
         Self { limit, known: Mutex::default() }
     }
 
     /// Makes deliveries for which there is no room be recorded as given up.
-    pub(in crate::worker) async fn bound(&self, webhooks: &Webhooks, settlements: &mut [Settlement]) {
+    pub(in crate::service::work) async fn bound(&self, webhooks: &Webhooks, settlements: &mut [Settlement]) {
         for settlement in settlements {
             if let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
                 && !deliveries.is_empty()

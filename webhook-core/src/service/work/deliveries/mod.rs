@@ -6,7 +6,7 @@
 //! its lease has ended.
 
 mod breaker;
-mod outbox;
+mod outbox_bound;
 mod slots;
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ use crate::store::{Channels, DeliveryClaimRequest, DeliveryQuery, DeliverySettle
 use crate::webhook::Channel;
 
 use breaker::{Breakers, Change, Reached};
-pub(super) use outbox::OutboxBound;
+pub(super) use outbox_bound::OutboxBound;
 use slots::{Recipient, Slots};
 
 /// How long a claim may take. Deliveries of a slower claim are not tried; they are claimed again when their lease has ended.

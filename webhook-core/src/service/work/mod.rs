@@ -15,20 +15,11 @@
 //! - No timer lies between a free slot and an execution. Each task is supervised: a panic is logged and counted, and the
 //!   task starts again.
 
-mod attempt;
-mod claims;
 mod deliveries;
 mod housekeeping;
 mod idle;
-mod inbox;
-mod leases;
-mod outcome;
-mod reporting;
-mod settling;
-mod slots;
+mod runs;
 mod supervised;
-mod threads;
-mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -46,13 +37,14 @@ use crate::retry::RetryPolicy;
 use crate::service::Webhooks;
 use crate::store::Settlement;
 
-use attempt::Attempt;
 use deliveries::{Deliveries, OutboxBound};
 pub(crate) use idle::run_until_idle;
-use inbox::Inbox;
-use slots::{Room, Slots};
+use runs::attempt::Attempt;
+use runs::inbox::Inbox;
+use runs::slots::{Room, Slots};
+use runs::threads::Threads;
+use runs::{claims, leases, settling, watch};
 use supervised::{caught, supervised};
-use threads::Threads;
 
 /// Upper bound on slots whose executors may block: each has a thread while it does.
 const MOST_THREADS: usize = 400;

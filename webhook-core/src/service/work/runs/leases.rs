@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Shared;
+use crate::service::work::Shared;
 use crate::store::{Renewal, StoreError};
 
 /// Renews the leases of all claims that are held.
-pub(super) async fn renew(shared: Arc<Shared>) {
+pub(in crate::service::work) async fn renew(shared: Arc<Shared>) {
     let lease = shared.options.lease;
     let mut pause = lease / 3;
     loop {

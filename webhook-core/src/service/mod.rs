@@ -1,8 +1,12 @@
 //! The service: what a host builds once and hands to its front ends.
 
-mod ends;
+pub mod intake;
+mod limiter;
+pub mod manage;
 pub(crate) mod meters;
 mod trouble;
+mod waiters;
+pub mod work;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,20 +22,20 @@ use crate::error::InvalidName;
 use crate::events::{EventCursor, Events};
 use crate::executor::{CancellationSource, Executor, ExecutorError, StopReason};
 use crate::id::{RunId, WebhookId, WorkflowKey, WorkflowKind};
-use crate::management::Management;
 use crate::notifier::Notifier;
 use crate::parameters::ParameterLimits;
 use crate::run::{CancelReason, Run};
+use crate::service::limiter::{FailureLimiter, RateLimiter};
+use crate::service::manage::Management;
+use crate::service::work::{WorkerOptions, Workers};
 use crate::store::{Store, StoreError, StoreHealth, WebhookQuery};
 use crate::token::{OpenError, Token, TokenKey, TokenKeys, TriggerUrl};
-use crate::trigger::limiter::{FailureLimiter, RateLimiter};
 use crate::webhook::Channel;
-use crate::worker::{WorkerOptions, Workers};
 
-use ends::Ends;
 use meters::Meters;
 use trouble::Trouble;
 pub use trouble::WorkHealth;
+use waiters::Ends;
 
 /// The kinds every service knows.
 const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
@@ -43,7 +47,7 @@ const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
 /// use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 /// use webhook_core::memory::MemoryStore;
 /// use webhook_core::parameters::ParameterBlocks;
-/// use webhook_core::service::Webhooks;
+/// use webhook_core::Webhooks;
 /// use webhook_core::webhook::WebhookSettings;
 ///
 /// let sales = Workflow::new("report/sales".parse()?, "Sales", ParameterBlocks::default());
@@ -420,7 +424,7 @@ impl Webhooks {
     /// # Cancel safety
     /// When dropped, runs that execute are given up; they come back when their lease is over.
     pub async fn run_until_idle(&self) -> Result<(), StoreError> {
-        crate::worker::run_until_idle(self).await
+        crate::service::work::run_until_idle(self).await
     }
 
     /// Refuses new calls from now on, as at shutdown. Reading goes on.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
 use super::attempt::Attempt;
 use super::slots::Room;
+use crate::service::work::Shared;
 use crate::store::{Begun, Claim, ClaimRequest, StoreError, Work};
 
 /// How long to wait after the store failed.
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 
 /// Claims and executes runs until told to drain.
-pub(super) async fn claim_and_execute(shared: Arc<Shared>) {
+pub(in crate::service::work) async fn claim_and_execute(shared: Arc<Shared>) {
     let draining = shared.draining.cancellation();
     loop {
         let room = tokio::select! {
@@ -81,7 +81,7 @@ fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc
 }
 
 /// Tells the store which of the runs that were claimed ahead execute now. Most are over before that.
-pub(super) async fn note_begun(shared: Arc<Shared>) {
+pub(in crate::service::work) async fn note_begun(shared: Arc<Shared>) {
     let (mut inbox, mut attempts) = (shared.begun.receiver.lock().await, Vec::new());
     while inbox.recv_many(&mut attempts, BATCH).await > 0 {
         let begun: Vec<Begun> = attempts.drain(..).filter_map(|attempt| attempt.upgrade()?.begun()).collect();

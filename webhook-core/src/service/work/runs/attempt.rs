@@ -15,21 +15,21 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use super::Shared;
 use super::outcome::{Executed, Failure, Judge};
 use super::reporting;
 use crate::executor::{CancellationSource, Reports, RunContext, StopReason};
 use crate::masking::Masker;
 use crate::run::{Ending, ErrorKind, RunError};
+use crate::service::work::Shared;
 use crate::store::{Begun, Claim, Outcome, Renewed, Settlement};
 
 /// How long a run that was claimed ahead waits for a slot. Then it is handed back, for another worker to execute.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
-pub(super) struct Attempt {
+pub(in crate::service::work) struct Attempt {
     shared: Arc<Shared>,
-    pub(super) claim: Claim,
+    pub(in crate::service::work) claim: Claim,
     stop: CancellationSource,
     reports: Arc<Reports>,
     /// Parent of all log events of this attempt.
@@ -65,7 +65,7 @@ enum Stage {
 
 impl Attempt {
     /// Prepares the execution of a claimed run, or returns what to record if the run is not to be executed.
-    pub(super) fn new(
+    pub(in crate::service::work) fn new(
         shared: &Arc<Shared>,
         claim: Claim,
         stop: CancellationSource,
@@ -111,7 +111,7 @@ impl Attempt {
     }
 
     /// Starts the execution. The attempt has a slot.
-    pub(super) fn start(self: Arc<Self>) {
+    pub(in crate::service::work) fn start(self: Arc<Self>) {
         let shared = self.shared.clone();
         let executing = Executing { future: Box::pin(self.clone().execute()), attempt: self };
         match &shared.threads {
@@ -171,7 +171,7 @@ impl Attempt {
     }
 
     /// Returns what the store is told of a run that was claimed ahead, or `None` if it no longer executes.
-    pub(super) fn begun(&self) -> Option<Begun> {
+    pub(in crate::service::work) fn begun(&self) -> Option<Begun> {
         match self.state.lock().stage {
             Stage::Executing { started_at, .. } => {
                 Some(Begun::new(self.claim.run.id, self.claim.run.fence, started_at))
@@ -233,17 +233,17 @@ impl Attempt {
     }
 
     /// Returns the reports of this attempt, and what its workers share.
-    pub(super) fn reports(&self) -> (&Shared, &Reports) {
+    pub(in crate::service::work) fn reports(&self) -> (&Shared, &Reports) {
         (&self.shared, &self.reports)
     }
 
     /// Tells the executor to stop. The first reason stays.
-    pub(super) fn stop(&self, reason: StopReason) {
+    pub(in crate::service::work) fn stop(&self, reason: StopReason) {
         self.stop.cancel(reason);
     }
 
     /// Applies the store's answer to a renewal. `lease_end` is when the lease ends if it is held.
-    pub(super) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
+    pub(in crate::service::work) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
         let reason = {
             let mut state = self.state.lock();
             match renewed {
@@ -264,13 +264,17 @@ impl Attempt {
     }
 
     /// Returns whether its lease has ended, so that another worker may have the run.
-    pub(super) fn has_lapsed(&self, now: Instant) -> bool {
+    pub(in crate::service::work) fn has_lapsed(&self, now: Instant) -> bool {
         self.state.lock().lease_end <= now
     }
 
     /// Tells it to stop when its lease or its time-out has ended, and gives it up when it has not stopped within `grace`.
     /// Returns when its time-out will end.
-    pub(super) fn attend(self: &Arc<Self>, now: Instant, grace: Duration) -> Option<Instant> {
+    pub(in crate::service::work) fn attend(
+        self: &Arc<Self>,
+        now: Instant,
+        grace: Duration,
+    ) -> Option<Instant> {
         let mut state = self.state.lock();
         let (deadline, waits_since) = match &state.stage {
             Stage::Over => return None,
@@ -304,7 +308,7 @@ impl Attempt {
 
     /// Ends an attempt that has not begun: its run is handed back, or cancelled if that was asked for. An attempt that has
     /// a slot already, but no thread yet, leaves the slot when a thread polls it.
-    pub(super) fn withdraw(self: &Arc<Self>) {
+    pub(in crate::service::work) fn withdraw(self: &Arc<Self>) {
         self.shared.slots.take(self);
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Waiting { .. }) {
@@ -316,7 +320,7 @@ impl Attempt {
 
     /// Gives the executor up. If it blocks its thread, another thread takes the place of that one. Its slot is withheld
     /// while too many threads are blocked.
-    pub(super) fn give_up(self: &Arc<Self>) {
+    pub(in crate::service::work) fn give_up(self: &Arc<Self>) {
         let mut state = self.state.lock();
         let Stage::Executing { since, started_at, .. } = state.stage else { return };
         state.stage = Stage::Over;
@@ -339,7 +343,7 @@ impl Attempt {
     }
 
     /// Gives the executor up when the workers are dropped. Nothing is recorded: the lease ends by itself.
-    pub(super) fn abandon(&self) {
+    pub(in crate::service::work) fn abandon(&self) {
         self.stop.abandon();
     }
 
@@ -387,8 +391,8 @@ mod tests {
     use crate::id::{RunId, WebhookId};
     use crate::memory::MemoryStore;
     use crate::run::{Caller, Run, RunParameters};
+    use crate::service::work::WorkerOptions;
     use crate::token::TokenKey;
-    use crate::worker::WorkerOptions;
 
     /// Executors say that they have begun, and return the moment they are told to stop: `spins` ones block their threads
     /// until then.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Shared;
-use super::supervised::caught;
 use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Ending, ErrorKind, RunError};
+use crate::service::work::Shared;
+use crate::service::work::supervised::caught;
 use crate::store::{Outcome, Settled, Settlement, StoreError};
 
 /// The most settlements that are recorded at once.
@@ -28,7 +28,7 @@ const TRIES: u32 = 5;
 /// A batch that fails is tried again while the store is away. That is safe: its leases are renewed meanwhile, and settling
 /// twice changes nothing. If the store can be written, something in the batch is wrong. Then each settlement is recorded by
 /// itself, and one that is refused is set aside, where it holds up no other.
-pub(super) async fn settle(shared: Arc<Shared>) {
+pub(in crate::service::work) async fn settle(shared: Arc<Shared>) {
     let mut settlements = shared.settlements.receiver.lock().await;
     let (mut batch, mut aside) = (Vec::new(), JoinSet::new());
     loop {
