@@ -118,6 +118,13 @@ fn adapters_import_the_core_and_no_other_adapter() {
         let expected: BTreeSet<&str> = match name.as_str() {
             "webhook-core" | "webhook-examples" => BTreeSet::new(),
             "webhook-warp" => BTreeSet::from(["webhook-core", "webhook-http"]),
+            "webhook-server" => BTreeSet::from([
+                "webhook-core",
+                "webhook-notify",
+                "webhook-process",
+                "webhook-sled",
+                "webhook-warp",
+            ]),
             _ => BTreeSet::from(["webhook-core"]),
         };
         assert_eq!(ours, expected, "{name}");

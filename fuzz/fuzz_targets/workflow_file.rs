@@ -1,6 +1,5 @@
-//! Reads a workflow file of the example server.
+//! Reads a workflow file of the server.
 #![no_main]
-#![allow(dead_code)]
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -9,27 +8,13 @@ use libfuzzer_sys::fuzz_target;
 use webhook_core::parameters::ParameterBlocks;
 use webhook_process::Python;
 
-#[path = "../../examples/server/notebook.rs"]
-mod notebook;
-#[path = "../../examples/server/parameter_section.rs"]
-mod parameter_section;
-#[path = "../../examples/server/regular_file.rs"]
-mod regular_file;
-#[path = "../../examples/server/report/mod.rs"]
-mod report;
-#[path = "../../examples/server/section.rs"]
-mod section;
-#[path = "../../examples/server/workflow_file.rs"]
-mod workflow_file;
-
 fuzz_target!(|text: &str| {
     static PYTHON: OnceLock<Python> = OnceLock::new();
     let python = PYTHON.get_or_init(|| Python::new("/nonexistent/python"));
     // Paths in the file are relative to this folder, which is not there.
     let file = Path::new("/nonexistent/workflows/fuzzed.toml");
-    match workflow_file::load(file, text, python) {
-        Ok(loaded) => {
-            let workflow = loaded.workflow;
+    match webhook_server::fuzzing::load_workflow(file, text, python) {
+        Ok(workflow) => {
             assert!(!workflow.title.trim().is_empty());
             assert_eq!(
                 workflow.key.to_string().parse().ok().as_ref(),

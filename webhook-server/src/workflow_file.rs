@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn the_bundled_workflows_load() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crate::options::BUNDLED_WORKFLOWS);
         let loaded = load_folder(&folder, &no_python()).unwrap();
         let keys: Vec<_> = loaded.iter().map(|own| own.workflow.key.to_string()).collect();
         assert_eq!(keys, ["notebook/daily-sales", "report/daily-sales", "report/echo", "report/noop"]);

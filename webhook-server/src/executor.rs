@@ -91,7 +91,7 @@ mod tests {
     use crate::workflow_file::load_folder;
 
     fn bundled(artifacts: &Path) -> ServerExecutor {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::options::BUNDLED_WORKFLOWS);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crate::options::BUNDLED_WORKFLOWS);
         ServerExecutor::new(
             load_folder(&folder, &Python::new("/no/such/python")).unwrap(),
             ArtifactFolder::new(artifacts),

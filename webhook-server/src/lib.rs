@@ -1,4 +1,19 @@
-//! The example server: starts the workflows of a folder when their webhooks are called.
+//! A server that starts the workflows of a folder when their webhooks are called.
+//!
+//! It is webhook-trigger as a program: the HTTP front end on the hardened server, the sled store, the panel, both
+//! notifiers, and executors for commands, notebooks and reports. A host that needs something else embeds the library
+//! and can read this crate as an example. Workflows are TOML files in the folder of `--workflows`; `--help` lists the
+//! flags.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `options` | reads flags and environment variables |
+//! | `workflow_file`, `section`, `parameter_section`, `notebook`, `report` | read workflow files |
+//! | `executor` | executes them |
+//! | `admin_token`, `token_key` | read secrets, or make them at the first start |
+//! | `integrations` | makes the notifiers |
+//! | `serve` | opens the store, binds the port, serves and stops |
+//! | `verify` | checks a store (`--verify`) |
 
 mod admin_token;
 mod executor;
@@ -14,6 +29,10 @@ mod token_key;
 mod verify;
 mod workflow_file;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,14 +44,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use webhook_process::Python;
 
-/// sled fragments the arenas of the default allocator, so that a server at work would keep ever more memory.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The exit code after a usage or start-up error.
 const UNUSABLE: u8 = 2;
 
-fn main() -> ExitCode {
+/// Runs the server with the arguments and the environment of this process, until a signal stops it.
+///
+/// Returns 0 after a clean stop, 1 after a failure while serving, and 2 after a usage or start-up error.
+/// A program that calls this should use an allocator that does not fragment, such as mimalloc.
+pub fn main() -> ExitCode {
     if let Err(error) = close_to_others() {
         return fail(&error, ExitCode::from(UNUSABLE));
     }
