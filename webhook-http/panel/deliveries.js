@@ -125,7 +125,7 @@ export function deliveriesPage(container, world, { filters }) {
     if (cursor) fill(foot, older);
     else if (rows.size) fill(foot);
     else if (filter.state || filter.channel) fill(foot, emptyState("No notification fits the filter", null, everything));
-    else fill(foot, emptyState("No notifications yet", "Who is told how runs end is in the settings of each webhook."));
+    else fill(foot, emptyState("No notifications yet", "The settings of each webhook name the recipients."));
     const wasFocused = document.activeElement === all;
     all.hidden = filter.state !== "given_up" || rows.size === 0;
     if (all.hidden && wasFocused) states.focus();

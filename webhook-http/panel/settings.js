@@ -169,7 +169,7 @@ function testing(webhook) {
       const result = (item) => element("li", { class: item.delivered ? "good" : "problem" },
         `${item.recipient} (${item.channel}): ${item.delivered ? "delivered" : item.error}`);
       fill(results, items.length ? items.map(result)
-        : element("li", { class: "quiet" }, "Nobody is to be told. Save an address or a channel first."));
+        : element("li", { class: "quiet" }, "There are no recipients. Save an address or a channel first."));
     } catch (error) {
       tellProblem(api.asProblem(error));
     }

@@ -177,7 +177,7 @@ impl Backlog {
         if is_reached(&state) {
             return Ok(());
         }
-        let reason = || "the database was opened anew meanwhile; ask again".to_owned();
+        let reason = || "the database was reopened in the meantime; ask again".to_owned();
         let opened_anew = || Failure { reason: reason(), severity: Severity::Full };
         Err(state.failure.clone().unwrap_or_else(opened_anew))
     }
@@ -387,7 +387,7 @@ mod tests {
             let reader = scope.spawn(|| backlog.wait_applied(awaited));
             backlog.stop();
             backlog.restart(4);
-            assert!(reader.join().unwrap().unwrap_err().reason.contains("opened anew"));
+            assert!(reader.join().unwrap().unwrap_err().reason.contains("reopened"));
         });
         // One that holds the change after all has nothing to refuse.
         backlog.restart(5);

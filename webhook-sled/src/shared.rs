@@ -460,7 +460,7 @@ impl Failure {
         if is_full(error) {
             return Self { reason: format!("{reason}: {error}"), severity: Severity::FullAtSync };
         }
-        let reason = format!("{reason}: {error}; restart to go on with what is on the disk");
+        let reason = format!("{reason}: {error}; restart to continue with the data on disk");
         Self { reason, severity: Severity::Damaged }
     }
 

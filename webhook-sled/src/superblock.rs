@@ -90,7 +90,7 @@ impl Superblock {
             _ => None,
         };
         if facts.is_some_and(|facts| bytes != whole(&facts)) {
-            tracing::warn!(file = %path.display(), "a part of the file is damaged, and is written anew");
+            tracing::warn!(file = %path.display(), "a part of the file is damaged and will be rewritten");
         }
         Ok((Self { file, path, facts: Mutex::new(facts) }, content))
     }

@@ -81,7 +81,7 @@ fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters
         } else if has_shell_quotes(bytes) {
             QUOTES_HINT
         } else if has_single_quotes(bytes) {
-            "; names and texts stand in double quotes"
+            "; names and texts must be in double quotes"
         } else if is_like_form(bytes) {
             "; it looks like a form, which needs the header Content-Type: application/x-www-form-urlencoded"
         } else {

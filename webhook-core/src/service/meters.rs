@@ -105,7 +105,7 @@ pub(crate) mod outages {
     pub(super) fn describe() {
         describe_gauge!(
             NAME,
-            "1 while nobody can be reached through a channel, or it refuses its credentials"
+            "1 while a channel cannot be reached, or its server refuses the credentials"
         );
     }
 

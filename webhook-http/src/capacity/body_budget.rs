@@ -66,7 +66,7 @@ impl BodyBudget {
 }
 
 fn full() -> Problem {
-    Problem::new(Slug::QueueFull).with_detail("too many large bodies are being worked on; come again later")
+    Problem::new(Slug::QueueFull).with_detail("too many large bodies are being worked on; try again later")
 }
 
 #[cfg(test)]

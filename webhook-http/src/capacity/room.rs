@@ -127,7 +127,7 @@ impl Room {
         // The semaphore is never closed.
         permit.ok().and_then(Result::ok).map(Working).ok_or_else(|| {
             Problem::new(Slug::StoreUnavailable)
-                .with_detail("too many calls are under way; come again later")
+                .with_detail("too many calls are under way; try again later")
                 .retry_after(Duration::from_secs(1))
         })
     }

@@ -46,9 +46,9 @@ impl RunReads {
 fn refused(exhausted: Exhausted) -> Problem {
     let (slug, detail) = match exhausted {
         Exhausted::OfWebhook => {
-            (Slug::RateLimited, "too many runs of this webhook are being read; come again later")
+            (Slug::RateLimited, "too many runs of this webhook are being read; try again later")
         }
-        Exhausted::InAll => (Slug::StoreUnavailable, "too many runs are being read; come again later"),
+        Exhausted::InAll => (Slug::StoreUnavailable, "too many runs are being read; try again later"),
     };
     Problem::new(slug).with_detail(detail).retry_after(Duration::from_secs(1))
 }

@@ -395,7 +395,7 @@ mod tests {
         let problem = Problem::from(TriggerError::QueueFull);
         let expected = json!({
             "type": "urn:webhook:problem:queue-full", "title": "The queue is full", "status": 503,
-            "detail": "the queue is full; come again later",
+            "detail": "the queue is full; try again later",
         });
         assert_eq!(problem.clone().into_response().headers()["retry-after"], "5");
         assert_eq!(content(problem), expected);

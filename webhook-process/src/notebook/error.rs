@@ -35,7 +35,7 @@ pub enum InvalidNotebook {
     },
     /// Python has no such Jupyter kernel.
     #[error(
-        "there is no Jupyter kernel {kernel:?}, which {} names; use the kernel python3 instead, or mend it with: \
+        "there is no Jupyter kernel {kernel:?}, which {} names; use the kernel python3 instead, or fix it with: \
          {python} -m ipykernel install --sys-prefix --name {kernel}", .path.display()
     )]
     Kernel {
@@ -87,7 +87,7 @@ impl InvalidNotebook {
         match problem {
             Problem::Packages { missing, is_virtual } => {
                 let mended_by = if is_virtual {
-                    format!("mend it with: {} -m pip install {}", python.shown(), missing.join(" "))
+                    format!("fix it with: {} -m pip install {}", python.shown(), missing.join(" "))
                 } else {
                     python.completed_by()
                 };
@@ -112,7 +112,7 @@ pub enum NotebookError {
         may_pass: bool,
     },
     /// A package is missing that was there when the notebook was loaded.
-    #[error("{message}; mend it on the server with: python -m pip install papermill ipykernel nbconvert")]
+    #[error("{message}; fix it on the server with: python -m pip install papermill ipykernel nbconvert")]
     PackageMissing {
         /// Names the missing package.
         message: String,

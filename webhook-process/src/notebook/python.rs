@@ -125,7 +125,7 @@ impl Python {
 /// Returns the commands that create a virtual environment for notebooks.
 fn environment_with_packages(python: &str, folder: &str) -> String {
     format!(
-        "mend it with: {python} -m venv {folder} && {folder}/bin/pip install papermill ipykernel nbconvert"
+        "fix it with: {python} -m venv {folder} && {folder}/bin/pip install papermill ipykernel nbconvert"
     )
 }
 

@@ -113,7 +113,7 @@ impl Found {
         let why = match (damage, first_found) {
             (Some((name, at, _)), _) => format!("its file {name} is damaged at byte {at}"),
             (None, Some(first)) if first > last + 1 => format!(
-                "its database ends with change {last}, and its journal goes on with change {first}, so that one is older \
+                "its database ends with change {last}, and its journal continues with change {first}, so that one is older \
                  than the other"
             ),
             _ => format!("its database and its journal end with change {end}"),
@@ -131,7 +131,7 @@ impl Found {
         // Each file is whole up to its end, and the older one was durable before the newer one was begun.
         match changes.iter().zip(last + 1..).find(|(change, expected)| change.number != *expected) {
             Some((change, expected)) => {
-                let why = format!("its journal goes on with change {}", change.number);
+                let why = format!("its journal continues with change {}", change.number);
                 Err(missing(expected, change.number - 1, &why))
             }
             None if end < acknowledged => Err(missing(

@@ -15,10 +15,10 @@ pub enum TriggerError {
     Unauthorized,
     /// As [`Unauthorized`](Self::Unauthorized), too often from one address.
     #[error(
-        "too many calls with a wrong token came from this address; come again after the seconds in Retry-After"
+        "too many calls with a wrong token came from this address; try again after the seconds in Retry-After"
     )]
     TooManyFailures {
-        /// When to come again.
+        /// Value of `Retry-After`.
         retry_after: Duration,
     },
     /// Two different tokens were given.
@@ -43,9 +43,9 @@ pub enum TriggerError {
     #[error("link previews and prefetches start nothing; a program that means to call sends a POST")]
     PreviewRefused,
     /// The webhook's rate limit is used up.
-    #[error("this webhook is called too often; come again after the seconds in Retry-After")]
+    #[error("this webhook is called too often; try again after the seconds in Retry-After")]
     RateLimited {
-        /// When to come again.
+        /// Value of `Retry-After`.
         retry_after: Duration,
     },
     /// The body is too large.
@@ -75,15 +75,15 @@ pub enum TriggerError {
     #[error("this Idempotency-Key was used for another request; use a new key for a new request")]
     IdempotencyMismatch,
     /// The queue is full.
-    #[error("the queue is full; come again later")]
+    #[error("the queue is full; try again later")]
     QueueFull,
     /// The service shuts down.
-    #[error("the service is shutting down; come again later")]
+    #[error("the service is shutting down; try again later")]
     ShuttingDown,
     /// The store failed.
-    #[error("the run cannot be recorded now; come again later")]
+    #[error("the run cannot be recorded now; try again later")]
     Store(#[from] StoreError),
     /// The executor cannot describe the workflow now.
-    #[error("the workflow cannot be looked up now; come again later")]
+    #[error("the workflow cannot be looked up now; try again later")]
     Executor(#[from] ExecutorError),
 }

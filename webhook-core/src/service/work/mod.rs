@@ -397,14 +397,14 @@ impl Workers {
                 let settled = tokio::time::timeout(margin.max(LAST_WRITES), self.drained());
                 if settled.await.is_err() {
                     tracing::warn!(
-                        "some runs could not be handed back; they come back when their lease is over"
+                        "some runs could not be handed back; they are due again when their lease expires"
                     );
                 }
             }
         }
         let left = patience.saturating_sub(began.elapsed());
         if tokio::time::timeout(left, self.delivering.join_next()).await.is_err() {
-            tracing::warn!("some deliveries were cut off; they are tried again when their lease is over");
+            tracing::warn!("some deliveries were cut off; they are tried again when their lease expires");
         }
         let left = patience.saturating_sub(began.elapsed()).max(LAST_WRITES);
         let webhooks = &self.shared.webhooks;
