@@ -1,20 +1,21 @@
-//! The conformance suite: every promise of a [store](webhook_core::store) as a public function, for tests of stores.
+//! The conformance suite: each promise of a [store](webhook_core::store) as a public function, for tests of
+//! stores.
 //!
-//! Each function takes a fresh, empty store and panics with a sentence that says which promise is broken.
-//! [`conformance_tests!`](crate::conformance_tests) makes one test of each, so a store's crate runs them all with
-//! one line in its tests:
+//! Each function takes a fresh, empty store, and panics with a sentence that names the broken promise.
+//! [`conformance_tests!`](crate::conformance_tests) makes one test of each, so a store's crate runs all of them with one line in its tests:
 //!
 //! ```
 //! webhook_testing::conformance_tests!(std::sync::Arc::new(webhook_core::memory::MemoryStore::new()));
 //! # fn main() {}
 //! ```
 //!
-//! The expression is evaluated inside each test, so it may await. It gives an `Arc` of a store, or a pair of one
-//! and of what must live as long, such as a temporary folder. The crate that uses it needs `tokio` with
-//! `rt-multi-thread`, `macros` and `time`.
+//! The expression is evaluated inside each test, so it may await. It returns an `Arc` of a store, or a pair
+//! of a store and a value that must live as long, such as a temporary folder.
+//! The crate that uses it needs `tokio` with `rt-multi-thread`, `macros` and `time`.
 //!
-//! A promise is tried through the trait alone, by real concurrency and in real time, and most take milliseconds.
-//! What needs another process, a crash or a full disk is for the store's own tests.
+//! A promise is tested through the trait only, with real concurrency and in real time. Most tests take
+//! milliseconds.
+//! Tests with another process, a crash or a full disk are left to the store's own crate.
 
 mod claiming;
 mod deliveries;
@@ -36,12 +37,13 @@ use std::sync::Arc;
 
 use webhook_core::store::Store;
 
-/// What [`conformance_tests!`](crate::conformance_tests) takes: a store, or a store and what must live as long.
+/// Input of [`conformance_tests!`](crate::conformance_tests): a store, or a store and a value that must live
+/// as long.
 pub trait IntoStore {
-    /// What must live as long as the store.
+    /// Value that must live as long as the store.
     type Kept;
 
-    /// Takes it apart.
+    /// Splits it into the store and that value.
     fn into_store(self) -> (Arc<dyn Store>, Self::Kept);
 }
 
@@ -70,18 +72,19 @@ impl<S: IntoStore, K> IntoStore for (S, K) {
     }
 }
 
-/// Makes the one list of promises into public functions and into the macro that tests them. A promise that is not
-/// on the list is dead code, which the compiler tells.
+/// Expands the list of promises into public functions, and into the macro that tests them.
+///
+/// A promise that is not on the list is dead code, which the compiler reports.
 macro_rules! promises {
     ($dollar:tt $($module:ident: $($promise:ident),+;)+) => {
         $(pub use $module::{$($promise),+};)+
 
-        /// The names of all promises.
+        /// Names of all promises.
         pub const PROMISES: &[&str] = &[$($(stringify!($promise)),+),+];
 
-        /// Makes a test of every promise in [`conformance`](crate::conformance), each with a store of its own.
+        /// Makes a test of every promise in [`conformance`](crate::conformance), each with its own store.
         ///
-        /// See [there](crate::conformance) for what it takes and needs.
+        /// See [the module](crate::conformance) for its input and requirements.
         #[macro_export]
         macro_rules! conformance_tests {
             ($dollar store:expr $dollar (,)?) => {

@@ -1,4 +1,4 @@
-//! An executor that does what a test tells it to.
+//! An executor that follows a test's script.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -16,10 +16,11 @@ use webhook_core::id::{RunId, WorkflowKey};
 use webhook_core::parameters::EffectiveParameters;
 use webhook_core::run::Artifact;
 
-/// Executes scripts: each run gets a list of [steps](Step), and its attempts work through them. Its clones share
-/// everything.
+/// Executes scripts: each run gets a list of [steps](Step), and its attempts work through them. Its clones
+/// share all state.
 ///
-/// A run without a script, or at its end, succeeds. What was executed is recorded, and can be awaited.
+/// A run without a script, or at the end of its script, succeeds. Executions are recorded, and a test can
+/// await them.
 ///
 /// ```
 /// use webhook_core::executor::{Executor, RunContext, Workflow};
@@ -43,13 +44,14 @@ use webhook_core::run::Artifact;
 #[derive(Clone)]
 pub struct ScriptedExecutor(Arc<Shared>);
 
-/// One step of a script. A step that ends the attempt leaves those after it to the next attempt.
+/// One step of a script. After a step that ends the attempt, the next attempt continues with the following
+/// step.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Step {
-    /// Ends the attempt well.
+    /// Ends the attempt with success.
     Succeed,
-    /// Ends the attempt well with this summary.
+    /// Ends the attempt with success and this summary.
     SucceedWith(String),
     /// Ends the attempt with an error after which another attempt may help.
     FailRetryable(String),
@@ -57,41 +59,41 @@ pub enum Step {
     FailFatal(String),
     /// Panics with this message.
     Panic(String),
-    /// Sleeps. A cancellation ends the sleep, and the attempt with a retryable error.
+    /// Sleeps. A cancellation ends the sleep, and ends the attempt with a retryable error.
     Sleep(Duration),
-    /// Waits until the test [releases](ScriptedExecutor::release) it. A cancellation ends the wait, and the
-    /// attempt with a retryable error.
+    /// Waits until the test [releases](ScriptedExecutor::release) it. A cancellation ends the wait, and ends
+    /// the attempt with a retryable error.
     WaitForRelease,
-    /// From here on the attempt takes no notice of a cancellation.
+    /// Ignores cancellations for the rest of the attempt.
     IgnoreCancellation,
-    /// Blocks the thread, as code does that never awaits.
+    /// Blocks the thread, like code that never awaits.
     Block(Duration),
     /// Adds a line to the run's log.
     Log(String),
-    /// Says how far the run is.
+    /// Reports progress: a fraction from 0 to 1, and a message.
     Progress(f64, String),
     /// Leaves an artifact.
     Artifact {
-        /// Its name within the run.
+        /// Name within the run.
         name: String,
-        /// Its media type.
+        /// Media type (RFC 6838).
         content_type: String,
-        /// Its content.
+        /// Content of the artifact.
         bytes: Vec<u8>,
     },
 }
 
-/// One attempt that a [`ScriptedExecutor`] was asked to execute.
+/// Attempt that a [`ScriptedExecutor`] was asked to execute.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Execution {
-    /// The run.
+    /// Id of the run.
     pub run: RunId,
-    /// Its workflow.
+    /// Workflow of the run.
     pub workflow: WorkflowKey,
-    /// The number of the attempt, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// The parameters it was given.
+    /// Parameters of the attempt.
     pub parameters: EffectiveParameters,
 }
 
@@ -113,7 +115,7 @@ struct Scripts {
 }
 
 impl ScriptedExecutor {
-    /// Knows `workflows`; every run succeeds until it is told otherwise.
+    /// Creates an executor for `workflows`. Every run succeeds until a script says otherwise.
     #[must_use]
     pub fn new(workflows: impl IntoIterator<Item = Workflow>) -> Self {
         Self(Arc::new(Shared {
@@ -125,7 +127,7 @@ impl ScriptedExecutor {
         }))
     }
 
-    /// Adds a script for the next run that begins and has none. Called again, it adds one for the run after it.
+    /// Adds a script for the next run that begins without one. A second call adds one for the run after it.
     pub fn script_next(&self, steps: impl IntoIterator<Item = Step>) {
         self.scripts().next.push_back(steps.into_iter().collect());
     }
@@ -145,7 +147,7 @@ impl ScriptedExecutor {
         self.0.releases.close();
     }
 
-    /// Waits until at least `count` attempts have begun, and answers all that have. Cancel safe.
+    /// Waits until at least `count` attempts have begun, and returns all that have. Cancel safe.
     pub async fn executed(&self, count: usize) -> Vec<Execution> {
         let mut executed = self.0.executed.subscribe();
         match executed.wait_for(|executions| executions.len() >= count).await {
@@ -154,13 +156,13 @@ impl ScriptedExecutor {
         }
     }
 
-    /// Waits until at least `count` attempts have ended, however they did. Cancel safe.
+    /// Waits until at least `count` attempts have ended in any way. Cancel safe.
     pub async fn ended(&self, count: usize) {
         // The sender lives as long as this executor, so the wait cannot fail.
         let _ = self.0.ended.subscribe().wait_for(|ended| *ended >= count).await;
     }
 
-    /// How many attempts were under way at the same time at most.
+    /// Returns the largest number of concurrent attempts so far.
     #[must_use]
     pub fn most_at_once(&self) -> usize {
         self.scripts().most_at_once
@@ -170,7 +172,7 @@ impl ScriptedExecutor {
         self.0.scripts.lock()
     }
 
-    /// Counts an attempt in, takes the run's script if it begins, and answers a guard that counts it out.
+    /// Counts an attempt, takes the run's script if it begins, and returns a guard that ends the count.
     fn begin(&self, context: &RunContext) -> Attempt {
         let mut scripts = self.scripts();
         scripts.executing += 1;
@@ -266,7 +268,7 @@ impl ScriptedExecutor {
     }
 }
 
-/// An attempt under way; it counts itself out even when it panics or is dropped.
+/// An attempt in progress. Its count ends on drop, even after a panic.
 struct Attempt(ScriptedExecutor);
 
 impl Drop for Attempt {

@@ -2,9 +2,8 @@
 //!
 //! # Testing a host
 //!
-//! [`ScriptedExecutor`] executes what a test tells it to, [`RecordingNotifier`] records what it would have sent, and
-//! [`TestClock`] moves when the test says so.
-//! [`MemoryStore`](webhook_core::memory::MemoryStore) is the store that goes with them.
+//! [`ScriptedExecutor`] follows a test's script, [`RecordingNotifier`] records notifications instead of sending them, and a test controls [`TestClock`].
+//! [`MemoryStore`](webhook_core::memory::MemoryStore) is the matching store.
 //! [`Webhooks::run_until_idle`](webhook_core::Webhooks::run_until_idle) executes every due run without workers:
 //!
 //! ```

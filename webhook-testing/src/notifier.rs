@@ -1,4 +1,4 @@
-//! A notifier that remembers what it was given.
+//! A notifier that records notifications.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::webhook::Channel;
 
-/// Records notifications instead of sending them. It serves email and Slack; its clones share everything.
+/// Records notifications instead of sending them. It serves email and Slack; its clones share all state.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,13 +41,13 @@ use webhook_core::webhook::Channel;
 #[derive(Clone)]
 pub struct RecordingNotifier(Arc<Shared>);
 
-/// How a [`RecordingNotifier`] fails.
+/// Failure of a [`RecordingNotifier`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliverFailure {
-    /// Trying again may help.
+    /// Another try may help.
     Retryable,
-    /// Trying again will not help.
+    /// Another try will not help.
     Permanent,
 }
 
@@ -64,20 +64,20 @@ impl Default for RecordingNotifier {
 }
 
 impl RecordingNotifier {
-    /// A notifier that takes everything.
+    /// Creates a notifier that accepts every notification.
     #[must_use]
     pub fn new() -> Self {
         let delivered = watch::Sender::new(Vec::new());
         Self(Arc::new(Shared { failures: Mutex::default(), delivered, tries: watch::Sender::new(0) }))
     }
 
-    /// Lets the next `count` tries fail, after those that are to fail already.
+    /// Makes the next `count` tries fail, after those that are already set to fail.
     pub fn fail_next(&self, count: usize, failure: DeliverFailure) {
         let mut failures = self.0.failures.lock();
         failures.extend(std::iter::repeat_n(failure, count));
     }
 
-    /// Waits until at least `count` notifications were taken, and answers all that were. Cancel safe.
+    /// Waits until at least `count` notifications were accepted, and returns all of them. Cancel safe.
     pub async fn delivered(&self, count: usize) -> Vec<Notification> {
         let mut delivered = self.0.delivered.subscribe();
         match delivered.wait_for(|notifications| notifications.len() >= count).await {
@@ -86,7 +86,8 @@ impl RecordingNotifier {
         }
     }
 
-    /// Waits until at least `count` tries were made, failed ones included, and answers how many were. Cancel safe.
+    /// Waits until at least `count` tries were made, failed ones included, and returns their number. Cancel
+    /// safe.
     pub async fn tries(&self, count: usize) -> usize {
         self.0.tries.subscribe().wait_for(|tries| *tries >= count).await.map_or(0, |tries| *tries)
     }

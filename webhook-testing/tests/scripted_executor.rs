@@ -1,4 +1,4 @@
-//! The scripted executor.
+//! Tests of the scripted executor.
 
 #![allow(clippy::unwrap_used)]
 

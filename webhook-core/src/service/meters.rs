@@ -103,10 +103,7 @@ pub(crate) mod outages {
     const NAME: &str = "webhook_channel_out";
 
     pub(super) fn describe() {
-        describe_gauge!(
-            NAME,
-            "1 while a channel cannot be reached, or its server refuses the credentials"
-        );
+        describe_gauge!(NAME, "1 while a channel cannot be reached, or its server refuses the credentials");
     }
 
     /// Nobody can be reached through this channel.

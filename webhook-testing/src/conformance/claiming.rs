@@ -1,4 +1,4 @@
-//! Promises about claims: exclusive, ordered, fenced, and lost when their lease is over.
+//! Promises about claims: exclusive, ordered, fenced, and lost when their lease expires.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use webhook_core::store::{
 };
 use webhook_core::webhook::OnOverlap;
 
-/// Of eight claimers at once over two hundred runs, each run goes to one.
+/// Eight claimers at once over two hundred runs: each run goes to one of them.
 pub async fn each_run_goes_to_one_claimer(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let all = BTreeSet::from_iter(enqueue_many(&*store, &webhook, 200).await);
@@ -57,7 +57,7 @@ pub async fn a_claim_marks_the_run_as_running(store: Arc<dyn Store>) {
     assert_eq!(get(&*store, run.id).await, run, "a claim must be what the store shows");
 }
 
-/// Each claim of a run has a greater fence than the one before, however it came back.
+/// Each claim of a run has a greater fence than the claim before, however the run was released.
 pub async fn fences_grow_with_every_claim(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     enqueue(&*store, &webhook).await;
@@ -75,7 +75,7 @@ pub async fn fences_grow_with_every_claim(store: Arc<dyn Store>) {
     }
 }
 
-/// A run whose lease is over comes back as a new attempt with one interruption more.
+/// A run whose lease has expired is due again, as a new attempt with one more interruption.
 pub async fn a_run_whose_lease_is_over_comes_back(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let id = enqueue(&*store, &webhook).await.id;
@@ -87,7 +87,7 @@ pub async fn a_run_whose_lease_is_over_comes_back(store: Arc<dyn Store>) {
     assert_eq!(again.started_at, lost.started_at, "a run starts with its first attempt");
 }
 
-/// A run interrupted as often as it may be is given out once more, but not as a further attempt.
+/// A run whose interruptions reached the bound is claimed once more, but not as a further attempt.
 pub async fn a_run_interrupted_too_often_gets_no_further_attempt(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     enqueue(&*store, &webhook).await;
@@ -107,7 +107,7 @@ pub async fn a_run_interrupted_too_often_gets_no_further_attempt(store: Arc<dyn 
     assert_eq!(applied(settle(&*store, &again, failure()).await).state, RunState::Failed);
 }
 
-/// Behind what executes, runs are claimed ahead: queued for all who read them until they begin, and claimed once.
+/// Runs claimed ahead read as queued until they begin, and are claimed once.
 pub async fn what_is_claimed_ahead_stays_queued_until_it_begins(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let ids = enqueue_many(&*store, &webhook, 4).await;
@@ -140,7 +140,7 @@ pub async fn what_is_claimed_ahead_stays_queued_until_it_begins(store: Arc<dyn S
     assert_eq!(applied(settle(&*store, ahead, success()).await).state, RunState::Succeeded);
 }
 
-/// Runs that are claimed ahead take up their webhook's concurrency, and one whose lease is over comes back.
+/// Runs claimed ahead count towards their webhook's concurrency, and are due again when their lease expires.
 pub async fn what_is_claimed_ahead_counts_towards_the_bound(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 2, OnOverlap::Queue).await;
     let ids = enqueue_many(&*store, &webhook, 4).await;
@@ -159,7 +159,7 @@ pub async fn what_is_claimed_ahead_counts_towards_the_bound(store: Arc<dyn Store
     assert!(again.fence > ahead[1].run.fence);
 }
 
-/// A run that is over before anybody said that it begins is settled with the time that its execution began.
+/// A run claimed ahead can be settled without a `begin`, with the time at which its execution began.
 pub async fn what_was_claimed_ahead_can_be_settled_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let id = enqueue(&*store, &webhook).await.id;
@@ -174,7 +174,7 @@ pub async fn what_was_claimed_ahead_can_be_settled_at_once(store: Arc<dyn Store>
     assert_eq!(get(&*store, id).await, settled);
 }
 
-/// A run that is claimed ahead may have begun already, so it is asked to stop.
+/// A run claimed ahead may already have begun, so it is asked to stop.
 pub async fn what_is_claimed_ahead_is_asked_to_stop(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let id = enqueue(&*store, &webhook).await.id;
@@ -255,7 +255,7 @@ pub async fn a_renewed_claim_holds_on(store: Arc<dyn Store>) {
     assert_eq!(applied(settle(&*store, &run, success()).await).state, RunState::Succeeded);
 }
 
-/// A renewal says when a cancellation was asked for, and why.
+/// A renewal returns the reason of a requested cancellation.
 pub async fn a_renewal_says_when_to_stop(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let (one, other) = (running(&*store, &webhook).await, running(&*store, &webhook).await);
@@ -267,7 +267,8 @@ pub async fn a_renewal_says_when_to_stop(store: Arc<dyn Store>) {
     assert_eq!(renewed, vec![Renewed::Held { cancel: None }, stop]);
 }
 
-/// A run that was asked to stop and whose worker then vanished is given out again, but not as a further attempt.
+/// A run that was asked to stop and whose worker then vanished is claimed again, but not as a further
+/// attempt.
 pub async fn a_run_asked_to_stop_begins_no_further_attempt(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     enqueue(&*store, &webhook).await;

@@ -12,7 +12,7 @@ use webhook_core::store::{
 };
 use webhook_core::webhook::Channel;
 
-/// Of eight claimers at once over a hundred deliveries, each delivery goes to one.
+/// Eight claimers at once over a hundred deliveries: each delivery goes to one of them.
 pub async fn each_delivery_goes_to_one_claimer(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut all = BTreeSet::new();
@@ -38,7 +38,7 @@ pub async fn each_delivery_goes_to_one_claimer(store: Arc<dyn Store>) {
     assert_eq!(BTreeSet::from_iter(claimed), all, "each delivery must go to one claimer");
 }
 
-/// Deliveries are claimed as they were recorded, the earliest due first, and never more than asked for.
+/// Deliveries are claimed as they were recorded, the earliest due first, and never more than requested.
 pub async fn deliveries_are_claimed_earliest_first(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = delivering(&*store, &webhook, 1).await;
@@ -68,7 +68,7 @@ pub async fn deliveries_of_a_run_are_listed_oldest_first(store: Arc<dyn Store>) 
     assert_eq!(store.list_deliveries(&[unknown]).await.must("list deliveries"), vec![]);
 }
 
-/// A failed try is recorded and the delivery comes back after its pause, not earlier.
+/// A failed try is recorded, and the delivery is due again after its pause, not earlier.
 pub async fn a_failed_try_is_repeated_after_its_pause(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let told = delivering(&*store, &webhook, 1).await.remove(0);
@@ -86,7 +86,7 @@ pub async fn a_failed_try_is_repeated_after_its_pause(store: Arc<dyn Store>) {
     assert_eq!(again, expected);
 }
 
-/// A delivery that went out or was given up is done: it is not claimed, and a late outcome changes nothing.
+/// A delivery that was sent or given up is not claimed again, and a late outcome does not change it.
 pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let deliveries = delivering(&*store, &webhook, 3).await;
@@ -120,7 +120,7 @@ pub async fn a_settled_delivery_is_done(store: Arc<dyn Store>) {
     assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![], "a settled delivery must not be claimed");
 }
 
-/// A delivery may be recorded as given up: it is listed with its run, nobody claims it, and it can be resent.
+/// A delivery may be recorded as given up: it is listed with its run, is not claimed, and can be resent.
 pub async fn a_delivery_given_up_from_the_start_is_kept_and_can_be_resent(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -134,7 +134,7 @@ pub async fn a_delivery_given_up_from_the_start_is_kept_and_can_be_resent(store:
     assert_eq!(claim_deliveries(&*store, 10, LONG).await, vec![resent]);
 }
 
-/// The outcome of a try under an earlier claim neither changes nor repeats a later one, unless it is a success.
+/// An outcome under an earlier claim neither changes nor repeats a later try, unless it is a success.
 pub async fn an_outcome_that_comes_too_late_changes_nothing(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let told = delivering(&*store, &webhook, 1).await.remove(0);
@@ -158,7 +158,7 @@ pub async fn an_outcome_that_comes_too_late_changes_nothing(store: Arc<dyn Store
     assert_eq!(sent.state, DeliveryState::Delivered, "what the other side has must not go out again");
 }
 
-/// The outcome of a try that began before the delivery was sent again does not count for the new try.
+/// The outcome of a try that began before a resend does not count for the new try.
 pub async fn an_outcome_from_before_a_resend_changes_nothing(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let told = delivering(&*store, &webhook, 1).await.remove(0);
@@ -170,7 +170,7 @@ pub async fn an_outcome_from_before_a_resend_changes_nothing(store: Arc<dyn Stor
     assert_eq!(claim_deliveries(&*store, 1, LONG).await, vec![resent]);
 }
 
-/// Deliveries of channels that are not asked for are neither claimed nor leased.
+/// Deliveries of channels that are not requested are neither claimed nor leased.
 pub async fn only_deliveries_that_are_asked_for_are_claimed(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mails = delivering(&*store, &webhook, 3).await;
@@ -188,7 +188,7 @@ pub async fn only_deliveries_that_are_asked_for_are_claimed(store: Arc<dyn Store
     assert_eq!(claim(9, Channels::default()).await, vec![]);
 }
 
-/// A claimed delivery whose lease is over is given out again.
+/// A claimed delivery whose lease has expired is claimed again.
 pub async fn a_delivery_whose_lease_is_over_is_given_out_again(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let told = delivering(&*store, &webhook, 1).await.remove(0);
@@ -198,7 +198,7 @@ pub async fn a_delivery_whose_lease_is_over_is_given_out_again(store: Arc<dyn St
     assert_eq!(of(&*store, &told).await.attempts, 1);
 }
 
-/// A resent delivery is due at once with its tries counted anew; an unknown one is not found.
+/// A resent delivery is due at once, with its count of tries reset; an unknown one is not found.
 pub async fn a_resent_delivery_is_due_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let told = delivering(&*store, &webhook, 1).await.remove(0);
@@ -220,7 +220,7 @@ pub async fn a_resent_delivery_is_due_at_once(store: Arc<dyn Store>) {
     assert!(matches!(unknown, Err(StoreError::NotFound(_))), "an unknown delivery was resent: {unknown:?}");
 }
 
-/// Deliveries of all runs are found newest first by every combination of state and channel.
+/// Deliveries of all runs are found newest first, by every combination of state and channel.
 pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut all = Vec::new();
@@ -259,7 +259,8 @@ pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
     }
 }
 
-/// A walk over the pages of deliveries sees each that matches throughout exactly once, while others change.
+/// A walk over the pages of deliveries returns each that matches throughout exactly once, while others
+/// change.
 pub async fn finding_deliveries_is_stable_while_they_change(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut there = Vec::new();
@@ -294,7 +295,7 @@ pub async fn finding_deliveries_is_stable_while_they_change(store: Arc<dyn Store
     }
 }
 
-/// Walks over all pages.
+/// Collects the deliveries of all pages.
 async fn found(store: &dyn Store, query: DeliveryQuery) -> Vec<Delivery> {
     let (mut all, mut before) = (Vec::new(), None);
     loop {

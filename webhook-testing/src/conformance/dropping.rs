@@ -1,4 +1,4 @@
-//! Promises about futures that are dropped before they are done.
+//! Promises about futures that are dropped before they complete.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +9,7 @@ use super::scene::*;
 use webhook_core::run::RunState;
 use webhook_core::store::{DeliveryClaimRequest, Enqueued, Renewal, RunQuery, Store, WebhookQuery, Work};
 
-/// Whatever reads, waits or renews may be dropped at any time: the store works on, and nothing has changed.
+/// Reads, waits and renewals may be dropped at any time: the store keeps working, and nothing has changed.
 pub async fn reads_and_waits_may_be_dropped(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -56,7 +56,7 @@ pub async fn a_dropped_wait_loses_no_wake_up(store: Arc<dyn Store>) {
     }
 }
 
-/// A caller that goes away while its run is recorded may come again with its key: there is one run.
+/// A caller whose enqueue was dropped may repeat it with its key: there is one run.
 pub async fn a_dropped_enqueue_can_be_repeated(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     for round in 0..20 {
@@ -71,7 +71,7 @@ pub async fn a_dropped_enqueue_can_be_repeated(store: Arc<dyn Store>) {
     }
 }
 
-/// Polls once and drops.
+/// Polls a future once and drops it.
 fn start(future: impl Future) {
     let mut context = Context::from_waker(Waker::noop());
     let _ = pin!(future).poll(&mut context);

@@ -1,4 +1,4 @@
-//! Promises about recording runs: durability as seen from outside, idempotency keys and queue limits.
+//! Promises about recording runs: visibility, idempotency keys and queue limits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,7 +41,8 @@ pub async fn a_run_needs_its_webhook(store: Arc<dyn Store>) {
     assert_eq!(store.get_run(id).await.must("read a run"), None);
 }
 
-/// Once a token was replaced, no call that presented it starts or finds a run; the new token and manual runs do.
+/// After a token was replaced, a call with the old token neither starts nor finds a run; the new token and
+/// manual runs do.
 pub async fn a_replaced_token_starts_nothing(store: Arc<dyn Store>) {
     let (old, new) = (Token::generate(), Token::generate());
     let webhook = recorded(&*store, webhook_with("report/sales", Default::default(), &old)).await;
@@ -58,7 +59,8 @@ pub async fn a_replaced_token_starts_nothing(store: Arc<dyn Store>) {
     created(store.enqueue(request(&webhook)).await.must("enqueue a run without a token"));
 }
 
-/// A disabled webhook refuses every run that needs it enabled, whatever the call read before, and takes others.
+/// A disabled webhook refuses every run that needs it enabled, whatever the call read before, and accepts
+/// others.
 pub async fn a_disabled_webhook_starts_nothing_but_manual_runs(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let call = |request: Enqueue| request.with_token_digest(webhook.token_digest).with_must_be_enabled(true);
@@ -76,7 +78,8 @@ pub async fn a_disabled_webhook_starts_nothing_but_manual_runs(store: Arc<dyn St
     assert_eq!(list(&*store, RunQuery::default()).await, vec![by_hand.id, first.id]);
 }
 
-/// Of calls at once with a replacement of their token, none starts a run after the replacement has returned.
+/// Of calls concurrent with a replacement of their token, none starts a run after the replacement has
+/// returned.
 pub async fn a_token_replaced_at_once_with_calls_starts_nothing_afterwards(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut callers = tokio::task::JoinSet::new();
@@ -117,7 +120,7 @@ pub async fn a_run_id_is_recorded_once(store: Arc<dyn Store>) {
     assert!(claim(&*store, 1).await.is_empty());
 }
 
-/// The same key with the same request finds the first run in its present state, also after it ended.
+/// The same key with the same request finds the first run in its current state, even after it ended.
 pub async fn a_key_finds_its_run_in_its_present_state(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
@@ -139,13 +142,13 @@ pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
     assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None, "a mismatch must record nothing");
     replayed(&*store, keyed(&webhook, "key", 1), first.id).await;
-    // The same request, hashed under another key since.
+    // The same request, hashed under another token key in the meantime.
     let rehashed = Idempotency::new("key", [3; 32], Duration::from_secs(3_600));
     let rehashed = rehashed.with_former_fingerprints(vec![[4; 32], [1; 32]]);
     replayed(&*store, request(&webhook).with_idempotency(Some(rehashed)), first.id).await;
 }
 
-/// A key belongs to its webhook: another webhook's is a key of its own.
+/// A key belongs to its webhook: the same text is another key at another webhook.
 pub async fn each_webhook_has_its_own_keys(store: Arc<dyn Store>) {
     let (one, other) = (webhook(&*store).await, webhook(&*store).await);
     let first = created(store.enqueue(keyed(&one, "key", 1)).await.must("enqueue a run"));
@@ -159,7 +162,7 @@ pub async fn each_webhook_has_its_own_keys(store: Arc<dyn Store>) {
     replayed(&*store, keyed(&one, &longest, 1), long.id).await;
 }
 
-/// Two hundred callers with one key at once start one run and all learn its id.
+/// Two hundred callers with one key at once start one run, and all get its id.
 pub async fn enqueue_is_idempotent_under_one_key(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut callers = tokio::task::JoinSet::new();
@@ -184,7 +187,7 @@ pub async fn enqueue_is_idempotent_under_one_key(store: Arc<dyn Store>) {
     assert_eq!(list(&*store, RunQuery::default()).await, Vec::from_iter(ids));
 }
 
-/// A key is kept for its time and not longer.
+/// A key is kept for its time, and no longer.
 pub async fn a_key_is_free_after_its_time(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let short = || {
@@ -208,7 +211,7 @@ pub async fn a_key_is_free_after_its_time(store: Arc<dyn Store>) {
     replayed(&*store, keyed(&webhook, "kept", 1), kept.id).await;
 }
 
-/// A webhook's queue limit counts its queued runs only; one more is refused and not recorded.
+/// A webhook's queue limit counts its queued runs only; a further run is refused and not recorded.
 pub async fn a_webhooks_queue_limit_holds(store: Arc<dyn Store>) {
     let (webhook, other) = (webhook(&*store).await, webhook(&*store).await);
     let limited = || request(&webhook).with_queue_limits(Some(2), 100);
@@ -235,7 +238,7 @@ pub async fn the_queue_limit_over_all_holds(store: Arc<dyn Store>) {
     assert_eq!(list(&*store, RunQuery::default()).await.len(), 3);
 }
 
-/// A key is looked up before the queue is measured, and a refused call burns none.
+/// A key is looked up before the queue limits are checked, and a refused call uses up no key.
 pub async fn a_full_queue_neither_hides_nor_burns_keys(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let limited = |key, fingerprint| keyed(&webhook, key, fingerprint).with_queue_limits(Some(1), 100);
@@ -247,11 +250,12 @@ pub async fn a_full_queue_neither_hides_nor_burns_keys(store: Arc<dyn Store>) {
     created(store.enqueue(limited("second", 3)).await.must("enqueue under a key that was refused before"));
 }
 
-/// Parameters are read back exactly: doubles to the last bit, integers of 64 bits, and JSON as deep as is accepted.
+/// Parameters are read back exactly: doubles to the last bit, integers of 64 bits, and JSON of the largest
+/// depth.
 pub async fn parameters_survive_exactly(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut run = run_of(&webhook);
-    // The deepest that `ParameterLimits::json_depth` allows.
+    // The largest depth that `ParameterLimits::json_depth` allows.
     let deep = (0..96).fold(json!(0.986_718_895_000_838_3), |inner, _| json!([inner]));
     let numbers =
         json!([9.204_938_554_384_977, 5e-324, f64::MAX, -0.1, u64::MAX, i64::MIN, 9_007_199_254_740_993_u64]);

@@ -10,7 +10,7 @@ use webhook_core::run::{Progress, RunState};
 use webhook_core::store::{Renewal, Store};
 use webhook_core::webhook::OnOverlap;
 
-/// Without a cursor the present one is answered at once, without what was before it.
+/// Without a cursor, the current cursor is returned at once, without earlier events.
 pub async fn the_present_cursor_is_answered_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     for _ in 0..2 {
@@ -20,7 +20,7 @@ pub async fn the_present_cursor_is_answered_at_once(store: Arc<dyn Store>) {
     }
 }
 
-/// Every change of a run's state is an event that carries the run, in order and once.
+/// Every change of a run's state is one event with the run, in order.
 pub async fn every_change_of_state_is_an_event(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let start = cursor(&*store).await;
@@ -108,7 +108,7 @@ pub async fn progress_and_log_lines_are_events(store: Arc<dyn Store>) {
     assert!(events.iter().all(|event| event.run == run.id));
 }
 
-/// Going on from any event's cursor gives what came after it; waiting ends with the next event.
+/// Resuming from any event's cursor gives the events after it; a wait ends with the next event.
 pub async fn events_go_on_after_a_cursor(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let start = cursor(&*store).await;
@@ -132,7 +132,7 @@ pub async fn events_go_on_after_a_cursor(store: Arc<dyn Store>) {
     assert_eq!(events.items.first().and_then(state_of), Some((next, RunState::Queued)));
 }
 
-/// A cursor of another life gives a gap, and a cursor to go on with.
+/// A cursor of an earlier opening of the store gives a gap, and a cursor to continue with.
 pub async fn a_foreign_cursor_is_a_gap(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let foreign: EventCursor = "5eed5eed5eed5eed-123456".parse().must("read a cursor");
@@ -143,7 +143,7 @@ pub async fn a_foreign_cursor_is_a_gap(store: Arc<dyn Store>) {
     events_until(&*store, events.cursor, |event| state_of(event) == Some(queued)).await;
 }
 
-/// Who falls behind gets every event or is told of the gap.
+/// A reader that falls behind gets every event or is told of the gap.
 pub async fn who_falls_behind_misses_nothing_unknowingly(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -179,7 +179,7 @@ fn state_of(event: &Event) -> Option<(RunId, RunState)> {
     }
 }
 
-/// The events after `cursor`, up to the first that is `last`.
+/// Returns the events after `cursor`, up to the first for which `last` holds.
 async fn events_until(
     store: &dyn Store,
     mut cursor: EventCursor,

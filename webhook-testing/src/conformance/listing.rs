@@ -53,7 +53,7 @@ pub async fn a_run_is_listed_in_its_present_state_only(store: Arc<dyn Store>) {
     only_listed(&*store, id, RunState::Failed).await;
 }
 
-/// Pages hold what was asked for, go on after their cursor, and the last one says so.
+/// Pages hold as many items as requested and continue after their cursor; the last page has no cursor.
 pub async fn pages_follow_each_other(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut ids = enqueue_many(&*store, &webhook, 10).await;
@@ -68,7 +68,8 @@ pub async fn pages_follow_each_other(store: Arc<dyn Store>) {
     assert_eq!((page.items.len(), page.next), (1, None), "what is left after the ninth of ten");
 }
 
-/// A walk over all pages sees every run that matches throughout exactly once, while others come and change.
+/// A walk over all pages returns every run that matches throughout exactly once, while others are added and
+/// change.
 pub async fn listing_is_stable_while_runs_change(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut there = Vec::new();
@@ -98,7 +99,7 @@ pub async fn listing_is_stable_while_runs_change(store: Arc<dyn Store>) {
     }
 }
 
-/// The same with writers that do not wait for the reader.
+/// A walk is also stable with writers that do not wait for the reader.
 pub async fn listing_is_stable_under_concurrent_writers(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut there = Vec::new();
@@ -116,7 +117,8 @@ pub async fn listing_is_stable_under_concurrent_writers(store: Arc<dyn Store>) {
     });
     for _ in 0..5 {
         let (mut seen, mut before) = (Vec::new(), None);
-        // The writer may add faster than pages are read, but what it adds is newer than where the walk is.
+        // The writer may add runs faster than pages are read, but they are newer than the position of the
+        // walk.
         loop {
             let query = RunQuery::default().in_state(Some(RunState::Succeeded)).before(before).limit(7);
             let page = store.list_runs(query).await.must("list runs");
@@ -133,7 +135,7 @@ pub async fn listing_is_stable_under_concurrent_writers(store: Arc<dyn Store>) {
     writer.abort();
 }
 
-/// Webhooks of two workflows with runs in every state. Answers them and the runs, oldest first.
+/// Creates webhooks of two workflows with runs in every state. Returns both, the runs oldest first.
 async fn populated(store: &dyn Store) -> (Vec<Webhook>, Vec<RunId>) {
     let skipping = concurrency(Some(1), OnOverlap::Skip);
     let webhooks = vec![

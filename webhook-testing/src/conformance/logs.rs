@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::scene::*;
 use webhook_core::store::{LOG_BYTES, Store};
 
-/// Lines are read back in order from any offset, also by a later attempt and after the run's end.
+/// Lines are read back in order from any offset, by a later attempt and after the run's end too.
 pub async fn a_log_is_read_from_any_offset(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -65,7 +65,7 @@ pub async fn the_newest_lines_of_a_long_log_are_kept(store: Arc<dyn Store>) {
     assert!(whole.ends_with(&rest.text) && rest.end() == part.end());
 }
 
-/// A line longer than what is kept is cut at a character; the lines after it are there.
+/// A line longer than the bound is cut at a character boundary; the lines after it are kept.
 pub async fn a_line_longer_than_the_log_is_cut(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -79,7 +79,7 @@ pub async fn a_line_longer_than_the_log_is_cut(store: Arc<dyn Store>) {
     assert_eq!(part.end(), line.len() as u64 + 9, "offsets count every byte that was ever appended");
 }
 
-/// Reading from the middle of a character gives whole characters.
+/// A read from the middle of a character returns whole characters.
 pub async fn an_offset_inside_a_character_is_no_error(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;

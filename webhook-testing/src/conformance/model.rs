@@ -1,4 +1,4 @@
-//! Random operations on the store and on a model of it that is too simple to be wrong.
+//! Random operations on the store and on a model of it, which is too simple to be wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use webhook_core::webhook::{OnOverlap, Webhook};
 
 const STEPS: usize = 600;
 
-/// Six hundred random operations leave the store as they leave a simple model. The seed is in every message;
-/// setting `WEBHOOK_CONFORMANCE_SEED` repeats it.
+/// After six hundred random operations, the store equals a simple model.
+///
+/// The seed is in every message; `WEBHOOK_CONFORMANCE_SEED` repeats it.
 pub async fn agrees_with_a_simple_model(store: Arc<dyn Store>) {
     let given = std::env::var("WEBHOOK_CONFORMANCE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = given.unwrap_or_else(rand::random);
@@ -36,7 +37,7 @@ struct Trial {
     keys: BTreeMap<(WebhookId, String), (u8, RunId)>,
 }
 
-/// What the model knows of a run.
+/// Expected state of a run.
 #[derive(Debug, Clone, PartialEq)]
 struct Expected {
     webhook: WebhookId,
@@ -115,7 +116,7 @@ impl Trial {
         }
     }
 
-    /// How many queued runs of a webhook may start now.
+    /// Returns the number of queued runs of a webhook that may start now.
     fn startable(&self, webhook: &Webhook) -> usize {
         let count = |state| self.of(webhook.id).filter(|run| run.state == state).count();
         let room = match webhook.settings.concurrency.bound() {
@@ -200,7 +201,7 @@ impl Trial {
         assert_eq!(list(&*self.store, query.clone()).await, expected, "seed {}: {query:?}", self.seed);
     }
 
-    /// Compares everything.
+    /// Compares all runs of store and model.
     async fn compare(&self) {
         let mut stored = BTreeMap::new();
         for id in list(&*self.store, RunQuery::default().limit(200)).await {

@@ -1,4 +1,4 @@
-//! Promises about concurrency and what happens to a run that would overlap.
+//! Promises about concurrency and overlap rules.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use webhook_core::run::{CancelReason, Ending, ErrorKind, RunState};
 use webhook_core::store::{Enqueued, Outcome, Renewal, Renewed, Store};
 use webhook_core::webhook::{OnOverlap, Webhook};
 
-/// No webhook gets more running runs than its concurrency allows, over any number of claims, and others are not
-/// held up by it.
+/// No webhook gets more running runs than its concurrency allows, over any number of claims, and it delays no
+/// other webhook.
 pub async fn no_more_runs_than_the_bound_are_claimed(store: Arc<dyn Store>) {
     let two_at_once = bounded(&*store, 2, OnOverlap::Queue).await;
     let free = webhook(&*store).await;
@@ -43,7 +43,7 @@ pub async fn claimers_at_once_keep_to_the_bound(store: Arc<dyn Store>) {
     assert_eq!(claimed, 3, "eight claimers at once must get three runs of a webhook bounded to three");
 }
 
-/// `skip`: the new run is recorded as skipped, is never claimed, and disturbs nothing.
+/// `skip`: the new run is recorded as skipped, is never claimed, and affects no other run.
 pub async fn skip_records_a_run_that_is_never_executed(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Skip).await;
     let first = enqueue(&*store, &webhook).await;
@@ -85,7 +85,7 @@ pub async fn replace_stops_the_running_and_ends_the_waiting_run(store: Arc<dyn S
     assert_eq!(claim_ids(&*store, 100).await, vec![third], "the newest run must take the place");
 }
 
-/// `coalesce`: one run waits at most; the older waiting one ends superseded and the running one goes on.
+/// `coalesce`: at most one run waits; the older waiting run ends superseded, and the running one continues.
 pub async fn coalesce_lets_the_newest_wait(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Coalesce).await;
     let first = running(&*store, &webhook).await;
@@ -98,7 +98,7 @@ pub async fn coalesce_lets_the_newest_wait(store: Arc<dyn Store>) {
     assert_eq!(claim_ids(&*store, 100).await, vec![third], "the newest run must have waited");
 }
 
-/// `queue`: nothing is cancelled, however many wait.
+/// `queue`: no run is cancelled, however many wait.
 pub async fn queue_lets_every_run_wait(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
     let mut waiting = Vec::new();

@@ -1,4 +1,4 @@
-//! Promises about removing what is past its retention.
+//! Promises about removing expired runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use webhook_core::webhook::WebhookSettings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Ended runs go when they ended longer ago than they are kept, and not before.
+/// Ended runs are removed when their retention has expired, and not before.
 pub async fn ended_runs_go_after_their_retention(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let ended = now();
@@ -32,7 +32,7 @@ pub async fn ended_runs_go_after_their_retention(store: Arc<dyn Store>) {
     assert!(matches!(cancelled, Err(StoreError::NotFound(_))), "a pruned run was cancelled: {cancelled:?}");
 }
 
-/// A webhook's own retention counts; the runs of a deleted webhook are kept for the default.
+/// A webhook's own retention applies; the runs of a deleted webhook are kept for the default.
 pub async fn each_webhooks_own_retention_counts(store: Arc<dyn Store>) {
     let keeping = |days| {
         let mut settings = WebhookSettings::default();
@@ -55,7 +55,7 @@ pub async fn each_webhooks_own_retention_counts(store: Arc<dyn Store>) {
     assert_eq!(pruned(&*store, days(ended + 91 * DAY, 30)).await, BTreeSet::from([of_long]));
 }
 
-/// Of each webhook's ended runs at most so many are kept, the newest.
+/// Of each webhook's ended runs, at most `keep_per_webhook` are kept, the newest.
 pub async fn the_newest_ended_runs_of_each_webhook_are_kept(store: Arc<dyn Store>) {
     let (many, few) = (webhook(&*store).await, webhook(&*store).await);
     let ended = now();
@@ -70,7 +70,7 @@ pub async fn the_newest_ended_runs_of_each_webhook_are_kept(store: Arc<dyn Store
     assert_eq!(list(&*store, RunQuery::default()).await, vec![waiting, of_few, of_many[5], of_many[4]]);
 }
 
-/// A prune removes at most as many as it may and says whether there may be more.
+/// A prune removes at most `limit` runs, and says whether there may be more.
 pub async fn a_prune_is_bounded(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let ended = now();
@@ -100,7 +100,7 @@ pub async fn a_live_run_is_never_pruned(store: Arc<dyn Store>) {
     assert_eq!(claim_ids(&*store, 10).await, vec![waiting.id]);
 }
 
-/// A pruned run's log, deliveries and idempotency key go with it.
+/// A pruned run's log, deliveries and idempotency key are removed with it.
 pub async fn nothing_of_a_pruned_run_is_left(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
@@ -119,7 +119,7 @@ pub async fn nothing_of_a_pruned_run_is_left(store: Arc<dyn Store>) {
     assert_ne!(created(enqueued).id, run.id, "a key must not stand for a run that is gone");
 }
 
-/// A run stays as long as one of its deliveries is still to go out.
+/// A run stays as long as one of its deliveries is pending.
 pub async fn a_run_with_a_pending_delivery_stays(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -134,7 +134,7 @@ pub async fn a_run_with_a_pending_delivery_stays(store: Arc<dyn Store>) {
     assert_eq!(pruned(&*store, request).await, BTreeSet::from([run.id]));
 }
 
-/// A run stays as long as a repeated call with its idempotency key is to find it.
+/// A run stays as long as its idempotency key is valid.
 pub async fn a_run_whose_key_is_kept_is_not_pruned(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let queued = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
@@ -149,7 +149,7 @@ pub async fn a_run_whose_key_is_kept_is_not_pruned(store: Arc<dyn Store>) {
     assert_eq!(pruned(&*store, at(later)).await, BTreeSet::from([run.id]), "its key is past its time");
 }
 
-/// Every way to end is pruned alike.
+/// Runs with every ending are pruned alike.
 pub async fn every_ending_is_pruned(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut all = BTreeSet::from([succeeded(&*store, &webhook).await]);
@@ -172,7 +172,7 @@ fn days(now: SystemTime, keep: u32) -> PruneRequest {
     PruneRequest::new(now, keep * DAY, 100)
 }
 
-/// Prunes until there is no more to remove.
+/// Prunes until there is nothing more to remove.
 async fn pruned(store: &dyn Store, request: PruneRequest) -> BTreeSet<RunId> {
     let mut removed = BTreeSet::new();
     for _ in 0..20 {

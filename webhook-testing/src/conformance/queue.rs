@@ -1,4 +1,4 @@
-//! Promises about what waits: how many bytes of it, and that it comes back as it was given.
+//! Promises about queued runs: their size is bounded, and they are read back as they were recorded.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use webhook_core::run::{Run, RunParameters, RunState};
 use webhook_core::store::{Enqueue, Enqueued, Outcome, RunQuery, Store};
 use webhook_core::webhook::{OnOverlap, Webhook};
 
-/// The bytes of queued parameters are bounded, those of one webhook and those of all; what runs is queued no longer.
+/// The bytes of queued parameters are bounded, for one webhook and for all. A running run no longer counts.
 pub async fn the_bytes_of_queued_parameters_are_bounded(store: Arc<dyn Store>) {
     let (one, other) = (webhook(&*store).await, webhook(&*store).await);
     let bounded = |webhook: &Webhook, bytes: usize| {
         let parameters = parameters(&[("a", json!("x".repeat(bytes)))]);
-        // Some 40 bytes are the name, the source and what JSON needs.
+        // Name, source and JSON syntax take some 40 bytes.
         with_parameters(webhook, parameters).with_queue_bytes(3_100, 5_200)
     };
     for _ in 0..2 {
@@ -45,7 +45,7 @@ pub async fn the_bytes_of_queued_parameters_are_bounded(store: Arc<dyn Store>) {
     created(store.enqueue(bounded(&one, 100)).await.must("enqueue a run when another is cancelled"));
 }
 
-/// A run that is refused changes nothing, also when its call has read settings that hold no longer.
+/// A refused run changes nothing, even if its call has read outdated settings.
 pub async fn a_refused_run_leaves_the_bound_as_it_is(store: Arc<dyn Store>) {
     for (stored, stale, expected) in [(Some(1), None, 1), (None, Some(1), 3)] {
         let webhook =
@@ -65,8 +65,8 @@ pub async fn a_refused_run_leaves_the_bound_as_it_is(store: Arc<dyn Store>) {
     }
 }
 
-/// The parameters of a run are the same wherever it is seen and however many wait before it: every text, every double,
-/// and values of nearly a megabyte.
+/// The parameters of a run are the same in every view and however many wait before it: every text, every
+/// double, and values of nearly a megabyte.
 pub async fn a_queued_runs_parameters_come_back_exactly(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
     let doubles =
@@ -109,7 +109,7 @@ pub async fn a_queued_runs_parameters_come_back_exactly(store: Arc<dyn Store>) {
     assert_eq!(of_doubles.shown(), json!(doubles), "every double must survive");
 }
 
-/// Deleting a webhook ends all that waits for it, however much that is, and nothing of others.
+/// Deleting a webhook ends all of its queued runs, however many, and none of others.
 pub async fn deleting_a_webhook_ends_all_that_waits_for_it(store: Arc<dyn Store>) {
     let (gone, stays) = (webhook(&*store).await, webhook(&*store).await);
     let waiting = enqueue_many(&*store, &gone, 300).await;

@@ -1,4 +1,4 @@
-//! What every promise is tried with: webhooks, runs and deliveries, and the short way to each state.
+//! Fixtures of the promises: webhooks, runs and deliveries, and the shortest way to each state.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -16,16 +16,16 @@ use webhook_core::store::{
 use webhook_core::token::Token;
 use webhook_core::webhook::{Channel, Concurrency, EventKind, OnOverlap, Webhook, WebhookSettings};
 
-/// A lease that does not end while a promise is tried.
+/// Lease that does not expire during a test.
 pub(super) const LONG: Duration = Duration::from_secs(300);
-/// A lease that ends soon.
+/// Lease that expires soon.
 pub(super) const SHORT: Duration = Duration::from_millis(80);
-/// How long anything that must happen is waited for.
+/// Upper bound on the wait for an event that must happen.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long something that must not happen is watched for.
+/// Time for which an event must not happen.
 pub(super) const WATCH: Duration = Duration::from_millis(300);
 
-/// A result that must be there for the promise to be kept.
+/// Unwraps a result that a promise requires.
 pub(super) trait Must<T> {
     fn must(self, what: &str) -> T;
 }
@@ -50,12 +50,12 @@ impl<T> Must<T> for Option<T> {
     }
 }
 
-/// The time of day in whole milliseconds, as every record has it.
+/// Returns the time of day in whole milliseconds, like every record.
 pub(super) fn now() -> SystemTime {
     SystemClock.now()
 }
 
-/// Waits for something that must happen.
+/// Waits for an event that must happen.
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -63,7 +63,7 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// A webhook that is not recorded yet.
+/// Builds a webhook that is not recorded yet.
 pub(super) fn webhook_for(workflow: &str, settings: WebhookSettings) -> Webhook {
     webhook_with(workflow, settings, &Token::generate())
 }
@@ -74,7 +74,7 @@ pub(super) fn webhook_with(workflow: &str, settings: WebhookSettings, token: &To
     Webhook::new(WebhookId::generate(now), workflow, settings, token, None, now)
 }
 
-/// A recorded webhook with default settings.
+/// Records a webhook with default settings.
 pub(super) async fn webhook(store: &dyn Store) -> Webhook {
     recorded(store, webhook_for("report/sales", WebhookSettings::default())).await
 }
@@ -84,7 +84,7 @@ pub(super) async fn recorded(store: &dyn Store, webhook: Webhook) -> Webhook {
     webhook
 }
 
-/// A recorded webhook whose runs are bounded.
+/// Records a webhook with bounded concurrency.
 pub(super) async fn bounded(store: &dyn Store, max: u32, on_overlap: OnOverlap) -> Webhook {
     recorded(store, webhook_for("report/sales", concurrency(Some(max), on_overlap))).await
 }
@@ -95,14 +95,14 @@ pub(super) fn concurrency(max: Option<u32>, on_overlap: OnOverlap) -> WebhookSet
     settings
 }
 
-/// A run that is not recorded yet.
+/// Builds a run that is not recorded yet.
 pub(super) fn run_of(webhook: &Webhook) -> Run {
     let now = now();
     let (workflow, parameters) = (webhook.workflow.clone(), RunParameters::default());
     Run::new(RunId::generate(now), workflow, webhook.id, parameters, 3, Caller::default(), now)
 }
 
-/// The request for a new run under its webhook's settings.
+/// Builds the request for a new run under its webhook's settings.
 pub(super) fn request(webhook: &Webhook) -> Enqueue {
     Enqueue::new(run_of(webhook)).with_concurrency(webhook.settings.concurrency)
 }
@@ -112,7 +112,7 @@ pub(super) fn keyed(webhook: &Webhook, key: &str, fingerprint: u8) -> Enqueue {
     request(webhook).with_idempotency(Some(idempotency))
 }
 
-/// Records a new run, whatever becomes of it.
+/// Records a new run, whatever the overlap rule makes of it.
 pub(super) async fn enqueue(store: &dyn Store, webhook: &Webhook) -> Arc<Run> {
     created(store.enqueue(request(webhook)).await.must("enqueue a run"))
 }
@@ -145,7 +145,7 @@ pub(super) async fn claim_ids(store: &dyn Store, limit: usize) -> Vec<RunId> {
     claim(store, limit).await.iter().map(|claim| claim.run.id).collect()
 }
 
-/// Claims until there is something, waiting in between as a worker does.
+/// Claims until at least one run is due, waiting in between as a worker does.
 pub(super) async fn claim_when_due(store: &dyn Store, lease: Duration) -> Vec<Claim> {
     within("a run to come due", async {
         loop {
@@ -159,14 +159,14 @@ pub(super) async fn claim_when_due(store: &dyn Store, lease: Duration) -> Vec<Cl
     .await
 }
 
-/// A new run that is running under a long lease.
+/// Starts a new run under a long lease.
 pub(super) async fn running(store: &dyn Store, webhook: &Webhook) -> Arc<Run> {
     let id = enqueue(store, webhook).await.id;
     let claims = claim(store, 1_000).await;
     claims.iter().find(|claim| claim.run.id == id).map(|claim| claim.run.clone()).must("claim a new run")
 }
 
-/// A new run that has succeeded at `at`.
+/// Records a new run that succeeded at `at`.
 pub(super) async fn succeeded_at(store: &dyn Store, webhook: &Webhook, at: SystemTime) -> RunId {
     let run = running(store, webhook).await;
     let settlement = Settlement::new(run.id, run.fence, success(), at);
@@ -215,7 +215,7 @@ pub(super) fn delivery(run: RunId, recipient: &str) -> Delivery {
     Delivery::new(DeliveryId::generate(now), run, Channel::Email, recipient, EventKind::Success, now)
 }
 
-/// A run that succeeded with this many deliveries.
+/// Records a run that succeeded with this many deliveries.
 pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usize) -> Vec<Delivery> {
     let run = running(store, webhook).await;
     let deliveries: Vec<Delivery> =
@@ -224,7 +224,7 @@ pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usiz
     deliveries
 }
 
-/// A succeeded run of which one Slack channel is to be told.
+/// Records a succeeded run with a delivery to a Slack channel.
 pub(super) async fn delivering_to_slack(store: &dyn Store, webhook: &Webhook) -> Delivery {
     let run = running(store, webhook).await;
     let mut told = delivery(run.id, "#ops");
@@ -241,7 +241,7 @@ pub(super) async fn state(store: &dyn Store, id: RunId) -> RunState {
     get(store, id).await.state
 }
 
-/// Every run that a query finds, page by page.
+/// Collects the runs of all pages of a query.
 pub(super) async fn list(store: &dyn Store, query: RunQuery) -> Vec<RunId> {
     let (mut ids, mut before, limit) = (Vec::new(), None, query.limit);
     loop {
@@ -262,18 +262,18 @@ pub(super) fn assert_newest_first<I: Ord + Debug>(ids: &[I]) {
     assert!(falling, "a list must be newest first and without repetition: {ids:?}");
 }
 
-/// Records how one try of a delivery went that was claimed so.
+/// Records the outcome of a try of a delivery, given as it was claimed.
 pub(super) async fn settle_delivery(store: &dyn Store, claimed: &Delivery, outcome: DeliveryOutcome) {
     let settlement = DeliverySettlement::new(claimed, outcome);
     store.settle_deliveries(vec![settlement]).await.must("settle a delivery");
 }
 
-/// Deliveries through all channels, to wait for.
+/// Returns the work of waiting for deliveries of all channels.
 pub(super) fn any_delivery() -> Work {
     Work::Deliveries(Channels::default())
 }
 
-/// How often a worker with nothing to claim is woken in [`WATCH`], when it claims and waits in turns.
+/// Counts the wake-ups in [`WATCH`] of a worker that finds nothing to claim, and claims and waits in turn.
 pub(super) async fn wake_ups_without_work(store: &dyn Store, work: Work) -> usize {
     let (start, mut count) = (Instant::now(), 0);
     while let Some(left) = WATCH.checked_sub(start.elapsed()) {

@@ -1,4 +1,4 @@
-//! Promises about how attempts end, and about cancelling.
+//! Promises about the ends of attempts, and about cancellation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub async fn an_outcome_comes_with_its_deliveries(store: Arc<dyn Store>) {
     assert_eq!(listed, deliveries, "a refused settlement must add no delivery");
 }
 
-/// Many settlements at once are answered in order, each by itself.
+/// Many settlements in one call have their results in order, each by itself.
 pub async fn settlements_are_answered_in_order(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     enqueue_many(&*store, &webhook, 3).await;
@@ -91,7 +91,7 @@ pub async fn a_retry_waits_for_its_due_time(store: Arc<dyn Store>) {
     assert_eq!((again.id, again.attempt, again.interruptions), (run.id, 2, 0));
 }
 
-/// A run that was handed back can be claimed at once, and the attempt does not count.
+/// A run that was handed back is due at once, and the attempt does not count.
 pub async fn a_hand_back_counts_as_nothing(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -115,7 +115,7 @@ pub async fn a_queued_run_is_cancelled_at_once(store: Arc<dyn Store>) {
     assert!(matches!(again, Cancelled::TooLate(_)), "an ended run was cancelled: {again:?}");
 }
 
-/// A run that waits for its retry can be cancelled too.
+/// A run that waits for its retry can be cancelled.
 pub async fn a_run_that_waits_for_its_retry_is_cancelled(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
@@ -127,7 +127,7 @@ pub async fn a_run_that_waits_for_its_retry_is_cancelled(store: Arc<dyn Store>) 
     assert!(claim(&*store, 1).await.is_empty(), "a cancelled run must not come back");
 }
 
-/// A running run goes on until its worker has heard of the cancellation, and then ends as it is settled.
+/// A running run continues until its worker learns of the cancellation, and then ends as it is settled.
 pub async fn a_running_run_is_asked_to_stop(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let outcomes = [
@@ -151,7 +151,7 @@ pub async fn a_running_run_is_asked_to_stop(store: Arc<dyn Store>) {
     assert!(claim(&*store, 10).await.is_empty(), "a run asked to stop must not be queued again");
 }
 
-/// Cancelling a run that has ended comes too late and changes nothing; an unknown one is not found.
+/// Cancelling an ended run comes too late and changes nothing; an unknown run is not found.
 pub async fn cancelling_what_has_ended_changes_nothing(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let id = succeeded(&*store, &webhook).await;
@@ -167,7 +167,7 @@ pub async fn cancelling_what_has_ended_changes_nothing(store: Arc<dyn Store>) {
     assert_eq!(list(&*store, RunQuery::default()).await, vec![id]);
 }
 
-/// Health counts what waits, what runs and what is still to be delivered.
+/// Health counts queued runs, running runs and pending deliveries.
 pub async fn health_counts_what_is_there(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let counts = async || {

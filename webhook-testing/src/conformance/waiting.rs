@@ -1,4 +1,4 @@
-//! Promises about waking up: nobody sleeps through work, and nobody is kept awake without it.
+//! Promises about wake-ups: no waiter misses work, and none is kept awake without it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use webhook_core::notifier::DeliveryOutcome;
 use webhook_core::store::{Channels, DeliveryClaimRequest, Store, Work};
 use webhook_core::webhook::{Channel, OnOverlap};
 
-/// How often a worker may be woken in 300 ms without having anything to do.
+/// Upper bound on the wake-ups of an idle worker in 300 ms.
 const FEW: usize = 30;
 
-/// Who waits for runs is woken by a new one.
+/// A new run wakes a worker that waits for runs.
 pub async fn a_new_run_wakes_who_waits(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let worker = worker(&store, Work::Runs);
@@ -22,14 +22,14 @@ pub async fn a_new_run_wakes_who_waits(store: Arc<dyn Store>) {
     assert_eq!(within("a worker to find a new run", worker).await, id.to_string());
 }
 
-/// Work that came between the last claim and the wait is noticed.
+/// Work that arrives between the last claim and the wait is noticed.
 pub async fn no_wake_up_is_lost_between_claim_and_wait(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     assert!(claim(&*store, 1).await.is_empty());
     enqueue(&*store, &webhook).await;
     within("a wait to notice earlier work", store.wait_for_work(Work::Runs)).await;
     assert_eq!(claim(&*store, 1).await.len(), 1);
-    // The same at full speed: each run is recorded while the worker is on its way to wait.
+    // The same at full speed: each run is recorded while the worker is about to wait.
     let (acknowledge, mut acknowledged) = tokio::sync::mpsc::channel::<()>(1);
     let worker = tokio::spawn({
         let store = store.clone();
@@ -49,7 +49,7 @@ pub async fn no_wake_up_is_lost_between_claim_and_wait(store: Arc<dyn Store>) {
     within("a worker to end", worker).await.must("keep a worker going");
 }
 
-/// Who waits for runs is woken when a retry comes due, when a lease is over, and when there is room again.
+/// A retry that is due, an expired lease, and a free place each wake a worker that waits for runs.
 pub async fn due_times_leases_and_room_wake_who_waits(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
     let run = running(&*store, &webhook).await;
@@ -67,7 +67,7 @@ pub async fn due_times_leases_and_room_wake_who_waits(store: Arc<dyn Store>) {
     assert_eq!(within("a worker to find room", worker).await, waiting.to_string());
 }
 
-/// A raised bound wakes who waits.
+/// A raised bound wakes a worker that waits for runs.
 pub async fn new_settings_wake_who_waits(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
     running(&*store, &webhook).await;
@@ -79,7 +79,7 @@ pub async fn new_settings_wake_who_waits(store: Arc<dyn Store>) {
     assert_eq!(within("a worker to find room", worker).await, waiting.to_string());
 }
 
-/// Who waits for deliveries is woken by a new one, by a due retry and by a lease that is over.
+/// A new delivery, a due retry and an expired lease each wake a worker that waits for deliveries.
 pub async fn deliveries_wake_who_waits_for_them(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let waiting = worker(&store, any_delivery());
@@ -107,7 +107,7 @@ pub async fn deliveries_wake_who_waits_for_them(store: Arc<dyn Store>) {
     assert_eq!(within("a worker to find a resent delivery", waiting).await, told.id.to_string());
 }
 
-/// Nobody is kept awake by an empty store, by runs that wait for room or a distant time, or by held claims.
+/// An empty store, runs that wait for a place or a distant time, and held claims keep no worker awake.
 pub async fn waiting_is_no_busy_loop(store: Arc<dyn Store>) {
     let count = wake_ups_without_work(&*store, Work::Runs).await;
     assert!(count <= FEW, "an empty store woke a worker {count} times in {WATCH:?}");
@@ -121,7 +121,7 @@ pub async fn waiting_is_no_busy_loop(store: Arc<dyn Store>) {
     assert!(count <= FEW, "runs that cannot start woke a worker {count} times in {WATCH:?}");
 }
 
-/// Work of one sort does not keep those busy who wait for the other.
+/// Work of one kind does not keep workers awake that wait for the other.
 pub async fn work_of_the_other_sort_wakes_nobody_for_long(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     delivering(&*store, &webhook, 3).await;
@@ -133,7 +133,7 @@ pub async fn work_of_the_other_sort_wakes_nobody_for_long(store: Arc<dyn Store>)
     assert!(count <= FEW, "runs woke who waits for deliveries {count} times in {WATCH:?}");
 }
 
-/// Due deliveries of a channel that is not asked for keep nobody awake, and one that is asked for still wakes.
+/// Due deliveries of a channel that is not requested keep no worker awake, and requested ones still wake it.
 pub async fn deliveries_of_other_channels_wake_nobody_for_long(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     delivering(&*store, &webhook, 3).await;
@@ -147,7 +147,7 @@ pub async fn deliveries_of_other_channels_wake_nobody_for_long(store: Arc<dyn St
     }
 }
 
-/// A worker that has looked once, found nothing, and now waits. Answers the id of what it found in the end.
+/// Starts a worker that has found nothing and now waits. Returns the id of the work that it finds.
 fn worker(store: &Arc<dyn Store>, work: Work) -> impl Future<Output = String> {
     let (found, finding) = oneshot::channel();
     let (began, beginning) = oneshot::channel();

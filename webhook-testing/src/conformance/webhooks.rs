@@ -50,7 +50,7 @@ pub async fn creating_what_exists_conflicts(store: Arc<dyn Store>) {
     assert_eq!(store.find_webhook(&same_id.token_digest).await.must("find a webhook"), None);
 }
 
-/// An update demands the stored revision and an existing webhook, else it changes nothing.
+/// An update requires the stored revision and an existing webhook; otherwise it changes nothing.
 pub async fn an_update_demands_the_expected_revision(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let second = webhook.with_settings(concurrency(Some(2), OnOverlap::Queue), now());
@@ -69,7 +69,7 @@ pub async fn an_update_demands_the_expected_revision(store: Arc<dyn Store>) {
     assert_eq!(store.get_webhook(unknown.id).await.must("get a webhook"), None);
 }
 
-/// Of several updates of the same revision at once, exactly one wins.
+/// Of several concurrent updates of the same revision, exactly one succeeds.
 pub async fn of_updates_at_once_one_wins(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut updates = tokio::task::JoinSet::new();
@@ -130,7 +130,7 @@ pub async fn an_update_leaves_the_last_use_alone(store: Arc<dyn Store>) {
     assert_eq!(stored.revision, 2);
 }
 
-/// Uses move `last_used_at` forward only, change no revision, and pass over unknown webhooks.
+/// Uses only advance `last_used_at`, change no revision, and ignore unknown webhooks.
 pub async fn uses_move_forward_only(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let unknown = webhook_for("report/sales", WebhookSettings::default());
@@ -149,7 +149,7 @@ pub async fn uses_move_forward_only(store: Arc<dyn Store>) {
     store.update_webhook(next, 1).await.must("update a webhook after it was used");
 }
 
-/// New settings hold for every claim after the update, even when a call read the older ones before it.
+/// New settings apply to every claim after the update, even if a call read the older ones before it.
 pub async fn new_settings_hold_for_later_claims(store: Arc<dyn Store>) {
     let first = webhook(&*store).await;
     enqueue_many(&*store, &first, 3).await;
@@ -175,7 +175,7 @@ pub async fn a_deleted_webhook_is_gone(store: Arc<dyn Store>) {
     assert!(matches!(refused, Err(StoreError::NotFound(_))), "a deleted webhook took a run: {refused:?}");
 }
 
-/// Deleting a webhook with an expected revision demands the stored one, else it changes nothing.
+/// A deletion with an expected revision requires the stored one; otherwise it changes nothing.
 pub async fn a_deletion_demands_the_expected_revision(store: Arc<dyn Store>) {
     let first = webhook(&*store).await;
     let second = first.with_settings(WebhookSettings::default(), now());
@@ -196,7 +196,7 @@ pub async fn a_deletion_demands_the_expected_revision(store: Arc<dyn Store>) {
     assert!(matches!(again, Err(StoreError::NotFound(_))), "it was deleted twice: {again:?}");
 }
 
-/// Of an update and a deletion that expect the same revision, exactly one is done.
+/// Of an update and a deletion that expect the same revision, exactly one succeeds.
 pub async fn of_an_update_and_a_deletion_at_once_one_wins(store: Arc<dyn Store>) {
     for _ in 0..8 {
         let webhook = webhook(&*store).await;
@@ -221,7 +221,8 @@ pub async fn of_an_update_and_a_deletion_at_once_one_wins(store: Arc<dyn Store>)
     }
 }
 
-/// Deleting a webhook cancels its queued runs, lets the running ones go on without a retry, and keeps its history.
+/// Deleting a webhook cancels its queued runs, lets the running ones continue without a retry, and keeps its
+/// history.
 pub async fn deleting_a_webhook_cancels_what_waits_and_keeps_what_was(store: Arc<dyn Store>) {
     let (webhook, other) = (webhook(&*store).await, webhook(&*store).await);
     let ended = succeeded(&*store, &webhook).await;
@@ -269,7 +270,7 @@ pub async fn a_run_of_a_deleted_webhook_is_not_executed_again(store: Arc<dyn Sto
     .await;
 }
 
-/// Webhooks are listed newest first, by workflow if asked, and no page holds more than it may.
+/// Webhooks are listed newest first, by workflow if requested, and no page exceeds its limit.
 pub async fn webhooks_are_listed_newest_first_and_by_workflow(store: Arc<dyn Store>) {
     let mut of_sales = Vec::new();
     let mut all = Vec::new();
@@ -286,7 +287,8 @@ pub async fn webhooks_are_listed_newest_first_and_by_workflow(store: Arc<dyn Sto
     assert_eq!(listed(&*store, Some("report/unknown"), 2).await, vec![]);
 }
 
-/// A walk over the pages of webhooks sees each that was there exactly once while others are created and deleted.
+/// A walk over the pages of webhooks returns each that existed throughout exactly once, while others are
+/// created and deleted.
 pub async fn listing_webhooks_is_stable_while_they_change(store: Arc<dyn Store>) {
     let mut there = Vec::new();
     for _ in 0..12 {
