@@ -1,4 +1,4 @@
-//! The architecture, held as a test: who may import whom, and under which licences dependencies come.
+//! Tests of the architecture: directions of imports, and licences of dependencies.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,8 +8,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The modules of webhook-core in layers. A module may import those of earlier layers; those of one layer may
-/// import each other only where `true` says that the layer is one piece.
+/// Layers of the modules of webhook-core. A module may import modules of earlier layers.
+///
+/// Modules of one layer may import each other only if `true` marks the layer as one piece.
 const LAYERS: [(&[&str], bool); 11] = [
     (&["error"], false),
     (&["token"], false),
@@ -41,7 +42,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The modules named after `crate::` in the code of a file, less its unit tests and comments.
+/// Returns the modules named after `crate::` in the code of a file, without its unit tests and comments.
 fn imports(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -79,7 +80,7 @@ fn modules_of_webhook_core_import_only_what_stands_before_them() {
     assert_eq!(seen.len(), LAYERS.iter().map(|(modules, _)| modules.len()).sum::<usize>());
 }
 
-/// What cargo knows of all packages that are built on this platform.
+/// Returns cargo's metadata of all packages that are built on this platform.
 fn metadata() -> Value {
     let version = Command::new("rustc").arg("-vV").output().unwrap().stdout;
     let version = String::from_utf8(version).unwrap();
@@ -93,7 +94,7 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The direct dependencies of each workspace crate, less those for tests.
+/// Returns the direct dependencies of each workspace crate, without those for tests.
 fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let packages = metadata["packages"].as_array().unwrap();
     packages

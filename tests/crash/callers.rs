@@ -1,4 +1,5 @@
-//! Callers as the README asks them to be: each call has an idempotency key and is repeated until it is answered.
+//! Callers that follow the documentation: each call has an idempotency key and is repeated until it is
+//! answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,23 +14,23 @@ use tokio::task::JoinSet;
 use crate::ledger::Ledger;
 use crate::scene::client;
 
-/// How long one call may go unanswered, restarts included.
+/// Upper bound on the time without an answer to one call, restarts included.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The pause of a caller that was not answered.
+/// Pause of a caller that got no answer.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Callers at work, each over a connection of its own that it keeps.
+/// Running callers, each with its own persistent connection.
 pub(crate) struct Callers {
     stopping: Arc<AtomicBool>,
     tasks: JoinSet<Ledger>,
 }
 
-/// What the callers do.
+/// Plan of the callers' work.
 #[derive(Clone)]
 pub(crate) struct Plan {
-    /// The webhooks, each with how often it is called in relation to the others.
+    /// URLs of the webhooks, each with the relative frequency of its calls.
     pub(crate) webhooks: Vec<(String, u32)>,
-    /// The longest pause between two calls of one caller.
+    /// Upper bound on the pause between two calls of one caller.
     pub(crate) longest_pause: Duration,
     pub(crate) seed: u64,
 }
@@ -52,7 +53,7 @@ impl Callers {
         Self { stopping, tasks }
     }
 
-    /// Lets every caller wait for the answer to its last call, and answers what they were told.
+    /// Lets every caller wait for the answer to its last call, and returns the answers.
     pub(crate) async fn stop(mut self) -> Ledger {
         self.stopping.store(true, Ordering::Relaxed);
         let mut ledger = Ledger::default();
@@ -69,11 +70,11 @@ struct Caller {
     plan: Plan,
     random: StdRng,
     ledger: Ledger,
-    /// The calls that were answered: key and URL.
+    /// Answered calls: key and URL.
     answered: Vec<(String, String)>,
 }
 
-/// What became of one call.
+/// Outcome of one call.
 enum Answer {
     Accepted { run: String, replayed: bool },
     Later,
@@ -90,7 +91,7 @@ impl Caller {
             let url = self.some_webhook();
             self.call_until_answered(&key, &url).await;
             self.answered.push((key, url));
-            // Some calls are repeated though they were answered: the last one, or one from long ago.
+            // Some answered calls are repeated: the last one, or an old one.
             if self.random.random_ratio(1, 8) {
                 let repeated = match self.random.random_ratio(1, 2) {
                     true => self.answered.len() - 1,
@@ -137,7 +138,7 @@ impl Caller {
     }
 }
 
-/// Calls once. The key is a parameter too, so that the list of runs shows it.
+/// Calls once. The key is a parameter too, so the list of runs shows it.
 async fn call(client: &Client, url: &str, key: &str) -> reqwest::Result<Answer> {
     let answer = client.post(format!("{url}&key={key}")).header("idempotency-key", key).send().await?;
     let status = answer.status();
@@ -156,7 +157,7 @@ async fn call(client: &Client, url: &str, key: &str) -> reqwest::Result<Answer> 
     })
 }
 
-/// Calls with this key until the run is known, restarts included, and answers the run.
+/// Calls with this key until the run is known, restarts included, and returns the run.
 pub(crate) async fn run_of(client: &Client, url: &str, key: &str) -> String {
     let called = async {
         loop {

@@ -1,28 +1,29 @@
-//! What callers were told, and whether the server kept its word.
+//! Compares the answers to callers with the server's records.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use crate::scene::RunRecord;
 
-/// How often a run may be interrupted before it fails.
+/// Number of interruptions after which a run fails.
 const INTERRUPTION_BOUND: u64 = 5;
 
-/// What callers were told.
+/// Answers to the callers.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// For every key that was answered 202 the runs that were named; only one is right.
+    /// For each key that was answered 202, the named runs. There must be exactly one.
     answers: BTreeMap<String, BTreeSet<String>>,
     pub(crate) calls: u64,
-    /// Answers that said they were given before.
+    /// Number of answers marked as replayed.
     replayed: u64,
-    /// Keys whose very first answer said that it was given before: it got lost with the server that gave it.
+    /// Number of keys whose first answer was marked as replayed: the original answer was lost with its
+    /// server.
     recovered: u64,
-    /// Calls that had no answer: the connection was refused or broke.
+    /// Number of calls without an answer: the connection was refused or broke.
     pub(crate) broken: u64,
-    /// Calls that were answered 503.
+    /// Number of calls that were answered 503.
     pub(crate) refused: u64,
-    /// Answers that nothing here explains.
+    /// Answers that the test does not expect.
     pub(crate) unexpected: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ impl Ledger {
         self.replayed += u64::from(replayed);
     }
 
-    /// Adds what another caller was told. Callers share no keys.
+    /// Adds the answers of another caller. Callers share no keys.
     pub(crate) fn add(&mut self, other: Self) {
         self.answers.extend(other.answers);
         self.calls += other.calls;
@@ -52,8 +53,9 @@ impl Ledger {
         self.unexpected.extend(other.unexpected);
     }
 
-    /// Compares the answers with the runs that are recorded, and those with the executions that left a trace.
-    /// `traced` is the workflow whose executions do, each by writing the id of its run.
+    /// Compares the answers with the recorded runs, and the recorded runs with the traces of executions.
+    ///
+    /// Each execution of the workflow `traced` writes the id of its run to `executions`.
     pub(crate) fn compared(&self, recorded: &[RunRecord], traced: &str, executions: &[String]) -> Verdict {
         let mut by_id: HashMap<&str, Vec<&RunRecord>> = HashMap::new();
         let mut keys: HashMap<&str, BTreeSet<&str>> = HashMap::new();
@@ -125,14 +127,14 @@ fn shown((key, run): (&String, &String)) -> String {
     format!("{key}: {run}")
 }
 
-/// Whether a run failed because every server it ran on was killed.
+/// Returns whether a run failed because every server that executed it was killed.
 fn is_given_up(run: &RunRecord) -> bool {
     run.state == "failed"
         && run.error_kind.as_deref() == Some("interrupted")
         && run.interruptions == INTERRUPTION_BOUND
 }
 
-/// What was seen, and what of it must not be.
+/// Observations, and the faults among them.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     answered: usize,
@@ -159,7 +161,7 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Everything that must be empty, by what it is.
+    /// Returns the lists that must be empty, by name.
     fn faults(&self) -> [(&'static str, &[String]); 8] {
         [
             ("lost: answered 202, not recorded", &self.lost),
@@ -173,7 +175,7 @@ impl Verdict {
         ]
     }
 
-    /// Fails the test, with the first few of each fault, unless there is none.
+    /// Fails the test with the first few faults of each kind, if there are any.
     pub(crate) fn assert_kept(&self) {
         let faults: Vec<String> = self
             .faults()
@@ -256,7 +258,7 @@ fn each_fault_of_a_server_is_seen() {
     let executions = ["13", "14", "14"].map(str::to_owned);
     let verdict = ledger.compared(&recorded, "trace", &executions);
     let counts: Vec<usize> = verdict.faults().iter().map(|(_, found)| found.len()).collect();
-    // "of another" was answered with run 1, so run 1 is named under two keys, which is one fault and not two.
+    // "of another" was answered with run 1, so run 1 is named under two keys. That is one fault, not two.
     assert_eq!(counts, [1, 1, 2, 1, 1, 1, 2, 1], "{verdict:#?}");
     assert_eq!((verdict.given_up, verdict.interruptions, verdict.most_interruptions), (1, 10, 5));
 }

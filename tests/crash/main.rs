@@ -1,14 +1,14 @@
-//! The example server is killed again and again while it is called, and must keep its word: what was answered 202
-//! is there and ends, under one id.
+//! Kills the example server again and again while it is called. Every run that was answered 202 must be
+//! recorded and end, under one id.
 //!
-//! The long form, which prints what it saw:
+//! The long form prints its observations:
 //!
 //! ```sh
 //! cargo build --release --example server
 //! WEBHOOK_CRASH_CYCLES=200 cargo test --release --test crash -- --nocapture killed_at_random
 //! ```
 //!
-//! It prints its seed too: with `WEBHOOK_CRASH_SEED` servers are killed after the same times again.
+//! It prints its seed too: with the same `WEBHOOK_CRASH_SEED`, servers are killed after the same times.
 
 #![allow(clippy::unwrap_used)]
 
@@ -34,18 +34,18 @@ use scene::{Scene, client};
 use serde_json::Value;
 use tokio::sync::Barrier;
 
-/// The lease of a claim, 30 s, and a margin: a run that has not moved for so long is stuck.
+/// Lease of a claim, 30 s, with a margin. A run without progress for so long is stuck.
 const BEYOND_THE_LEASE: Duration = Duration::from_secs(40);
 
 const NOOP: (&str, &str) = ("noop", "[noop]");
 const SLEEP: (&str, &str) = ("sleep", "[command]\nprogram = \"sleep\"\nargs = [\"0.05\"]");
-/// Each execution leaves the id of its run.
+/// Workflow whose executions each write the id of their run.
 const TRACE: (&str, &str) = (
     "trace",
     "[command]\nprogram = \"/bin/sh\"\nargs = [\"-c\", 'echo \"$WEBHOOK_RUN_ID\" >> FOLDER/executions']",
 );
 
-/// A number from the environment.
+/// Parses a number from the environment.
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
@@ -55,7 +55,7 @@ fn executions(scene: &Scene) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The webhooks of [`NOOP`], [`TRACE`] and [`SLEEP`]: nine calls in ten do nothing.
+/// Creates the webhooks of [`NOOP`], [`TRACE`] and [`SLEEP`]: nine calls in ten do nothing.
 async fn plan(scene: &Scene, seed: u64) -> Plan {
     let mut webhooks = Vec::new();
     for (workflow, weight) in [(NOOP, 54), (TRACE, 4), (SLEEP, 2)] {
@@ -79,7 +79,7 @@ async fn no_answered_run_is_lost_when_the_server_is_killed_at_random_under_load(
     for _ in 0..cycles {
         tokio::time::sleep(random.random_range(Duration::from_millis(100)..Duration::from_millis(800))).await;
         logs.push_str(&server.kill());
-        // Some servers are killed before they are there.
+        // Some servers are killed while they start.
         if random.random_ratio(1, 5) {
             let early = scene.spawn();
             tokio::time::sleep(random.random_range(Duration::ZERO..Duration::from_millis(60))).await;
@@ -106,7 +106,7 @@ async fn no_answered_run_is_lost_when_the_server_is_killed_at_random_under_load(
     assert_ne!(verdict.interruptions, 0, "no run was interrupted, so nothing was tried");
 }
 
-/// A connection that has been answered and stays open.
+/// Opens a connection that has been answered and stays open.
 fn idle_connection(url: &str) -> TcpStream {
     let address = url.split('/').nth(2).unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -119,7 +119,7 @@ fn idle_connection(url: &str) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_asked_to_stop_under_load_ends_in_time_and_every_accepted_run_ends_later() {
-    // The first execution goes on longer than the server waits; the one after that ends at once.
+    // The first execution lasts longer than the server waits; the next one ends at once.
     let long = "[command]\nprogram = \"/bin/sh\"\nargs = [\"-c\", \
                 'if [ -e FOLDER/began ]; then exit 0; fi; : > FOLDER/began; exec sleep 60']";
     let scene = Scene::new(&[NOOP, TRACE, SLEEP, ("long", long)], &["--shutdown-timeout", "4"]);
@@ -134,7 +134,7 @@ async fn a_server_asked_to_stop_under_load_ends_in_time_and_every_accepted_run_e
         assert!(Instant::now() < deadline, "no command is executed");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The exit code is checked there: 0.
+    // `stop` checks that the exit code is 0.
     let asked = Instant::now();
     let log = server.stop(Duration::from_secs(20));
     let took = asked.elapsed();
@@ -186,7 +186,7 @@ async fn two_hundred_callers_with_one_key_at_once_are_told_of_one_run() {
     server.stop(Duration::from_secs(20));
 }
 
-/// Says which process the workflow of the next test is to kill. The file appears whole.
+/// Writes the process that the workflow of the next test kills. The file appears whole.
 fn write_process_id(scene: &Scene, server: &Process) {
     let unfinished = scene.file("process-id.new");
     std::fs::write(&unfinished, server.id().to_string()).unwrap();
@@ -202,7 +202,7 @@ async fn a_run_that_kills_the_server_each_time_fails_after_its_fifth_interruptio
     let mut server = scene.start();
     let (noop, deadly) = (scene.webhook(NOOP.0).await, scene.webhook("deadly").await);
     let client = client();
-    // Answered before the run is told whom to kill.
+    // The call is answered before the run learns which process to kill.
     let run = run_of(&client, &deadly, "deadly").await;
     for _ in 0..5 {
         write_process_id(&scene, &server);
@@ -226,10 +226,10 @@ async fn a_run_that_kills_the_server_each_time_fails_after_its_fifth_interruptio
     server.stop(Duration::from_secs(20));
 }
 
-/// How much processor time a process has used.
+/// Returns the processor time that a process has used.
 fn processor_time(process: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    // proc(5): fields 14 and 15. The second one is in brackets and may hold spaces.
+    // proc(5): fields 14 and 15. The second field is in brackets and may contain spaces.
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
@@ -251,7 +251,7 @@ async fn a_server_with_nothing_to_do_uses_no_processor_time() {
     let ledger = callers.stop().await;
     assert!(scene.all_end(BEYOND_THE_LEASE).await);
     ledger.compared(&scene.runs().await, TRACE.0, &executions(&scene)).assert_kept();
-    // What answering the last call left to do is no idleness yet.
+    // Work that the last call left is not idleness yet.
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let (before, started) = (processor_time(server.id()), Instant::now());

@@ -1,4 +1,4 @@
-//! A folder with workflows and a database, and the servers that come and go on it.
+//! A folder with workflows and a database, and the servers that run on it in turn.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,12 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
-/// Ports below those that systems give to outgoing connections: a port that is free between two servers must not be
-/// taken by a caller that tries to reach it.
+/// Ports below those that systems give to outgoing connections.
+///
+/// While the port is free between two servers, a caller that tries to reach it must not be given it.
 const PORTS: std::ops::Range<u16> = 18_000..32_000;
 
-/// What a server is started with and what outlives it.
+/// Arguments of the servers, and the data that outlives them.
 pub(crate) struct Scene {
     folder: TempDir,
     port: u16,
@@ -22,11 +23,11 @@ pub(crate) struct Scene {
     client: Client,
 }
 
-/// What the management API says of a run.
+/// A run as the management API returns it.
 #[derive(Debug, Clone)]
 pub(crate) struct RunRecord {
     pub(crate) id: String,
-    /// The idempotency key, which the callers send as a parameter too.
+    /// Idempotency key, which the callers send as a parameter too.
     pub(crate) key: Option<String>,
     pub(crate) workflow: String,
     pub(crate) state: String,
@@ -36,8 +37,9 @@ pub(crate) struct RunRecord {
 }
 
 impl Scene {
-    /// Makes a folder with workflows, each by its id and the TOML that says what executes it. `FOLDER` in it stands
-    /// for the folder of [`file`](Self::file).
+    /// Creates a folder with workflows, each by its id and the TOML of its execution.
+    ///
+    /// `FOLDER` in the TOML stands for the folder of [`file`](Self::file).
     pub(crate) fn new(workflows: &[(&str, &str)], arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let declared = folder.path().join("workflows");
@@ -51,12 +53,12 @@ impl Scene {
         Self { folder, port: free_port(), arguments, client: client() }
     }
 
-    /// A file beside the database that workflows and the test share.
+    /// Returns the path of a file that workflows and the test share.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Starts a server and does not wait for it.
+    /// Starts a server without waiting for it.
     pub(crate) fn spawn(&self) -> Process {
         let (data, workflows) = (self.file("data"), self.file("workflows"));
         let listen = format!("127.0.0.1:{}", self.port);
@@ -68,14 +70,14 @@ impl Scene {
         Process::spawn(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Starts a server and waits until it has said that it is there.
+    /// Starts a server and waits until it has announced itself.
     pub(crate) fn start(&self) -> Process {
         let mut process = self.spawn();
         process.greeting();
         process
     }
 
-    /// Makes a webhook and answers its URL, which every later server answers too.
+    /// Creates a webhook and returns its URL, which stays valid for every later server.
     pub(crate) async fn webhook(&self, workflow: &str) -> String {
         let body = json!({"workflow": {"kind": "report", "id": workflow}});
         let (status, created) = self.admin(Method::POST, "/webhooks", Some(body)).await;
@@ -93,14 +95,14 @@ impl Scene {
         (answer.status(), answer.json().await.unwrap())
     }
 
-    /// One page of the list of runs.
+    /// Returns one page of the list of runs.
     async fn page(&self, query: &str) -> Value {
         let (status, page) = self.admin(Method::GET, &format!("/runs?limit=200{query}"), None).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         page
     }
 
-    /// Every run that is recorded.
+    /// Returns every recorded run.
     pub(crate) async fn runs(&self) -> Vec<RunRecord> {
         let mut runs = Vec::new();
         let mut page = self.page("").await;
@@ -111,8 +113,9 @@ impl Scene {
         }
     }
 
-    /// Waits until no run is queued or running, as long as any of them moves on within `patience`. Answers whether
-    /// all have ended.
+    /// Waits until no run is queued or running, as long as any of them progresses within `patience`.
+    ///
+    /// Returns whether all have ended.
     pub(crate) async fn all_end(&self, patience: Duration) -> bool {
         let mut seen = (Value::Null, Value::Null);
         let mut moved = Instant::now();
@@ -152,7 +155,7 @@ impl RunRecord {
     }
 }
 
-/// A client with one connection that it keeps.
+/// Returns a client with one persistent connection.
 pub(crate) fn client() -> Client {
     let patience = Duration::from_secs(20);
     Client::builder().no_proxy().pool_max_idle_per_host(1).timeout(patience).build().unwrap()

@@ -77,7 +77,8 @@ async fn parameters_keep_their_types_and_never_become_code() {
         assert!(artifact.contains("***") && !artifact.contains("canary-5f1c2a"), "a secret is in {name}");
     }
     assert_eq!(webhook.call(json!({})).await.0, 422, "the file demands a count");
-    // What is not declared is no variable, whatever its name; Python would read the full-width one as `mode`.
+    // Undeclared parameters are not variables, whatever their names. Python would read the full-width one as
+    // `mode`.
     let sent = json!({"count": 1, "extra": 1, "x=1;import os": 2, "type": 3, "print": 4, "ｍode": "c"});
     let run = webhook.run(sent).await;
     assert_eq!(run["state"], "succeeded", "{run}");
@@ -87,12 +88,12 @@ async fn parameters_keep_their_types_and_never_become_code() {
     scene.stop();
 }
 
-/// No part of the secret may show, wherever a cut falls into it: in lines of the log, in the error with its traceback,
-/// in what the notebook keeps of a cell's output.
+/// No part of the secret may show, wherever a cut falls into it: in the log, in the error with its traceback,
+/// and in the kept output of a cell.
 #[tokio::test]
 async fn a_secret_shows_nowhere_also_where_a_notebooks_output_is_cut() {
     const SECRET: &str = "SECRETcanary-0123456789abcdéf";
-    // The error's message is cut at 8,000 characters; which part of the secret that is depends on the parameter.
+    // The error's message is cut at 8,000 characters; the parameter decides where in the secret that is.
     let cells = [
         "padding = 0\npassword = ''",
         "for more in range(7960, 8010): print('x' * more + password)",
@@ -166,7 +167,8 @@ async fn a_failing_cell_is_the_error_of_the_run_and_a_dead_kernel_says_so() {
     scene.stop();
 }
 
-/// Prints the ids of the kernel, of the runner and of processes that the notebook started, then goes on for long.
+/// Prints the ids of the kernel, of the runner and of processes that the notebook started, then runs for a
+/// long time.
 const ENDLESS: &str = "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\n\
     get_ipython().system_raw('true')\nprint(os.getpid(), os.getppid(), child.pid, flush=True)\n\
     get_ipython().system('echo $$; exec sleep 600')";
@@ -183,7 +185,8 @@ async fn cancelling_and_timing_out_leave_no_process_behind() {
     assert_eq!(ended["state"], "cancelled", "{ended}");
     assert_gone(&processes).await;
 
-    // How long a kernel takes to start depends on the machine, so the time is doubled until it was there in time.
+    // A kernel's start takes longer on slower machines, so the time is doubled until the kernel started in
+    // time.
     let mut seconds = 4;
     let processes = loop {
         let webhook = scene.webhook("endless", json!({"timeout_s": seconds})).await;
@@ -221,7 +224,7 @@ async fn killing_the_server_leaves_no_kernel_and_a_new_attempt_ends_after_the_re
 
 #[tokio::test]
 async fn ten_at_once_with_a_limit_of_two_never_run_more_than_two_kernels() {
-    // Each kernel marks that it is there, sees who else is, and stays a little.
+    // Each kernel marks that it runs, sees which others do, and stays a little.
     let cell = "import os, time\nopen(f'kernel-{os.getpid()}', 'w').close()\ntime.sleep(0.5)\n\
         print('kernels', sum(name.startswith('kernel-') for name in os.listdir()))\nos.remove(f'kernel-{os.getpid()}')";
     let Some(scene) = Scene::with("few", &["x = 1", cell], "") else { return };
@@ -247,7 +250,7 @@ async fn a_notebook_that_prints_100_mb_is_cut_with_a_note_and_costs_the_server_n
     let cell = "line = 'x' * 99\nfor _ in range(lines): print(line)\nprint('the end')";
     let Some(scene) = Scene::with("loud", &["lines = 1", cell], "") else { return };
     let webhook = scene.webhook("loud", json!({})).await;
-    // What a first run costs in any case is no part of the question.
+    // The cost of a first run is not part of the measurement.
     webhook.run(json!({})).await;
     let before = scene.peak_memory();
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A server with notebooks of the test's own, and its webhooks.
+//! A server with the test's own notebooks, and its webhooks.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use tempfile::TempDir;
 use crate::python::python;
 use crate::server::{Server, each_file};
 
-/// What Python needs to run a notebook.
+/// Python modules that a notebook needs to run.
 pub(crate) const MODULES: &[&str] = &["papermill", "ipykernel", "nbconvert", "matplotlib"];
 
-/// How long anything here may take on a slow machine.
+/// Upper bound on the time of one step on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A notebook whose first cell declares the parameters.
+/// Builds a notebook whose first cell declares the parameters.
 pub(crate) fn notebook(cells: &[&str]) -> String {
     let cells = cells.iter().enumerate().map(|(place, source)| {
         let tags = if place == 0 { json!(["parameters"]) } else { json!([]) };
@@ -39,7 +39,7 @@ fn write(folder: &Path, id: &str, notebook: &str, more: &str) {
     std::fs::write(folder.join(format!("{id}.toml")), text).unwrap();
 }
 
-/// A server at work.
+/// A running server.
 pub(crate) struct Scene {
     folder: TempDir,
     server: Server,
@@ -54,13 +54,13 @@ pub(crate) struct Webhook {
     client: reqwest::Client,
 }
 
-/// A run that was started.
+/// A started run.
 pub(crate) struct Started {
     pub(crate) id: String,
 }
 
 impl Scene {
-    /// A server with one notebook; none when there is no Python for it.
+    /// Starts a server with one notebook; `None` if there is no Python for it.
     pub(crate) fn with(id: &str, cells: &[&str], more: &str) -> Option<Self> {
         let python = python(id, MODULES)?;
         let folder = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ impl Scene {
         Some(Self::start(folder, arguments))
     }
 
-    /// A server with these notebooks, run by a Python that may be none.
+    /// Starts a server with these notebooks, run by `python`, which may not exist.
     pub(crate) fn of(notebooks: &[(&str, String)], python: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let workflows = folder.path().join("workflows");
@@ -83,7 +83,7 @@ impl Scene {
         Self::start(folder, arguments)
     }
 
-    /// A server with the bundled workflows.
+    /// Starts a server with the bundled workflows.
     pub(crate) fn bundled(test: &str) -> Option<Self> {
         let python = python(test, MODULES)?;
         let arguments = vec!["--python".to_owned(), python.to_str().unwrap().to_owned()];
@@ -112,7 +112,7 @@ impl Scene {
         answer
     }
 
-    /// Makes a webhook for a notebook.
+    /// Creates a webhook for a notebook.
     pub(crate) async fn webhook(&self, id: &str, settings: Value) -> Webhook {
         let mut body = settings;
         body["workflow"] = json!({"kind": "notebook", "id": id});
@@ -129,12 +129,12 @@ impl Scene {
         }
     }
 
-    /// Changes a notebook behind the server's back.
+    /// Changes a notebook without the server's knowledge.
     pub(crate) fn change(&self, id: &str, notebook: &str) {
         std::fs::write(self.folder.path().join(format!("workflows/{id}.ipynb")), notebook).unwrap();
     }
 
-    /// Every file below a folder of the data.
+    /// Returns every file below a folder of the data.
     pub(crate) fn files(&self, folder: &str) -> Vec<String> {
         let mut files = Vec::new();
         let folder = self.folder.path().join("data").join(folder);
@@ -142,12 +142,12 @@ impl Scene {
         files
     }
 
-    /// Whether there is a folder below that of the data.
+    /// Returns whether a folder exists in the data folder.
     pub(crate) fn has_folder(&self, folder: &str) -> bool {
         self.folder.path().join("data").join(folder).exists()
     }
 
-    /// The most memory that the server has used so far, in kB.
+    /// Returns the largest memory that the server has used so far, in kB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -156,7 +156,7 @@ impl Scene {
 }
 
 impl Webhook {
-    /// The same webhook on a server that was started again.
+    /// Returns the same webhook on a restarted server.
     pub(crate) fn at(&self, scene: &Scene) -> Self {
         let path = self.url.splitn(4, '/').nth(3).unwrap();
         let base = scene.server.api().splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
@@ -196,7 +196,7 @@ impl Webhook {
         self.get(&format!("/runs/{}/log", run["id"].as_str().unwrap())).await.text().await.unwrap()
     }
 
-    /// The first `lines` lines of a run's log, once they are there.
+    /// Returns the first `lines` lines of a run's log, once they exist.
     pub(crate) async fn logged(&self, run: &Started, lines: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -228,14 +228,14 @@ pub(crate) fn process_ids(line: &str) -> Vec<Pid> {
     line.split_whitespace().map(|id| Pid::from_raw(id.parse().unwrap()).unwrap()).collect()
 }
 
-/// A process that is dead but that its new parent has not waited for is gone.
+/// Returns whether a process is dead. A dead process that its new parent has not waited for counts too.
 fn is_gone(process: Pid) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{process}/stat"));
     let is_dead = state.is_ok_and(|state| state.rsplit(')').next().unwrap().trim().starts_with('Z'));
     is_dead || test_kill_process(process).is_err()
 }
 
-/// Death is not an event that a stranger can wait for, so this looks again and again.
+/// Polls, since no other process is told of the death.
 pub(crate) async fn assert_gone(processes: &[Pid]) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !processes.iter().all(|process| is_gone(*process)) {

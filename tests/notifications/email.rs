@@ -1,4 +1,4 @@
-//! Emails, as a mail server gets them and a MIME library reads them.
+//! Tests of emails, as a mail server receives them and a MIME library parses them.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn email(recipients: &[&str], on: &[&str]) -> serde_json::Value {
     json!({"notifications": {"email": {"recipients": recipients, "on": on}}})
 }
 
-/// Makes a certificate for `localhost` and answers its PEM with the arguments for a server that uses it.
+/// Creates a certificate for `localhost`, and returns its PEM with the arguments for a server that uses it.
 pub(crate) fn certificate(folder: &Path) -> (String, [String; 4]) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));

@@ -20,7 +20,7 @@ use webhook_testing::ScriptedExecutor;
 
 pub(crate) const CANARY: &str = "canary-5f1c2a";
 
-/// A service with one webhook, and its workers.
+/// A service with one webhook and running workers.
 pub(crate) struct House {
     pub(crate) webhooks: Webhooks,
     pub(crate) executor: ScriptedExecutor,
@@ -30,7 +30,7 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// A house whose failed deliveries are tried again soon.
+    /// Builds a house whose failed deliveries are tried again soon.
     pub(crate) async fn new(builder: WebhooksBuilder, settings: Value) -> Self {
         let often = RetryPolicy::new(10_000).with_base(Duration::from_millis(100));
         let often = often.with_cap(Duration::from_secs(1));
@@ -83,7 +83,7 @@ impl House {
         self.deliveries_when(run, |delivery| delivery.state != DeliveryState::Pending).await
     }
 
-    /// Waits until every delivery of a run is so.
+    /// Waits until every delivery of a run meets a condition.
     pub(crate) async fn deliveries_when(
         &self,
         run: RunId,

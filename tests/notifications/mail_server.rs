@@ -1,4 +1,4 @@
-//! A real mail server as a process of its own: aiosmtpd, driven by a small script.
+//! A real mail server in its own process: aiosmtpd, driven by a small script.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,14 +10,14 @@ use mail_parser::MessageParser;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-/// A mail server, killed when this is dropped.
+/// A mail server, killed on drop.
 pub(crate) struct MailServer {
     child: Child,
     pub(crate) port: u16,
     taken: Arc<Mutex<Vec<Value>>>,
 }
 
-/// A mail as a MIME library reads it.
+/// A mail as a MIME library parses it.
 #[derive(Debug, Clone)]
 pub(crate) struct Mail {
     pub(crate) recipients: Vec<String>,
@@ -74,7 +74,7 @@ impl MailServer {
         }
     }
 
-    /// What has come so far.
+    /// Returns the number of mails so far.
     pub(crate) fn count(&self) -> usize {
         self.taken.lock().len()
     }

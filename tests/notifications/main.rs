@@ -1,4 +1,4 @@
-//! Notifications that arrive: through a real mail server, and through a server that behaves as Slack does.
+//! Tests of notifications through a real mail server, and through a server that behaves like Slack.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 

@@ -1,6 +1,6 @@
 //! A mail server that is down while a thousand runs end.
 //!
-//! How much slower runs are then, as a ratio:
+//! The slowdown of the runs, as a ratio:
 //!
 //! ```sh
 //! cargo test --release --test notifications -- --ignored --nocapture runs_are_no_slower
@@ -22,7 +22,7 @@ use crate::python::python;
 
 const RUNS: usize = 1_000;
 
-/// A port on which nobody listens.
+/// Returns a port without a listener.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -36,7 +36,7 @@ fn settings() -> serde_json::Value {
     json!({"notifications": {"email": {"recipients": ["a@example.com"], "on": ["success"]}}})
 }
 
-/// How long a thousand runs take under the options that hosts have by default.
+/// Measures a thousand runs under the default options of a host.
 async fn measured(port: u16) -> Duration {
     let house = House::with_options(builder(port), settings(), WorkerOptions::default()).await;
     let (_, took) = thousand(&house).await;
@@ -44,7 +44,7 @@ async fn measured(port: u16) -> Duration {
     took
 }
 
-/// Starts a thousand runs and waits for their ends. Answers their deliveries' message ids, and how long it took.
+/// Starts a thousand runs and waits for their ends. Returns their deliveries' message ids, and the duration.
 async fn thousand(house: &House) -> (BTreeSet<String>, Duration) {
     let start = Instant::now();
     let mut runs = Vec::new();

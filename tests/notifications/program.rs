@@ -23,7 +23,7 @@ fn workflow(folder: &std::path::Path) -> String {
     workflows.to_str().unwrap().to_owned()
 }
 
-/// Makes a webhook that tells people, and answers its URL and its id.
+/// Creates a webhook with notifications, and returns its URL and its id.
 async fn webhook(server: &Server, notifications: serde_json::Value) -> (String, String) {
     let url = server.webhook_of("report", "quick").await;
     let admin = server.admin_token();
@@ -124,7 +124,7 @@ async fn mails_of_a_thousand_runs_arrive_although_the_process_was_killed_while_t
         }
     }));
     calls.await;
-    // All runs have ended, so what is to arrive is in the outbox alone.
+    // All runs have ended, so undelivered messages are in the outbox only.
     for (gauge, expected) in [("runs_queued", 0), ("runs_executing", 0), ("deliveries_pending", RUNS)] {
         let name = format!("webhook_{gauge} ");
         let reached = async {

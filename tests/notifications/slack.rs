@@ -1,4 +1,4 @@
-//! Messages in Slack, and what becomes of them when Slack does not take them.
+//! Tests of messages in Slack, and of Slack's refusals.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
     let writer = Arc::new(log.reopen().unwrap());
     let subscriber =
         tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer).finish();
-    // Of this thread, on which all of this test happens.
+    // The subscriber of this thread, on which this whole test runs.
     let logging = tracing::subscriber::set_default(subscriber);
     let redirect = Answer::Redirect("https://elsewhere.example/services/canary-url".to_owned());
     let answers = [
@@ -166,7 +166,7 @@ async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
         errors.extend(tried.into_iter().filter_map(|delivery| delivery.last_error));
         house.workers.shutdown(Duration::from_secs(1)).await;
     };
-    // Each answer comes from a server of its own, since the first may keep a second message waiting.
+    // Each answer comes from its own server, since the first may delay a second message.
     for answer in answers {
         let server = SlackServer::start([answer]).await;
         tell(server.address.to_string()).await;
@@ -181,7 +181,8 @@ async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
     assert!(!errors.concat().contains("canary-url"), "{errors:?}");
 }
 
-/// A TLS server with a certificate of its own making, which notes what it is told once the connection is secure.
+/// Starts a TLS server with a self-signed certificate, which records the data that it receives once the
+/// connection is secure.
 fn untrusted_server() -> (u16, Arc<Mutex<Vec<u8>>>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();

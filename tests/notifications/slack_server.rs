@@ -1,4 +1,4 @@
-//! A server that behaves as Slack's Web API does.
+//! A server that behaves like Slack's Web API.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use warp::Filter;
 use warp::http::Response;
 
-/// How one call is answered.
+/// Answer to one call.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Error(&'static str),
@@ -22,7 +22,7 @@ pub(crate) enum Answer {
     Slow(Duration),
 }
 
-/// What came in one call.
+/// Content of one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) path: String,
@@ -39,7 +39,7 @@ pub(crate) struct SlackServer {
 }
 
 impl SlackServer {
-    /// Starts a server that takes every message once it has given these answers.
+    /// Starts a server that accepts every message after it has given these answers.
     pub(crate) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let answers = Arc::new(Mutex::new(answers.into_iter().collect::<VecDeque<_>>()));
         let calls = Arc::new(Mutex::new(Vec::new()));

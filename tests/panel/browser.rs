@@ -1,4 +1,4 @@
-//! A real browser, driven over WebDriver (W3C recommendation) with the HTTP client that is there already.
+//! A real browser, driven over WebDriver (W3C recommendation) with the workspace's HTTP client.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use reqwest::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// How long anything on a page may take before the test gives up.
+/// Upper bound on the time of one step on a page.
 const PATIENCE: Duration = Duration::from_secs(20);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(30);
 
-/// The name of an element's id on the wire.
+/// Key of an element's id on the wire.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Keys that have no character (WebDriver section 17.4.2).
+/// Keys without a character (WebDriver section 17.4.2).
 pub(crate) const TAB: char = '\u{e004}';
 pub(crate) const ENTER: char = '\u{e007}';
 pub(crate) const BACKSPACE: char = '\u{e003}';
 pub(crate) const RIGHT: char = '\u{e014}';
 pub(crate) const ESCAPE: char = '\u{e00c}';
 
-/// Put into every page before its own scripts: notes what the policy refused.
+/// Script that runs in every page before its own scripts, and records what the policy refused.
 const WATCH: &str = "window.refused = []; addEventListener('securitypolicyviolation', e => refused.push(e.violatedDirective + ' ' + e.blockedURI));";
 
-/// A browser at work. It and its driver are ended when this is dropped.
+/// A running browser. It and its driver end on drop.
 pub(crate) struct Browser {
     driver: Child,
     browser: Option<Pid>,
@@ -35,20 +35,20 @@ pub(crate) struct Browser {
     _profile: tempfile::TempDir,
 }
 
-/// Where a program is, if it is installed.
+/// Returns the path of a program, if it is installed.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Says loudly that something is not tested, and fails where everything must be.
+/// Prints that something is not tested, or fails if everything must be tested.
 pub(crate) fn skip(why: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why}");
     eprintln!("SKIPPED: {why}");
 }
 
 impl Browser {
-    /// Starts a browser, or says what is missing.
+    /// Starts a browser, or prints what is missing.
     pub(crate) async fn start() -> Option<Self> {
         let (Some(chromium), Some(driver)) = (program("chromium"), program("chromedriver")) else {
             skip("the panel is tested with chromium and chromedriver, and one of them is not installed");
@@ -106,7 +106,7 @@ impl Browser {
         if good { Ok(value) } else { Err(value) }
     }
 
-    /// A command of the Chrome DevTools protocol.
+    /// Sends a command of the Chrome DevTools protocol.
     pub(crate) async fn cdp(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         self.ask("POST", "/goog/cdp/execute", Some(body)).await.unwrap()
@@ -116,7 +116,7 @@ impl Browser {
         self.ask("POST", "/url", Some(json!({"url": url}))).await.unwrap();
     }
 
-    /// Opens another `window` or `tab` and goes on there. Returns its handle.
+    /// Opens another `window` or `tab` and continues there. Returns its handle.
     pub(crate) async fn another(&self, kind: &str) -> String {
         let made = self.ask("POST", "/window/new", Some(json!({"type": kind}))).await.unwrap();
         let handle = made["handle"].as_str().unwrap().to_owned();
@@ -125,17 +125,17 @@ impl Browser {
         handle
     }
 
-    /// The window that is driven.
+    /// Returns the handle of the current window.
     pub(crate) async fn window(&self) -> String {
         self.ask("GET", "/window", None).await.unwrap().as_str().unwrap().to_owned()
     }
 
-    /// Goes on in another window.
+    /// Continues in another window.
     pub(crate) async fn switch(&self, handle: &str) {
         self.ask("POST", "/window", Some(json!({"handle": handle}))).await.unwrap();
     }
 
-    /// Closes the window that is driven.
+    /// Closes the current window.
     pub(crate) async fn close(&self) {
         self.ask("DELETE", "/window", None).await.unwrap();
     }
@@ -150,7 +150,7 @@ impl Browser {
         self.ask("POST", "/back", Some(json!({}))).await.unwrap();
     }
 
-    /// Runs a script on the page and answers what it returns; a promise is awaited.
+    /// Runs a script on the page and returns its result; a promise is awaited.
     pub(crate) async fn run(&self, script: &str, arguments: Value) -> Value {
         let body = json!({"script": script, "args": arguments});
         let answer = self.ask("POST", "/execute/sync", Some(body)).await;
@@ -192,7 +192,7 @@ impl Browser {
         for shown in found.as_array().into_iter().flatten() {
             let element = format!("/element/{}", shown[ELEMENT].as_str().unwrap());
             if self.ask("GET", &format!("{element}/displayed"), None).await? == Value::Bool(true) {
-                // Away from the head of the page, which stays where it is.
+                // Scroll it away from the header of the page, which stays in place.
                 let middle =
                     json!({"script": "arguments[0].scrollIntoView({block: 'center'})", "args": [shown]});
                 self.ask("POST", "/execute/sync", Some(middle)).await?;
@@ -217,7 +217,7 @@ impl Browser {
         .await;
     }
 
-    /// Replaces what a field holds, found by the name of its setting.
+    /// Replaces the content of a field, found by the name of its setting.
     pub(crate) async fn fill(&self, name: &str, text: &str) {
         let field = format!("//*[@name = '{name}']");
         self.act(&field, "/clear", json!({})).await;
@@ -255,7 +255,7 @@ impl Browser {
         shot["data"].as_str().unwrap().to_owned()
     }
 
-    /// What is on the clipboard.
+    /// Returns the text on the clipboard.
     pub(crate) async fn clipboard(&self) -> String {
         let read = self.run("return navigator.clipboard.readText()", json!([])).await;
         read.as_str().unwrap().to_owned()
@@ -266,7 +266,7 @@ impl Browser {
         self.cdp("Browser.grantPermissions", json!({"origin": origin, "permissions": permissions})).await;
     }
 
-    /// Goes into the frame that a script finds; `null` leaves all frames.
+    /// Enters the frame that a script finds; `null` leaves all frames.
     pub(crate) async fn enter(&self, frame: Option<&str>) {
         let id = match frame {
             Some(selector) => {
@@ -277,7 +277,7 @@ impl Browser {
         self.ask("POST", "/frame", Some(json!({"id": id}))).await.unwrap();
     }
 
-    /// Everything the browser complained of since the last call, less what a status among `expected` brings.
+    /// Returns the browser's complaints since the last call, without those about a status in `expected`.
     pub(crate) async fn complaints(&self, expected: &[u16]) -> Vec<String> {
         let entries = self.ask("POST", "/se/log", Some(json!({"type": "browser"}))).await.unwrap();
         let refused = self.run("return window.refused ?? []", json!([])).await;

@@ -1,4 +1,4 @@
-//! A day with the panel: from signing in to the artifact of a run.
+//! A day with the panel: from the sign-in to the artifact of a run.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -31,7 +31,8 @@ async fn somebody_makes_a_webhook_calls_it_and_manages_it() {
     let secret = url.split_once("whk_").unwrap().1;
     browser.until(&format!("!document.documentElement.outerHTML.includes('{secret}')")).await;
 
-    // Copy URL in the card gives the same, Reveal shows it, and it starts a run that is seen to its end.
+    // Copy URL in the card gives the same URL, Reveal shows it, and it starts a run that is followed to its
+    // end.
     browser.run("return navigator.clipboard.writeText('')", json!([])).await;
     browser.press("Copy URL").await;
     browser.until_shown("The URL is on the clipboard.").await;
@@ -47,14 +48,14 @@ async fn somebody_makes_a_webhook_calls_it_and_manages_it() {
     browser.until("document.querySelector('.run .state').dataset.state === 'succeeded'").await;
     browser.until_shown("20 rows for EMEA").await;
 
-    // Off and on.
+    // Disable and enable the webhook.
     browser.click("//input[@aria-label = 'Nightly build enabled']").await;
     browser.until_shown("Nightly build is disabled").await;
     assert_eq!(call(url.clone()).await.unwrap().status(), StatusCode::FORBIDDEN);
     browser.click("//input[@aria-label = 'Nightly build enabled']").await;
     browser.until_shown("Nightly build is enabled").await;
 
-    // A new token, after being asked.
+    // Refresh the token, after a confirmation.
     browser.press("Refresh token").await;
     browser.until_shown("The present one stops working at once").await;
     browser.press("Cancel").await;
@@ -116,7 +117,7 @@ async fn settings(scene: &Scene) {
     browser.until_shown("ann@example.com (email): delivered").await;
     assert_eq!(scene.world.notifier.delivered(2).await.len(), 2);
 
-    // Somebody else was faster.
+    // Another user was faster.
     scene.world.webhooks.manage().set_enabled(page.items[0].id, true).await.unwrap();
     browser.fill("label", "Later").await;
     browser.press("Save settings").await;
@@ -128,7 +129,7 @@ async fn settings(scene: &Scene) {
 
 async fn runs(scene: &Scene) {
     let browser = &scene.browser;
-    // One of those to be told cannot be reached at first.
+    // One of the recipients cannot be reached at first.
     scene.world.notifier.fail_next(1, DeliverFailure::Permanent);
     browser.press("Run now").await;
     browser.choose("region", "APAC").await;

@@ -1,4 +1,4 @@
-//! Forms send what is typed as it was typed, and lose none of it without a word.
+//! Tests that forms send text as it was typed, and never lose any without a message.
 
 use serde_json::json;
 
@@ -69,7 +69,7 @@ async fn settings_that_are_not_saved_are_not_lost_without_asking() {
     browser.press("Save settings").await;
     scene.refused("timeout_s", "decimal digits").await;
 
-    // By a link and by Back. Who stays finds everything as it was.
+    // Leave by a link and by Back. A user who stays finds everything unchanged.
     browser.click("//nav//a[normalize-space() = 'All runs']").await;
     browser.until_shown("Leave without saving?").await;
     browser.press("Cancel").await;

@@ -1,13 +1,13 @@
-//! The panel without a mouse: everything is reached, and a whole day is done, by the keyboard alone.
+//! Tests of the panel without a mouse: everything can be reached, and a whole day is done, by the keyboard.
 
 use serde_json::json;
 
 use crate::Scene;
 use crate::browser::{BACKSPACE, ENTER, ESCAPE, RIGHT, TAB};
 
-/// How often Tab may be pressed before something counts as out of reach: more than once around any page.
+/// Number of presses of Tab after which an element counts as unreachable: more than once around any page.
 const MOST_TABS: usize = 90;
-/// The name of what has the focus.
+/// Script that returns the name of the focused element.
 const NAME: &str = "const it = document.activeElement;
     return it.getAttribute('aria-label') ?? it.labels?.[0]?.innerText ?? it.innerText";
 
@@ -16,7 +16,7 @@ impl Scene {
         self.browser.run(NAME, json!([])).await.as_str().unwrap_or_default().trim().to_owned()
     }
 
-    /// Presses Tab until the focus is on what has a name that begins so.
+    /// Presses Tab until the focus is on an element whose name has this start.
     async fn tab_to(&self, name: &str) {
         let mut passed = Vec::new();
         while passed.len() < MOST_TABS {
@@ -179,7 +179,7 @@ async fn everything_can_be_reached_by_keyboard() {
     for wanted in wanted {
         assert!(reached.iter().any(|it| it.starts_with(wanted)), "{wanted} is not among {reached:?}");
     }
-    // Arrows change tabs, a dialog takes the focus, Escape closes it and gives the focus back.
+    // Arrows change tabs, a dialog takes the focus, and Escape closes it and restores the focus.
     browser.run("document.querySelector('[role=tab]').focus()", json!([])).await;
     browser.keys(&[RIGHT]).await;
     browser.until_shown("Save settings").await;

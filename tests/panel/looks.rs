@@ -1,4 +1,4 @@
-//! How the panel looks and who can use it: screen readers, phones, dark rooms, long lists.
+//! Tests of the panel's looks and accessibility: screen readers, phones, dark mode, long lists.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::Scene;
 use crate::browser::{ESCAPE, skip};
 use crate::world::{parameters, run_hash};
 
-/// What axe calls bad enough to fail.
+/// Impacts of axe that fail a test.
 const SERIOUS: [&str; 2] = ["serious", "critical"];
 
 fn axe() -> Option<String> {
@@ -25,7 +25,7 @@ fn axe() -> Option<String> {
 }
 
 impl Scene {
-    /// What axe finds seriously wrong with the page as it is.
+    /// Returns the serious violations that axe finds in the current page.
     async fn violations(&self, axe: &str) -> Vec<String> {
         self.browser.run(&format!("{axe}; window.axe = axe;"), json!([])).await;
         let script = "return axe.run(document, { iframes: false }).then(found => found.violations.map(it =>
@@ -51,7 +51,7 @@ impl Scene {
         std::fs::write(PathBuf::from(folder).join(format!("{name}.png")), bytes).unwrap();
     }
 
-    /// Looks at each kind of dialog.
+    /// Checks each kind of dialog.
     async fn dialogs(&self, axe: Option<&str>, scheme: &str, run: &str) {
         let hash = "#/report/daily-sales";
         self.go(hash, "Nightly build").await;
@@ -72,7 +72,7 @@ impl Scene {
         }
     }
 
-    /// Looks at the dialog that is open or opens, on a screen and on a phone, and closes it.
+    /// Checks the dialog that is open or opens, on a screen and on a phone, and closes it.
     async fn dialog(&self, axe: Option<&str>, name: &str, shown: &str) {
         let browser = &self.browser;
         let text = json!(shown);
@@ -201,7 +201,7 @@ async fn ten_thousand_runs_and_five_hundred_webhooks_are_no_burden() {
             took.push(browser.run(&script, json!([])).await.as_f64().unwrap().round());
         }
         println!("{hash}: data is painted after {took:?} ms");
-        // The median: a load that the machine disturbs is no matter of the panel, and neither is one lucky load.
+        // The median: neither a load that the machine disturbs nor a lucky one counts.
         took.sort_by(f64::total_cmp);
         assert!(took[2] < 1_000.0, "{hash}: {took:?} ms");
     }

@@ -1,5 +1,5 @@
-//! The panel in a real browser, as its users have it: chromium through its driver. Whatever the browser complains
-//! of, in its console or by its content policy, fails a test.
+//! Tests of the panel in a real browser: chromium through its driver. Any complaint of the browser, in its
+//! console or by its content policy, fails a test.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -19,10 +19,10 @@ use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 use world::{ADMIN, World};
 
-/// Browsers are heavy: one at a time.
+/// Allows one browser at a time, since they are heavy.
 static ONE: Mutex<()> = Mutex::const_new(());
 
-/// A world and a browser that is signed in to its panel.
+/// A world, and a browser that is signed in to its panel.
 struct Scene {
     world: World,
     browser: Browser,
@@ -30,7 +30,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None` when there is no browser.
+    /// Starts both; `None` if there is no browser.
     async fn start() -> Option<Self> {
         Self::with(World::start()).await
     }
@@ -51,7 +51,7 @@ impl Scene {
         self.browser.until("document.querySelector('.side-list').children.length > 0").await;
     }
 
-    /// Goes to a page and waits until it is there and nothing is loading any more.
+    /// Opens a page and waits until it shows `text` and has finished loading.
     async fn go(&self, hash: &str, text: &str) {
         self.browser.go(hash).await;
         self.browser.until_shown(text).await;

@@ -1,4 +1,4 @@
-//! What workflows and callers write is text, whatever it looks like.
+//! Tests that texts of workflows and callers are never markup.
 
 use serde_json::{Value, json};
 
@@ -69,9 +69,9 @@ async fn where_the_clipboard_is_refused_the_url_is_there_to_be_copied_by_hand() 
     scene.no_complaints(&[401]).await;
 }
 
-/// Stands in for the server: a stream that breaks off within an event's lines, then one that tells of a gap.
+/// Replaces the server: a stream that breaks off within an event's lines, then one that announces a gap.
 const TWO_STREAMS: &str = r#"
-    // The page itself holds the lock, so this stands in for a browser without locks.
+    // The page itself holds the lock, so this simulates a browser without locks.
     Object.defineProperty(navigator, 'locks', { value: undefined });
     return import('/panel/events.js').then(({ listen }) => new Promise((done) => {
         const [heard, asked, own] = [[], [], window.fetch];

@@ -1,4 +1,4 @@
-//! The ready-made calls are what they claim: taken from the clipboard and used.
+//! Tests of the ready-made calls: taken from the clipboard and used.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::Scene;
 
-/// Runs a command line in a shell and answers what it writes. It must succeed.
+/// Runs a command line in a shell and returns its output. It must succeed.
 fn shell(command: &str, environment: &[(&str, &str)]) -> String {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).envs(environment.iter().copied()).stdin(Stdio::null());
@@ -92,7 +92,7 @@ async fn every_ready_made_call_starts_a_run() {
     assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let fields: Vec<&str> = line.splitn(6, ' ').collect();
     assert!(fields[..5].iter().all(|field| field.chars().all(|it| "0123456789*-,/".contains(it))), "{line}");
-    // Cron itself takes the escape away before it calls the shell; a bare percent sign would end the command.
+    // Cron itself removes the escape before it calls the shell; a bare percent sign would end the command.
     let command = fields[5].replace("\\%", "\u{1}");
     assert!(!command.contains('%'), "{line}");
     shell(&command.replace('\u{1}', "%"), &home);

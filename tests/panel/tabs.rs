@@ -1,4 +1,4 @@
-//! Many tabs at once, lists that miss nothing, and what is too long for a list.
+//! Tests of many tabs at once, of lists that miss nothing, and of values too long for a list.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn eight_windows_are_live_over_one_stream_and_another_takes_over_when_its_
     for window in &windows {
         browser.switch(window).await;
         browser.until(&shows(&run)).await;
-        // Requests get through: a page is opened and a run is started in each.
+        // Requests are answered: a page is opened and a run is started in each tab.
         scene.go("#/report/stock", "Shop").await;
         browser.press("Run now").await;
         browser.press("Start run").await;
@@ -52,7 +52,7 @@ async fn eight_windows_are_live_over_one_stream_and_another_takes_over_when_its_
     assert_eq!(streams(world), 2, "one other took over");
 }
 
-/// Stands in for a tab that is put into the background or comes back from there.
+/// Simulates a tab that goes to the background or returns from there.
 const HIDE: &str = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true });
     document.dispatchEvent(new Event('visibilitychange'));";
 
@@ -72,7 +72,7 @@ async fn a_hidden_tab_streams_nothing_and_shows_what_it_missed_when_it_is_seen_a
     world.ended(missed).await;
     assert_eq!(browser.run(&format!("return {}", shows(&missed.to_string())), json!([])).await, json!(false));
 
-    // Another window streams meanwhile; both go on when the first is seen again.
+    // Another window streams meanwhile; both continue when the first is visible again.
     let second = browser.another("window").await;
     scene.sign_in().await;
     browser.switch(&first).await;

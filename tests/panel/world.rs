@@ -1,4 +1,4 @@
-//! A service with workflows to look at, served with its panel.
+//! A service with example workflows, served with its panel.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use webhook_warp::server::{Served, Server};
 use webhook_warp::{AdminAccess, PanelOptions};
 
 pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
-/// Sets a flag on the page if it is ever taken for markup.
+/// Text that sets a flag on the page if it is ever interpreted as markup.
 pub(crate) const HOSTILE: &str =
     "<img src=x onerror=\"top.pwned=1\"><script>top.pwned=1</script>'\"{{7*7}}${{x}}javascript:top.pwned=1";
 
-/// Ways in which a page reaches others or goes elsewhere.
+/// Ways in which a page can reach other servers or leave.
 const WAYS_OUT: &str = "<link rel=stylesheet href=/way-out/style><iframe src=/way-out/frame></iframe>\
      <img src=/way-out/image><meta http-equiv=refresh content='0;url=/way-out/refresh'>\
      <object data=/way-out/object></object><script src=/way-out/script></script>\
@@ -39,7 +39,7 @@ pub(crate) struct World {
     pub(crate) base: String,
     pub(crate) webhooks: Webhooks,
     pub(crate) notifier: RecordingNotifier,
-    /// Every path that was asked for.
+    /// Every requested path.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
     _workers: Option<Workers>,
     server: JoinHandle<Served>,
@@ -56,12 +56,12 @@ impl World {
         Self::with(Offices { hostile: false }, None).await
     }
 
-    /// Where the base URL is not where the panel is opened, as behind a proxy.
+    /// Serves with another base URL than the address at which the panel is opened, as behind a proxy.
     pub(crate) async fn behind(base_url: &str) -> Self {
         Self::with(Offices { hostile: false }, Some(base_url)).await
     }
 
-    /// With a workflow that means harm.
+    /// Serves with a hostile workflow.
     pub(crate) async fn hostile() -> Self {
         Self::with(Offices { hostile: true }, None).await
     }
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-/// A host that has a mail server and no Slack.
+/// A host with a mail server and without Slack.
 struct MailOnly(RecordingNotifier);
 
 #[async_trait::async_trait]
@@ -125,7 +125,7 @@ impl Notifier for MailOnly {
     }
 }
 
-/// Workflows as an office has them, and one that means harm.
+/// Workflows of an office, and a hostile one.
 struct Offices {
     hostile: bool,
 }
@@ -220,7 +220,7 @@ async fn daily_sales(context: RunContext) -> Result<RunOutput, ExecuteError> {
     Ok(artifacts.into_iter().fold(output, add))
 }
 
-/// Goes on until somebody stops it.
+/// Runs until it is cancelled.
 async fn training(context: RunContext) -> Result<RunOutput, ExecuteError> {
     for epoch in 1..=6 {
         context.log(format!("epoch {epoch}: loss {:.4}", 2.0 / f64::from(epoch)));
@@ -240,12 +240,12 @@ fn hostile(context: &RunContext) -> RunOutput {
     ))
 }
 
-/// The address of a run's page.
+/// Returns the address of a run's page.
 pub(crate) fn run_hash(workflow: &str, run: RunId) -> String {
     format!("#/{workflow}/runs/{run}")
 }
 
-/// What one call of the management API sends to sign in and so on, for those who look from outside.
+/// Returns the parameters of a call, one of them secret.
 pub(crate) fn parameters() -> Value {
     json!({"region": "APAC", "password": "hunter2-canary"})
 }

@@ -1,4 +1,4 @@
-//! What other processes of the server's user can see of it.
+//! Tests of what other processes of the server's user can see of it.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,8 @@ use crate::process::{Process, server_program};
 
 const CANARY: &str = "canary-5f1c2a-canary-5f1c2a-canary-5f1c2a";
 
-/// Nobody: where the tests run as root, who may look at everything, the server and the others run as this user.
+/// Id of the user `nobody`. If the tests run as root, who may see everything, the server and the others run
+/// as this user.
 const NOBODY: u32 = 65_534;
 
 fn as_user(command: &mut Command) -> &mut Command {

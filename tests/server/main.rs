@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use server::Server;
 
-/// Triggers and answers the status URL.
+/// Triggers a run and returns its status URL.
 async fn trigger(server: &Server, request: reqwest::RequestBuilder) -> String {
     let answer = server.send(request).await;
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
@@ -25,12 +25,12 @@ async fn trigger(server: &Server, request: reqwest::RequestBuilder) -> String {
     accepted["status_url"].as_str().unwrap().to_owned()
 }
 
-/// Asks for the status of a run of the demo webhook until it has ended.
+/// Polls the status of a run of the demo webhook until it has ended.
 async fn ended(server: &Server, status_url: &str) -> Value {
     ended_for(server, status_url, server.token()).await
 }
 
-/// Asks for a run's status until it has ended.
+/// Polls a run's status until it has ended.
 async fn ended_for(server: &Server, status_url: &str, token: &str) -> Value {
     let asked = async {
         loop {

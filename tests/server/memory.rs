@@ -1,4 +1,4 @@
-//! How much memory the server takes at worst: large bodies, all at once, half sent, or waiting in the queue.
+//! Bounds the server's memory in the worst cases: large bodies, all at once, half sent, or queued.
 //!
 //! The full sizes take minutes: `cargo test --release --test server memory -- --ignored`, after
 //! `cargo build --release --example server`.
@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use crate::server::Server;
 
 const MEBIBYTE: usize = 1 << 20;
-/// What the server may take, whatever is sent.
+/// Upper bound on the server's memory, whatever is sent.
 const MOST: usize = 512 * MEBIBYTE;
 
-/// A body close to the limits: nearly a mebibyte, of nearly ten thousand values, as costly in memory as they can be.
+/// Builds a body close to the limits: nearly 1 MiB, with nearly ten thousand values, as costly in memory as
+/// possible.
 fn worst_legal_body() -> String {
     let item = format!("{{\"\":\"{}\"}}", "x".repeat(190));
     let body = format!("{{\"a\":[{}]}}", vec![item; 4_900].join(","));
@@ -25,7 +26,7 @@ fn worst_legal_body() -> String {
     body
 }
 
-/// A body of far more values than are allowed, each of which takes a hundred times its size as a tree.
+/// Builds a body with far too many values, each of which takes a hundred times its size as a tree.
 fn too_many_values() -> String {
     format!("{{\"a\":[{}]}}", vec!["{\"\":0}"; 131_000].join(","))
 }
@@ -48,8 +49,9 @@ fn is_bounded(server: &Server, what: &str) {
     assert!(peak < MOST, "{what}: {} MiB", peak / MEBIBYTE);
 }
 
-/// Sends a body many times at once. Answers how many were accepted; the others were told to come again, or that their
-/// body is not allowed.
+/// Sends a body many times at once, and returns how many were accepted.
+///
+/// The others were told to try again, or that their body is not allowed.
 async fn send_at_once(server: &Server, url: &str, count: usize, body: String) -> usize {
     let mut calls = JoinSet::new();
     for _ in 0..count {
@@ -85,7 +87,7 @@ async fn survive_bodies_at_once(count: usize, arguments: &[&str]) {
     server.kill();
 }
 
-/// Bodies of which all but the end is sent, while the connections stay open.
+/// Sends all but the end of many bodies, while the connections stay open.
 async fn survive_half_sent_bodies(count: usize) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--workers", "0"]);
@@ -101,7 +103,7 @@ async fn survive_half_sent_bodies(count: usize) {
             let head = format!(
                 "POST /{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
             );
-            // A body that waits for its turn is not read, and one that is refused is cut off.
+            // A body that waits for its turn is not read, and a refused one is cut off.
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(part.as_bytes()));
             stream
         });
@@ -115,7 +117,8 @@ async fn survive_half_sent_bodies(count: usize) {
     server.kill();
 }
 
-/// Fills the queue with large bodies through this many webhooks, kills the server, and lets another one execute all.
+/// Fills the queue with large bodies through this many webhooks, kills the server, and lets another execute
+/// all runs.
 async fn survive_a_full_queue(folder: &Path, webhooks: usize, each: usize) {
     let server = Server::start(folder, &["--workers", "0"]);
     let mut accepted = 0;

@@ -1,4 +1,4 @@
-//! The example server with its bundled workflows, and calling it.
+//! The example server with its bundled workflows, and calls to it.
 
 // Each test target uses a part of this.
 #![allow(dead_code)]
@@ -10,13 +10,13 @@ use serde_json::Value;
 
 use crate::process::Process;
 
-/// A server at work. It is killed when this is dropped, and stopped properly by [`Server::stop`].
+/// A running server. It is killed on drop, and stopped cleanly by [`Server::stop`].
 pub(crate) struct Server {
     process: Process,
     data: PathBuf,
-    /// The URL of the demo webhook, when the server named one.
+    /// URL of the demo webhook, if the server printed one.
     demo: Option<String>,
-    /// Where the management API is.
+    /// Base URL of the management API.
     api: String,
     panel: String,
     greeting: String,
@@ -24,7 +24,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port and waits until it has said where it is.
+    /// Starts a server on a free port and waits until it has printed its address.
     pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
         let mut all = vec!["--data", data.to_str().unwrap()];
         if !arguments.contains(&"--listen") {
@@ -42,22 +42,22 @@ impl Server {
         Self { process, data: data.to_owned(), demo, api, panel, greeting, client: reqwest::Client::new() }
     }
 
-    /// Whether the server named the URL of a demo webhook.
+    /// Returns whether the server printed the URL of a demo webhook.
     pub(crate) fn has_demo(&self) -> bool {
         self.demo.is_some()
     }
 
-    /// The URL of the demo webhook.
+    /// Returns the URL of the demo webhook.
     pub(crate) fn url(&self) -> &str {
         self.demo.as_deref().expect("the server names the URL of the demo webhook")
     }
 
-    /// What the server said on standard output when it had started.
+    /// Returns the server's standard output up to the end of its start.
     pub(crate) fn greeting(&self) -> &str {
         &self.greeting
     }
 
-    /// The address of the panel.
+    /// Returns the address of the panel.
     pub(crate) fn panel(&self) -> &str {
         &self.panel
     }
@@ -71,7 +71,7 @@ impl Server {
         address.rsplit(':').next().unwrap().parse().unwrap()
     }
 
-    /// Where the management API is.
+    /// Returns the base URL of the management API.
     pub(crate) fn api(&self) -> &str {
         &self.api
     }
@@ -104,14 +104,14 @@ impl Server {
         (answer.status(), answer.json().await.unwrap_or(Value::Null))
     }
 
-    /// The value of a metric by how its line begins, if there is such a line.
+    /// Returns the value of the metric whose line has this start, if there is one.
     pub(crate) async fn metric(&self, start: &str) -> Option<f64> {
         let url = format!("http://127.0.0.1:{}/metrics", self.port());
         let text = self.send(self.client.get(url)).await.text().await.unwrap();
         text.lines().find_map(|line| line.strip_prefix(start)?.trim().parse().ok())
     }
 
-    /// Makes a webhook for a workflow and answers its URL.
+    /// Creates a webhook for a workflow and returns its URL.
     pub(crate) async fn webhook_of(&self, kind: &str, id: &str) -> String {
         let body = serde_json::json!({"workflow": {"kind": kind, "id": id}});
         let (status, created) = self.admin("POST", "/webhooks", &self.admin_token(), Some(body)).await;
@@ -119,12 +119,12 @@ impl Server {
         created["url"].as_str().unwrap().to_owned()
     }
 
-    /// Kills the server with SIGKILL and answers its log.
+    /// Kills the server with SIGKILL and returns its log.
     pub(crate) fn kill(self) -> String {
         self.process.kill()
     }
 
-    /// Asks the server to stop, checks that it does so cleanly, and answers its log.
+    /// Asks the server to stop, checks that it stops cleanly, and returns its log.
     pub(crate) fn stop(self) -> String {
         self.process.stop(Duration::from_secs(40))
     }

@@ -1,4 +1,4 @@
-//! What a start makes, what it leaves alone, and what it refuses.
+//! Tests of a start: what it creates, what it leaves unchanged, and what it refuses.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::process::{fails_to_start, fails_to_start_in};
 use crate::server::Server;
 
-/// The one line that says why the server did not start; all other lines must be of its log.
+/// Returns the one line with the reason for not starting. All other lines must be the log's.
 fn refusal(arguments: &[&str]) -> String {
     refusal_of(arguments, fails_to_start(arguments))
 }
@@ -86,7 +86,7 @@ async fn commits_are_measured_from_the_first_one_on_in_bounds_that_fit_them() {
         let of_metric = format!("{metric}_bucket{{le=\"");
         text.lines().filter_map(|line| line.strip_prefix(&of_metric)?.split('"').next()).collect()
     };
-    // The demo webhook was made before the port was bound.
+    // The demo webhook was created before the port was bound.
     assert!(!text.contains("webhook_store_commit_size_count 0"), "{text}");
     assert_eq!(bounds("webhook_store_commit_size")[..3], ["1", "2", "4"]);
     assert_eq!(bounds("webhook_store_commit_seconds")[..3], ["0.0003", "0.001", "0.003"]);
@@ -103,7 +103,7 @@ fn a_data_folder_that_has_lost_its_store_is_told() {
     assert!(log.contains("WARN") && log.contains("has no store: a new one is made"), "{log}");
 }
 
-/// Also when the folder is there and empty, as where nothing is mounted.
+/// The same holds if the folder exists and is empty, as with a missing mount.
 #[test]
 fn a_data_folder_without_the_store_that_was_made_there_is_refused_until_it_is_put_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ fn a_data_folder_without_the_store_that_was_made_there_is_refused_until_it_is_pu
         );
     }
     fs::remove_dir(&store).unwrap();
-    // A store that cannot be read is not missing, and nothing is to be removed.
+    // A store that cannot be read is not missing, and no file is to be removed.
     std::os::unix::fs::symlink(&store, &store).unwrap();
     for arguments in [&arguments[..], &[&arguments[..], &["--verify"]].concat()] {
         let line = refusal(arguments);
@@ -159,7 +159,7 @@ fn a_first_start_that_ends_between_any_two_steps_leaves_a_folder_that_starts() {
         fs::create_dir(&data).unwrap();
         for step in &steps[..count] {
             if *step == "store" {
-                // A process that is killed while it opens a new store leaves this.
+                // A process that is killed while it creates a store leaves this.
                 fs::create_dir(data.join(step)).unwrap();
                 fs::write(data.join("store/webhook-store"), "").unwrap();
             } else {

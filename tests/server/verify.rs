@@ -1,4 +1,4 @@
-//! `--verify`: what it says of a store, and its exit codes.
+//! Tests of `--verify`: its output and its exit codes.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::process::run_to_end;
 use crate::server::Server;
 
-/// The exit code, standard output, and what the server says on standard error besides its log.
+/// Returns the exit code, standard output, and standard error without the log.
 fn verify(data: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let output = run_to_end(&[&["--verify", "--data", data.to_str().unwrap()], more].concat());
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -59,7 +59,7 @@ fn a_store_that_cannot_be_opened_is_exit_code_2_and_one_line() {
 
     let server = Server::start(folder.path(), &[]);
     unusable(&[], "is in use by another process");
-    // An orderly stop leaves nothing in the journal, so that only a killed server needs it.
+    // A clean stop leaves nothing in the journal, so only a killed server needs it.
     server.kill();
     for file in ["journal-0", "webhook-store", "sled/db"] {
         let file_name = folder.path().join("store").join(file);

@@ -1,4 +1,4 @@
-//! The example server as a process: starting, stopping and killing it.
+//! The example server as a process: starts, stops and kills it.
 
 // Each test target uses a part of this.
 #![allow(dead_code)]
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The example server that was built together with this test.
+/// Returns the path of the example server that was built together with this test.
 pub(crate) fn server_program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.ancestors().nth(2).unwrap();
@@ -27,17 +27,17 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the server with arguments under which it ends by itself.
+/// Runs the server with arguments with which it ends by itself.
 pub(crate) fn run_to_end(arguments: &[&str]) -> Output {
     command(Path::new(env!("CARGO_MANIFEST_DIR")), arguments).output().unwrap()
 }
 
-/// Runs the server with arguments it refuses, and answers its exit code and what it said.
+/// Runs the server with arguments that it refuses, and returns its exit code and output.
 pub(crate) fn fails_to_start(arguments: &[&str]) -> (Option<i32>, String) {
     fails_to_start_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
 }
 
-/// As [`fails_to_start`], with another working folder than the workspace's.
+/// Like [`fails_to_start`], in another working folder than the workspace's.
 pub(crate) fn fails_to_start_in(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = Process::spawn_in(folder, arguments);
     let output = process.output.take().expect("the output is piped");
@@ -47,7 +47,7 @@ pub(crate) fn fails_to_start_in(folder: &Path, arguments: &[&str]) -> (Option<i3
     (status.code(), log)
 }
 
-/// A server that was started. It is killed when this is dropped.
+/// A started server. It is killed on drop.
 pub(crate) struct Process {
     child: Child,
     output: Option<BufReader<ChildStdout>>,
@@ -55,7 +55,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a server and does not wait for it.
+    /// Starts a server without waiting for it.
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
         Self::spawn_in(Path::new(env!("CARGO_MANIFEST_DIR")), arguments)
     }
@@ -64,7 +64,7 @@ impl Process {
         Self::spawn_command(command(folder, arguments))
     }
 
-    /// Starts a server with what is changed about its command.
+    /// Starts a server with a changed command.
     pub(crate) fn spawn_with(arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let mut command = command(Path::new(env!("CARGO_MANIFEST_DIR")), arguments);
         change(&mut command);
@@ -90,8 +90,8 @@ impl Process {
         Self { child, output, log: Some(log) }
     }
 
-    /// Waits until the server has said on standard output how to go on, and answers what it said. Its store is
-    /// open then and its port bound.
+    /// Waits until the server has printed how to continue, and returns that output. Then its store is open
+    /// and its port bound.
     pub(crate) fn greeting(&mut self) -> String {
         let mut said = String::new();
         let mut output = self.output.take().expect("a server greets once");
@@ -101,7 +101,7 @@ impl Process {
                 let status = self.child.wait().unwrap();
                 panic!("the server did not start ({status}): {}", self.taken_log());
             }
-            // The last line names the place of the admin token.
+            // The last line names the path of the admin token.
             if said[..from].ends_with("Admin token:\n") {
                 return said;
             }
@@ -112,7 +112,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Kills the server with SIGKILL and answers its log. A server that had ended by itself is a failure.
+    /// Kills the server with SIGKILL and returns its log. A server that has already ended is a failure.
     pub(crate) fn kill(mut self) -> String {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("the server ended by itself ({status}): {}", self.taken_log());
@@ -122,7 +122,7 @@ impl Process {
         self.taken_log()
     }
 
-    /// Waits until the server has ended, and answers how, and its log.
+    /// Waits until the server has ended, and returns its exit status and its log.
     pub(crate) fn ended_within(mut self, patience: Duration) -> (ExitStatus, String) {
         let deadline = Instant::now() + patience;
         let status = loop {
@@ -135,7 +135,7 @@ impl Process {
         (status, self.taken_log())
     }
 
-    /// Asks the server to stop, checks that it does so cleanly, and answers its log.
+    /// Asks the server to stop, checks that it stops cleanly, and returns its log.
     pub(crate) fn stop(self, patience: Duration) -> String {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let (status, log) = self.ended_within(patience);

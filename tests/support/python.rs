@@ -1,15 +1,16 @@
-//! The Python of tests that need one.
+//! Python for the tests that need one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// How an interpreter with everything that any test needs is made.
+/// Commands that create an interpreter with all modules of all tests.
 const MADE_WITH: &str =
     "python3 -m venv target/python && target/python/bin/pip install -r tests/requirements.txt";
 
-/// An interpreter that has these modules: `WEBHOOK_TEST_PYTHON`, or the one in target/python of the workspace.
+/// Returns an interpreter with these modules: `WEBHOOK_TEST_PYTHON`, or the one in target/python of the
+/// workspace.
 ///
-/// Without one, `test` is to be skipped, which is said loudly; where `CI` is `true` it fails instead.
+/// Without one, `test` is skipped with a message, or fails if `CI` is `true`.
 pub(crate) fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
     let program = std::env::var_os("WEBHOOK_TEST_PYTHON").map_or_else(made, PathBuf::from);
     let Err(lack) = check(&program, modules) else { return Some(program) };
@@ -19,14 +20,15 @@ pub(crate) fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
     None
 }
 
-/// The interpreter in target/python of the workspace, which the package of this test is the root or a folder of.
+/// Returns the path of the interpreter in target/python. The package of this test is the workspace's root or
+/// a folder of it.
 fn made() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = package.ancestors().find(|folder| folder.join("tests/requirements.txt").exists());
     root.unwrap_or(package).join("target/python/bin/python")
 }
 
-/// Looks for the modules without importing them, which could take seconds.
+/// Checks for the modules without importing them, which could take seconds.
 fn check(program: &Path, modules: &[&str]) -> Result<(), String> {
     let script = "import importlib.util as i, sys; print(*[m for m in sys.argv[1:] if not i.find_spec(m)])";
     let probe = Command::new(program).args(["-c", script]).args(modules).output();

@@ -1,4 +1,5 @@
-//! The files of examples/use-cases: their shell lines run against the example server as their users run them.
+//! Tests of the files in examples/use-cases: their shell lines run against the example server as users run
+//! them.
 
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
@@ -20,7 +21,7 @@ fn use_case(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/use-cases").join(file)
 }
 
-/// Whether curl is there; without it a test is skipped, but not where `CI` is `true`.
+/// Returns whether curl is installed. Without it a test is skipped, or fails if `CI` is `true`.
 fn has_curl(test: &str) -> bool {
     let found = Command::new("curl").arg("--version").output().is_ok();
     assert!(found || std::env::var("CI").as_deref() != Ok("true"), "{test}: there is no curl");
@@ -30,7 +31,8 @@ fn has_curl(test: &str) -> bool {
     found
 }
 
-/// The shell lines of a job file: the block below the line that ends with `|`, less its indentation.
+/// Returns the shell lines of a job file: the block below the line that ends with `|`, without its
+/// indentation.
 fn shell_lines(file: &str) -> String {
     let text = std::fs::read_to_string(use_case(file)).unwrap();
     let mut lines = text.lines().skip_while(|line| !line.ends_with('|')).skip(1).peekable();
@@ -57,7 +59,7 @@ async fn the_ci_jobs_wait_for_the_end_and_fail_with_the_run() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--store", "memory"]);
-    // It accepts any region, and always fails.
+    // This workflow accepts any region, and always fails.
     let workflows = folder.path().join("workflows");
     std::fs::create_dir(&workflows).unwrap();
     let text = "kind = 'report'\nid = 'fails'\ntitle = 'Fails'\n[command]\nprogram = 'false'\n";
@@ -98,7 +100,7 @@ async fn the_ci_jobs_wait_for_the_end_and_fail_with_the_run() {
     failing.stop();
 }
 
-/// A curl configuration with the address of a webhook and its token.
+/// Writes a curl configuration with the URL of a webhook and its token.
 fn configuration(file: &Path, url: &str) {
     let (address, token) = url.split_once("?token=").unwrap();
     let text = format!("url = \"{address}\"\nheader = \"Authorization: Bearer {token}\"\n");
@@ -116,7 +118,7 @@ async fn the_crontab_line_starts_one_run_a_day() {
     configuration(&folder.path().join(".webhook-daily-sales"), server.url());
     let text = std::fs::read_to_string(use_case("cron/crontab")).unwrap();
     let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
-    // Five fields say when; cron itself takes the backslashes away.
+    // The first five fields are the time; cron itself removes the backslashes.
     let command = line.splitn(6, ' ').nth(5).unwrap().replace("\\%", "%");
     assert!(!line.replace("\\%", "").contains('%'), "cron ends the command at a bare percent sign");
     for _ in 0..2 {
