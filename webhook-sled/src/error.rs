@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use webhook_core::error::BoxError;
 use webhook_core::store::StoreError;
 
-use crate::regular::NotRegular;
+use crate::engine::regular::NotRegular;
 
 const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
 

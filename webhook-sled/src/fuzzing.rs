@@ -16,19 +16,19 @@ use webhook_core::run::{Caller, Run, RunParameters, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
-use crate::digest::Kept;
-use crate::identity::{Identity, StoreId};
-use crate::journal::BEGINNING;
-use crate::journal::found::Found;
-use crate::journal::record::{self as journal_record, Mark};
-use crate::keys;
-use crate::record::{
+use crate::engine::batch::Write;
+use crate::engine::journal::BEGINNING;
+use crate::engine::journal::found::Found;
+use crate::engine::journal::record::{self as journal_record, Mark};
+use crate::engine::superblock::{self, Content, Facts, SECTOR};
+use crate::format::identity::{Identity, StoreId};
+use crate::format::keys;
+use crate::format::run::{self, Recorded, Value, decode_run, encode_recorded};
+use crate::format::value::{
     ClaimRecord, Encoded, KeyRecord, SavedClock, VALUE_BYTES, decode, decode_claims, decode_number,
     decode_pending, encode, encode_claims, encode_number, encode_pending, tail_count,
 };
-use crate::run_record::{self, Recorded, Value, decode_run, encode_recorded};
-use crate::superblock::{self, Content, Facts, SECTOR};
-use crate::window::Write;
+use crate::tree::sums::Kept;
 
 /// Decodes a value as it is stored under a key of this kind. What is understood is encoded and read back as the same.
 pub fn check_value(kind: u8, bytes: &[u8]) {
@@ -81,10 +81,10 @@ fn joined(encoded: Encoded) -> Vec<u8> {
 }
 
 fn check_runs(bytes: &[u8]) {
-    let Ok(records) = run_record::records(bytes) else { return };
+    let Ok(records) = run::records(bytes) else { return };
     let ids: Vec<RunId> =
-        records.iter().map(|record| run_record::id_of(record).expect("a record has an id")).collect();
-    assert_eq!(run_record::ids(bytes).expect("ids are read with less than records"), ids);
+        records.iter().map(|record| run::id_of(record).expect("a record has an id")).collect();
+    assert_eq!(run::ids(bytes).expect("ids are read with less than records"), ids);
     let mut together = Value::new(256);
     for record in &records {
         let Ok(recorded) = decode_run(record) else { return };
@@ -92,19 +92,19 @@ fn check_runs(bytes: &[u8]) {
         together.push(record).expect("a record that is read can be put into a value");
     }
     let together = together.into_bytes();
-    assert_eq!(run_record::records(&together).expect("a value that was made can be read"), records);
+    assert_eq!(run::records(&together).expect("a value that was made can be read"), records);
 }
 
 fn check_run(record: &[u8], recorded: &Recorded) {
     let Recorded { run, apart } = recorded;
-    let (belonging, end) = run_record::belonging(record).expect("its beginning is read with less than a run");
+    let (belonging, end) = run::belonging(record).expect("its beginning is read with less than a run");
     assert_eq!(belonging.webhook, run.webhook_id);
     assert_eq!(belonging.workflow, run.workflow);
     assert_eq!(belonging.state, run.state);
     let ended = to_milliseconds(run.finished_at.unwrap_or(run.queued_at));
     assert_eq!(end, u64::try_from(ended).unwrap_or(0), "the index has it where the run says");
     let encoded = encode_recorded(run, *apart).expect("what was read can be written");
-    let records = run_record::records(&joined(encoded)).expect("what was written can be read");
+    let records = run::records(&joined(encoded)).expect("what was written can be read");
     let [again] = &records[..] else { panic!("one run was written") };
     assert_eq!(&decode_run(again).expect("what was written can be read"), recorded);
 }

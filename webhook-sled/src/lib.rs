@@ -44,51 +44,27 @@
 //! not do that by itself on Linux), before more than some 100 KB were written to it, because it reuses parts of its log
 //! without knowing what the disk has confirmed.
 
-mod backlog;
-mod block;
 mod check;
-mod commit;
-mod damage;
-mod database;
-mod delivery_claims;
-mod digest;
-mod disk;
+mod engine;
 mod error;
-mod flusher;
+mod format;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod identity;
-mod journal;
-mod keys;
-mod log;
-mod moved;
-mod operation;
 mod options;
 mod outbox;
 mod panics;
-mod prune;
-mod read;
-mod record;
-mod regular;
-mod restore;
-mod run_record;
-mod scan;
-mod scrub;
-mod shared;
+mod reader;
 mod store;
-mod superblock;
 #[doc(hidden)]
 pub mod testing;
-mod verify;
-mod watch;
+mod tree;
 mod webhooks;
-mod window;
 mod writer;
 
-pub use damage::{DamagedRecord, Kind as RecordKind};
+pub use check::verify::VerifyReport;
 pub use error::OpenError;
 pub use options::{Durability, SledOptions};
 pub use panics::quiet_caught_panics;
 pub use store::SledStore;
-pub use verify::VerifyReport;
+pub use tree::damage::{DamagedRecord, Kind as RecordKind};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::FileDisk;
+use crate::engine::disk::FileDisk;
 use crate::error::OpenError;
 use crate::store::SledStore;
 

@@ -23,22 +23,22 @@ use webhook_core::store::{
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
-use crate::backlog::Applier;
-use crate::damage::Damage;
-use crate::database::Folder;
-use crate::delivery_claims::claim_deliveries;
-use crate::disk::{Disk, SledFiles};
+use crate::check::scrub::Scrubber;
+use crate::engine::checkpointer::Applier;
+use crate::engine::disk::{Disk, SledFiles};
+use crate::engine::flusher::Flusher;
+use crate::engine::folder::Folder;
+use crate::engine::shared::{Shared, StoreClock};
 use crate::error::OpenError;
-use crate::flusher::Flusher;
-use crate::operation::{Operation, Reply};
+use crate::format::run::encode_run;
 use crate::options::SledOptions;
-use crate::prune::{self, EXPIRED_AT_ONCE, Search};
-use crate::read;
-use crate::restore::{Before, restore};
-use crate::run_record::encode_run;
-use crate::scrub::Scrubber;
-use crate::shared::{Shared, StoreClock};
+use crate::reader::delivery_claims::claim_deliveries;
+use crate::reader::prune::{self, EXPIRED_AT_ONCE, Search};
+use crate::reader::read;
+use crate::reader::restore::{Before, restore};
+use crate::tree::damage::Damage;
 use crate::writer::Writer;
+use crate::writer::operation::{Operation, Reply};
 
 /// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,
 /// which waits for what is under way. That blocks the thread for some syncs: in async code, drop the last one within

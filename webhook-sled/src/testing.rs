@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::database;
-use crate::disk::FileDisk;
+use crate::engine::disk::FileDisk;
+use crate::engine::folder;
 use crate::error::OpenError;
 use crate::options::SledOptions;
 use crate::store::SledStore;
 
-pub use crate::disk::Disk;
+pub use crate::engine::disk::Disk;
 
 /// Puts something between the store and the real disk.
 pub type WrapDisk = Box<dyn FnOnce(Box<dyn Disk>) -> Box<dyn Disk>>;
@@ -29,5 +29,5 @@ pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Resu
 /// As [`SledOptions::open`].
 pub fn open_database(store: &Path) -> Result<sled::Db, OpenError> {
     const CACHE: u64 = 16 << 20;
-    database::start(store, &store.join(database::SLED), CACHE)
+    folder::start(store, &store.join(folder::SLED), CACHE)
 }

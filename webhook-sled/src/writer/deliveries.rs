@@ -9,11 +9,11 @@ use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{DeliverySettlement, StoreError};
 
 use super::Writer;
-use crate::commit::{Due, Level, acknowledge};
-use crate::keys;
-use crate::operation::Reply;
-use crate::read;
-use crate::record::{encode, encode_pending};
+use crate::engine::group::{Due, Level, acknowledge};
+use crate::format::keys;
+use crate::format::value::{encode, encode_pending};
+use crate::reader::read;
+use crate::writer::operation::Reply;
 use webhook_core::clock::later;
 
 impl Writer {

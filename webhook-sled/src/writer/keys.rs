@@ -10,8 +10,8 @@ use webhook_core::store::{Idempotency, StoreError};
 
 use super::Writer;
 use crate::error::store_error;
-use crate::keys::{self, KeyPlace};
-use crate::record::{KeyRecord, encode_number};
+use crate::format::keys::{self, KeyPlace};
+use crate::format::value::{KeyRecord, encode_number};
 
 /// What an idempotency key stands for.
 pub(super) enum LookUp {

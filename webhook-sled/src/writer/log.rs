@@ -5,12 +5,12 @@ use webhook_core::run::RunState;
 use webhook_core::store::{LOG_BYTES, StoreError};
 
 use super::Writer;
-use crate::commit::{Level, acknowledge};
+use crate::engine::group::{Level, acknowledge};
 use crate::error::store_error;
-use crate::keys;
-use crate::operation::Reply;
-use crate::read::log_offset;
-use crate::record::VALUE_BYTES;
+use crate::format::keys;
+use crate::format::value::VALUE_BYTES;
+use crate::reader::read::log_offset;
+use crate::writer::operation::Reply;
 
 /// How much more than what is kept may be on disk before the oldest parts are removed.
 const SLACK: u64 = 16 * 1024;

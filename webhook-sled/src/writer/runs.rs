@@ -16,14 +16,14 @@ use webhook_core::store::{
 
 use super::Writer;
 use super::keys::LookUp;
-use crate::commit::{Change, Level, acknowledge};
-use crate::damage::Kind;
-use crate::keys;
-use crate::operation::Reply;
-use crate::prune::{ExpiredKey, Removal};
-use crate::read;
-use crate::record::{CLAIMS_PER_VALUE, Encoded, VALUE_BYTES, damaged, encode_claims};
-use crate::run_record::{Recorded, encode_recorded, encode_run, parameters_apart};
+use crate::engine::group::{Change, Level, acknowledge};
+use crate::format::keys;
+use crate::format::run::{Recorded, encode_recorded, encode_run, parameters_apart};
+use crate::format::value::{CLAIMS_PER_VALUE, Encoded, VALUE_BYTES, damaged, encode_claims};
+use crate::reader::prune::{ExpiredKey, Removal};
+use crate::reader::read;
+use crate::tree::damage::Kind;
+use crate::writer::operation::Reply;
 
 /// Which claims are kept where, so that each value goes with the last of its claims.
 #[derive(Debug, Default)]

@@ -11,11 +11,11 @@ use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
 use super::Writer;
-use crate::commit::{Level, acknowledge};
+use crate::engine::group::{Level, acknowledge};
 use crate::error::store_error;
-use crate::keys;
-use crate::operation::Reply;
-use crate::record::{encode, encode_number, tail_count};
+use crate::format::keys;
+use crate::format::value::{encode, encode_number, tail_count};
+use crate::writer::operation::Reply;
 
 /// How many runs are cancelled in one step, so that others need not wait for long.
 const CANCELLED_AT_ONCE: usize = 64;

@@ -1,0 +1,336 @@
+//! Going through everything in the database to find what is damaged or missing, step by step.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use sled::{IVec, Tree};
+use webhook_core::id::RunId;
+use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::run::Run;
+use webhook_core::store::StoreError;
+use webhook_core::webhook::Webhook;
+
+use crate::engine::batch;
+use crate::engine::shared::Shared;
+use crate::format::keys::{self, KINDS};
+use crate::format::value::{KeyRecord, damaged, decode_claims, decode_number, decode_pending, tail_count};
+use crate::reader::prune::Removal;
+use crate::reader::read;
+use crate::tree::blocks::{self, Block};
+use crate::tree::damage::{Damage, Kind};
+use crate::tree::scan::{self, Scan};
+use crate::tree::sums::{Changed, Kept, Sums};
+
+/// Upper bound on the parts without a record that are removed after one pass.
+const MOST_SWEPT: usize = 1_000;
+
+/// The tallies of the checks under way. A change of the database is made with this locked.
+#[derive(Debug, Default)]
+pub(crate) struct Checking(Vec<Tally>);
+
+/// The progress of a check, and the sums of the values up to there.
+#[derive(Debug)]
+struct Tally {
+    check: Weak<()>,
+    /// Number of kinds that were checked completely.
+    kinds: usize,
+    /// The last key of the present kind that was checked.
+    after: Option<IVec>,
+    sums: Sums,
+}
+
+impl Tally {
+    fn of(check: &Arc<()>) -> Self {
+        Self { check: Arc::downgrade(check), kinds: 0, after: None, sums: Sums::default() }
+    }
+
+    /// The kind that is gone through. `None` at the end.
+    fn kind(&self) -> Option<u8> {
+        KINDS.get(self.kinds).copied()
+    }
+
+    fn has_passed(&self, key: &IVec) -> bool {
+        match keys::kind_index(key) {
+            Some(kind) if kind == self.kinds => self.after.as_ref().is_some_and(|after| key <= after),
+            kind => kind.is_some_and(|kind| kind < self.kinds),
+        }
+    }
+}
+
+impl Checking {
+    /// Adds changes to the tallies of the checks that have passed these values.
+    pub(crate) fn note(&mut self, changed: &[Changed]) {
+        self.0.retain(|tally| tally.check.strong_count() > 0);
+        for tally in &mut self.0 {
+            for changed in changed {
+                if tally.has_passed(&changed.key) {
+                    tally.sums.change(changed);
+                }
+            }
+        }
+    }
+
+    /// Makes the checks under way begin again, after the database was reopened.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Returns the tally of a check, and whether it begins with this.
+    fn tally_of(&mut self, check: &Arc<()>) -> (&mut Tally, bool) {
+        let is_of = |tally: &Tally| std::ptr::eq(tally.check.as_ptr(), Arc::as_ptr(check));
+        let present = self.0.iter().position(is_of);
+        let index = present.unwrap_or_else(|| {
+            self.0.push(Tally::of(check));
+            self.0.len() - 1
+        });
+        (&mut self.0[index], present.is_none())
+    }
+}
+
+/// A check on its way.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// Identifies its tally, which is removed once this is dropped.
+    identity: Arc<()>,
+    log: Option<LogSeen>,
+    /// Number of values that were checked.
+    pub(crate) checked: u64,
+    /// Parts of logs and of large records that belong to no run. A crash leaves them, and they do no harm.
+    pub(crate) leftovers: Vec<Removal>,
+}
+
+/// The log that is gone through.
+#[derive(Debug)]
+struct LogSeen {
+    run: RunId,
+    end: u64,
+    has_run: bool,
+}
+
+impl Walk {
+    pub(crate) fn new() -> Self {
+        Self { identity: Arc::default(), log: None, checked: 0, leftovers: Vec::new() }
+    }
+
+    /// Goes on for about so long. Breaks when everything was looked at.
+    pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
+        let begun = Instant::now();
+        let mut checking = shared.checking.lock();
+        // A failed store may have half of a change in memory.
+        shared.condition.check()?;
+        let (tally, begins) = checking.tally_of(&self.identity);
+        if begins {
+            self.checked = 0;
+            self.leftovers.clear();
+        }
+        // Parts of the log may have been joined or removed since the last step.
+        self.log = None;
+        shared.with_tree(|tree| {
+            let _watched = shared.watch.begin();
+            while let Some(kind) = tally.kind() {
+                let from = tally.after.as_ref().map(|after| [&after[..], &[0]].concat());
+                for (key, value) in Scan::up(tree, &shared.damage, &[kind], from.as_deref()) {
+                    self.checked += 1;
+                    let found = scan::guarded(|| self.check(shared, tree, &key, value.clone()));
+                    shared.damage.set_aside(&key, found)?;
+                    tally.sums.add(&key, &value);
+                    tally.after = Some(key);
+                    if begun.elapsed() > time {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                }
+                (tally.kinds, tally.after) = (tally.kinds + 1, None);
+            }
+            scan::guarded(|| compare_sums(shared, tree, &tally.sums))?;
+            if shared.damage.count() > 0 {
+                // A part without a record may belong to a damaged one.
+                self.leftovers.clear();
+            }
+            Ok(ControlFlow::Break(()))
+        })
+    }
+
+    fn check(&mut self, shared: &Shared, tree: &Tree, key: &IVec, value: IVec) -> Result<(), StoreError> {
+        let damage = &shared.damage;
+        match key.first().copied().unwrap_or(0) {
+            keys::WEBHOOK => drop(read::read::<Webhook>(tree, key, &value)?),
+            keys::LIVE => drop(complete_runs(tree, &Block::new(key.clone(), value)?)?),
+            keys::CLAIMS => drop(decode_claims(&value)?),
+            keys::LAST_USE | keys::KEPT => drop(decode_number(&value)?),
+            keys::ENDED => check_ended(tree, damage, &Block::new(key.clone(), value)?)?,
+            keys::BY_WORKFLOW | keys::BY_WEBHOOK => {
+                let first = keys::last_id(key).ok_or_else(|| damaged("an index entry is too short"))?;
+                require(tree, damage, Kind::Index, key, &keys::by_id(keys::ENDED, &first), read::MISSING)?;
+            }
+            keys::IDEMPOTENCY => {
+                let record = KeyRecord::decode(&value)?;
+                let place = key[1..].try_into().map_err(|_| damaged("an idempotency key is too short"))?;
+                let expiry = keys::expiry(record.expires, &place);
+                require(tree, damage, Kind::IdempotencyKey, key, &expiry, "when it expires is missing")?;
+            }
+            keys::EXPIRY => {
+                let (_, place) = keys::parse_expiry(key).ok_or_else(|| damaged("an expiry is too short"))?;
+                let of = keys::idempotency(&place);
+                require(tree, damage, Kind::IdempotencyKey, &of, &of, "it is missing")?;
+            }
+            keys::DELIVERY => check_delivery(tree, damage, key, &value)?,
+            keys::DELIVERY_RUN => {
+                let (run, id) = (keys::last_id(&value), keys::last_id(key));
+                let (run, id) = run.zip(id).ok_or_else(|| damaged("a delivery's run is too short"))?;
+                let of = [&[keys::DELIVERY][..], &run, &id].concat();
+                require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
+            }
+            keys::PENDING => {
+                let (run, _) = decode_pending(&value)?;
+                let id = keys::last_id(key).ok_or_else(|| damaged("a delivery's id is too short"))?;
+                let of = [&[keys::DELIVERY][..], run.as_bytes(), &id].concat();
+                require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
+            }
+            keys::PARAMETERS => self.check_part_of_run(shared, tree, key)?,
+            keys::LOG => self.check_log(shared, tree, key, &value)?,
+            keys::TAIL => self.check_tail(shared, tree, key)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_log(
+        &mut self,
+        shared: &Shared,
+        tree: &Tree,
+        key: &IVec,
+        value: &IVec,
+    ) -> Result<(), StoreError> {
+        let too_short = || damaged("a log's key is too short");
+        let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
+        let at = read::log_offset(key)?;
+        let end = at + value.len() as u64;
+        match &mut self.log {
+            Some(seen) if seen.run == run => {
+                if seen.end != at && seen.has_run {
+                    shared.damage.note_because(Kind::Log, key, "what comes before it is missing");
+                }
+                seen.end = end;
+            }
+            seen => {
+                let has_run = has_run(shared, tree, run)?;
+                *seen = Some(LogSeen { run, end, has_run });
+            }
+        }
+        if self.log.as_ref().is_some_and(|seen| !seen.has_run) {
+            self.leave_over(run, key);
+        }
+        str::from_utf8(value).map_err(|error| StoreError::corrupt("a log is not UTF-8", error))?;
+        Ok(())
+    }
+
+    fn check_tail(&mut self, shared: &Shared, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
+        let too_short = || damaged("the key of a part is too short");
+        let (record, number) = key.get(1..).and_then(<[u8]>::split_last_chunk).ok_or_else(too_short)?;
+        let of_run = matches!(record.first(), Some(&(keys::LIVE | keys::ENDED)));
+        let Some(run) = keys::last_id(record).map(RunId::from_bytes).filter(|_| of_run) else {
+            return Ok(());
+        };
+        let head = scan::get(tree, record)?;
+        let is_needed = match head {
+            Some(head) => tail_count(&head)? > u16::from_be_bytes(*number),
+            None => false,
+        };
+        if !is_needed && !has_run(shared, tree, run)? {
+            self.leave_over(run, key);
+        }
+        Ok(())
+    }
+
+    /// Whether the run is there that a part of parameters belongs to.
+    fn check_part_of_run(&mut self, shared: &Shared, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
+        let too_short = || damaged("the key of a part is too short");
+        let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
+        if !has_run(shared, tree, run)? {
+            self.leave_over(run, key);
+        }
+        Ok(())
+    }
+
+    fn leave_over(&mut self, run: RunId, key: &IVec) {
+        if self.leftovers.len() >= MOST_SWEPT {
+            return;
+        }
+        match self.leftovers.last_mut() {
+            Some(removal) if removal.run == run => removal.keys.push(key.to_vec()),
+            _ => self.leftovers.push(Removal { run, keys: vec![key.to_vec()] }),
+        }
+    }
+}
+
+/// Compares the sums that were found with those that the database keeps. Where it keeps none, it does from now on.
+fn compare_sums(shared: &Shared, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
+    let damage = &shared.damage;
+    shared.stored_bytes.store(sums.bytes(), Ordering::Relaxed);
+    let Some(kept) = damage.set_aside(keys::SUMS, Kept::read(tree))? else { return Ok(()) };
+    let Some(kept) = kept else { return Kept::begin(tree, *sums) };
+    for kind in KINDS {
+        kept.compare(kind, sums, damage);
+    }
+    Ok(())
+}
+
+/// Notes that something is missing where it is.
+fn require(
+    tree: &Tree,
+    damage: &Damage,
+    kind: Kind,
+    of: &[u8],
+    key: &[u8],
+    reason: &str,
+) -> Result<(), StoreError> {
+    if scan::get(tree, key)?.is_none() {
+        damage.note_because(kind, of, reason);
+    }
+    Ok(())
+}
+
+/// The runs in a value with all that belongs to their records.
+fn complete_runs(tree: &Tree, block: &Block) -> Result<Vec<Run>, StoreError> {
+    block.runs(tree)?.into_iter().map(|recorded| read::complete(tree, recorded)).collect()
+}
+
+fn check_ended(tree: &Tree, damage: &Damage, block: &Block) -> Result<(), StoreError> {
+    let runs = complete_runs(tree, block)?;
+    if runs.first().is_none_or(|run| run.id != block.first()) {
+        return Err(damaged("its key is not that of its first run"));
+    }
+    for entry in batch::index(&block.belonging(tree)?, block.first()) {
+        require(tree, damage, Kind::Index, &entry, &entry, "it is missing")?;
+    }
+    Ok(())
+}
+
+fn check_delivery(tree: &Tree, damage: &Damage, key: &IVec, head: &IVec) -> Result<(), StoreError> {
+    let delivery: Delivery = read::read(tree, key, head)?;
+    let of_run = keys::delivery_run(delivery.id);
+    require(tree, damage, Kind::Delivery, &of_run, &of_run, "the run of a delivery is missing")?;
+    if delivery.state == DeliveryState::Pending {
+        let pending = keys::by_id(keys::PENDING, delivery.id.as_bytes());
+        require(tree, damage, Kind::Delivery, &pending, &pending, "when a delivery is due is missing")?;
+    }
+    Ok(())
+}
+
+fn has_run(shared: &Shared, tree: &Tree, run: RunId) -> Result<bool, StoreError> {
+    let is_known = {
+        let runs = shared.runs();
+        runs.live.is_live(run) || runs.record(run).is_some()
+    };
+    if is_known {
+        return Ok(true);
+    }
+    // A run whose enqueue failed may be in the database all the same.
+    let is_live = blocks::find(tree, keys::LIVE, run, &shared.damage)?.is_some();
+    Ok(is_live || blocks::find(tree, keys::ENDED, run, &shared.damage)?.is_some())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! The journal: changes that may not be durable in the database yet.
+//!
+//! # The path of a write
+//!
+//! ```text
+//!  caller ──> writer: decides, numbers the change
+//!               │
+//!               ├─ append ──> journal-0 / journal-1 ── fdatasync ──> superblock: acknowledged ──> answer to the caller
+//!               │
+//!               └─ push ────> backlog ── applier ──> database (sled) ── fdatasync, at least every 96 KiB
+//! ```
+//!
+//! Every change has a sequence number, without gaps. At any time
+//!
+//! ```text
+//!  durable <= applied <= appended        acknowledged <= synced <= appended
+//! ```
+//!
+//! where *appended* is the newest change in the journal, *synced* the newest one that is durable there, *acknowledged* the one
+//! that the superblock notes, *applied* the newest one in the database, and *durable* the newest one that is durable there. What
+//! is not durable in the database is in the journal:
+//!
+//! - Changes are appended to one of two files. When it is full the other one is begun anew, once all that is in that one is
+//!   durable in the database, and once the file that is left is synced.
+//! - A change goes to the database only after it was appended. What was refused is in neither.
+//! - Records of an earlier turn of a file lie behind the newer ones. Their numbers are lower.
+//!
+//! # What an opening demands
+//!
+//! Every opening, and every recovery within the process, is an epoch of its own. It takes all changes to the database, syncs that,
+//! and only then writes, durably and in this order: the superblock, the beginning of both files, the epoch in the database.
+//! So the superblock is never of an older epoch than the journal, and the journal never of an older one than the database.
+//!
+//! The changes after the database's last one must follow one another up to the newest one that anything says was
+//! synced: the superblock, each record of the journal for those before it, or the database for those before its last change. So a
+//! damaged record is noticed by any record that was written after it was synced, a missing or cut file by its length, and
+//! an older file by its epoch or by a gap. What follows a damaged record without such a witness was never acknowledged, or
+//! is the last record, which cannot be told from a write that the loss of power tore. The superblock is synced within a second:
+//! only of the last second before a loss of power can an older copy of a whole file of the journal hide more.
+
+pub(crate) mod found;
+pub(crate) mod record;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::engine::batch::Write;
+use crate::engine::disk::Disk;
+use crate::engine::regular;
+use crate::format::identity::Identity;
+
+use record::{Mark, encode};
+
+/// From which length on a file is left for the other one. Files are made with it, so that a shorter one was cut off.
+const LEAST: u64 = 1 << 20;
+/// The record at the beginning of a file is alone in its sector.
+pub(crate) const BEGINNING: usize = 512;
+pub(crate) const NAMES: [&str; 2] = ["journal-0", "journal-1"];
+
+/// The journal of a folder that this process holds.
+///
+/// One that was not begun refuses to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    begun: Option<Begun>,
+    /// Which file is written, and where in it.
+    active: usize,
+    at: u64,
+    appended: u64,
+    synced: u64,
+    /// The newest change in the other file.
+    newest_in_other: u64,
+}
+
+#[derive(Debug)]
+struct Begun {
+    files: [(File, PathBuf); 2],
+    identity: Identity,
+}
+
+impl Journal {
+    /// Begins the journal for an opening whose database durably holds everything up to `number`. What the files hold is
+    /// no longer needed.
+    pub(crate) fn begin(folder: &Path, identity: Identity, number: u64, disk: &dyn Disk) -> io::Result<Self> {
+        let mark = Mark { identity, number, synced: number };
+        let mut beginning = encode(mark, &[]);
+        beginning.resize(BEGINNING, 0);
+        let begin = |name: &str| {
+            let path = folder.join(name);
+            let mut options = File::options();
+            let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = regular::open(folder, name, options)?;
+            if file.metadata()?.len() != LEAST {
+                // First, so that no file with a beginning is ever shorter.
+                file.set_len(LEAST)?;
+                disk.sync(&file, &path)?;
+            }
+            file.write_all_at(&beginning, 0)?;
+            disk.sync(&file, &path)?;
+            Ok::<_, io::Error>((file, path))
+        };
+        let files = [begin(NAMES[0])?, begin(NAMES[1])?];
+        disk.sync_folder(folder)?;
+        Ok(Self {
+            begun: Some(Begun { files, identity }),
+            active: 0,
+            at: BEGINNING as u64,
+            appended: number,
+            synced: number,
+            newest_in_other: number,
+        })
+    }
+
+    /// A change as it is written, when everything up to `synced` is durable.
+    pub(crate) fn record(&self, number: u64, writes: &[Write]) -> io::Result<Vec<u8>> {
+        let identity = self.begun()?.identity;
+        Ok(encode(Mark { identity, number, synced: self.synced }, writes))
+    }
+
+    /// Returns the change that must be durable in the database before the next append, when this file is full.
+    pub(crate) fn must_be_durable(&self) -> Option<u64> {
+        (self.at >= LEAST).then_some(self.newest_in_other)
+    }
+
+    /// Goes on with the other file. Returns the newest change in the one that is left.
+    pub(crate) fn turn(&mut self) -> u64 {
+        self.active = 1 - self.active;
+        self.at = BEGINNING as u64;
+        self.newest_in_other = self.appended;
+        self.appended
+    }
+
+    /// Appends records, of which the last one has this number.
+    pub(crate) fn append(&mut self, records: &[u8], newest: u64) -> io::Result<()> {
+        self.begun()?.files[self.active].0.write_all_at(records, self.at)?;
+        self.at += records.len() as u64;
+        self.appended = newest;
+        Ok(())
+    }
+
+    /// Whether something was written since the last sync.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.synced < self.appended
+    }
+
+    /// Waits for the disk.
+    pub(crate) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let (file, path) = &self.begun()?.files[self.active];
+        disk.sync(file, path)?;
+        self.synced = self.appended;
+        Ok(())
+    }
+
+    fn begun(&self) -> io::Result<&Begun> {
+        self.begun.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The open files and their paths.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&File, PathBuf)> {
+        self.begun.iter().flat_map(|begun| &begun.files).map(|(file, path)| (file, path.clone()))
+    }
+
+    /// Treats everything appended as synced: it need not survive the loss of power.
+    pub(crate) fn needs_no_sync(&mut self) {
+        self.synced = self.appended;
+    }
+
+    /// The newest change that is as durable as the store promises.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::found::Found;
+    use super::record::tests::{mark, write};
+    use super::*;
+    use crate::engine::disk::FileDisk;
+
+    /// A journal begun after change 4, with its folder.
+    fn journal() -> (Journal, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (Journal::begin(folder.path(), mark(3, 0, 0).identity, 4, &FileDisk).unwrap(), folder)
+    }
+
+    fn append(journal: &mut Journal, number: u64) {
+        let record = journal.record(number, &[write("new"), write("gone")]).unwrap();
+        journal.append(&record, number).unwrap();
+    }
+
+    fn append_synced(journal: &mut Journal, number: u64) {
+        append(journal, number);
+        journal.sync(&FileDisk).unwrap();
+    }
+
+    /// The numbers of the changes after `last`.
+    fn pending(folder: &Path, last: u64, acknowledged: u64) -> Result<Vec<u64>, String> {
+        let found = Found::read(folder).unwrap();
+        let identity = mark(3, 0, 0).identity;
+        found.check_files(identity, Some(identity))?;
+        let pending = found.pending(identity, last, acknowledged)?;
+        Ok(pending.iter().map(|change| change.number).collect())
+    }
+
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[at] ^= 0x10;
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn changes_are_read_back_over_both_files_and_what_an_earlier_turn_left_is_not() {
+        let (mut journal, folder) = journal();
+        (5..9).for_each(|number| append_synced(&mut journal, number));
+        assert_eq!(journal.turn(), 8);
+        append_synced(&mut journal, 9);
+        assert_eq!(pending(folder.path(), 4, 9).unwrap(), [5, 6, 7, 8, 9]);
+        assert_eq!(pending(folder.path(), 7, 9).unwrap(), [8, 9]);
+        journal.turn();
+        append_synced(&mut journal, 10);
+        assert_eq!(pending(folder.path(), 8, 10).unwrap(), [9, 10]);
+        assert!(pending(folder.path(), 4, 4).unwrap_err().contains("changes 5 to 9 are missing"));
+        let journal = Journal::begin(folder.path(), mark(4, 0, 0).identity, 10, &FileDisk).unwrap();
+        assert_eq!(journal.must_be_durable(), None);
+        assert!(pending(folder.path(), 10, 10).unwrap_err().contains("webhook-store is older"));
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_where_it_was_synced_and_the_end_where_nothing_says_so() {
+        let (mut journal, folder) = journal();
+        let begin = journal.at as usize;
+        append_synced(&mut journal, 5);
+        let second = journal.at as usize;
+        append(&mut journal, 6);
+        let third = journal.at as usize;
+        append(&mut journal, 7);
+        let path = folder.path().join(NAMES[0]);
+        flip(&path, third + 10);
+        assert_eq!(pending(folder.path(), 4, 4).unwrap(), [5, 6], "the last one may be torn");
+        assert!(pending(folder.path(), 4, 7).unwrap_err().contains("change 7 is missing"));
+        flip(&path, third + 10);
+        flip(&path, second + 10);
+        assert_eq!(pending(folder.path(), 4, 4).unwrap(), [5], "neither was synced");
+        flip(&path, second + 10);
+        flip(&path, begin + 10);
+        let error = pending(folder.path(), 4, 4).unwrap_err();
+        assert!(
+            error.contains("change 5 is missing") && error.contains("journal-0 is damaged at byte 512"),
+            "{error}"
+        );
+        assert_eq!(pending(folder.path(), 5, 4).unwrap(), [6, 7], "the database has it");
+    }
+
+    #[test]
+    fn files_that_are_missing_cut_or_foreign_are_named() {
+        let (mut journal, folder) = journal();
+        append_synced(&mut journal, 5);
+        let path = folder.path().join(NAMES[1]);
+        let whole = std::fs::read(&path).unwrap();
+        let foreign = encode(mark(3, 4, 4), &[]).iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+        let older = [encode(mark(2, 4, 4), &[]), vec![0; 1 << 20]].concat();
+        for (bytes, expected) in [
+            (&[][..], "journal-1 is empty"),
+            (&whole[..100], "journal-1 is cut off after 100 bytes"),
+            (&whole[..600], "journal-1 is cut off after 600 bytes"),
+            (&[foreign, vec![0; 1 << 20]].concat(), "journal-1 is damaged at its beginning"),
+            (&older, "journal-1 is older than its database"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = pending(folder.path(), 5, 5).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(pending(folder.path(), 5, 5).unwrap_err().contains("journal-1 is missing"));
+        let other = Identity { store: crate::format::identity::StoreId([9; 16]), epoch: 3 };
+        Journal::begin(folder.path(), other, 5, &FileDisk).unwrap();
+        assert!(pending(folder.path(), 5, 5).unwrap_err().contains("journal-0 belongs to another store"));
+    }
+
+    #[test]
+    fn a_full_file_is_left_once_the_other_one_is_durable_elsewhere() {
+        let (mut journal, _folder) = journal();
+        append(&mut journal, 5);
+        assert_eq!(journal.must_be_durable(), None);
+        journal.append(&vec![0; LEAST as usize], 6).unwrap();
+        assert_eq!(journal.must_be_durable(), Some(4));
+        assert_eq!(journal.turn(), 6);
+        journal.append(&vec![0; LEAST as usize], 7).unwrap();
+        assert_eq!(journal.must_be_durable(), Some(6));
+    }
+}

@@ -1,0 +1,76 @@
+//! Claiming deliveries: the index says which may be due, and their records whether they were asked for.
+
+use sled::Tree;
+use tokio::time::Instant;
+use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::store::{DeliveryClaimRequest, StoreError};
+
+use crate::engine::shared::Shared;
+use crate::format::keys;
+use crate::outbox::ClaimedDelivery;
+use crate::reader::read;
+
+/// How often one call looks for others in place of deliveries that were not asked for.
+const ROUNDS: usize = 128;
+
+/// Reads the records of claimed deliveries. In place of those that turn out to be of another channel than was asked for,
+/// further ones are claimed; when that takes too long, fewer are returned, and the next claim goes on.
+pub(crate) fn claim_deliveries(
+    shared: &Shared,
+    tree: &Tree,
+    mut request: DeliveryClaimRequest,
+    first: Vec<ClaimedDelivery>,
+) -> Result<Vec<Delivery>, StoreError> {
+    let (limit, instant) = (request.limit, Instant::now());
+    let (mut claimed, mut deliveries) = (first.clone(), Vec::new());
+    let mut all = first;
+    for round in 1.. {
+        for claim in claimed {
+            match read_claimed(shared, tree, &request, claim) {
+                Ok(delivery) => deliveries.extend(delivery),
+                Err(error) => {
+                    let mut outbox = shared.outbox();
+                    for claim in all {
+                        outbox.give_back(claim, None);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        if round == ROUNDS {
+            break;
+        }
+        request.limit = limit - deliveries.len();
+        claimed = shared.outbox().claim(&request, instant);
+        if claimed.is_empty() {
+            break;
+        }
+        all.extend(&claimed);
+    }
+    Ok(deliveries)
+}
+
+/// Reads a claimed delivery, and gives it back if it is not asked for.
+fn read_claimed(
+    shared: &Shared,
+    tree: &Tree,
+    request: &DeliveryClaimRequest,
+    claim: ClaimedDelivery,
+) -> Result<Option<Delivery>, StoreError> {
+    let key = keys::delivery(claim.run, claim.id);
+    let Some(delivery) = shared.damage.set_aside(&key, read::delivery(tree, claim.run, claim.id))? else {
+        // It cannot go out, and must not keep others from it.
+        shared.outbox().remove(claim.id);
+        return Ok(None);
+    };
+    // One that was settled since is no longer in the index.
+    let Some(delivery) = delivery.filter(|delivery| delivery.state == DeliveryState::Pending) else {
+        return Ok(None);
+    };
+    if !request.channels.include(delivery.channel) {
+        shared.outbox().give_back(claim, Some(delivery.channel));
+        return Ok(None);
+    }
+    shared.outbox().note_channel(claim, delivery.channel);
+    Ok(Some(delivery))
+}

@@ -1,0 +1,357 @@
+//! Reading records from the database. Everything here may read the disk.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use sled::{IVec, Tree};
+use webhook_core::id::{DeliveryId, RunId};
+use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::run::{Run, RunParameters, RunState};
+use webhook_core::store::{DeliveryQuery, LogPart, Page, RunQuery, StoreError};
+
+use crate::error::store_error;
+use crate::format::keys::{self, Span};
+use crate::format::run::Recorded;
+use crate::format::value::{SavedClock, VALUE_BYTES, damaged, decode, decode_pending, tail_count};
+use crate::tree::blocks::{self, Block};
+use crate::tree::damage::{Damage, Kind};
+use crate::tree::scan::{self, Scan};
+
+/// How many deliveries a page is looked for in, so that a rare one does not make a page read the whole history.
+const MOST_EXAMINED: usize = 2_000;
+
+/// The record under this key.
+pub(crate) fn record<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Option<T>, StoreError> {
+    let Some(head) = scan::get(tree, key)? else { return Ok(None) };
+    read(tree, key, &head).map(Some)
+}
+
+/// The record with this first value.
+pub(crate) fn read<T: DeserializeOwned>(tree: &Tree, key: &[u8], head: &IVec) -> Result<T, StoreError> {
+    if tail_count(head)? == 0 { decode(head) } else { decode(&whole(tree, key, head)?) }
+}
+
+/// All of a value of which this is the first part.
+pub(crate) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> Result<Vec<u8>, StoreError> {
+    let mut whole = head.to_vec();
+    for number in 0..tail_count(head)? {
+        let tail = scan::get(tree, &keys::tail(key, number))?;
+        whole.extend_from_slice(&tail.ok_or_else(|| damaged("a part of a record is missing"))?);
+    }
+    Ok(whole)
+}
+
+/// The store's clock as it was.
+pub(crate) fn saved_clock(tree: &Tree) -> Result<Option<SavedClock>, StoreError> {
+    scan::get(tree, keys::CLOCK)?.map(|clock| SavedClock::decode(&clock)).transpose()
+}
+
+/// A run that has ended.
+pub(crate) fn ended_run(tree: &Tree, id: RunId, damage: &Damage) -> Result<Option<Arc<Run>>, StoreError> {
+    let Some(block) = blocks::find(tree, keys::ENDED, id, damage)? else { return Ok(None) };
+    let recorded = block.runs(tree)?.into_iter().find(|recorded| recorded.run.id == id);
+    recorded.map(|recorded| complete(tree, recorded).map(Arc::new)).transpose()
+}
+
+/// A run with its parameters, wherever they are.
+pub(crate) fn complete(tree: &Tree, recorded: Recorded) -> Result<Run, StoreError> {
+    let Recorded { mut run, apart } = recorded;
+    if apart > 0 {
+        let mut json = Vec::with_capacity(apart);
+        for number in 0..apart.div_ceil(VALUE_BYTES) {
+            let number =
+                u16::try_from(number).map_err(|_| damaged("a run's parameters have too many parts"))?;
+            let part = scan::get(tree, &keys::parameters(run.id, number))?;
+            json.extend_from_slice(&part.ok_or_else(|| damaged("a part of a run's parameters is missing"))?);
+        }
+        let text = String::from_utf8(json)
+            .map_err(|error| StoreError::corrupt("a run's parameters are not UTF-8", error))?;
+        run.parameters = RunParameters::from_json(&text).map_err(|error| {
+            StoreError::corrupt("a run's parameters are not the JSON they should be", error)
+        })?;
+    }
+    Ok(run)
+}
+
+/// Of these queued runs, those that are there, as they are recorded or with what is wrong with their records.
+pub(crate) fn queued_runs(
+    tree: &Tree,
+    ids: &[RunId],
+    damage: &Damage,
+) -> Vec<(RunId, Result<Run, StoreError>)> {
+    let mut by_span = BTreeMap::<Span, HashSet<RunId>>::new();
+    for id in ids {
+        by_span.entry(keys::span(*id)).or_default().insert(*id);
+    }
+    let mut found = Vec::new();
+    for (span, mut wanted) in by_span {
+        for block in blocks::downwards(tree, keys::LIVE, span, wanted.iter().max().copied(), damage) {
+            if wanted.is_empty() {
+                break;
+            }
+            if let Err(error) = queued_in(tree, &block, &mut wanted, &mut found) {
+                damage.note(Kind::LiveRun, &block.key, &error);
+            }
+        }
+    }
+    found
+}
+
+/// Finds wanted runs in a value.
+fn queued_in(
+    tree: &Tree,
+    block: &Block,
+    wanted: &mut HashSet<RunId>,
+    found: &mut Vec<(RunId, Result<Run, StoreError>)>,
+) -> Result<(), StoreError> {
+    for (id, content) in block.entries()? {
+        if wanted.remove(&id) {
+            let read = content.run(tree).transpose();
+            let run = read.map(|recorded| recorded.and_then(|recorded| complete(tree, recorded)));
+            found.extend(run.map(|run| (id, run)));
+        }
+    }
+    Ok(())
+}
+
+/// A queued run.
+pub(crate) fn queued_run(tree: &Tree, id: RunId, damage: &Damage) -> Result<Option<Arc<Run>>, StoreError> {
+    queued_runs(tree, &[id], damage).pop().map(|(_, run)| run.map(Arc::new)).transpose()
+}
+
+/// How much is read at once at most, so that nothing that changes history waits for long.
+pub(crate) const CHUNK: Duration = Duration::from_millis(3);
+
+/// Some of the ended runs that a query asks for, newest first.
+pub(crate) struct Ended {
+    pub(crate) runs: Vec<Arc<Run>>,
+    /// What lies before it was not looked at. `None` when there is no more.
+    pub(crate) before: Option<RunId>,
+}
+
+/// The newest ended runs that a query asks for, at most `limit`, and maybe fewer: it takes its time only for so long.
+/// What is damaged is passed over.
+pub(crate) fn list_ended(
+    tree: &Tree,
+    query: &RunQuery,
+    limit: usize,
+    damage: &Damage,
+) -> Result<Ended, StoreError> {
+    let begun = Instant::now();
+    let prefixes = prefixes(tree, query, damage);
+    let mut newest = Newest::new(prefixes.iter().map(|prefix| older(tree, prefix, query.before, damage)));
+    let mut found = Vec::new();
+    loop {
+        let Some((span, blocks)) = newest.next_span(tree, damage)? else {
+            return Ok(Ended { runs: found, before: None });
+        };
+        let mut of_span = Vec::new();
+        for block in &blocks {
+            of_span.extend(damage.set_aside(&block.key, block.entries())?.unwrap_or_default());
+        }
+        of_span.retain(|(id, _)| query.before.is_none_or(|before| *id < before));
+        of_span.sort_unstable_by_key(|(id, _)| Reverse(*id));
+        // There may be thousands, of which a page needs few.
+        let mut last = None;
+        for (id, content) in of_span {
+            if found.len() == limit || last.is_some() && begun.elapsed() > CHUNK {
+                return Ok(Ended { runs: found, before: last });
+            }
+            let key = keys::by_id(keys::ENDED, id.as_bytes());
+            let recorded = damage.set_aside(&key, content.run(tree))?.flatten();
+            if let Some(recorded) = recorded.filter(|recorded| query.matches(&recorded.run)) {
+                found.extend(damage.set_aside(&key, complete(tree, recorded))?.map(Arc::new));
+            }
+            last = Some(id);
+        }
+        if found.len() >= limit || begun.elapsed() > CHUNK {
+            return Ok(Ended { runs: found, before: Some(keys::first_of_span(span)) });
+        }
+    }
+}
+
+/// Where the ended runs that a query asks for are indexed.
+fn prefixes(tree: &Tree, query: &RunQuery, damage: &Damage) -> Vec<Vec<u8>> {
+    if query.workflow.is_none() && query.webhook.is_none() && query.state.is_none() {
+        return vec![vec![keys::ENDED]];
+    }
+    let states = RunState::ALL.into_iter().filter(|state| state.is_ended());
+    let states: Vec<_> = states.filter(|state| query.state.is_none_or(|wanted| wanted == *state)).collect();
+    if states.is_empty() {
+        return Vec::new();
+    }
+    let (kind, groups) = match (&query.webhook, &query.workflow) {
+        (Some(webhook), _) => (keys::BY_WEBHOOK, vec![*webhook.as_bytes()]),
+        (None, Some(workflow)) => (keys::BY_WORKFLOW, vec![keys::workflow(workflow)]),
+        (None, None) => (keys::BY_WORKFLOW, groups(tree, keys::BY_WORKFLOW, damage)),
+    };
+    let of_group = |group| states.iter().map(move |state| keys::ended(kind, group, *state));
+    groups.iter().flat_map(of_group).collect()
+}
+
+/// The workflows or webhooks that have ended runs.
+fn groups(tree: &Tree, kind: u8, damage: &Damage) -> Vec<[u8; 16]> {
+    let mut groups: Vec<[u8; 16]> = Vec::new();
+    while let Some(group) = next_group(tree, kind, groups.last(), damage) {
+        groups.push(group);
+    }
+    groups
+}
+
+/// The first workflow or webhook that has ended runs, or the next one after `last`.
+pub(crate) fn next_group(
+    tree: &Tree,
+    kind: u8,
+    last: Option<&[u8; 16]>,
+    damage: &Damage,
+) -> Option<[u8; 16]> {
+    let start = match last {
+        None => vec![kind],
+        Some(last) => keys::by_id(kind, &u128::from_be_bytes(*last).checked_add(1)?.to_be_bytes()).to_vec(),
+    };
+    let (key, _) = Scan::up(tree, damage, &[kind], Some(&start)).next()?;
+    keys::first_id(&key)
+}
+
+/// The keys with this prefix that end with an older id, newest first.
+pub(crate) fn older<'a>(
+    tree: &'a Tree,
+    prefix: &[u8],
+    before: Option<RunId>,
+    damage: &'a Damage,
+) -> Scan<'a> {
+    let before = before.map(|before| [prefix, before.as_bytes()].concat());
+    Scan::down(tree, damage, prefix, before.as_deref())
+}
+
+/// Goes through several indexes at once, newest first, span by span: within one, runs lie in any order.
+pub(crate) struct Newest<'a> {
+    indexes: Vec<Scan<'a>>,
+    /// The next of each index: the oldest run of a value, and the key that names it.
+    heads: BinaryHeap<([u8; 16], usize, IVec)>,
+}
+
+impl<'a> Newest<'a> {
+    pub(crate) fn new(indexes: impl Iterator<Item = Scan<'a>>) -> Self {
+        let mut newest = Self { indexes: indexes.collect(), heads: BinaryHeap::new() };
+        (0..newest.indexes.len()).for_each(|place| newest.advance(place));
+        newest
+    }
+
+    /// The values with the ended runs of the newest span that is left. One that an index names and that is missing is
+    /// damage: readers hold the lock under which values change their places.
+    pub(crate) fn next_span(
+        &mut self,
+        tree: &Tree,
+        damage: &Damage,
+    ) -> Result<Option<(Span, Vec<Block>)>, StoreError> {
+        let Some((newest, ..)) = self.heads.peek() else { return Ok(None) };
+        let span = keys::span(RunId::from_bytes(*newest));
+        let mut blocks = Vec::new();
+        while self.heads.peek().is_some_and(|(id, ..)| keys::span(RunId::from_bytes(*id)) == span)
+            && let Some((id, place, key)) = self.heads.pop()
+        {
+            self.advance(place);
+            let named = blocks::named(tree, keys::ENDED, RunId::from_bytes(id));
+            match damage.set_aside(&keys::by_id(keys::ENDED, &id), named)? {
+                Some(Some(block)) => blocks.push(block),
+                Some(None) => damage.note_because(Kind::Index, &key, MISSING),
+                None => {}
+            }
+        }
+        Ok(Some((span, blocks)))
+    }
+
+    fn advance(&mut self, place: usize) {
+        for (key, _) in self.indexes[place].by_ref() {
+            if let Some(id) = keys::last_id(&key) {
+                self.heads.push((id, place, key));
+                return;
+            }
+        }
+    }
+}
+
+/// What is wrong with an index entry whose runs are not there.
+pub(crate) const MISSING: &str = "the ended runs that it names are missing";
+
+/// One delivery.
+pub(crate) fn delivery(tree: &Tree, run: RunId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+    record(tree, &keys::delivery(run, id))
+}
+
+/// The run that a delivery tells of.
+pub(crate) fn run_of_delivery(tree: &Tree, id: DeliveryId) -> Result<Option<RunId>, StoreError> {
+    let run = scan::get(tree, &keys::delivery_run(id))?;
+    run.map(|run| run_in(&run)).transpose()
+}
+
+fn run_in(value: &[u8]) -> Result<RunId, StoreError> {
+    let run = keys::last_id(value).map(RunId::from_bytes);
+    run.ok_or_else(|| damaged("a delivery's run is too short"))
+}
+
+/// The deliveries of these runs, each run's oldest first. What is damaged is passed over.
+pub(crate) fn deliveries(tree: &Tree, runs: &[RunId], damage: &Damage) -> Result<Vec<Delivery>, StoreError> {
+    let mut deliveries = Vec::new();
+    for run in runs {
+        for (key, head) in Scan::up(tree, damage, &keys::by_id(keys::DELIVERY, run.as_bytes()), None) {
+            deliveries.extend(damage.set_aside(&key, read(tree, &key, &head))?);
+        }
+    }
+    Ok(deliveries)
+}
+
+/// A page of deliveries, newest first. What is damaged is passed over.
+pub(crate) fn find_deliveries(
+    tree: &Tree,
+    query: &DeliveryQuery,
+    damage: &Damage,
+) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+    // The pending ones have an index of their own.
+    let pending = query.state == Some(DeliveryState::Pending);
+    let kind = if pending { keys::PENDING } else { keys::DELIVERY_RUN };
+    let before = query.before.map(|before| keys::by_id(kind, before.as_bytes()));
+    let entries = Scan::down(tree, damage, &[kind], before.as_ref().map(|before| &before[..]));
+    let (mut items, mut last) = (Vec::new(), None);
+    for (examined, (key, value)) in entries.enumerate() {
+        if items.len() >= query.limit || examined == MOST_EXAMINED {
+            return Ok(Page::new(items, last));
+        }
+        let Some(id) = keys::last_id(&key).map(DeliveryId::from_bytes) else { continue };
+        last = Some(id);
+        let run = if pending { decode_pending(&value).map(|(run, _)| run) } else { run_in(&value) };
+        let Some(run) = damage.set_aside(&key, run)? else { continue };
+        let found = damage.set_aside(&keys::delivery(run, id), delivery(tree, run, id))?.flatten();
+        items.extend(found.filter(|delivery| query.matches(delivery)));
+    }
+    Ok(Page::new(items, None))
+}
+
+/// A run's log from an offset on.
+pub(crate) fn log(tree: &Tree, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
+    let (mut start, mut bytes) = (None, Vec::new());
+    for entry in tree.scan_prefix(keys::log_of(run)) {
+        let (key, value) = entry.map_err(store_error)?;
+        let at = log_offset(&key)?;
+        let end = *start.get_or_insert(at) + bytes.len() as u64;
+        if end != at {
+            // Older parts went while this was read.
+            start = Some(at);
+            bytes.clear();
+        }
+        bytes.extend_from_slice(&value);
+    }
+    let Some(start) = start else { return Ok(LogPart::new(offset, String::new())) };
+    let text = String::from_utf8(bytes).map_err(|error| StoreError::corrupt("a log is not UTF-8", error))?;
+    Ok(LogPart::of_log(start, &text, offset))
+}
+
+/// The offset in the key of a part of a log.
+pub(crate) fn log_offset(key: &[u8]) -> Result<u64, StoreError> {
+    let offset = key.last_chunk().ok_or_else(|| damaged("a log's key is too short"))?;
+    Ok(u64::from_be_bytes(*offset))
+}

@@ -1,0 +1,173 @@
+//! A value that holds runs, as it is found in the database: several of them, one that is too large for a single
+//! value, or one in the JSON of the first format.
+
+use std::collections::HashSet;
+
+use sled::{IVec, Tree};
+use webhook_core::id::RunId;
+use webhook_core::run::Run;
+use webhook_core::store::StoreError;
+
+use crate::format::keys::{self, Span};
+use crate::format::run::{self, Belonging, Recorded, decode_run};
+use crate::format::value::{damaged, tail_count};
+use crate::reader::read;
+use crate::tree::damage::Damage;
+use crate::tree::scan::{self, Scan};
+
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) key: IVec,
+    first: RunId,
+    head: IVec,
+    tails: u16,
+}
+
+impl Block {
+    pub(crate) fn new(key: IVec, head: IVec) -> Result<Self, StoreError> {
+        let first = keys::last_id(&key).ok_or_else(|| damaged("a run's key is too short"))?;
+        Ok(Self { first: RunId::from_bytes(first), tails: tail_count(&head)?, key, head })
+    }
+
+    /// The run that the key names.
+    pub(crate) fn first(&self) -> RunId {
+        self.first
+    }
+
+    /// How many bytes its first value has.
+    pub(crate) fn len(&self) -> usize {
+        self.head.len()
+    }
+
+    /// Of how many further values the only run in it needs the content.
+    pub(crate) fn tails(&self) -> u16 {
+        self.tails
+    }
+
+    /// The runs in it, oldest first.
+    pub(crate) fn ids(&self) -> Result<Vec<RunId>, StoreError> {
+        if !self.is_shared() {
+            return Ok(vec![self.first]);
+        }
+        run::ids(&self.head)
+    }
+
+    /// Where all of them belong.
+    pub(crate) fn belonging(&self, tree: &Tree) -> Result<Belonging, StoreError> {
+        if run::holds_records(&self.head) {
+            return run::first_belonging(&self.head).map(|(belonging, _)| belonging);
+        }
+        let run: Run = read::read(tree, &self.key, &self.head)?;
+        Ok(Belonging { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
+    }
+
+    /// The records in it. A run that is alone in its value has none to share.
+    pub(crate) fn records(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        if self.is_shared() { run::records(&self.head) } else { Ok(Vec::new()) }
+    }
+
+    /// All runs in it as they are recorded, oldest first.
+    pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Recorded>, StoreError> {
+        if !run::holds_records(&self.head) {
+            return Ok(vec![Recorded { run: read::read(tree, &self.key, &self.head)?, apart: 0 }]);
+        }
+        if self.tails == 0 {
+            return self.records()?.iter().map(|record| decode_run(record)).collect();
+        }
+        let whole = read::whole(tree, &self.key, &self.head)?;
+        run::records(&whole)?.iter().map(|record| decode_run(record)).collect()
+    }
+
+    /// All runs in it by their ids, to be read when they are needed.
+    pub(crate) fn entries(&self) -> Result<Vec<(RunId, Content<'_>)>, StoreError> {
+        if !self.is_shared() {
+            return Ok(vec![(self.first, Content::Alone(self))]);
+        }
+        let entry = |record: Vec<u8>| Ok((run::id_of(&record)?, Content::Record(record)));
+        self.records()?.into_iter().map(entry).collect()
+    }
+
+    fn is_shared(&self) -> bool {
+        run::holds_records(&self.head) && self.tails == 0
+    }
+}
+
+/// A run in a value.
+pub(crate) enum Content<'a> {
+    Record(Vec<u8>),
+    Alone(&'a Block),
+}
+
+impl Content<'_> {
+    pub(crate) fn run(&self, tree: &Tree) -> Result<Option<Recorded>, StoreError> {
+        match self {
+            Self::Record(record) => decode_run(record).map(Some),
+            Self::Alone(block) => Ok(block.runs(tree)?.pop()),
+        }
+    }
+}
+
+/// The value whose key names this run.
+pub(crate) fn named(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, StoreError> {
+    let key = keys::by_id(kind, run.as_bytes());
+    let head = scan::get(tree, &key)?;
+    head.map(|head| Block::new(IVec::from(&key), head)).transpose()
+}
+
+/// A value and the records in it.
+pub(crate) type Held = (Block, Vec<Vec<u8>>);
+
+/// The values that hold some of these runs, which are of one span, with the records in them. A damaged value holds none.
+///
+/// They are looked for from the newest of the runs downwards, where they are close by as a rule.
+pub(crate) fn holding(
+    tree: &Tree,
+    kind: u8,
+    span: Span,
+    runs: &HashSet<RunId>,
+    damage: &Damage,
+) -> Result<Vec<Held>, StoreError> {
+    let (mut left, mut found) = (runs.len(), Vec::new());
+    for block in downwards(tree, kind, span, runs.iter().max().copied(), damage) {
+        let read = || Ok((block.ids()?, block.records()?));
+        let Some((ids, records)) = damage.set_aside(&block.key, read())? else { continue };
+        let held = ids.iter().filter(|id| runs.contains(id)).count();
+        if held > 0 {
+            found.push((block, records));
+            left = left.saturating_sub(held);
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The value that holds a run.
+pub(crate) fn find(tree: &Tree, kind: u8, run: RunId, damage: &Damage) -> Result<Option<Block>, StoreError> {
+    let mut is_damaged = false;
+    for block in downwards(tree, kind, keys::span(run), Some(run), damage) {
+        match damage.set_aside(&block.key, block.ids())? {
+            Some(ids) if ids.contains(&run) => return Ok(Some(block)),
+            Some(_) => {}
+            None => is_damaged = true,
+        }
+    }
+    if is_damaged { Err(damaged("a value that may hold the run is damaged")) } else { Ok(None) }
+}
+
+/// The values with runs of a span up to this one, newest first.
+pub(crate) fn downwards<'a>(
+    tree: &'a Tree,
+    kind: u8,
+    span: Span,
+    newest: Option<RunId>,
+    damage: &'a Damage,
+) -> impl Iterator<Item = Block> + use<'a> {
+    let (first, _) = keys::of_span(kind, span);
+    // The first key that is too new.
+    let end = newest.map(|newest| [&keys::by_id(kind, newest.as_bytes())[..], &[0]].concat());
+    Scan::down(tree, damage, &[kind], end.as_deref())
+        .take_while(move |(key, _)| key[..] >= first[..])
+        .filter_map(|(key, head)| damage.set_aside(&key.clone(), Block::new(key, head)).ok().flatten())
+}
