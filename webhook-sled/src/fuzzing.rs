@@ -16,7 +16,7 @@ use webhook_core::run::{Caller, Run, RunParameters, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
-use crate::engine::batch::Write;
+use crate::engine::change::Write;
 use crate::engine::journal::BEGINNING;
 use crate::engine::journal::found::Found;
 use crate::engine::journal::record::{self as journal_record, Mark};
@@ -28,7 +28,7 @@ use crate::format::value::{
     ClaimRecord, Encoded, KeyRecord, SavedClock, VALUE_BYTES, decode, decode_claims, decode_number,
     decode_pending, encode, encode_claims, encode_number, encode_pending, tail_count,
 };
-use crate::tree::sums::Kept;
+use crate::tree::sums::StoredSums;
 
 /// Decodes a value as it is stored under a key of this kind. What is understood is encoded and read back as the same.
 pub fn check_value(kind: u8, bytes: &[u8]) {
@@ -48,7 +48,7 @@ pub fn check_value(kind: u8, bytes: &[u8]) {
         keys::PENDING => check_fixed(bytes, decode_pending, |(run, due)| encode_pending(*run, Some(*due))),
         b'j' => check_fixed(bytes, SavedClock::decode, |clock| clock.encode()),
         b's' => check_fixed(bytes, Identity::decode, Identity::encode),
-        b'b' => check_fixed(bytes, Kept::decode, Kept::encode),
+        b'b' => check_fixed(bytes, StoredSums::decode, StoredSums::encode),
         _ => check_key(bytes),
     }
 }
@@ -97,10 +97,10 @@ fn check_runs(bytes: &[u8]) {
 
 fn check_run(record: &[u8], recorded: &Recorded) {
     let Recorded { run, apart } = recorded;
-    let (belonging, end) = run::belonging(record).expect("its beginning is read with less than a run");
-    assert_eq!(belonging.webhook, run.webhook_id);
-    assert_eq!(belonging.workflow, run.workflow);
-    assert_eq!(belonging.state, run.state);
+    let (group_key, end) = run::group_key(record).expect("its beginning is read with less than a run");
+    assert_eq!(group_key.webhook, run.webhook_id);
+    assert_eq!(group_key.workflow, run.workflow);
+    assert_eq!(group_key.state, run.state);
     let ended = to_milliseconds(run.finished_at.unwrap_or(run.queued_at));
     assert_eq!(end, u64::try_from(ended).unwrap_or(0), "the index has it where the run says");
     let encoded = encode_recorded(run, *apart).expect("what was read can be written");
@@ -136,10 +136,10 @@ fn check_key(key: &[u8]) {
     }
     if let Some(id) = keys::last_id(key) {
         let run = RunId::from_bytes(id);
-        let (first, last) = keys::of_span(keys::ENDED, keys::span(run));
+        let (first, last) = keys::keys_of_bucket(keys::ENDED, keys::time_bucket(run));
         let own = keys::by_id(keys::ENDED, &id);
         assert!(first <= own && own <= last, "a run lies within its own span");
-        assert!(keys::first_of_span(keys::span(run)) <= run && run <= keys::last_of_span(id));
+        assert!(keys::first_of_bucket(keys::time_bucket(run)) <= run && run <= keys::last_of_bucket(id));
     }
 }
 

@@ -45,6 +45,7 @@
 //! without knowing what the disk has confirmed.
 
 mod check;
+mod due_index;
 mod engine;
 mod error;
 mod format;
@@ -52,14 +53,13 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod options;
-mod outbox;
 mod panics;
 mod reader;
 mod store;
 #[doc(hidden)]
 pub mod testing;
 mod tree;
-mod webhooks;
+mod webhook_index;
 mod writer;
 
 pub use check::verify::VerifyReport;

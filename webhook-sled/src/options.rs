@@ -1,12 +1,5 @@
 //! Options for opening a store.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use crate::engine::disk::FileDisk;
-use crate::error::OpenError;
-use crate::store::SledStore;
-
 /// The failure that an acknowledged change survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,16 +75,5 @@ impl SledOptions {
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.quota_bytes = bytes;
         self
-    }
-
-    /// Opens the store in this folder. Where there is none it is made, for its owner alone (mode 0700).
-    ///
-    /// It blocks while it recovers what a crash may have left, typically for less than a second, and for up to a
-    /// second while another process has the folder open. Runs that were running are queued again.
-    ///
-    /// # Errors
-    /// [`OpenError`]; the folder's records are unchanged then.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
-        SledStore::open_with(path.as_ref(), self, Arc::new(FileDisk))
     }
 }

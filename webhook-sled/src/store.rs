@@ -3,12 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
@@ -24,21 +25,31 @@ use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
 use crate::check::scrub::Scrubber;
-use crate::engine::checkpointer::Applier;
-use crate::engine::disk::{Disk, SledFiles};
-use crate::engine::flusher::Flusher;
+use crate::check::verify::{VerifyReport, verify};
+use crate::engine::capacity::Capacity;
+use crate::engine::checkpointer::{Checkpointed, Checkpointer};
+use crate::engine::clock::StoreClock;
+use crate::engine::condition::Condition;
+use crate::engine::database::Database;
+use crate::engine::disk::{Disk, FileDisk};
+use crate::engine::flusher::{Flushed, Flusher};
 use crate::engine::folder::Folder;
-use crate::engine::shared::{Shared, StoreClock};
+use crate::engine::parts::Parts;
+use crate::engine::sled_files::SledFiles;
+use crate::engine::visible_runs::Shown;
 use crate::error::OpenError;
 use crate::format::run::encode_run;
 use crate::options::SledOptions;
 use crate::reader::delivery_claims::claim_deliveries;
 use crate::reader::prune::{self, EXPIRED_AT_ONCE, Search};
 use crate::reader::read;
-use crate::reader::restore::{Before, restore};
+use crate::reader::restore::{Before, Restored, restore};
 use crate::tree::damage::Damage;
-use crate::writer::Writer;
-use crate::writer::operation::{Operation, Reply};
+use crate::writer::operation::{Answer, Operation, deciding, replying};
+use crate::writer::queue::Queue;
+use crate::writer::reply::Decided;
+use crate::writer::state::Writer;
+use crate::writer::work::WriterThread;
 
 /// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,
 /// which waits for what is under way. That blocks the thread for some syncs: in async code, drop the last one within
@@ -52,7 +63,9 @@ use crate::writer::operation::{Operation, Reply};
 pub struct SledStore(Arc<Handle>);
 
 struct Handle {
-    shared: Arc<Shared>,
+    options: SledOptions,
+    parts: Arc<Parts>,
+    queue: Arc<Queue<Operation>>,
     writer: Option<JoinHandle<()>>,
     scrubber: Option<Scrubber>,
 }
@@ -87,50 +100,140 @@ impl SledStore {
         let clock = StoreClock::start(folder.read(&opened, read::saved_clock)?, now);
         let io = OpenError::io(path);
         let files = SledFiles::open(&folder.sled()).map_err(&io)?;
-        let open_files = folder.open_files(&files).map_err(&io)?;
-        let shared = Shared::new(opened.into_inner(), disk, files, open_files, options, damage, clock);
-        let shared = Arc::new(shared);
-        let folder = Arc::new(folder);
-        let flusher = Flusher::new(shared.clone(), folder.clone());
-        let applier = Applier::start(shared.clone(), folder.clone()).map_err(&io)?;
-        let writer = Writer::new(shared.clone(), folder, flusher, applier, restored, number);
-        shared.condition.check().map_err(|error| OpenError::from_store(path, error))?;
-        let thread = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.work());
-        let writer = Some(thread.map_err(&io)?);
-        let scrubber = Some(Scrubber::start(shared.clone()).map_err(io)?);
-        Ok(Self(Arc::new(Handle { shared, writer, scrubber })))
+        let capacity = Capacity {
+            open_files: folder.open_files(&files).map_err(&io)?,
+            disk: disk.clone(),
+            folder: folder.sled(),
+            reserve_bytes: options.reserve_bytes,
+            quota_bytes: options.quota_bytes,
+            last_look: Mutex::default(),
+        };
+        let queue = Arc::new(Queue::new());
+        let condition = {
+            let queue = queue.clone();
+            Condition::new(move || queue.nudge())
+        };
+        let database = Database::new(opened.into_inner(), files, disk, options.durability, damage);
+        let parts = Arc::new(Parts::new(database, condition, capacity, clock));
+        let writer = start_writer(&parts, &queue, folder, restored, number).map_err(&io)?;
+        parts.condition.check().map_err(|error| OpenError::from_store(path, error))?;
+        let writer = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.run());
+        let mut handle = Handle {
+            options,
+            parts: parts.clone(),
+            queue: queue.clone(),
+            writer: Some(writer.map_err(&io)?),
+            scrubber: None,
+        };
+        let sweep = move |leftovers| {
+            // No caller waits for the answer, and a closed store removes nothing.
+            let (operation, _) = deciding(|writer: &mut Writer| writer.prune(leftovers, Vec::new()));
+            let _ = queue.push(operation);
+        };
+        handle.scrubber = Some(Scrubber::start(parts, sweep).map_err(io)?);
+        Ok(Self(Arc::new(handle)))
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.0.parts
     }
 
-    /// Asks for a change that somebody relies on once it is made, so it is refused while the folder is not in its place.
-    async fn ask_in_place<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
-        self.shared().open_files.check()?;
-        self.ask(operation).await
+    /// Checks everything in the store, which can be used meanwhile. Each record must be readable, indexes and records must
+    /// belong together, and no record may be missing or outdated.
+    ///
+    /// A thread does the same slowly, after the opening and then once a day. The report includes what that thread and reads
+    /// found before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the check cannot go on, such as when the store cannot be read any more.
+    pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
+        verify(self.parts()).await
     }
 
-    /// Asks the writer for a change and waits for its answer.
-    async fn ask<T>(&self, operation: impl FnOnce(Reply<T>) -> Operation) -> Result<T, StoreError> {
-        self.shared().condition.check()?;
-        self.shared().watch.check()?;
-        let (reply, answer) = oneshot::channel();
-        self.shared().queue.push(operation(reply));
-        match self.shared().unless_hung(answer).await? {
-            Ok(answer) => answer,
+    /// Asks for a change that outlasts the call, so it is refused while the folder is not in its place.
+    async fn ask_in_place<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut Writer) -> Decided<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.parts().capacity.open_files.check()?;
+        self.ask(decide).await
+    }
+
+    /// Asks the writer for a change and waits for its result.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut Writer) -> Decided<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (operation, answer) = deciding(decide);
+        self.submit(operation, answer).await
+    }
+
+    async fn submit<T>(&self, operation: Operation, answer: Answer<T>) -> Result<T, StoreError> {
+        let closed = || StoreError::unavailable("it is closed");
+        self.parts().condition.check()?;
+        self.parts().database.watch().check()?;
+        if self.0.queue.push(operation).is_err() {
+            return Err(closed());
+        }
+        match self.parts().unless_hung(answer).await? {
+            Ok(result) => result,
+            // The writer panicked, or ended.
             Err(_) => {
-                self.shared().condition.check()?;
-                Err(StoreError::unavailable("it is closed"))
+                self.parts().condition.check()?;
+                Err(closed())
             }
         }
     }
 }
 
+/// Starts the checkpointer, and makes the writer of a database that was just opened.
+fn start_writer(
+    parts: &Arc<Parts>,
+    queue: &Arc<Queue<Operation>>,
+    folder: Folder,
+    restored: Restored,
+    number: u64,
+) -> io::Result<WriterThread> {
+    let folder = Arc::new(folder);
+    let flusher = Flusher::new(Flushed {
+        folder: folder.clone(),
+        database: parts.database.clone(),
+        condition: parts.condition.clone(),
+        checkpoints: parts.checkpoints.clone(),
+        runs: parts.runs.clone(),
+        announcements: parts.announcements.clone(),
+    });
+    let checkpointer = Checkpointer::start(Checkpointed {
+        queue: parts.checkpoints.clone(),
+        database: parts.database.clone(),
+        folder: folder.clone(),
+        condition: parts.condition.clone(),
+        runs: parts.runs.clone(),
+        ended_logs: parts.ended_logs.clone(),
+    })?;
+    let writer = Writer::new(parts.clone(), flusher, number);
+    let mut thread = WriterThread { writer, queue: queue.clone(), folder, checkpointer };
+    thread.adopt(restored);
+    Ok(thread)
+}
+
+impl SledOptions {
+    /// Opens the store in this folder. Where there is none it is made, for its owner alone (mode 0700).
+    ///
+    /// It blocks while it recovers what a crash may have left, typically for less than a second, and for up to a
+    /// second while another process has the folder open. Runs that were running are queued again.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the folder's records are unchanged then.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
+        SledStore::open_with(path.as_ref(), self, Arc::new(FileDisk))
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.queue.close();
-        if self.shared.watch.hangs() {
+        self.queue.close();
+        if self.parts.database.watch().hangs() {
             // Its threads end when the disk does what it was asked.
             std::mem::forget(self.scrubber.take());
             return;
@@ -145,26 +248,26 @@ impl Drop for Handle {
 
 impl fmt::Debug for SledStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SledStore").field("options", &self.shared().options).finish_non_exhaustive()
+        formatter.debug_struct("SledStore").field("options", &self.0.options).finish_non_exhaustive()
     }
 }
 
 #[async_trait::async_trait]
 impl Store for SledStore {
     async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
-        self.ask_in_place(|reply| Operation::CreateWebhook(Box::new(webhook), reply)).await
+        self.ask_in_place(|writer| writer.create_webhook(webhook)).await
     }
 
     async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
-        Ok(self.shared().webhooks().get(id).cloned())
+        Ok(self.parts().webhooks().get(id).cloned())
     }
 
     async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
-        Ok(self.shared().webhooks().find(digest).cloned())
+        Ok(self.parts().webhooks().find(digest).cloned())
     }
 
     async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
-        self.ask_in_place(|reply| Operation::UpdateWebhook(Box::new(webhook), expected_revision, reply)).await
+        self.ask_in_place(move |writer| writer.update_webhook(webhook, expected_revision)).await
     }
 
     async fn delete_webhook(
@@ -173,53 +276,57 @@ impl Store for SledStore {
         expected_revision: Option<u64>,
         now: SystemTime,
     ) -> Result<Vec<RunId>, StoreError> {
-        self.ask_in_place(|reply| Operation::DeleteWebhook(id, expected_revision, now, reply)).await
+        self.parts().capacity.open_files.check()?;
+        let (operation, answer) =
+            replying(move |writer, reply| writer.delete_webhook(id, expected_revision, now, reply));
+        self.submit(operation, answer).await
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
-        Ok(self.shared().webhooks().list(&query))
+        Ok(self.parts().webhooks().list(&query))
     }
 
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
-        self.ask(|reply| Operation::RecordUse(uses.to_vec(), reply)).await
+        let uses = uses.to_vec();
+        self.ask(move |writer| writer.record_use(&uses)).await
     }
 
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         let (instant, record) = (Instant::now(), encode_run(&request.run)?);
-        self.ask(|reply| Operation::Enqueue(Box::new(request), record, instant, reply)).await
+        self.ask(move |writer| writer.enqueue(request, record, instant)).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
-        self.shared().condition.check()?;
+        self.parts().condition.check()?;
         let instant = Instant::now();
-        if !self.shared().runs().live.has_work(instant) {
+        if !self.parts().runs().live.has_work(instant) {
             return Ok(Vec::new());
         }
-        self.ask(|reply| Operation::Claim(request, instant, reply)).await
+        self.ask(move |writer| writer.claim(&request, instant)).await
     }
 
     async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
-        let mut runs = self.shared().runs();
+        let mut runs = self.parts().runs();
         for run in begun.iter().filter_map(|begun| runs.live.begin(begun)) {
             // With the runs locked, so that nobody hears of its end before.
-            self.shared().events.publish_state(&run, &Arc::default());
+            self.parts().announcements.events.publish_state(&run, &Arc::default());
         }
         Ok(())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
         // Leases are in memory: nobody else can claim a run while the store waits for room on the disk.
-        if let Some(failure) = self.shared().condition.failure().filter(|failure| !failure.is_recoverable()) {
+        if let Some(failure) = self.parts().condition.failure().filter(|failure| !failure.is_recoverable()) {
             return Err(failure.error());
         }
         let now = Instant::now();
-        let mut runs = self.shared().runs();
+        let mut runs = self.parts().runs();
         let renew = |renewal: &Renewal| {
             let renewed = runs.renew(renewal, lease, now);
             if renewed != Renewed::Lost
                 && let (Some(progress), Some(run)) = (&renewal.progress, runs.live.record(renewal.run))
             {
-                self.shared().events.publish_progress(&run, progress);
+                self.parts().announcements.events.publish_progress(&run, progress);
             }
             renewed
         };
@@ -228,46 +335,45 @@ impl Store for SledStore {
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
         let instant = Instant::now();
-        self.ask(|reply| Operation::Settle(settlements, instant, reply)).await
+        self.ask(move |writer| writer.settle(settlements, instant)).await
     }
 
     async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError> {
-        self.ask_in_place(|reply| Operation::Cancel(id, now, reply)).await
+        self.ask_in_place(move |writer| writer.cancel(id, now)).await
     }
 
     async fn get_run(&self, id: RunId) -> Result<Option<Arc<Run>>, StoreError> {
-        if let Some(shown) = self.shared().runs().shown(id) {
-            return Ok(shown);
+        if let Some(shown) = self.parts().runs().shown(id) {
+            return Ok(shown.into_run());
         }
-        let read = move |shared: &Shared, tree: &sled::Tree| match read::queued_run(tree, id, &shared.damage)?
-        {
+        let read = move |parts: &Parts, tree: &sled::Tree| match read::queued_run(tree, id, parts.damage())? {
             Some(run) => Ok(Some(run)),
-            None => read::ended_run(tree, id, &shared.damage),
+            None => read::ended_run(tree, id, parts.damage()),
         };
-        let read = self.shared().read(read).await?;
+        let read = self.parts().read(read).await?;
         // What has become of it meanwhile is in memory.
-        Ok(self.shared().runs().shown(id).unwrap_or(read))
+        Ok(self.parts().runs().shown(id).map_or(read, Shown::into_run))
     }
 
     async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError> {
         let limit = query.limit;
-        if self.shared().webhooks().contradicts(&query) {
+        if self.parts().webhooks().contradicts(&query) {
             return Ok(Page::new(Vec::new(), None));
         }
         let enough = limit.saturating_add(1);
         // Memory first: a run that ends in between is then seen in one place at least.
-        let mut found = self.shared().runs().list(&query, enough);
+        let mut found = self.parts().runs().list(&query, enough);
         let (mut ended, mut before) = (Vec::new(), query.before);
         loop {
             let (query, missing) = (query.clone().before(before), enough - ended.len());
-            let list = move |shared: &Shared, tree: &sled::Tree| {
-                read::list_ended(tree, &query, missing, &shared.damage)
+            let list = move |parts: &Parts, tree: &sled::Tree| {
+                read::list_ended(tree, &query, missing, parts.damage())
             };
-            let part = self.shared().read(list).await?;
+            let part = self.parts().read(list).await?;
             {
-                let runs = self.shared().runs();
+                let runs = self.parts().runs();
                 // What is not durable was found in memory, as it was before.
-                ended.extend(part.runs.into_iter().filter(|run| runs.before_end(run.id).is_none()));
+                ended.extend(part.runs.into_iter().filter(|run| !runs.has_unsynced_end(run.id)));
             }
             match part.before {
                 Some(rest) if ended.len() < enough => before = Some(rest),
@@ -276,116 +382,116 @@ impl Store for SledStore {
         }
         found.extend(ended.into_iter().map(|run| (Reverse(run.id), Some(run))));
         let page: Vec<_> = found.into_iter().take(enough).map(|(Reverse(id), run)| (id, run)).collect();
-        let page = self.shared().with_records(page).await?;
+        let page = read::with_records(self.parts(), page).await?;
         Ok(Page::cut(page, limit, |run: &Arc<Run>| run.id))
     }
 
     async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {
         let instant = Instant::now();
-        let expire = move |shared: &Shared, tree: &sled::Tree| {
-            Ok(prune::expired_keys(tree, shared.clock.now(instant), EXPIRED_AT_ONCE, &shared.damage))
+        let expire = move |parts: &Parts, tree: &sled::Tree| {
+            Ok(prune::expired_keys(tree, parts.clock.now(instant), EXPIRED_AT_ONCE, parts.damage()))
         };
-        let expired = self.shared().read(expire).await?;
+        let expired = self.parts().read(expire).await?;
         let (mut search, mut past) = (Search::default(), Vec::new());
         while !search.is_over() && past.len() <= request.limit {
-            let go_on = move |shared: &Shared, tree: &sled::Tree| {
-                search.go_on(shared, tree, &request, &mut past)?;
+            let go_on = move |parts: &Parts, tree: &sled::Tree| {
+                search.go_on(parts, tree, &request, &mut past)?;
                 Ok((search, past))
             };
-            (search, past) = self.shared().read(go_on).await?;
+            (search, past) = self.parts().read(go_on).await?;
         }
         let more = past.len() > request.limit || expired.len() == EXPIRED_AT_ONCE;
         past.truncate(request.limit);
         if !expired.is_empty() {
-            self.ask(|reply| Operation::Prune(Vec::new(), expired, reply)).await?;
+            self.ask(|writer| writer.prune(Vec::new(), expired)).await?;
         }
         let mut removed = Vec::with_capacity(past.len());
         let mut past = VecDeque::from(past);
         while !past.is_empty() {
-            let gather = move |shared: &Shared, tree: &sled::Tree| {
-                let removals = prune::removals(tree, &mut past, &shared.damage)?;
+            let gather = move |parts: &Parts, tree: &sled::Tree| {
+                let removals = prune::removals(tree, &mut past, parts.damage())?;
                 Ok((removals, past))
             };
             let removals;
-            (removals, past) = self.shared().read(gather).await?;
+            (removals, past) = self.parts().read(gather).await?;
             if !removals.is_empty() {
-                removed.extend(self.ask(|reply| Operation::Prune(removals, Vec::new(), reply)).await?);
+                removed.extend(self.ask(|writer| writer.prune(removals, Vec::new())).await?);
             }
         }
         Ok(Pruned::new(removed, more))
     }
 
     async fn append_log(&self, run: RunId, fence: u64, text: String) -> Result<(), StoreError> {
-        self.ask(|reply| Operation::AppendLog(run, fence, text, reply)).await
+        self.ask(move |writer| writer.append_log(run, fence, &text)).await
     }
 
     async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
-        self.shared().read(move |_, tree| read::log(tree, run, offset)).await
+        self.parts().read(move |_, tree| read::log(tree, run, offset)).await
     }
 
     async fn wait_for_work(&self, work: Work) {
-        let shared = self.shared();
-        if shared.condition.check().is_err() {
+        let parts = self.parts();
+        if parts.condition.check().is_err() {
             // The next claim tells; until then there is no hurry.
             sleep(Duration::from_secs(1)).await;
             return;
         }
         let changes = match &work {
-            Work::Deliveries(_) => &shared.deliveries_changed,
-            _ => &shared.runs_changed,
+            Work::Deliveries(_) => &parts.announcements.deliveries_changed,
+            _ => &parts.announcements.runs_changed,
         };
         let work_at = |now| match &work {
-            Work::Deliveries(channels) => shared.outbox().next_deadline(channels),
-            _ => shared.runs().live.work_at(now),
+            Work::Deliveries(channels) => parts.deliveries().next_deadline(channels),
+            _ => parts.runs().live.work_at(now),
         };
         wait_for_work(changes, work_at).await;
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
-        Ok(self.shared().events.since(cursor).await)
+        Ok(self.parts().announcements.events.since(cursor).await)
     }
 
     async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
-        self.shared().condition.check()?;
-        let first = self.shared().outbox().claim(&request, Instant::now());
+        self.parts().condition.check()?;
+        let first = self.parts().deliveries().claim(&request, Instant::now());
         if first.is_empty() {
             return Ok(Vec::new());
         }
-        self.shared().read(move |shared, tree| claim_deliveries(shared, tree, request, first)).await
+        self.parts().read(move |parts, tree| claim_deliveries(parts, tree, request, first)).await
     }
 
     async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
         let instant = Instant::now();
-        self.ask(|reply| Operation::SettleDeliveries(settlements, instant, reply)).await
+        self.ask(move |writer| writer.settle_deliveries(&settlements, instant)).await
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
         // A store that notifies nobody need not wait for the database to show what was written last.
-        if runs.is_empty() || !self.shared().outbox().has_any() {
+        if runs.is_empty() || !self.parts().deliveries().has_any() {
             return Ok(Vec::new());
         }
         let runs = runs.to_vec();
-        self.shared().read(move |shared, tree| read::deliveries(tree, &runs, &shared.damage)).await
+        self.parts().read(move |parts, tree| read::deliveries(tree, &runs, parts.damage())).await
     }
 
     async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
-        self.shared().read(move |shared, tree| read::find_deliveries(tree, &query, &shared.damage)).await
+        self.parts().read(move |parts, tree| read::find_deliveries(tree, &query, parts.damage())).await
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
         let instant = Instant::now();
-        self.ask_in_place(|reply| Operation::ResendDelivery(id, now, instant, reply)).await
+        self.ask_in_place(move |writer| writer.resend_delivery(id, now, instant)).await
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.shared().condition.check()?;
-        self.shared().watch.check()?;
-        self.shared().open_files.look()?;
-        let pending = self.shared().outbox().len() as u64;
-        let runs = self.shared().runs();
+        self.parts().condition.check()?;
+        self.parts().database.watch().check()?;
+        self.parts().capacity.open_files.look()?;
+        let pending = self.parts().deliveries().len() as u64;
+        let runs = self.parts().runs();
         let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);
         drop(runs);
-        let is_full = self.shared().check_room().is_err();
-        Ok(health.with_damaged(self.shared().damage.count()).with_full(is_full))
+        let is_full = self.parts().check_room().is_err();
+        Ok(health.with_damaged(self.parts().damage().count()).with_full(is_full))
     }
 }

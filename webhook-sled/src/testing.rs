@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::engine::disk::FileDisk;
-use crate::engine::folder;
+use crate::engine::sled_folder;
 use crate::error::OpenError;
 use crate::options::SledOptions;
 use crate::store::SledStore;
@@ -29,5 +29,5 @@ pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Resu
 /// As [`SledOptions::open`].
 pub fn open_database(store: &Path) -> Result<sled::Db, OpenError> {
     const CACHE: u64 = 16 << 20;
-    folder::start(store, &store.join(folder::SLED), CACHE)
+    sled_folder::start(store, &store.join(sled_folder::SLED), CACHE)
 }

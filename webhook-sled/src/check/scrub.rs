@@ -7,11 +7,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
 
 use crate::check::walk::Walk;
-use crate::engine::shared::Shared;
-use crate::writer::operation::Operation;
+use crate::engine::parts::Parts;
+use crate::reader::prune::Removal;
 
 /// Pause between the opening and the first check.
 const FIRST: Duration = Duration::from_secs(15);
@@ -44,13 +43,17 @@ impl Stop {
 }
 
 impl Scrubber {
-    pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+    /// Starts the thread. `sweep` removes parts that belong to no run.
+    pub(crate) fn start(
+        parts: Arc<Parts>,
+        sweep: impl Fn(Vec<Removal>) + Send + 'static,
+    ) -> io::Result<Self> {
         let stop = Arc::new(Stop::default());
         let stopped = stop.clone();
         let work = move || {
             let mut pause = FIRST;
             while !stopped.rest(pause) {
-                if check_all(&shared, &stopped) {
+                if check_all(&parts, &stopped, &sweep) {
                     return;
                 }
                 pause = NEXT;
@@ -73,12 +76,12 @@ impl Drop for Scrubber {
 }
 
 /// Checks everything once. Returns whether it was told to stop.
-fn check_all(shared: &Shared, stop: &Stop) -> bool {
-    let known = shared.damage.count();
+fn check_all(parts: &Parts, stop: &Stop, sweep: impl Fn(Vec<Removal>)) -> bool {
+    let known = parts.damage().count();
     let mut walk = Walk::new();
     loop {
         let begun = Instant::now();
-        let pause = match walk.go_on(shared, STEP) {
+        let pause = match walk.go_on(parts, STEP) {
             Ok(ControlFlow::Break(())) => break,
             Ok(ControlFlow::Continue(())) => begun.elapsed() * REST,
             Err(error) => {
@@ -90,16 +93,14 @@ fn check_all(shared: &Shared, stop: &Stop) -> bool {
             return true;
         }
     }
-    let (checked, damaged) = (walk.checked, shared.damage.count());
+    let (checked, damaged) = (walk.checked, parts.damage().count());
     if damaged > known {
         tracing::error!(checked, damaged, "the check has found damaged records");
     } else {
         tracing::debug!(checked, damaged, "the check has found no more damage");
     }
     if !walk.leftovers.is_empty() {
-        // No caller waits for the answer.
-        let (reply, _) = oneshot::channel();
-        shared.queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
+        sweep(walk.leftovers);
     }
     false
 }

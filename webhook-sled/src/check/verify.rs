@@ -1,13 +1,13 @@
 //! Checking everything in a store at once.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use webhook_core::store::StoreError;
 
 use crate::check::walk::Walk;
-use crate::engine::shared::Shared;
-use crate::store::SledStore;
+use crate::engine::parts::Parts;
 use crate::tree::damage::DamagedRecord;
 
 /// Longest wait of a change for a check under way.
@@ -33,30 +33,20 @@ impl VerifyReport {
     }
 }
 
-impl SledStore {
-    /// Checks everything in the store, which can be used meanwhile. Each record must be readable, indexes and records must
-    /// belong together, and no record may be missing or outdated.
-    ///
-    /// A thread does the same slowly, after the opening and then once a day. The report includes what that thread and reads
-    /// found before.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the check cannot go on, such as when the store cannot be read any more.
-    pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
-        let shared = self.shared();
-        let mut walk = Walk::new();
-        loop {
-            let step = move |shared: &Shared| {
-                let done = walk.go_on(shared, STEP)?;
-                Ok((walk, done))
-            };
-            let (rest, done) = shared.work_after(shared.backlog.newest(), step).await?;
-            walk = rest;
-            if done == ControlFlow::Break(()) {
-                break;
-            }
+/// Checks everything, while the store is used.
+pub(crate) async fn verify(parts: &Arc<Parts>) -> Result<VerifyReport, StoreError> {
+    let mut walk = Walk::new();
+    loop {
+        let step = move |parts: &Parts| {
+            let done = walk.go_on(parts, STEP)?;
+            Ok((walk, done))
+        };
+        let (rest, done) = parts.work_after(parts.checkpoints.newest(), step).await?;
+        walk = rest;
+        if done == ControlFlow::Break(()) {
+            break;
         }
-        let damaged = shared.damage.records();
-        Ok(VerifyReport { checked: walk.checked, damaged, damaged_count: shared.damage.count() })
     }
+    let damaged = parts.damage().records();
+    Ok(VerifyReport { checked: walk.checked, damaged, damaged_count: parts.damage().count() })
 }

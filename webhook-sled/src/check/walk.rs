@@ -1,8 +1,7 @@
 //! Going through everything in the database to find what is damaged or missing, step by step.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sled::{IVec, Tree};
@@ -12,8 +11,7 @@ use webhook_core::run::Run;
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
-use crate::engine::batch;
-use crate::engine::shared::Shared;
+use crate::engine::parts::Parts;
 use crate::format::keys::{self, KINDS};
 use crate::format::value::{KeyRecord, damaged, decode_claims, decode_number, decode_pending, tail_count};
 use crate::reader::prune::Removal;
@@ -21,73 +19,11 @@ use crate::reader::read;
 use crate::tree::blocks::{self, Block};
 use crate::tree::damage::{Damage, Kind};
 use crate::tree::scan::{self, Scan};
-use crate::tree::sums::{Changed, Kept, Sums};
+use crate::tree::sums::{StoredSums, Sums};
+use crate::tree::values;
 
 /// Upper bound on the parts without a record that are removed after one pass.
 const MOST_SWEPT: usize = 1_000;
-
-/// The tallies of the checks under way. A change of the database is made with this locked.
-#[derive(Debug, Default)]
-pub(crate) struct Checking(Vec<Tally>);
-
-/// The progress of a check, and the sums of the values up to there.
-#[derive(Debug)]
-struct Tally {
-    check: Weak<()>,
-    /// Number of kinds that were checked completely.
-    kinds: usize,
-    /// The last key of the present kind that was checked.
-    after: Option<IVec>,
-    sums: Sums,
-}
-
-impl Tally {
-    fn of(check: &Arc<()>) -> Self {
-        Self { check: Arc::downgrade(check), kinds: 0, after: None, sums: Sums::default() }
-    }
-
-    /// The kind that is gone through. `None` at the end.
-    fn kind(&self) -> Option<u8> {
-        KINDS.get(self.kinds).copied()
-    }
-
-    fn has_passed(&self, key: &IVec) -> bool {
-        match keys::kind_index(key) {
-            Some(kind) if kind == self.kinds => self.after.as_ref().is_some_and(|after| key <= after),
-            kind => kind.is_some_and(|kind| kind < self.kinds),
-        }
-    }
-}
-
-impl Checking {
-    /// Adds changes to the tallies of the checks that have passed these values.
-    pub(crate) fn note(&mut self, changed: &[Changed]) {
-        self.0.retain(|tally| tally.check.strong_count() > 0);
-        for tally in &mut self.0 {
-            for changed in changed {
-                if tally.has_passed(&changed.key) {
-                    tally.sums.change(changed);
-                }
-            }
-        }
-    }
-
-    /// Makes the checks under way begin again, after the database was reopened.
-    pub(crate) fn forget(&mut self) {
-        self.0.clear();
-    }
-
-    /// Returns the tally of a check, and whether it begins with this.
-    fn tally_of(&mut self, check: &Arc<()>) -> (&mut Tally, bool) {
-        let is_of = |tally: &Tally| std::ptr::eq(tally.check.as_ptr(), Arc::as_ptr(check));
-        let present = self.0.iter().position(is_of);
-        let index = present.unwrap_or_else(|| {
-            self.0.push(Tally::of(check));
-            self.0.len() - 1
-        });
-        (&mut self.0[index], present.is_none())
-    }
-}
 
 /// A check on its way.
 #[derive(Debug)]
@@ -115,26 +51,26 @@ impl Walk {
     }
 
     /// Goes on for about so long. Breaks when everything was looked at.
-    pub(crate) fn go_on(&mut self, shared: &Shared, time: Duration) -> Result<ControlFlow<()>, StoreError> {
+    pub(crate) fn go_on(&mut self, parts: &Parts, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
-        let mut checking = shared.checking.lock();
+        let mut tallies = parts.database.tallies();
         // A failed store may have half of a change in memory.
-        shared.condition.check()?;
-        let (tally, begins) = checking.tally_of(&self.identity);
+        parts.condition.check()?;
+        let (tally, begins) = tallies.tally_of(&self.identity);
         if begins {
             self.checked = 0;
             self.leftovers.clear();
         }
         // Parts of the log may have been joined or removed since the last step.
         self.log = None;
-        shared.with_tree(|tree| {
-            let _watched = shared.watch.begin();
+        parts.database.read(|tree| {
+            let _watched = parts.database.watch().begin();
             while let Some(kind) = tally.kind() {
                 let from = tally.after.as_ref().map(|after| [&after[..], &[0]].concat());
-                for (key, value) in Scan::up(tree, &shared.damage, &[kind], from.as_deref()) {
+                for (key, value) in Scan::up(tree, parts.damage(), &[kind], from.as_deref()) {
                     self.checked += 1;
-                    let found = scan::guarded(|| self.check(shared, tree, &key, value.clone()));
-                    shared.damage.set_aside(&key, found)?;
+                    let found = scan::guarded(|| self.check(parts, tree, &key, value.clone()));
+                    parts.damage().set_aside(&key, found)?;
                     tally.sums.add(&key, &value);
                     tally.after = Some(key);
                     if begun.elapsed() > time {
@@ -143,8 +79,8 @@ impl Walk {
                 }
                 (tally.kinds, tally.after) = (tally.kinds + 1, None);
             }
-            scan::guarded(|| compare_sums(shared, tree, &tally.sums))?;
-            if shared.damage.count() > 0 {
+            scan::guarded(|| compare_sums(parts, tree, &tally.sums))?;
+            if parts.damage().count() > 0 {
                 // A part without a record may belong to a damaged one.
                 self.leftovers.clear();
             }
@@ -152,10 +88,10 @@ impl Walk {
         })
     }
 
-    fn check(&mut self, shared: &Shared, tree: &Tree, key: &IVec, value: IVec) -> Result<(), StoreError> {
-        let damage = &shared.damage;
+    fn check(&mut self, parts: &Parts, tree: &Tree, key: &IVec, value: IVec) -> Result<(), StoreError> {
+        let damage = parts.damage();
         match key.first().copied().unwrap_or(0) {
-            keys::WEBHOOK => drop(read::read::<Webhook>(tree, key, &value)?),
+            keys::WEBHOOK => drop(values::read::<Webhook>(tree, key, &value)?),
             keys::LIVE => drop(complete_runs(tree, &Block::new(key.clone(), value)?)?),
             keys::CLAIMS => drop(decode_claims(&value)?),
             keys::LAST_USE | keys::KEPT => drop(decode_number(&value)?),
@@ -188,34 +124,28 @@ impl Walk {
                 let of = [&[keys::DELIVERY][..], run.as_bytes(), &id].concat();
                 require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
             }
-            keys::PARAMETERS => self.check_part_of_run(shared, tree, key)?,
-            keys::LOG => self.check_log(shared, tree, key, &value)?,
-            keys::TAIL => self.check_tail(shared, tree, key)?,
+            keys::PARAMETERS => self.check_part_of_run(parts, tree, key)?,
+            keys::LOG => self.check_log(parts, tree, key, &value)?,
+            keys::TAIL => self.check_tail(parts, tree, key)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn check_log(
-        &mut self,
-        shared: &Shared,
-        tree: &Tree,
-        key: &IVec,
-        value: &IVec,
-    ) -> Result<(), StoreError> {
+    fn check_log(&mut self, parts: &Parts, tree: &Tree, key: &IVec, value: &IVec) -> Result<(), StoreError> {
         let too_short = || damaged("a log's key is too short");
         let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
-        let at = read::log_offset(key)?;
+        let at = keys::log_offset(key)?;
         let end = at + value.len() as u64;
         match &mut self.log {
             Some(seen) if seen.run == run => {
                 if seen.end != at && seen.has_run {
-                    shared.damage.note_because(Kind::Log, key, "what comes before it is missing");
+                    parts.damage().note_because(Kind::Log, key, "what comes before it is missing");
                 }
                 seen.end = end;
             }
             seen => {
-                let has_run = has_run(shared, tree, run)?;
+                let has_run = has_run(parts, tree, run)?;
                 *seen = Some(LogSeen { run, end, has_run });
             }
         }
@@ -226,7 +156,7 @@ impl Walk {
         Ok(())
     }
 
-    fn check_tail(&mut self, shared: &Shared, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
+    fn check_tail(&mut self, parts: &Parts, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
         let too_short = || damaged("the key of a part is too short");
         let (record, number) = key.get(1..).and_then(<[u8]>::split_last_chunk).ok_or_else(too_short)?;
         let of_run = matches!(record.first(), Some(&(keys::LIVE | keys::ENDED)));
@@ -238,17 +168,17 @@ impl Walk {
             Some(head) => tail_count(&head)? > u16::from_be_bytes(*number),
             None => false,
         };
-        if !is_needed && !has_run(shared, tree, run)? {
+        if !is_needed && !has_run(parts, tree, run)? {
             self.leave_over(run, key);
         }
         Ok(())
     }
 
     /// Whether the run is there that a part of parameters belongs to.
-    fn check_part_of_run(&mut self, shared: &Shared, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
+    fn check_part_of_run(&mut self, parts: &Parts, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
         let too_short = || damaged("the key of a part is too short");
         let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
-        if !has_run(shared, tree, run)? {
+        if !has_run(parts, tree, run)? {
             self.leave_over(run, key);
         }
         Ok(())
@@ -266,11 +196,11 @@ impl Walk {
 }
 
 /// Compares the sums that were found with those that the database keeps. Where it keeps none, it does from now on.
-fn compare_sums(shared: &Shared, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
-    let damage = &shared.damage;
-    shared.stored_bytes.store(sums.bytes(), Ordering::Relaxed);
-    let Some(kept) = damage.set_aside(keys::SUMS, Kept::read(tree))? else { return Ok(()) };
-    let Some(kept) = kept else { return Kept::begin(tree, *sums) };
+fn compare_sums(parts: &Parts, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
+    let damage = parts.damage();
+    parts.database.set_stored_bytes(sums.bytes());
+    let Some(kept) = damage.set_aside(keys::SUMS, StoredSums::read(tree))? else { return Ok(()) };
+    let Some(kept) = kept else { return StoredSums::begin(tree, *sums) };
     for kind in KINDS {
         kept.compare(kind, sums, damage);
     }
@@ -302,14 +232,14 @@ fn check_ended(tree: &Tree, damage: &Damage, block: &Block) -> Result<(), StoreE
     if runs.first().is_none_or(|run| run.id != block.first()) {
         return Err(damaged("its key is not that of its first run"));
     }
-    for entry in batch::index(&block.belonging(tree)?, block.first()) {
+    for entry in block.group_key(tree)?.index_keys(block.first()) {
         require(tree, damage, Kind::Index, &entry, &entry, "it is missing")?;
     }
     Ok(())
 }
 
 fn check_delivery(tree: &Tree, damage: &Damage, key: &IVec, head: &IVec) -> Result<(), StoreError> {
-    let delivery: Delivery = read::read(tree, key, head)?;
+    let delivery: Delivery = values::read(tree, key, head)?;
     let of_run = keys::delivery_run(delivery.id);
     require(tree, damage, Kind::Delivery, &of_run, &of_run, "the run of a delivery is missing")?;
     if delivery.state == DeliveryState::Pending {
@@ -319,17 +249,17 @@ fn check_delivery(tree: &Tree, damage: &Damage, key: &IVec, head: &IVec) -> Resu
     Ok(())
 }
 
-fn has_run(shared: &Shared, tree: &Tree, run: RunId) -> Result<bool, StoreError> {
+fn has_run(parts: &Parts, tree: &Tree, run: RunId) -> Result<bool, StoreError> {
     let is_known = {
-        let runs = shared.runs();
+        let runs = parts.runs();
         runs.live.is_live(run) || runs.record(run).is_some()
     };
     if is_known {
         return Ok(true);
     }
     // A run whose enqueue failed may be in the database all the same.
-    let is_live = blocks::find(tree, keys::LIVE, run, &shared.damage)?.is_some();
-    Ok(is_live || blocks::find(tree, keys::ENDED, run, &shared.damage)?.is_some())
+    let is_live = blocks::find(tree, keys::LIVE, run, parts.damage())?.is_some();
+    Ok(is_live || blocks::find(tree, keys::ENDED, run, parts.damage())?.is_some())
 }
 
 #[cfg(test)]

@@ -1,38 +1,52 @@
-//! Writes the journal, makes it durable, and answers those who wait for that.
+//! Group commit: appends groups to the journal, syncs it, and tells the callers.
 
 use std::mem;
 use std::sync::Arc;
 
 use metrics::{Histogram, describe_histogram, histogram};
+use parking_lot::Mutex;
 
-use crate::engine::batch::Numbered;
+use crate::engine::announcements::Announcements;
+use crate::engine::change::LogRecord;
+use crate::engine::checkpoint_queue::CheckpointQueue;
+use crate::engine::condition::{Condition, Failure, Severity};
+use crate::engine::database::Database;
 use crate::engine::folder::Folder;
 use crate::engine::group::{Group, Level};
 use crate::engine::journal::Journal;
-use crate::engine::shared::{Failure, Severity, Shared};
+use crate::engine::visible_runs::VisibleRuns;
 use crate::options::Durability;
 
-/// Gathers groups. What comes while one is made durable is the next.
+/// Bytes of records from which on a group is written, although more could join it. A file of the journal outgrows its size by
+/// at most that and one record.
+const GROUP_BYTES: usize = 1 << 20;
+
+/// Gathers groups. What arrives while one is made durable is the next.
 ///
-/// The thread that decides is also the one that waits for the disk: with a thread for each, callers would be shared out
-/// between the group that is written and the one that is decided, for twice as many syncs and changes of threads.
+/// The writer calls it, so the thread that decides also waits for the disk. With a thread for each, callers would be divided
+/// between the group that is written and the one that is decided, for twice as many syncs and switches.
 pub(crate) struct Flusher {
-    shared: Arc<Shared>,
-    folder: Arc<Folder>,
+    store: Flushed,
     meters: CommitMeters,
     group: Group,
 }
 
-/// With how many bytes a group is written, although more could come along. A file of the journal is longer than it is made by
-/// no more than that and one change.
-const GROUP_BYTES: usize = 1 << 20;
+/// The parts of the store that the flusher works on.
+pub(crate) struct Flushed {
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) database: Arc<Database>,
+    pub(crate) condition: Arc<Condition>,
+    pub(crate) checkpoints: Arc<CheckpointQueue>,
+    pub(crate) runs: Arc<Mutex<VisibleRuns>>,
+    pub(crate) announcements: Arc<Announcements>,
+}
 
 impl Flusher {
-    pub(crate) fn new(shared: Arc<Shared>, folder: Arc<Folder>) -> Self {
-        Self { shared, folder, meters: CommitMeters::new(), group: Group::default() }
+    pub(crate) fn new(store: Flushed) -> Self {
+        Self { store, meters: CommitMeters::new(), group: Group::default() }
     }
 
-    /// Takes a group, which goes along with the next flush.
+    /// Adds a group to the next flush.
     pub(crate) fn add(&mut self, group: Group) {
         self.group.extend(group);
     }
@@ -47,7 +61,7 @@ impl Flusher {
         self.group.bytes() >= GROUP_BYTES
     }
 
-    /// Makes what was gathered as durable as those who wait for it need it, and answers.
+    /// Makes the gathered group as durable as its callers need it, and tells them.
     pub(crate) fn flush(&mut self) {
         if !self.group.is_empty() {
             let group = mem::take(&mut self.group);
@@ -55,29 +69,29 @@ impl Flusher {
         }
     }
 
-    /// Appends to the journal what was gathered, so that the database gets to show it. Nobody is answered yet.
+    /// Appends the gathered records to the journal, so sled gets them soon. No caller is told yet.
     pub(crate) fn append(&mut self) -> Result<(), Failure> {
-        let mut changes = mem::take(&mut self.group.changes);
-        let written = self.write(&mut self.folder.journal(), &mut changes);
-        written.map_err(|failure| self.shared.condition.fail(failure))
+        let mut records = mem::take(&mut self.group.records);
+        let written = self.write(&mut self.store.folder.journal(), &mut records);
+        written.map_err(|failure| self.store.condition.fail(failure))
     }
 
-    /// Refuses those who wait for what was gathered, and for this group.
+    /// Refuses the gathered group and this one.
     pub(crate) fn fail(&mut self, group: Group, failure: Failure) {
         self.group.extend(group);
         let group = mem::take(&mut self.group);
         self.refuse(group, failure);
     }
 
-    /// Makes a group durable and answers, or fails it.
+    /// Makes a group durable and tells its callers, or refuses it.
     fn finish(&self, mut group: Group) {
-        let shared = &*self.shared;
-        // Dropped before the group, so that whoever finds the answer missing finds out why.
-        let _on_panic = FailOnPanic(shared);
+        let store = &self.store;
+        // Dropped before the group: a caller whose reply is dropped then finds the failure.
+        let _on_panic = FailOnPanic(&store.condition);
         let begun = std::time::Instant::now();
-        let _watched = shared.watch.begin();
-        let mut journal = self.folder.journal();
-        if let Err(failure) = self.write(&mut journal, &mut group.changes) {
+        let _watched = store.database.watch().begin();
+        let mut journal = store.folder.journal();
+        if let Err(failure) = self.write(&mut journal, &mut group.records) {
             return self.refuse(group, failure);
         }
         for acknowledge in mem::take(&mut group.flushed) {
@@ -92,99 +106,110 @@ impl Flusher {
         self.meters.seconds.record(begun.elapsed());
         self.meters.size.record(group.synced.len() as f64);
         {
-            let mut runs = shared.runs();
-            group.admitted.iter().for_each(|run| runs.live.commit(*run));
-            let ended = group.published.iter().filter(|(run, _)| run.state.is_ended());
-            ended.for_each(|(run, _)| runs.show_end(run.id));
+            // One lock for the whole group: a claim waits for it at most once.
+            let mut runs = store.runs.lock();
+            for run in &group.admitted {
+                runs.live.commit(*run);
+            }
+            for (run, _) in group.published.iter().filter(|(run, _)| run.state.is_ended()) {
+                runs.show_end(run.id);
+            }
         }
+        // After the runs show their new states, so a listener that reads a run on its event finds them.
         for (run, deliveries) in &group.published {
-            shared.events.publish_state(run, deliveries);
+            store.announcements.events.publish_state(run, deliveries);
         }
-        group.synced.into_iter().for_each(|acknowledge| acknowledge(Ok(())));
-        if !group.published.is_empty() {
-            shared.runs_changed.notify_waiters();
+        for acknowledge in group.synced {
+            acknowledge(Ok(()));
+        }
+        if group.wakes_runs || !group.published.is_empty() {
+            store.announcements.runs_changed.notify_waiters();
         }
         if group.wakes_deliveries {
-            shared.deliveries_changed.notify_waiters();
+            store.announcements.deliveries_changed.notify_waiters();
         }
     }
 
-    /// Refuses those who wait, and forgets the runs that were to be admitted.
+    /// Refuses the callers of a group, and forgets its new runs.
     fn refuse(&self, group: Group, failure: Failure) {
-        let shared = &*self.shared;
-        let failure = shared.condition.fail(failure);
-        // The writer looks now and then whether there is room again.
-        shared.queue.nudge();
+        let failure = self.store.condition.fail(failure);
         {
-            let mut runs = shared.runs();
-            group.admitted.iter().for_each(|run| runs.live.forget(*run));
+            let mut runs = self.store.runs.lock();
+            for run in &group.admitted {
+                runs.live.forget(*run);
+            }
         }
-        let waiting = group.flushed.into_iter().chain(group.synced);
-        waiting.for_each(|acknowledge| acknowledge(Err(failure.error())));
+        for acknowledge in group.flushed.into_iter().chain(group.synced) {
+            acknowledge(Err(failure.error()));
+        }
     }
 
-    /// Appends changes to the journal, so that they survive the process, and only then lets them go on to the database.
-    fn write(&self, journal: &mut Journal, changes: &mut Vec<Numbered>) -> Result<(), Failure> {
-        let shared = &*self.shared;
-        // An error that was met in the background concerns these changes as well.
-        if let Some(failure) = shared.condition.failure() {
+    /// Appends records to the journal, where they survive the process, and only then gives them to the checkpointer.
+    fn write(&self, journal: &mut Journal, records: &mut Vec<LogRecord>) -> Result<(), Failure> {
+        let store = &self.store;
+        // A failure in the background concerns these records too.
+        if let Some(failure) = store.condition.failure() {
             return Err(failure);
         }
-        let Some(newest) = changes.last().map(|change| change.number) else { return Ok(()) };
+        let Some(newest) = records.last().map(|record| record.number) else { return Ok(()) };
         if let Some(number) = journal.must_be_durable() {
-            shared.backlog.wait_durable(number)?;
+            // The other file is overwritten, so sled must hold its content. The full file is synced before it is left, since
+            // later syncs concern the other one. It is wanted durable in sled now, so the next turn need not wait.
+            store.checkpoints.wait_durable(number)?;
             self.sync_journal(journal)?;
-            shared.backlog.want_durable(journal.turn());
+            store.checkpoints.want_durable(journal.turn());
         }
         Failure::of_writing(|| {
-            shared.disk.before_write()?;
-            let mut records = Vec::with_capacity(changes.iter().map(|change| change.bytes() + 64).sum());
-            for change in &*changes {
-                records.extend(journal.record(change.number, &change.writes)?);
+            store.database.disk().before_write()?;
+            let mut bytes = Vec::with_capacity(records.iter().map(|record| record.bytes() + 64).sum());
+            for record in &*records {
+                bytes.extend(journal.record(record.number, &record.writes)?);
             }
-            Ok(journal.append(&records, newest)?)
+            Ok(journal.append(&bytes, newest)?)
         })?;
-        if shared.options.durability != Durability::Power {
+        if store.database.durability() != Durability::Power {
             journal.needs_no_sync();
         }
-        changes.drain(..).for_each(|change| shared.backlog.push(change));
+        for record in records.drain(..) {
+            store.checkpoints.push(record);
+        }
         Ok(())
     }
 
-    /// Waits for the disk.
+    /// Makes the appended records durable, and notes that in the superblock.
     fn sync(&self, journal: &mut Journal) -> Result<(), Failure> {
         if !journal.is_dirty() {
             return Ok(());
         }
         self.sync_journal(journal)?;
-        let noted = self.folder.superblock().acknowledge(journal.synced());
+        let noted = self.store.folder.superblock().acknowledge(journal.synced());
         noted.map_err(|error| Failure::of_sync("the store's superblock cannot be written", &error))?;
-        self.shared.backlog.acknowledged(journal.synced());
+        self.store.checkpoints.acknowledge(journal.synced());
         Ok(())
     }
 
     fn sync_journal(&self, journal: &mut Journal) -> Result<(), Failure> {
         if journal.is_dirty() {
-            let synced = journal.sync(&*self.shared.disk);
+            let synced = journal.sync(self.store.database.disk());
             synced.map_err(|error| Failure::of_sync("the disk did not confirm a write", &error))?;
         }
         Ok(())
     }
 }
 
-/// Fails the store when a panic passes by.
-struct FailOnPanic<'a>(&'a Shared);
+/// Fails the store when it is dropped by a panic.
+struct FailOnPanic<'a>(&'a Condition);
 
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason = "the writer panicked while it made changes durable".to_owned();
-            self.0.condition.fail(Failure { reason, severity: Severity::Panicked });
+            self.0.fail(Failure { reason, severity: Severity::Panicked });
         }
     }
 }
 
-/// What is counted of commits, made once when the store is opened.
+/// Metrics of commits, looked up once when the store is opened.
 struct CommitMeters {
     seconds: Histogram,
     size: Histogram,

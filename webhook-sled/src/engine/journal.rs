@@ -46,7 +46,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::engine::batch::Write;
+use crate::engine::change::Write;
 use crate::engine::disk::Disk;
 use crate::engine::regular;
 use crate::format::identity::Identity;

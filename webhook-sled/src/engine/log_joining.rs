@@ -1,17 +1,22 @@
 //! Joining the parts of a log once its run has ended: for sled, many small values are dear.
 
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
 use sled::Tree;
 use webhook_core::id::RunId;
 use webhook_core::store::StoreError;
 
-use crate::engine::batch::{self, Step};
-use crate::format::keys;
+use crate::engine::step::{self, Step};
+use crate::format::keys::{self, log_offset};
 use crate::format::value::VALUE_BYTES;
-use crate::reader::read::log_offset;
 use crate::tree::damage::Damage;
 use crate::tree::scan::Scan;
 
-/// The changes that make the parts of a log as few as they can be, each of which leaves the log as it reads.
+/// Runs that ended with a log, each with the sequence number of its end, until the parts of the log are joined.
+pub(crate) type EndedLogs = Mutex<VecDeque<(u64, RunId)>>;
+
+/// The steps that make the parts of a log as few as possible. After each of them the log reads the same.
 pub(crate) fn join(tree: &Tree, run: RunId, damage: &Damage) -> Result<Vec<Step>, StoreError> {
     let (mut steps, mut joined) = (Vec::new(), Joined::default());
     for (key, part) in Scan::up(tree, damage, &keys::log_of(run), None) {
@@ -25,7 +30,7 @@ pub(crate) fn join(tree: &Tree, run: RunId, damage: &Damage) -> Result<Vec<Step>
         joined.keys.push(key);
     }
     steps.extend(joined.into_step());
-    batch::add_up(&mut steps, tree, damage)?;
+    step::add_up(&mut steps, tree, damage)?;
     Ok(steps)
 }
 

@@ -34,6 +34,9 @@
 use sha2::{Digest, Sha256};
 use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
 use webhook_core::run::RunState;
+use webhook_core::store::StoreError;
+
+use crate::format::value::damaged;
 
 pub(crate) const FORMAT: &[u8] = b"f";
 pub(crate) const BATCH_NUMBER: &[u8] = b"n";
@@ -93,32 +96,38 @@ pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
 }
 
 /// How a run's id begins: the 16 ms in which it was made.
-pub(crate) type Span = [u8; 6];
+pub(crate) type TimeBucket = [u8; 6];
 
-pub(crate) fn span(run: RunId) -> Span {
+pub(crate) fn time_bucket(run: RunId) -> TimeBucket {
     let [a, b, c, d, e, f, ..] = *run.as_bytes();
     [a, b, c, d, e, f & 0xf0]
 }
 
 /// The first and the last key that runs of a span can have.
-pub(crate) fn of_span(kind: u8, span: Span) -> ([u8; 17], [u8; 17]) {
+pub(crate) fn keys_of_bucket(kind: u8, bucket: TimeBucket) -> ([u8; 17], [u8; 17]) {
     let (mut first, mut last) = ([0; 16], [0xff; 16]);
-    first[..6].copy_from_slice(&span);
-    last[..6].copy_from_slice(&span);
+    first[..6].copy_from_slice(&bucket);
+    last[..6].copy_from_slice(&bucket);
     last[5] |= 0x0f;
     (by_id(kind, &first), by_id(kind, &last))
 }
 
 /// The least id that a run of a span can have.
-pub(crate) fn first_of_span(span: Span) -> RunId {
-    let ([_, first @ ..], _) = of_span(ENDED, span);
+pub(crate) fn first_of_bucket(bucket: TimeBucket) -> RunId {
+    let ([_, first @ ..], _) = keys_of_bucket(ENDED, bucket);
     RunId::from_bytes(first)
 }
 
 /// The greatest id that the span of this one can have.
-pub(crate) fn last_of_span(id: [u8; 16]) -> RunId {
-    let (_, [_, last @ ..]) = of_span(ENDED, span(RunId::from_bytes(id)));
+pub(crate) fn last_of_bucket(id: [u8; 16]) -> RunId {
+    let (_, [_, last @ ..]) = keys_of_bucket(ENDED, time_bucket(RunId::from_bytes(id)));
     RunId::from_bytes(last)
+}
+
+/// The offset in the key of a part of a log.
+pub(crate) fn log_offset(key: &[u8]) -> Result<u64, StoreError> {
+    let offset = key.last_chunk().ok_or_else(|| damaged("a log's key is too short"))?;
+    Ok(u64::from_be_bytes(*offset))
 }
 
 /// The id at the end of a key.

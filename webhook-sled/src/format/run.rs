@@ -21,7 +21,7 @@ use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunState};
 use webhook_core::store::StoreError;
 
-use crate::format::keys::{state_byte, state_of_byte};
+use crate::format::keys::{self, state_byte, state_of_byte};
 use crate::format::value::{Encoded, FIRST_RUNS_VERSION, HEADER_BYTES, RUNS_VERSION, VALUE_BYTES, damaged};
 
 /// How a record stands in a value: whole, or without what the one before it says as well.
@@ -186,26 +186,35 @@ pub(crate) fn decode_run(record: &[u8]) -> Result<Recorded, StoreError> {
 
 /// What a record says at its beginning, which decides where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Belonging {
+pub(crate) struct GroupKey {
     pub(crate) webhook: WebhookId,
     pub(crate) workflow: WorkflowKey,
     pub(crate) state: RunState,
 }
 
+impl GroupKey {
+    /// Keys of the index entries of a value whose oldest run is `first`: by workflow, and by webhook.
+    pub(crate) fn index_keys(&self, first: RunId) -> [Vec<u8>; 2] {
+        let of_workflow = keys::ended(keys::BY_WORKFLOW, &keys::workflow(&self.workflow), self.state);
+        let of_webhook = keys::ended(keys::BY_WEBHOOK, self.webhook.as_bytes(), self.state);
+        [of_workflow, of_webhook].map(|prefix| [&prefix[..], first.as_bytes()].concat())
+    }
+}
+
 /// Where the run in a record belongs, and when it ended, in milliseconds of the Unix epoch.
-pub(crate) fn belonging(record: &[u8]) -> Result<(Belonging, u64), StoreError> {
+pub(crate) fn group_key(record: &[u8]) -> Result<(GroupKey, u64), StoreError> {
     let mut rest = In(record.get(16..).unwrap_or_default());
     let webhook = WebhookId::from_bytes(rest.array()?);
     let state = state_of_byte(rest.byte()?).ok_or_else(|| damaged("a run is in no known state"))?;
     let workflow = rest.workflow()?;
     let queued = rest.signed()?;
     let end = queued.wrapping_add(rest.optional(In::signed)?.unwrap_or(0));
-    Ok((Belonging { webhook, workflow, state }, u64::try_from(end).unwrap_or(0)))
+    Ok((GroupKey { webhook, workflow, state }, u64::try_from(end).unwrap_or(0)))
 }
 
 /// The same of the first run in a value, of which only the beginning need be there.
-pub(crate) fn first_belonging(value: &[u8]) -> Result<(Belonging, u64), StoreError> {
-    belonging(first_record(value)?)
+pub(crate) fn first_group_key(value: &[u8]) -> Result<(GroupKey, u64), StoreError> {
+    group_key(first_record(value)?)
 }
 
 /// The first record in a value is whole, so that what it begins with can be read alone.
@@ -610,9 +619,9 @@ mod tests {
             let record = record(&run, 0).unwrap();
             assert_eq!(decode_run(&record).unwrap(), Recorded { run: run.clone(), apart: 0 });
             assert_eq!(id_of(&record).unwrap(), run.id);
-            let (belonging, end) = belonging(&record).unwrap();
-            assert_eq!((belonging.webhook, belonging.state), (run.webhook_id, run.state));
-            assert_eq!(belonging.workflow, run.workflow);
+            let (group_key, end) = group_key(&record).unwrap();
+            assert_eq!((group_key.webhook, group_key.state), (run.webhook_id, run.state));
+            assert_eq!(group_key.workflow, run.workflow);
             assert_eq!(end as i64, to_milliseconds(run.finished_at.unwrap_or(run.queued_at)));
         }
     }
@@ -646,7 +655,7 @@ mod tests {
             let read: Vec<Run> = records(&value).unwrap().iter().map(decoded).collect();
             assert_eq!(read, runs);
             assert_eq!(ids(&value).unwrap(), runs.iter().map(|run| run.id).collect::<Vec<_>>());
-            assert_eq!(first_belonging(&value).unwrap().0.webhook, runs[0].webhook_id);
+            assert_eq!(first_group_key(&value).unwrap().0.webhook, runs[0].webhook_id);
         }
     }
 

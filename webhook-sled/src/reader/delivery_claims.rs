@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{DeliveryClaimRequest, StoreError};
 
-use crate::engine::shared::Shared;
+use crate::due_index::ClaimedDelivery;
+use crate::engine::parts::Parts;
 use crate::format::keys;
-use crate::outbox::ClaimedDelivery;
 use crate::reader::read;
 
 /// How often one call looks for others in place of deliveries that were not asked for.
@@ -16,7 +16,7 @@ const ROUNDS: usize = 128;
 /// Reads the records of claimed deliveries. In place of those that turn out to be of another channel than was asked for,
 /// further ones are claimed; when that takes too long, fewer are returned, and the next claim goes on.
 pub(crate) fn claim_deliveries(
-    shared: &Shared,
+    parts: &Parts,
     tree: &Tree,
     mut request: DeliveryClaimRequest,
     first: Vec<ClaimedDelivery>,
@@ -26,12 +26,12 @@ pub(crate) fn claim_deliveries(
     let mut all = first;
     for round in 1.. {
         for claim in claimed {
-            match read_claimed(shared, tree, &request, claim) {
+            match read_claimed(parts, tree, &request, claim) {
                 Ok(delivery) => deliveries.extend(delivery),
                 Err(error) => {
-                    let mut outbox = shared.outbox();
+                    let mut deliveries_index = parts.deliveries();
                     for claim in all {
-                        outbox.give_back(claim, None);
+                        deliveries_index.give_back(claim, None);
                     }
                     return Err(error);
                 }
@@ -41,7 +41,7 @@ pub(crate) fn claim_deliveries(
             break;
         }
         request.limit = limit - deliveries.len();
-        claimed = shared.outbox().claim(&request, instant);
+        claimed = parts.deliveries().claim(&request, instant);
         if claimed.is_empty() {
             break;
         }
@@ -52,15 +52,15 @@ pub(crate) fn claim_deliveries(
 
 /// Reads a claimed delivery, and gives it back if it is not asked for.
 fn read_claimed(
-    shared: &Shared,
+    parts: &Parts,
     tree: &Tree,
     request: &DeliveryClaimRequest,
     claim: ClaimedDelivery,
 ) -> Result<Option<Delivery>, StoreError> {
     let key = keys::delivery(claim.run, claim.id);
-    let Some(delivery) = shared.damage.set_aside(&key, read::delivery(tree, claim.run, claim.id))? else {
+    let Some(delivery) = parts.damage().set_aside(&key, read::delivery(tree, claim.run, claim.id))? else {
         // It cannot go out, and must not keep others from it.
-        shared.outbox().remove(claim.id);
+        parts.deliveries().remove(claim.id);
         return Ok(None);
     };
     // One that was settled since is no longer in the index.
@@ -68,9 +68,9 @@ fn read_claimed(
         return Ok(None);
     };
     if !request.channels.include(delivery.channel) {
-        shared.outbox().give_back(claim, Some(delivery.channel));
+        parts.deliveries().give_back(claim, Some(delivery.channel));
         return Ok(None);
     }
-    shared.outbox().note_channel(claim, delivery.channel);
+    parts.deliveries().note_channel(claim, delivery.channel);
     Ok(Some(delivery))
 }

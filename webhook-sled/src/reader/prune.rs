@@ -9,8 +9,7 @@ use webhook_core::id::{RunId, WebhookId};
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{PruneRequest, StoreError};
 
-use crate::engine::batch;
-use crate::engine::shared::Shared;
+use crate::engine::parts::Parts;
 use crate::error::store_error;
 use crate::format::keys::{self, KeyPlace};
 use crate::format::run::Recorded;
@@ -67,7 +66,7 @@ impl Search {
     /// removed.
     pub(crate) fn go_on(
         &mut self,
-        shared: &Shared,
+        parts: &Parts,
         tree: &Tree,
         request: &PruneRequest,
         past: &mut Vec<RunId>,
@@ -76,13 +75,13 @@ impl Search {
         while past.len() <= request.limit && begun.elapsed() < CHUNK && !self.is_over {
             match self.webhook.take() {
                 Some(mut of_webhook) => {
-                    if !of_webhook.go_on(shared, tree, request, past, begun)? {
+                    if !of_webhook.go_on(parts, tree, request, past, begun)? {
                         self.webhook = Some(of_webhook);
                         continue;
                     }
-                    self.begin(&shared.damage, tree, request, Some(of_webhook.id));
+                    self.begin(parts.damage(), tree, request, Some(of_webhook.id));
                 }
-                None => self.begin(&shared.damage, tree, request, None),
+                None => self.begin(parts.damage(), tree, request, None),
             }
         }
         Ok(())
@@ -108,20 +107,20 @@ impl OfWebhook {
     /// Answers whether all runs of the webhook were looked at.
     fn go_on(
         &mut self,
-        shared: &Shared,
+        parts: &Parts,
         tree: &Tree,
         request: &PruneRequest,
         past: &mut Vec<RunId>,
         begun: Instant,
     ) -> Result<bool, StoreError> {
-        let damage = &shared.damage;
+        let damage = parts.damage();
         let states = RunState::ALL.into_iter().filter(|state| state.is_ended());
         let indexes: Vec<_> =
             states.map(|state| keys::ended(keys::BY_WEBHOOK, self.id.as_bytes(), state)).collect();
         if !self.count(tree, damage, &indexes, begun)? {
             return Ok(false);
         }
-        let retention = request.retention(shared.webhooks().get(self.id).map(|webhook| &**webhook));
+        let retention = request.retention(parts.webhooks().get(self.id).map(|webhook| &**webhook));
         let newest_gone =
             request.now.checked_sub(retention).and_then(|end| u64::try_from(to_milliseconds(end)).ok());
         let now = u64::try_from(to_milliseconds(request.now)).unwrap_or(0);
@@ -152,7 +151,7 @@ impl OfWebhook {
                 };
                 for Recorded { run, .. } in damage.set_aside(&record, block.runs(tree))?.unwrap_or_default() {
                     let is_past = too_many(run.id) || newest_gone.is_some_and(|gone| end_of(&run) <= gone);
-                    let may_go = is_past && !shared.outbox().has_pending(run.id);
+                    let may_go = is_past && !parts.deliveries().has_pending(run.id);
                     if may_go && !key_is_kept(tree, run.id, now, damage)? {
                         past.push(run.id);
                     }
@@ -174,7 +173,7 @@ impl OfWebhook {
     ) -> Result<bool, StoreError> {
         let Some((mut left, before)) = self.counting else { return Ok(true) };
         let mut newest = Newest::new(indexes.iter().map(|index| read::older(tree, index, before, damage)));
-        while let Some((span, blocks)) = newest.next_span(tree, damage)? {
+        while let Some((span, blocks)) = newest.next_bucket(tree, damage)? {
             let mut ids = Vec::new();
             for block in blocks {
                 ids.extend(damage.set_aside(&block.key, block.ids())?.unwrap_or_default());
@@ -186,7 +185,7 @@ impl OfWebhook {
             }
             left -= ids.len();
             if begun.elapsed() > CHUNK {
-                self.counting = Some((left, Some(keys::first_of_span(span))));
+                self.counting = Some((left, Some(keys::first_of_bucket(span))));
                 return Ok(false);
             }
         }
@@ -240,7 +239,7 @@ fn removal(tree: &Tree, id: RunId, damage: &Damage) -> Result<Option<Removal>, S
 
 fn whole_removal(tree: &Tree, id: RunId, damage: &Damage) -> Result<Option<Removal>, StoreError> {
     let Some(block) = blocks::find(tree, keys::ENDED, id, damage)? else { return Ok(None) };
-    for index in batch::index(&block.belonging(tree)?, block.first()) {
+    for index in block.group_key(tree)?.index_keys(block.first()) {
         scan::get(tree, &index)?;
     }
     let record = keys::by_id(keys::ENDED, id.as_bytes());

@@ -1,48 +1,29 @@
 //! Reading records from the database. Everything here may read the disk.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::de::DeserializeOwned;
 use sled::{IVec, Tree};
 use webhook_core::id::{DeliveryId, RunId};
+use webhook_core::live::ListedRun;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::run::{Run, RunParameters, RunState};
 use webhook_core::store::{DeliveryQuery, LogPart, Page, RunQuery, StoreError};
 
+use crate::engine::parts::Parts;
 use crate::error::store_error;
-use crate::format::keys::{self, Span};
+use crate::format::keys::{self, TimeBucket};
 use crate::format::run::Recorded;
-use crate::format::value::{SavedClock, VALUE_BYTES, damaged, decode, decode_pending, tail_count};
+use crate::format::value::{SavedClock, VALUE_BYTES, damaged, decode_pending};
 use crate::tree::blocks::{self, Block};
 use crate::tree::damage::{Damage, Kind};
 use crate::tree::scan::{self, Scan};
+use crate::tree::values;
 
 /// How many deliveries a page is looked for in, so that a rare one does not make a page read the whole history.
 const MOST_EXAMINED: usize = 2_000;
-
-/// The record under this key.
-pub(crate) fn record<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Option<T>, StoreError> {
-    let Some(head) = scan::get(tree, key)? else { return Ok(None) };
-    read(tree, key, &head).map(Some)
-}
-
-/// The record with this first value.
-pub(crate) fn read<T: DeserializeOwned>(tree: &Tree, key: &[u8], head: &IVec) -> Result<T, StoreError> {
-    if tail_count(head)? == 0 { decode(head) } else { decode(&whole(tree, key, head)?) }
-}
-
-/// All of a value of which this is the first part.
-pub(crate) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> Result<Vec<u8>, StoreError> {
-    let mut whole = head.to_vec();
-    for number in 0..tail_count(head)? {
-        let tail = scan::get(tree, &keys::tail(key, number))?;
-        whole.extend_from_slice(&tail.ok_or_else(|| damaged("a part of a record is missing"))?);
-    }
-    Ok(whole)
-}
 
 /// The store's clock as it was.
 pub(crate) fn saved_clock(tree: &Tree) -> Result<Option<SavedClock>, StoreError> {
@@ -82,13 +63,13 @@ pub(crate) fn queued_runs(
     ids: &[RunId],
     damage: &Damage,
 ) -> Vec<(RunId, Result<Run, StoreError>)> {
-    let mut by_span = BTreeMap::<Span, HashSet<RunId>>::new();
+    let mut by_bucket = BTreeMap::<TimeBucket, HashSet<RunId>>::new();
     for id in ids {
-        by_span.entry(keys::span(*id)).or_default().insert(*id);
+        by_bucket.entry(keys::time_bucket(*id)).or_default().insert(*id);
     }
     let mut found = Vec::new();
-    for (span, mut wanted) in by_span {
-        for block in blocks::downwards(tree, keys::LIVE, span, wanted.iter().max().copied(), damage) {
+    for (bucket, mut wanted) in by_bucket {
+        for block in blocks::downwards(tree, keys::LIVE, bucket, wanted.iter().max().copied(), damage) {
             if wanted.is_empty() {
                 break;
             }
@@ -145,18 +126,18 @@ pub(crate) fn list_ended(
     let mut newest = Newest::new(prefixes.iter().map(|prefix| older(tree, prefix, query.before, damage)));
     let mut found = Vec::new();
     loop {
-        let Some((span, blocks)) = newest.next_span(tree, damage)? else {
+        let Some((bucket, blocks)) = newest.next_bucket(tree, damage)? else {
             return Ok(Ended { runs: found, before: None });
         };
-        let mut of_span = Vec::new();
+        let mut keys_of_bucket = Vec::new();
         for block in &blocks {
-            of_span.extend(damage.set_aside(&block.key, block.entries())?.unwrap_or_default());
+            keys_of_bucket.extend(damage.set_aside(&block.key, block.entries())?.unwrap_or_default());
         }
-        of_span.retain(|(id, _)| query.before.is_none_or(|before| *id < before));
-        of_span.sort_unstable_by_key(|(id, _)| Reverse(*id));
+        keys_of_bucket.retain(|(id, _)| query.before.is_none_or(|before| *id < before));
+        keys_of_bucket.sort_unstable_by_key(|(id, _)| Reverse(*id));
         // There may be thousands, of which a page needs few.
         let mut last = None;
-        for (id, content) in of_span {
+        for (id, content) in keys_of_bucket {
             if found.len() == limit || last.is_some() && begun.elapsed() > CHUNK {
                 return Ok(Ended { runs: found, before: last });
             }
@@ -168,7 +149,7 @@ pub(crate) fn list_ended(
             last = Some(id);
         }
         if found.len() >= limit || begun.elapsed() > CHUNK {
-            return Ok(Ended { runs: found, before: Some(keys::first_of_span(span)) });
+            return Ok(Ended { runs: found, before: Some(keys::first_of_bucket(bucket)) });
         }
     }
 }
@@ -227,7 +208,7 @@ pub(crate) fn older<'a>(
     Scan::down(tree, damage, prefix, before.as_deref())
 }
 
-/// Goes through several indexes at once, newest first, span by span: within one, runs lie in any order.
+/// Goes through several indexes at once, newest first, bucket by bucket: within one, runs lie in any order.
 pub(crate) struct Newest<'a> {
     indexes: Vec<Scan<'a>>,
     /// The next of each index: the oldest run of a value, and the key that names it.
@@ -241,17 +222,17 @@ impl<'a> Newest<'a> {
         newest
     }
 
-    /// The values with the ended runs of the newest span that is left. One that an index names and that is missing is
+    /// The values with the ended runs of the newest bucket that is left. One that an index names and that is missing is
     /// damage: readers hold the lock under which values change their places.
-    pub(crate) fn next_span(
+    pub(crate) fn next_bucket(
         &mut self,
         tree: &Tree,
         damage: &Damage,
-    ) -> Result<Option<(Span, Vec<Block>)>, StoreError> {
+    ) -> Result<Option<(TimeBucket, Vec<Block>)>, StoreError> {
         let Some((newest, ..)) = self.heads.peek() else { return Ok(None) };
-        let span = keys::span(RunId::from_bytes(*newest));
+        let bucket = keys::time_bucket(RunId::from_bytes(*newest));
         let mut blocks = Vec::new();
-        while self.heads.peek().is_some_and(|(id, ..)| keys::span(RunId::from_bytes(*id)) == span)
+        while self.heads.peek().is_some_and(|(id, ..)| keys::time_bucket(RunId::from_bytes(*id)) == bucket)
             && let Some((id, place, key)) = self.heads.pop()
         {
             self.advance(place);
@@ -262,7 +243,7 @@ impl<'a> Newest<'a> {
                 None => {}
             }
         }
-        Ok(Some((span, blocks)))
+        Ok(Some((bucket, blocks)))
     }
 
     fn advance(&mut self, place: usize) {
@@ -280,7 +261,7 @@ pub(crate) const MISSING: &str = "the ended runs that it names are missing";
 
 /// One delivery.
 pub(crate) fn delivery(tree: &Tree, run: RunId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
-    record(tree, &keys::delivery(run, id))
+    values::record(tree, &keys::delivery(run, id))
 }
 
 /// The run that a delivery tells of.
@@ -299,7 +280,7 @@ pub(crate) fn deliveries(tree: &Tree, runs: &[RunId], damage: &Damage) -> Result
     let mut deliveries = Vec::new();
     for run in runs {
         for (key, head) in Scan::up(tree, damage, &keys::by_id(keys::DELIVERY, run.as_bytes()), None) {
-            deliveries.extend(damage.set_aside(&key, read(tree, &key, &head))?);
+            deliveries.extend(damage.set_aside(&key, values::read(tree, &key, &head))?);
         }
     }
     Ok(deliveries)
@@ -336,7 +317,7 @@ pub(crate) fn log(tree: &Tree, run: RunId, offset: u64) -> Result<LogPart, Store
     let (mut start, mut bytes) = (None, Vec::new());
     for entry in tree.scan_prefix(keys::log_of(run)) {
         let (key, value) = entry.map_err(store_error)?;
-        let at = log_offset(&key)?;
+        let at = keys::log_offset(&key)?;
         let end = *start.get_or_insert(at) + bytes.len() as u64;
         if end != at {
             // Older parts went while this was read.
@@ -350,8 +331,29 @@ pub(crate) fn log(tree: &Tree, run: RunId, offset: u64) -> Result<LogPart, Store
     Ok(LogPart::of_log(start, &text, offset))
 }
 
-/// The offset in the key of a part of a log.
-pub(crate) fn log_offset(key: &[u8]) -> Result<u64, StoreError> {
-    let offset = key.last_chunk().ok_or_else(|| damaged("a log's key is too short"))?;
-    Ok(u64::from_be_bytes(*offset))
+/// Completes a list of runs with the records that are in the database only. A run that has ended and was removed meanwhile is
+/// left out.
+pub(crate) async fn with_records(
+    parts: &Arc<Parts>,
+    listed: Vec<ListedRun>,
+) -> Result<Vec<Arc<Run>>, StoreError> {
+    if listed.iter().all(|(_, run)| run.is_some()) {
+        return Ok(listed.into_iter().filter_map(|(_, run)| run).collect());
+    }
+    let complete = move |parts: &Parts, tree: &Tree| {
+        let missing: Vec<RunId> = listed.iter().filter(|(_, run)| run.is_none()).map(|(id, _)| *id).collect();
+        let mut queued = HashMap::new();
+        for (id, run) in queued_runs(tree, &missing, parts.damage()) {
+            queued.insert(id, Arc::new(run?));
+        }
+        let mut runs = Vec::with_capacity(listed.len());
+        for (id, run) in listed {
+            match run.or_else(|| queued.remove(&id)) {
+                Some(run) => runs.push(run),
+                None => runs.extend(ended_run(tree, id, parts.damage())?),
+            }
+        }
+        Ok(runs)
+    };
+    parts.read(complete).await
 }

@@ -15,19 +15,20 @@ use webhook_core::run::{Run, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
-use crate::engine::folder::{Folder, Opened};
-use crate::engine::shared::Shared;
+use crate::due_index::DueIndex;
+use crate::engine::folder::Folder;
+use crate::engine::parts::Parts;
+use crate::engine::sled_folder::OpenDatabase;
 use crate::error::OpenError;
 use crate::format::keys;
 use crate::format::run::Recorded;
 use crate::format::value::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
-use crate::outbox::Outbox;
-use crate::reader::read;
 use crate::tree::blocks::Block;
 use crate::tree::damage::Damage;
 use crate::tree::scan::Scan;
-use crate::tree::sums::{Kept, Sums};
-use crate::webhooks::Webhooks;
+use crate::tree::sums::{StoredSums, Sums};
+use crate::tree::values;
+use crate::webhook_index::WebhookIndex;
 
 /// Upper bound on the records of queued runs in memory, in bytes, about. The newest are kept.
 const CACHE_BYTES: usize = 8 << 20;
@@ -35,9 +36,9 @@ const CACHE_BYTES: usize = 8 << 20;
 /// What the store has in memory.
 #[derive(Default)]
 pub(crate) struct Restored {
-    pub(crate) webhooks: Webhooks,
+    pub(crate) webhooks: WebhookIndex,
     pub(crate) live: LiveRuns,
-    pub(crate) outbox: Outbox,
+    pub(crate) deliveries: DueIndex,
     /// Live runs that have further values.
     pub(crate) tails: HashMap<RunId, u16>,
     /// Live runs that have large parameters in their records, as earlier formats do.
@@ -73,9 +74,9 @@ struct Deliveries {
 }
 
 impl Before {
-    pub(crate) fn of(shared: &Shared, at: Instant) -> Self {
-        let (executing, lease) = shared.runs().executing();
-        let (deadlines, delivery_lease) = shared.outbox().deadlines();
+    pub(crate) fn of(parts: &Parts, at: Instant) -> Self {
+        let (executing, lease) = parts.runs().executing();
+        let (deadlines, delivery_lease) = parts.deliveries().deadlines();
         let deliveries = Some(Deliveries { deadlines, lease: delivery_lease, at });
         Self { executing, lease, deliveries }
     }
@@ -98,7 +99,7 @@ impl Before {
 /// What is damaged is set aside, and the rest is restored.
 pub(crate) fn restore(
     folder: &Folder,
-    opened: &Opened,
+    opened: &OpenDatabase,
     now: SystemTime,
     instant: Instant,
     before: &Before,
@@ -117,7 +118,7 @@ struct Start<'a> {
 
 fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, StoreError> {
     let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
-    let kept = damage.set_aside(keys::SUMS, Kept::read(tree))?.flatten();
+    let kept = damage.set_aside(keys::SUMS, StoredSums::read(tree))?.flatten();
     restored.stored_bytes = kept.map_or(0, |kept| kept.sums.bytes());
     let mut found = Sums::default();
     let compare = |kind, found: &Sums| kept.is_none_or(|kept| kept.compare(kind, found, damage));
@@ -125,24 +126,24 @@ fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, St
     read_webhooks(tree, &mut restored.webhooks, &mut found, damage)?;
     let lacks_webhooks = !compare(keys::WEBHOOK, &found) || damage.count() > known;
     read_live_runs(tree, &mut restored, &mut found, at, lacks_webhooks, damage)?;
-    read_pending_deliveries(tree, &mut restored.outbox, &mut found, at, damage)?;
+    read_pending_deliveries(tree, &mut restored.deliveries, &mut found, at, damage)?;
     for kind in [keys::LAST_USE, keys::CLAIMS, keys::LIVE, keys::PENDING] {
         compare(kind, &found);
     }
     let newest = Scan::down(tree, damage, &[keys::ENDED], None).next();
-    restored.newest_ended = newest.map(|(key, _)| id(&key).map(keys::last_of_span)).transpose()?;
+    restored.newest_ended = newest.map(|(key, _)| id(&key).map(keys::last_of_bucket)).transpose()?;
     Ok(restored)
 }
 
 fn read_webhooks(
     tree: &Tree,
-    webhooks: &mut Webhooks,
+    webhooks: &mut WebhookIndex,
     found: &mut Sums,
     damage: &Damage,
 ) -> Result<(), StoreError> {
     for (key, head) in Scan::up(tree, damage, &[keys::WEBHOOK], None) {
         found.add(&key, &head);
-        if let Some(webhook) = damage.set_aside(&key, read::read::<Webhook>(tree, &key, &head))? {
+        if let Some(webhook) = damage.set_aside(&key, values::read::<Webhook>(tree, &key, &head))? {
             webhooks.put(webhook);
         }
     }
@@ -227,7 +228,7 @@ fn read_live_runs(
 const LONGEST_DELIVERY_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest pause before the next attempt of a run. A longer one shows that the clock was wrong, then or now.
-fn longest_pause(webhooks: &Webhooks, run: &Run) -> Duration {
+fn longest_pause(webhooks: &WebhookIndex, run: &Run) -> Duration {
     webhooks.get(run.webhook_id).map_or(RetryPolicy::default().cap, |webhook| webhook.settings.retries.cap)
 }
 
@@ -237,20 +238,20 @@ fn later_time(now: SystemTime, pause: Duration) -> SystemTime {
 
 fn read_pending_deliveries(
     tree: &Tree,
-    outbox: &mut Outbox,
+    deliveries: &mut DueIndex,
     found: &mut Sums,
     at: &Start<'_>,
     damage: &Damage,
 ) -> Result<(), StoreError> {
     if Scan::up(tree, damage, &[keys::DELIVERY], None).next().is_some() {
-        outbox.note_delivery();
+        deliveries.note_delivery();
     }
     for (key, value) in Scan::up(tree, damage, &[keys::PENDING], None) {
         found.add(&key, &value);
         let Some((run, due)) = damage.set_aside(&key, decode_pending(&value))? else { continue };
         let Some(id) = damage.set_aside(&key, id(&key).map(DeliveryId::from_bytes))? else { continue };
         let pause = due.duration_since(at.now).unwrap_or(Duration::ZERO).min(LONGEST_DELIVERY_PAUSE);
-        outbox.put(
+        deliveries.put(
             run,
             id,
             None,

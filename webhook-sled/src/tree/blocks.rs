@@ -8,12 +8,12 @@ use webhook_core::id::RunId;
 use webhook_core::run::Run;
 use webhook_core::store::StoreError;
 
-use crate::format::keys::{self, Span};
-use crate::format::run::{self, Belonging, Recorded, decode_run};
+use crate::format::keys::{self, TimeBucket};
+use crate::format::run::{self, GroupKey, Recorded, decode_run};
 use crate::format::value::{damaged, tail_count};
-use crate::reader::read;
 use crate::tree::damage::Damage;
 use crate::tree::scan::{self, Scan};
+use crate::tree::values;
 
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -53,12 +53,12 @@ impl Block {
     }
 
     /// Where all of them belong.
-    pub(crate) fn belonging(&self, tree: &Tree) -> Result<Belonging, StoreError> {
+    pub(crate) fn group_key(&self, tree: &Tree) -> Result<GroupKey, StoreError> {
         if run::holds_records(&self.head) {
-            return run::first_belonging(&self.head).map(|(belonging, _)| belonging);
+            return run::first_group_key(&self.head).map(|(group_key, _)| group_key);
         }
-        let run: Run = read::read(tree, &self.key, &self.head)?;
-        Ok(Belonging { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
+        let run: Run = values::read(tree, &self.key, &self.head)?;
+        Ok(GroupKey { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
     }
 
     /// The records in it. A run that is alone in its value has none to share.
@@ -69,12 +69,12 @@ impl Block {
     /// All runs in it as they are recorded, oldest first.
     pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Recorded>, StoreError> {
         if !run::holds_records(&self.head) {
-            return Ok(vec![Recorded { run: read::read(tree, &self.key, &self.head)?, apart: 0 }]);
+            return Ok(vec![Recorded { run: values::read(tree, &self.key, &self.head)?, apart: 0 }]);
         }
         if self.tails == 0 {
             return self.records()?.iter().map(|record| decode_run(record)).collect();
         }
-        let whole = read::whole(tree, &self.key, &self.head)?;
+        let whole = values::whole(tree, &self.key, &self.head)?;
         run::records(&whole)?.iter().map(|record| decode_run(record)).collect()
     }
 
@@ -117,18 +117,18 @@ pub(crate) fn named(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, 
 /// A value and the records in it.
 pub(crate) type Held = (Block, Vec<Vec<u8>>);
 
-/// The values that hold some of these runs, which are of one span, with the records in them. A damaged value holds none.
+/// The values that hold some of these runs, which are of one bucket, with the records in them. A damaged value holds none.
 ///
 /// They are looked for from the newest of the runs downwards, where they are close by as a rule.
 pub(crate) fn holding(
     tree: &Tree,
     kind: u8,
-    span: Span,
+    bucket: TimeBucket,
     runs: &HashSet<RunId>,
     damage: &Damage,
 ) -> Result<Vec<Held>, StoreError> {
     let (mut left, mut found) = (runs.len(), Vec::new());
-    for block in downwards(tree, kind, span, runs.iter().max().copied(), damage) {
+    for block in downwards(tree, kind, bucket, runs.iter().max().copied(), damage) {
         let read = || Ok((block.ids()?, block.records()?));
         let Some((ids, records)) = damage.set_aside(&block.key, read())? else { continue };
         let held = ids.iter().filter(|id| runs.contains(id)).count();
@@ -146,7 +146,7 @@ pub(crate) fn holding(
 /// The value that holds a run.
 pub(crate) fn find(tree: &Tree, kind: u8, run: RunId, damage: &Damage) -> Result<Option<Block>, StoreError> {
     let mut is_damaged = false;
-    for block in downwards(tree, kind, keys::span(run), Some(run), damage) {
+    for block in downwards(tree, kind, keys::time_bucket(run), Some(run), damage) {
         match damage.set_aside(&block.key, block.ids())? {
             Some(ids) if ids.contains(&run) => return Ok(Some(block)),
             Some(_) => {}
@@ -156,15 +156,15 @@ pub(crate) fn find(tree: &Tree, kind: u8, run: RunId, damage: &Damage) -> Result
     if is_damaged { Err(damaged("a value that may hold the run is damaged")) } else { Ok(None) }
 }
 
-/// The values with runs of a span up to this one, newest first.
+/// The values with runs of a bucket up to this one, newest first.
 pub(crate) fn downwards<'a>(
     tree: &'a Tree,
     kind: u8,
-    span: Span,
+    bucket: TimeBucket,
     newest: Option<RunId>,
     damage: &'a Damage,
 ) -> impl Iterator<Item = Block> + use<'a> {
-    let (first, _) = keys::of_span(kind, span);
+    let (first, _) = keys::keys_of_bucket(kind, bucket);
     // The first key that is too new.
     let end = newest.map(|newest| [&keys::by_id(kind, newest.as_bytes())[..], &[0]].concat());
     Scan::down(tree, damage, &[kind], end.as_deref())

@@ -4,3 +4,5 @@ pub(crate) mod blocks;
 pub(crate) mod damage;
 pub(crate) mod scan;
 pub(crate) mod sums;
+pub(crate) mod tallies;
+pub(crate) mod values;

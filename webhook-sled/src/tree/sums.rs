@@ -71,7 +71,7 @@ fn checksum(key: &[u8], value: &[u8]) -> u64 {
 
 /// One value as it was and as it is.
 #[derive(Debug)]
-pub(crate) struct Changed {
+pub(crate) struct ValueChange {
     pub(crate) key: IVec,
     pub(crate) old: Option<IVec>,
     pub(crate) new: Option<IVec>,
@@ -97,8 +97,8 @@ impl Sums {
         }
     }
 
-    pub(crate) fn change(&mut self, changed: &Changed) {
-        let Changed { key, old, new } = changed;
+    pub(crate) fn change(&mut self, changed: &ValueChange) {
+        let ValueChange { key, old, new } = changed;
         let Some(sum) = keys::kind_index(key).map(|index| &mut self.0[index]) else { return };
         if let Some(old) = old {
             sum.subtract(key, old);
@@ -111,14 +111,14 @@ impl Sums {
 
 /// The sums as the database keeps them, with the number of the last change that is in them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct StoredSums {
     pub(crate) number: u64,
     pub(crate) sums: Sums,
 }
 
 const VERSION: u8 = 1;
 
-impl Kept {
+impl StoredSums {
     /// `None` where nothing is known: folders of earlier formats have no sums until everything in them was gone through once.
     pub(crate) fn read(tree: &Tree) -> Result<Option<Self>, StoreError> {
         let Some(value) = scan::get(tree, keys::SUMS)? else { return Ok(None) };
@@ -182,9 +182,9 @@ fn last_change(tree: &Tree) -> Result<u64, StoreError> {
 mod tests {
     use super::*;
 
-    fn changed(key: &str, old: Option<&str>, new: Option<&str>) -> Changed {
+    fn changed(key: &str, old: Option<&str>, new: Option<&str>) -> ValueChange {
         let value = |text: Option<&str>| text.map(IVec::from);
-        Changed { key: IVec::from(key), old: value(old), new: value(new) }
+        ValueChange { key: IVec::from(key), old: value(old), new: value(new) }
     }
 
     #[test]
@@ -207,9 +207,9 @@ mod tests {
         }
         assert_eq!(followed, found);
         assert_eq!(found.bytes(), 3 + 3 + 17);
-        let kept = Kept { number: 7, sums: found };
-        assert_eq!(Kept::decode(&kept.encode()).unwrap(), kept);
-        assert!(Kept::decode(&kept.encode()[1..]).is_err() && Kept::decode(&[]).is_err());
+        let kept = StoredSums { number: 7, sums: found };
+        assert_eq!(StoredSums::decode(&kept.encode()).unwrap(), kept);
+        assert!(StoredSums::decode(&kept.encode()[1..]).is_err() && StoredSums::decode(&[]).is_err());
     }
 
     #[test]

@@ -1,54 +1,37 @@
-//! What callers ask the writer to do.
-
-use std::time::SystemTime;
+//! Operations: work for the writer, as closures.
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
-use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::notifier::Delivery;
-use webhook_core::store::{
-    Cancelled, Claim, ClaimRequest, DeliverySettlement, Enqueue, Enqueued, Settled, Settlement, StoreError,
-};
-use webhook_core::webhook::Webhook;
+use webhook_core::store::StoreError;
 
-use crate::format::value::Encoded;
-use crate::reader::prune::{ExpiredKey, Removal};
+use crate::writer::reply::{Decided, Reply, send};
+use crate::writer::state::Writer;
 
-/// Where the answer goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+/// One operation. It is called once, with the writer or with the reason why nothing is done.
+pub(crate) type Operation = Box<dyn FnOnce(Result<&mut Writer, StoreError>) + Send>;
 
-/// One change. Instants come from the caller, whose runtime may have a clock of its own.
-pub(crate) enum Operation {
-    CreateWebhook(Box<Webhook>, Reply<()>),
-    UpdateWebhook(Box<Webhook>, u64, Reply<()>),
-    DeleteWebhook(WebhookId, Option<u64>, SystemTime, Reply<Vec<RunId>>),
-    RecordUse(Vec<(WebhookId, SystemTime)>, Reply<()>),
-    /// With the run's record, so that the writer need not make it.
-    Enqueue(Box<Enqueue>, Encoded, Instant, Reply<Enqueued>),
-    Claim(ClaimRequest, Instant, Reply<Vec<Claim>>),
-    Settle(Vec<Settlement>, Instant, Reply<Vec<Settled>>),
-    Cancel(RunId, SystemTime, Reply<Cancelled>),
-    AppendLog(RunId, u64, String, Reply<()>),
-    SettleDeliveries(Vec<DeliverySettlement>, Instant, Reply<()>),
-    ResendDelivery(DeliveryId, SystemTime, Instant, Reply<Delivery>),
-    Prune(Vec<Removal>, Vec<ExpiredKey>, Reply<Vec<RunId>>),
+/// The result to come. It fails when the writer ends or panics before it.
+pub(crate) type Answer<T> = oneshot::Receiver<Result<T, StoreError>>;
+
+/// Makes an operation that decides at once. Its caller is told when the change is durable enough.
+///
+/// Instants come from the caller, whose runtime may have a clock of its own.
+pub(crate) fn deciding<T: Send + 'static>(
+    decide: impl FnOnce(&mut Writer) -> Decided<T> + Send + 'static,
+) -> (Operation, Answer<T>) {
+    replying(move |writer, reply| {
+        let decided = decide(writer);
+        writer.tell(reply, decided);
+    })
 }
 
-impl Operation {
-    /// Answers that nothing was done.
-    pub(crate) fn refuse(self, error: StoreError) {
-        // Whoever no longer waits for the answer does not miss it.
-        match self {
-            Self::CreateWebhook(_, reply) | Self::UpdateWebhook(_, _, reply) => drop(reply.send(Err(error))),
-            Self::DeleteWebhook(_, _, _, reply) => drop(reply.send(Err(error))),
-            Self::RecordUse(_, reply) | Self::AppendLog(_, _, _, reply) => drop(reply.send(Err(error))),
-            Self::Enqueue(_, _, _, reply) => drop(reply.send(Err(error))),
-            Self::Claim(_, _, reply) => drop(reply.send(Err(error))),
-            Self::Settle(_, _, reply) => drop(reply.send(Err(error))),
-            Self::Cancel(_, _, reply) => drop(reply.send(Err(error))),
-            Self::SettleDeliveries(_, _, reply) => drop(reply.send(Err(error))),
-            Self::ResendDelivery(_, _, _, reply) => drop(reply.send(Err(error))),
-            Self::Prune(_, _, reply) => drop(reply.send(Err(error))),
-        }
-    }
+/// Makes an operation that replies whenever it is done.
+pub(crate) fn replying<T: Send + 'static>(
+    work: impl FnOnce(&mut Writer, Reply<T>) + Send + 'static,
+) -> (Operation, Answer<T>) {
+    let (reply, answer) = oneshot::channel();
+    let operation = move |writer: Result<&mut Writer, StoreError>| match writer {
+        Ok(writer) => work(writer, reply),
+        Err(refusal) => send(reply, Err(refusal)),
+    };
+    (Box::new(operation), answer)
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use webhook_core::id::WebhookId;
@@ -18,7 +18,6 @@ use super::*;
 use crate::engine::disk::{Disk, FileDisk};
 use crate::store::SledStore;
 use crate::testing::open_database;
-use crate::writer::operation::Operation;
 
 #[derive(Default)]
 struct Faults {
@@ -126,20 +125,20 @@ async fn run_with_log(store: &SledStore) -> Arc<Run> {
 }
 
 /// Goes on, value by value, until it has seen some of this kind.
-fn walk_into(walk: &mut Walk, shared: &Shared, kind: u8, count: u64) {
+fn walk_into(walk: &mut Walk, parts: &Parts, kind: u8, count: u64) {
     let mut seen = 0;
     while seen < count {
-        assert!(walk.go_on(shared, Duration::ZERO).unwrap().is_continue());
-        let mut checking = shared.checking.lock();
-        let (tally, _) = checking.tally_of(&walk.identity);
+        assert!(walk.go_on(parts, Duration::ZERO).unwrap().is_continue());
+        let mut tallies = parts.database.tallies();
+        let (tally, _) = tallies.tally_of(&walk.identity);
         if tally.kind() == Some(kind) && tally.after.is_some() {
             seen += 1;
         }
     }
 }
 
-fn finish(walk: &mut Walk, shared: &Shared) {
-    while walk.go_on(shared, Duration::from_secs(1)).unwrap().is_continue() {}
+fn finish(walk: &mut Walk, parts: &Parts) {
+    while walk.go_on(parts, Duration::from_secs(1)).unwrap().is_continue() {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,11 +147,11 @@ async fn a_log_whose_parts_are_joined_while_it_is_checked_is_not_damaged() {
     let (store, _) = open(folder.path());
     let run = run_with_log(&store).await;
     let mut walk = Walk::new();
-    walk_into(&mut walk, store.shared(), keys::LOG, 3);
+    walk_into(&mut walk, store.parts(), keys::LOG, 3);
     succeed(&store, &run).await;
     catch_up(&store).await;
-    finish(&mut walk, store.shared());
-    assert_eq!(store.shared().damage.records(), []);
+    finish(&mut walk, store.parts());
+    assert_eq!(store.parts().damage().records(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,11 +160,11 @@ async fn a_check_that_begins_anew_within_a_log_finds_no_damage() {
     let (store, _) = open(folder.path());
     run_with_log(&store).await;
     let mut walk = Walk::new();
-    walk_into(&mut walk, store.shared(), keys::LOG, 3);
+    walk_into(&mut walk, store.parts(), keys::LOG, 3);
     // As reopen() does.
-    store.shared().checking.lock().forget();
-    finish(&mut walk, store.shared());
-    assert_eq!(store.shared().damage.records(), []);
+    store.parts().database.tallies().forget();
+    finish(&mut walk, store.parts());
+    assert_eq!(store.parts().damage().records(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,17 +173,17 @@ async fn a_check_that_goes_on_after_an_error_counts_nothing_twice() {
     let (store, _) = open(folder.path());
     let webhook = webhook(&store).await;
     catch_up(&store).await;
-    let shared = store.shared();
+    let parts = store.parts();
     let key = keys::by_id(keys::WEBHOOK, webhook.id.as_bytes());
-    let database = shared.database.read().clone().unwrap();
+    let database = parts.database.sled().unwrap();
     let value = database.get(key).unwrap().unwrap();
     let mut walk = Walk::new();
     // Stands for a disk that cannot be read for a moment.
     database.insert(key, &[9, 0, 0]).unwrap();
-    walk.go_on(shared, Duration::from_secs(1)).unwrap_err();
+    walk.go_on(parts, Duration::from_secs(1)).unwrap_err();
     database.insert(key, value).unwrap();
-    finish(&mut walk, shared);
-    assert_eq!(shared.damage.records(), []);
+    finish(&mut walk, parts);
+    assert_eq!(parts.damage().records(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,10 +201,9 @@ async fn what_belongs_to_a_damaged_run_is_not_swept_away() {
     let (store, _) = open(folder.path());
     // The scrubber does this 15 s after the opening.
     let mut walk = Walk::new();
-    finish(&mut walk, store.shared());
-    let (reply, answer) = tokio::sync::oneshot::channel();
-    store.shared().queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
-    answer.await.unwrap().unwrap();
+    finish(&mut walk, store.parts());
+    let leftovers = walk.leftovers;
+    store.ask(|writer| writer.prune(leftovers, Vec::new())).await.unwrap();
     drop(store);
     let database = open_database(folder.path()).unwrap();
     database.insert(key, value).unwrap();
@@ -217,7 +215,7 @@ async fn what_belongs_to_a_damaged_run_is_not_swept_away() {
 async fn a_check_across_a_recovery_removes_nothing_of_a_run_that_is_queued() {
     let folder = tempfile::tempdir().unwrap();
     let (store, faults) = open(folder.path());
-    let shared = store.shared();
+    let parts = store.parts();
     let webhook = webhook(&store).await;
     catch_up(&store).await;
     // The sync of a new run finds no room, after its change went to the database.
@@ -234,17 +232,16 @@ async fn a_check_across_a_recovery_removes_nothing_of_a_run_that_is_queued() {
     faults.hangs.store(false, Ordering::SeqCst);
     enqueued.await.unwrap().unwrap_err();
     let mut walk = Walk::new();
-    walk.go_on(shared, Duration::from_secs(1)).unwrap_err();
+    walk.go_on(parts, Duration::from_secs(1)).unwrap_err();
     faults.sync_full.store(false, Ordering::SeqCst);
     faults.no_room.store(false, Ordering::SeqCst);
     while store.health().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(store.get_run(id).await.unwrap().unwrap().id, id, "it is queued");
-    finish(&mut walk, shared);
-    let (reply, answer) = tokio::sync::oneshot::channel();
-    shared.queue.push(Operation::Prune(walk.leftovers, Vec::new(), reply));
-    answer.await.unwrap().unwrap();
+    finish(&mut walk, parts);
+    let leftovers = walk.leftovers;
+    store.ask(|writer| writer.prune(leftovers, Vec::new())).await.unwrap();
     drop(store);
     let database = open_database(folder.path()).unwrap();
     let parts = database.scan_prefix(keys::by_id(keys::PARAMETERS, id.as_bytes())).count();
@@ -267,8 +264,8 @@ fn a_recovery_and_the_scrubber_do_not_wait_for_each_other() {
         std::thread::yield_now();
     }
     // What the scrubber does now and then.
-    let shared = store.shared().clone();
-    let check = std::thread::spawn(move || drop(Walk::new().go_on(&shared, Duration::from_millis(2))));
+    let parts = store.parts().clone();
+    let check = std::thread::spawn(move || drop(Walk::new().go_on(&parts, Duration::from_millis(2))));
     std::thread::sleep(Duration::from_millis(200));
     faults.hangs.store(false, Ordering::SeqCst);
     let patience = Instant::now();
@@ -314,7 +311,7 @@ fn verify_and_the_applier_do_not_wait_for_each_other() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let is_done = load.is_finished();
-    let damage = store.shared().damage.records();
+    let damage = store.parts().damage().records();
     checking.abort();
     if !is_done {
         std::mem::forget(store);
@@ -341,24 +338,4 @@ async fn callers_do_not_wait_while_a_log_is_joined() {
         tokio::time::timeout(Duration::from_secs(2), enqueue(&store, request(&webhook, "y"))).await;
     faults.hanging.store(false, Ordering::SeqCst);
     assert!(enqueued.is_ok(), "a change that needs the journal only waits for the database");
-}
-
-#[test]
-fn a_check_takes_changes_of_what_it_has_passed_and_is_forgotten_when_nobody_goes_on_with_it() {
-    let changed = |key: &str| Changed { key: key.into(), old: None, new: Some("new".into()) };
-    let mut checking = Checking::default();
-    let (walk, other) = (Walk::new(), Walk::new());
-    assert!(checking.tally_of(&other.identity).1, "it begins");
-    let (tally, _) = checking.tally_of(&walk.identity);
-    (tally.kinds, tally.after) = (1, Some("u5".into()));
-    checking.note(&["w9", "u5", "u6", "l1"].map(changed));
-    let mut passed = Sums::default();
-    for key in [b"w9", b"u5"] {
-        passed.add(key, b"new");
-    }
-    assert_eq!(checking.tally_of(&walk.identity).0.sums, passed);
-    assert_eq!(checking.tally_of(&other.identity).0.sums, Sums::default());
-    drop(other);
-    checking.note(&[]);
-    assert_eq!(checking.0.len(), 1);
 }

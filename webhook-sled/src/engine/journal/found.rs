@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::record::{self, Mark};
 use super::{BEGINNING, LEAST, NAMES};
-use crate::engine::batch::Numbered;
+use crate::engine::change::LogRecord;
 use crate::engine::regular;
 use crate::format::identity::{Identity, StoreId};
 
@@ -20,7 +20,7 @@ struct FoundFile {
 }
 
 /// The changes that the database lacks, oldest first and without a gap.
-pub(crate) type Pending = VecDeque<Numbered>;
+pub(crate) type Pending = VecDeque<LogRecord>;
 
 impl Found {
     pub(crate) fn read(folder: &Path) -> io::Result<Self> {
@@ -124,7 +124,7 @@ impl Found {
     /// The changes of a journal of an earlier format after the last one in the database.
     pub(crate) fn pending_of_earlier_format(&self, last: u64, acknowledged: u64) -> Result<Pending, String> {
         let of_file = |file: &FoundFile| record::decode_earlier(file.bytes.as_deref().unwrap_or_default());
-        let mut changes: Vec<Numbered> = self.0.iter().flat_map(of_file).collect();
+        let mut changes: Vec<LogRecord> = self.0.iter().flat_map(of_file).collect();
         changes.retain(|change| change.number > last);
         changes.sort_by_key(|change| change.number);
         let end = last + changes.len() as u64;
@@ -153,7 +153,7 @@ fn missing(first: u64, last: u64, why: &str) -> String {
 /// The changes in one file.
 #[derive(Default)]
 struct Changes {
-    changes: Vec<Numbered>,
+    changes: Vec<LogRecord>,
     /// Newest change that a record says was durable before it.
     synced: u64,
     /// Where the first damaged place is that whole records follow, and the number of the first that does.
@@ -213,7 +213,7 @@ impl FoundFile {
                         if let Some(damaged_at) = damaged_at {
                             read.damage.get_or_insert((damaged_at, mark.number));
                         }
-                        read.changes.push(Numbered { number: mark.number, writes });
+                        read.changes.push(LogRecord { number: mark.number, writes });
                     }
                     at += length;
                 }

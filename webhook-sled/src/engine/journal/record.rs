@@ -12,7 +12,7 @@
 //!
 //! Numbers are little-endian. A file begins with a record without writes, alone in its sector, written when the store is opened.
 
-use crate::engine::batch::{Numbered, Write};
+use crate::engine::change::{LogRecord, Write};
 use crate::format::identity::{Identity, StoreId};
 
 /// What the checksum begins with, so that no record of an earlier format passes for one.
@@ -110,8 +110,8 @@ pub(crate) fn decode_writes(mut content: &[u8]) -> Option<Vec<Write>> {
 
 /// The changes in a file of an earlier format, whose records had a length, a CRC-32, a number and the writes. Their numbers
 /// follow one another; the first record that does not is what was cut off or left over.
-pub(crate) fn decode_earlier(mut bytes: &[u8]) -> Vec<Numbered> {
-    let mut changes: Vec<Numbered> = Vec::new();
+pub(crate) fn decode_earlier(mut bytes: &[u8]) -> Vec<LogRecord> {
+    let mut changes: Vec<LogRecord> = Vec::new();
     while let Some((change, rest)) = decode_one_earlier(bytes) {
         if changes.last().is_some_and(|last| change.number != last.number + 1) {
             break;
@@ -122,7 +122,7 @@ pub(crate) fn decode_earlier(mut bytes: &[u8]) -> Vec<Numbered> {
     changes
 }
 
-fn decode_one_earlier(bytes: &[u8]) -> Option<(Numbered, &[u8])> {
+fn decode_one_earlier(bytes: &[u8]) -> Option<(LogRecord, &[u8])> {
     let (length, bytes) = bytes.split_first_chunk()?;
     let (checksum, bytes) = bytes.split_first_chunk()?;
     let (content, rest) = bytes.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -130,7 +130,7 @@ fn decode_one_earlier(bytes: &[u8]) -> Option<(Numbered, &[u8])> {
         return None;
     }
     let (number, content) = content.split_first_chunk()?;
-    Some((Numbered { number: u64::from_le_bytes(*number), writes: decode_writes(content)? }, rest))
+    Some((LogRecord { number: u64::from_le_bytes(*number), writes: decode_writes(content)? }, rest))
 }
 
 fn checksum(content: &[u8]) -> u32 {

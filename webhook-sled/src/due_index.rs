@@ -10,7 +10,7 @@ use webhook_core::store::{Channels, DeliveryClaimRequest};
 use webhook_core::webhook::Channel;
 
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct DueIndex {
     entries: HashMap<DeliveryId, Entry>,
     /// Those of each channel by when they are due, or until when they are claimed. The records that are read when the
     /// store is opened do not name the channel; a claim finds it out.
@@ -39,7 +39,7 @@ pub(crate) struct ClaimedDelivery {
     claimed_until: Instant,
 }
 
-impl Outbox {
+impl DueIndex {
     /// Notes that the store holds a delivery, pending or not.
     pub(crate) fn note_delivery(&mut self) {
         self.has_any = true;
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_due_delivery_goes_to_one_claimer_until_its_lease_is_over() {
-        let (mut outbox, instant, lease) = (Outbox::default(), Instant::now(), Duration::from_secs(30));
+        let (mut outbox, instant, lease) = (DueIndex::default(), Instant::now(), Duration::from_secs(30));
         let run = RunId::generate(SystemTime::now());
         let ids: Vec<DeliveryId> = (0..3).map(|_| DeliveryId::generate(SystemTime::now())).collect();
         for id in &ids {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_delivery_that_is_given_back_is_due_as_before_unless_it_was_sent_again() {
-        let (mut outbox, instant) = (Outbox::default(), Instant::now());
+        let (mut outbox, instant) = (DueIndex::default(), Instant::now());
         let run = RunId::generate(SystemTime::now());
         let request = DeliveryClaimRequest::new(1, Duration::from_secs(30));
         let (email, slack) = (Channels::Only(Channel::Email), Channels::Only(Channel::Slack));

@@ -4,37 +4,25 @@ use webhook_core::id::RunId;
 use webhook_core::run::RunState;
 use webhook_core::store::{LOG_BYTES, StoreError};
 
-use super::Writer;
-use crate::engine::group::{Level, acknowledge};
 use crate::error::store_error;
-use crate::format::keys;
+use crate::format::keys::{self, log_offset};
 use crate::format::value::VALUE_BYTES;
-use crate::reader::read::log_offset;
-use crate::writer::operation::Reply;
+use crate::writer::memory::LogExtent;
+use crate::writer::reply::{Decided, Decision};
+use crate::writer::state::Writer;
 
-/// How much more than what is kept may be on disk before the oldest parts are removed.
+/// Stored bytes beyond those that are shown, before the oldest parts are removed.
 const SLACK: u64 = 16 * 1024;
 
-/// Where a run's log begins on disk and where it ends.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LogEnd {
-    start: u64,
-    end: u64,
-}
-
 impl Writer {
-    pub(super) fn append_log(&mut self, id: RunId, fence: u64, text: String, reply: Reply<()>) {
-        let run = self.shared.runs().live.record(id);
+    pub(crate) fn append_log(&mut self, id: RunId, fence: u64, text: &str) -> Decided<()> {
+        let run = self.parts.runs().live.record(id);
         let Some(run) = run.filter(|run| run.state == RunState::Running && run.fence == fence) else {
-            return drop(reply.send(Ok(())));
+            return Decision::now(());
         };
-        match self.append(id, &text) {
-            Ok(()) => {
-                self.shared.events.publish_log(&run, &text);
-                self.change.group.when(Level::Flushed, acknowledge(reply, ()));
-            }
-            Err(error) => drop(reply.send(Err(error))),
-        }
+        self.append(id, text)?;
+        self.parts.announcements.events.publish_log(&run, text);
+        Decision::flushed(())
     }
 
     fn append(&mut self, id: RunId, text: &str) -> Result<(), StoreError> {
@@ -42,7 +30,7 @@ impl Writer {
             Some(log) => *log,
             None => self.stored_log(id)?,
         };
-        // Of a text that alone is too long, a little more is kept than will be shown, so that lines can be told.
+        // Of a text that alone is too long, a little more is stored than is shown, so the first line can be cut whole.
         let kept = text.len().saturating_sub(LOG_BYTES + SLACK as usize / 2);
         let mut rest = &text[text.ceil_char_boundary(kept)..];
         let mut at = log.end + (text.len() - rest.len()) as u64;
@@ -60,24 +48,24 @@ impl Writer {
         Ok(())
     }
 
-    fn stored_log(&self, id: RunId) -> Result<LogEnd, StoreError> {
-        self.shared.with_tree(|tree| {
+    fn stored_log(&self, id: RunId) -> Result<LogExtent, StoreError> {
+        self.parts.database.read(|tree| {
             let mut parts = tree.scan_prefix(keys::log_of(id));
             let Some(first) = parts.next().transpose().map_err(store_error)? else {
-                return Ok(LogEnd::default());
+                return Ok(LogExtent::default());
             };
             let last = parts.next_back().transpose().map_err(store_error)?;
             let (key, value) = last.unwrap_or_else(|| first.clone());
-            Ok(LogEnd { start: log_offset(&first.0)?, end: log_offset(&key)? + value.len() as u64 })
+            Ok(LogExtent { start: log_offset(&first.0)?, end: log_offset(&key)? + value.len() as u64 })
         })
     }
 
-    /// Removes the parts of which nothing is shown any more. Answers where the log begins then.
-    fn drop_oldest(&mut self, id: RunId, log: LogEnd) -> Result<u64, StoreError> {
+    /// Removes the parts that are no longer shown. Returns the new start of the log.
+    fn drop_oldest(&mut self, id: RunId, log: LogExtent) -> Result<u64, StoreError> {
         self.catch_up()?;
         let gone = log.end.saturating_sub(LOG_BYTES as u64);
         let (mut start, mut old) = (log.start, Vec::new());
-        self.shared.with_tree(|tree| {
+        self.parts.database.read(|tree| {
             for entry in tree.range(keys::log(id, log.start)..keys::log(id, gone)) {
                 let (key, value) = entry.map_err(store_error)?;
                 let end = log_offset(&key)? + value.len() as u64;

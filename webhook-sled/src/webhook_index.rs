@@ -11,12 +11,12 @@ use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
 #[derive(Debug, Default)]
-pub(crate) struct Webhooks {
+pub(crate) struct WebhookIndex {
     by_id: BTreeMap<WebhookId, Arc<Webhook>>,
     by_digest: HashMap<TokenDigest, WebhookId>,
 }
 
-impl Webhooks {
+impl WebhookIndex {
     pub(crate) fn get(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
         self.by_id.get(&id)
     }
