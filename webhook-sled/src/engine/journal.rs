@@ -1,42 +1,6 @@
-//! The journal: changes that may not be durable in the database yet.
+//! The journal: log records that may not be durable in sled yet, in two files that are written in turn.
 //!
-//! # The path of a write
-//!
-//! ```text
-//!  caller ──> writer: decides, numbers the change
-//!               │
-//!               ├─ append ──> journal-0 / journal-1 ── fdatasync ──> superblock: acknowledged ──> answer to the caller
-//!               │
-//!               └─ push ────> backlog ── applier ──> database (sled) ── fdatasync, at least every 96 KiB
-//! ```
-//!
-//! Every change has a sequence number, without gaps. At any time
-//!
-//! ```text
-//!  durable <= applied <= appended        acknowledged <= synced <= appended
-//! ```
-//!
-//! where *appended* is the newest change in the journal, *synced* the newest one that is durable there, *acknowledged* the one
-//! that the superblock notes, *applied* the newest one in the database, and *durable* the newest one that is durable there. What
-//! is not durable in the database is in the journal:
-//!
-//! - Changes are appended to one of two files. When it is full the other one is begun anew, once all that is in that one is
-//!   durable in the database, and once the file that is left is synced.
-//! - A change goes to the database only after it was appended. What was refused is in neither.
-//! - Records of an earlier turn of a file lie behind the newer ones. Their numbers are lower.
-//!
-//! # What an opening demands
-//!
-//! Every opening, and every recovery within the process, is an epoch of its own. It takes all changes to the database, syncs that,
-//! and only then writes, durably and in this order: the superblock, the beginning of both files, the epoch in the database.
-//! So the superblock is never of an older epoch than the journal, and the journal never of an older one than the database.
-//!
-//! The changes after the database's last one must follow one another up to the newest one that anything says was
-//! synced: the superblock, each record of the journal for those before it, or the database for those before its last change. So a
-//! damaged record is noticed by any record that was written after it was synced, a missing or cut file by its length, and
-//! an older file by its epoch or by a gap. What follows a damaged record without such a witness was never acknowledged, or
-//! is the last record, which cannot be told from a write that the loss of power tore. The superblock is synced within a second:
-//! only of the last second before a loss of power can an older copy of a whole file of the journal hide more.
+//! The page of the [engine](crate::engine) says what depends on them.
 
 pub(crate) mod found;
 pub(crate) mod record;
