@@ -1,4 +1,4 @@
-//! The admin token that the server makes for itself.
+//! The admin token that the server creates for itself.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -8,13 +8,13 @@ use webhook_core::token::Token;
 
 use crate::regular_file;
 
-/// Reads the token in `file`, or makes one there that only the server's user can read.
+/// Reads the token in `file`, or creates one there that only the server's user can read.
 pub(crate) fn load_or_create(file: &Path) -> Result<String, String> {
     let failed = |error: io::Error| format!("the admin token file {}: {error}", file.display());
     let read = || regular_file::read_to_string(file);
     let text = match read() {
         Err(error) if error.kind() == ErrorKind::NotFound => match create(file) {
-            // Another process may have made one at the same time.
+            // Another process may have created one at the same time.
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
             _ => read().map_err(failed)?,
         },
@@ -26,13 +26,15 @@ pub(crate) fn load_or_create(file: &Path) -> Result<String, String> {
     }
 }
 
-/// Makes a token, durably. It is written beside its place and linked there, so that a process that is killed meanwhile
-/// leaves no file without a token, and a token that exists is never replaced.
+/// Creates a token, durably: writes it to a temporary file and links that to its final path.
+///
+/// So a process that is killed meanwhile leaves no file without a token, and an existing token is never
+/// replaced.
 fn create(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut draft = tempfile::Builder::new().prefix(".admin-token-").tempfile_in(folder)?;
     let token = Token::generate();
-    // It has as many random bits as a webhook's token, and another beginning.
+    // It has as many random bits as a webhook's token, and another prefix.
     writeln!(draft, "wha_{}", &token.expose()[4..47])?;
     draft.as_file().sync_all()?;
     draft.persist_noclobber(file).map_err(|error| error.error)?;

@@ -1,4 +1,4 @@
-//! The executor of the example server: every loaded workflow, and the folder of artifacts.
+//! The executor of the example server: all loaded workflows, and the folder of artifacts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use webhook_process::{ArtifactError, ArtifactFolder, CommandOptions};
 
 use crate::workflow_file::{Action, LoadedWorkflow};
 
-/// The artifact of a report.
+/// Name of a report's artifact.
 const PAGE: &str = "report.html";
 
-/// Executes the loaded workflows, and keeps what reports and notebooks make.
+/// Executes the loaded workflows, and keeps the artifacts of reports and notebooks.
 #[derive(Debug)]
 pub(crate) struct ServerExecutor {
     workflows: BTreeMap<WorkflowKey, LoadedWorkflow>,
@@ -23,7 +23,7 @@ pub(crate) struct ServerExecutor {
 }
 
 impl ServerExecutor {
-    /// An executor that keeps artifacts in this folder.
+    /// Creates an executor that keeps artifacts in this folder.
     pub(crate) fn new(workflows: Vec<LoadedWorkflow>, artifacts: ArtifactFolder) -> Self {
         let workflows = workflows.into_iter().map(|own| (own.workflow.key.clone(), own)).collect();
         Self { workflows, artifacts, command_options: CommandOptions::default() }
@@ -50,7 +50,8 @@ impl Executor for ServerExecutor {
             Action::Notebook(notebook) => {
                 notebook.run(&context, &self.command_options, &self.artifacts).await
             }
-            // It was accepted before the workflow became unavailable. Why that is may name paths, so callers do not see it.
+            // The run was accepted before the workflow became unavailable. The reason may name paths, so
+            // callers do not see it.
             Action::Unavailable => Err(ExecuteError::fatal("the workflow is not available on this server")),
             Action::Report(report) => {
                 let finished = report.run(&context, &own.workflow)?;

@@ -1,4 +1,4 @@
-//! For the fuzz targets of this workspace alone.
+//! Entry points for the fuzz targets of this workspace only.
 
 use std::path::Path;
 use std::sync::Arc;

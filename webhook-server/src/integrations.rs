@@ -1,4 +1,4 @@
-//! The integrations for notifications that the command line asks for.
+//! The notifiers that the command line configures.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use webhook_notify::smtp::{SmtpNotifier, SmtpOptions, SmtpOptionsError};
 use crate::options::{CommandLineError, Secret};
 use crate::report::chain;
 
-/// A notifier for this mail server. The messages name the flag and repeat no value.
+/// Creates a notifier for this mail server. Error messages name the flag and repeat no value.
 pub(crate) fn smtp(
     url: &Secret,
     from: &str,
@@ -31,7 +31,7 @@ pub(crate) fn smtp(
     built(options, "--smtp-ca-file")
 }
 
-/// A notifier for Slack with this token.
+/// Creates a notifier for Slack with this token.
 pub(crate) fn slack(token: &Secret, api: &str) -> Result<SlackNotifier, CommandLineError> {
     let wrong = |flag: &'static str| move |error: SlackOptionsError| usage(flag, &error);
     let notifier = SlackNotifier::with_token(token.expose()).map_err(wrong("--slack-token"))?;

@@ -1,17 +1,17 @@
 //! A server that starts the workflows of a folder when their webhooks are called.
 //!
-//! It is webhook-trigger as a program: the HTTP front end on the hardened server, the sled store, the panel, both
-//! notifiers, and executors for commands, notebooks and reports. A host that needs something else embeds the library
-//! and can read this crate as an example. Workflows are TOML files in the folder of `--workflows`; `--help` lists the
-//! flags.
+//! It is webhook-trigger as a program: the HTTP front end on the hardened server, the sled store, the panel,
+//! both notifiers, and executors for commands, notebooks and reports.
+//! A host with other needs embeds the library, and can read this crate as an example.
+//! Workflows are TOML files in the folder of `--workflows`; `--help` lists the flags.
 //!
-//! | module | what it does |
+//! | module | task |
 //! |---|---|
-//! | `options` | reads flags and environment variables |
-//! | `workflow_file`, `section`, `parameter_section`, `notebook`, `report` | read workflow files |
-//! | `executor` | executes them |
-//! | `admin_token`, `token_key` | read secrets, or make them at the first start |
-//! | `integrations` | makes the notifiers |
+//! | `options` | parses flags and environment variables |
+//! | `workflow_file`, `section`, `parameter_section`, `notebook`, `report` | parse workflow files |
+//! | `executor` | executes workflows |
+//! | `admin_token`, `token_key` | read secrets, or create them at the first start |
+//! | `integrations` | creates the notifiers |
 //! | `serve` | opens the store, binds the port, serves and stops |
 //! | `verify` | checks a store (`--verify`) |
 
@@ -44,7 +44,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use webhook_process::Python;
 
-/// The exit code after a usage or start-up error.
+/// Exit code after a usage or start-up error.
 const UNUSABLE: u8 = 2;
 
 /// Runs the server with the arguments and the environment of this process, until a signal stops it.
@@ -55,12 +55,12 @@ pub fn main() -> ExitCode {
     if let Err(error) = close_to_others() {
         return fail(&error, ExitCode::from(UNUSABLE));
     }
-    // A damaged store is one line of ours, and no trace of sled's.
+    // A damaged store is one line of our log, without a trace of sled's.
     webhook_sled::quiet_caught_panics();
     let options = match Options::from_process() {
         Ok(options) => options,
         Err(CommandLineError::Information(text)) => {
-            // Nobody may be listening, which is no reason to fail.
+            // Standard output may be closed, which is no reason to fail.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -90,8 +90,9 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Keeps the memory and the environment, which hold secrets, from other processes of this user, such as the workflows:
-/// they can read neither through `/proc`, nor by a debugger, and there are no core dumps.
+/// Hides memory and environment, which hold secrets, from other processes of this user, such as workflows.
+///
+/// They can read neither through `/proc` nor with a debugger, and there are no core dumps.
 fn close_to_others() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;

@@ -1,4 +1,4 @@
-//! The server as a program of its own.
+//! The server as a program.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The `[notebook]` section: which notebook, and what the file says of its parameters.
+//! The `[notebook]` section: the notebook, and the file's additions to its parameters.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use crate::report::chain;
 use crate::section::{Entry, Problem};
 use crate::workflow_file::{Action, LoadedWorkflow};
 
-/// Reads the section, and the notebook for its parameters. A notebook that cannot be run makes an unavailable workflow:
-/// it is listed with the reason, and all others are served; so is one that does not go with the file. What is wrong in
-/// the file itself is a problem.
+/// Reads the section, and the notebook for its parameters.
+///
+/// A notebook that cannot be run, or contradicts the file, gives an unavailable workflow: it is listed with
+/// the reason, and all others are served. A fault in the file itself is a problem.
 pub(crate) fn load(
     entry: &Entry<'_>,
     parameters: Option<&Entry<'_>>,
@@ -26,7 +27,7 @@ pub(crate) fn load(
     let mut section = entry.section()?;
     let path = section.require("path")?;
     let kernel = section.take("kernel").map(|kernel| kernel.text()).transpose()?;
-    // Once only such a notebook could be unavailable; now every notebook can.
+    // Once only a notebook with this key could be unavailable; now every notebook can.
     section.take("optional").map_or(Ok(false), |optional| optional.boolean())?;
     let variables = section.take("env");
     section.finish()?;

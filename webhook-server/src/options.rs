@@ -1,4 +1,4 @@
-//! What the command line and the environment say.
+//! Options from the command line and the environment.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,79 +16,79 @@ use webhook_warp::{AdminToken, InvalidAdminToken};
 
 use crate::integrations;
 
-/// The workflows that come with the server, as seen from the folder of the workspace.
+/// Folder of the bundled workflows, relative to the workspace.
 pub(crate) const BUNDLED_WORKFLOWS: &str = "examples/workflows";
 
-/// The sender of mails by default.
+/// Default sender of mails.
 const SMTP_FROM: &str = "webhooks@localhost";
-/// The Web API of Slack itself.
+/// Base URL of Slack's own Web API.
 const SLACK_API: &str = "https://slack.com/api/";
 
-/// The checked options of the server.
+/// Checked options of the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Where to listen. Port 0 is any free port.
+    /// Address to listen on. Port 0 is any free port.
     pub(crate) listen: SocketAddr,
-    /// The folder of the database, the keys and the artifacts.
+    /// Folder of the database, the keys and the artifacts.
     pub(crate) data: PathBuf,
-    /// The folder of the workflow files.
+    /// Folder of the workflow files.
     pub(crate) workflows: PathBuf,
-    /// What URLs start with, when it is not the address listened on.
+    /// Base of all URLs, if it is not the address listened on.
     base_url: Option<Url>,
-    /// Where runs are kept.
+    /// Store for the runs.
     pub(crate) store: StoreChoice,
-    /// What a 202 survives.
+    /// Event that an acknowledged call survives.
     pub(crate) durability: DurabilityChoice,
-    /// How many runs execute at once; 0 executes none, `None` is the default of the library.
+    /// Number of concurrent runs; 0 executes none, `None` is the library's default.
     pub(crate) workers: Option<usize>,
-    /// The admin token, when it is given rather than made.
+    /// Admin token, if it is given and not created.
     pub(crate) admin_token: Option<Secret>,
-    /// The file of the key that seals tokens.
+    /// File of the key that seals tokens.
     pub(crate) token_key: PathBuf,
-    /// Whether to go on when the key of tokens in the store is lost.
+    /// True if the server starts although the key of tokens in the store is lost.
     pub(crate) forget_unknown_keys: bool,
-    /// How mail is sent, if it is.
+    /// Notifier for email, if configured.
     pub(crate) smtp: Option<SmtpNotifier>,
-    /// How Slack is reached, if it is.
+    /// Notifier for Slack, if configured.
     pub(crate) slack: Option<SlackNotifier>,
-    /// How long runs may go on after a signal to stop.
+    /// Time for which runs may continue after a signal to stop.
     pub(crate) shutdown_timeout: Duration,
-    /// The Python that runs notebooks, when it is given rather than found.
+    /// Python that runs notebooks, if it is given and not searched for.
     pub(crate) python: Option<PathBuf>,
     /// Upper bound on the artifacts of all runs together, in bytes.
     pub(crate) artifact_quota: u64,
-    /// Upper bound on the bytes in the store for a new run to be accepted.
+    /// Upper bound on the bytes in the store; above it, new runs are refused.
     pub(crate) store_quota: u64,
-    /// Which log lines are written.
+    /// Filter of log lines.
     pub(crate) log: Targets,
-    /// Whether to check the store and end, instead of serving.
+    /// True if the server checks the store and ends, instead of serving.
     pub(crate) verify: bool,
 }
 
-/// Where runs are kept.
+/// Store for the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreChoice {
-    /// In a database in the data folder.
+    /// A database in the data folder.
     Sled,
-    /// In memory: gone when the server ends.
+    /// Memory; the data is lost when the server ends.
     Memory,
 }
 
-/// What an answered call survives.
+/// Event that an acknowledged call survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DurabilityChoice {
-    /// A power loss.
+    /// Loss of power.
     Power,
-    /// The death of the process.
+    /// Death of the process.
     Process,
 }
 
-/// A text that is never shown.
+/// Text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// The text, for the one place that needs it.
+    /// Returns the text, for the one place that needs it.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -100,13 +100,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why there are no options.
+/// Reason why there are no options.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CommandLineError {
-    /// Help or the version was asked for: text for standard output, and exit code 0.
+    /// Help or version was requested: text for standard output, and exit code 0.
     #[error("{0}")]
     Information(String),
-    /// Something is wrong: one line for standard error, and exit code 2.
+    /// Usage error: one line for standard error, and exit code 2.
     #[error("{0}")]
     Usage(String),
 }
@@ -115,92 +115,95 @@ pub(crate) enum CommandLineError {
 #[derive(Parser)]
 #[command(name = "server", version)]
 struct Flags {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, env = "WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The folder of the database, the keys and the artifacts; made when it is not there
+    /// Folder of the database, the keys and the artifacts; created if it does not exist
     #[arg(long, env = "WEBHOOK_DATA", value_name = "DIR", default_value = "data")]
     data: PathBuf,
-    /// The folder of the workflow files
+    /// Folder of the workflow files
     #[arg(long, env = "WEBHOOK_WORKFLOWS", value_name = "DIR", default_value = BUNDLED_WORKFLOWS)]
     workflows: PathBuf,
-    /// What URLs start with, such as https://hooks.example.com [default: the address listened on]
+    /// Base of all URLs, such as https://hooks.example.com [default: the address listened on]
     #[arg(long, env = "WEBHOOK_BASE_URL", hide_env_values = true, value_name = "URL")]
     base_url: Option<String>,
-    /// Where runs are kept: sled (a database in the data folder) or memory (gone when the server ends)
+    /// Store for the runs: sled (a database in the data folder) or memory (lost when the server ends)
     #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE", default_value = "sled")]
     store: String,
-    /// What an answered call survives: the loss of power, or the end of the process
+    /// Event that an acknowledged call survives: the loss of power, or the end of the process
     #[arg(long, env = "WEBHOOK_DURABILITY", value_name = "WHAT", default_value = "power")]
     durability: DurabilityChoice,
-    /// Check the whole store, say what is damaged, and end: with 0 when it is whole, 1 when records are damaged or
-    /// missing, 2 when it cannot be opened. It recovers the store first, as every start does, so check a copy
+    /// Check the whole store, list what is damaged, and exit: 0 if it is whole, 1 if records are damaged or
+    /// missing, 2 if it cannot be opened. Like every start, it recovers the store first, so check a copy
     #[arg(long, env = "WEBHOOK_VERIFY")]
     verify: bool,
-    /// How many runs execute at once; 0 accepts calls and executes nothing [default: 16]
+    /// Number of concurrent runs; 0 accepts calls and executes nothing [default: 16]
     #[arg(long, env = "WEBHOOK_WORKERS", value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u16).range(0..=400))]
     workers: Option<u16>,
-    /// The token for the management API; shows in process lists, so prefer --admin-token-file [default: made at
+    /// Token for the management API; process lists show it, so prefer --admin-token-file [default: created at
     /// the first start]
     #[arg(long, env = "WEBHOOK_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     admin_token: Option<OsString>,
-    /// A file that holds the token for the management API
+    /// File with the token for the management API
     #[arg(long, env = "WEBHOOK_ADMIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "admin_token")]
     admin_token_file: Option<PathBuf>,
-    /// The file of the key that seals tokens; made at the first start [default: token.key in the data folder]
+    /// File of the key that seals tokens; created at the first start [default: token.key in the data folder]
     #[arg(long, env = "WEBHOOK_TOKEN_KEY", value_name = "FILE")]
     token_key: Option<PathBuf>,
-    /// Go on although the token key is lost: old URLs work, but cannot be copied until they are refreshed, and
-    /// waiting runs with secret parameters fail
+    /// Start although the token key is lost: old URLs work, but cannot be copied until they are refreshed,
+    /// and queued runs with secret parameters fail
     #[arg(long, env = "WEBHOOK_FORGET_UNKNOWN_KEYS")]
     forget_unknown_keys: bool,
-    /// The mail server, as smtp://user:password@host:port or smtps://…; shows in process lists, so prefer --smtp-file
+    /// Mail server, as smtp://user:password@host:port or smtps://…; process lists show it, so prefer
+    /// --smtp-file
     #[arg(long, env = "WEBHOOK_SMTP", hide_env_values = true, value_name = "URL")]
     smtp: Option<OsString>,
-    /// A file that holds the URL of the mail server
+    /// File with the URL of the mail server
     #[arg(long, env = "WEBHOOK_SMTP_FILE", value_name = "FILE", conflicts_with = "smtp")]
     smtp_file: Option<PathBuf>,
-    /// Who mails are from [default: webhooks@localhost]
+    /// Sender of mails [default: webhooks@localhost]
     #[arg(long, env = "WEBHOOK_SMTP_FROM", value_name = "ADDRESS")]
     smtp_from: Option<String>,
-    /// A file of certificates (PEM) that the mail server's may be signed with, besides those this machine trusts
+    /// File of certificates (PEM) of authorities to trust for the mail server, besides those that this
+    /// machine trusts
     #[arg(long, env = "WEBHOOK_SMTP_CA_FILE", value_name = "FILE")]
     smtp_ca_file: Option<PathBuf>,
-    /// The token of a Slack bot; shows in process lists, so prefer --slack-token-file
+    /// Token of a Slack bot; process lists show it, so prefer --slack-token-file
     #[arg(long, env = "WEBHOOK_SLACK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     slack_token: Option<OsString>,
-    /// A file that holds the token of a Slack bot
+    /// File with the token of a Slack bot
     #[arg(long, env = "WEBHOOK_SLACK_TOKEN_FILE", value_name = "FILE", conflicts_with = "slack_token")]
     slack_token_file: Option<PathBuf>,
-    /// Where Slack's Web API is [default: https://slack.com/api/]
+    /// Base URL of Slack's Web API [default: https://slack.com/api/]
     #[arg(long, env = "WEBHOOK_SLACK_API", hide_env_values = true, value_name = "URL")]
     slack_api: Option<String>,
-    /// How many seconds runs may go on after a signal to stop
+    /// Seconds for which runs may continue after a signal to stop
     #[arg(long, env = "WEBHOOK_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value = "30",
           value_parser = clap::value_parser!(u32).range(0..=86_400))]
     shutdown_timeout: u32,
-    /// The Python that runs notebooks: a virtual environment's folder or an interpreter [default: .venv here, the
-    /// environment that is active, or python3]
+    /// Python that runs notebooks: the folder of a virtual environment, or an interpreter [default: .venv
+    /// here, the active environment, or python3]
     #[arg(long, env = "WEBHOOK_PYTHON", value_name = "PATH")]
     python: Option<PathBuf>,
     /// Upper bound on the artifacts of all runs together, in MiB
     #[arg(long, env = "WEBHOOK_ARTIFACT_QUOTA_MIB", value_name = "MIB", default_value = "10240")]
     artifact_quota_mib: u32,
-    /// Upper bound on what the store holds for a new run to be accepted, in MiB; its files take two to three times as much
+    /// Upper bound on the bytes in the store, in MiB, above which new runs are refused; its files take two to
+    /// three times as much
     #[arg(long, env = "WEBHOOK_STORE_QUOTA_MIB", value_name = "MIB", default_value = "10240")]
     store_quota_mib: u32,
-    /// Which log lines are written to standard error, such as info, trace or info,webhook_core=debug
+    /// Filter of the log lines on standard error, such as info, trace or info,webhook_core=debug
     #[arg(long, env = "WEBHOOK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     log: Targets,
 }
 
 impl Options {
-    /// Reads the command line and the environment of this process.
+    /// Parses the command line and the environment of this process.
     pub(crate) fn from_process() -> Result<Self, CommandLineError> {
         Self::parse(std::env::args_os())
     }
 
-    /// Reads a command line, whose first part is the program, and the environment of this process.
+    /// Parses a command line, whose first part is the program, and the environment of this process.
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, CommandLineError> {
@@ -241,7 +244,8 @@ impl Options {
         })
     }
 
-    /// What URLs start with, once the server listens on `bound`. Ends with a slash only if it has no path.
+    /// Returns the base of all URLs, once the server listens on `bound`. It ends with a slash only if it has
+    /// no path.
     pub(crate) fn base_url(&self, bound: SocketAddr) -> Result<Url, url::ParseError> {
         match &self.base_url {
             Some(url) => Ok(url.clone()),
@@ -249,13 +253,13 @@ impl Options {
         }
     }
 
-    /// Whether these are the workflows that come with the server.
+    /// Returns whether the bundled workflows are used.
     pub(crate) fn uses_bundled_workflows(&self) -> bool {
         self.workflows == Path::new(BUNDLED_WORKFLOWS)
     }
 }
 
-/// An address that a client on this machine can call; nobody can call the address that stands for all.
+/// Returns an address that a client on this machine can call, since the unspecified address cannot be called.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     match bound.ip() {
         IpAddr::V4(address) if address.is_unspecified() => (Ipv4Addr::LOCALHOST, bound.port()).into(),
@@ -264,7 +268,7 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The messages do not repeat the value: it may be a trigger URL with its token.
+/// Parses the base URL. Messages do not repeat the value: it may be a trigger URL with its token.
 fn base_url(text: &str) -> Result<Url, CommandLineError> {
     let wrong = |what: &str| Err(CommandLineError::Usage(format!("--base-url: {what}")));
     match text.parse::<Url>() {
@@ -282,7 +286,7 @@ fn base_url(text: &str) -> Result<Url, CommandLineError> {
     }
 }
 
-/// The parser of the filter takes any text for the name of a target, so typing errors are caught before.
+/// Checks a log filter. Its parser takes any text for the name of a target, so typing errors are caught here.
 fn log_filter(text: &str) -> Result<Targets, String> {
     let is_target = |target: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-');
@@ -300,7 +304,7 @@ fn log_filter(text: &str) -> Result<Targets, String> {
     text.parse().map_err(|error: tracing_subscriber::filter::ParseError| error.to_string())
 }
 
-/// The messages do not repeat the value: the URL of a database may hold a password.
+/// Parses the choice of a store. Messages do not repeat the value: the URL of a database may hold a password.
 fn store(text: &str) -> Result<StoreChoice, CommandLineError> {
     match text {
         "sled" => Ok(StoreChoice::Sled),
@@ -317,7 +321,7 @@ fn admin_token_from(file: &Path) -> Result<Secret, CommandLineError> {
     admin_token(Some(secret_in(file, flag)?.expose()), flag)
 }
 
-/// A secret that was given itself, or the file that holds it.
+/// Returns a secret that was given directly or in a file.
 fn given(
     flag: &str,
     itself: Option<OsString>,
@@ -333,7 +337,7 @@ fn given(
     }
 }
 
-/// Refuses a flag that says nothing without another one.
+/// Refuses a flag that has no meaning without another one.
 fn needs(flag: &str, is_given: bool, other: &str, is_other_given: bool) -> Result<(), CommandLineError> {
     if is_given && !is_other_given {
         return Err(CommandLineError::Usage(format!("{flag}: it needs {other} or {other}-file")));
@@ -341,7 +345,7 @@ fn needs(flag: &str, is_given: bool, other: &str, is_other_given: bool) -> Resul
     Ok(())
 }
 
-/// The secret in a file, which may end with a line end.
+/// Reads the secret in a file, which may end with a line end.
 fn secret_in(file: &Path, flag: &str) -> Result<Secret, CommandLineError> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
@@ -351,7 +355,7 @@ fn secret_in(file: &Path, flag: &str) -> Result<Secret, CommandLineError> {
     }
 }
 
-/// Accepts what a client can send in an `Authorization` header.
+/// Accepts only a token that a client can send in an `Authorization` header.
 fn admin_token(text: Option<&str>, flag: &str) -> Result<Secret, CommandLineError> {
     match text {
         Some(text) => match AdminToken::new(text) {
@@ -367,7 +371,7 @@ fn command_line_error(error: &clap::Error) -> CommandLineError {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return CommandLineError::Information(text);
     }
-    // What follows the first empty line is advice on how to ask for help.
+    // The text after the first empty line is advice on how to get help.
     let lines = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
     let line = lines.collect::<Vec<_>>().join(" ");
     CommandLineError::Usage(line.strip_prefix("error: ").unwrap_or(&line).to_owned())

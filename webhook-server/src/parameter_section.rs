@@ -1,10 +1,10 @@
-//! The `[[parameters]]` of a workflow file.
+//! Parses the `[[parameters]]` of a workflow file.
 
 use webhook_core::parameters::{InvalidBlocks, ParameterBlock, ParameterBlocks, ParameterType};
 
 use crate::section::{Entry, Problem, Section};
 
-/// The parameters that a file declares by itself.
+/// Returns the parameters that a file declares without a notebook.
 pub(crate) fn declared(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
     let items = entry.items()?;
     let mut blocks = Vec::new();
@@ -19,13 +19,14 @@ pub(crate) fn declared(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
         .map_err(|error| place(&error, &items).unwrap_or(entry).problem(messages(&error)))
 }
 
-/// Why the parameters of a notebook and what a file says of them make no workflow.
+/// Reason why a notebook's parameters and the file's additions make no workflow.
 #[derive(Debug)]
 pub(crate) enum Unrefined {
     /// The file is wrong, whatever the notebook.
     File(Problem),
-    /// The notebook does not go with what the file says, or with itself. Whoever edits notebooks can do this, and must
-    /// not stop the other workflows.
+    /// The notebook contradicts the file, or itself.
+    ///
+    /// Any editor of the notebook can cause that, so it must not stop the other workflows.
     Notebook(String),
 }
 
@@ -35,7 +36,7 @@ impl From<Problem> for Unrefined {
     }
 }
 
-/// The parameters of a notebook with what a file adds to them, in the notebook's order.
+/// Returns the parameters of a notebook with the additions of a file, in the notebook's order.
 pub(crate) fn refined(
     own: &[ParameterBlock],
     entry: Option<&Entry<'_>>,
@@ -54,7 +55,7 @@ pub(crate) fn refined(
     })
 }
 
-/// What a file says of a parameter does not go with the notebook.
+/// Returns the error for an addition that contradicts the notebook.
 fn unfit(entry: &Entry<'_>, message: &str) -> Unrefined {
     Unrefined::Notebook(format!("{}: {message}", entry.key()))
 }
@@ -88,7 +89,7 @@ fn type_of(kind: &Entry<'_>) -> Result<ParameterType, Problem> {
     kind.text()?.parse().map_err(|error| kind.problem(format!("{error}")))
 }
 
-/// A block with what the rest of its section says. `unfit` makes the error for what makes no valid block.
+/// Adds the rest of a section to a block. `unfit` makes the error for an invalid block.
 fn block<E: From<Problem>>(
     item: &Entry<'_>,
     mut section: Section<'_>,
@@ -97,7 +98,7 @@ fn block<E: From<Problem>>(
 ) -> Result<ParameterBlock, E> {
     if let Some(required) = section.take("required") {
         block.required = required.boolean()?;
-        // Who demands a value does not want the notebook's own.
+        // A required value excludes the notebook's own default.
         if block.required {
             block.default = None;
         }
@@ -123,7 +124,7 @@ fn block<E: From<Problem>>(
     Ok(block)
 }
 
-/// Where in the file the block is that something is wrong with.
+/// Returns the entry in the file of the block with a problem.
 fn place<'e, 'a>(error: &InvalidBlocks, items: &'e [Entry<'a>]) -> Option<&'e Entry<'a>> {
     let named = |name: &str| items.iter().rfind(|item| name_of(item) == Some(name));
     error.problems.first().and_then(|problem| named(&problem.parameter))

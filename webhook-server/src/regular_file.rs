@@ -1,5 +1,5 @@
-//! Reading files that the operator names: regular ones only. Opening a named pipe or reading a terminal could wait without
-//! end.
+//! Reads files that the operator names, if they are regular files. Opening a named pipe or reading a terminal
+//! could wait forever.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,7 +18,7 @@ pub(crate) fn read_to_string(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Refuses what is no regular file. What is missing passes: opening it says so.
+/// Refuses anything but a regular file. A missing file passes, since opening it reports that.
 pub(crate) fn check(file: &Path) -> io::Result<()> {
     if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(io::Error::other("it is no regular file"));

@@ -1,4 +1,4 @@
-//! Reading TOML key by key, so that every problem names file, line and key.
+//! Parses TOML key by key, so that every problem names file, line and key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One thing wrong with a file: `workflows/daily.toml:7: parameters[0].type: …`.
+/// Problem of a file: `workflows/daily.toml:7: parameters[0].type: …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     file: PathBuf,
     line: usize,
-    /// Empty for the file as a whole.
+    /// Key of the value; empty for the file as a whole.
     key: String,
     message: String,
 }
@@ -29,7 +29,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A TOML file that is being read.
+/// A TOML file and its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Document<'a> {
     pub(crate) file: &'a Path,
@@ -37,7 +37,7 @@ pub(crate) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Checks the syntax.
+    /// Parses the file and checks its syntax.
     pub(crate) fn parse(self) -> Result<Spanned<DeTable<'a>>, Problem> {
         DeTable::parse(self.text).map_err(|error| {
             let message = error.message().lines().collect::<Vec<_>>().join(", ");
@@ -62,7 +62,7 @@ pub(crate) struct Section<'a> {
     known: Vec<&'static str>,
 }
 
-/// A value and where it stands.
+/// A value with its position in the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<'a> {
     document: Document<'a>,
@@ -72,7 +72,7 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The whole file.
+    /// Returns the table of the whole file.
     pub(crate) fn root(document: Document<'a>, table: &'a Spanned<DeTable<'a>>) -> Self {
         Self::new(document, String::new(), 0..0, table.get_ref())
     }
@@ -93,22 +93,22 @@ impl<'a> Section<'a> {
         self.entries.remove(key)
     }
 
-    /// Whether there is a key that was not taken yet.
+    /// Returns whether a key exists that was not taken yet.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Takes the value of a key that must be there.
+    /// Takes the value of a required key.
     pub(crate) fn require(&mut self, key: &'static str) -> Result<Entry<'a>, Problem> {
         self.take(key).ok_or_else(|| self.problem(format!("the key {key} is missing")))
     }
 
-    /// Takes all that is left, whatever the keys.
+    /// Takes all remaining keys.
     pub(crate) fn take_all(&mut self) -> Vec<(&'a str, Entry<'a>)> {
         std::mem::take(&mut self.entries).into_iter().collect()
     }
 
-    /// Checks that nothing is left.
+    /// Checks that no key remains.
     pub(crate) fn finish(self) -> Result<(), Problem> {
         match self.entries.into_values().next() {
             None => Ok(()),
@@ -119,24 +119,24 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Something wrong with the table as a whole.
+    /// Returns a problem of the table as a whole.
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         self.document.problem(self.span.clone(), &self.key, message)
     }
 }
 
 impl<'a> Entry<'a> {
-    /// Where it stands in the file, as `parameters[0].default`.
+    /// Returns its key in the file, as `parameters[0].default`.
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
-    /// Something wrong with this value.
+    /// Returns a problem of this value.
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         self.document.problem(self.span.clone(), &self.key, message)
     }
 
-    /// It as text that is not empty.
+    /// Returns it as text that is not empty.
     pub(crate) fn text(&self) -> Result<&'a str, Problem> {
         match self.value {
             DeValue::String(text) if text.trim().is_empty() => Err(self.problem("must not be empty")),
@@ -145,7 +145,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// It as text that may be empty.
+    /// Returns it as text that may be empty.
     pub(crate) fn any_text(&self) -> Result<&'a str, Problem> {
         match self.value {
             DeValue::String(text) => Ok(text),
@@ -153,7 +153,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// It as `true` or `false`.
+    /// Returns it as a boolean.
     pub(crate) fn boolean(&self) -> Result<bool, Problem> {
         match self.value {
             DeValue::Boolean(value) => Ok(*value),
@@ -161,7 +161,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// It as a list.
+    /// Returns it as a list.
     pub(crate) fn items(&self) -> Result<Vec<Entry<'a>>, Problem> {
         let DeValue::Array(items) = self.value else { return Err(self.mismatch("a list")) };
         Ok(items
@@ -176,7 +176,7 @@ impl<'a> Entry<'a> {
             .collect())
     }
 
-    /// It as a table.
+    /// Returns it as a table.
     pub(crate) fn section(&self) -> Result<Section<'a>, Problem> {
         match self.value {
             DeValue::Table(table) => {
@@ -186,7 +186,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// It as JSON; dates and times become text.
+    /// Returns it as JSON; dates and times become text.
     pub(crate) fn json(&self) -> Result<Value, Problem> {
         Ok(match self.value {
             DeValue::String(text) => Value::from(text.as_ref()),

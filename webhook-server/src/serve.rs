@@ -1,4 +1,4 @@
-//! From options to a server at work, and to its clean end.
+//! Runs the server: from its options to its clean end.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -34,26 +34,26 @@ use crate::report::chain;
 use crate::workflow_file::LoadedWorkflow;
 use crate::{admin_token, token_key};
 
-/// The bundled workflow that gets a webhook of its own.
+/// Bundled workflow that gets its own webhook.
 const DEMO: &str = "report/daily-sales";
-/// The label of that webhook.
+/// Label of that webhook.
 const DEMO_LABEL: &str = "Demo";
-/// The file in the data folder that says that this webhook was made.
+/// File in the data folder that records the creation of this webhook.
 const DEMO_MADE: &str = "demo-made";
-/// The file in the data folder that says that a store was made in it.
+/// File in the data folder that records the creation of a store.
 const STORE_MADE: &str = "store-made";
-/// Files of a sled store, of which at least one is there.
+/// Files of a sled store, of which at least one exists.
 const STORE_FILES: [&str; 2] = ["webhook-store", "sled"];
-/// Files of a data folder, of which at least one is there after a start.
+/// Files of a data folder, of which at least one exists after a start.
 const USED_FILES: [&str; 3] = ["admin.token", "token.key", DEMO_MADE];
 
-/// The bounds that durations in seconds are sorted into: from a commit to a long run.
+/// Buckets of durations in seconds: from a commit to a long run.
 const SECONDS: [f64; 13] =
     [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0];
-/// The bounds that numbers of changes in one commit are sorted into.
+/// Buckets of the number of changes in one commit.
 const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0];
 
-/// Everything that was made before the first call can come.
+/// Everything that is created before the first call can come.
 pub(crate) struct Prepared {
     webhooks: Webhooks,
     server: Server,
@@ -64,18 +64,18 @@ pub(crate) struct Prepared {
     stop: Pin<Box<dyn Future<Output = ()>>>,
 }
 
-/// Opens the store, then binds the port, and says on standard output how to go on.
+/// Opens the store, then binds the port, and prints how to continue.
 pub(crate) async fn prepare(
     options: Options,
     workflows: Vec<LoadedWorkflow>,
 ) -> Result<Prepared, Box<dyn Error>> {
     raise_file_limit();
-    // The store makes its counters when it is opened, and the service when it is built.
+    // The store creates its counters when it is opened, and the service when it is built.
     let metrics = recorder()?;
     make_private_folder(&options.data)
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
-    // The key comes first: where there is a store, there was a key.
+    // The key comes first: if there is a store, there was a key.
     let is_sled = options.store == StoreChoice::Sled;
     let store_exists = is_sled && has_store(&folder)?;
     let store_made = options.data.join(STORE_MADE);
@@ -99,7 +99,7 @@ pub(crate) async fn prepare(
     let key = token_key::load_or_create(&options.token_key, may_create)?;
     let store = open_store(&options, &folder)?;
     if is_sled {
-        // From now on a start without the store is refused. Before this, nothing in it was told to anybody.
+        // From now on, a start without the store is refused. Nothing in the store was announced before.
         note(&store_made)?;
     }
     let (admin_token, admin_token_place) = match &options.admin_token {
@@ -135,7 +135,7 @@ pub(crate) async fn prepare(
         (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
         (true, StoreChoice::Sled) => demo_url(&webhooks, &options.data).await?,
     };
-    // A store in memory knows nothing of earlier runs, which another start may find again.
+    // A store in memory does not know earlier runs, which a start with another store may find again.
     if options.store == StoreChoice::Sled {
         tokio::spawn(sweep(webhooks.clone(), artifacts));
     }
@@ -143,7 +143,7 @@ pub(crate) async fn prepare(
     for (workflow, why) in unavailable {
         tracing::warn!("{workflow} is unavailable: {why}");
     }
-    // Who has read the greeting may stop the server at once.
+    // A reader of the greeting may stop the server at once.
     let stop = Box::pin(stop_signal()?);
     let is_empty = webhooks.manage().list(WebhookQuery::default().limit(1)).await?.items.is_empty();
     greet(&webhooks, demo.as_ref(), is_empty, &admin_token_place)?;
@@ -171,7 +171,7 @@ pub(crate) fn has_store(folder: &Path) -> Result<bool, String> {
     STORE_FILES.into_iter().try_fold(false, |found, file| Ok(found || is_there(file)?))
 }
 
-/// The error of building the service. A wrong token key names the flags that lead on.
+/// Returns the error of building the service. For a wrong token key, it names the flags that help.
 fn with_flags(error: BuildError) -> Box<dyn Error> {
     match &error {
         BuildError::WrongKey(_) => format!(
@@ -184,7 +184,7 @@ fn with_flags(error: BuildError) -> Box<dyn Error> {
     }
 }
 
-/// Every way in which a browser on this machine may write a base URL that leads to this machine.
+/// Returns every spelling of a base URL by which a browser on this machine can reach it.
 fn names_of_this_machine(base_url: &Url) -> Vec<Url> {
     let names = ["localhost", "127.0.0.1", "[::1]"];
     let written = |name| {
@@ -197,7 +197,7 @@ fn names_of_this_machine(base_url: &Url) -> Vec<Url> {
     }
 }
 
-/// Says so at once when no call could be accepted.
+/// Warns at once if no call could be accepted.
 async fn warn_of_full_store(webhooks: &Webhooks) {
     match webhooks.health().await {
         Ok(health) if health.is_full => {
@@ -208,8 +208,8 @@ async fn warn_of_full_store(webhooks: &Webhooks) {
     }
 }
 
-/// Lets the server open as many files as the system permits: the usual limit of 1,024 is less than the connections
-/// and the store need.
+/// Raises the limit of open files to the system's maximum. The usual 1,024 are too few for the connections
+/// and the store.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -225,14 +225,15 @@ fn recorder() -> Result<PrometheusHandle, RecorderError> {
     builder.set_buckets_for_metric(sizes, &SIZES)?.install_recorder()
 }
 
-/// The workflows that cannot be executed here, each with why.
+/// Returns the workflows that cannot be executed here, each with the reason.
 fn unavailable(workflows: &[LoadedWorkflow]) -> Vec<(String, String)> {
     let reason =
         |own: &LoadedWorkflow| Some((own.workflow.key.to_string(), own.workflow.unavailable.clone()?));
     workflows.iter().filter_map(reason).collect()
 }
 
-/// Removes artifacts whose runs are gone: they are left when the server ends between the removal of both.
+/// Removes the artifacts of runs that no longer exist. They remain if the server ends between the removal of
+/// both.
 async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
     let is_known = async |run| match webhooks.manage().run_record(run).await {
         Ok(_) => Ok(true),
@@ -262,7 +263,7 @@ fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dy
     })
 }
 
-/// Makes a folder, and those above it, that only the server's user can enter. One that exists is left alone.
+/// Creates a folder and its parents, for the server's user only. An existing folder is left unchanged.
 fn make_private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -270,7 +271,7 @@ fn make_private_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// The URL of the demo webhook, which is made only once: who deletes it is rid of it.
+/// Returns the URL of the demo webhook. It is created only once, so a deleted demo webhook does not return.
 async fn demo_url(webhooks: &Webhooks, data: &Path) -> Result<Option<TriggerUrl>, Box<dyn Error>> {
     let made = data.join(DEMO_MADE);
     let query = WebhookQuery::default().of_workflow(DEMO.parse()?).limit(200);
@@ -291,7 +292,7 @@ async fn create_demo(webhooks: &Webhooks) -> Result<TriggerUrl, Box<dyn Error>> 
     Ok(webhooks.manage().create(DEMO.parse()?, settings).await?.url)
 }
 
-/// Makes an empty file that stays after a power loss, unless it is there.
+/// Creates an empty file that survives a power loss, unless it exists.
 fn note(file: &Path) -> Result<(), String> {
     let make = || {
         File::create_new(file)?.sync_all()?;
@@ -329,8 +330,9 @@ fn greet(
 }
 
 impl Prepared {
-    /// Serves until a signal to stop comes, then stops within the shutdown timeout: runs and answers under way
-    /// share it, for both end side by side.
+    /// Serves until a signal to stop, then stops within the shutdown timeout.
+    ///
+    /// Runs and answers in progress end side by side, so they share that time.
     pub(crate) async fn serve(self) -> Result<(), Box<dyn Error>> {
         let workers = match self.workers {
             Some(0) => None,
@@ -373,8 +375,9 @@ fn worker_options(slots: Option<usize>) -> WorkerOptions {
     }
 }
 
-/// Completes at SIGTERM, Ctrl-C or SIGHUP. SIGTERM or Ctrl-C after that ends the process at once; SIGHUP does not,
-/// since a terminal that closes may send it twice.
+/// Completes at SIGTERM, Ctrl-C or SIGHUP. A second SIGTERM or Ctrl-C ends the process at once.
+///
+/// A second SIGHUP does not, since a terminal that closes may send it twice.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! The key that seals tokens: made at the first start, and later only when that is asked for.
+//! The key that seals tokens: created at the first start, and later only on request.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -7,8 +7,10 @@ use webhook_core::token::{KeyFileError, TokenKey};
 
 use crate::report::chain;
 
-/// Reads the key in `file`. Without the file, makes a key there if it may: the tokens of a store that exists already
-/// were sealed with a key that is missing now, and another one would not open them.
+/// Reads the key in `file`, or creates one there if `may_create`.
+///
+/// If a store exists without its key, its tokens were sealed with a key that is missing now, and another
+/// would not open them.
 pub(crate) fn load_or_create(file: &Path, may_create: bool) -> Result<TokenKey, String> {
     match TokenKey::load(file) {
         Err(KeyFileError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {}

@@ -1,6 +1,7 @@
 //! `--verify`: checks everything in the store and ends.
 //!
-//! The exit code is 0 when the store is whole, 1 when records are damaged or missing, and 2 when it cannot be opened or read.
+//! The exit code is 0 for a whole store, 1 for damaged or missing records, and 2 for a store that cannot be
+//! opened or read.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,12 +11,12 @@ use webhook_sled::SledStore;
 use crate::options::{Options, StoreChoice};
 use crate::serve::has_store;
 
-/// The exit code when records are damaged or missing.
+/// Exit code for damaged or missing records.
 const DAMAGED: u8 = 1;
 
 /// Writes each damaged record to standard output, one line each, and returns the exit code.
 ///
-/// Opening the store recovers it, as every start does, so the folder is written.
+/// Like every start, opening the store recovers it, so the folder is written.
 ///
 /// # Errors
 /// When there is no store, it cannot be opened, or it cannot be read to the end.

@@ -1,4 +1,4 @@
-//! Workflow files: TOML that declares a workflow and says what executes it.
+//! Workflow files: TOML that declares a workflow and its execution.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,71 +16,71 @@ use crate::report::Report;
 use crate::section::{Document, Entry, Problem, Section};
 use crate::{notebook, parameter_section, regular_file};
 
-/// Upper bound on files that are loaded side by side. Each notebook costs a start of Python.
+/// Upper bound on the files that are loaded side by side. Each notebook costs a start of Python.
 const LOADED_AT_ONCE: usize = 8;
 
-/// A workflow and what executes it.
+/// A workflow with its execution.
 #[derive(Debug)]
 pub(crate) struct LoadedWorkflow {
-    /// As hosts see it.
+    /// The workflow, as hosts see it.
     pub(crate) workflow: Arc<Workflow>,
-    /// What executes it.
+    /// Execution of the workflow.
     pub(crate) action: Action,
 }
 
-/// What executes a workflow.
+/// Execution of a workflow.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// An external command.
+    /// Runs an external command.
     Command(Box<CommandWorkflow>),
-    /// A notebook.
+    /// Runs a notebook.
     Notebook(Box<NotebookWorkflow>),
-    /// Queries and a template.
+    /// Runs queries and renders a template.
     Report(Box<Report>),
-    /// Nothing: it succeeds at once.
+    /// Succeeds at once.
     Noop,
-    /// A notebook that cannot be run here; the workflow says why.
+    /// Fails: the notebook cannot be run here; the workflow has the reason.
     Unavailable,
 }
 
-/// Why the workflows cannot be loaded.
+/// Error of loading the workflows.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkflowFileError {
     /// The folder cannot be read.
     #[error("the workflow folder {} cannot be read; name another with --workflows", .folder.display())]
     Folder {
-        /// The folder, as an absolute path.
+        /// Absolute path of the folder.
         folder: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A file cannot be read.
     #[error("{} cannot be read", .path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A file is not as it must be.
+    /// A file is invalid.
     #[error("{0}")]
     Invalid(Problem),
     /// Two files declare the same workflow.
     #[error("{} and {} both declare the workflow {workflow}", .first.display(), .second.display())]
     Duplicate {
-        /// The workflow.
+        /// Key of the workflow.
         workflow: WorkflowKey,
-        /// The first file by name.
+        /// First file by name.
         first: PathBuf,
-        /// The second file by name.
+        /// Second file by name.
         second: PathBuf,
     },
 }
 
-/// Loads every `*.toml` of a folder, in the order of their names. What has another name is passed over.
+/// Loads every `*.toml` of a folder, in the order of their names. Other files are ignored.
 ///
 /// # Errors
-/// [`WorkflowFileError`] for the first thing that is wrong.
+/// [`WorkflowFileError`] for the first fault.
 pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWorkflow>, WorkflowFileError> {
     let unreadable = |source| {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
@@ -110,7 +110,7 @@ pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWo
     Ok(loaded)
 }
 
-/// Loads files side by side. Returns what came of each, in their order, at least up to the first that is wrong.
+/// Loads files side by side. Returns the results in their order, at least up to the first fault.
 fn load_all(files: &[PathBuf], python: &Python) -> Vec<Result<LoadedWorkflow, WorkflowFileError>> {
     let places: Vec<_> = files.iter().map(|file| (file, OnceLock::new())).collect();
     let next = AtomicUsize::new(0);
@@ -118,7 +118,7 @@ fn load_all(files: &[PathBuf], python: &Python) -> Vec<Result<LoadedWorkflow, Wo
         while let Some((file, place)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
             let own = load_file(file, python);
             if own.is_err() {
-                // Those before it are under way already, and none after it is needed.
+                // Those before it are already in progress, and none after it is needed.
                 next.store(files.len(), Ordering::Relaxed);
             }
             let _ = place.set(own);
@@ -139,7 +139,7 @@ fn load_file(file: &Path, python: &Python) -> Result<LoadedWorkflow, WorkflowFil
     load(file, &text, python).map_err(WorkflowFileError::Invalid)
 }
 
-/// Reads one file. Paths in it are relative to its folder. Notebooks are run by `python`.
+/// Parses one file. Paths in it are relative to its folder. `python` runs notebooks.
 pub(crate) fn load(file: &Path, text: &str, python: &Python) -> Result<LoadedWorkflow, Problem> {
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -193,8 +193,9 @@ fn act(name: &str, entry: &Entry<'_>, workflow: Workflow, folder: &Path) -> Resu
     Ok(LoadedWorkflow { workflow, action })
 }
 
-/// A program with a slash in it is relative to the folder of the file, and so is the working folder, which is that
-/// folder itself when none is given.
+/// Parses a command. A program with a slash, and the working folder, are relative to the folder of the file.
+///
+/// Without a working folder, it is that folder itself.
 fn command(section: &mut Section<'_>, folder: &Path) -> Result<Command, Problem> {
     let folder = std::path::absolute(folder).map_err(|error| section.problem(error.to_string()))?;
     let program = section.require("program")?.text()?;
@@ -435,7 +436,8 @@ mod tests {
     fn notebooks_are_inspected_side_by_side_and_listed_in_their_order() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("python");
-        // By another process: a fork of another test's could still have the file open, so that it could not be executed.
+        // By another process: a fork of another test's could still have the file open, so it could not be
+        // executed.
         let make = "printf '%s' \"$1\" > \"$0\" && chmod +x \"$0\"";
         let made = std::process::Command::new("sh").args(["-c", make]).arg(&program).arg(SOCIABLE).status();
         assert!(made.unwrap().success());

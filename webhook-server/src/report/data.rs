@@ -1,4 +1,4 @@
-//! The data of a report: a database that is only read, or CSV files as tables of a database in memory.
+//! Data of a report: a read-only database, or CSV files as tables of a database in memory.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,19 +12,19 @@ use webhook_core::parameters::{EffectiveParameters, ParameterBlocks};
 
 use crate::regular_file;
 
-/// The longest CSV file, in bytes: it is held in memory.
+/// Upper bound on a CSV file, in bytes: it is held in memory.
 const CSV_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The most rows of one query: they are held in memory.
+/// Upper bound on the rows of one query: they are held in memory.
 const QUERY_ROWS: usize = 100_000;
 
-/// How many instructions of SQLite's machine are executed between two looks at the cancellation.
+/// Number of instructions of SQLite's machine between two checks for a cancellation.
 const INSTRUCTIONS: i32 = 10_000;
 
-/// How many rows of a CSV file are inserted between two looks at the cancellation.
+/// Number of inserted rows of a CSV file between two checks for a cancellation.
 const INSERTED_ROWS: usize = 1_000;
 
-/// Where the data is.
+/// Source of the data.
 #[derive(Debug)]
 pub(crate) enum Data {
     /// An SQLite database.
@@ -33,7 +33,7 @@ pub(crate) enum Data {
     Csv(Vec<(String, DataFile)>),
 }
 
-/// A file, and how errors name it: callers see them, and nothing of where the server keeps its files.
+/// A file with its name in errors. Callers see errors, so the name does not show the server's folders.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFile {
     name: String,
@@ -41,7 +41,7 @@ pub(crate) struct DataFile {
 }
 
 impl DataFile {
-    /// The file that a workflow file in `folder` names so.
+    /// Resolves a path given in a workflow file in `folder`.
     pub(crate) fn new(folder: &Path, given: &str) -> Self {
         let last = Path::new(given).file_name().filter(|_| Path::new(given).is_absolute());
         let name = last.map_or_else(|| given.to_owned(), |last| last.to_string_lossy().into_owned());
@@ -49,39 +49,39 @@ impl DataFile {
     }
 }
 
-/// Why the data cannot be read.
+/// Error of reading the data.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
     /// A file cannot be read.
     #[error("{} cannot be read", .file.name)]
     File {
-        /// The file.
+        /// The unreadable file.
         file: DataFile,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A file is no CSV file, or too long.
-    #[error("{} is no usable CSV file: {reason}", .file.name)]
+    /// A file is not CSV, or too long.
+    #[error("{} is not a usable CSV file: {reason}", .file.name)]
     Csv {
-        /// The file.
+        /// The unusable file.
         file: DataFile,
-        /// What is wrong.
+        /// Reason, in words for people.
         reason: String,
     },
     /// A database cannot be opened.
     #[error("the database {} cannot be opened", .file.name)]
     Database {
-        /// The file.
+        /// File of the database.
         file: DataFile,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
     /// A query fails.
     #[error("the query {name} fails")]
     Query {
-        /// Its name.
+        /// Name of the query.
         name: String,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
     /// The attempt was stopped.
@@ -90,15 +90,15 @@ pub(crate) enum DataError {
     /// A query is not allowed.
     #[error("the query {name} {reason}")]
     Refused {
-        /// Its name.
+        /// Name of the query.
         name: String,
-        /// Why it is not.
+        /// Reason, in words that follow the name.
         reason: String,
     },
 }
 
 impl DataError {
-    /// Where the file is that it is about, for the log.
+    /// Returns the path of the file with the error, for the log.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::File { file, .. } | Self::Csv { file, .. } | Self::Database { file, .. } => {
@@ -108,7 +108,7 @@ impl DataError {
         }
     }
 
-    /// Whether it may be gone at another attempt.
+    /// Returns whether another attempt may succeed.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::File { .. } | Self::Stopped => true,
@@ -128,7 +128,7 @@ impl DataError {
 }
 
 impl Data {
-    /// Opens the data. What is done with the connection is interrupted once `stop` says so.
+    /// Opens the data. Work on the connection is interrupted once `stop` fires.
     pub(crate) fn open(&self, stop: &Cancellation) -> Result<Connection, DataError> {
         match self {
             Self::Database(file) => {
@@ -139,7 +139,7 @@ impl Data {
                 let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let mut connection = Connection::open_with_flags(&file.path, flags).map_err(failed)?;
                 watch(&mut connection, stop).map_err(failed)?;
-                // Reads the head of the file, so that a file of another kind is found here.
+                // Reads the header of the file, so that a file of another kind is found here.
                 connection.pragma_query(None, "schema_version", |_| Ok(())).map_err(failed)?;
                 Ok(connection)
             }
@@ -160,7 +160,7 @@ impl Data {
     }
 }
 
-/// What SQLite says when it opens a file has the path in it.
+/// Removes the path from SQLite's message about opening a file.
 fn without_path(error: rusqlite::Error) -> rusqlite::Error {
     match error {
         rusqlite::Error::SqliteFailure(code, _) => rusqlite::Error::SqliteFailure(code, None),
@@ -173,8 +173,9 @@ fn watch(connection: &mut Connection, stop: &Cancellation) -> rusqlite::Result<(
     connection.progress_handler(INSTRUCTIONS, Some(move || stop.is_cancelled()))
 }
 
-/// Makes a table of a CSV file with a head line (RFC 4180). A column of nothing but numbers is numeric, and what is
-/// empty in it is null; every other column is text.
+/// Creates a table from a CSV file with a header line (RFC 4180).
+///
+/// A column of numbers only is numeric, and its empty fields are null. Every other column is text.
 fn import(
     connection: &mut Connection,
     table: &str,
@@ -236,7 +237,7 @@ fn read(file: &DataFile) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// Reads a number as JSON writes it (RFC 8259, section 6). `007` and `1e999` are none.
+/// Parses a JSON number (RFC 8259, section 6). `007` and `1e999` are not numbers.
 fn number(text: &str) -> Option<SqlValue> {
     let number: serde_json::Number = match text.bytes().next()? {
         b'-' | b'0'..=b'9' => serde_json::from_str(text).ok()?,
@@ -254,10 +255,10 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A query with the parameters that it binds.
+/// A query with its bound parameters.
 #[derive(Debug)]
 pub(crate) struct Query {
-    /// What the template calls its rows.
+    /// Name of its rows in the template.
     pub(crate) name: String,
     sql: String,
     /// For each parameter of the statement in order, the parameter of the run.
@@ -265,7 +266,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// Prepares a query against the data and checks what it binds.
+    /// Prepares a query against the data and checks its bound parameters.
     pub(crate) fn prepare(
         connection: &Connection,
         name: &str,
@@ -293,7 +294,7 @@ impl Query {
         Ok(Self { name: name.to_owned(), sql: sql.to_owned(), bound })
     }
 
-    /// The rows, each a map from column to value.
+    /// Returns the rows, each a map from column to value.
     pub(crate) fn rows(
         &self,
         connection: &Connection,
@@ -323,7 +324,7 @@ impl Query {
     }
 }
 
-/// A parameter as SQLite gets it. Lists and objects are their JSON text.
+/// A parameter in the form for SQLite. Lists and objects are their JSON text.
 struct Bound<'a>(Option<&'a serde_json::Value>);
 
 impl ToSql for Bound<'_> {

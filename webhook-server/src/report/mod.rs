@@ -1,4 +1,4 @@
-//! Reports: named SQL queries over a database or CSV files, laid out by a template into one HTML page.
+//! Reports: named SQL queries over a database or CSV files, rendered by a template into one HTML page.
 
 mod data;
 mod page;
@@ -18,12 +18,12 @@ use crate::section::{Problem, Section};
 use data::{Data, DataError, DataFile, Query};
 use page::{Page, PageError};
 
-/// Names that a query cannot have, because the template has them already.
+/// Names that a query cannot have, because the template already has them.
 const PARAMETERS: &str = "parameters";
 const WORKFLOW: &str = "workflow";
 const RUN_ID: &str = "run_id";
 
-/// A report, checked against its data at the time it was loaded.
+/// A report, checked against its data when it was loaded.
 #[derive(Debug)]
 pub(crate) struct Report {
     data: Data,
@@ -31,16 +31,16 @@ pub(crate) struct Report {
     page: Page,
 }
 
-/// What a report makes.
+/// Result of a report.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// The page.
+    /// The HTML page.
     pub(crate) html: Vec<u8>,
-    /// The result in a line.
+    /// Summary of the result, in a line.
     pub(crate) summary: String,
 }
 
-/// Why a report fails.
+/// Error of a report.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReportError {
     /// The attempt was stopped.
@@ -49,7 +49,7 @@ pub(crate) enum ReportError {
     /// The data cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The page cannot be made.
+    /// The page cannot be rendered.
     #[error(transparent)]
     Page(#[from] PageError),
 }
@@ -66,8 +66,8 @@ impl From<ReportError> for ExecuteError {
 }
 
 impl Report {
-    /// Reads a `[report]` section. Opens the data, prepares every query against it and compiles the template, so
-    /// that mistakes show at start-up and not in the first run.
+    /// Parses a `[report]` section. Opens the data, prepares every query and compiles the template, so
+    /// mistakes show at start-up and not in the first run.
     pub(crate) fn load(
         section: &mut Section<'_>,
         folder: &Path,
@@ -117,7 +117,7 @@ impl Report {
         Ok(Self { data, queries, page })
     }
 
-    /// Queries and lays out. It blocks its thread; queries and layout end soon after the attempt is to stop.
+    /// Runs the queries and renders the page. Blocks its thread; both end soon after the attempt is to stop.
     pub(crate) fn run(&self, context: &RunContext, workflow: &Workflow) -> Result<Finished, ReportError> {
         let stop = &context.cancellation;
         let outcome = self.run_unless_stopped(context, workflow, &context.reporter());
@@ -126,7 +126,7 @@ impl Report {
         {
             tracing::error!(file = %file.display(), error = chain(error), "the data of a report cannot be read");
         }
-        // What fails after the attempt was to stop fails because of that.
+        // A failure after the attempt was told to stop is a consequence of that.
         if stop.is_cancelled() { Err(ReportError::Stopped) } else { outcome }
     }
 
@@ -164,7 +164,8 @@ impl Report {
     }
 }
 
-/// The parameters for the template: a secret is masked, and a declared one without value is none.
+/// Returns the parameters for the template: a secret is masked, and a declared parameter without value is
+/// none.
 fn shown_parameters(context: &RunContext, blocks: &ParameterBlocks) -> Value {
     let mut shown: BTreeMap<String, Value> =
         blocks.iter().map(|block| (block.name.clone(), Value::from(()))).collect();
@@ -197,7 +198,7 @@ fn is_identifier(name: &str) -> bool {
         && name.bytes().all(|byte| is_start(byte) || byte.is_ascii_digit())
 }
 
-/// An error with what caused it, in one line.
+/// Formats an error with its causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     webhook_core::error::chain(error).lines().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! The page of a report: a template in which every value is escaped for HTML.
+//! Page of a report: a template in which every value is escaped for HTML.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use webhook_core::executor::Cancellation;
 
-/// The longest page, in bytes.
+/// Upper bound on a page, in bytes.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 const PAGE: &str = "page";
@@ -19,31 +19,31 @@ pub(crate) struct Page {
     has_summary: bool,
 }
 
-/// Why there is no page.
+/// Error of rendering a page.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PageError {
-    /// The template is wrong.
+    /// The template is invalid.
     #[error("the template is wrong")]
     Template(#[source] minijinja::Error),
-    /// The template uses a name that it is not given.
-    #[error("the template uses {name}, which is no query; it has {known}")]
+    /// The template uses an unknown name.
+    #[error("the template uses {name}, which is not a query; it has {known}")]
     UnknownName {
-        /// The name.
+        /// The unknown name.
         name: String,
-        /// What it has.
+        /// The known names.
         known: String,
     },
 }
 
 impl Page {
-    /// Compiles a template that is given values of the names `known`.
+    /// Compiles a template that gets values of the names `known`.
     pub(crate) fn new(source: String, known: &[&str]) -> Result<Self, PageError> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|name| match name {
             SUMMARY => AutoEscape::None,
             _ => AutoEscape::Html,
         });
-        // A null of a query is a gap on the page, not the word None.
+        // A null in a query's result is a gap on the page, not the word None.
         environment.set_formatter(|output, state, value| {
             if value.is_none() { Ok(()) } else { minijinja::escape_formatter(output, state, value) }
         });
@@ -75,7 +75,7 @@ impl Page {
         }
     }
 
-    /// Lays out the page; ends early when the attempt is to stop.
+    /// Renders the page; ends early if the attempt is to stop.
     pub(crate) fn html(&self, values: &Value, stop: &Cancellation) -> Result<Vec<u8>, PageError> {
         let template = self.environment.get_template(PAGE).map_err(PageError::Template)?;
         let mut bounded = Bounded { bytes: Vec::new(), stop };
@@ -83,7 +83,7 @@ impl Page {
         Ok(bounded.bytes)
     }
 
-    /// The summary, if there is a template for it.
+    /// Renders the summary, if there is a template for it.
     pub(crate) fn summary(&self, values: &Value) -> Result<Option<String>, PageError> {
         if !self.has_summary {
             return Ok(None);
@@ -93,7 +93,7 @@ impl Page {
     }
 }
 
-/// Takes output up to the longest page, until the attempt is to stop.
+/// Collects output up to the bound on a page, until the attempt is to stop.
 struct Bounded<'a> {
     bytes: Vec<u8>,
     stop: &'a Cancellation,

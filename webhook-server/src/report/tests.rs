@@ -113,7 +113,7 @@ fn mistakes_show_when_the_file_is_loaded_with_file_line_and_key() {
         (with("DELETE FROM t"), "a.toml:14: report.queries.q: the query q must only read"),
         (with("SELECT ?"), "must bind parameters by name"),
         (with("SELECT :other"), "binds :other, which is no declared parameter"),
-        (with("SELECT 1"), "a.toml:12: report.template: the template uses nothing, which is no query"),
+        (with("SELECT 1"), "a.toml:12: report.template: the template uses nothing, which is not a query"),
         (problem("queries.q = 'SELECT 1'"), "a.toml:11: report: the key database or csv is missing"),
         (problem("csv = { t = 'none.csv' }"), "none.csv cannot be read: No such file"),
         (problem("csv = { t = '/dev/null' }"), "null cannot be read: it is no regular file"),
@@ -141,7 +141,7 @@ fn uneven_csv_files_are_refused() {
     for text in ["", "a,b\n1\n", "a,a\n1,2\n"] {
         fs::write(trial.folder.path().join("t.csv"), text).unwrap();
         let message = trial.load(&format!("{CSV}queries.q = 'SELECT 1'")).unwrap_err();
-        assert!(message.contains("t.csv is no usable CSV file"), "{message}");
+        assert!(message.contains("t.csv is not a usable CSV file"), "{message}");
     }
 }
 
