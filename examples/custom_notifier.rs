@@ -6,11 +6,9 @@
 use std::collections::HashMap;
 
 use serde_json::json;
-use webhook_core::Webhooks;
-use webhook_core::executor::FnExecutor;
-use webhook_core::memory::MemoryStore;
-use webhook_core::notifier::{DeliverError, Notification, Notifier};
-use webhook_core::webhook::Channel;
+use webhook_trigger::notifier::{DeliverError, Notification};
+use webhook_trigger::prelude::*;
+use webhook_trigger::webhook::Channel;
 
 struct Teams {
     urls: HashMap<String, String>,
@@ -47,11 +45,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let urls = HashMap::from([("ops".to_owned(), std::env::var("TEAMS_URL")?)]);
     let webhooks = Webhooks::builder()
         .store(MemoryStore::new())
-        .executor(FnExecutor::new([], async |_| Ok(webhook_core::executor::RunOutput::new())))
+        .executor(FnExecutor::new([], async |_| Ok(RunOutput::new())))
         .notifier(Teams { urls, client: reqwest::Client::new() })
         .build()
         .await?;
-    // The rest is as in examples/minimal.
+    // The rest is as in examples/minimal.rs.
     drop(webhooks);
     Ok(())
 }

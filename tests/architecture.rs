@@ -117,8 +117,16 @@ fn adapters_import_the_core_and_no_other_adapter() {
         let ours: BTreeSet<&str> =
             used.iter().map(String::as_str).filter(|used| used.starts_with("webhook-")).collect();
         let expected: BTreeSet<&str> = match name.as_str() {
-            "webhook-core" | "webhook-examples" => BTreeSet::new(),
+            "webhook-core" => BTreeSet::new(),
             "webhook-warp" => BTreeSet::from(["webhook-core", "webhook-http"]),
+            "webhook-trigger" => BTreeSet::from([
+                "webhook-core",
+                "webhook-http",
+                "webhook-notify",
+                "webhook-process",
+                "webhook-sled",
+                "webhook-warp",
+            ]),
             "webhook-server" => BTreeSet::from([
                 "webhook-core",
                 "webhook-notify",
@@ -169,9 +177,11 @@ fn changelog_readme_and_licences_are_there() {
 }
 
 #[test]
-fn the_quick_start_of_the_readme_is_the_minimal_example() {
+fn the_quick_start_of_readme_and_guide_is_the_minimal_example() {
     let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
-    let (readme, example) = (read("README.md"), read("examples/minimal/main.rs"));
+    let example = read("examples/minimal.rs");
     let code = example.find("use std").map(|start| example[start..].trim_end()).unwrap();
-    assert!(readme.contains(code), "README.md and examples/minimal/main.rs differ");
+    assert!(read("README.md").contains(code), "README.md and examples/minimal.rs differ");
+    let guide: Vec<_> = code.lines().map(|line| format!("//! {line}").trim_end().to_owned()).collect();
+    assert!(read("src/lib.rs").contains(&guide.join("\n")), "src/lib.rs and examples/minimal.rs differ");
 }

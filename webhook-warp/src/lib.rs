@@ -39,8 +39,3 @@ pub use routes::{
 pub use webhook_http::{AdminAccess, AdminToken, InvalidAdminToken};
 #[cfg(feature = "panel")]
 pub use webhook_http::{InvalidFrameAncestor, PanelOptions, panel_run_url};
-
-/// The quick start of the README, compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -333,6 +333,7 @@ mod retries {
 
     use crate::retry::RetryPolicy;
 
+    #[cfg(feature = "schema")]
     use super::bounds;
 
     #[derive(Serialize, Deserialize)]

@@ -4,13 +4,7 @@
 
 use std::time::Duration;
 
-use webhook_core::Webhooks;
-use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
-use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
-use webhook_core::token::TokenKey;
-use webhook_core::webhook::WebhookSettings;
-use webhook_core::work::WorkerOptions;
-use webhook_sled::SledStore;
+use webhook_trigger::prelude::*;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,9 +26,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("curl '{}&name=you'", created.url.expose());
 
     let workers = webhooks.start_workers(WorkerOptions::default());
+    let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    let server = warp::serve(webhook_warp::routes(&webhooks)).bind(([127, 0, 0, 1], 8080)).await;
-    server.graceful(webhooks.shutdown_on(interrupted)).run().await; // ends streams of events, too
+    let routes = webhook_trigger::warp::routes(&webhooks);
+    server.serve(routes, webhooks.shutdown_on(interrupted)).await; // also ends event streams
     workers.shutdown(Duration::from_secs(30)).await;
     Ok(())
 }
