@@ -113,6 +113,20 @@ async fn an_outcome_that_cannot_be_recorded_fails_its_run_and_holds_up_no_other(
 }
 
 #[tokio::test(start_paused = true)]
+async fn outcomes_that_wait_for_an_answer_of_the_store_show_as_stuck() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let house = &faulty.house;
+    faulty.store.next("settle", Fault::Stalls(MINUTE), 1);
+    let run = house.trigger("").await;
+    tokio::time::sleep(MINUTE / 2).await;
+    assert_eq!(house.webhooks.work_health().unrecorded_outcomes, 1);
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert!(!house.webhooks.work_health().is_stuck());
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn outcomes_wait_for_a_store_that_is_away_and_hold_back_claims() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
     let house = &faulty.house;

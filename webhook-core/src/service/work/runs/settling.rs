@@ -1,10 +1,11 @@
 //! Recording the outcomes of attempts, in batches.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Ending, ErrorKind, RunError};
@@ -20,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often settlements that were set aside are tried again.
 const ASIDE_PAUSE: Duration = Duration::from_secs(1);
+/// After how long outcomes that wait for an answer of the store are reported as not recorded.
+const SLOW: Duration = Duration::from_secs(5);
 /// How often a store that can be written may refuse a settlement before its run is failed instead.
 const TRIES: u32 = 5;
 
@@ -44,8 +47,12 @@ pub(in crate::service::work) async fn settle(shared: Arc<Shared>) {
         {
             batch.push(another);
         }
-        shared.outbox.bound(&shared.webhooks, &mut batch).await;
-        if let Err(error) = record_when_possible(&shared, &batch).await {
+        let count = aside.len() + batch.len();
+        let recording = async {
+            shared.outbox.bound(&shared.webhooks, &mut batch).await;
+            record_when_possible(&shared, &batch).await
+        };
+        if let Err(error) = reported_when_slow(&shared, count, recording).await {
             tracing::error!(error = &error as &dyn std::error::Error, "an outcome cannot be recorded");
             for settlement in batch.drain(..) {
                 if record(&shared, std::slice::from_ref(&settlement)).await.is_err() {
@@ -54,6 +61,19 @@ pub(in crate::service::work) async fn settle(shared: Arc<Shared>) {
             }
         }
         batch.clear();
+    }
+}
+
+/// Awaits the recording of outcomes. When that takes long, reports this many as not recorded.
+async fn reported_when_slow<T>(shared: &Shared, count: usize, recording: impl Future<Output = T>) -> T {
+    let mut recording = pin!(recording);
+    match timeout(SLOW, recording.as_mut()).await {
+        Ok(recorded) => recorded,
+        Err(_) => {
+            tracing::warn!(outcomes = count, "the store takes long to record outcomes");
+            shared.webhooks.inner.trouble.set_unrecorded(count);
+            recording.await
+        }
     }
 }
 
