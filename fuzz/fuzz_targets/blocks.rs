@@ -38,8 +38,10 @@ fn every_type() -> &'static ParameterBlocks {
     })
 }
 
-/// Lays a query and a body over blocks of every type. Checks that a refusal says why, and that what is accepted is within
-/// the limits, fits the blocks, and is stored and read back as it is.
+/// Merges a query and a body with blocks of every type, and checks the result.
+///
+/// A refusal has a reason. Accepted parameters are within the limits, fit the blocks, and are the same after
+/// storing and reading.
 pub fn merge_and_check(query: &QueryParameters, body: &BodyParameters, limits: &ParameterLimits) {
     for strict in [false, true] {
         let merged = match merge(every_type(), query, body, strict, limits) {
@@ -60,14 +62,15 @@ pub fn merge_and_check(query: &QueryParameters, body: &BodyParameters, limits: &
         for (name, parameter) in given {
             let is_declared = every_type().get(name).is_some();
             assert!(is_declared || !strict, "a strict webhook accepted {name:?}");
-            // Masking shortens a name, and what tells two masked names apart is added to it.
+            // Masking shortens a name, and asterisks are added to keep two masked names distinct.
             let is_bounded = is_declared || name.len() <= limits.name_bytes || name.contains(MASKED_TOKEN);
             assert!(is_bounded, "the name {name:?} is too long");
             let (own, depth) = size(&parameter.value);
             assert!(depth <= limits.json_depth, "{name:?} is too deep");
             values += if parameter.source == Source::Body || name == "json" { own } else { 0 };
         }
-        // A list that is given as text has one value more, and pairs of a form count apart from the JSON in one of them.
+        // A list that is given as text has one more value, and pairs of a form count apart from the JSON in
+        // one of them.
         assert!(values <= 2 * limits.json_values + 1, "more values than allowed");
 
         let rechecked = recheck(every_type(), merged.parameters.clone());
@@ -81,7 +84,7 @@ pub fn merge_and_check(query: &QueryParameters, body: &BodyParameters, limits: &
     }
 }
 
-/// How many values there are in a value, itself among them, and how deep arrays and objects stand in each other.
+/// Returns the number of values in a value, itself included, and the nesting depth of its arrays and objects.
 fn size(value: &Value) -> (usize, usize) {
     let inner: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),

@@ -1,4 +1,5 @@
-//! Reads a body and lays it over blocks of every type. Its first line is the media type; an empty one means none.
+//! Parses a body and merges it with blocks of every type. Its first line is the media type; an empty one
+//! means none.
 #![no_main]
 
 mod blocks;

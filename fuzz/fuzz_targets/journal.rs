@@ -1,8 +1,13 @@
 //! Reads journals, and damages one.
 //!
-//! After the byte `d` follow how many changes it has, how many of them are in its second file, which is the last one in the
-//! database, which is the last one acknowledged, and then the damage, in seven bytes each. After any other byte follow
-//! the two files.
+//! The byte `d` is followed by four numbers and the damage, in seven bytes each. The numbers are:
+//!
+//! - the number of changes
+//! - the number of changes in the second file
+//! - the last change in the database
+//! - the last acknowledged change
+//!
+//! Any other byte is followed by the two files.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

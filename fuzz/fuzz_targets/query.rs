@@ -1,4 +1,4 @@
-//! Reads a query and lays it over blocks of every type.
+//! Parses a query and merges it with blocks of every type.
 #![no_main]
 
 mod blocks;
@@ -15,7 +15,7 @@ fuzz_target!(|query: &str| {
     for (name, _) in parsed.parameters.iter() {
         assert_ne!(name, "token", "the token leaves the query before anything else sees it");
     }
-    // Nothing decodes to more bytes than it was sent with.
+    // Decoding never makes text longer.
     let decoded: usize = parsed.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
     let tokens: usize = parsed.tokens.iter().map(|token| token.len()).sum();
     assert!(decoded + tokens <= query.len());

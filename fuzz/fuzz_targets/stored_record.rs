@@ -1,4 +1,4 @@
-//! Reads values of the database. The first byte says under which kind of key it is stored, as in the table of keys of
+//! Reads values of the database. The first byte selects the kind of key, as in the table of keys of
 //! webhook-sled.
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Reads text as a token, masks tokens in it, and reads and opens it as something sealed.
+//! Parses text as a token, masks tokens in it, and parses and opens it as a sealed value.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use webhook_core::token::{MASKED_TOKEN, Sealed, Token, TokenDigest, TokenKey, TokenKeys, mask_tokens};
 
-/// A token that is used nowhere.
+/// A token that is used nowhere else.
 const TOKEN: &str = "whk_FuzzFuzz000000000000000000000000000000000003TIq4y";
 const PLACE: &[u8] = b"webhook 1";
 
@@ -28,7 +28,7 @@ fuzz_target!(|text: &str| {
         assert!(!mask_tokens(&around).contains(TOKEN), "a token is left where the mask should be");
     }
 
-    // What nobody sealed is never opened, and what was sealed only as it is.
+    // Text that was never sealed does not open, and a sealed value opens to its original only.
     assert!(KEYS.open(&Sealed::from_bytes(text.into()), PLACE).is_err());
     let changes = text.bytes().chain(std::iter::repeat(0));
     let changed: Vec<u8> =

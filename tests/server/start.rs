@@ -103,7 +103,7 @@ fn a_data_folder_that_has_lost_its_store_is_told() {
     assert!(log.contains("WARN") && log.contains("has no store: a new one is made"), "{log}");
 }
 
-/// The same holds if the folder exists and is empty, as with a missing mount.
+/// This also holds if the folder exists and is empty, as with a missing mount.
 #[test]
 fn a_data_folder_without_the_store_that_was_made_there_is_refused_until_it_is_put_back() {
     let folder = tempfile::tempdir().unwrap();

@@ -524,7 +524,7 @@ mod tests {
     fn help_is_information_and_names_every_flag() {
         let Err(CommandLineError::Information(help)) = parse(&["--help"]) else { panic!("no help") };
         for flag in
-            ["--listen", "--store", "--admin-token-file", "WEBHOOK_BASE_URL", "2 when it cannot be opened"]
+            ["--listen", "--store", "--admin-token-file", "WEBHOOK_BASE_URL", "2 if it cannot be opened"]
         {
             assert!(help.contains(flag), "{help}");
         }

@@ -120,7 +120,7 @@ pub async fn a_run_id_is_recorded_once(store: Arc<dyn Store>) {
     assert!(claim(&*store, 1).await.is_empty());
 }
 
-/// The same key with the same request finds the first run in its current state, even after it ended.
+/// A repeated key with the same request finds the first run in its current state, even after it ended.
 pub async fn a_key_finds_its_run_in_its_present_state(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
@@ -132,7 +132,7 @@ pub async fn a_key_finds_its_run_in_its_present_state(store: Arc<dyn Store>) {
     assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id], "a replay must record nothing");
 }
 
-/// The same key with another request is a mismatch, and nothing is recorded.
+/// A repeated key with another request is a mismatch, and nothing is recorded.
 pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
@@ -142,7 +142,7 @@ pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
     assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None, "a mismatch must record nothing");
     replayed(&*store, keyed(&webhook, "key", 1), first.id).await;
-    // The same request, hashed under another token key in the meantime.
+    // This request is the same, hashed under another token key in the meantime.
     let rehashed = Idempotency::new("key", [3; 32], Duration::from_secs(3_600));
     let rehashed = rehashed.with_former_fingerprints(vec![[4; 32], [1; 32]]);
     replayed(&*store, request(&webhook).with_idempotency(Some(rehashed)), first.id).await;

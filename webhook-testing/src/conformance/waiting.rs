@@ -29,7 +29,7 @@ pub async fn no_wake_up_is_lost_between_claim_and_wait(store: Arc<dyn Store>) {
     enqueue(&*store, &webhook).await;
     within("a wait to notice earlier work", store.wait_for_work(Work::Runs)).await;
     assert_eq!(claim(&*store, 1).await.len(), 1);
-    // The same at full speed: each run is recorded while the worker is about to wait.
+    // Again, at full speed: each run is recorded while the worker is about to wait.
     let (acknowledge, mut acknowledged) = tokio::sync::mpsc::channel::<()>(1);
     let worker = tokio::spawn({
         let store = store.clone();
