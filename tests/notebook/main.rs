@@ -272,8 +272,8 @@ async fn a_notebook_that_cannot_be_run_is_unavailable_with_its_reason_and_all_ot
     let cell = |source: &str| scene::notebook(&[source]);
     let kernel = cell("x = 1").replace("\"python3\"", "\"no-such-kernel\"");
     let unusable = [
-        ("broken", "{".to_owned(), "it is no JSON"),
-        ("syntax", cell("x = = 1"), "its parameters cell is no Python: line 1"),
+        ("broken", "{".to_owned(), "it is not JSON"),
+        ("syntax", cell("x = = 1"), "its parameters cell is not Python: line 1"),
         ("default", cell("x: int = 'a'"), "the default does not fit"),
         ("moment", cell("when: 'datetime' = '2026-01-14T08:00:00'"), "the default does not fit"),
         ("reserved", cell("token = 1"), "reserved for the webhook's token"),

@@ -1,4 +1,4 @@
-"""Says what a notebook declares, as one JSON object on standard output. Nothing of the notebook is executed."""
+"""Prints the declared parameters of a notebook as one JSON object. Nothing of the notebook is executed."""
 
 import ast
 import io
@@ -29,7 +29,7 @@ TYPES = {
     "object": "json",
 }
 
-# The variable with the parameters that are not declared.
+# Name of the variable with the undeclared parameters.
 REST = "webhook_parameters"
 
 ASSIGNED_BY_IPYTHON = re.compile(r"(\s*[\w.,\s]+=\s*)[%!]")
@@ -69,14 +69,14 @@ def load(path):
     except OSError as error:
         raise Unusable("notebook", message=f"it cannot be read: {error.strerror}")
     except ValueError as error:
-        raise Unusable("notebook", message=f"it is no JSON: {error}")
+        raise Unusable("notebook", message=f"it is not JSON: {error}")
     except RecursionError:
-        raise Unusable("notebook", message="it is no notebook: its JSON is nested too deeply")
+        raise Unusable("notebook", message="it is not a notebook: its JSON is nested too deeply")
     is_notebook = isinstance(notebook, dict) and isinstance(notebook.get("cells"), list)
     if not is_notebook or not all(isinstance(cell, dict) for cell in notebook["cells"]):
-        raise Unusable("notebook", message="it is no Jupyter notebook of format 4: it has no list of cells")
+        raise Unusable("notebook", message="it is not a Jupyter notebook of format 4: it has no list of cells")
     if notebook.get("nbformat") != 4 or not isinstance(notebook.get("metadata"), dict):
-        raise Unusable("notebook", message="it is no Jupyter notebook of format 4: its format or its metadata is odd")
+        raise Unusable("notebook", message="it is not a Jupyter notebook of format 4: its format or its metadata is odd")
     language = named(notebook, "kernelspec", "language") or named(notebook, "language_info", "name")
     if language not in (None, "python"):
         raise Unusable("notebook", message=f"its language is {language}; only Python notebooks are executed")
@@ -84,7 +84,7 @@ def load(path):
 
 
 def named(notebook, section, name):
-    """A text of the metadata; what is of another shape than it should be says nothing."""
+    """Returns a text of the metadata, or nothing if it has an unexpected type."""
     found = notebook.get("metadata")
     for step in (section, name):
         found = found.get(step) if isinstance(found, dict) else None
@@ -115,8 +115,9 @@ def source_of(cell):
 
 
 def declared(source):
-    """The parameters of a cell: every assignment to one plain name, the last one of a name. Python's parser has brought
-    names into the form in which it compares them (NFKC)."""
+    """Returns the parameters of a cell: each assignment to one plain name, the last one of each name.
+
+    Python's parser returns names in the form in which it compares them (NFKC)."""
     source, statements = statements_of(source)
     comments = comments_by_line(source)
     found = {}
@@ -129,15 +130,16 @@ def declared(source):
             continue
         comment = comments.get(statement.end_lineno, "")
         found[target.id] = parameter(target.id, annotation, statement.value, comment)
-    # It is what a run is given of the parameters that are not declared.
+    # The runner sets this variable to the undeclared parameters of a run.
     found.pop(REST, None)
     return list(found.values())
 
 
 def statements_of(source):
-    """The statements of a cell and the source they stand in: lines for IPython, such as `%matplotlib inline`, are
-    passed over, and of `files = !ls` the name is kept. Only where Python finds no sense is such a line looked for, so a
-    text that spans lines stays whole."""
+    """Returns the source of a cell without lines for IPython, and its statements.
+
+    Lines such as `%matplotlib inline` are removed, and of `files = !ls` the name is kept. Only a line with a syntax error
+    is checked for that, so a text that spans lines stays whole."""
     lines = source.split("\n")
     while True:
         source = "\n".join(lines)
@@ -148,13 +150,13 @@ def statements_of(source):
             line = lines[place] if 0 <= place < len(lines) else ""
             passed_over = without_ipython(line)
             if passed_over is None:
-                message = f"its parameters cell is no Python: line {error.lineno}: {error.msg}"
+                message = f"its parameters cell is not Python: line {error.lineno}: {error.msg}"
                 raise Unusable("notebook", message=message)
             lines[place] = passed_over
 
 
 def without_ipython(line):
-    """A line for IPython as one for Python, or None when it is none."""
+    """Returns the Python equivalent of a line for IPython, or None for another line."""
     assigned = ASSIGNED_BY_IPYTHON.match(line)
     if assigned:
         return assigned.group(1) + "NotImplemented"
@@ -198,7 +200,7 @@ def parsed(text):
 
 
 def literal(value):
-    """The literal that JSON can hold, or None; a literal is read, never evaluated."""
+    """Returns the literal if JSON can hold it, or None. A literal is parsed, never evaluated."""
     try:
         return None if value is None else as_json(ast.literal_eval(value))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -206,7 +208,7 @@ def literal(value):
 
 
 def is_literal(value):
-    """Whether a value is written out, also one that JSON cannot hold, such as a set, or float("nan")."""
+    """Returns whether a value is a literal, even one that JSON cannot hold, such as a set or float("nan")."""
     if isinstance(value, ast.Call) and last_name(value.func) in ("float", "set", "frozenset", "dict"):
         return all(map(is_literal, value.args)) and not value.keywords
     try:
@@ -231,8 +233,9 @@ def as_json(value):
 
 
 def type_of(value, default):
-    """The type of a value without annotation: that of its literal. One that has none in JSON takes any JSON; whatever
-    else is computed takes text."""
+    """Returns the type of a value without annotation: that of its literal.
+
+    A literal without a JSON type gives json, and a computed value gives text."""
     for python, kind in [
         (bool, "boolean"),
         (int, "integer"),
@@ -247,7 +250,7 @@ def type_of(value, default):
 
 
 def annotated(node):
-    """The type that an annotation stands for, and its choices; no type when it stands for none we know."""
+    """Returns the type of an annotation, and its choices. An unknown annotation has no type."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         node = parsed(node.value)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
@@ -268,7 +271,7 @@ def annotated(node):
 
 
 def either(nodes):
-    """Of alternatives the one that is not None; more of them are any JSON."""
+    """Returns the one alternative that is not None. Several of them give any JSON."""
     is_none = lambda node: isinstance(node, ast.Constant) and node.value is None
     others = [node for node in nodes if not is_none(node)]
     return annotated(others[0]) if len(others) == 1 else ("json", [])

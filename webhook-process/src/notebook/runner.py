@@ -1,7 +1,7 @@
 """Executes one notebook with papermill.
 
-It reads one JSON object from standard input and writes what happens as JSON objects, one a line, to standard output,
-which nothing else can reach.
+It reads one JSON object from standard input, and writes events as JSON objects, one per line, to standard output.
+Nothing else can write to that standard output.
 """
 
 import html
@@ -17,29 +17,29 @@ import tempfile
 import time
 from urllib.parse import quote
 
-# How much of what one cell prints is kept in the executed notebook, in characters.
+# Upper bound on the printed text of one cell in the executed notebook, in characters.
 PRINTED = 256 * 1024
-# How much is said of it at once, in characters, so that a line of ours stays below 64 KiB.
+# Upper bound on the printed text in one event, in characters, so that an event stays below 64 KiB.
 SAID = 8_000
-# How much may be said at once, and how much more each second, in characters: a log keeps no more anyway.
+# Capacity of the token bucket for printed text, and its rate per second, in characters. A log keeps no more anyway.
 SAID_AT_ONCE = 256 * 1024
 SAID_A_SECOND = 32 * 1024
-# A text shorter than this is not looked for when secrets are masked.
+# Length of the shortest secret that is masked, in characters.
 SHORTEST_SECRET = 4
-# How many lines of secrets are masked where they stand alone, the longest first.
+# Upper bound on the lines of secrets that are masked by themselves, the longest first.
 SECRET_LINES = 1_000
-# How much of the beginning of a secret is looked for at the end of a text, in characters.
+# Length of the beginning of a secret that is searched for at the end of a text, in characters.
 HEAD = 64
-# How long a kernel may take to start, and to hand over its last output, in seconds.
+# Upper bounds on the start of a kernel, and on the wait for its last output, in seconds.
 START_PATIENCE = 120
 OUTPUT_PATIENCE = 120
 
-# What encoders of URLs leave as it is besides letters, digits and `_.-~`: all of it in a part of a URL, the slashes of a
-# path, what JavaScript leaves in a part and in a whole URL, and what browsers leave in a query.
+# Characters that URL encoders leave unencoded, besides letters, digits and `_.-~`. In order: none; slashes of a path;
+# JavaScript in a part and in a whole URL; browsers in a query.
 UNENCODED = ["", "/", "!*'()", "!*'();/?:@&=+$,#", "!$%&'()*+,/:;=?@[\\]^`{|}", "!$%&()*+,/:;=?@[\\]^`{|}"]
 
 MASK = "***"
-# The variable with the parameters that the notebook does not declare.
+# Name of the variable with the undeclared parameters.
 REST = "webhook_parameters"
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -51,7 +51,7 @@ class Failure(Exception):
 
 
 class Speaker:
-    """Takes standard output and standard input away from everything else."""
+    """Reserves standard output and standard input for the runner."""
 
     def __init__(self):
         self.output = os.dup(1)
@@ -67,7 +67,7 @@ class Speaker:
 
 
 class Masker:
-    """Replaces secret values in whatever form they show. A text is masked before it is cut: half a secret is not found."""
+    """Replaces secret values in all their forms. Text is masked before it is cut, since half a secret is not found."""
 
     def __init__(self, values):
         texts = set().union(*map(leaves, values))
@@ -83,7 +83,7 @@ class Masker:
         return text
 
     def open(self, text):
-        """Where what may be the beginning of a secret begins, or the end of the text."""
+        """Returns the offset of a possible beginning of a secret, or the end of the text."""
         start = len(text)
         for form in self.forms:
             head, first = form[:HEAD], max(0, len(text) - len(form) + 1)
@@ -98,7 +98,7 @@ class Masker:
 
 
 class MaskedStream:
-    """Masks a text that comes in pieces: what may be the beginning of a secret is held back until that is known."""
+    """Masks a text in pieces. The possible beginning of a secret is held back until it is decided."""
 
     def __init__(self, masker):
         self.masker, self.held = masker, ""
@@ -110,7 +110,7 @@ class MaskedStream:
         return text
 
     def finish(self):
-        """The rest. What looks like the beginning of a secret may be one whose end is printed elsewhere."""
+        """Returns the rest. An apparent beginning of a secret is masked, since its end may be printed elsewhere."""
         rest, self.held = self.held, ""
         return MASK if is_long_enough(rest) else rest
 
@@ -120,7 +120,7 @@ def is_long_enough(text):
 
 
 def leaves(value):
-    """The texts and numbers in a value."""
+    """Yields the texts and numbers in a value."""
     if isinstance(value, dict):
         return set().union(*map(leaves, value.values()))
     if isinstance(value, list):
@@ -131,7 +131,7 @@ def leaves(value):
 
 
 def forms_of(text):
-    """A text as it is, and as JSON, Python, HTML, URLs and forms write it."""
+    """Yields a text as it is, and in the forms of JSON, Python, HTML, URLs and form bodies."""
     plain, in_ascii = json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
     escaped = text.encode("unicode_escape", "surrogatepass").decode("ascii")
     yield from (text, plain, in_ascii, plain.replace("/", "\\/"), in_ascii.replace("/", "\\/"))
@@ -147,9 +147,9 @@ def forms_of(text):
 
 
 class PrintedLines:
-    """Says what a cell prints, line by line as far as the lines are whole.
+    """Reports the printed text of a cell, in whole lines if possible.
 
-    When it prints too fast, what is in between is left out with a note, and the last of it is said."""
+    If it prints too fast, a note replaces the middle of the text, and the end is reported."""
 
     def __init__(self, speaker):
         self.speaker = speaker
@@ -162,7 +162,7 @@ class PrintedLines:
         whole, end, rest = text.rpartition("\n")
         if end:
             self.offer(stream, whole)
-        # A progress bar goes back to the start of its line again and again.
+        # A progress bar returns to the start of its line repeatedly.
         rest = rest.rpartition("\r")[2]
         if len(rest) > SAID:
             self.offer(stream, rest)
@@ -190,7 +190,7 @@ class PrintedLines:
     def catch_up(self):
         if self.last is not None:
             stream, text = self.last
-            # What is left of the line that the cut went through is left out as well.
+            # The rest of the line that was cut is left out too.
             tail = text.partition("\n")[2] or text
             self.speaker.say(stream="note", lines=[f"[{self.left_out - len(tail)} characters are left out here]"])
             self.left_out, self.last = 0, None
@@ -212,7 +212,7 @@ class PrintedLines:
 
 
 class Place:
-    """Which of the author's code cells is being executed; the cell that was injected is none of them."""
+    """Number of the author's code cell that is being executed. The injected cell does not count."""
 
     def __init__(self):
         self.numbers, self.count, self.number = {}, 0, None
@@ -231,7 +231,7 @@ class Place:
 
 
 class Room:
-    """How much output the notebook may still keep."""
+    """Remaining output that the notebook may keep."""
 
     def __init__(self, characters):
         self.left = characters
@@ -243,17 +243,17 @@ class Room:
 
 
 def keep_kernels_in_our_group():
-    """Kernels otherwise begin a session of their own, where whoever ends our process group does not reach them."""
+    """Starts kernels in our process group. By default they start a session, which a kill of our group does not reach."""
     from jupyter_client.provisioning import LocalProvisioner
 
     async def launch_kernel(self, cmd, **options):
         environment = dict(options.get("env") or os.environ, JPY_PARENT_PID=str(os.getpid()))
         folder = options.get("cwd") or os.getcwd()
-        # What it prints comes to us as messages; on its own streams it would come a second time.
+        # Its printed text arrives as messages; its own streams would repeat it.
         nothing = dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.DEVNULL)
         self.process = subprocess.Popen(cmd, env=environment, cwd=folder, **nothing)
         self.pid, self.cwd = self.process.pid, folder
-        # Without a group of its own only the kernel itself is signalled, not all of us.
+        # Without its own group, only the kernel itself must be signalled, not our group.
         self.pgid = None
         return self.connection_info
 
@@ -263,7 +263,7 @@ def keep_kernels_in_our_group():
 def register_engine(speaker, place, limit, masker, kept):
     """Registers papermill's engine with our output, progress and limits, and returns its name.
 
-    The notebook is put into `kept`, where it is also when it fails."""
+    The notebook is put into `kept`, even if it fails."""
     from papermill.clientwrap import PapermillNotebookClient
     from papermill.engines import NBClientEngine, papermill_engines
 
@@ -359,7 +359,7 @@ def append_stream(outs, name, text):
 
 
 def note(outs, text):
-    """Leaves a note as the last output, in place of the note before it."""
+    """Sets a note as the last output, in place of the previous note."""
     from nbformat.v4 import new_output
 
     if outs and outs[-1].get("metadata", {}).get("webhook_note"):
@@ -375,7 +375,7 @@ def fits(content, room):
 
 
 def visible(text, masker):
-    """A text without secrets. The colours of a traceback may stand within one; they are less than a secret."""
+    """Returns a text with secrets masked. Colours of a traceback may interrupt a secret, so they are removed if need be."""
     text, plain = masker.mask(text), COLOURS.sub("", text)
     masked_plain = masker.mask(plain)
     return text if masked_plain == COLOURS.sub("", text) else masked_plain
@@ -396,7 +396,7 @@ def masked(value, masker):
 
 
 def without_secrets(notebook, request, masker):
-    """What may be kept: the injected cell is written anew, and secret values are masked wherever they show."""
+    """Returns the notebook to keep: the injected cell is rewritten, and secret values are masked everywhere."""
     from papermill.translators import translate_parameters
 
     shown = {name: MASK if name in request["secret"] else value for name, value in injected(request).items()}
@@ -408,15 +408,15 @@ def without_secrets(notebook, request, masker):
 
 
 def injected(request):
-    """The variables that are set: declared parameters, and all others as one dictionary."""
+    """Returns the variables to set: declared parameters, and all others in one dictionary."""
     return {**request["parameters"], REST: request["rest"]}
 
 
 def execute(request, speaker, place, masker, kept):
     for name in request["parameters"]:
-        # Papermill writes a name into the code as it is, so anything else would be code of somebody's.
+        # Papermill writes a name into the code as it is, so any other text would be foreign code.
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise Failure(f"the parameter {name!r} cannot be given to a notebook: it is no Python name", False)
+            raise Failure(f"the parameter {name!r} cannot be given to a notebook: it is not a Python name", False)
 
     import nbformat
     from jupyter_client.kernelspec import NoSuchKernel
@@ -425,17 +425,17 @@ def execute(request, speaker, place, masker, kept):
     from papermill.execute import execute_notebook
 
     if not os.path.isfile(request["notebook"]) and os.path.exists(request["notebook"]):
-        # Reading a pipe could wait without end.
+        # Reading a pipe could wait forever.
         raise Failure("the notebook cannot be read: it is no regular file", False)
     try:
         nbformat.read(request["notebook"], as_version=4)
     except Exception as error:
-        # It was fine when the server started, so somebody has changed it since.
+        # It was valid when the server started, so it has been changed since.
         reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
         raise Failure(f"the notebook cannot be read: {reason}", False)
 
     keep_kernels_in_our_group()
-    # Its connection files go where they are removed even when nobody is left to tidy up.
+    # Connection files are in the attempt's folder, which is removed even if this process is killed.
     tempfile.tempdir = request["folder"]
     try:
         execute_notebook(
@@ -470,7 +470,7 @@ def write(notebook, request):
 
 
 def write_file(request, name, text):
-    """Writes a new file: one that the notebook has put there may be a link to another."""
+    """Writes a new file. An existing one, left by the notebook, may be a link to another file."""
     path = os.path.join(request["folder"], request[name])
     if os.path.lexists(path):
         os.unlink(path)
@@ -480,7 +480,7 @@ def write_file(request, name, text):
 
 
 def write_failed(notebook, request, masker):
-    """Keeps a notebook that failed, as far as that can be done: why it failed is said in any case."""
+    """Keeps a failed notebook if possible. The reason of the failure is reported in any case."""
     try:
         write(without_secrets(notebook, request, masker), request)
     except Exception as error:
@@ -488,8 +488,8 @@ def write_failed(notebook, request, masker):
 
 
 def main():
-    # What a cell starts on a terminal of its own ends by this signal, which a server under nohup ignores, and all its
-    # children with it.
+    # Programs that a cell starts on their own terminal end by SIGHUP. A server under nohup ignores it, and so would all its
+    # children.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     request = json.load(sys.stdin)
     speaker, place, kept = Speaker(), Place(), []

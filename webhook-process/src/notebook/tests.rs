@@ -150,8 +150,8 @@ fn a_broken_notebook_is_named_as_the_culprit() {
     };
     let cell = json!([{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "x = = 1"}]);
     for (text, expected) in [
-        ("{}".to_owned(), "no Jupyter notebook"),
-        (of_format_4(json!({}), cell), "its parameters cell is no Python: line 1"),
+        ("{}".to_owned(), "not a Jupyter notebook"),
+        (of_format_4(json!({}), cell), "its parameters cell is not Python: line 1"),
         (of_format_4(json!(null), json!([])), "its format or its metadata is odd"),
         (of_format_4(json!({"kernelspec": {"language": "R"}}), json!([])), "its language is R"),
         ("[".repeat(100_000), "nested too deeply"),
