@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::id::WebhookId;
-use crate::service::intake::TriggerError;
 use crate::webhook::RateLimit;
 
 /// How many wrong tokens one address may send at once.
@@ -28,17 +27,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Limits how often each webhook may be called. It holds as many buckets as there are webhooks at work.
 #[derive(Default)]
-pub(crate) struct RateLimiter(Mutex<Buckets<WebhookId>>);
+pub(super) struct RateLimiter(Mutex<Buckets<WebhookId>>);
 
 impl RateLimiter {
-    pub(super) fn take(&self, webhook: WebhookId, limit: RateLimit) -> Result<(), TriggerError> {
+    /// Takes one call from a webhook's budget.
+    ///
+    /// # Errors
+    /// The pause until another call is allowed, if there is none left.
+    pub(super) fn take(&self, webhook: WebhookId, limit: RateLimit) -> Result<(), Duration> {
         let per_second = f64::from(limit.per_minute) / 60.0;
         let now = Instant::now();
         let mut buckets = self.0.lock();
         buckets.sweep_when_grown(now);
-        buckets
-            .take(webhook, per_second, limit.burst, now)
-            .map_err(|retry_after| TriggerError::RateLimited { retry_after })
+        buckets.take(webhook, per_second, limit.burst, now)
     }
 }
 
@@ -59,14 +60,12 @@ impl FailureLimiter {
     /// Counts a wrong token from this address.
     ///
     /// # Errors
-    /// [`TriggerError::TooManyFailures`] when the address has sent too many.
-    pub fn fail(&self, address: Option<IpAddr>) -> Result<(), TriggerError> {
+    /// The pause until another one is allowed, if the address has sent too many.
+    pub fn fail(&self, address: Option<IpAddr>) -> Result<(), Duration> {
         let now = Instant::now();
         let mut buckets = self.0.lock();
         let network = address.map(network).filter(|network| buckets.has_place(&Some(*network), now));
-        buckets
-            .take(network, FAILURES_PER_SECOND, FAILURE_BURST, now)
-            .map_err(|retry_after| TriggerError::TooManyFailures { retry_after })
+        buckets.take(network, FAILURES_PER_SECOND, FAILURE_BURST, now)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::store::Outcome;
 use crate::webhook::Channel;
 
 /// The counters of one service, made once, so that counting looks nothing up.
-pub(crate) struct Meters {
+pub(super) struct Meters {
     succeeded: Counter,
     failed: Counter,
     timed_out: Counter,
@@ -25,7 +25,7 @@ pub(crate) struct Meters {
 
 impl Meters {
     /// Makes the counters, and the gauges of these channels.
-    pub(crate) fn new(channels: impl IntoIterator<Item = Channel>) -> Self {
+    pub(super) fn new(channels: impl IntoIterator<Item = Channel>) -> Self {
         describe_counter!("webhook_attempts_total", "Attempts that are over, by how they ended");
         describe_counter!(
             "webhook_deliveries_total",
@@ -57,7 +57,7 @@ impl Meters {
     }
 
     /// An attempt is over.
-    pub(crate) fn attempt(&self, outcome: &Outcome) {
+    pub(super) fn attempt(&self, outcome: &Outcome) {
         let counter = match outcome {
             Outcome::Retry { .. } => &self.retried,
             Outcome::HandBack => &self.handed_back,
@@ -72,18 +72,18 @@ impl Meters {
     }
 
     /// An attempt is recorded; if its run has ended, how long that took from its first attempt on.
-    pub(crate) fn settled(&self, run: &Run) {
+    pub(super) fn settled(&self, run: &Run) {
         let (Some(started), Some(finished)) = (run.started_at, run.finished_at) else { return };
         self.run_duration.record(finished.duration_since(started).unwrap_or_default());
     }
 
     /// Deliveries were given up before their first try, for want of room.
-    pub(crate) fn dropped(&self, count: usize) {
+    pub(super) fn dropped(&self, count: usize) {
         self.delivery_dropped.increment(count as u64);
     }
 
     /// One try of a delivery is over, or was left out.
-    pub(crate) fn delivery(&self, outcome: &DeliveryOutcome) {
+    pub(super) fn delivery(&self, outcome: &DeliveryOutcome) {
         let counter = match outcome {
             DeliveryOutcome::Delivered => &self.delivered,
             DeliveryOutcome::Retry { .. } => &self.delivery_retried,
@@ -95,7 +95,7 @@ impl Meters {
 }
 
 /// Whether channels can be used.
-pub(crate) mod outages {
+pub(super) mod outages {
     use metrics::{describe_gauge, gauge};
 
     use crate::webhook::Channel;
@@ -107,12 +107,12 @@ pub(crate) mod outages {
     }
 
     /// Nobody can be reached through this channel.
-    pub(crate) fn began(channel: Channel) {
+    pub(in crate::service) fn began(channel: Channel) {
         gauge!(NAME, "channel" => channel.as_str()).set(1.0);
     }
 
     /// The channel can be used again.
-    pub(crate) fn ended(channel: Channel) {
+    pub(in crate::service) fn ended(channel: Channel) {
         gauge!(NAME, "channel" => channel.as_str()).set(0.0);
     }
 }

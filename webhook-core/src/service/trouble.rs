@@ -29,7 +29,7 @@ impl WorkHealth {
 }
 
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(super) struct Trouble {
     blocked: AtomicUsize,
     unrecorded: AtomicUsize,
     panics: AtomicU64,
@@ -49,7 +49,7 @@ impl Default for Trouble {
 
 impl Trouble {
     /// So many executors more block their threads, or less. Returns how many do.
-    pub(crate) fn blocked(&self, change: isize) -> usize {
+    pub(super) fn blocked(&self, change: isize) -> usize {
         let before = match change.is_positive() {
             true => self.blocked.fetch_add(change.unsigned_abs(), Ordering::SeqCst),
             false => self.blocked.fetch_sub(change.unsigned_abs(), Ordering::SeqCst),
@@ -60,19 +60,19 @@ impl Trouble {
     }
 
     /// So many outcomes are not recorded although they should be.
-    pub(crate) fn set_unrecorded(&self, count: usize) {
+    pub(super) fn set_unrecorded(&self, count: usize) {
         if self.unrecorded.swap(count, Ordering::SeqCst) != count {
             gauge!(UNRECORDED).set(count as f64);
         }
     }
 
     /// A task of the workers panicked.
-    pub(crate) fn panicked(&self, task: &'static str) {
+    pub(super) fn panicked(&self, task: &'static str) {
         self.panics.fetch_add(1, Ordering::SeqCst);
         counter!(PANICS, "task" => task).increment(1);
     }
 
-    pub(crate) fn health(&self) -> WorkHealth {
+    pub(super) fn health(&self) -> WorkHealth {
         WorkHealth {
             blocked_executors: self.blocked.load(Ordering::SeqCst),
             unrecorded_outcomes: self.unrecorded.load(Ordering::SeqCst),

@@ -12,7 +12,7 @@ use crate::id::RunId;
 use crate::run::Run;
 use crate::store::{Store, StoreError};
 
-pub(super) struct Ends {
+pub(super) struct Waiters {
     store: Arc<dyn Store>,
     waiting: Mutex<Waiting>,
     /// Bounds how many runs are read at once, since all who wait may look at the same moment, and runs can be large.
@@ -31,7 +31,7 @@ struct Waiting {
     reading: bool,
 }
 
-impl Ends {
+impl Waiters {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         Self { store, waiting: Mutex::default(), reads: Semaphore::new(READS), deserted: Notify::new() }
     }
@@ -119,7 +119,7 @@ impl Ends {
 
 /// Whoever reads for the others stops when nobody waits, or vanishes with its runtime. Those who wait all the same
 /// then look again, and one of them reads.
-struct Reading(Arc<Ends>);
+struct Reading(Arc<Waiters>);
 
 impl Drop for Reading {
     fn drop(&mut self) {
@@ -131,29 +131,29 @@ impl Drop for Reading {
 
 /// One who waits. Dropping it forgets the run if nobody else waits for it.
 struct Ticket {
-    ends: Arc<Ends>,
+    waiters: Arc<Waiters>,
     id: RunId,
     changed: watch::Receiver<()>,
 }
 
 impl Ticket {
-    fn new(ends: &Arc<Ends>, id: RunId) -> Self {
-        let mut waiting = ends.waiting.lock();
+    fn new(waiters: &Arc<Waiters>, id: RunId) -> Self {
+        let mut waiting = waiters.waiting.lock();
         let changed = waiting.runs.entry(id).or_insert_with(|| watch::Sender::new(())).subscribe();
         drop(waiting);
-        ends.ensure_reading();
-        Self { ends: ends.clone(), id, changed }
+        waiters.ensure_reading();
+        Self { waiters: waiters.clone(), id, changed }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut waiting = self.ends.waiting.lock();
+        let mut waiting = self.waiters.waiting.lock();
         if waiting.runs.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
             waiting.runs.remove(&self.id);
         }
         if waiting.runs.is_empty() {
-            self.ends.deserted.notify_one();
+            self.waiters.deserted.notify_one();
         }
     }
 }
@@ -182,13 +182,15 @@ mod tests {
         let id = run.id;
         store.enqueue(Enqueue::new(run)).await.unwrap();
 
-        let ends = Arc::new(Ends::new(store.clone()));
-        let (first, second) =
-            tokio::join!(ends.wait(id, Duration::from_millis(10)), ends.wait(id, Duration::from_millis(20)));
+        let waiters = Arc::new(Waiters::new(store.clone()));
+        let (first, second) = tokio::join!(
+            waiters.wait(id, Duration::from_millis(10)),
+            waiters.wait(id, Duration::from_millis(20))
+        );
         assert!(!first.unwrap().unwrap().state.is_ended() && !second.unwrap().unwrap().state.is_ended());
         let store = {
             let weak = Arc::downgrade(&store);
-            drop((store, ends));
+            drop((store, waiters));
             weak
         };
         // No event comes that would wake the reader.

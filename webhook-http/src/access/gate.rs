@@ -8,7 +8,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use webhook_core::intake::FailureLimiter;
+use webhook_core::intake::{FailureLimiter, TriggerError};
 
 use crate::contract::problem::{Problem, Slug};
 use crate::request::headers;
@@ -131,7 +131,7 @@ impl Gate {
             let address = peer.map(tracing::field::display);
             tracing::warn!(address, unlogged, "a management request came without the right admin token");
         }
-        self.failures.fail(peer)?;
+        self.failures.fail(peer).map_err(|retry_after| TriggerError::TooManyFailures { retry_after })?;
         Err(Problem::new(Slug::Unauthorized).with_realm("management"))
     }
 }

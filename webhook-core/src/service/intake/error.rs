@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::executor::ExecutorError;
-use crate::parameters::{BodyError, MalformedQuery, ParameterProblem};
+use crate::parameters::{BodyError, MalformedQuery, ParameterProblem, ProblemCode};
+use crate::run::SealError;
 use crate::store::StoreError;
 
 /// Why a call started nothing. No variant holds a token.
@@ -86,4 +87,14 @@ pub enum TriggerError {
     /// The executor cannot describe the workflow now.
     #[error("the workflow cannot be looked up now; try again later")]
     Executor(#[from] ExecutorError),
+}
+
+impl From<SealError> for TriggerError {
+    fn from(error: SealError) -> Self {
+        let (code, name) = match &error {
+            SealError::NoKey { name } => (ProblemCode::NoTokenKey, name),
+            SealError::TooDeep { name } => (ProblemCode::TooDeep, name),
+        };
+        Self::Parameters(vec![ParameterProblem::new(name, code, error.to_string())])
+    }
 }

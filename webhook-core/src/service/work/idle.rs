@@ -1,22 +1,25 @@
 //! Working until queue and outbox are empty, for hosts' tests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{WorkerOptions, Workers};
-use crate::service::Webhooks;
+use super::Workers;
+use super::options::WorkerOptions;
+use crate::service::parts::Parts;
 use crate::store::StoreError;
 
-/// How often to look at the store without a sign of progress.
+/// Interval at which the store is read again without a sign of progress.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Executes and delivers as tasks of the present runtime until the queue and the outbox are empty.
-pub(crate) async fn run_until_idle(webhooks: &Webhooks) -> Result<(), StoreError> {
-    let workers = Workers::start(webhooks.clone(), WorkerOptions::default().with_threads(false));
+pub(in crate::service) async fn run_until_idle(parts: &Arc<Parts>) -> Result<(), StoreError> {
+    let workers = Workers::start(parts.clone(), WorkerOptions::default().with_threads(false));
     loop {
-        let progress = webhooks.inner.progress.notified();
+        let progress = parts.progress.notified();
         tokio::pin!(progress);
+        // Registered before the look, so that progress in between is not missed.
         progress.as_mut().enable();
-        let health = webhooks.inner.store.health().await?;
+        let health = parts.store.health().await?;
         if health.queued + health.running + health.pending_deliveries == 0 && workers.executing() == 0 {
             return Ok(());
         }

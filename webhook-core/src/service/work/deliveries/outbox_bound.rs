@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::notifier::{Delivery, DeliveryOutcome};
-use crate::service::Webhooks;
+use crate::service::parts::Parts;
 use crate::service::work::supervised::caught;
 use crate::store::{Outcome, Settlement};
 
@@ -35,18 +35,18 @@ impl OutboxBound {
     }
 
     /// Makes deliveries for which there is no room be recorded as given up.
-    pub(in crate::service::work) async fn bound(&self, webhooks: &Webhooks, settlements: &mut [Settlement]) {
+    pub(in crate::service::work) async fn bound(&self, parts: &Parts, settlements: &mut [Settlement]) {
         for settlement in settlements {
             if let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
                 && !deliveries.is_empty()
             {
-                self.ask(webhooks).await;
+                self.ask(parts).await;
                 *deliveries = self.bounded(std::mem::take(deliveries));
             }
         }
     }
 
-    async fn ask(&self, webhooks: &Webhooks) {
+    async fn ask(&self, parts: &Parts) {
         {
             let mut known = self.known.lock();
             if known.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
@@ -55,7 +55,7 @@ impl OutboxBound {
             known.asked = Some(Instant::now());
         }
         // A store that cannot tell holds up no settlement; what these workers do is known without it.
-        let asking = caught(webhooks, "settling", webhooks.inner.store.health());
+        let asking = caught(parts, "settling", parts.store.health());
         if let Ok(Ok(health)) = tokio::time::timeout(ASK_EVERY, asking).await {
             self.known.lock().pending = health.pending_deliveries;
         }

@@ -33,7 +33,7 @@ impl Recipient {
 
 /// The tries that are under way, at most `slots` that are quick.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(super) struct DeliverySlots {
     slots: usize,
     /// By number.
     under_way: BTreeMap<u64, UnderWay>,
@@ -47,7 +47,7 @@ struct UnderWay {
     slow_at: Instant,
 }
 
-impl Slots {
+impl DeliverySlots {
     pub(super) fn new(slots: usize) -> Self {
         Self { slots: slots.max(1), under_way: BTreeMap::new(), slow: HashSet::new() }
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_slow_recipient_gets_one_try_at_a_time_until_one_is_quick() {
-        let (mut slots, start) = (Slots::new(4), Instant::now());
+        let (mut slots, start) = (DeliverySlots::new(4), Instant::now());
         let begun: Vec<u64> = (0..3).filter_map(|_| slots.begin(mail_to("dead"), start)).collect();
         assert_eq!(begun.len(), 3, "a recipient is not slow from the start");
         let later = start + SLOW;
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_slow_try_gives_its_slot_to_others() {
-        let (mut slots, start) = (Slots::new(2), Instant::now());
+        let (mut slots, start) = (DeliverySlots::new(2), Instant::now());
         let numbers = ["a", "b"].map(|address| slots.begin(mail_to(address), start).unwrap());
         assert_eq!((slots.free(start), slots.next_free(start)), (0, Some(start + SLOW)));
         slots.end(numbers[0], start);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_channel_whose_tries_are_all_slow_waits_and_the_other_goes_on() {
-        let (mut slots, start) = (Slots::new(1), Instant::now());
+        let (mut slots, start) = (DeliverySlots::new(1), Instant::now());
         let mut numbers = Vec::new();
         for number in 0..SLOW_TRIES_PER_SLOT {
             assert_eq!(slots.saturated(start + SLOW), BTreeSet::new());
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn slow_recipients_are_remembered_in_bounded_memory() {
-        let (mut slots, start) = (Slots::new(1), Instant::now());
+        let (mut slots, start) = (DeliverySlots::new(1), Instant::now());
         for number in 0..2 * REMEMBERED + 1 {
             let number = slots.begin(mail_to(&number.to_string()), start).unwrap();
             slots.end(number, start + SLOW);

@@ -1,51 +1,47 @@
-//! An attempt: one execution of a claimed run.
+//! The state of an attempt: one execution of a claimed run.
 //!
 //! An attempt waits for a slot, executes, and is over. Three things end it. The executor returns. The
 //! [watch](super::watch) tells it to stop, and gives it up if it does not. The workers stop. The caller that moves it to
-//! [`Stage::Over`] settles it, so each attempt is settled once.
+//! [`Stage::Over`] settles it, so each attempt is settled once. [`execution`](super::execution) acts on these transitions.
 
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
-use super::outcome::{Executed, Failure, Judge};
-use super::reporting;
+use super::outcome::{Executed, Judge};
 use crate::executor::{CancellationSource, Reports, RunContext, StopReason};
 use crate::masking::Masker;
 use crate::run::{Ending, ErrorKind, RunError};
-use crate::service::work::Shared;
+use crate::service::parts::Parts;
 use crate::store::{Begun, Claim, Outcome, Renewed, Settlement};
 
 /// How long a run that was claimed ahead waits for a slot. Then it is handed back, for another worker to execute.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub(in crate::service::work) struct Attempt {
-    shared: Arc<Shared>,
-    pub(in crate::service::work) claim: Claim,
-    stop: CancellationSource,
-    reports: Arc<Reports>,
+    pub(super) claim: Claim,
+    pub(super) reports: Arc<Reports>,
     /// Parent of all log events of this attempt.
-    span: Span,
+    pub(super) span: Span,
+    stop: CancellationSource,
     state: Mutex<State>,
 }
 
 struct State {
     stage: Stage,
-    /// End of the lease, by the clock of this process.
+    /// End of the lease, by the clock of this process. It never moves back, except to now when the store says that the
+    /// lease is lost.
     lease_end: Instant,
     /// When the watch saw that it was told to stop. The grace period counts from here.
     stopping: Option<Instant>,
     /// Whether a thread is inside the executor's `poll`.
     is_polled: bool,
-    /// Whether the executor was given up while a thread was inside it. That thread is counted as blocked until it returns.
+    /// Whether the executor was given up while a thread was inside it. That thread is counted as blocked until it
+    /// returns. Implies `is_polled` and [`Stage::Over`].
     is_blocked: bool,
 }
 
@@ -56,39 +52,74 @@ enum Stage {
         since: Instant,
     },
     Executing {
-        since: Instant,
+        beginning: Beginning,
         deadline: Option<Instant>,
-        started_at: SystemTime,
     },
     Over,
 }
 
+/// When an execution began, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beginning {
+    pub(super) since: Instant,
+    pub(super) started_at: SystemTime,
+}
+
+/// Result of [`Attempt::begin`].
+pub(super) enum Begin {
+    /// It executes from now on, with this context.
+    Execute(Box<RunContext>),
+    /// It was told to stop before it began. It is not over yet.
+    Stopped,
+    Over,
+}
+
+/// Result of [`Attempt::give_up`].
+pub(super) struct GivenUp {
+    pub(super) beginning: Beginning,
+    pub(super) is_blocked: bool,
+    /// Whether its slot is free.
+    pub(super) leaves_slot: bool,
+}
+
+/// Result of [`Attempt::look`]: an action that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Nothing,
+    /// It waits and was told to stop.
+    Withdraw,
+    /// It has waited for a slot for too long.
+    HandBack,
+    /// It was told to stop, and has not stopped within the grace period.
+    GiveUp,
+}
+
 impl Attempt {
     /// Prepares the execution of a claimed run, or returns what to record if the run is not to be executed.
-    pub(in crate::service::work) fn new(
-        shared: &Arc<Shared>,
+    pub(super) fn new(
+        parts: &Parts,
         claim: Claim,
-        stop: CancellationSource,
+        interruption_bound: u32,
         lease_end: Instant,
     ) -> Result<Self, Box<Settlement>> {
-        let inner = &shared.webhooks.inner;
-        let (run, now) = (&claim.run, inner.now());
+        let (run, now) = (&claim.run, parts.now());
         let judge = Judge { claim: &claim, masker: &Masker::default(), now };
         let ended = |ending| Box::new(Settlement::new(run.id, run.fence, judge.ended(ending), now));
         let failed = |kind, message| Err(ended(Ending::failed(RunError::new(kind, message))));
         if let Some(reason) = run.cancel_requested {
             return Err(ended(Ending::Cancelled(reason)));
         }
-        if run.is_exhausted(shared.options.interruption_bound) {
+        if run.is_exhausted(interruption_bound) {
             let message = format!("its worker vanished mid-run {} times", run.interruptions);
             return failed(ErrorKind::Interrupted, message);
         }
-        let parameters = match run.parameters.open(inner.keys.as_ref(), run.id) {
+        let parameters = match run.parameters.open(parts.keys.as_ref(), run.id) {
             Ok(parameters) => parameters,
             Err(error) => {
                 return failed(ErrorKind::Fatal, format!("a secret parameter cannot be opened: {error}"));
             }
         };
+        let stop = CancellationSource::new();
         let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
             .with_caller(run.caller.clone())
             .with_cancellation(stop.cancellation());
@@ -107,134 +138,96 @@ impl Attempt {
             webhook = %run.webhook_id,
             attempt = run.attempt
         );
-        Ok(Self { shared: shared.clone(), claim, stop, reports, span, state: Mutex::new(state) })
+        Ok(Self { claim, reports, span, stop, state: Mutex::new(state) })
     }
 
-    /// Starts the execution. The attempt has a slot.
-    pub(in crate::service::work) fn start(self: Arc<Self>) {
-        let shared = self.shared.clone();
-        let executing = Executing { future: Box::pin(self.clone().execute()), attempt: self };
-        match &shared.threads {
-            Some(threads) => threads.spawn(executing),
-            None => drop(shared.runtime.spawn(executing)),
-        }
-    }
-
-    async fn execute(self: Arc<Self>) {
-        let Some(context) = self.begin() else { return };
-        let executor = &self.shared.webhooks.inner.executor;
-        let executing = async {
-            tokio::select! {
-                biased;
-                // The error is made a text in here, where a panic of its `Display` is caught.
-                outcome = executor.execute(context) => Some(outcome.map_err(Failure::from)),
-                () = self.stop.abandoned() => None,
-            }
-        };
-        let executed = AssertUnwindSafe(executing).catch_unwind().instrument(self.span.clone()).await;
-        self.finish(executed.unwrap_or_else(|payload| Some(Err(Failure::panicked(&*payload)))));
-    }
-
-    /// Goes from waiting to executing. Returns `None` if it was told to stop or is over already.
-    fn begin(self: &Arc<Self>) -> Option<RunContext> {
-        let (now, started_at) = (Instant::now(), self.shared.webhooks.inner.now());
+    /// Goes from waiting to executing, unless it was told to stop or is over already.
+    pub(super) fn begin(&self, beginning: Beginning) -> Begin {
         let mut state = self.state.lock();
         if self.stop.cancellation().is_cancelled() || self.stop.is_abandoned() {
-            drop(state);
-            self.finish(None);
-            return None;
+            return Begin::Stopped;
         }
-        let timeout = self.judge().timeout();
-        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-        match std::mem::replace(&mut state.stage, Stage::Executing { since: now, deadline, started_at }) {
+        let deadline = self.timeout().and_then(|timeout| beginning.since.checked_add(timeout));
+        match std::mem::replace(&mut state.stage, Stage::Executing { beginning, deadline }) {
             Stage::Waiting { mut context, .. } => {
-                drop(state);
                 context.deadline = deadline;
-                let attempt = Arc::downgrade(self);
-                self.reports.on_first(move || {
-                    if let Some(attempt) = attempt.upgrade() {
-                        attempt.shared.runtime.spawn(reporting::pass_on(attempt.clone()));
-                    }
-                });
-                if self.claim.is_ahead {
-                    self.shared.begun.push(Arc::downgrade(self));
-                }
-                Some(*context)
+                Begin::Execute(context)
             }
             over => {
+                debug_assert!(matches!(over, Stage::Over), "an attempt begins once");
                 state.stage = over;
-                drop(state);
-                self.leave_slot(None);
-                None
+                Begin::Over
             }
         }
     }
 
     /// Returns what the store is told of a run that was claimed ahead, or `None` if it no longer executes.
-    pub(in crate::service::work) fn begun(&self) -> Option<Begun> {
+    pub(super) fn begun(&self) -> Option<Begun> {
         match self.state.lock().stage {
-            Stage::Executing { started_at, .. } => {
+            Stage::Executing { beginning: Beginning { started_at, .. }, .. } => {
                 Some(Begun::new(self.claim.run.id, self.claim.run.fence, started_at))
             }
             _ => None,
         }
     }
 
-    /// Ends an attempt whose executor has returned or was not asked. Does nothing if it is over already.
-    fn finish(self: &Arc<Self>, executed: Executed) {
-        if let Some(begun) = self.end() {
-            self.leave_slot(begun.map(|(since, _)| since.elapsed()));
-            self.settle(executed, begun.map(|(_, started_at)| started_at));
-        }
-    }
-
     /// Moves to [`Stage::Over`]. Returns when the execution had begun, if it had, or `None` if it was over already.
-    fn end(&self) -> Option<Option<(Instant, SystemTime)>> {
+    pub(super) fn end(&self) -> Option<Option<Beginning>> {
         match std::mem::replace(&mut self.state.lock().stage, Stage::Over) {
             Stage::Waiting { .. } => Some(None),
-            Stage::Executing { since, started_at, .. } => Some(Some((since, started_at))),
+            Stage::Executing { beginning, .. } => Some(Some(beginning)),
             Stage::Over => None,
         }
     }
 
-    fn leave_slot(&self, occupied: Option<Duration>) {
-        if let Some(next) = self.shared.slots.release(occupied) {
-            next.start();
+    /// Moves from waiting to [`Stage::Over`]. Returns whether it did wait.
+    pub(super) fn withdraw(&self) -> bool {
+        let mut state = self.state.lock();
+        let waits = matches!(state.stage, Stage::Waiting { .. });
+        if waits {
+            state.stage = Stage::Over;
         }
+        waits
     }
 
-    /// Hands in what to record, once all reports have been passed on.
-    fn settle(self: &Arc<Self>, executed: Executed, started_at: Option<SystemTime>) {
-        if self.reports.finish() {
-            self.shared.settle(self.settlement(executed, started_at));
-        } else {
-            let attempt = self.clone();
-            self.shared.runtime.spawn(async move {
-                reporting::pass_on_rest(&attempt).await;
-                attempt.shared.settle(attempt.settlement(executed, started_at));
-            });
-        }
+    /// Moves from executing to [`Stage::Over`], and lets go of its executor. Returns `None` if it does not execute.
+    ///
+    /// `block` is called if a thread is inside the executor. It counts that thread as blocked, and returns whether the
+    /// slot is free.
+    pub(super) fn give_up(&self, block: impl FnOnce() -> bool) -> Option<GivenUp> {
+        let mut state = self.state.lock();
+        let Stage::Executing { beginning, .. } = state.stage else { return None };
+        state.stage = Stage::Over;
+        let is_blocked = state.is_polled;
+        state.is_blocked = is_blocked;
+        // The lock is kept: the thread may return at any moment, and must be counted as blocked before it is uncounted.
+        let leaves_slot = !is_blocked || block();
+        drop(state);
+        self.stop.abandon();
+        Some(GivenUp { beginning, is_blocked, leaves_slot })
     }
 
-    fn settlement(&self, executed: Executed, started_at: Option<SystemTime>) -> Settlement {
-        let mut outcome = self.judge().outcome(executed, self.stop.cancellation().reason());
+    /// Makes the settlement of an attempt that is over.
+    pub(super) fn settlement(
+        &self,
+        executed: Executed,
+        beginning: Option<Beginning>,
+        now: SystemTime,
+    ) -> Settlement {
+        let judge = Judge { claim: &self.claim, masker: self.reports.masker(), now };
+        let mut outcome = judge.outcome(executed, self.stop.cancellation().reason());
         if let Outcome::Ended { ending, .. } = &mut outcome
             && let Ending::Succeeded { artifacts, .. } | Ending::Failed { artifacts, .. } = ending
         {
             *artifacts = self.reports.artifacts(std::mem::take(artifacts));
         }
-        let (run, now) = (&self.claim.run, self.shared.webhooks.inner.now());
+        let run = &self.claim.run;
+        let started_at = beginning.map(|beginning| beginning.started_at);
         Settlement::new(run.id, run.fence, outcome, now).with_started_at(started_at)
     }
 
-    fn judge(&self) -> Judge<'_> {
-        let now = self.shared.webhooks.inner.now();
-        Judge { claim: &self.claim, masker: self.reports.masker(), now }
-    }
-
-    /// Returns the reports of this attempt, and what its workers share.
-    pub(in crate::service::work) fn reports(&self) -> (&Shared, &Reports) {
-        (&self.shared, &self.reports)
+    fn timeout(&self) -> Option<Duration> {
+        self.claim.webhook.as_ref().and_then(|webhook| webhook.settings.timeout)
     }
 
     /// Tells the executor to stop. The first reason stays.
@@ -242,13 +235,23 @@ impl Attempt {
         self.stop.cancel(reason);
     }
 
-    /// Applies the store's answer to a renewal. `lease_end` is when the lease ends if it is held.
-    pub(in crate::service::work) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
+    /// Gives the executor up when the workers are dropped. Nothing is recorded: the lease ends by itself.
+    pub(in crate::service::work) fn abandon(&self) {
+        self.stop.abandon();
+    }
+
+    /// Waits until the executor is given up. Cancel safe.
+    pub(super) async fn abandoned(&self) {
+        self.stop.abandoned().await;
+    }
+
+    /// Applies the store's reply to a renewal. `lease_end` is when the lease ends if it is held.
+    pub(super) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
         let reason = {
             let mut state = self.state.lock();
             match renewed {
                 Renewed::Held { cancel } => {
-                    // An older answer may come after a newer one, and must not shorten the lease.
+                    // An older reply may come after a newer one, and must not shorten the lease.
                     state.lease_end = state.lease_end.max(lease_end);
                     cancel.map(StopReason::Cancelled)
                 }
@@ -264,20 +267,15 @@ impl Attempt {
     }
 
     /// Returns whether its lease has ended, so that another worker may have the run.
-    pub(in crate::service::work) fn has_lapsed(&self, now: Instant) -> bool {
+    pub(super) fn has_lapsed(&self, now: Instant) -> bool {
         self.state.lock().lease_end <= now
     }
 
-    /// Tells it to stop when its lease or its time-out has ended, and gives it up when it has not stopped within `grace`.
-    /// Returns when its time-out will end.
-    pub(in crate::service::work) fn attend(
-        self: &Arc<Self>,
-        now: Instant,
-        grace: Duration,
-    ) -> Option<Instant> {
+    /// Tells it to stop when its lease or its time-out has ended. Returns what is due, and when its time-out will end.
+    pub(super) fn look(&self, now: Instant, grace: Duration) -> (Due, Option<Instant>) {
         let mut state = self.state.lock();
         let (deadline, waits_since) = match &state.stage {
-            Stage::Over => return None,
+            Stage::Over => return (Due::Nothing, None),
             Stage::Executing { deadline, .. } => (*deadline, None),
             Stage::Waiting { since, .. } => (None, Some(*since)),
         };
@@ -292,185 +290,32 @@ impl Attempt {
         let is_told = state.stopping.is_some();
         let has_had_time = state.stopping.is_some_and(|since| now.saturating_duration_since(since) >= grace);
         drop(state);
-        match waits_since {
-            Some(_) if is_told => self.withdraw(),
-            Some(since)
-                if now.saturating_duration_since(since) >= LONGEST_WAIT && self.shared.slots.take(self) =>
-            {
-                self.shared.slots.waited(LONGEST_WAIT);
-                self.withdraw();
-            }
-            None if has_had_time || self.stop.is_abandoned() => self.give_up(),
-            _ => {}
-        }
-        deadline.filter(|_| !is_told)
+        let due = match waits_since {
+            Some(_) if is_told => Due::Withdraw,
+            Some(since) if now.saturating_duration_since(since) >= LONGEST_WAIT => Due::HandBack,
+            None if has_had_time || self.stop.is_abandoned() => Due::GiveUp,
+            _ => Due::Nothing,
+        };
+        (due, deadline.filter(|_| !is_told))
     }
 
-    /// Ends an attempt that has not begun: its run is handed back, or cancelled if that was asked for. An attempt that has
-    /// a slot already, but no thread yet, leaves the slot when a thread polls it.
-    pub(in crate::service::work) fn withdraw(self: &Arc<Self>) {
-        self.shared.slots.take(self);
+    /// Notes that a thread enters the executor.
+    pub(super) fn enter(&self) {
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Waiting { .. }) {
-            state.stage = Stage::Over;
-            drop(state);
-            self.settle(None, None);
-        }
+        debug_assert!(!state.is_polled, "one thread at a time");
+        state.is_polled = true;
     }
 
-    /// Gives the executor up. If it blocks its thread, another thread takes the place of that one. Its slot is withheld
-    /// while too many threads are blocked.
-    pub(in crate::service::work) fn give_up(self: &Arc<Self>) {
+    /// Notes that the thread has left the executor. Returns whether it was counted as blocked.
+    pub(super) fn leave(&self) -> bool {
         let mut state = self.state.lock();
-        let Stage::Executing { since, started_at, .. } = state.stage else { return };
-        state.stage = Stage::Over;
-        let is_blocked = state.is_polled;
-        state.is_blocked = is_blocked;
-        // The lock is kept: the thread may return at any moment, and must be counted as blocked before it is uncounted.
-        let leaves_slot = !is_blocked || self.shared.block();
-        drop(state);
-        self.stop.abandon();
-        if leaves_slot {
-            self.leave_slot(Some(since.elapsed()));
-        }
-        if is_blocked {
-            let _entered = self.span.enter();
-            tracing::warn!(
-                "an executor that was told to stop blocks its thread; another thread takes its place"
-            );
-        }
-        self.settle(None, Some(started_at));
+        debug_assert!(state.is_polled, "a thread leaves where it entered");
+        state.is_polled = false;
+        std::mem::take(&mut state.is_blocked)
     }
 
-    /// Gives the executor up when the workers are dropped. Nothing is recorded: the lease ends by itself.
-    pub(in crate::service::work) fn abandon(&self) {
-        self.stop.abandon();
-    }
-
-    fn set_polled(&self, is_polled: bool) {
-        let mut state = self.state.lock();
-        state.is_polled = is_polled;
-        if !is_polled && std::mem::take(&mut state.is_blocked) {
-            drop(state);
-            self.shared.unblock();
-        }
-    }
-}
-
-/// The future of an attempt. Each poll enters the workers' runtime, so the executor can use timers and sockets.
-struct Executing {
-    attempt: Arc<Attempt>,
-    future: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Future for Executing {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let attempt = self.attempt.clone();
-        let _runtime = attempt.shared.runtime.enter();
-        attempt.set_polled(true);
-        let polled = self.future.as_mut().poll(context);
-        attempt.set_polled(false);
-        polled
-    }
-}
-
-impl Drop for Executing {
-    /// Ends an attempt whose future is dropped before it is ready, as happens when the threads are closed.
-    fn drop(&mut self) {
-        self.attempt.finish(None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Webhooks;
-    use crate::executor::{FnExecutor, RunOutput};
-    use crate::id::{RunId, WebhookId};
-    use crate::memory::MemoryStore;
-    use crate::run::{Caller, Run, RunParameters};
-    use crate::service::work::WorkerOptions;
-    use crate::token::TokenKey;
-
-    /// Executors say that they have begun, and return the moment they are told to stop: `spins` ones block their threads
-    /// until then.
-    async fn shared(spins: bool, begun: std::sync::mpsc::Sender<()>) -> Arc<Shared> {
-        let executor = FnExecutor::new([], move |context: RunContext| {
-            let begun = begun.clone();
-            async move {
-                context.log("begun");
-                begun.send(()).unwrap();
-                while spins && !context.cancellation.is_cancelled() {
-                    std::hint::spin_loop();
-                }
-                context.cancellation.cancelled().await;
-                Ok(RunOutput::new())
-            }
-        });
-        let builder = Webhooks::builder().store(MemoryStore::new()).executor(executor);
-        let builder = builder.token_key(TokenKey::generate()).base_url("http://localhost".parse().unwrap());
-        Shared::new(builder.build().await.unwrap(), WorkerOptions::default().with_slots(1))
-    }
-
-    /// An attempt that waits.
-    fn attempt(shared: &Arc<Shared>) -> Arc<Attempt> {
-        let (now, lease_end) = (SystemTime::now(), Instant::now() + Duration::from_secs(3_600));
-        let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));
-        let workflow = "report/sales".parse().unwrap();
-        let run = Run::new(id, workflow, webhook, RunParameters::default(), 1, Caller::default(), now);
-        let claim = Claim::new(Arc::new(run), None);
-        Arc::new(Attempt::new(shared, claim, CancellationSource::new(), lease_end).ok().unwrap())
-    }
-
-    fn soon(what: &str, is_so: impl Fn() -> bool) {
-        let begun = std::time::Instant::now();
-        while !is_so() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
-            std::thread::yield_now();
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_slot_comes_back_when_an_executor_returns_in_the_moment_that_it_is_given_up() {
-        let (begun, has_begun) = std::sync::mpsc::channel();
-        let shared = shared(true, begun).await;
-        for _ in 0..5_000 {
-            let attempt = attempt(&shared);
-            shared.slots.claimed(vec![attempt.clone()], Duration::ZERO).into_iter().for_each(Attempt::start);
-            has_begun.recv().unwrap();
-            attempt.stop(StopReason::ShuttingDown);
-            attempt.give_up();
-            soon("the slot is free", || shared.slots.room().is_some());
-        }
-    }
-
-    #[tokio::test]
-    async fn an_attempt_that_no_thread_comes_to_can_be_cancelled() {
-        let (begun, has_begun) = std::sync::mpsc::channel();
-        let shared = shared(true, begun).await;
-        let (blocking, waiting) = (attempt(&shared), attempt(&shared));
-        blocking.clone().start();
-        has_begun.recv().unwrap();
-        waiting.clone().start();
-        waiting.stop(StopReason::Cancelled(crate::run::CancelReason::Requested));
-        waiting.attend(Instant::now(), Duration::ZERO);
-        let settled = shared.settlements.receiver.lock().await.try_recv();
-        assert_eq!(settled.map(|it| it.run), Ok(waiting.claim.run.id));
-        blocking.stop(StopReason::ShuttingDown);
-    }
-
-    #[tokio::test]
-    async fn an_execution_that_is_dropped_with_its_threads_ends_its_attempt() {
-        let (begun, has_begun) = std::sync::mpsc::channel();
-        let shared = shared(false, begun).await;
-        let attempt = attempt(&shared);
-        attempt.clone().start();
-        has_begun.recv().unwrap();
-        soon("it waits", || !attempt.state.lock().is_polled);
-        shared.threads.as_ref().unwrap().close();
-        attempt.abandon();
-        soon("nothing more is reported", || attempt.reports.is_finished());
+    #[cfg(test)]
+    pub(super) fn is_polled(&self) -> bool {
+        self.state.lock().is_polled
     }
 }

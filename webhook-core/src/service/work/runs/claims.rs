@@ -6,30 +6,32 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
+use super::execution;
+use super::pool::RunPool;
 use super::slots::Room;
-use crate::service::work::Shared;
 use crate::store::{Begun, Claim, ClaimRequest, StoreError, Work};
 
-/// How long to wait after the store failed.
+/// Pause after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The most runs of which the store is told at once that they execute.
+/// Upper bound on runs whose beginning the store is told of in one call.
 const BATCH: usize = 256;
 
 /// Claims and executes runs until told to drain.
-pub(in crate::service::work) async fn claim_and_execute(shared: Arc<Shared>) {
-    let draining = shared.draining.cancellation();
+pub(in crate::service::work) async fn claim_and_execute(pool: Arc<RunPool>) {
+    let draining = pool.draining.cancellation();
     loop {
         let room = tokio::select! {
             biased;
             _ = draining.cancelled() => return,
-            room = shared.room() => room,
+            room = pool.room() => room,
         };
         // A claim is never dropped half-way: the runs it gave would be lost until their leases end.
-        let claimed = claim(&shared, room).await;
+        let claimed = claim(&pool, room).await;
         let waited = async {
             match claimed {
+                // More may be due: claim again at once, if there is room.
                 Ok(count) if count == room.free + room.ahead => {}
-                Ok(_) => shared.webhooks.inner.store.wait_for_work(Work::Runs).await,
+                Ok(_) => pool.parts.store.wait_for_work(Work::Runs).await,
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "runs cannot be claimed");
                     tokio::time::sleep(PAUSE).await;
@@ -46,34 +48,35 @@ pub(in crate::service::work) async fn claim_and_execute(shared: Arc<Shared>) {
 }
 
 /// Claims runs, and starts those that have a slot. Returns how many were claimed.
-async fn claim(shared: &Arc<Shared>, room: Room) -> Result<usize, StoreError> {
-    let inner = &shared.webhooks.inner;
-    let request = ClaimRequest::new(room.free, shared.options.lease, inner.now())
+async fn claim(pool: &Arc<RunPool>, room: Room) -> Result<usize, StoreError> {
+    let request = ClaimRequest::new(room.free, pool.options.lease, pool.parts.now())
         .with_ahead(room.ahead)
-        .with_interruption_bound(shared.options.interruption_bound);
-    let begun = Instant::now();
-    let claims = inner.store.claim(request).await?;
-    let (count, took) = (claims.len(), begun.elapsed());
-    let attempts = hold(shared, claims, begun + shared.options.lease);
-    shared.slots.claimed(attempts, took).into_iter().for_each(Attempt::start);
+        .with_interruption_bound(pool.options.interruption_bound);
+    // The lease counts from before the call, since the store counts from some moment during it.
+    let asked_at = Instant::now();
+    let claims = pool.parts.store.claim(request).await?;
+    let (count, took) = (claims.len(), asked_at.elapsed());
+    let attempts = hold(pool, claims, asked_at + pool.options.lease);
+    for attempt in pool.slots.claimed(attempts, took) {
+        execution::start(pool, attempt);
+    }
     Ok(count)
 }
 
-/// Adds claims to those that are held, and settles the ones that are not to be executed.
-fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc<Attempt>> {
+/// Adds claims to the registry, and settles the ones that are not to be executed.
+fn hold(pool: &RunPool, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc<Attempt>> {
     let mut attempts = Vec::with_capacity(claims.len());
     for claim in claims {
         let key = (claim.run.id, claim.run.fence);
-        let stop = shared.webhooks.inner.begin_executing(key);
-        match Attempt::new(shared, claim, stop, lease_end) {
+        match Attempt::new(&pool.parts, claim, pool.options.interruption_bound, lease_end) {
             Ok(attempt) => {
                 let attempt = Arc::new(attempt);
-                shared.hold(key, Some(attempt.clone()));
+                pool.claimed.add(key, Some(attempt.clone()));
                 attempts.push(attempt);
             }
             Err(settlement) => {
-                shared.hold(key, None);
-                shared.settle(*settlement);
+                pool.claimed.add(key, None);
+                pool.settle(*settlement);
             }
         }
     }
@@ -81,12 +84,12 @@ fn hold(shared: &Arc<Shared>, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc
 }
 
 /// Tells the store which of the runs that were claimed ahead execute now. Most are over before that.
-pub(in crate::service::work) async fn note_begun(shared: Arc<Shared>) {
-    let (mut inbox, mut attempts) = (shared.begun.receiver.lock().await, Vec::new());
+pub(in crate::service::work) async fn note_begun(pool: Arc<RunPool>) {
+    let (mut inbox, mut attempts) = (pool.begun.receiver.lock().await, Vec::new());
     while inbox.recv_many(&mut attempts, BATCH).await > 0 {
         let begun: Vec<Begun> = attempts.drain(..).filter_map(|attempt| attempt.upgrade()?.begun()).collect();
         if !begun.is_empty()
-            && let Err(error) = shared.webhooks.inner.store.begin(begun).await
+            && let Err(error) = pool.parts.store.begin(begun).await
         {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "runs that execute are shown as queued");

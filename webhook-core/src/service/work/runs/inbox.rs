@@ -4,9 +4,9 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A channel whose receiver outlives a panic of the receiving task.
-pub(in crate::service::work) struct Inbox<T> {
+pub(super) struct Inbox<T> {
     sender: UnboundedSender<T>,
-    pub(in crate::service::work) receiver: Mutex<UnboundedReceiver<T>>,
+    pub(super) receiver: Mutex<UnboundedReceiver<T>>,
 }
 
 impl<T> Default for Inbox<T> {
@@ -17,7 +17,7 @@ impl<T> Default for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    pub(in crate::service::work) fn push(&self, item: T) {
+    pub(super) fn push(&self, item: T) {
         // The receiver lives as long as the sender, so sending cannot fail.
         let _ = self.sender.send(item);
     }

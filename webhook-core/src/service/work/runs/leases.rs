@@ -8,29 +8,29 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::service::work::Shared;
+use super::pool::RunPool;
 use crate::store::{Renewal, StoreError};
 
 /// Renews the leases of all claims that are held.
-pub(in crate::service::work) async fn renew(shared: Arc<Shared>) {
-    let lease = shared.options.lease;
+pub(in crate::service::work) async fn renew(pool: Arc<RunPool>) {
+    let lease = pool.options.lease;
     let mut pause = lease / 3;
     loop {
         sleep(pause).await;
-        pause = if renew_once(&shared).await { lease / 3 } else { lease / 30 };
+        pause = if renew_once(&pool).await { lease / 3 } else { lease / 30 };
     }
 }
 
-/// Renews once, and returns whether the store answered.
-async fn renew_once(shared: &Shared) -> bool {
-    let (lease, held) = (shared.options.lease, shared.held());
-    if held.is_empty() {
+/// Renews once, and returns whether the store replied.
+async fn renew_once(pool: &RunPool) -> bool {
+    let (lease, claimed) = (pool.options.lease, pool.claimed.snapshot());
+    if claimed.is_empty() {
         return true;
     }
-    let renewals = held.iter().map(|((run, fence), _)| Renewal::new(*run, *fence, None)).collect();
+    let renewals = claimed.iter().map(|((run, fence), _)| Renewal::new(*run, *fence, None)).collect();
     // Counted from before the call, since the store counts from some moment during it.
     let end = Instant::now() + lease;
-    let renewing = timeout(lease, shared.webhooks.inner.store.renew(renewals, lease));
+    let renewing = timeout(lease, pool.parts.store.renew(renewals, lease));
     let renewed = match renewing.await.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer")))
     {
         Ok(renewed) => renewed,
@@ -39,11 +39,12 @@ async fn renew_once(shared: &Shared) -> bool {
             return false;
         }
     };
-    for ((_, attempt), renewed) in held.into_iter().zip(renewed) {
+    for ((_, attempt), renewed) in claimed.into_iter().zip(renewed) {
         if let Some(attempt) = attempt {
             attempt.renewed(renewed, end);
         }
     }
-    shared.slots.changed.notify_one();
+    // Claiming may have waited for a lease that had lapsed.
+    pool.slots.changed.notify_one();
     true
 }

@@ -1,12 +1,29 @@
 //! Claiming runs, executing them and recording their outcomes.
+//!
+//! - [`claims`] claims a run for each free slot, and some more ahead of need, so no slot waits for the store.
+//! - [`claimed`] is the registry of the claims. [`slots`] bounds how many attempts execute at the same time. A slot is
+//!   free again when its executor returns or is given up.
+//! - [`attempt`] is the state of one attempt, and [`execution`] carries it out. [`threads`] polls its executor, which may
+//!   block. [`outcome`] decides what is recorded of it.
+//! - [`watch`] stops attempts that exceed their time. [`leases`] renews claims, and stops attempts whose lease has ended.
+//!   [`reporting`] stores progress and log lines, and [`settling`] records outcomes.
+//! - No timer lies between a free slot and an execution.
+//!
+//! Locks are taken in this order, and none is held across an `await`: claims, attempt, slots or threads.
 
-pub(super) mod attempt;
+mod attempt;
+mod claimed;
 pub(super) mod claims;
-pub(super) mod inbox;
+pub(super) mod execution;
+mod inbox;
 pub(super) mod leases;
-pub(super) mod outcome;
-pub(super) mod reporting;
+mod outcome;
+mod pool;
+mod reporting;
 pub(super) mod settling;
-pub(super) mod slots;
-pub(super) mod threads;
+mod slots;
+mod threads;
 pub(super) mod watch;
+
+pub(super) use attempt::Attempt;
+pub(super) use pool::RunPool;

@@ -15,10 +15,10 @@ use crate::store::{Claim, Outcome};
 use crate::webhook::Webhook;
 
 /// How an execution ended: `None` if the executor was given up or never asked.
-pub(in crate::service::work) type Executed = Option<Result<RunOutput, Failure>>;
+pub(super) type Executed = Option<Result<RunOutput, Failure>>;
 
 /// Why an executor failed, neither masked nor cut yet.
-pub(in crate::service::work) struct Failure {
+pub(super) struct Failure {
     kind: ErrorKind,
     message: String,
 }
@@ -34,7 +34,7 @@ impl From<ExecuteError> for Failure {
 
 impl Failure {
     /// The executor panicked with this payload.
-    pub(in crate::service::work) fn panicked(payload: &(dyn Any + Send)) -> Self {
+    pub(super) fn panicked(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let message = format!("the executor panicked: {}", text.unwrap_or("without a message"));
@@ -43,10 +43,10 @@ impl Failure {
 }
 
 /// Decides what to record of an attempt.
-pub(in crate::service::work) struct Judge<'a> {
-    pub(in crate::service::work) claim: &'a Claim,
-    pub(in crate::service::work) masker: &'a Masker,
-    pub(in crate::service::work) now: SystemTime,
+pub(super) struct Judge<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) masker: &'a Masker,
+    pub(super) now: SystemTime,
 }
 
 impl Judge<'_> {
@@ -59,15 +59,11 @@ impl Judge<'_> {
     }
 
     /// How long the attempt may take.
-    pub(in crate::service::work) fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self) -> Option<Duration> {
         self.webhook().and_then(|webhook| webhook.settings.timeout)
     }
 
-    pub(in crate::service::work) fn outcome(
-        &self,
-        executed: Executed,
-        stopped: Option<StopReason>,
-    ) -> Outcome {
+    pub(super) fn outcome(&self, executed: Executed, stopped: Option<StopReason>) -> Outcome {
         match (stopped, executed) {
             (Some(StopReason::Cancelled(reason)), _) => self.ended(Ending::Cancelled(reason)),
             (Some(StopReason::TimedOut), _) => {
@@ -99,7 +95,7 @@ impl Judge<'_> {
         self.ended(if timed_out { Ending::TimedOut(error) } else { Ending::failed(error) })
     }
 
-    pub(in crate::service::work) fn ended(&self, ending: Ending) -> Outcome {
+    pub(super) fn ended(&self, ending: Ending) -> Outcome {
         let event = match &ending {
             Ending::Succeeded { .. } => RunState::Succeeded.event(),
             Ending::Failed { .. } | Ending::TimedOut(_) => RunState::Failed.event(),

@@ -6,19 +6,20 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::attempt::Attempt;
+use super::pool::RunPool;
 use crate::service::work::supervised::caught;
 use crate::store::Renewal;
 
-/// How often reports of one attempt are passed on at most.
+/// Lower bound on the time between two calls to the store for one attempt.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long to wait after the store failed.
+/// Pause after the store failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Passes reports on as they come, from the first one until the executor has returned.
-pub(in crate::service::work) async fn pass_on(attempt: Arc<Attempt>) {
-    let (_, reports) = attempt.reports();
+pub(super) async fn pass_on(pool: Arc<RunPool>, attempt: Arc<Attempt>) {
+    let reports = &attempt.reports;
     while !reports.is_finished() {
-        if has_passed_on(&attempt).await {
+        if has_passed_on(&pool, &attempt).await {
             sleep(PAUSE).await;
             reports.arrived().await;
         } else {
@@ -28,23 +29,22 @@ pub(in crate::service::work) async fn pass_on(attempt: Arc<Attempt>) {
 }
 
 /// Passes on what is left when the executor has returned. Gives up when the store has not taken it within a lease.
-pub(in crate::service::work) async fn pass_on_rest(attempt: &Arc<Attempt>) {
-    let (shared, _) = attempt.reports();
+pub(super) async fn pass_on_rest(pool: &RunPool, attempt: &Attempt) {
     let passing_on = async {
-        while !has_passed_on(attempt).await {
+        while !has_passed_on(pool, attempt).await {
             sleep(FAILED_PAUSE).await;
         }
     };
-    if timeout(shared.options.lease, passing_on).await.is_err() {
+    if timeout(pool.options.lease, passing_on).await.is_err() {
         tracing::error!(run = %attempt.claim.run.id, "the last log lines of a run were lost");
     }
 }
 
 /// Passes on what was reported so far, and returns whether the store took it. What it did not take is put back.
-async fn has_passed_on(attempt: &Attempt) -> bool {
-    let (shared, reports) = attempt.reports();
+async fn has_passed_on(pool: &RunPool, attempt: &Attempt) -> bool {
+    let reports = &attempt.reports;
     let _turn = reports.turn().await;
-    let (store, lease) = (&shared.webhooks.inner.store, shared.options.lease);
+    let (store, lease) = (&pool.parts.store, pool.options.lease);
     let (run, fence) = (attempt.claim.run.id, attempt.claim.run.fence);
     let mut pending = reports.take();
     let passing_on = async {
@@ -60,7 +60,7 @@ async fn has_passed_on(attempt: &Attempt) -> bool {
         }
         Ok(())
     };
-    let Err(error) = caught(&shared.webhooks, "reporting", passing_on).await else { return true };
+    let Err(error) = caught(&pool.parts, "reporting", passing_on).await else { return true };
     reports.put_back(pending);
     let error = &error as &dyn std::error::Error;
     tracing::warn!(%run, error, "what a run reports cannot be recorded; it is tried again");

@@ -7,23 +7,23 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::pool::RunPool;
 use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Ending, ErrorKind, RunError};
-use crate::service::work::Shared;
 use crate::service::work::supervised::caught;
 use crate::store::{Outcome, Settled, Settlement, StoreError};
 
-/// The most settlements that are recorded at once.
+/// Upper bound on settlements that are recorded in one call.
 const BATCH: usize = 256;
-/// The first pause after the store failed; it doubles with each further failure.
+/// First pause after the store failed; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause after the store failed.
+/// Longest pause after the store failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often settlements that were set aside are tried again.
+/// Interval at which a settlement that was set aside is tried again.
 const ASIDE_PAUSE: Duration = Duration::from_secs(1);
-/// After how long outcomes that wait for an answer of the store are reported as not recorded.
+/// Time after which outcomes that wait for a reply of the store are reported as not recorded.
 const SLOW: Duration = Duration::from_secs(5);
-/// How often a store that can be written may refuse a settlement before its run is failed instead.
+/// Number of times that a store that can be written may refuse a settlement, before its run is failed instead.
 const TRIES: u32 = 5;
 
 /// Records settlements as they come.
@@ -31,11 +31,11 @@ const TRIES: u32 = 5;
 /// A batch that fails is tried again while the store is away. That is safe: its leases are renewed meanwhile, and settling
 /// twice changes nothing. If the store can be written, something in the batch is wrong. Then each settlement is recorded by
 /// itself, and one that is refused is set aside, where it holds up no other.
-pub(in crate::service::work) async fn settle(shared: Arc<Shared>) {
-    let mut settlements = shared.settlements.receiver.lock().await;
+pub(in crate::service::work) async fn settle(pool: Arc<RunPool>) {
+    let mut settlements = pool.settlements.receiver.lock().await;
     let (mut batch, mut aside) = (Vec::new(), JoinSet::new());
     loop {
-        shared.webhooks.inner.trouble.set_unrecorded(aside.len());
+        pool.parts.trouble.set_unrecorded(aside.len());
         tokio::select! {
             _ = settlements.recv_many(&mut batch, BATCH) => {}
             Some(_) = aside.join_next() => continue,
@@ -49,14 +49,14 @@ pub(in crate::service::work) async fn settle(shared: Arc<Shared>) {
         }
         let count = aside.len() + batch.len();
         let recording = async {
-            shared.outbox.bound(&shared.webhooks, &mut batch).await;
-            record_when_possible(&shared, &batch).await
+            pool.outbox.bound(&pool.parts, &mut batch).await;
+            record_when_possible(&pool, &batch).await
         };
-        if let Err(error) = reported_when_slow(&shared, count, recording).await {
+        if let Err(error) = reported_when_slow(&pool, count, recording).await {
             tracing::error!(error = &error as &dyn std::error::Error, "an outcome cannot be recorded");
             for settlement in batch.drain(..) {
-                if record(&shared, std::slice::from_ref(&settlement)).await.is_err() {
-                    aside.spawn(record_aside(shared.clone(), settlement));
+                if record(&pool, std::slice::from_ref(&settlement)).await.is_err() {
+                    aside.spawn(record_aside(pool.clone(), settlement));
                 }
             }
         }
@@ -65,40 +65,40 @@ pub(in crate::service::work) async fn settle(shared: Arc<Shared>) {
 }
 
 /// Awaits the recording of outcomes. When that takes long, reports this many as not recorded.
-async fn reported_when_slow<T>(shared: &Shared, count: usize, recording: impl Future<Output = T>) -> T {
+async fn reported_when_slow<T>(pool: &RunPool, count: usize, recording: impl Future<Output = T>) -> T {
     let mut recording = pin!(recording);
     match timeout(SLOW, recording.as_mut()).await {
         Ok(recorded) => recorded,
         Err(_) => {
             tracing::warn!(outcomes = count, "the store takes long to record outcomes");
-            shared.webhooks.inner.trouble.set_unrecorded(count);
+            pool.parts.trouble.set_unrecorded(count);
             recording.await
         }
     }
 }
 
 /// Records a batch, and waits while the store is away. Returns an error if the store refuses the batch.
-async fn record_when_possible(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
+async fn record_when_possible(pool: &RunPool, batch: &[Settlement]) -> Result<(), StoreError> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let Err(error) = record(shared, batch).await else { return Ok(()) };
-        if is_in_order(shared).await {
+        let Err(error) = record(pool, batch).await else { return Ok(()) };
+        if is_in_order(pool).await {
             return Err(error);
         }
         tracing::error!(error = &error as &dyn std::error::Error, "outcomes cannot be recorded now");
-        shared.webhooks.inner.trouble.set_unrecorded(batch.len());
+        pool.parts.trouble.set_unrecorded(batch.len());
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 /// Tries a refused settlement again. After the last try, its run is recorded as failed instead.
-async fn record_aside(shared: Arc<Shared>, mut settlement: Settlement) {
+async fn record_aside(pool: Arc<RunPool>, mut settlement: Settlement) {
     let mut tries = 1;
     loop {
         sleep(ASIDE_PAUSE).await;
-        let Err(error) = record(&shared, std::slice::from_ref(&settlement)).await else { return };
-        if !is_in_order(&shared).await {
+        let Err(error) = record(&pool, std::slice::from_ref(&settlement)).await else { return };
+        if !is_in_order(&pool).await {
             continue;
         }
         tries += 1;
@@ -113,18 +113,18 @@ async fn record_aside(shared: Arc<Shared>, mut settlement: Settlement) {
 }
 
 /// Returns whether the store says that it can be written.
-async fn is_in_order(shared: &Shared) -> bool {
-    caught(&shared.webhooks, "settling", shared.webhooks.inner.store.health()).await.is_ok()
+async fn is_in_order(pool: &RunPool) -> bool {
+    caught(&pool.parts, "settling", pool.parts.store.health()).await.is_ok()
 }
 
 /// Records settlements, and releases their claims.
-async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError> {
-    let settling = shared.webhooks.inner.store.settle(batch.to_vec());
-    let settled = caught(&shared.webhooks, "settling", settling).await?;
+async fn record(pool: &RunPool, batch: &[Settlement]) -> Result<(), StoreError> {
+    let settling = pool.parts.store.settle(batch.to_vec());
+    let settled = caught(&pool.parts, "settling", settling).await?;
     for (settlement, settled) in batch.iter().zip(settled) {
         match settled {
             Settled::Applied(run) => {
-                let meters = &shared.webhooks.inner.meters;
+                let meters = &pool.parts.meters;
                 meters.settled(&run);
                 let born_given_up = |delivery: &&Delivery| delivery.state == DeliveryState::GivenUp;
                 meters.dropped(settlement.deliveries().iter().filter(born_given_up).count());
@@ -137,6 +137,6 @@ async fn record(shared: &Shared, batch: &[Settlement]) -> Result<(), StoreError>
             }
         }
     }
-    shared.release(batch);
+    pool.release(batch);
     Ok(())
 }

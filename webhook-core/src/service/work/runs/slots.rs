@@ -15,16 +15,16 @@ const MOST_AHEAD: usize = 256;
 const SHORTEST: f64 = 1e-6;
 
 /// The slots of one [`Workers`](crate::work::Workers), and the attempts that were claimed ahead for them.
-pub(in crate::service::work) struct Slots {
+pub(in crate::service::work) struct RunSlots {
     state: Mutex<State>,
     /// Signalled when a slot is free, or when few runs are left that were claimed ahead.
-    pub(in crate::service::work) changed: Notify,
+    pub(super) changed: Notify,
 }
 
 struct State {
     count: usize,
     free: usize,
-    /// Slots that stay occupied because too many given-up executors block their threads.
+    /// RunSlots that stay occupied because too many given-up executors block their threads.
     withheld: usize,
     /// Attempts that were claimed ahead, oldest first. Empty while a slot is free.
     waiting: VecDeque<Arc<Attempt>>,
@@ -36,20 +36,20 @@ struct State {
 
 /// How many runs to claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::service::work) struct Room {
-    pub(in crate::service::work) free: usize,
-    pub(in crate::service::work) ahead: usize,
+pub(super) struct Room {
+    pub(super) free: usize,
+    pub(super) ahead: usize,
 }
 
-impl Slots {
-    pub(in crate::service::work) fn new(count: usize) -> Self {
+impl RunSlots {
+    pub(super) fn new(count: usize) -> Self {
         let waiting = VecDeque::new();
         let state = State { count, free: count, withheld: 0, waiting, occupied: f64::INFINITY, ahead: 0 };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Returns how many runs to claim, if any: one for each free slot, and more ahead once half of those are used up.
-    pub(in crate::service::work) fn room(&self) -> Option<Room> {
+    pub(super) fn room(&self) -> Option<Room> {
         let state = self.state.lock();
         let (free, waiting) = (state.free, state.waiting.len());
         let wanted = free > 0 || (state.ahead > 0 && waiting <= state.ahead / 2);
@@ -61,11 +61,7 @@ impl Slots {
     ///
     /// From now on, twice as many runs are claimed ahead as all slots execute during one claim. So no slot waits for a
     /// claim, and no run waits long for a slot.
-    pub(in crate::service::work) fn claimed(
-        &self,
-        attempts: Vec<Arc<Attempt>>,
-        took: Duration,
-    ) -> Vec<Arc<Attempt>> {
+    pub(super) fn claimed(&self, attempts: Vec<Arc<Attempt>>, took: Duration) -> Vec<Arc<Attempt>> {
         let mut state = self.state.lock();
         let during_claim = state.count as f64 * took.as_secs_f64() / state.occupied;
         state.ahead = ((2.0 * during_claim) as usize).min(MOST_AHEAD);
@@ -76,7 +72,7 @@ impl Slots {
     }
 
     /// Gives a slot back, and returns the attempt that has it next. `occupied` is how long its execution took.
-    pub(in crate::service::work) fn release(&self, occupied: Option<Duration>) -> Option<Arc<Attempt>> {
+    pub(super) fn release(&self, occupied: Option<Duration>) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         if let Some(occupied) = occupied {
             let occupied = occupied.as_secs_f64().max(SHORTEST);
@@ -91,12 +87,12 @@ impl Slots {
     }
 
     /// Keeps a slot occupied until it is [restored](Self::restore).
-    pub(in crate::service::work) fn withhold(&self) {
+    pub(super) fn withhold(&self) {
         self.state.lock().withheld += 1;
     }
 
     /// Gives a withheld slot back, if there is one, and returns the attempt that has it next.
-    pub(in crate::service::work) fn restore(&self) -> Option<Arc<Attempt>> {
+    pub(super) fn restore(&self) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         state.withheld = state.withheld.checked_sub(1)?;
         drop(state);
@@ -104,7 +100,7 @@ impl Slots {
     }
 
     /// Takes note that a run claimed ahead has waited for this long: executions take longer than the average says.
-    pub(in crate::service::work) fn waited(&self, time: Duration) {
+    pub(super) fn waited(&self, time: Duration) {
         let mut state = self.state.lock();
         state.occupied = state.occupied.max(time.as_secs_f64());
         state.ahead = 0;
@@ -116,7 +112,7 @@ impl Slots {
     }
 
     /// Removes an attempt that waits for a slot. Returns whether it did wait.
-    pub(in crate::service::work) fn take(&self, attempt: &Arc<Attempt>) -> bool {
+    pub(super) fn take(&self, attempt: &Arc<Attempt>) -> bool {
         let mut state = self.state.lock();
         let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, attempt));
         place.and_then(|place| state.waiting.remove(place)).is_some()

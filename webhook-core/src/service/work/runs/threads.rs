@@ -17,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 const IDLE: Duration = Duration::from_secs(10);
 
 /// See the [module](self).
-pub(in crate::service::work) struct Threads {
+pub(in crate::service::work) struct ExecutorThreads {
     state: Mutex<State>,
     woken: Condvar,
 }
@@ -38,18 +38,15 @@ struct State {
     closed: bool,
 }
 
-impl Threads {
+impl ExecutorThreads {
     /// Allows for `most` threads. Each is started when it is needed.
-    pub(in crate::service::work) fn new(most: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize) -> Arc<Self> {
         let state = State { most, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), woken: Condvar::new() })
     }
 
     /// Polls a future on these threads until it is ready.
-    pub(in crate::service::work) fn spawn(
-        self: &Arc<Self>,
-        future: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub(super) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
         let threads = self.clone();
         let (runnable, task) = async_task::spawn(future, move |runnable| threads.push(runnable));
         task.detach();
@@ -57,14 +54,14 @@ impl Threads {
     }
 
     /// Allows for one thread more when one is blocked, and for one less when that has returned.
-    pub(in crate::service::work) fn replace(self: &Arc<Self>, is_blocked: bool) {
+    pub(super) fn replace(self: &Arc<Self>, is_blocked: bool) {
         let mut state = self.state.lock();
         state.most = if is_blocked { state.most + 1 } else { state.most - 1 };
         self.rouse(&mut state);
     }
 
     /// Tries again to start a thread that the system refused.
-    pub(in crate::service::work) fn retry(self: &Arc<Self>) {
+    pub(super) fn retry(self: &Arc<Self>) {
         self.rouse(&mut self.state.lock());
     }
 
@@ -153,13 +150,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn threads(threads: &Threads) -> usize {
+    fn threads(threads: &ExecutorThreads) -> usize {
         threads.state.lock().threads
     }
 
     #[test]
     fn as_many_block_at_once_as_there_may_be_threads() {
-        let pool = Threads::new(8);
+        let pool = ExecutorThreads::new(8);
         let (begun, all_begun) = mpsc::channel();
         let releases: Vec<_> = (0..8)
             .map(|_| {
@@ -184,7 +181,7 @@ mod tests {
 
     #[test]
     fn those_that_wait_share_a_thread() {
-        let pool = Threads::new(64);
+        let pool = ExecutorThreads::new(64);
         let (done, all_done) = mpsc::channel();
         let gate = Arc::new(tokio::sync::Semaphore::new(0));
         for _ in 0..64 {
@@ -205,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_thread_is_dropped_when_they_are_closed() {
-        let pool = Threads::new(1);
+        let pool = ExecutorThreads::new(1);
         let (begun, has_begun) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         pool.spawn(async move {

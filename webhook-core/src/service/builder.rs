@@ -1,0 +1,240 @@
+//! Building the service.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use url::Url;
+
+use super::Webhooks;
+use super::accepting::Accepting;
+use super::executing::Executing;
+use super::limiter::{FailureLimiter, RateLimiter};
+use super::meters::Meters;
+use super::options::ServiceOptions;
+use super::parts::{Parts, RunUrl};
+use super::trouble::Trouble;
+use super::uses::Uses;
+use super::waiters::Waiters;
+use crate::clock::{Clock, SystemClock};
+use crate::error::InvalidName;
+use crate::executor::Executor;
+use crate::id::WorkflowKind;
+use crate::notifier::Notifier;
+use crate::run::Run;
+use crate::store::{Store, StoreError, WebhookQuery};
+use crate::token::{OpenError, TokenKey, TokenKeys};
+
+/// The kinds every service knows.
+const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
+
+impl Webhooks {
+    /// Starts building a service.
+    #[must_use]
+    pub fn builder() -> WebhooksBuilder {
+        WebhooksBuilder::default()
+    }
+}
+
+/// Builds a [`Webhooks`] service. A store and an executor are needed; the rest has defaults.
+#[derive(Default)]
+pub struct WebhooksBuilder {
+    store: Option<Arc<dyn Store>>,
+    executor: Option<Arc<dyn Executor>>,
+    notifiers: Vec<Arc<dyn Notifier>>,
+    key: Option<TokenKey>,
+    opening_keys: Vec<TokenKey>,
+    forget_unknown_keys: bool,
+    base_url: Option<Url>,
+    allowed_origins: Vec<Url>,
+    run_url: Option<RunUrl>,
+    kinds: Vec<String>,
+    clock: Option<Arc<dyn Clock>>,
+    options: ServiceOptions,
+}
+
+impl std::fmt::Debug for WebhooksBuilder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WebhooksBuilder").finish_non_exhaustive()
+    }
+}
+
+impl WebhooksBuilder {
+    /// Where webhooks and runs are kept.
+    #[must_use]
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// What executes the workflows.
+    #[must_use]
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
+    /// What carries notifications. May be called once for each notifier; the first that serves a channel gets it.
+    #[must_use]
+    pub fn notifier(mut self, notifier: impl Notifier) -> Self {
+        self.notifiers.push(Arc::new(notifier));
+        self
+    }
+
+    /// The key that seals tokens, so that URLs can be copied later, and secret parameter values.
+    #[must_use]
+    pub fn token_key(mut self, key: TokenKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// A former key, which still opens what it sealed. May be called several times.
+    #[must_use]
+    pub fn opening_key(mut self, key: TokenKey) -> Self {
+        self.opening_keys.push(key);
+        self
+    }
+
+    /// Starts although the store holds tokens that no given key opens, as after the loss of a key: their webhooks
+    /// go on, and their URLs can be copied again once their tokens are refreshed.
+    #[must_use]
+    pub fn forget_unknown_keys(mut self) -> Self {
+        self.forget_unknown_keys = true;
+        self
+    }
+
+    /// Under which address callers reach this service; a path in it is kept. `http://localhost:8080` by default.
+    #[must_use]
+    pub fn base_url(mut self, url: Url) -> Self {
+        self.base_url = Some(url);
+        self
+    }
+
+    /// Another origin at which people use the management pages, besides that of the base URL: the management paths
+    /// accept requests of its pages and for its host. Only scheme, host and port count. May be called several times.
+    #[must_use]
+    pub fn allow_origin(mut self, url: Url) -> Self {
+        self.allowed_origins.push(url);
+        self
+    }
+
+    /// Where people see a run: notifications link to it. Without this they have no link, since this crate knows of no
+    /// page. Where the panel is mounted, `webhook_http::panel_run_url` gives its address.
+    #[must_use]
+    pub fn run_url(mut self, url: impl Fn(&Run) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.run_url = Some(Arc::new(url));
+        self
+    }
+
+    /// A kind of workflow besides `report` and `notebook`. May be called several times.
+    #[must_use]
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.kinds.push(kind.into());
+        self
+    }
+
+    /// Where the time of day comes from. The machine's clock by default.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// The bounds and times of the service.
+    #[must_use]
+    pub fn options(mut self, options: ServiceOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Builds the service, after checking that the key at hand opens the sealed tokens of the store.
+    ///
+    /// # Errors
+    /// [`BuildError`] says what is missing or wrong.
+    ///
+    /// # Cancel safety
+    /// It changes nothing and may be dropped at any time.
+    pub async fn build(self) -> Result<Webhooks, BuildError> {
+        let store = self.store.ok_or(BuildError::Missing("store"))?;
+        let executor = self.executor.ok_or(BuildError::Missing("executor"))?;
+        let names = DEFAULT_KINDS.into_iter().map(str::to_owned).chain(self.kinds);
+        let kinds = names.map(|name| WorkflowKind::new(&name)).collect::<Result<_, _>>()?;
+        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !self.allowed_origins.iter().all(is_web) {
+            return Err(BuildError::AllowedOrigin);
+        }
+        let base_url = match self.base_url {
+            Some(url) if is_web(&url) => url,
+            Some(_) => return Err(BuildError::BaseUrl),
+            None => Url::parse("http://localhost:8080").map_err(|_| BuildError::BaseUrl)?,
+        };
+        let keys = self
+            .key
+            .map(|key| self.opening_keys.into_iter().fold(TokenKeys::new(key), TokenKeys::with_opening_key));
+        if let Some(keys) = keys.as_ref().filter(|_| !self.forget_unknown_keys) {
+            check_keys(&*store, keys).await?;
+        }
+        let channels = self.notifiers.iter().flat_map(|notifier| notifier.channels().to_vec());
+        let meters = Meters::new(channels);
+        let parts = Parts {
+            waiters: Arc::new(Waiters::new(store.clone())),
+            store,
+            executor,
+            notifiers: self.notifiers,
+            keys,
+            base_url,
+            allowed_origins: self.allowed_origins,
+            run_url: self.run_url,
+            kinds,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            options: self.options,
+            failures: FailureLimiter::default(),
+            rates: RateLimiter::default(),
+            accepting: Accepting::default(),
+            uses: Uses::default(),
+            executing: Executing::default(),
+            progress: Notify::new(),
+            trouble: Trouble::default(),
+            meters,
+        };
+        Ok(Webhooks { parts: Arc::new(parts) })
+    }
+}
+
+/// A wrong key shows at start-up, not when somebody wants to copy a URL.
+async fn check_keys(store: &dyn Store, keys: &TokenKeys) -> Result<(), BuildError> {
+    let mut query = WebhookQuery::default().limit(200);
+    loop {
+        let page = store.list_webhooks(query.clone()).await?;
+        for sealed in page.items.iter().filter_map(|webhook| webhook.sealed_token.as_ref()) {
+            keys.check(sealed)?;
+        }
+        if page.next.is_none() {
+            return Ok(());
+        }
+        query = query.before(page.next);
+    }
+}
+
+/// Why a service could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Something that has no default was not given.
+    #[error("no {0} was given")]
+    Missing(&'static str),
+    /// A kind's name has not the form of one.
+    #[error("a kind cannot be registered")]
+    Kind(#[from] InvalidName),
+    /// The base URL is not an absolute http or https URL.
+    #[error("the base URL must be an absolute http or https URL")]
+    BaseUrl,
+    /// An allowed origin is not an absolute http or https URL.
+    #[error("an allowed origin must be an absolute http or https URL")]
+    AllowedOrigin,
+    /// The store holds a sealed token that the given keys do not open.
+    #[error("the token key is not the one this store's tokens were sealed with")]
+    WrongKey(#[from] OpenError),
+    /// The store could not be read.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,172 @@
+//! Deliveries: the outbox, and test notifications.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::Management;
+use super::error::ManagementError;
+use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::notifier::{DELIVERY_TIMEOUT, DeliverError, Delivery, Notification, guarded};
+use crate::run::{Caller, Run, RunParameters, RunState};
+use crate::store::{DeliveryQuery, Page, StoreError};
+use crate::webhook::{Channel, EventKind};
+
+/// Test notifications under way at once.
+const TESTS_AT_ONCE: usize = 8;
+/// Deliveries made due again at once; they share a sync of the store.
+const RESENDS_AT_ONCE: usize = 64;
+/// For how long test notifications wait for their turn.
+const TEST_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The result of resending deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResentDeliveries {
+    /// Number of deliveries that matched the query.
+    pub matched: usize,
+    /// Number of deliveries that are due again.
+    pub done: usize,
+    /// Where to go on; `None` when there are no more.
+    pub next: Option<DeliveryId>,
+}
+
+/// How a test notification went.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TestedNotification {
+    /// What was sent to whom.
+    pub notification: Notification,
+    /// Whether it arrived.
+    pub outcome: Result<(), DeliverError>,
+}
+
+impl fmt::Display for TestedNotification {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}: ", self.notification.channel.as_str(), self.notification.recipient)?;
+        match &self.outcome {
+            Ok(()) => formatter.write_str("delivered"),
+            Err(error) => write!(formatter, "{error}"),
+        }
+    }
+}
+
+impl Management<'_> {
+    /// Lists the deliveries of a run, oldest first.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn deliveries(&self, run: RunId) -> Result<Vec<Delivery>, ManagementError> {
+        self.deliveries_of(&[run]).await
+    }
+
+    /// Lists the deliveries of several runs in one read: run by run in the given order, each run's oldest first.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn deliveries_of(&self, runs: &[RunId]) -> Result<Vec<Delivery>, ManagementError> {
+        Ok(self.parts.store.list_deliveries(runs).await?)
+    }
+
+    /// Makes a delivery due again now.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn resend(&self, delivery: DeliveryId) -> Result<Delivery, ManagementError> {
+        let parts = self.parts;
+        Ok(parts.store.resend_delivery(delivery, parts.now()).await?)
+    }
+
+    /// Lists deliveries of all runs, newest first. A page may hold fewer than were asked for although more follow.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn find_deliveries(
+        &self,
+        query: DeliveryQuery,
+    ) -> Result<Page<Delivery, DeliveryId>, ManagementError> {
+        Ok(self.parts.store.find_deliveries(query).await?)
+    }
+
+    /// Makes one page of deliveries due again now, or only counts them in a dry run.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`]; some may be due again then, and the call can be repeated.
+    pub async fn resend_deliveries(
+        &self,
+        query: DeliveryQuery,
+        dry_run: bool,
+    ) -> Result<ResentDeliveries, ManagementError> {
+        let parts = self.parts;
+        let page = parts.store.find_deliveries(query).await?;
+        let mut resent = ResentDeliveries { matched: page.items.len(), done: 0, next: page.next };
+        if dry_run {
+            return Ok(resent);
+        }
+        let now = parts.now();
+        let resending = page.items.into_iter().map(|delivery| parts.store.resend_delivery(delivery.id, now));
+        let mut resending = futures_util::stream::iter(resending).buffer_unordered(RESENDS_AT_ONCE);
+        while let Some(outcome) = resending.next().await {
+            match outcome {
+                Ok(_) => resent.done += 1,
+                // Its run was pruned meanwhile.
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(resent)
+    }
+
+    /// Sends a made-up notification to everyone a webhook's settings name, without the outbox and without a link, eight
+    /// at a time: mail servers take few connections from one client. Returns whom it reached and whom not; recipients
+    /// whose turn has not come within a minute are not tried.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Executor`], [`ManagementError::Store`].
+    pub async fn test_notifications(
+        &self,
+        id: WebhookId,
+    ) -> Result<Vec<TestedNotification>, ManagementError> {
+        let parts = self.parts;
+        let webhook = self.get(id).await?;
+        let title = format!("Test: {}", parts.title(&webhook.workflow).await?);
+        let now = parts.now();
+        let (workflow, parameters) = (webhook.workflow.clone(), RunParameters::default());
+        let caller = Caller::default();
+        let mut run = Run::new(RunId::generate(now), workflow, webhook.id, parameters, 1, caller, now);
+        run.state = RunState::Succeeded;
+        run.summary = Some("This is a test message; nothing was executed.".to_owned());
+        let run = Arc::new(run);
+        let notify = |(channel, recipient, _): (Channel, &str, &[EventKind])| {
+            let (id, event) = (DeliveryId::generate(now), EventKind::Success);
+            Notification::new(id, channel, recipient, event, title.clone(), run.clone())
+        };
+        let targets = webhook.settings.notifications.targets();
+        let (slots, last_turn) = (Semaphore::new(TESTS_AT_ONCE), Instant::now() + TEST_PATIENCE);
+        let testing = targets.map(async |target| {
+            let notification = notify(target);
+            match tokio::time::timeout_at(last_turn, slots.acquire()).await {
+                Ok(_slot) => self.test(notification).await,
+                Err(_) => {
+                    let outcome = Err(DeliverError::retryable("it was not tried: others took too long"));
+                    TestedNotification { notification, outcome }
+                }
+            }
+        });
+        Ok(futures_util::future::join_all(testing).await)
+    }
+
+    async fn test(&self, notification: Notification) -> TestedNotification {
+        let outcome = match self.parts.notifier(notification.channel) {
+            Some(notifier) => {
+                guarded("the notifier", DELIVERY_TIMEOUT, notifier.deliver(&notification)).await
+            }
+            None => Err(DeliverError::permanent("no integration serves this channel")),
+        };
+        TestedNotification { notification, outcome }
+    }
+}

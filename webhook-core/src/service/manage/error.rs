@@ -1,0 +1,65 @@
+//! Errors of management operations.
+
+use crate::error::Resource;
+use crate::executor::ExecutorError;
+use crate::service::intake::TriggerError;
+use crate::store::StoreError;
+use crate::token::OpenError;
+use crate::webhook::SettingProblem;
+
+/// Why a management operation was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManagementError {
+    /// There is no such thing.
+    #[error("there is no such {0}")]
+    NotFound(Resource),
+    /// The webhook has another revision than was expected.
+    #[error("the webhook was changed in between; read it again")]
+    Conflict,
+    /// Settings cannot be as asked; these are all the problems.
+    #[error("{} of the settings cannot be used", .0.len())]
+    Settings(Vec<SettingProblem>),
+    /// The URL cannot be shown again.
+    #[error(
+        "the URL was shown when it was made and cannot be shown again; refresh the token to get a new one"
+    )]
+    UrlNotRecoverable(#[source] Option<OpenError>),
+    /// The run has not ended.
+    #[error("the run has not ended yet")]
+    StillLive,
+    /// The run has ended.
+    #[error("the run has already ended")]
+    AlreadyEnded,
+    /// A run could not be started.
+    #[error(transparent)]
+    Trigger(TriggerError),
+    /// A secret value cannot be opened.
+    #[error("a secret value of the run cannot be opened")]
+    Secret(#[from] OpenError),
+    /// The executor cannot answer.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+}
+
+impl From<TriggerError> for ManagementError {
+    fn from(error: TriggerError) -> Self {
+        match error {
+            TriggerError::Store(error) => error.into(),
+            TriggerError::Executor(error) => error.into(),
+            error => Self::Trigger(error),
+        }
+    }
+}
+
+impl From<StoreError> for ManagementError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::NotFound(what),
+            error => Self::Store(error),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Webhooks: their settings, tokens and URLs.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Management;
+use super::error::ManagementError;
+use crate::error::Resource;
+use crate::id::{RunId, WebhookId, WorkflowKey};
+use crate::store::{Page, StoreError, WebhookQuery};
+use crate::token::{Token, TriggerUrl};
+use crate::webhook::{Channel, SettingCode, SettingProblem, Webhook, WebhookSettings};
+
+/// A webhook with its URL, as creation and refreshing answer them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CreatedWebhook {
+    /// The webhook.
+    pub webhook: Arc<Webhook>,
+    /// Its URL with the token. Without a token key this is the only time it can be seen.
+    pub url: TriggerUrl,
+}
+
+impl Management<'_> {
+    /// Creates a webhook for a workflow.
+    ///
+    /// # Errors
+    /// [`ManagementError::Settings`] names an unknown workflow (`workflow`), settings out of their bounds, and channels
+    /// without an integration; [`ManagementError::Store`].
+    pub async fn create(
+        &self,
+        workflow: WorkflowKey,
+        settings: WebhookSettings,
+    ) -> Result<CreatedWebhook, ManagementError> {
+        let parts = self.parts;
+        let settings = settings.validated().map_err(ManagementError::Settings)?;
+        let mut problems = self.integration_problems(&settings);
+        let described = match self.parts.knows_kind(&workflow.kind) {
+            true => parts.executor.describe(&workflow).await?,
+            false => None,
+        };
+        match described {
+            None => problems.insert(0, no_such_workflow(&workflow)),
+            Some(described) if described.parameters.has_secret() && parts.keys.is_none() => {
+                let message = "it has secret parameters, and this server has no token key to seal them with";
+                problems.insert(0, SettingProblem::new("workflow", SettingCode::Invalid, message));
+            }
+            Some(_) => {}
+        }
+        refuse(problems)?;
+        let now = parts.now();
+        let token = Token::generate();
+        let webhook =
+            Webhook::new(WebhookId::generate(now), workflow, settings, &token, parts.keys.as_ref(), now);
+        parts.store.create_webhook(webhook.clone()).await?;
+        let url = parts.trigger_url(&webhook.workflow, &token);
+        Ok(CreatedWebhook { webhook: Arc::new(webhook), url })
+    }
+
+    /// One webhook.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn get(&self, id: WebhookId) -> Result<Arc<Webhook>, ManagementError> {
+        let webhook = self.parts.store.get_webhook(id).await?;
+        webhook.map(|webhook| self.fresh(webhook)).ok_or(ManagementError::NotFound(Resource::Webhook))
+    }
+
+    /// Lists webhooks, newest first.
+    ///
+    /// # Errors
+    /// [`ManagementError::Store`].
+    pub async fn list(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, ManagementError> {
+        let mut page = self.parts.store.list_webhooks(query).await?;
+        page.items = page.items.into_iter().map(|webhook| self.fresh(webhook)).collect();
+        Ok(page)
+    }
+
+    /// Changes settings by a JSON merge patch (RFC 7396). With `expected_revision`, only if nobody changed the
+    /// webhook in between.
+    ///
+    /// # Errors
+    /// [`ManagementError::Settings`] with every problem, [`ManagementError::Conflict`] for another revision,
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn update(
+        &self,
+        id: WebhookId,
+        patch: &Value,
+        expected_revision: Option<u64>,
+    ) -> Result<Arc<Webhook>, ManagementError> {
+        let parts = self.parts;
+        self.change(id, expected_revision, |webhook| {
+            let settings = webhook.settings.patched(patch).map_err(ManagementError::Settings)?;
+            if settings.notifications != webhook.settings.notifications {
+                refuse(self.integration_problems(&settings))?;
+            }
+            Ok(webhook.with_settings(settings, parts.now()))
+        })
+        .await
+    }
+
+    /// Enables or disables a webhook. Runs that were accepted go on.
+    ///
+    /// # Errors
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn set_enabled(&self, id: WebhookId, enabled: bool) -> Result<Arc<Webhook>, ManagementError> {
+        self.update(id, &serde_json::json!({ "enabled": enabled }), None).await
+    }
+
+    /// Gives a webhook a new token. The old URL stops at once; runs that were accepted go on.
+    ///
+    /// # Errors
+    /// [`ManagementError::Conflict`] for another revision, [`ManagementError::NotFound`],
+    /// [`ManagementError::Store`].
+    pub async fn refresh_token(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+    ) -> Result<CreatedWebhook, ManagementError> {
+        let parts = self.parts;
+        let token = Token::generate();
+        let webhook = self
+            .change(id, expected_revision, |webhook| {
+                Ok(webhook.with_token(&token, parts.keys.as_ref(), parts.now()))
+            })
+            .await?;
+        let url = parts.trigger_url(&webhook.workflow, &token);
+        Ok(CreatedWebhook { webhook, url })
+    }
+
+    /// The URL of a webhook, for copying.
+    ///
+    /// # Errors
+    /// [`ManagementError::UrlNotRecoverable`] when the token was not sealed with a key at hand,
+    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    pub async fn url(&self, id: WebhookId) -> Result<TriggerUrl, ManagementError> {
+        let parts = self.parts;
+        let webhook = self.get(id).await?;
+        let keys = parts.keys.as_ref().ok_or(ManagementError::UrlNotRecoverable(None))?;
+        let opened =
+            webhook.open_token(keys).map_err(|error| ManagementError::UrlNotRecoverable(Some(error)))?;
+        let token = opened.ok_or(ManagementError::UrlNotRecoverable(None))?;
+        Ok(parts.trigger_url(&webhook.workflow, &token))
+    }
+
+    /// Deletes a webhook: its URL stops, its queued runs are cancelled, its history stays. Returns the runs that
+    /// were cancelled. With `expected_revision`, only if nobody changed the webhook in between.
+    ///
+    /// # Errors
+    /// [`ManagementError::Conflict`] for another revision, [`ManagementError::NotFound`],
+    /// [`ManagementError::Store`].
+    pub async fn delete(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+    ) -> Result<Vec<RunId>, ManagementError> {
+        let parts = self.parts;
+        match parts.store.delete_webhook(id, expected_revision, parts.now()).await {
+            Err(StoreError::Conflict(_)) => Err(ManagementError::Conflict),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    async fn change(
+        &self,
+        id: WebhookId,
+        expected_revision: Option<u64>,
+        next: impl Fn(&Webhook) -> Result<Webhook, ManagementError>,
+    ) -> Result<Arc<Webhook>, ManagementError> {
+        loop {
+            let present = self.get(id).await?;
+            if expected_revision.is_some_and(|expected| expected != present.revision) {
+                return Err(ManagementError::Conflict);
+            }
+            let changed = next(&present)?;
+            match self.parts.store.update_webhook(changed.clone(), present.revision).await {
+                Ok(()) => return Ok(Arc::new(changed)),
+                // Somebody was faster; without an expected revision the change is made on top of theirs.
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A webhook with its last use, of which the store hears some seconds later.
+    fn fresh(&self, webhook: Arc<Webhook>) -> Arc<Webhook> {
+        match self.parts.uses.last(webhook.id) {
+            Some(used) if Some(used) > webhook.last_used_at => {
+                Arc::new(Webhook { last_used_at: Some(used), ..(*webhook).clone() })
+            }
+            _ => webhook,
+        }
+    }
+
+    fn integration_problems(&self, settings: &WebhookSettings) -> Vec<SettingProblem> {
+        let mut problems: Vec<SettingProblem> = Vec::new();
+        for (index, (channel, recipient, _)) in settings.notifications.targets().enumerate() {
+            let name = channel.as_str();
+            let problem = match self.parts.notifier(channel) {
+                None => {
+                    let message = format!("this server has no integration for {name}");
+                    SettingProblem::new(
+                        format!("notifications.{name}"),
+                        SettingCode::IntegrationMissing,
+                        message,
+                    )
+                }
+                Some(notifier) => match notifier.check(channel, recipient) {
+                    Ok(()) => continue,
+                    Err(message) => {
+                        // Addresses come first, so that they are counted as the settings list them.
+                        let field = match channel {
+                            Channel::Email => format!("notifications.email.recipients[{index}]"),
+                            Channel::Slack => "notifications.slack.channel".to_owned(),
+                        };
+                        SettingProblem::new(field, SettingCode::Invalid, format!("{recipient:?}: {message}"))
+                    }
+                },
+            };
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        problems
+    }
+}
+
+fn no_such_workflow(workflow: &WorkflowKey) -> SettingProblem {
+    SettingProblem::new("workflow", SettingCode::Unknown, format!("there is no workflow {workflow}"))
+}
+
+fn refuse(problems: Vec<SettingProblem>) -> Result<(), ManagementError> {
+    if problems.is_empty() { Ok(()) } else { Err(ManagementError::Settings(problems)) }
+}

@@ -1,0 +1,98 @@
+//! What every layer of the service works with: the host's parts, and what this process knows besides the store.
+//!
+//! This is a leaf. Intake, management and workers take `&Parts`; [`Webhooks`](crate::Webhooks) owns them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::accepting::Accepting;
+use super::executing::Executing;
+use super::limiter::{FailureLimiter, RateLimiter};
+use super::meters::Meters;
+use super::options::ServiceOptions;
+use super::trouble::Trouble;
+use super::uses::Uses;
+use super::waiters::Waiters;
+use crate::clock::Clock;
+use crate::executor::{Executor, ExecutorError};
+use crate::id::{WorkflowKey, WorkflowKind};
+use crate::notifier::Notifier;
+use crate::run::Run;
+use crate::store::{Store, StoreError};
+use crate::token::{Token, TokenKeys, TriggerUrl};
+use crate::webhook::Channel;
+
+/// Returns the address at which people see a run.
+pub(super) type RunUrl = Arc<dyn Fn(&Run) -> Option<String> + Send + Sync>;
+
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) executor: Arc<dyn Executor>,
+    pub(super) notifiers: Vec<Arc<dyn Notifier>>,
+    pub(super) keys: Option<TokenKeys>,
+    pub(super) base_url: Url,
+    /// Origins of the management pages besides that of the base URL.
+    pub(super) allowed_origins: Vec<Url>,
+    pub(super) run_url: Option<RunUrl>,
+    /// Registered kinds of workflows.
+    pub(super) kinds: BTreeSet<WorkflowKind>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: ServiceOptions,
+    pub(super) failures: FailureLimiter,
+    pub(super) rates: RateLimiter,
+    pub(super) accepting: Accepting,
+    pub(super) uses: Uses,
+    pub(super) executing: Executing,
+    pub(super) waiters: Arc<Waiters>,
+    /// Signalled when workers have recorded something.
+    pub(super) progress: Notify,
+    pub(super) trouble: Trouble,
+    pub(super) meters: Meters,
+}
+
+impl Parts {
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub(super) fn knows_kind(&self, kind: &WorkflowKind) -> bool {
+        self.kinds.contains(kind)
+    }
+
+    /// Returns the address at which people see a run, if the host has such a page.
+    pub(super) fn run_url(&self, run: &Run) -> Option<String> {
+        self.run_url.as_ref().and_then(|url| url(run))
+    }
+
+    /// Returns the first notifier that serves this channel.
+    pub(super) fn notifier(&self, channel: Channel) -> Option<&Arc<dyn Notifier>> {
+        self.notifiers.iter().find(|notifier| notifier.channels().contains(&channel))
+    }
+
+    /// Returns the URL that triggers a workflow with this token.
+    pub(super) fn trigger_url(&self, workflow: &WorkflowKey, token: &Token) -> TriggerUrl {
+        let base = self.base_url.as_str().trim_end_matches('/');
+        let before = format!("{base}/api/v1/{workflow}/webhook?token=");
+        // With room for all of it, so that growing leaves no copy of the token behind.
+        let mut url = Zeroizing::new(String::with_capacity(before.len() + token.expose().len()));
+        url.push_str(&before);
+        url.push_str(token.expose());
+        TriggerUrl::new(url)
+    }
+
+    /// Returns the title of a workflow, or its key if the workflow is gone.
+    pub(super) async fn title(&self, workflow: &WorkflowKey) -> Result<String, ExecutorError> {
+        let described = self.executor.describe(workflow).await?;
+        Ok(described.map_or_else(|| workflow.to_string(), |workflow| workflow.title.clone()))
+    }
+
+    /// Records when webhooks were last used.
+    pub(super) async fn write_uses(&self) -> Result<(), StoreError> {
+        self.uses.write_to(&*self.store).await
+    }
+}
