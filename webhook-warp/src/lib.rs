@@ -12,17 +12,19 @@
 //! # }
 //! ```
 //!
-//! The filters look at the rest of the path, so they can be mounted below a prefix; put that prefix into the base
-//! URL of the service too. They reject, with `not_found`, only what is not a path of theirs. Everything else they
-//! answer, errors included, so a host's own `recover` is not disturbed.
+//! The filters look at the rest of the path, so they can be mounted below a prefix. Put that prefix into the
+//! base URL of the service too.
+//! They reject, with `not_found`, only paths that are not theirs. They answer everything else, errors
+//! included, so a host's own `recover` is not disturbed.
 //!
-//! warp's own server has no deadline for a request's head, no cap on connections and no deadline at shutdown.
-//! `server::Server` (feature `server`) has, for hosts that do not bring a hardened one. `panel_routes` (feature
-//! `panel`) adds a page for people.
+//! warp's own server has no deadline for a request's head, no bound on connections and no deadline at
+//! shutdown.
+//! `server::Server` (feature `server`) has all three. `panel_routes` (feature `panel`) adds a page for
+//! people.
 //!
 //! Under warp's own server, give `graceful` the future of
-//! [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on). Otherwise it waits for open event streams, and so for
-//! as long as anybody looks at the panel.
+//! [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on).
+//! Otherwise the shutdown waits for open event streams, and so for every open panel.
 
 #[cfg(feature = "panel")]
 mod panel;

@@ -11,8 +11,9 @@ use webhook_http::{Panel, PanelOptions};
 
 use crate::routes::{reply, rest_of_path};
 
-/// The panel: a page at `/panel` for people who manage webhooks and look at runs. It uses the
-/// [management paths](crate::management_routes), which must be mounted at the same place.
+/// Returns the filter of the panel: a page at `/panel` for people who manage webhooks and follow runs.
+///
+/// It uses the [management paths](crate::management_routes), which must be mounted at the same place.
 ///
 /// ```
 /// # fn example(webhooks: &webhook_core::Webhooks, token: &str) -> Result<(), Box<dyn std::error::Error>> {

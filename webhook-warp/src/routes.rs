@@ -1,4 +1,4 @@
-//! The filters: they route, and turn a request into what [`webhook_http::Api`] takes.
+//! The filters: they route requests, and convert them for [`webhook_http::Api`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use warp::{Filter, Rejection, Reply};
 use webhook_core::Webhooks;
 use webhook_http::{AdminAccess, Api, Audience, RequestHead, ResponseBody, Room, Route, ShutdownSignal};
 
-/// The address a request comes from. A server that is not warp's puts it into the request's extensions; it takes
-/// precedence over the address of the connection that warp knows.
+/// Address from which a request comes, for servers other than warp's.
+///
+/// Such a server puts it into the request's extensions. It takes precedence over the connection's address
+/// that warp knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
-/// Everything that callers need: trigger calls, the status of runs, the OpenAPI document, and `/healthz` and
-/// `/readyz`.
+/// Returns everything that callers need: trigger calls, the status of runs, the OpenAPI document, `/healthz`
+/// and `/readyz`.
 #[must_use]
 pub fn routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
     const AUDIENCES: &[Audience] =
@@ -29,26 +31,28 @@ pub fn routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
     filter(Api::new(webhooks.clone(), AdminAccess::Disabled), AUDIENCES)
 }
 
-/// The trigger calls alone.
+/// Returns the trigger calls only.
 #[must_use]
 pub fn trigger_routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
     filter(Api::new(webhooks.clone(), AdminAccess::Disabled), &[Audience::Trigger])
 }
 
-/// The status of runs for callers alone.
+/// Returns the status of runs for callers only.
 #[must_use]
 pub fn status_routes(webhooks: &Webhooks) -> BoxedFilter<(WarpResponse,)> {
     filter(Api::new(webhooks.clone(), AdminAccess::Disabled), &[Audience::Status])
 }
 
-/// The management paths. With [`AdminAccess::Open`], put a filter in front that checks who comes; requests that pages of
-/// other sites make, or whose `Host` is not this service's, are refused here.
+/// Returns the management paths.
+///
+/// With [`AdminAccess::Open`], put a filter that authenticates the user before it. Requests from pages of
+/// other sites, or with a foreign `Host`, are refused here.
 #[must_use]
 pub fn management_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(WarpResponse,)> {
     filter(Api::new(webhooks.clone(), access), &[Audience::Management])
 }
 
-/// Everything: [`routes`] and [`management_routes`].
+/// Returns all paths: [`routes`] and [`management_routes`].
 #[must_use]
 pub fn all_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(WarpResponse,)> {
     const AUDIENCES: &[Audience] =
@@ -56,7 +60,7 @@ pub fn all_routes(webhooks: &Webhooks, access: AdminAccess) -> BoxedFilter<(Warp
     filter(Api::new(webhooks.clone(), access), AUDIENCES)
 }
 
-/// `/metrics`, answered with what `render` gives, as [`Api::with_metrics`] says. It needs no token.
+/// Returns `/metrics`, answered with the result of `render` as by [`Api::with_metrics`]. It needs no token.
 #[must_use]
 pub fn metrics_route(
     webhooks: &Webhooks,
@@ -66,14 +70,15 @@ pub fn metrics_route(
     filter(api, &[Audience::Metrics])
 }
 
-/// Answers everything with a 404 in the form of this service's errors, for the end of a host's routes.
+/// Returns a filter that answers everything with a 404 in the form of this service's errors, for the end of a
+/// host's routes.
 #[must_use]
 pub fn not_found() -> BoxedFilter<(WarpResponse,)> {
     warp::header::headers_cloned().map(|headers: HeaderMap| reply(Api::not_found(&headers))).boxed()
 }
 
 fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse,)> {
-    // warp clones what a filter holds for every request.
+    // warp clones the state of a filter for every request.
     let api = Arc::new(api);
     let routing = api.clone();
     let ours = rest_of_path().and_then(move |rest: Tail| {
@@ -97,8 +102,10 @@ fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse
         .boxed()
 }
 
-/// The rest of the path. It rejects a request whose rest is empty, which is none of our paths. Among those are
-/// targets without any path (`CONNECT host:80`), at which warp's own filters for the rest of a path panic.
+/// Extracts the rest of the path, and rejects an empty rest, which is never a path of ours.
+///
+/// Targets without a path (`CONNECT host:80`) have an empty rest, and warp's own filters for the rest panic
+/// on them.
 pub(crate) fn rest_of_path() -> impl Filter<Extract = (Tail,), Error = Rejection> + Copy {
     let is_empty = warp::path::end().map(|| true).or(warp::any().map(|| false)).unify();
     let not_empty =

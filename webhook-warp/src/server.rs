@@ -1,24 +1,34 @@
-//! A server for warp filters that holds out against slow, silent and too many clients, and that stops in time.
+//! A server for warp filters that withstands slow, silent and too many clients, and that stops in time.
 //!
 //! It speaks HTTP/1.1 without TLS, as behind a reverse proxy.
 //!
-//! What is no proper HTTP is refused before any filter sees it, with a problem of the type `about:blank` as the last
-//! answer of its connection: 400 for what is not HTTP, has a target without a path or not exactly one proper `Host`,
-//! 414 for a target of more than 65,534 bytes, 431 for too large or too many headers, 501 for a `Transfer-Encoding`
-//! other than `chunked`, and 505 for HTTP/2.
+//! Invalid HTTP is refused before any filter sees it. The last answer of such a connection is a problem of
+//! the type `about:blank`:
+//!
+//! - 400: not HTTP, a target without a path, or not exactly one valid `Host`
+//! - 414: a target of more than 65,534 bytes
+//! - 431: too large or too many headers
+//! - 501: a `Transfer-Encoding` other than `chunked`
+//! - 505: HTTP/2
 //!
 //! # When connections run short
 //!
-//! At most [`ServerOptions::connections`] are open. A further one always gets a place while any other does not need
-//! its own: an idle one, one that has brought no whole request for 100 ms, one whose client takes nothing of its
-//! answer for half a second, or a body that comes at less than 16 KiB a second (its call is answered 400). Of these,
-//! the webhook, or before a right token was shown the address, that holds most of them gives way first. So the
-//! callers behind one proxy are limited against others only when connections run short. A connection whose request
-//! is being answered is never closed for others.
+//! At most [`ServerOptions::connections`] are open. A further one always gets a place while any other does
+//! not need its own:
 //!
-//! From the last eighth of the connections on, calls that wait for their runs are answered 202 at once, and nothing
-//! is read of bodies that nobody wants. [`webhook_http::RoomSource`] says which share callers have of the
-//! connections at any time; the rest is left to health checks and management.
+//! - an idle connection
+//! - one that has brought no whole request for 100 ms
+//! - one whose client has read nothing of its answer for half a second
+//! - one whose body arrives at less than 16 KiB a second (its call is answered 400)
+//!
+//! Of these, the holder with the most connections gives way first. The holder is the webhook whose valid
+//! token was shown, or before that the address.
+//! So the callers behind one proxy are limited against others only when connections run short.
+//! A connection whose request is being answered is never closed for others.
+//!
+//! From the last eighth of the connections on, calls that wait for their runs are answered 202 at once, and
+//! unwanted bodies are not read.
+//! [`webhook_http::RoomSource`] defines the share of the connections that callers have at any time. The rest is left to health checks and management.
 //!
 //! ```no_run
 //! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
@@ -55,27 +65,30 @@ use connection::Shared;
 use meters::{Closed, Meters};
 use slots::Slots;
 
-/// How long to wait after an error that concerns the whole process, such as too many open files.
+/// Pause after an error that concerns the whole process, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How many connections may wait to be accepted; the system may allow fewer.
+/// Upper bound on connections that wait to be accepted; the system may allow fewer.
 const BACKLOG: u32 = 4_096;
 
-/// The bounds of a server.
+/// Bounds of a server.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// How long the head of a request may take, from its first byte, or from the opening of the connection. 10 s.
+    /// Upper bound on the time for the head of a request, from its first byte or from the opening of the
+    /// connection. Default: 10 s.
     pub header_deadline: Duration,
-    /// How long a body may take once it is read. 30 s. The contract's own routes have a deadline besides:
+    /// Upper bound on the time for a body, from its first read. Default: 30 s.
+    ///
+    /// The contract's own routes also have
     /// [`Api::with_body_deadline`](webhook_http::Api::with_body_deadline).
     pub body_deadline: Duration,
-    /// How long a connection may stay open between two requests. 60 s.
+    /// Upper bound on the time between two requests of a connection. Default: 60 s.
     pub idle_deadline: Duration,
-    /// How long a client may take no byte of an answer. 60 s.
+    /// Upper bound on the time in which a client reads no byte of an answer. Default: 60 s.
     pub write_deadline: Duration,
-    /// Upper bound on open connections. Beyond it, those that need theirs least make room. 1,024.
+    /// Upper bound on open connections. Beyond it, those that need theirs least are closed. Default: 1,024.
     pub connections: usize,
-    /// How long answers under way get at shutdown before they are cut off. 30 s.
+    /// Time for answers in progress at shutdown, before they are cut off. Default: 30 s.
     pub shutdown_deadline: Duration,
 }
 
@@ -93,42 +106,42 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// Sets how long the head of a request may take.
+    /// Sets the upper bound on the time for the head of a request.
     #[must_use]
     pub fn with_header_deadline(mut self, deadline: Duration) -> Self {
         self.header_deadline = deadline;
         self
     }
 
-    /// Sets how long a body may take.
+    /// Sets the upper bound on the time for a body.
     #[must_use]
     pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = deadline;
         self
     }
 
-    /// Sets how long a connection may stay open between two requests.
+    /// Sets the upper bound on the time between two requests of a connection.
     #[must_use]
     pub fn with_idle_deadline(mut self, deadline: Duration) -> Self {
         self.idle_deadline = deadline;
         self
     }
 
-    /// Sets how long a client may take no byte of an answer.
+    /// Sets the upper bound on the time in which a client reads no byte of an answer.
     #[must_use]
     pub fn with_write_deadline(mut self, deadline: Duration) -> Self {
         self.write_deadline = deadline;
         self
     }
 
-    /// Sets how many connections are open at once, at least 1.
+    /// Sets the upper bound on open connections, at least 1.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self
     }
 
-    /// Sets how long answers under way get at shutdown.
+    /// Sets the time for answers in progress at shutdown.
     #[must_use]
     pub fn with_shutdown_deadline(mut self, deadline: Duration) -> Self {
         self.shutdown_deadline = deadline;
@@ -136,29 +149,29 @@ impl ServerOptions {
     }
 }
 
-/// Why a server cannot serve.
+/// Error of starting a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address cannot be listened at.
+    /// The server cannot listen at the address.
     #[error("cannot listen at {address}")]
     Bind {
-        /// The address.
+        /// Requested address.
         address: SocketAddr,
-        /// Why.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
 
-/// How serving ended.
+/// Result of serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
-    /// How many connections were cut off at the deadline of the shutdown.
+    /// Number of connections that were cut off at the deadline of the shutdown.
     pub cut_off: usize,
 }
 
-/// A server that listens already and serves once it is told what.
+/// A listening server, which starts to serve when it gets its filter.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -172,7 +185,7 @@ impl Server {
     /// [`ServeError::Bind`].
     ///
     /// # Cancel safety
-    /// When dropped, nothing is listened at.
+    /// A dropped call leaves no listener.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         listen(address).map(Self::from_listener).map_err(|source| ServeError::Bind { address, source })
     }
@@ -190,26 +203,30 @@ impl Server {
         self
     }
 
-    /// Where it listens; the port is known even if any free one was asked for.
+    /// Returns the address of the listener; its port is known even if any free port was requested.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` is over: then it accepts nothing more, closes idle connections at once, lets answers
-    /// under way end, and cuts off what is left at the deadline. Calls that wait for their run (`Prefer: wait`) are
-    /// answered when the shutdown begins.
+    /// Serves until `shutdown` completes, then stops.
     ///
-    /// So draining shows as connections that are refused or closed: the listener is gone at once, and an answer
-    /// under way is the last of its connection. A `/readyz` of 503 or a 503 `shutting-down` is
-    /// seen only on a connection whose request is being read at that moment. A load balancer that must be told first
-    /// has to be told before `shutdown` is over: let the service refuse calls
-    /// ([`Webhooks::stop_accepting`](webhook_core::Webhooks::stop_accepting)), wait for as long as the balancer takes
-    /// to notice, and then end `shutdown`.
+    /// To stop, it accepts nothing more, closes idle connections at once, lets answers in progress end, and
+    /// cuts off the rest at the deadline.
+    /// Calls that wait for their run (`Prefer: wait`) are answered when the shutdown begins.
     ///
-    /// What `filter` rejects is answered by warp's default replies.
+    /// So clients see a shutdown as refused or closed connections: the listener closes at once, and an answer
+    /// in progress is the last of its connection.
+    /// Only a connection whose request is being read at that moment gets a 503 `shutting-down`, or a
+    /// `/readyz` of 503.
+    ///
+    /// A load balancer that must be told first has to be told before `shutdown` completes.
+    /// Let the service refuse calls ([`Webhooks::stop_accepting`](webhook_core::Webhooks::stop_accepting)),
+    /// wait until the balancer has noticed, and then complete `shutdown`.
+    ///
+    /// warp's default replies answer what `filter` rejects.
     ///
     /// # Cancel safety
     /// When dropped, all connections are cut off.
@@ -242,7 +259,7 @@ impl Server {
             let serving =
                 connection::serve(stream, peer, service.clone(), slot.activity.clone(), shared.clone());
             connections.spawn(async move {
-                // Free again also after a panic.
+                // Released even after a panic.
                 let _slot = slot;
                 serving.await;
             });
@@ -254,7 +271,7 @@ impl Server {
                 note(ended);
             }
         };
-        // Whether it took too long shows in how many are left.
+        // The number of remaining connections shows whether it took too long.
         let _ = tokio::time::timeout(options.shutdown_deadline, ending).await;
         while let Some(ended) = connections.try_join_next() {
             note(ended);
@@ -268,7 +285,7 @@ impl Server {
     }
 }
 
-/// Listens with room for a rush: whom the system turns away for want of it tries again only after a second.
+/// Listens with a long backlog: a client that the system turns away tries again only after a second.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -276,7 +293,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// The next connection. Errors never end a server: one client's do not concern it, and others pass.
+/// Accepts the next connection. An error never ends the server: it concerns one client, or is temporary.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {

@@ -1,4 +1,4 @@
-//! What is counted can be read, and no label names a webhook, a run or a token.
+//! Tests that every metric can be read, and that no label names a webhook, a run or a token.
 
 #![allow(clippy::unwrap_used)]
 
@@ -60,7 +60,7 @@ async fn calls_attempts_and_runs_are_counted_by_outcome_without_ids() {
         "webhook_runs_executing 0",
         "webhook_deliveries_pending 0",
     ];
-    // The last settling and the delivery are counted a moment after they can be seen.
+    // The last settling and the delivery are counted a moment after they become visible.
     let started = std::time::Instant::now();
     let text = loop {
         let response = world.get(&url).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! A token and a secret value appear in no log, even at the level TRACE.
+//! Tests that a token and a secret value appear in no log, even at the level TRACE.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ use webhook_testing::Step;
 
 use support::{ADMIN, World, content};
 
-/// Keeps everything that is logged.
+/// Collects all log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

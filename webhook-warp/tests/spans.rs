@@ -1,4 +1,4 @@
-//! A run can be followed from its call to its end by the spans that name it.
+//! Tests that spans name a run from its call to its end.
 
 #![allow(clippy::unwrap_used)]
 
@@ -46,7 +46,7 @@ impl<S: Subscriber> Layer<S> for Spans {
     }
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
         let mut spans = self.0.lock();
-        // An id is given again once its span is closed.
+        // An id is reused once its span is closed.
         let newest = spans.iter_mut().rev().find(|span| span.id == id.into_u64());
         values.record(newest.unwrap());
     }
@@ -73,7 +73,7 @@ async fn trigger_attempt_and_settle_name_the_run_and_no_span_holds_the_token() {
     for (name, fields) in [("trigger", 3), ("attempt", 4), ("settle", 4)] {
         let expected: BTreeMap<String, String> =
             expected[..fields].iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        // The end of a run is seen a moment before its settling is noted.
+        // The end of a run is visible a moment before its settling is recorded.
         let started = std::time::Instant::now();
         let seen = loop {
             match of_run(name) {

@@ -1,4 +1,4 @@
-//! What a connection is doing, and until when it may go on so.
+//! State of a connection, and its deadline.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use webhook_http::Room;
 
 use super::ServerOptions;
 
-/// For how long a connection may bring nothing at shutdown.
+/// Time for which a connection may bring nothing at shutdown.
 const BRIEFLY: Duration = Duration::from_secs(1);
-/// How long a request's head or body is given in any case, also when others need the connection.
+/// Time for a request's head or body in any case, even if others need the connection.
 const FIRST: Duration = Duration::from_millis(100);
-/// After how long without taking a byte a client is slow enough to make room for others.
+/// Time without reading a byte after which a client is slow enough to make room for others.
 const STALLED: Duration = Duration::from_millis(500);
-/// How many bytes of a body must come a second for its connection not to make room for others.
+/// Rate of a body below which its connection makes room for others.
 const BODY_BYTES_PER_SECOND: f64 = 16.0 * 1024.0;
 
-/// What one connection is doing. Its clones share everything. The connection's own task says what it does; the
-/// accepting task reads it.
+/// State of one connection. Its clones share it. The connection's own task writes it, and the accepting task
+/// reads it.
 #[derive(Debug, Clone)]
 pub(super) struct Activity(Arc<Shared>);
 
@@ -38,30 +38,30 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Since when it is in this phase.
+    /// Start of this phase.
     since: Instant,
-    /// Requests that are being answered.
+    /// Number of requests that are being answered.
     busy: usize,
-    /// Since when the client takes no byte of an answer.
+    /// Time since which the client has read no byte of an answer.
     stalled: Option<Instant>,
     body: Option<BodyProgress>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing has come yet.
+    /// No byte has arrived yet.
     Opened,
-    /// A request's head is coming.
+    /// A request's head is arriving.
     Head,
     /// A request is being answered.
     Answering,
-    /// The answer is made, and not yet handed over to the system.
+    /// The answer is complete, but not yet handed over to the system.
     Flushing,
     /// The last request was answered.
     Idle,
 }
 
-/// A request's body that is being read.
+/// Progress of a request's body.
 #[derive(Debug, Clone, Copy)]
 struct BodyProgress {
     begun: Instant,
@@ -69,21 +69,21 @@ struct BodyProgress {
     given_up: bool,
 }
 
-/// Who holds a connection: the webhook whose token it brought, or else its address.
+/// Holder of a connection: the webhook whose token it brought, or else its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Holder {
     Webhook(WebhookId),
     Address(IpAddr),
 }
 
-/// What a connection has to do that was asked to make room.
+/// Reaction of a connection that was asked to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MakeRoom {
     /// It closes.
     Close,
     /// It answers, without waiting for the rest of the body.
     GiveUpBody,
-    /// It goes on: it has begun something else meanwhile.
+    /// It continues, since it has begun another request in the meantime.
     GoOn,
 }
 
@@ -102,7 +102,7 @@ impl Activity {
         self.0.room.owner().map_or(Holder::Address(self.0.address), Holder::Webhook)
     }
 
-    /// Notes that a request's head has come; it is being answered until the guard is dropped.
+    /// Records that a request's head has arrived. The request is being answered until the guard is dropped.
     pub(super) fn begin(&self) -> Answering {
         let mut state = self.state();
         state.busy += 1;
@@ -110,7 +110,7 @@ impl Activity {
         Answering(self.clone())
     }
 
-    /// Whether a request is being answered, or its answer is on its way.
+    /// Returns whether a request is being answered, or its answer is being sent.
     pub(super) fn is_answering(&self) -> bool {
         matches!(self.state().phase, Phase::Answering | Phase::Flushing)
     }
@@ -122,7 +122,7 @@ impl Activity {
         }
     }
 
-    /// Notes whether the client took something of an answer.
+    /// Records whether the client has read a part of an answer.
     pub(super) fn wrote(&self, made_progress: bool) {
         let mut state = self.state();
         if made_progress {
@@ -132,7 +132,7 @@ impl Activity {
         }
     }
 
-    /// Notes that everything written was handed over to the system.
+    /// Records that everything written was handed over to the system.
     pub(super) fn flushed(&self) {
         let mut state = self.state();
         if state.phase == Phase::Flushing {
@@ -140,7 +140,7 @@ impl Activity {
         }
     }
 
-    /// Notes that so many further bytes of a body came.
+    /// Records that `bytes` further bytes of a body have arrived.
     pub(super) fn body_came(&self, bytes: usize) {
         let mut state = self.state();
         let begun = Instant::now();
@@ -156,8 +156,8 @@ impl Activity {
         self.state().body = None;
     }
 
-    /// Until when the connection may go on as it does; `None` while it may take the time it needs. `stopping` is
-    /// when the shutdown began.
+    /// Returns the deadline of the current phase; `None` if it has none. `stopping` is the start of the
+    /// shutdown.
     pub(super) fn deadline(&self, options: &ServerOptions, stopping: Option<Instant>) -> Option<Instant> {
         let state = self.state();
         let allowed = match state.phase {
@@ -171,7 +171,7 @@ impl Activity {
         [own, hurried, stalled].into_iter().flatten().min()
     }
 
-    /// Since when it keeps a connection from others without need; `None` while it works, or has only begun.
+    /// Returns since when it occupies a place without need; `None` while it works, or has only begun.
     pub(super) fn dispensable(&self, now: Instant) -> Option<Instant> {
         self.state().dispensable(now)
     }
@@ -186,7 +186,7 @@ impl Activity {
         self.0.asked.notified().await;
     }
 
-    /// What the connection has to do that was asked to make room.
+    /// Returns the reaction to having been asked to make room.
     pub(super) fn make_room(&self) -> MakeRoom {
         let mut state = self.state();
         if state.dispensable(Instant::now()).is_none() {
@@ -239,7 +239,7 @@ impl Drop for Answering {
         let mut state = self.0.state();
         state.busy = state.busy.saturating_sub(1);
         if state.busy == 0 {
-            // The server holds what it took of the answer until the client takes it.
+            // The server holds the rest of the answer until the client reads it.
             state.enter(Phase::Flushing);
         }
     }

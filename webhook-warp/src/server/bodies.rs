@@ -1,4 +1,4 @@
-//! Bodies with something to look after: a deadline, or the request that is being answered.
+//! Bodies with a deadline, and bodies that mark their request as being answered.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +13,7 @@ use webhook_core::error::BoxError;
 
 use super::activity::{Activity, Answering};
 
-/// A request's body, which must come to its end in time once somebody reads it, and sooner when others need the
-/// connection.
+/// Body of a request with a deadline from its first read, which is shorter when others need the connection.
 pub(super) struct TimelyBody {
     body: Incoming,
     allowed: Duration,
@@ -23,7 +22,7 @@ pub(super) struct TimelyBody {
     activity: Activity,
 }
 
-/// A body came too slowly.
+/// Error of a body that arrives too slowly.
 #[derive(Debug, thiserror::Error)]
 enum TooSlow {
     #[error("the body took longer than {0:?}")]
@@ -82,7 +81,7 @@ impl Body for TimelyBody {
     }
 }
 
-/// An answer's body; once it is dropped, the request is answered.
+/// Body of an answer. Once it is dropped, the request is answered.
 pub(super) struct AnsweringBody<B> {
     body: B,
     _answering: Answering,

@@ -1,4 +1,4 @@
-//! One connection: it is served until it ends, or until it keeps others waiting for too long.
+//! One connection: served until it ends, or until its deadline.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -30,12 +30,12 @@ use super::watched::Watched;
 use crate::PeerAddress;
 use crate::routes::reply;
 
-/// The most memory that the head of a request gets, which bounds its length.
+/// Upper bound on the memory for the head of a request, and so on its length.
 const HEAD_BYTES: usize = 64 * 1024;
-/// How long a client may take for the last words to it.
+/// Upper bound on the time for sending a last answer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What all connections share.
+/// State shared by all connections.
 pub(super) struct Shared {
     pub(super) options: ServerOptions,
     pub(super) shutdown: ShutdownSignal,
@@ -122,14 +122,14 @@ pub(super) async fn serve<S>(
     }
 }
 
-/// An answer that is the last of its connection, since what follows cannot be trusted.
+/// Returns an answer that ends its connection, since the following bytes cannot be trusted.
 fn last_answer(status: StatusCode, detail: &str, headers: &HeaderMap) -> WarpResponse {
     let mut answer = reply(Api::refuse(status, detail, headers));
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
-/// Answers what hyper could not read as a request.
+/// Answers bytes that hyper could not parse as a request.
 async fn say(mut stream: impl AsyncWrite + Unpin, status: StatusCode) -> std::io::Result<()> {
     let detail = match status {
         StatusCode::URI_TOO_LONG => "the request target is too long",
@@ -151,8 +151,9 @@ async fn say(mut stream: impl AsyncWrite + Unpin, status: StatusCode) -> std::io
     stream.shutdown().await
 }
 
-/// Waits until the connection has gone on for too long. What it does changes only while its task is polled, and
-/// then the deadline is looked at again.
+/// Waits until the connection has exceeded its deadline.
+///
+/// The state changes only while the connection's task is polled, and then the deadline is read again.
 async fn overdue(activity: &Activity, options: &ServerOptions, stopping: Option<Instant>) {
     let mut timer = pin!(sleep_until(Instant::now()));
     poll_fn(|context| match activity.deadline(options, stopping) {

@@ -1,10 +1,10 @@
-//! Requests that no filter is to see: those that HTTP says must be refused.
+//! Requests that HTTP requires to be refused, and that no filter sees.
 
 use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Request, StatusCode, Version};
 
-/// Why a request must be refused, and with which status; `None` when it may go on.
+/// Returns the status and reason of a refusal; `None` if the request is valid.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if request.uri().path().is_empty() {
         return Some((StatusCode::BAD_REQUEST, "the request target has no path"));
@@ -20,7 +20,7 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static s
     None
 }
 
-/// RFC 9112 section 3.2. It may be empty, and before HTTP/1.1 be missing.
+/// Checks `Host` by RFC 9112 section 3.2. It may be empty, and before HTTP/1.1 be missing.
 fn has_fitting_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {

@@ -1,21 +1,21 @@
-//! What is counted of connections.
+//! Metrics of connections.
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
-/// Why the server ended a connection.
+/// Reason for which the server ended a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Closed {
-    /// It did nothing for too long.
+    /// It exceeded its deadline.
     Overdue,
-    /// Others needed it.
+    /// Others needed its place.
     MadeRoom,
-    /// What it brought is no request.
+    /// Its bytes are not a request.
     Unreadable,
-    /// The deadline of the shutdown was over.
+    /// The shutdown reached its deadline.
     CutOff,
 }
 
-/// The counters of one server.
+/// Counters of one server.
 pub(super) struct Meters {
     pub(super) open: Gauge,
     overdue: Counter,

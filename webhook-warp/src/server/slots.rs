@@ -1,4 +1,4 @@
-//! The places for connections, and who makes room when they run short.
+//! Places for connections, and the choice of those that make room when places run short.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -14,10 +14,10 @@ use webhook_http::RoomSource;
 
 use super::activity::Activity;
 
-/// How soon it is looked again for who could make room.
+/// Interval between two searches for connections that can make room.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The places for connections. Its clones share everything.
+/// Places for connections. Its clones share them.
 #[derive(Clone)]
 pub(super) struct Slots(Arc<Inner>);
 
@@ -27,7 +27,7 @@ struct Inner {
     ended: Notify,
     room: RoomSource,
     connections: usize,
-    /// How many are open.
+    /// Number of open connections.
     gauge: Gauge,
 }
 
@@ -45,12 +45,13 @@ impl Slots {
 
     /// Takes a place for a connection from this address, once there is one.
     ///
-    /// Connections count as short when less than an eighth of the places is free, or a connection waits for one, until
-    /// a quarter is free again. Callers that wait for their runs leave then. When there is no place at all,
-    /// connections that need theirs least are closed.
+    /// Connections run short when less than an eighth of the places is free, or a connection waits for a
+    /// place, until a quarter is free again.
+    /// Then callers that wait for their runs leave. If there is no place at all, connections that need theirs
+    /// least are closed.
     ///
     /// # Cancel safety
-    /// When dropped, no place is taken.
+    /// A dropped call takes no place.
     pub(super) async fn take(&self, address: IpAddr) -> Slot {
         loop {
             let ended = self.0.ended.notified();
@@ -62,7 +63,7 @@ impl Slots {
                 self.0.room.set_crowded(true);
                 self.make_room(&open);
             }
-            // Those who were asked to leave do, and others come into question after a while.
+            // Connections that were asked to leave do so, and others become candidates after a while.
             let _ = timeout(AGAIN, ended).await;
         }
     }
@@ -80,8 +81,8 @@ impl Slots {
         Slot { slots: self.clone(), id, activity }
     }
 
-    /// Asks some connections to leave that keep others from theirs: first those of the webhook or address that
-    /// holds most of these, and of those the oldest.
+    /// Asks some dispensable connections to leave: first the oldest of the webhook or address that holds most
+    /// of them.
     fn make_room(&self, open: &Open) {
         let now = Instant::now();
         let mut held: HashMap<_, usize> = HashMap::new();
@@ -93,7 +94,7 @@ impl Slots {
                 candidates.push((activity, holder, since));
             }
         }
-        // Several at once, so that a rush of connections does not cost a look at all of them for each.
+        // Several at once, so that a rush of connections does not examine all of them for each.
         let few = (self.0.connections / 32).clamp(1, candidates.len().max(1));
         let rank = |(_, holder, since): &(&Activity, _, Instant)| (Reverse(held[holder]), *since);
         if few < candidates.len() {
@@ -105,7 +106,7 @@ impl Slots {
     }
 }
 
-/// A place for one connection, free again when this is dropped.
+/// Place of one connection, which is released on drop.
 pub(super) struct Slot {
     slots: Slots,
     id: u64,
@@ -134,7 +135,7 @@ mod tests {
     const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// Whether it was asked to make room.
+    /// Returns whether the connection was asked to make room.
     async fn is_asked(slot: &Slot) -> bool {
         timeout(Duration::ZERO, slot.activity.asked()).await.is_ok()
     }

@@ -1,4 +1,4 @@
-//! A connection's stream, whose reading and writing is noted.
+//! Stream of a connection, which records its reading and writing.
 
 use std::io;
 use std::pin::Pin;
@@ -9,17 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
-/// A stream whose reading and writing is noted.
+/// Stream that records its reading and writing.
 ///
-/// What hyper itself says to a request that it cannot read is kept back, so that the connection can answer it in the
-/// form of all other answers: it is what hyper writes while no request is being answered.
+/// It holds back hyper's own answer to a request that hyper cannot parse, so the connection can send it in
+/// the form of all other answers.
+/// That answer is what hyper writes while no request is being answered.
 pub(super) struct Watched<S> {
     stream: S,
     activity: Activity,
     kept_back: Vec<u8>,
 }
 
-/// How much of an answer of hyper is kept: its status line.
+/// Part of hyper's answer that is kept: its status line.
 const STATUS_LINE: &[u8] = b"HTTP/1.1 400";
 
 impl<S> Watched<S> {
@@ -27,7 +28,7 @@ impl<S> Watched<S> {
         Self { stream, activity, kept_back: Vec::new() }
     }
 
-    /// The stream, and the status of the answer that was kept back.
+    /// Returns the stream, and the status of the answer that was held back.
     pub(super) fn into_parts(self) -> (S, Option<StatusCode>) {
         let status = self.kept_back.get(STATUS_LINE.len() - 3..STATUS_LINE.len());
         (self.stream, status.and_then(|status| StatusCode::from_bytes(status).ok()))
@@ -87,7 +88,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper flushes once it has written everything it holds.
+    /// Flushes; hyper does so once it has written everything it holds.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
@@ -97,7 +98,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The answer that takes the place of hyper's own is still to be written.
+        // The answer that replaces hyper's own is still to be written.
         if self.kept_back.is_empty() {
             Pin::new(&mut self.stream).poll_shutdown(context)
         } else {

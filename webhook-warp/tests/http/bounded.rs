@@ -1,4 +1,4 @@
-//! Answers are bounded in bytes, whatever callers send.
+//! Tests that answers are bounded in bytes, whatever callers send.
 
 use reqwest::Method;
 use serde_json::{Map, Value, json};

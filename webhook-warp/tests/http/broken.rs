@@ -1,4 +1,4 @@
-//! A store that fails.
+//! Tests with a store that fails.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! Requests that pages of other sites make, and admin tokens that are guessed.
+//! Tests of requests from pages of other sites, and of guessed admin tokens.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -6,7 +6,7 @@ use webhook_warp::AdminAccess;
 
 use crate::support::{ADMIN, Hook, NOBODY, World, content, problem, raw};
 
-/// Every request that changes something, with a body where one is taken.
+/// Returns every request that changes something, with a body if it takes one.
 fn changes(hook: &Hook) -> Vec<(Method, String)> {
     let webhook = format!("/webhooks/{}", hook.id);
     vec![

@@ -1,5 +1,5 @@
-//! The server while a few callers try to take all of its connections: health checks and other webhooks are answered
-//! within a second.
+//! Tests of the server while a few callers try to take all of its connections. Health checks and other
+//! webhooks are answered within a second.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use webhook_warp::server::ServerOptions;
 use crate::support::{Hook, World, content, raw, read_all};
 
 const CONNECTIONS: usize = 64;
-/// Several times as many as there are connections.
+/// Number of attacking connections, several times the number of places.
 const ATTACKERS: usize = 160;
 
-/// A server with few connections, of which nothing is executed: who waits for a run waits in vain.
+/// Starts a server with few connections and no workers, so waiting for a run never succeeds.
 async fn world() -> World {
     World::start_with(|builder| builder, ServerOptions::default().with_connections(CONNECTIONS), false).await
 }
@@ -28,7 +28,7 @@ fn post(hook: &Hook, more: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n").into_bytes()
 }
 
-/// Clients that send this, keep the connection until the other side closes it, and come back.
+/// Clients that send these bytes, keep the connection until the server closes it, and connect again.
 struct Attack {
     clients: JoinSet<()>,
     ended: Arc<AtomicUsize>,
@@ -61,7 +61,7 @@ impl Attack {
     }
 }
 
-/// Asks for health and calls another webhook, and fails unless all of it takes less than a second each. A busy machine
+/// Checks health and calls another webhook, and fails unless each takes less than a second. A busy machine
 /// may take one attempt longer.
 async fn assert_served(world: &World, other: &Hook) {
     let mut longest = Duration::MAX;
@@ -71,7 +71,7 @@ async fn assert_served(world: &World, other: &Hook) {
     assert!(longest < Duration::from_secs(1), "{longest:?}");
 }
 
-/// Asks for health and calls another webhook, each on a new connection, and gives the longest time it took.
+/// Checks health and calls another webhook, each on a new connection, and returns the longest duration.
 async fn probe(world: &World, other: &Hook) -> Duration {
     let mut longest = Duration::ZERO;
     let health = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_vec();
@@ -127,7 +127,7 @@ async fn clients_that_do_not_read_keep_nobody_waiting() {
         let address = world.address;
         clients.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // Not all of it is taken, for the server waits until its answers are.
+            // The server does not read all of it, since it waits until its answers are read.
             let _ = tokio::time::timeout(Duration::from_secs(2), stream.write_all(&asked)).await;
             stream
         });

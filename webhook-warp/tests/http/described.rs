@@ -1,4 +1,4 @@
-//! Requests made up from the OpenAPI document get no answer that is not in it.
+//! Tests that requests generated from the OpenAPI document get no answer that is not in it.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -27,7 +27,7 @@ fn an_answer_that_is_not_described_is_noticed() {
     assert!(description.check(operation, 200, &headers, "{\"status\":\"ok\"}").is_err());
 }
 
-/// A request made up from the document.
+/// A request generated from the document.
 #[derive(Debug, Clone)]
 struct MadeUp {
     path: String,
@@ -76,7 +76,7 @@ fn json_values() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Any operation with any values for what it takes; `run` and `webhook` are ids that exist.
+/// Generates any operation with any values for its inputs; `run` and `webhook` are ids that exist.
 fn requests(token: String, webhook: String, run: String) -> impl Strategy<Value = MadeUp> {
     let mut operations = Vec::new();
     for (path, item) in Description::shared().0["paths"].as_object().unwrap() {
@@ -110,7 +110,7 @@ fn requests(token: String, webhook: String, run: String) -> impl Strategy<Value 
             for (_, value) in &mut headers {
                 value.retain(|it| it == ' ' || it.is_ascii_graphic());
             }
-            // Nobody waits a minute for a run that nobody executes.
+            // There are no workers, so a wait would last its whole minute.
             headers.retain(|(name, value)| name != "Prefer" || !value.contains("wait"));
             let bearer = if path.starts_with("/admin") { ADMIN } else { &token };
             if choices[3] || choices[4] {

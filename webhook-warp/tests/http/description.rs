@@ -1,4 +1,4 @@
-//! The OpenAPI document, with which every answer that a test reads is compared.
+//! The OpenAPI document, with which the tests compare every answer they read.
 
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use webhook_core::memory::MemoryStore;
 use webhook_http::{AdminAccess, Api};
 use webhook_testing::ScriptedExecutor;
 
-/// Headers that every answer may have, and that the document need not name.
+/// Headers that every answer may have without being described.
 const EVERYWHERE: [&str; 10] = [
     "cache-control",
     "connection",
@@ -29,7 +29,7 @@ const EVERYWHERE: [&str; 10] = [
 pub(crate) struct Description(pub(crate) Value);
 
 static SHARED: LazyLock<Description> = LazyLock::new(|| {
-    // Only the address in it depends on the service that gives it out.
+    // Only the address in it depends on the service.
     std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
@@ -53,7 +53,7 @@ impl Description {
         &SHARED
     }
 
-    /// The item of a path below any prefix, and how many segments of it are fixed.
+    /// Returns the item of a path below any prefix, and the number of its fixed segments.
     pub(crate) fn item(&self, path: &str) -> Option<&Value> {
         let start = ["/admin/api/", "/api/", "/healthz", "/readyz", "/metrics"]
             .iter()
@@ -68,7 +68,7 @@ impl Description {
         paths.find(|(template, _)| fits(template)).map(|(_, item)| item)
     }
 
-    /// Checks an answer of which the method is not known: one of the path's methods must answer so.
+    /// Checks an answer to an unknown method: one of the path's methods must allow it.
     pub(crate) fn check_any(&self, path: &str, status: u16, headers: &HeaderMap, text: &str) {
         let Some(item) = self.item(path).filter(|_| status != 405) else { return };
         let checked = item.as_object().unwrap().values().map(|it| self.check(it, status, headers, text));
@@ -76,7 +76,7 @@ impl Description {
         assert!(problems.len() < item.as_object().unwrap().len(), "{path}: {problems:?}\n{text}");
     }
 
-    /// Whether an operation may answer so.
+    /// Returns whether an operation may answer so.
     pub(crate) fn check(
         &self,
         operation: &Value,
@@ -110,7 +110,7 @@ impl Description {
     }
 }
 
-/// Whether an answer has the headers that are described for it, as described, and no others.
+/// Checks that an answer has the described headers, as described, and no others.
 fn check_headers(described: &Value, given: &HeaderMap) -> Result<(), String> {
     let described = described.as_object().unwrap();
     let known = |name: &str| described.keys().any(|own| own.eq_ignore_ascii_case(name));

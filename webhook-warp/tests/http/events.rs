@@ -1,4 +1,4 @@
-//! What happens to runs, as a client sees it happen.
+//! Tests of events as a client receives them.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use webhook_warp::server::ServerOptions;
 
 use crate::support::{ADMIN, NOBODY, World, content, named, problem};
 
-/// Longer than anything here may take, so that only a defect meets it.
+/// Upper bound on the time of one step, which only a defect exceeds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One event as a client gets it.
+/// An event as a client receives it.
 #[derive(Debug, Clone, PartialEq)]
 struct Received {
     name: String,
@@ -23,7 +23,7 @@ struct Received {
     data: Value,
 }
 
-/// Reads a stream as the standard says: blocks of lines, of which those without data only move the id.
+/// Reads a stream by the standard: blocks of lines, of which those without data only advance the id.
 struct Stream {
     response: Response,
     text: String,
@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// The next event, or `None` when the stream has ended.
+    /// Returns the next event, or `None` when the stream has ended.
     async fn next(&mut self) -> Option<Received> {
         loop {
             let block = self.block().await?;
@@ -71,7 +71,7 @@ impl Stream {
         }
     }
 
-    /// Everything until a run has come to its end.
+    /// Returns all events until a run has ended.
     async fn until_end(&mut self) -> Vec<Received> {
         let mut received = Vec::new();
         loop {
@@ -140,7 +140,7 @@ async fn a_run_is_seen_from_its_queueing_to_its_end_as_the_management_lists_it()
     let path = format!("/runs/{}", accepted["run_id"].as_str().unwrap());
     let mut listed = content(world.admin(Method::GET, &path).send().await.unwrap(), 200).await;
     let mut told = received[4].data.clone();
-    // How the notification went may have been recorded in between.
+    // The outcome of the notification may have been recorded in between.
     for run in [&mut listed, &mut told] {
         assert_eq!(run["deliveries"].as_array_mut().unwrap().drain(..).count(), 1);
     }
@@ -240,7 +240,7 @@ async fn no_deadline_of_the_server_cuts_a_stream_but_its_shutdown_ends_it() {
 async fn a_client_that_does_not_read_is_kept_little_for_and_told_to_reload() {
     const RUNS: usize = 5_000;
     let world = World::start_idle().await;
-    // One webhook alone may not have so many bytes waiting.
+    // One webhook alone may not have so many bytes queued.
     let hooks = [world.hook(json!({})).await, world.hook(json!({})).await];
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -265,7 +265,7 @@ async fn a_client_that_does_not_read_is_kept_little_for_and_told_to_reload() {
         let count = tokio::time::timeout(PATIENCE, client.read(&mut buffer)).await.unwrap().unwrap();
         assert!(count > 0, "the stream ended");
         text.extend_from_slice(&buffer[..count]);
-        // What was sent before is what the two sockets hold.
+        // The two sockets hold what was sent before.
         assert!(text.len() < 12 * 1024 * 1024, "{} bytes were kept", text.len());
     }
 }

@@ -1,4 +1,4 @@
-//! The whole contract over a real socket with a real HTTP client.
+//! Tests of the whole contract over a real socket with a real HTTP client.
 
 #![allow(clippy::unwrap_used)]
 

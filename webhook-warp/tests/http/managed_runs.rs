@@ -1,4 +1,4 @@
-//! The management paths about runs.
+//! Tests of the management paths of runs.
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ async fn notifications_of_all_runs_are_listed_and_sent_again_together() {
     let sales = json!({"kind": "report", "id": "sales"});
     assert!(first["items"].as_array().unwrap().iter().all(|it| it["workflow"] == sales), "{first}");
 
-    // Those of one run.
+    // Deliveries of one run.
     let run = second["items"][3]["run_id"].as_str().unwrap();
     let page = list(&format!("run={run}&channel=email&limit=1")).await;
     let cursor = page["next_cursor"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! The management paths.
+//! Tests of the management paths.
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION, WWW_AUTHENTICATE};
@@ -10,7 +10,7 @@ use webhook_warp::server::Server;
 
 use crate::support::{NOBODY, World, content, named, problem};
 
-/// A webhook as it is on the wire, with these settings changed.
+/// Returns a webhook in its wire form, with these settings changed.
 fn expected_webhook(changes: Value) -> Value {
     let mut webhook = json!({
         "id": "ID", "workflow": {"kind": "report", "id": "sales"}, "label": null, "enabled": true,

@@ -1,4 +1,4 @@
-//! The filters among a host's own.
+//! Tests of the filters among a host's own.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use webhook_warp::{AdminAccess, PanelOptions};
 
 use crate::support::{ADMIN, World, content, problem};
 
-/// Serves a filter beside a world, and gives its base URL.
+/// Serves a filter beside a world, and returns its base URL.
 async fn serve<F, R>(filter: F) -> String
 where
     F: Filter<Extract = (R,)> + Send + Sync + 'static,
@@ -72,7 +72,7 @@ async fn each_set_of_routes_answers_its_own_paths_only() {
         let base = serve(routes.or(webhook_warp::not_found())).await;
         let mut statuses = [0; 5];
         for (path, seen) in [trigger, status, management, "/healthz", "/readyz"].iter().zip(&mut statuses) {
-            // The host that the base URL names, as behind a proxy.
+            // The host of the base URL, as behind a proxy.
             let request = world.get(&format!("{base}{path}")).header("host", world.address.to_string());
             *seen = request.send().await.unwrap().status().as_u16();
         }
@@ -114,7 +114,7 @@ async fn the_panel_stands_below_a_prefix_beside_its_management_paths() {
     assert_eq!(page.headers()["cross-origin-opener-policy"], "same-origin");
     assert_eq!(page.headers()["cross-origin-resource-policy"], "same-origin");
     let page = page.text().await.unwrap();
-    // Its addresses are relative to its own, so they and the management paths stand below the prefix too.
+    // Its addresses are relative to its own, so they and the management paths are below the prefix too.
     assert!(page.contains("src=\"panel/main.js\""));
     let script = world.get(&format!("{base}/hooks/panel/main.js")).send().await.unwrap();
     assert_eq!(script.headers()["content-type"], "text/javascript; charset=utf-8");

@@ -1,4 +1,4 @@
-//! The routes under warp's own server, which has no bounds of its own.
+//! Tests of the routes under warp's own server, which has no bounds.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::{ADMIN, World, raw};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Everything under warp's own server, beside a world.
+/// Serves all routes under warp's own server, beside a world.
 async fn serve(world: &World) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,7 +47,7 @@ async fn a_target_without_a_path_is_nobodys() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Under both servers.
+    /// Checks both servers.
     #[test]
     fn every_target_is_answered(targets in prop::collection::vec(target(), 100)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -67,7 +67,7 @@ proptest! {
     }
 }
 
-/// Targets that are short, or made of what targets are made of.
+/// Generates short targets, and targets made of typical parts.
 fn target() -> impl Strategy<Value = String> {
     prop_oneof!["[!-~]{1,3}", "([a-z*/:?.@%#\\[\\]]|http://|/api/v1/report|healthz){1,8}"]
 }

@@ -1,4 +1,4 @@
-//! Trigger calls that are refused: one test for each row of the table of answers.
+//! Tests of refused trigger calls: one for each row of the table of statuses.
 
 use std::time::SystemTime;
 
@@ -323,7 +323,8 @@ async fn a_webhook_that_is_called_too_often_answers_before_it_reads_a_body() {
     assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
 }
 
-/// The head of a POST whose sender waits to be asked for the body, which happens once it was admitted.
+/// Returns the head of a POST whose sender waits to be asked for the body, which happens once it was
+/// admitted.
 fn head_with_expectation(hook: &Hook) -> String {
     let token = hook.token();
     format!(

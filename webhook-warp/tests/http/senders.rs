@@ -1,4 +1,4 @@
-//! What real senders send: bodies, queries and headers as they come, and what becomes of them.
+//! Tests of real senders: their bodies, queries and headers, and the results.
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
@@ -13,7 +13,7 @@ use crate::support::{Hook, World, content, problem, raw};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// A world whose workflow declares a block of most types, and one webhook.
+/// Starts a world whose workflow declares blocks of most types, with one webhook.
 async fn typed(settings: Value) -> (World, Hook) {
     let block = ParameterBlock::new;
     let blocks = ParameterBlocks::new(vec![
@@ -58,7 +58,7 @@ async fn value(call: RequestBuilder, name: &str) -> Value {
     content(dry(call).send().await.unwrap(), 200).await["parameters"][name]["value"].clone()
 }
 
-/// The names that an answer warns of, and what it says.
+/// Returns the names that an answer warns of, with the messages.
 async fn warned(response: Response, status: u16) -> Vec<(String, String)> {
     let answer = content(response, status).await;
     let warnings = answer["warnings"].as_array().cloned().unwrap_or_default();
@@ -397,7 +397,7 @@ async fn a_problem_over_an_unescaped_plus_or_a_web_pages_reference_says_what_hap
     assert!(refused["errors"][0]["message"].as_str().unwrap().contains("&region="), "{refused}");
 }
 
-/// Small bodies of the same shape as those that the named senders document, with invented data.
+/// Returns small bodies in the documented form of the named senders, with invented data.
 fn payloads(url: &str) -> Vec<(&'static str, &'static str, String)> {
     let json = |name, body: Value| (name, "application/json", body.to_string());
     let push = json!({"ref": "refs/heads/main", "repository": {"id": 9_007_199_254_740_993_u64, "private": true},

@@ -1,4 +1,4 @@
-//! The server under clients that are slow, silent or too many, and at shutdown.
+//! Tests of the server under slow, silent and too many clients, and at shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use webhook_warp::server::{ServeError, Server, ServerOptions};
 
 use crate::support::{World, content, raw, read_all};
 
-/// Longer than anything here may take, so that only a defect meets it.
+/// Upper bound on the time of one step, which only a defect exceeds.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -18,7 +18,7 @@ async fn world(options: ServerOptions) -> World {
     World::start_with(|builder| builder, options, true).await
 }
 
-/// How long it takes until the other side closes.
+/// Returns the time until the other side closes.
 async fn closed_after(stream: &mut TcpStream) -> Duration {
     let started = Instant::now();
     tokio::time::timeout(PATIENCE, read_all(stream)).await.expect("the connection stays open");
@@ -43,7 +43,7 @@ async fn one_answer(stream: &mut TcpStream) -> String {
 
 const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// Checks that an answer is a problem of no type of its own, with this status, and the last one of its connection.
+/// Checks that an answer is a problem without a type of its own, has this status, and ends its connection.
 fn assert_refused(answer: &str, status: u16) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
@@ -89,7 +89,7 @@ async fn what_is_no_proper_http_is_refused_after_proper_requests_too() {
     assert!(one_answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
     stream.write_all(b"garbage\r\n\r\n").await.unwrap();
     assert_refused(&read_all(&mut stream).await, 400);
-    // In one piece, so that what is wrong is there before the first answer.
+    // In one piece, so that the faulty request is there before the first answer.
     let both = [HEALTH, b"GET x:80 HTTP/1.1\r\nhost: a\r\n\r\n", b"garbage\r\n\r\n"].concat();
     let answers = raw(world.address, &[&both]).await;
     let second = answers.rfind("HTTP/1.1 ").unwrap();
@@ -168,7 +168,7 @@ async fn an_endless_chunked_body_is_answered_and_closed() {
         sent
     });
     let mut answer = Vec::new();
-    // What was still on its way is answered by a reset, which may come before the answer was read.
+    // The system answers bytes that arrive too late by a reset, which may come before the answer was read.
     let read = tokio::time::timeout(PATIENCE, reading.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "the connection stays open");
     let sent = tokio::time::timeout(PATIENCE, sending).await.expect("the body goes on for ever").unwrap();
@@ -271,10 +271,10 @@ async fn a_busy_connection_is_never_closed_for_others() {
     assert!(one_answer(&mut other).await.ends_with("other"));
 }
 
-/// Bytes that no socket's buffers hold.
+/// Size of an answer that no socket's buffers hold.
 const LARGE: usize = 24 * 1024 * 1024;
 
-/// Serves bytes that fill all buffers, and gives a connection that has asked for them.
+/// Serves an answer that fills all buffers, and returns a connection that has requested it.
 async fn large_answer(
     options: ServerOptions,
 ) -> (TcpStream, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<webhook_warp::server::Served>) {
@@ -292,7 +292,7 @@ async fn large_answer(
     (stream, stop, served)
 }
 
-/// Reads for a while, steadily and slower than it could, then the rest; gives how many bytes came.
+/// Reads for a while, steadily and slower than possible, then the rest; returns the number of bytes.
 async fn read_slowly(stream: &mut TcpStream, pauses: usize, pause: Duration) -> usize {
     let mut piece = vec![0; 256 * 1024];
     let mut total = 0;
@@ -319,7 +319,7 @@ async fn an_answer_that_is_read_slowly_is_no_idle_connection() {
 async fn an_answer_that_is_read_slowly_is_finished_at_shutdown() {
     let (mut stream, stop, served) = large_answer(ServerOptions::default()).await;
     stop.send(()).unwrap();
-    // Longer than what brings nothing gets at shutdown.
+    // Longer than the time at shutdown for connections that bring nothing.
     let total = read_slowly(&mut stream, 30, Duration::from_millis(50)).await;
     assert!(total > LARGE, "{total}");
     assert_eq!(served.await.unwrap().cut_off, 0);
@@ -343,7 +343,7 @@ async fn at_shutdown_idle_and_silent_connections_close_at_once() {
     let mut silent = TcpStream::connect(world.address).await.unwrap();
     let mut half = TcpStream::connect(world.address).await.unwrap();
     half.write_all(b"GET /heal").await.unwrap();
-    // Answered, so that the other two were accepted before.
+    // It is answered, so the other two were accepted before.
     assert_eq!(world.get(&format!("{}/healthz", world.base)).send().await.unwrap().status(), 200);
     let started = Instant::now();
     world.tell_to_stop();

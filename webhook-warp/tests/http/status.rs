@@ -1,4 +1,4 @@
-//! What callers read of their runs.
+//! Tests of reading runs as a caller.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +134,7 @@ async fn an_artifact_comes_without_any_trust() {
     problem(world.get(&nothing).bearer_auth(hook.token()).send().await.unwrap(), 404, "not-found").await;
 }
 
-/// Opens artifacts only when the test lets it, and counts those that are asked for.
+/// Opens artifacts only when the test lets it, and counts the requests for them.
 struct SlowToOpen {
     inner: ScriptedExecutor,
     asked: Arc<Semaphore>,

@@ -28,7 +28,7 @@ use webhook_warp::server::{Served, Server, ServerOptions};
 use crate::description::Description;
 
 pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
-/// An id that nothing has.
+/// An id that belongs to nothing.
 pub(crate) const NOBODY: &str = "0198c5a0-7e6b-7aaa-8bbb-0123456789ab";
 
 pub(crate) struct World {
@@ -83,12 +83,12 @@ impl World {
         Self::start_with(|builder| builder, ServerOptions::default(), true).await
     }
 
-    /// Nothing executes: runs stay queued.
+    /// Starts a world without workers: runs stay queued.
     pub(crate) async fn start_idle() -> Self {
         Self::start_with(|builder| builder, ServerOptions::default(), false).await
     }
 
-    /// The same with room for a queue of 1 GiB.
+    /// Starts a world without workers, with room for a queue of 1 GiB.
     pub(crate) async fn start_idle_with_room() -> Self {
         let room = ServiceOptions::default().with_queue_bytes(1 << 30, 1 << 30);
         Self::start_with(|builder| builder.options(room), ServerOptions::default(), false).await
@@ -156,7 +156,7 @@ impl World {
         self.client.post(url)
     }
 
-    /// A request to a management path, with the admin token.
+    /// Builds a request to a management path, with the admin token.
     pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}/admin/api/v1{path}", self.base)).bearer_auth(ADMIN)
     }
@@ -166,7 +166,7 @@ impl World {
         self.webhooks.manage().run_record(id).await.unwrap()
     }
 
-    /// How many runs there are at all.
+    /// Returns the number of all runs.
     pub(crate) async fn runs(&self) -> usize {
         self.webhooks.manage().runs(Default::default()).await.unwrap().items.len()
     }
@@ -177,7 +177,7 @@ impl World {
         self.webhooks.wait_for_end(id, Duration::from_secs(20)).await.unwrap().unwrap()
     }
 
-    /// A value with what differs from run to run replaced by its kind.
+    /// Replaces each value that differs from run to run by its kind.
     pub(crate) fn settled(&self, value: Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.settled_text(&text)),
@@ -215,7 +215,7 @@ impl World {
     }
 }
 
-/// The body of an answer that has this status.
+/// Returns the body of an answer that must have this status.
 pub(crate) async fn content(response: Response, status: u16) -> Value {
     let present = response.status().as_u16();
     let (path, headers) = (response.url().path().to_owned(), response.headers().clone());
@@ -225,7 +225,7 @@ pub(crate) async fn content(response: Response, status: u16) -> Value {
     if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
 }
 
-/// Checks that an answer is this problem in every respect, and gives its body.
+/// Checks that an answer is this problem in every respect, and returns its body.
 pub(crate) async fn problem(response: Response, status: u16, slug: &str) -> Value {
     for (name, value) in [
         ("content-type", "application/problem+json"),
@@ -260,7 +260,7 @@ pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The fields that a problem names, with their codes.
+/// Returns the fields that a problem names, with their codes.
 pub(crate) fn named(problem: &Value) -> Vec<(&str, &str)> {
     let errors = problem["errors"].as_array().unwrap();
     errors.iter().map(|error| (error["field"].as_str().unwrap(), error["code"].as_str().unwrap())).collect()

@@ -1,4 +1,4 @@
-//! Trigger calls that are accepted.
+//! Tests of accepted trigger calls.
 
 use std::collections::HashSet;
 
