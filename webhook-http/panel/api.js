@@ -1,5 +1,5 @@
-// The management API, and the session that opens it. The token is kept for this tab alone, and is sent as a
-// header, never in an address.
+// The management API, and the session that opens it. The token is kept for this tab only, and is sent as a header,
+// never in a URL.
 
 export const BASE = new URL("admin/api/v1/", document.baseURI);
 const KEPT_AS = "webhook-panel-token";
@@ -17,7 +17,7 @@ export const session = {
   },
 };
 
-// An answer that is an error (RFC 9457), or no answer at all.
+// An error document (RFC 9457), or the lack of an answer.
 export class Problem extends Error {
   constructor(status, content = {}) {
     super(content.title ?? "Something went wrong");
@@ -38,7 +38,7 @@ function headers(extra) {
   return all;
 }
 
-// The answer itself, when it is no error.
+// Returns the answer itself if it is not an error.
 export async function send(method, path, { body, revision, signal, accept } = {}) {
   const own = headers({ Accept: accept ?? "application/json" });
   if (body !== undefined) own.set("Content-Type", "application/json");
@@ -64,7 +64,7 @@ async function json(method, path, body, options = {}) {
   return answer.status === 204 ? null : JSON.parse(await answer.text(), exact);
 }
 
-// Whole numbers longer than JavaScript's keep every digit, where the browser is new enough to tell them.
+// Integers beyond JavaScript's keep every digit, if the browser can parse them.
 function exact(name, value, context) {
   const rounded = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
   return rounded && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
@@ -72,13 +72,13 @@ function exact(name, value, context) {
 
 const segment = encodeURIComponent;
 
-// Where the server says that it is called, which behind a proxy is not where this page was opened.
+// The server's public base URL. Behind a proxy, that is not where this page was opened.
 let base = new URL(".", document.baseURI).href;
 export const baseUrl = () => base.replace(/\/+$/, "");
 
 let described = null;
 
-// Reads the server's own address from its description, once.
+// Reads the server's own base URL from its API description, once.
 export function readBaseUrl() {
   described ??= fetch(new URL("api/v1/openapi.json", document.baseURI), { redirect: "error" })
     .then((answer) => (answer.ok ? answer.json() : {}))
@@ -108,14 +108,14 @@ export const resendAll = (filter, cursor, dryRun) =>
   json("POST", "deliveries/resend", { filter, cursor, dry_run: dryRun });
 export const resend = (id) => json("POST", `deliveries/${segment(id)}/resend`);
 
-// Starts a run. The body is text already, because a number may be longer than JavaScript's are.
+// Starts a run. The body is already text, because a number may be longer than JavaScript's.
 export const startRun = async (id, body) =>
   (await send("POST", `webhooks/${segment(id)}/run`, { body })).json();
 
 export const artifact = (run, name) =>
   send("GET", `runs/${segment(run)}/artifacts/${segment(name)}`, { accept: "*/*" });
 
-// A part of a run's log: where it starts, where to go on, and its text.
+// Reads a part of a run's log: its offset, the offset of the next part, and its text.
 export async function log(run, offset) {
   const answer = await send("GET", `runs/${segment(run)}/log?offset=${offset}`, { accept: "text/plain" });
   const place = (name) => Number(answer.headers.get(name));

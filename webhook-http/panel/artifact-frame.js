@@ -1,7 +1,6 @@
-// Runs in a frame with an origin of its own. It is handed the HTML of one artifact and shows it in a frame that
-// runs no scripts at all. That frame inherits the policy this page was served with, which lets this page load its
-// own files; the artifact itself gets a stricter one before its first byte, so that it cannot ask the server for
-// anything.
+// Runs in a frame with its own origin. It receives the HTML of one artifact and shows it in a frame without scripts.
+// The inner frame inherits the policy of this page, which allows this page's own files. The artifact itself gets a
+// stricter policy before its first byte, so it cannot send any request to the server.
 "use strict";
 
 const POLICY = "<!doctype html><meta http-equiv=\"Content-Security-Policy\" "

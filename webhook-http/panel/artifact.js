@@ -1,5 +1,5 @@
-// Artifacts were made by workflows, maybe from what callers sent. They are fetched with the session's token and
-// shown where they can run nothing: HTML in a frame of a page with a policy of its own, text as text.
+// Artifacts were made by workflows, perhaps from callers' input. They are fetched with the session's token and shown
+// where they can run nothing: HTML in a frame of a page with its own policy, text as text.
 
 import * as api from "./api.js";
 import { element } from "./dom.js";
@@ -30,7 +30,7 @@ export function save(name, blob) {
 }
 
 function page(title, html) {
-  // The frame has an origin of its own, so neither side can be named as the other's target.
+  // The frame has its own origin, so neither side can name the other as its target.
   const frame = element("iframe", { class: "artifact-frame", src: new URL("panel/artifact.html", document.baseURI),
     sandbox: "allow-scripts", referrerpolicy: "no-referrer", title: `Artifact ${title}` });
   const hand = (message) => {

@@ -1,10 +1,10 @@
-// Copies text, also where the Clipboard API is refused, as it is in many frames and on plain http.
+// Copies text, even where the Clipboard API is refused, as in many frames and on plain http.
 
 import { element } from "./dom.js";
 import { openDialog } from "./messages.js";
 
-// `text` may be a promise. It is handed over unresolved first, so that a browser which demands that copying
-// happens within the click still sees the click.
+// `text` may be a promise. First it is passed on unresolved: some browsers require that copying happens within the
+// click.
 export async function copy(text, what) {
   const pending = Promise.resolve(text);
   try {

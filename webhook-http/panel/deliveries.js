@@ -1,4 +1,4 @@
-// Notifications of all runs, newest first, by state and channel; and sending again what was given up.
+// Notifications of all runs, newest first, by state and channel; and resending of those that were given up.
 
 import * as api from "./api.js";
 import { button, element, emptyState, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
@@ -8,13 +8,14 @@ import { follow } from "./outbox.js";
 import * as router from "./router.js";
 
 const PAGE = 50;
-// How many rows are added to the list as they come before it begins anew.
+// Number of rows that are added as they arrive before the list restarts.
 const MOST_BY_THEMSELVES = 500;
-// A page of the server may be short although more follow. How often it is asked before people are.
+// A page of the server may be short although more follow. This is the number of further requests before the user is
+// asked.
 const MOST_ASKED = 20;
 const OUTCOMES = { success: "the run succeeded", failure: "the run failed" };
 
-// Without anything in the address those are shown that somebody may want to send again.
+// The default filter shows the notifications that may have to be sent again.
 const ANY = "any";
 const FIRST_STATE = "given_up";
 
@@ -60,7 +61,7 @@ export function deliveriesPage(container, world, { filters }) {
       ? element("p", { class: "quiet" }, `next try ${timeAgo(delivery.next_at)}`) : null);
   });
 
-  // Puts a notification where it belongs by its id: of two ends of runs either may be heard of first.
+  // Inserts a notification at its place by id, since two ends of runs may arrive in either order.
   const insert = (delivery) => {
     const newer = [...list.children].findLast((item) => item.dataset.delivery > delivery.id);
     const row = { delivery, item: element("li", { class: "card delivery", "data-delivery": delivery.id }) };
@@ -74,7 +75,7 @@ export function deliveriesPage(container, world, { filters }) {
     && (!filter.channel || delivery.channel === filter.channel);
   const inRange = (delivery) => !cursor || (rows.size > 0 && delivery.id > list.lastChild.dataset.delivery);
 
-  // What is in view stays there with its new state, so that one sees how it went.
+  // A visible notification stays visible with its new state, so that the outcome can be seen.
   const update = (delivery) => {
     const row = rows.get(delivery.id);
     if (row) {
@@ -131,7 +132,7 @@ export function deliveriesPage(container, world, { filters }) {
     if (all.hidden && wasFocused) states.focus();
   });
 
-  // All that fit, page by page. Answers how many `act` counted, and whether there may be more.
+  // Acts on all that match, page by page. Returns how many `act` counted, and whether there may be more.
   const forAll = async (dryRun, countOf) => {
     let [total, next] = [0, undefined];
     for (let pages = 0; pages === 0 || (next && (!dryRun || pages < MOST_ASKED)); pages += 1) {
@@ -152,7 +153,7 @@ export function deliveriesPage(container, world, { filters }) {
       if (!agreed) return;
       const inView = [...rows.values()].map(({ delivery }) => delivery).filter(fits);
       const { total } = await forAll(false, (page) => page.done);
-      // One that fails again comes back into view.
+      // One that fails again becomes visible again.
       outbox.watch(inView.map((delivery) => ({ ...delivery, state: "pending" })));
       tell(`${count(total, "notification")} ${total === 1 ? "is" : "are"} queued.`);
     } catch (error) {
@@ -173,7 +174,7 @@ export function deliveriesPage(container, world, { filters }) {
   const states = pick("State", [["", "Any state"], ...Object.entries(DELIVERY_STATES)], filter.state);
   const channels = pick("Channel", [["", "Any channel"], ...Object.entries(CHANNELS)], filter.channel);
 
-  // The end of a run comes with the notifications that it leads to.
+  // The event of a run's end carries its notifications.
   const forget = world.listens((type, data) => {
     if (type !== "run") return;
     data.deliveries?.forEach((delivery) => update({ ...delivery, workflow: data.workflow }));

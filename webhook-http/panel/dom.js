@@ -1,4 +1,4 @@
-// Makes elements. Text only ever becomes text nodes, so nothing a workflow or caller wrote is read as markup.
+// Creates elements. Text only ever becomes text nodes, so a text of a workflow or caller is never read as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -33,7 +33,7 @@ export function fill(parent, ...children) {
 
 let ids = 0;
 
-// An id for one element to point at another.
+// Creates an id by which one element can refer to another.
 export function freshId(prefix) {
   ids += 1;
   return `${prefix}-${ids}`;
@@ -72,7 +72,7 @@ export function button(text, act, { kind = "plain", symbol, label, ...attributes
   return element("button", { ...own, on: { click: act } }, content);
 }
 
-// Keeps a control from being used twice while what it started is under way.
+// Disables a control while the action it started is in progress.
 export async function whileBusy(control, act) {
   if (control.getAttribute("aria-disabled") === "true") return;
   control.setAttribute("aria-disabled", "true");
@@ -87,8 +87,8 @@ export async function whileBusy(control, act) {
 
 const FOCUSABLE = "a[href], button, input, select, textarea, [tabindex]";
 
-// Draws an area anew without taking the focus from its reader: what had it gets it again, or else what is drawn in its
-// place, or else the beginning of the area.
+// Redraws an area without losing the focus: the focused element gets it again, or else its replacement, or else the
+// beginning of the area.
 export function keepingFocus(area, draw) {
   const focused = document.activeElement;
   const isInside = area.contains(focused);
@@ -111,8 +111,9 @@ export function errorState(problem, again) {
     again ? button("Try again", again) : null);
 }
 
-// A group of tabs as the ARIA practices describe it: one is in the tab order, arrows go to the others. What an entry
-// shows is made anew each time, or once where it is to be kept.
+// A group of tabs as in the ARIA practices: one tab is in the tab order, arrows go to the others. The content of an
+// entry
+// is created each time, or once if it is to be kept.
 export function tabs(label, entries) {
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": label });
   const panel = element("div", { role: "tabpanel", class: "tab-panel", id: freshId("panel"), tabindex: "0" });

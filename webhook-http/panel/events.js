@@ -5,8 +5,8 @@ import * as api from "./api.js";
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
 
-// Takes the text of a stream piece by piece and gives out its events (HTML standard, section 9.2.6); one without
-// data only says where the stream is.
+// Parses a stream piece by piece and returns its events (HTML standard, section 9.2.6). An event without data only
+// advances the position.
 export function parser(give) {
   let rest = "";
   let event = { type: "message", data: [], id: undefined };
@@ -30,7 +30,8 @@ export function parser(give) {
   };
 }
 
-// Keeps a stream open from `lastId` on until `signal` is aborted. `give` is told of every event, `state` of the
+// Keeps a stream open from `lastId` on until `signal` is aborted. `give` gets every event, and `state` the state of
+// the
 // connection: "live" or "waiting".
 async function stream(lastId, give, state, signal) {
   let pause = FIRST_PAUSE;
@@ -43,7 +44,7 @@ async function stream(lastId, give, state, signal) {
       return;
     }
     if (!answer.ok || !answer.body) throw new Error(`the server answered ${answer.status}`);
-    // Without a place to go on from, whatever happened since the last connection is unknown.
+    // Without a position to resume from, the events since the last connection are unknown.
     if (opened && lastId === undefined) give({ type: "reset", data: "{}" });
     opened = true;
     pause = FIRST_PAUSE;
@@ -77,13 +78,16 @@ async function stream(lastId, give, state, signal) {
   }
 }
 
-// A browser opens six connections to a server, and a stream holds one, so one tab streams for all: the one that holds
-// the lock. It is a tab that is seen; a hidden tab lets the lock go, and streams nothing. What the streaming tab
-// receives it tells the others, with the id of the event before, so that each notices when it missed something.
+// A browser opens six connections to a server, and a stream holds one. So one tab streams for all: the visible tab
+// that
+// holds the lock. A hidden tab releases the lock and streams nothing. The streaming tab passes on each event with the
+// id
+// of the event before, so each tab notices when it missed one.
 const SHARED = `webhook-panel-events ${new URL("events", api.BASE).pathname}`;
 
-// Hears what happens, wherever the stream is. `hear(type, data)` is told of `run`, `progress` and `log`, and of `reset`
-// when something was missed; `state("live" | "waiting")` of the connection.
+// Receives events, wherever the stream is. `hear(type, data)` gets `run`, `progress` and `log`, and `reset` when
+// events
+// were missed; `state("live" | "waiting")` gets the state of the connection.
 export function listen(hear, state) {
   const stop = new AbortController();
   const channel = typeof BroadcastChannel === "function" ? new BroadcastChannel(SHARED) : null;
@@ -118,7 +122,7 @@ export function listen(hear, state) {
     }
     if (leading?.held) return;
     const before = message.state ? message.id : message.after;
-    // A stream that began anew does not know what was before it.
+    // A restarted stream does not know the events before it.
     const missed = lastId !== undefined && message.id !== undefined && before !== lastId;
     if (message.id !== undefined) lastId = message.id;
     if (message.state) show(message.state);
@@ -138,7 +142,7 @@ export function listen(hear, state) {
         tellOthers({ ask: true });
         await navigator.locks.request(SHARED, { signal: own.end.signal }, held);
       } else {
-        // Where there are no locks, as on plain http, every tab that is seen has a stream of its own.
+        // Without locks, as on plain http, every visible tab has its own stream.
         await held();
       }
     } catch (error) {
@@ -156,7 +160,7 @@ export function listen(hear, state) {
 
   if (channel && navigator.locks) channel.addEventListener("message", heard);
   document.addEventListener("visibilitychange", turn);
-  // Whoever leaves the page lets go at once, so that the next page need not wait.
+  // A page that is left releases the lock at once, so that the next page need not wait.
   addEventListener("pagehide", ends);
   addEventListener("pageshow", turn);
   stop.signal.addEventListener("abort", () => {

@@ -1,9 +1,9 @@
-// Form fields with a label, a hint and room for what the server finds wrong. Each has `name`, the setting or
-// parameter it is for, `element`, `read()` for its value and `problem(text)`.
+// Form fields with a label, a hint and space for the server's problems. Each has `name`, the setting or parameter,
+// `element`, `read()` for its value and `problem(text)`.
 
 import { element, fill, freshId } from "./dom.js";
 
-// What was typed is no value, which is said at its field before anything is sent.
+// The typed text is not a valid value. The field shows that before anything is sent.
 export class Unreadable extends Error {}
 
 export function field(name, label, input, { hint, read } = {}) {
@@ -17,7 +17,7 @@ export function field(name, label, input, { hint, read } = {}) {
     name,
     input,
     read() {
-      // Of a half-typed date the browser gives no value, as if nothing had been typed.
+      // The browser gives no value for a half-typed date, as if nothing had been typed.
       isPartial = input.validity.badInput;
       if (isPartial) throw new Unreadable("This is not complete: fill in every part of it, or clear it.");
       return read();
@@ -31,14 +31,14 @@ export function field(name, label, input, { hint, read } = {}) {
     },
   };
   input.addEventListener("input", () => made.problem(""));
-  // Clearing what had no value changes no value, so no input event tells of it.
+  // Clearing an invalid text changes no value, so there is no input event for it.
   const look = () => { if (isPartial && !input.validity.badInput) made.problem(""); };
   input.addEventListener("keyup", look);
   input.addEventListener("blur", look);
   return made;
 }
 
-// Says at each field what is no value there, and goes to the first. Answers whether all fields can be read.
+// Marks each field with an invalid value, and focuses the first. Returns whether all fields are valid.
 export function canRead(fields) {
   const wrong = fields.filter((one) => {
     try {
@@ -117,8 +117,9 @@ export function boxes(name, label, options, values) {
   };
 }
 
-// Puts the problems of an answer at their fields and goes to the first. What fits no field is said in `rest`.
-// Answers whether the problem was one of fields at all.
+// Shows the problems of an answer at their fields and focuses the first. Problems without a field are shown in
+// `rest`.
+// Returns whether the answer had problems of fields.
 export function showProblems(fields, problem, rest) {
   fields.forEach((one) => one.problem(""));
   fill(rest);

@@ -1,4 +1,4 @@
-// How values read: times, durations, states, sizes, addresses.
+// Formats values: times, durations, states, sizes, addresses.
 
 import { baseUrl } from "./api.js";
 
@@ -39,7 +39,7 @@ export function span(milliseconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// How long a run took, or has taken so far.
+// The duration of a run, or its duration so far.
 export function duration(run) {
   if (!run.started_at) return "";
   return span((run.finished_at ? Date.parse(run.finished_at) : Date.now()) - Date.parse(run.started_at));
@@ -55,7 +55,7 @@ export const count = (amount, one, many = `${one}s`) => `${number.format(amount)
 
 export const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
-// When something was made that has this id, a UUIDv7 (RFC 9562).
+// The time at which an id (UUIDv7, RFC 9562) was generated.
 export const timeOfId = (id) => new Date(parseInt(id.slice(0, 8) + id.slice(9, 13), 16)).toISOString();
 
 export const webhookName = (webhook) => webhook.label ?? `Unnamed (…${webhook.token_hint})`;
@@ -67,7 +67,7 @@ export const workflowAddress = (workflow) =>
 
 export const runAddress = (run) => `${workflowAddress(run.workflow)}/runs/${encodeURIComponent(run.id)}`;
 
-// The address of a webhook, as the server gives it out, with its token hidden.
+// The URL of a webhook in the server's form, with its token hidden.
 export function maskedUrl(webhook) {
   const { kind, id } = webhook.workflow;
   const path = `api/v1/${encodeURIComponent(kind)}/${encodeURIComponent(id)}/webhook`;

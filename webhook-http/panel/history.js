@@ -1,4 +1,4 @@
-// Runs, newest first, a page at a time, kept up to date while they are looked at.
+// Runs, newest first, a page at a time, kept up to date while they are visible.
 
 import * as api from "./api.js";
 import { button, element, emptyState, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
@@ -6,14 +6,14 @@ import { duration, exactTime, isLive, runAddress, STATES, timeAgo, webhookName, 
 import { keepFilters } from "./router.js";
 
 const PAGE = 50;
-// How many runs are added to the list as they come before it begins anew.
+// Number of runs that are added as they arrive before the list restarts.
 const MOST_BY_THEMSELVES = 500;
 const TICK = 1_000;
 
 export const stateMark = (state) =>
   element("span", { class: "state", "data-state": state }, STATES[state] ?? state);
 
-// A bar for a run under way; without a known fraction it only says that something happens.
+// A bar for a running run. Without a known fraction it only shows that something happens.
 export function progressBar(run) {
   const { fraction, message } = run.progress ?? {};
   return element("span", { class: "progress" },
@@ -35,7 +35,7 @@ export function history(container, world, { workflow, filters }) {
   let cursor;
   let asked = 0;
   let arrived = 0;
-  // What was heard while a page was asked for, which the page may not show yet.
+  // Events that arrived while a page was requested, and that the page may not contain yet.
   let meanwhile = null;
 
   const title = (run) => world.catalogue.workflows
@@ -108,7 +108,7 @@ export function history(container, world, { workflow, filters }) {
     }
   };
 
-  // Puts a run where it belongs by its id: ids may come out of order, and an old run may begin to fit the filter.
+  // Inserts a run at its place by id: ids may arrive out of order, and an old run may begin to match the filter.
   const insert = (run) => {
     const newer = [...list.children].findLast((item) => item.dataset.run > run.id);
     const { item } = makeRow(run);
@@ -116,7 +116,7 @@ export function history(container, world, { workflow, filters }) {
     else list.prepend(item);
   };
 
-  // Whether a run belongs between those that are shown, and not on a page that was not asked for yet.
+  // Returns whether a run belongs between the visible ones, and not on a page that was not requested yet.
   const inRange = (run) => !cursor || (rows.size > 0 && run.id > list.lastChild.dataset.run);
 
   const update = (run) => {
@@ -136,7 +136,7 @@ export function history(container, world, { workflow, filters }) {
     }
   };
 
-  // Who watches for long sees what came last, and not all that ever came.
+  // A list that is open for long shows the newest runs, not all that ever arrived.
   const bounded = () => {
     arrived += 1;
     if (arrived > MOST_BY_THEMSELVES) load(false);
@@ -173,7 +173,7 @@ export function history(container, world, { workflow, filters }) {
   } } });
   const offer = (select, options, chosen = "") => {
     fill(select, options.map(([value, name]) => element("option", { value, selected: value === chosen }, name)));
-    // What is filtered by and is gone, such as a webhook, has runs still.
+    // A webhook that the filter names and that is gone still has runs.
     if (select.value !== chosen) select.append(element("option", { value: chosen, selected: true }, "One that is gone"));
   };
   const states = pick("State", "state");

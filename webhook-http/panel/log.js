@@ -1,5 +1,6 @@
-// A run's log as it is written. Only so much is ever drawn: old lines go, and a very long line is cut until asked
-// for in full.
+// A run's log as it is written. Only a bounded part is drawn: old lines are dropped, and a very long line is cut
+// until
+// the user asks for all of it.
 
 import * as api from "./api.js";
 import { button, element, fill } from "./dom.js";
@@ -11,7 +12,7 @@ const LINES_IN_A_PIECE = 200;
 const MOST_PIECES = 40;
 const PAUSE = 250;
 
-// A long text is cut until it is asked for in full.
+// A long text is cut until the user asks for all of it.
 export function cut(text) {
   const rest = text.length - LONGEST_LINE;
   if (rest <= 0) return text;
@@ -72,7 +73,7 @@ export function logView(run) {
     return node;
   };
 
-  // Reads what is new, at most once in a while and one read at a time.
+  // Reads new text, at most once in a while and one request at a time.
   const refresh = async () => {
     if (busy) {
       again = true;

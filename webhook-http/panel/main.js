@@ -1,4 +1,4 @@
-// The panel as a whole: signing in, the list of workflows at the side, and the page that the address names.
+// The panel as a whole: sign-in, the list of workflows at the side, and the page that the address names.
 
 import * as api from "./api.js";
 import { button, element, emptyState, errorState, fill, freshId } from "./dom.js";
@@ -15,20 +15,21 @@ import { workflowPage } from "./workflow.js";
 
 const root = document.getElementById("panel");
 
-// How long a page waits for the stream before it reads its lists, in milliseconds.
+// Time for which a page waits for the stream before it reads its lists, in milliseconds.
 const PATIENCE = 200;
-// After a gap everything is read again, at most once in so many milliseconds. Tabs and browsers do not all do so at the
-// same moment.
+// After a gap everything is read again, at most once in this time in milliseconds. Tabs and browsers do so at
+// different
+// moments.
 const BETWEEN_RELOADS = 5_000;
 const SPREAD = 1_000;
-// Whoever comes back to the page finds it read again, at most once in so many milliseconds.
+// When the user returns to the page, it is read again, at most once in this time in milliseconds.
 const BETWEEN_LOOKS = 1_000;
 
 function signIn(reason, remark = "The server says at its start where it keeps the admin token.") {
   document.title = "Sign in · Webhooks";
   closeDialogs();
   forgetAll();
-  // What goes wrong here is said here.
+  // Errors of this page are shown here.
   api.session.onEnd = () => {};
   const message = freshId("message");
   const input = element("input", { type: "password", id: freshId("token"), name: "token", required: true,
@@ -65,7 +66,7 @@ function panel({ signedIn = false } = {}) {
   const connection = element("span", { class: "connection", role: "status" }, "Connecting");
   const side = element("nav", { class: "side", "aria-label": "Workflows" });
   const main = element("main", { id: "main", tabindex: "-1" });
-  // What is shown: how it is left, and how it is brought up to date where it can be without drawing it anew.
+  // The current page: how it is left, and how it is updated without a redraw, if it can be.
   let page = {};
 
   const live = listen((type, data) => {
@@ -109,7 +110,7 @@ function panel({ signedIn = false } = {}) {
     drawSide();
   };
 
-  // One workflow as it is now, with all its webhooks and nothing cut, as its own page and form need it.
+  // One workflow with all its webhooks and nothing cut, for its own page and form.
   const refresh = async ({ kind, id }) => {
     const place = catalogue.workflows.findIndex((one) => one.kind === kind && one.id === id);
     try {
@@ -141,15 +142,16 @@ function panel({ signedIn = false } = {}) {
     root.dataset.page = place.page;
     page = pages[place.page](main, world, place) ?? {};
     router.arrived();
-    // Who has just signed in has no place on the page yet.
+    // Directly after the sign-in, there is no page to leave.
     if (moved || signedIn) main.focus({ preventScroll: true });
     if (moved) scrollTo(0, 0);
     signedIn = false;
   };
 
-  // No event tells that somebody else changed a webhook, so a workflow is read again when it is gone to. The page
-  // that was left stays in view until the new one can be drawn; of two moves the later counts. A page that can be
-  // brought up to date is not drawn anew, so that nobody loses what they were doing there.
+  // No event reports that another user changed a webhook, so a workflow is read again when its page is opened. The
+  // old
+  // page stays visible until the new one can be drawn; of two navigations the later one counts. A page that can be
+  // updated is not redrawn, so the user's input is not lost.
   let moves = 0;
   const arrive = async (moved) => {
     moves += 1;
@@ -178,7 +180,7 @@ function panel({ signedIn = false } = {}) {
     departures += 1;
     const own = departures;
     const may = await mayLeave();
-    // Whoever is asked may go elsewhere instead of answering.
+    // The user may navigate elsewhere instead of answering.
     if (own !== departures) return;
     if (may) await arrive(true);
     else router.stay();
@@ -203,7 +205,7 @@ function panel({ signedIn = false } = {}) {
   const look = async () => {
     if (document.hidden || !page.seen || Date.now() - lastLook < BETWEEN_LOOKS) return;
     lastLook = Date.now();
-    // Whoever only looks is not told that this failed: what was there before still is.
+    // A failed background read is not reported, since the page still shows the previous data.
     await page.seen().catch(() => {});
   };
   document.addEventListener("visibilitychange", look);
@@ -222,8 +224,9 @@ function panel({ signedIn = false } = {}) {
     api.needsToken() ? button("Sign out", out, { kind: "quiet" }) : null),
   element("div", { class: "columns" }, side, main));
   fill(main, element("p", { class: "quiet loading" }, "Loading…"));
-  // What happens while the lists are read is not missed when the stream stands first. Where that takes long, as in a
-  // hidden tab, the lists are read at once and then again.
+  // Events during the read of the lists are not missed if the stream is opened first. If that takes long, as in a
+  // hidden
+  // tab, the lists are read at once and then again.
   let stands = false;
   live.ready.then(() => {
     stands = true;

@@ -1,8 +1,8 @@
-// What the panel tells people: short messages at the edge of the page, and dialogs that want an answer.
+// Messages to the user: short ones at the edge of the page, and dialogs that need an answer.
 
 import { button, element, fill, freshId, icon } from "./dom.js";
 
-// What went well before is no news any more when something else is tried.
+// A message of success is outdated when the next action starts.
 document.addEventListener("submit", () => {
   document.querySelectorAll("#toasts > :not(.bad)").forEach((toast) => toast.remove());
 }, true);
@@ -25,7 +25,7 @@ export function tell(text, bad = false) {
   button("", end, { kind: "quiet", symbol: "close", label: "Dismiss" }));
   region.append(toast);
   while (region.children.length > MOST_AT_ONCE) region.firstChild.remove();
-  // Shown anew, it stands above a dialog that was opened meanwhile.
+  // When it is shown again, it is above a dialog that was opened in the meantime.
   if (region.matches(":popover-open")) region.hidePopover();
   region.showPopover();
   setTimeout(end, bad ? SHOWN_FOR * 2 : SHOWN_FOR);
@@ -35,8 +35,8 @@ export function tellProblem(problem) {
   if (problem.status !== 401) tell(`${problem.title}. ${problem.detail}`, true);
 }
 
-// Opens a dialog. `content` is given the function that closes it. The first field gets the focus where nothing else
-// asks for it.
+// Opens a dialog. `content` gets the function that closes it. The first field gets the focus unless another element
+// requests it.
 export function openDialog(title, content, { wide = false } = {}) {
   const heading = freshId("dialog");
   const dialog = element("dialog", { "aria-labelledby": heading, class: wide ? "wide" : null });
@@ -52,12 +52,12 @@ export function openDialog(title, content, { wide = false } = {}) {
   return dialog;
 }
 
-// A dialog belongs to the page that it was opened on.
+// A dialog belongs to the page on which it was opened.
 export function closeDialogs() {
   document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
 }
 
-// Asks before something is done that cannot be undone.
+// Asks for confirmation of an action that cannot be undone.
 export function ask(title, text, yes, { danger = false } = {}) {
   return new Promise((answer) => {
     let agreed = false;

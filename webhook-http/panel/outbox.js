@@ -1,6 +1,7 @@
-// Follows pending notifications until it is known how they went: no event tells of a try. What is asked for is only the
-// notifications of their runs, a few runs at a time, less and less often while nothing changes, and nothing while nobody
-// looks.
+// Follows pending notifications until their outcome is known, since no event reports a try. It requests only the
+// notifications of their runs, a few runs at a time, less and less often while nothing changes, and never while the
+// page
+// is hidden.
 
 import * as api from "./api.js";
 
@@ -11,7 +12,7 @@ const MOST_FOLLOWED = 100;
 
 const facts = ({ state, attempts, last_error: error, next_at: next }) => JSON.stringify([state, attempts, error, next]);
 
-// `hear` is told of each notification that changed. `watch` begins to follow those that are pending.
+// `hear` gets each notification that changed. `watch` starts to follow the pending ones.
 export function follow(hear) {
   const pending = new Map();
   let pause = FIRST_PAUSE;
@@ -24,7 +25,7 @@ export function follow(hear) {
     if (pending.size && !stopped && !document.hidden) timer = setTimeout(round, pause);
   };
 
-  // Answers whether anything changed. What was asked about goes to the end, so that everything has its turn.
+  // Returns whether any changed. Requested runs go to the end of the list, so that all have their turn.
   const ask = async (run) => {
     const { items } = await api.deliveriesOf(run);
     if (stopped) return false;

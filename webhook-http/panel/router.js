@@ -1,5 +1,5 @@
-// Addresses: `#/` all runs, `#/notifications` who was told, `#/{kind}/{id}` one workflow, `#/{kind}/{id}/runs/{run_id}` one
-// run. After a question mark follow the filters of the page's list.
+// Addresses: `#/` all runs, `#/notifications` all notifications, `#/{kind}/{id}` one workflow,
+// `#/{kind}/{id}/runs/{run_id}` one run. The filters of the page's list follow a question mark.
 
 export function place(hash) {
   const [path, query] = hash.replace(/^#?\/?/, "").split("?");
@@ -29,17 +29,17 @@ export function onMove(act) {
 
 let shown = location.hash;
 
-// The page at the present address is shown now.
+// Records that the page of the current address is shown.
 export function arrived() {
   shown = location.hash;
 }
 
-// Puts back the address of the page that is shown, for whoever was about to leave and stays.
+// Restores the address of the visible page, when the user stays after all.
 export function stay() {
   if (location.hash !== shown) history.pushState(null, "", shown || "#/");
 }
 
-// Puts the filters that were chosen into the address, so that Back and a reload find them again.
+// Puts the chosen filters into the address, so that Back and a reload restore them.
 export function keepFilters(filters) {
   const chosen = Object.entries(filters).filter(([, value]) => value);
   const [path] = (location.hash || "#/").split("?");

@@ -1,4 +1,4 @@
-// "Run now": a form made from the parameter blocks. A field left empty leaves the parameter to its default.
+// "Run now": a form made from the parameter blocks. An empty field leaves the parameter to its default.
 
 import * as api from "./api.js";
 import { button, element, errorState, fill, whileBusy } from "./dom.js";
@@ -9,7 +9,7 @@ import { go } from "./router.js";
 
 const quoted = (value) => JSON.stringify(value);
 
-// For each type its field. Numbers stay text, since the server converts text exactly and JavaScript would round it.
+// The field for each type. Numbers stay text, since the server converts text exactly and JavaScript would round it.
 const MAKERS = {
   integer: (name, label, options) => text(name, label, { ...options, inputmode: "numeric", class: "short" }),
   number: (name, label, options) => text(name, label, { ...options, inputmode: "decimal", class: "short" }),
@@ -27,7 +27,7 @@ const MAKERS = {
   text: (name, label, options) => typed(name, label, options),
 };
 
-// The JSON text of what a field holds, where that is more than the text in quotes.
+// The JSON text of a field's value, if that is more than the text in quotes.
 const READERS = {
   list: (given) => quoted(given.split("\n").filter((line) => line !== "")),
   json(given) {
@@ -40,7 +40,7 @@ const READERS = {
   },
 };
 
-// An option may be the empty text, so its place says whether something was picked.
+// An option may be the empty text, so its index says whether one was chosen.
 function picked(name, label, options, { hint, unset }) {
   const made = choice(name, label, [["", unset], ...options.map((one) => [one, one])], "", hint);
   const read = () => (made.input.selectedIndex > 0 ? made.input.value : null);
@@ -49,8 +49,8 @@ function picked(name, label, options, { hint, unset }) {
 
 const canHide = CSS.supports("-webkit-text-security", "disc");
 
-// A field whose text and lists go out as they were typed, spaces and line breaks included. In a field of one line Enter
-// starts the run, as it does in the others.
+// A field whose text and lists are sent as they were typed, spaces and line breaks included. In a field of one line,
+// Enter starts the run, as in the others.
 function typed(name, label, { hint, placeholder, type, secret, rows = 1, ...attributes }) {
   const common = { spellcheck: "false", autocomplete: "off", placeholder, "aria-required": attributes["aria-required"] };
   const input = secret && !canHide
@@ -70,7 +70,7 @@ function typed(name, label, { hint, placeholder, type, secret, rows = 1, ...attr
 
 function parameterField(block) {
   const hasDefault = block.default !== null;
-  // A list of options says by itself what happens when nothing is picked.
+  // A list of options already shows what happens if none is chosen.
   const isPicked = !block.secret && (block.type === "choice" || block.type === "boolean");
   const unless = block.required ? "" : "May be left empty.";
   const ending = isPicked ? "" : hasDefault ? `Default: ${shown(block.default)}` : unless;
@@ -90,13 +90,13 @@ function parameterField(block) {
   return { ...made, read };
 }
 
-// The body as text, from the fields that say something.
+// The body as text, from the fields with a value.
 function body(fields) {
   const given = fields.map((one) => [one.name, one.read()]).filter(([, value]) => value !== null);
   return `{"parameters":{${given.map(([name, value]) => `${quoted(name)}:${value}`).join(",")}}}`;
 }
 
-// Which webhook the run is to follow: one of several, or the only one.
+// The webhook of the run: one of several, or the only one.
 function webhookField(webhooks) {
   const named = webhooks.map((one) => [one.id, one.enabled ? webhookName(one) : `${webhookName(one)} (disabled)`]);
   const first = webhooks.find((one) => one.enabled) ?? webhooks[0];

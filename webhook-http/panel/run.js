@@ -1,4 +1,4 @@
-// One run: how it goes, what it was given, what it wrote, what it made, and who was told.
+// One run: its state, parameters, log, artifacts and notifications.
 
 import * as api from "./api.js";
 import { canShow, openArtifact, saveArtifact } from "./artifact.js";
@@ -83,7 +83,7 @@ export function runPage(main, world, id, { title, address }) {
     element("div", { class: "page-head" }, element("div", { class: "grow" }, element("h1", {}, "Run"),
       element("code", { class: "quiet" }, id)), stop, again),
     head, facts, log.element, last);
-  // Of a run that is not known nothing is shown.
+  // The page of an unknown run shows nothing of it.
   stop.hidden = again.hidden = log.element.hidden = true;
 
   const forget = world.listens((type, data) => {
@@ -166,7 +166,7 @@ function deliveries(run, changed) {
   return section("Notifications", table("Notifications", ["To", "State", ""], run.deliveries.map(row)));
 }
 
-// Who calls a webhook has its token, of which the record keeps a hint; who manages webhooks does without.
+// A caller has the webhook's token, of which the record keeps a hint. A user of the management API has none.
 const isByHand = (run) => Boolean(run.caller?.method) && !run.caller.token_hint;
 
 function origin(run) {

@@ -1,4 +1,4 @@
-// The settings of a webhook. Only what was changed is sent, and only if nobody else changed it meanwhile.
+// The settings of a webhook. Only changes are sent, and only if no other user changed it in the meantime.
 
 import * as api from "./api.js";
 import { button, element, errorState, fill, whileBusy } from "./dom.js";
@@ -10,13 +10,13 @@ const OVERLAP = [["queue", "Queue: the new run waits"], ["skip", "Skip: the new 
   ["replace", "Replace: the running one is cancelled"], ["coalesce", "Coalesce: at most one waits"]];
 const EVENTS = [["success", "Success"], ["failure", "Failure"]];
 
-// What of a webhook the form shows.
+// The part of a webhook that the form shows.
 const settingsOf = ({ label, allow_get, strict, timeout_s, queue_limit, rate_limit, retention_days, concurrency, retries,
   notifications }) => JSON.stringify([label, allow_get, strict, timeout_s, queue_limit, rate_limit, retention_days,
   concurrency, retries, notifications]);
 
-// `changed` is told of the webhook's new record. The form answers whether it `isChanged`, and takes a record that
-// changed elsewhere: what somebody is typing stays, and saving it then says that somebody else was faster.
+// `changed` gets the webhook's new record. The form says whether it `isChanged`, and takes a record that changed
+// elsewhere: typed input stays, and saving it then reports that another user was faster.
 export function settingsForm(webhook, changed) {
   const holder = element("div");
   let shown;
@@ -120,7 +120,7 @@ function form(webhook, shown, { saved, readAgain }) {
   return { element: made, isChanged: () => typed() !== atFirst };
 }
 
-// What the form says, as the settings are on the wire.
+// The content of the form, as settings in their wire form.
 function read(fields) {
   const value = (name) => fields[name].read();
   const recipients = value("recipients").split(/[\s,;]+/).filter(Boolean);
@@ -145,7 +145,7 @@ function read(fields) {
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
-// The merge patch (RFC 7396) that leads from one to the other.
+// The merge patch (RFC 7396) from one to the other.
 export function difference(before, after) {
   const patch = {};
   for (const [name, value] of Object.entries(after)) {

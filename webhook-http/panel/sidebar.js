@@ -1,4 +1,4 @@
-// The workflows, grouped by kind, with a filter when there are many.
+// The workflows, grouped by kind, with a filter if there are many.
 
 import { button, element, emptyState, fill } from "./dom.js";
 import { count, workflowAddress } from "./format.js";
@@ -6,7 +6,7 @@ import { count, workflowAddress } from "./format.js";
 const MANY = 8;
 const MOST_SHOWN = 200;
 
-// Answers the function that draws the list anew, for the place that is shown now.
+// Returns the function that redraws the list for the current page.
 export function sidebar(container, catalogue) {
   let place = { page: "home" };
   let wanted = "";

@@ -1,4 +1,4 @@
-// The ready-made calls of one webhook. What contains the URL is shown with the token hidden and copied with it.
+// The ready-made calls of one webhook. A call with the URL is shown with the token hidden, and copied with it.
 
 import * as api from "./api.js";
 import { copy } from "./clipboard.js";

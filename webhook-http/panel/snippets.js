@@ -1,4 +1,4 @@
-// Ready-made calls, as text. Those for CI read the URL from a secret of the CI system and so contain no token.
+// Ready-made calls, as text. Those for CI read the URL from a secret of the CI system, so they contain no token.
 
 const EVERY_WORKDAY = "0 6 * * 1-5";
 
@@ -11,15 +11,17 @@ const SAMPLES = {
 
 const sample = (block) => (block.type === "choice" ? block.choices[0] : SAMPLES[block.type]);
 
-// A value for every block that has a default or needs a value. A secret one is only named when it is needed.
+// A value for every block that has a default or requires a value. A secret one is only named, and only if it is
+// required.
 export function sampleParameters(blocks) {
   const wanted = blocks.filter((block) => (block.secret ? block.required : block.default !== null || block.required));
   const value = (block) => (block.default === null || block.secret ? sample(block) : block.default);
   return Object.fromEntries(wanted.map((block) => [block.name, value(block)]));
 }
 
-// The token goes to curl on standard input, as a header: an argument shows in process lists, and an address in the logs
-// of every server on the way.
+// curl reads the token from standard input, as a header: process lists show an argument, and the logs of every server
+// on
+// the way show a URL.
 const HEADER = "printf 'header = \"Authorization: Bearer %s\"\\n'";
 const CURL = "curl -sS --fail-with-body -K";
 
@@ -53,11 +55,11 @@ export function curlGet(url, parameters) {
   return call(token, "-G", address, lines);
 }
 
-// A call whose URL is in the variable WEBHOOK_URL, as CI systems give a secret.
+// A call whose URL is in the variable WEBHOOK_URL, the form in which CI systems provide a secret.
 const callFromSecret = (body, key, indent) =>
   call('"${WEBHOOK_URL##*token=}"', "--retry 3 -X POST", '"${WEBHOOK_URL%%\\?*}"', content(body, key), indent);
 
-// GitHub reads `${{` as its own, also inside quotes.
+// GitHub interprets `${{`, even within quotes.
 export function githubActions(workflow, parameters) {
   const body = bodyOf(parameters).replaceAll("${{", "\\u0024{{");
   const key = "$GITHUB_RUN_ID-$GITHUB_RUN_ATTEMPT";
@@ -93,7 +95,7 @@ export function gitlabCi(workflow, parameters) {
 `;
 }
 
-// The body is a template for Airflow, so what would begin an expression is written as an escape.
+// The body is a template for Airflow, so the start of an expression is written as an escape.
 export function airflow(workflow, parameters, url) {
   const name = `start_${workflow.kind}_${workflow.id}`.replace(/[^A-Za-z0-9]/g, "_").toLowerCase();
   const body = (bodyOf(parameters) || "{}").replace(/\{(?=[{%#])/g, "\\u007b");
@@ -130,7 +132,7 @@ ${name}()
 `;
 }
 
-// The token is in a file that only its owner can read; in a crontab a percent sign ends the command unless it is escaped.
+// The token is in a file that only its owner can read. In a crontab an unescaped percent sign ends the command.
 export function cron(workflow, parameters, url) {
   const { address } = parts(url);
   const file = `.webhook-${workflow.kind}-${workflow.id}`;

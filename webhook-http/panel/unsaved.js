@@ -1,10 +1,10 @@
-// Changes that were made to a form and not saved. They are not thrown away without asking.
+// Unsaved changes of forms. They are not discarded without a question.
 
 import { ask } from "./messages.js";
 
 const forms = new Set();
 
-// Notes a form, by the function that says whether it was changed. Answers the function that strikes it off.
+// Registers a form, by the function that says whether it was changed. Returns the function that removes it.
 export function note(isChanged) {
   forms.add(isChanged);
   return () => forms.delete(isChanged);
@@ -12,7 +12,7 @@ export function note(isChanged) {
 
 export const isUnsaved = () => [...forms].some((isChanged) => isChanged());
 
-// Whether the page may be left: at once, or when people say so.
+// Returns whether the page may be left: at once, or after the user confirms.
 export const mayLeave = async () => !isUnsaved() || ask("Leave without saving?",
   "Settings were changed on this page and are not saved yet.", "Leave without saving", { danger: true });
 

@@ -1,4 +1,4 @@
-// The URL of a webhook: hidden, shown on demand, copied, replaced.
+// The URL of a webhook: hidden, shown on request, copied, replaced.
 
 import * as api from "./api.js";
 import { copy } from "./clipboard.js";
@@ -40,7 +40,7 @@ export function urlRow(webhook, changed) {
     element("div", { class: "row" }, take, reveal, refresh)) };
 }
 
-// Shows a URL when it is new. Without a token key on the server this is the only time it can be seen.
+// Shows a new URL. If the server has no token key, this is the only time it can be seen.
 export function showNewUrl(title, url) {
   openDialog(title, (close) => {
     const take = button("Copy URL", async () => {

@@ -1,4 +1,4 @@
-// One webhook as a card: switched on and off in its head, everything else when it is opened.
+// One webhook as a card: its switch in the header, everything else when it is opened.
 
 import * as api from "./api.js";
 import { button, element, fill, freshId, icon, tabs, whileBusy } from "./dom.js";
@@ -9,8 +9,9 @@ import { settingsForm } from "./settings.js";
 import { snippetView } from "./snippet-view.js";
 import { urlRow } from "./url.js";
 
-// `gone` and `altered` are told when the webhook was deleted or changed here. The card itself takes what changed
-// elsewhere by `update`.
+// `gone` and `altered` are called when the webhook was deleted or changed here. The card takes changes from elsewhere
+// by
+// `update`.
 export function webhookCard(webhook, workflow, { gone, altered, open }) {
   const title = element("span", { class: "card-title" });
   const facts = element("span", { class: "card-facts quiet" });
@@ -88,7 +89,7 @@ export function webhookCard(webhook, workflow, { gone, altered, open }) {
     card.classList.toggle("open", wanted);
     if (!wanted) {
       url?.hide();
-      // What was changed and not saved stays, out of sight.
+      // Unsaved changes stay in the closed card.
       if (!settings?.isChanged()) empty();
       return;
     }

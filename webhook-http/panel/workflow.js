@@ -36,7 +36,7 @@ export function workflowPage(main, world, workflow, { filters }) {
   };
   const update = webhookList(hooks, world, workflow, changed);
   changed();
-  // No event tells that a webhook was changed elsewhere, so they are read again when somebody comes back to the page.
+  // No event reports that a webhook was changed elsewhere, so they are read again when the user returns to the page.
   const seen = async () => {
     const now = await world.readAgain(workflow);
     if (now && (isUnsaved() || described(now) === described(workflow))) update(now.webhooks);
@@ -51,7 +51,7 @@ export function workflowPage(main, world, workflow, { filters }) {
 
 const described = ({ title, parameters: blocks, unavailable }) => JSON.stringify([title, blocks, unavailable]);
 
-// Answers the function that takes the webhooks as they are now.
+// Returns the function that takes the current webhooks.
 function webhookList(section, world, workflow, changed) {
   let wanted = "";
   let limit = SHOWN_AT_FIRST;
@@ -112,7 +112,7 @@ function webhookList(section, world, workflow, changed) {
     const before = new Map(workflow.webhooks.map((one) => [one.id, one]));
     const here = new Set(webhooks.map((one) => one.id));
     [...known.keys()].filter((id) => !here.has(id)).forEach(forget);
-    // A card keeps the object that it was made of.
+    // A card keeps the object from which it was made.
     const now = webhooks.map((one) => {
       known.get(one.id)?.update(one);
       return Object.assign(before.get(one.id) ?? one, one);
