@@ -57,7 +57,7 @@ async fn somebody_makes_a_webhook_calls_it_and_manages_it() {
 
     // Refresh the token, after a confirmation.
     browser.press("Refresh token").await;
-    browser.until_shown("The present one stops working at once").await;
+    browser.until_shown("The current URL stops working at once").await;
     browser.press("Cancel").await;
     assert_eq!(call(url.clone()).await.unwrap().status(), StatusCode::ACCEPTED);
     browser.press("Refresh token").await;
@@ -121,7 +121,7 @@ async fn settings(scene: &Scene) {
     scene.world.webhooks.manage().set_enabled(page.items[0].id, true).await.unwrap();
     browser.fill("label", "Later").await;
     browser.press("Save settings").await;
-    browser.until_shown("Somebody else changed this webhook.").await;
+    browser.until_shown("Another user changed this webhook.").await;
     browser.press("Load").await;
     browser.until("document.querySelector('.form input[name=label]').value === 'Nightly build'").await;
     scene.no_complaints(&[412]).await;

@@ -60,7 +60,7 @@ impl Scene {
         for (opener, shown) in [
             ("Run now", "As if called by"),
             ("New webhook", "May be called by GET"),
-            ("Refresh token", "The present one stops working at once"),
+            ("Refresh token", "The current URL stops working at once"),
         ] {
             self.browser.press(opener).await;
             self.dialog(axe, &format!("{opener} {scheme}"), shown).await;

@@ -173,8 +173,8 @@ export function history(container, world, { workflow, filters }) {
   } } });
   const offer = (select, options, chosen = "") => {
     fill(select, options.map(([value, name]) => element("option", { value, selected: value === chosen }, name)));
-    // A webhook that the filter names and that is gone still has runs.
-    if (select.value !== chosen) select.append(element("option", { value: chosen, selected: true }, "One that is gone"));
+    // A webhook or workflow that no longer exists may still have runs.
+    if (select.value !== chosen) select.append(element("option", { value: chosen, selected: true }, "One that no longer exists"));
   };
   const states = pick("State", "state");
   offer(states, [["", "Any state"], ...Object.entries(STATES)], filter.state);

@@ -80,7 +80,7 @@ function panel({ signedIn = false } = {}) {
 
   api.session.onEnd = () => {
     leave();
-    signIn("You were signed out: the admin token is no longer right.");
+    signIn("You were signed out: the admin token is no longer valid.");
   };
 
   const leave = () => {

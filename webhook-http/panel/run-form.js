@@ -102,7 +102,7 @@ function webhookField(webhooks) {
   const first = webhooks.find((one) => one.enabled) ?? webhooks[0];
   const hook = choice("webhook", "As if called by", named, first.id, "The run follows this webhook's settings.");
   const remark = element("p", { class: "notice", role: "status" },
-    "This webhook is disabled: its callers get an error. A run that is started here is executed all the same.");
+    "This webhook is disabled: its callers get an error. A run that is started here is still executed.");
   const draw = () => { remark.hidden = webhooks.find((one) => one.id === hook.read())?.enabled ?? true; };
   hook.input.addEventListener("change", draw);
   draw();

@@ -67,12 +67,12 @@ function form(webhook, shown, { saved, readAgain }) {
     queue_limit: number("queue_limit", "Max queued runs", { value: webhook.queue_limit, placeholder: "half of all" }),
     per_minute: number("rate_limit.per_minute", "Calls per minute", { value: rate?.per_minute, placeholder: "no limit" }),
     burst: number("rate_limit.burst", "Burst", { value: rate?.burst, placeholder: "as per minute" }),
-    retention_days: number("retention_days", "Keep runs for days", { value: webhook.retention_days, placeholder: "as the server does" }),
+    retention_days: number("retention_days", "Retention in days", { value: webhook.retention_days, placeholder: "as the server does" }),
     max: number("concurrency.max", "Runs at once", { value: concurrency.max, placeholder: "no limit" }),
     on_overlap: choice("concurrency.on_overlap", "On overlap", OVERLAP, concurrency.on_overlap),
     max_attempts: retry("max_attempts", "Attempts", "1 means no retry."),
     base_s: retry("base_s", "First pause in seconds"),
-    factor: retry("factor", "Growth of pauses"),
+    factor: retry("factor", "Backoff factor"),
     cap_s: retry("cap_s", "Longest pause in seconds"),
     jitter: retry("jitter", "Jitter", "The random share of each pause, from 0 to 1."),
     recipients: area("notifications.email.recipients", "Email to", { value: email?.recipients.join("\n"),
@@ -157,8 +157,8 @@ export function difference(before, after) {
 
 function stale(readAgain) {
   return element("div", { class: "notice bad", role: "alert" },
-    element("div", { class: "grow" }, element("strong", {}, "Somebody else changed this webhook."),
-      element("p", {}, "Load its present settings, then make your change again.")), button("Load", readAgain));
+    element("div", { class: "grow" }, element("strong", {}, "Another user changed this webhook."),
+      element("p", {}, "Load its current settings, then make your change again.")), button("Load", readAgain));
 }
 
 function testing(webhook) {

@@ -26,7 +26,7 @@ export function urlRow(webhook, changed) {
   })), { symbol: "copy" });
   const refresh = button("Refresh token", async () => {
     const agreed = await ask("Refresh the token?",
-      "The webhook gets a new URL. The present one stops working at once, for everybody who uses it.", "Refresh token",
+      "The webhook gets a new URL. The current URL stops working at once, for every caller.", "Refresh token",
       { danger: true });
     if (!agreed) return;
     await whileBusy(refresh, () => guarded(async () => {

@@ -72,7 +72,7 @@ export function webhookCard(webhook, workflow, { gone, altered, open }) {
 
   const remove = button("Delete webhook", () => whileBusy(remove, async () => {
     const agreed = await ask(`Delete ${name()}?`,
-      "Its URL stops working at once, and runs that wait are cancelled. Its history is kept.", "Delete", { danger: true });
+      "Its URL stops working at once, and queued runs are cancelled. Its history is kept.", "Delete", { danger: true });
     if (!agreed) return;
     try {
       await api.deleteWebhook(webhook.id);
