@@ -1,8 +1,8 @@
-//! From a route to its answer.
+//! The top layer: routes a request, checks access, and dispatches to the handler of its operation.
 
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -10,66 +10,36 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use webhook_core::Webhooks;
-use webhook_core::error::{BoxError, Resource};
-use webhook_core::parameters::ParameterLimits;
+use webhook_core::error::BoxError;
 
-use crate::access::gate::{AdminAccess, Gate};
+use crate::access::gate::AdminAccess;
 use crate::access::{audit, site};
-use crate::capacity::body_budget::BodyBudget;
-use crate::capacity::run_reads::RunReads;
-use crate::contract::openapi;
-use crate::contract::openapi::Rendered;
+use crate::contract::operation::Audience;
+use crate::contract::operations::Operation;
 use crate::contract::problem::{self, Problem};
-use crate::contract::route::{Audience, Route, RunPart};
-use crate::contract::wire::Links;
-use crate::handlers::events::Frames;
-use crate::handlers::metrics::{CallMeters, RefusalMeters, Renderer};
-use crate::handlers::{self, events, health, metrics, status, trigger};
+use crate::contract::route::Route;
+use crate::handlers::metrics::Renderer;
+use crate::handlers::{caller_runs, deliveries, description, events, health, metrics, runs, trigger};
+use crate::handlers::{webhooks, workflows};
 use crate::request::body::{READ_TIME, RequestBody};
 use crate::request::head::{Head, Request, RequestHead, known_method};
 use crate::request::headers;
 use crate::response::answer::{Answer, ResponseBody, without_body};
-use crate::trouble::Trouble;
+use crate::state::State;
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.
 #[derive(Debug, Clone)]
 pub struct Api {
-    webhooks: Webhooks,
-    access: AdminAccess,
-    gate: Arc<Gate>,
+    state: Arc<State>,
     renderer: Option<Renderer>,
-    pub(crate) frames: Frames,
-    pub(crate) calls: CallMeters,
-    pub(crate) bodies: Arc<BodyBudget>,
-    pub(crate) reads: Arc<RunReads>,
-    refusals: RefusalMeters,
-    description: Arc<OnceLock<Rendered>>,
-    trouble: Arc<Trouble>,
     body_deadline: Duration,
 }
 
 impl Api {
-    /// The contract of `webhooks`, with this access to the management paths.
+    /// Creates the contract of `webhooks`, with this access to the management paths.
     #[must_use]
     pub fn new(webhooks: Webhooks, access: AdminAccess) -> Self {
-        let (calls, refusals) = (CallMeters::new(), RefusalMeters::of_management());
-        let (gate, bodies, reads) = (Arc::default(), Arc::default(), Arc::default());
-        let (frames, description, trouble) = (Frames::default(), Arc::default(), Arc::default());
-        let body_deadline = READ_TIME;
-        Self {
-            webhooks,
-            access,
-            gate,
-            renderer: None,
-            frames,
-            calls,
-            bodies,
-            reads,
-            refusals,
-            description,
-            trouble,
-            body_deadline,
-        }
+        Self { state: Arc::new(State::new(webhooks, access)), renderer: None, body_deadline: READ_TIME }
     }
 
     /// Sets how long the body of a request may take once it is read: 30 s by default. One that takes longer is 400
@@ -88,31 +58,26 @@ impl Api {
         self
     }
 
-    /// The service.
+    /// Returns the service.
     #[must_use]
     pub fn webhooks(&self) -> &Webhooks {
-        &self.webhooks
+        &self.state.webhooks
     }
 
-    pub(crate) fn limits(&self) -> &ParameterLimits {
-        &self.webhooks.options().limits
-    }
-
-    pub(crate) fn links(&self) -> Links<'_> {
-        Links::new(&self.webhooks)
-    }
-
-    /// What `path` names, or `None` when it is not ours: another path, a kind of workflow that is not registered,
-    /// or a management path while those are disabled. `path` starts with `/` and is relative to where the host
-    /// mounted the contract.
+    /// Returns the route of a path, or `None` when the path belongs to the host: another path, a kind of workflow that
+    /// is not registered, or a management path while those are disabled.
+    ///
+    /// `path` starts with `/` and is relative to where the host mounted the contract.
     #[must_use]
     pub fn route(&self, path: &str) -> Option<Route> {
-        let route = crate::contract::route::route(path)?;
-        let ours = match (route.workflow(), route.audience()) {
-            (Some(workflow), _) => self.webhooks.knows_kind(&workflow.kind),
-            (None, Audience::Management) => !matches!(self.access, AdminAccess::Disabled),
-            (None, Audience::Metrics) => self.renderer.is_some(),
-            (None, _) => true,
+        let route = Route::of(path)?;
+        let ours = match route.audience() {
+            Audience::Trigger | Audience::Status => {
+                route.kind().is_some_and(|kind| self.state.webhooks.knows_kind(kind))
+            }
+            Audience::Management => !matches!(self.state.access, AdminAccess::Disabled),
+            Audience::Metrics => self.renderer.is_some(),
+            Audience::Description | Audience::Health => true,
         };
         ours.then_some(route)
     }
@@ -145,9 +110,10 @@ impl Api {
         let head = head.into();
         let body = RequestBody::new(body, &head.headers).within(self.body_deadline);
         let id = headers::request_id(&head.headers);
-        let mut request = Request { head: Head { request: head, peer, id }, body };
-        let answered = self.dispatch(&route, &mut request).await;
-        self.trouble.note(&route, &answered);
+        let mut request = Request { head: Head { request: head, route, peer, id }, body };
+        let answered = self.answer(&mut request).await;
+        let audience = request.head.route.audience();
+        self.state.trouble.note(audience, &answered);
         let mut answer = answered.unwrap_or_else(Problem::into_response);
         if !drained(&mut request, answer.status()).await && request.head.version < Version::HTTP_2 {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -160,7 +126,7 @@ impl Api {
             method = known_method(&request.head.method),
             status = answer.status().as_u16(),
             request_id = request.head.id,
-            audience = ?route.audience(),
+            ?audience,
             "answered"
         );
         answer
@@ -183,83 +149,67 @@ impl Api {
         answer
     }
 
-    async fn dispatch(&self, route: &Route, request: &mut Request<'_>) -> Result<Answer, Problem> {
-        if !route.methods().contains(&request.head.method) {
-            return Err(Problem::method_not_allowed(route.methods()));
-        }
-        if route.audience() != Audience::Management {
-            return self.answer(route, request).await;
+    /// Answers an operation if its path has the method and, on the management paths, the request may use it.
+    async fn answer(&self, request: &mut Request<'_>) -> Result<Answer, Problem> {
+        let (operation, spec) = request.head.route.operation(&request.head.method)?;
+        if request.head.route.audience() != Audience::Management {
+            return self.dispatch(operation, request).await;
         }
         let answered = match self.admit_manager(&request.head) {
-            Ok(()) => self.answer(route, request).await,
+            Ok(()) => self.dispatch(operation, request).await,
             Err(problem) => Err(problem),
         };
         match &answered {
-            Ok(answer) => audit::note(route, &request.head, answer),
-            Err(problem) => self.refusals.refused(problem),
+            Ok(answer) => audit::note(spec.audit, &request.head, answer),
+            Err(problem) => self.state.refusals.refused(problem),
         }
         answered
     }
 
-    /// Whether a request to a management path comes from whom it may come from.
+    /// Checks that a request to a management path comes from this site and with access.
     fn admit_manager(&self, head: &Head) -> Result<(), Problem> {
-        site::check(&self.webhooks, &self.access, head)?;
-        self.gate.check(&self.access, &head.headers, head.peer)
+        site::check(&self.state.webhooks, &self.state.access, head)?;
+        self.state.gate.check(&self.state.access, &head.headers, head.peer)
     }
 
-    async fn answer(&self, route: &Route, request: &mut Request<'_>) -> Result<Answer, Problem> {
-        match route {
-            Route::Trigger(workflow) => {
-                let answered = trigger::trigger(self, workflow, request).await;
-                answered.inspect_err(|problem| self.calls.refused(problem))
+    async fn dispatch(&self, operation: Operation, request: &mut Request<'_>) -> Result<Answer, Problem> {
+        let (state, head) = (&self.state, &request.head);
+        match operation {
+            Operation::Trigger | Operation::TriggerByGet => {
+                let answered = trigger::trigger(state, request).await;
+                answered.inspect_err(|problem| state.calls.refused(problem))
             }
-            Route::CallerRun { workflow, run, part } => {
-                status::for_caller(self, workflow, *run, part, &request.head).await
-            }
-            Route::Workflows => handlers::workflows::list(self, &request.head).await,
-            Route::Workflow(workflow) => handlers::workflows::get(self, workflow.as_ref()).await,
-            Route::Webhooks if request.head.method == Method::POST => {
-                handlers::webhooks::create(self, request).await
-            }
-            Route::Webhooks => handlers::webhooks::list(self, &request.head).await,
-            Route::Webhook { id, part } => {
-                let id = id.ok_or_else(|| Problem::not_found(Resource::Webhook))?;
-                handlers::webhooks::one(self, id, *part, request).await
-            }
-            Route::Runs => handlers::runs::list(self, &request.head).await,
-            Route::Run { id, part } => {
-                let id = id.ok_or_else(|| Problem::not_found(Resource::Run))?;
-                match part {
-                    RunPart::Record => handlers::runs::get(self, id).await,
-                    RunPart::Log => handlers::runs::log(self, id, &request.head).await,
-                    RunPart::Artifact(name) => handlers::runs::artifact(self, id, name).await,
-                }
-            }
-            Route::CancelRun(id) => {
-                handlers::runs::cancel(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
-                    .await
-            }
-            Route::RetryRun(id) => {
-                handlers::runs::retry(self, id.ok_or_else(|| Problem::not_found(Resource::Run))?, request)
-                    .await
-            }
-            Route::Deliveries => handlers::deliveries::list(self, &request.head).await,
-            Route::ResendDeliveries => handlers::deliveries::resend_all(self, request).await,
-            Route::ResendDelivery(id) => {
-                let id = id.ok_or_else(|| Problem::not_found(Resource::Delivery))?;
-                handlers::deliveries::resend(self, id, request).await
-            }
-            Route::Events => events::stream(self, &request.head).await,
-            Route::Description => {
-                let rendered = self.description.get_or_init(|| openapi::rendered(self));
-                Ok(rendered.answer(&request.head.headers))
-            }
-            Route::Metrics => {
-                let renderer = self.renderer.as_ref().ok_or_else(|| Problem::not_found("path"))?;
-                Ok(metrics::metrics(self, renderer).await)
-            }
-            Route::Health => health::health(self).await,
-            Route::Ready => health::ready(self).await,
+            Operation::ReadOwnRun => caller_runs::read(state, head).await,
+            Operation::ReadOwnLog => caller_runs::log(state, head).await,
+            Operation::ReadOwnArtifact => caller_runs::artifact(state, head).await,
+            Operation::ListWorkflows => workflows::list(state, head).await,
+            Operation::ReadWorkflow => workflows::read(state, head).await,
+            Operation::ListWebhooks => webhooks::list(state, head).await,
+            Operation::CreateWebhook => webhooks::create(state, request).await,
+            Operation::ReadWebhook => webhooks::read(state, head).await,
+            Operation::ChangeWebhook => webhooks::change(state, request).await,
+            Operation::DeleteWebhook => webhooks::delete(state, request).await,
+            Operation::ReadUrl => webhooks::url(state, head).await,
+            Operation::RefreshToken => webhooks::refresh_token(state, request).await,
+            Operation::RunNow => webhooks::run(state, request).await,
+            Operation::TestNotification => webhooks::test_notification(state, request).await,
+            Operation::ListRuns => runs::list(state, head).await,
+            Operation::ReadRun => runs::read(state, head).await,
+            Operation::ReadLog => runs::log(state, head).await,
+            Operation::ReadArtifact => runs::artifact(state, head).await,
+            Operation::CancelRun => runs::cancel(state, request).await,
+            Operation::RetryRun => runs::retry(state, request).await,
+            Operation::ListDeliveries => deliveries::list(state, head).await,
+            Operation::ResendDeliveries => deliveries::resend_all(state, request).await,
+            Operation::ResendDelivery => deliveries::resend(state, request).await,
+            Operation::WatchEvents => events::watch(state, head).await,
+            Operation::Describe => Ok(description::describe(state, head)),
+            Operation::Metrics => match &self.renderer {
+                Some(renderer) => Ok(metrics::metrics(state, renderer).await),
+                None => Err(Problem::not_found("path")),
+            },
+            Operation::Health => health::health(state).await,
+            Operation::Ready => health::ready(state).await,
         }
     }
 }
@@ -267,7 +217,7 @@ impl Api {
 /// Gets rid of what nobody wants of a body, unless that would keep a connection that others need. Answers whether the
 /// body came to its end.
 async fn drained(request: &mut Request<'_>, status: StatusCode) -> bool {
-    let Request { head, body } = request;
+    let Request { head, body, .. } = request;
     if status == StatusCode::TOO_MANY_REQUESTS {
         return body.is_over();
     }

@@ -60,19 +60,23 @@ mod access;
 mod api;
 mod capacity;
 mod contract;
+mod frames;
 mod handlers;
+mod meters;
 #[cfg(feature = "panel")]
 mod panel;
 mod request;
 mod response;
 mod shutdown;
+mod state;
 mod trouble;
 
 pub use access::gate::{AdminAccess, AdminToken, InvalidAdminToken};
 pub use api::Api;
 pub use capacity::room::{Room, RoomSource};
+pub use contract::operation::Audience;
 pub use contract::problem::{Problem, Slug};
-pub use contract::route::{Audience, Route, RunPart, WebhookPart, WorkflowPath, route};
+pub use contract::route::Route;
 #[cfg(feature = "panel")]
 pub use panel::{InvalidFrameAncestor, Panel, PanelOptions, panel_run_url};
 pub use request::head::RequestHead;

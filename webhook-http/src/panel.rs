@@ -193,7 +193,7 @@ impl Panel {
             None => return None,
         };
         let mut answer = match found {
-            _ if !READ.contains(method) => Problem::method_not_allowed(READ).into_response(),
+            _ if !READ.contains(method) => Problem::method_not_allowed("GET, HEAD").into_response(),
             Found::File(file) => file.answer(headers),
             Found::Moved => moved(),
         };

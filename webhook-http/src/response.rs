@@ -1,4 +1,4 @@
 //! Making answers.
 
 pub(crate) mod answer;
-pub(crate) mod page;
+pub(crate) mod large;

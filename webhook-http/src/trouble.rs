@@ -5,8 +5,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::contract::operation::Audience;
 use crate::contract::problem::Problem;
-use crate::contract::route::{Audience, Route};
 use crate::response::answer::Answer;
 
 /// How soon after one line the next may be written: what comes and goes is not to fill the log either.
@@ -24,7 +24,7 @@ struct State {
 
 impl Trouble {
     /// Logs the first failure at `error`, further ones at `debug`, and at `info` that calls succeed again.
-    pub(crate) fn note(&self, route: &Route, answered: &Result<Answer, Problem>) {
+    pub(crate) fn note(&self, audience: Audience, answered: &Result<Answer, Problem>) {
         match answered {
             Err(problem) => {
                 let Some(cause) = problem.cause() else { return };
@@ -37,7 +37,7 @@ impl Trouble {
                     tracing::debug!(error = cause, "a request cannot be served");
                 }
             }
-            Ok(_) if route.audience() == Audience::Trigger => {
+            Ok(_) if audience == Audience::Trigger => {
                 if self.ends() {
                     tracing::info!("calls are served again");
                 }

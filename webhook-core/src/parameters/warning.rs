@@ -9,7 +9,7 @@ const MOST_WARNINGS: usize = 16;
 ///
 /// The message shows names and no values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "Warning"))]
 #[non_exhaustive]
 pub struct ParameterWarning {
     /// Name as it was given, shortened if it is long; `*` for the call as a whole.

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Value, json};
+use http::{HeaderValue, Response, StatusCode, header};
 use webhook_core::error::chain;
 use webhook_core::intake::TriggerError;
 use webhook_core::manage::ManagementError;
 use webhook_core::parameters::{BodyError, ParameterProblem};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
-use crate::response::answer::{ResponseBody, with_body};
+use crate::contract::wire::problem::{ErrorCode, ErrorItem, ProblemDocument};
+use crate::response::answer::{ResponseBody, json_bytes, with_body};
 
 /// When to come again where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -140,6 +140,11 @@ impl Slug {
         self.row().0
     }
 
+    /// Returns the `type` of the problem on the wire.
+    pub(crate) fn urn(self) -> String {
+        format!("urn:webhook:problem:{}", self.as_str())
+    }
+
     /// The status of an answer with this problem.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -158,9 +163,10 @@ impl Slug {
 pub struct Problem {
     slug: Slug,
     detail: Option<String>,
-    errors: Vec<Value>,
+    errors: Vec<ErrorItem>,
     retry_after: Option<Duration>,
-    allow: &'static [Method],
+    /// Methods of the path, as `Allow` lists them.
+    allow: Option<Box<str>>,
     realm: Option<&'static str>,
     /// Whether the body's coding, and not its media type, is not supported.
     refuses_coding: bool,
@@ -178,7 +184,7 @@ impl Problem {
             detail: None,
             errors: Vec::new(),
             retry_after,
-            allow: &[],
+            allow: None,
             realm: None,
             refuses_coding: false,
             cause: None,
@@ -213,9 +219,11 @@ impl Problem {
         self
     }
 
-    pub(crate) fn method_not_allowed(allow: &'static [Method]) -> Self {
-        Self { allow, ..Self::new(Slug::MethodNotAllowed) }
-            .with_detail(format!("this path answers {}", listed(allow)))
+    /// Creates a 405 that lists the methods of the path, such as `GET, HEAD`.
+    pub fn method_not_allowed(allow: impl Into<String>) -> Self {
+        let allow = allow.into();
+        let detail = format!("this path answers {allow}");
+        Self { allow: Some(allow.into()), ..Self::new(Slug::MethodNotAllowed) }.with_detail(detail)
     }
 
     pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
@@ -228,15 +236,21 @@ impl Problem {
             && problems.iter().all(|problem| problem.code == SettingCode::IntegrationMissing);
         let slug = if missing { Slug::IntegrationMissing } else { Slug::SettingsInvalid };
         let detail = counted(problems.len(), "field");
-        let errors = problems
-            .into_iter()
-            .map(|problem| json!({"field": problem.field, "code": problem.code, "message": problem.message}));
+        let errors = problems.into_iter().map(|problem| ErrorItem {
+            code: ErrorCode::Setting(problem.code),
+            field: Some(problem.field),
+            message: problem.message,
+            parameter: None,
+        });
         Self { errors: errors.collect(), ..Self::new(slug) }.with_detail(detail)
     }
 
     fn parameters(problems: &[ParameterProblem]) -> Self {
-        let errors = problems.iter().map(|problem| {
-            json!({"parameter": problem.parameter, "code": problem.code.as_str(), "message": problem.message})
+        let errors = problems.iter().map(|problem| ErrorItem {
+            code: ErrorCode::Parameter(problem.code.as_str()),
+            field: None,
+            message: problem.message.clone(),
+            parameter: Some(problem.parameter.clone()),
         });
         Self { errors: errors.collect(), ..Self::new(Slug::ParametersInvalid) }
             .with_detail(counted(problems.len(), "parameter"))
@@ -261,17 +275,15 @@ impl Problem {
     /// The answer.
     #[must_use]
     pub fn into_response(self) -> Response<ResponseBody> {
-        let (slug, status, title) = self.slug.row();
-        let mut content = json!({
-            "type": format!("urn:webhook:problem:{slug}"),
-            "title": title,
-            "status": status,
-            "detail": self.detail.as_deref().or(self.advice()).unwrap_or(title),
-        });
-        if !self.errors.is_empty() {
-            content["errors"] = Value::Array(self.errors);
-        }
-        let mut response = with_body(self.slug.status(), "application/problem+json", content.to_string());
+        let (_, status, title) = self.slug.row();
+        let document = ProblemDocument {
+            detail: self.detail.as_deref().or(self.advice()).unwrap_or(title),
+            errors: &self.errors,
+            status,
+            title,
+            problem_type: &self.slug.urn(),
+        };
+        let mut response = problem(self.slug.status(), &document);
         let headers = response.headers_mut();
         if self.slug == Slug::Unauthorized {
             let challenge = match self.realm {
@@ -287,9 +299,7 @@ impl Problem {
         if let Some(pause) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(pause)));
         }
-        if let Ok(allow) = HeaderValue::try_from(listed(self.allow))
-            && !self.allow.is_empty()
-        {
+        if let Some(allow) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(header::ALLOW, allow);
         }
         response
@@ -300,18 +310,19 @@ impl Problem {
 /// problem without a type of its own (RFC 9457 section 4.2.1).
 pub(crate) fn untyped(status: StatusCode, detail: &str) -> Response<ResponseBody> {
     let title = status.canonical_reason().unwrap_or("Refused");
-    let content = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    with_body(status, "application/problem+json", content.to_string())
+    let document =
+        ProblemDocument { detail, errors: &[], status: status.as_u16(), title, problem_type: "about:blank" };
+    problem(status, &document)
+}
+
+fn problem(status: StatusCode, document: &ProblemDocument<'_>) -> Response<ResponseBody> {
+    with_body(status, "application/problem+json", json_bytes(document))
 }
 
 /// Rounded up, so that nobody comes a moment too early; at least 1.
 fn whole_seconds(pause: Duration) -> u64 {
     let up = u64::from(pause.subsec_nanos() > 0);
     pause.as_secs().saturating_add(up).max(1)
-}
-
-fn listed(methods: &[Method]) -> String {
-    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn counted(number: usize, what: &str) -> String {
@@ -383,6 +394,8 @@ impl From<ManagementError> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn content(problem: Problem) -> Value {

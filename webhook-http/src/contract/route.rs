@@ -1,228 +1,137 @@
-//! Which path means what: one function and one type for all of them.
+//! Routing: from a path to the operations of the contract.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
+use webhook_core::error::Resource;
 use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowId, WorkflowKey, WorkflowKind};
 
-/// What a path names. An id that has not the form of one is `None`: nothing has it, but whoever asks is not told
-/// so before their token was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Route {
-    /// `/api/v1/{kind}/{id}/webhook`: starts a run.
-    Trigger(WorkflowPath),
-    /// `/api/v1/{kind}/{id}/runs/{run}` and below: a run as its caller sees it.
-    CallerRun {
-        /// The workflow.
-        workflow: WorkflowPath,
-        /// The run.
-        run: Option<RunId>,
-        /// What of it.
-        part: RunPart,
-    },
-    /// `/admin/api/v1/workflows`.
-    Workflows,
-    /// `/admin/api/v1/workflows/{kind}/{id}`.
-    Workflow(Option<WorkflowKey>),
-    /// `/admin/api/v1/webhooks`.
-    Webhooks,
-    /// `/admin/api/v1/webhooks/{id}` and below.
-    Webhook {
-        /// The webhook.
-        id: Option<WebhookId>,
-        /// What of it.
-        part: WebhookPart,
-    },
-    /// `/admin/api/v1/runs`.
-    Runs,
-    /// `/admin/api/v1/runs/{run}` and what can be read below it.
-    Run {
-        /// The run.
-        id: Option<RunId>,
-        /// What of it.
-        part: RunPart,
-    },
-    /// `/admin/api/v1/runs/{run}/cancel`.
-    CancelRun(Option<RunId>),
-    /// `/admin/api/v1/runs/{run}/retry`.
-    RetryRun(Option<RunId>),
-    /// `/admin/api/v1/events`: what happens to runs, as it happens.
-    Events,
-    /// `/admin/api/v1/deliveries`: notifications of all runs.
-    Deliveries,
-    /// `/admin/api/v1/deliveries/resend`: sends many of them again.
-    ResendDeliveries,
-    /// `/admin/api/v1/deliveries/{id}/resend`.
-    ResendDelivery(Option<DeliveryId>),
-    /// `/api/v1/openapi.json`: this contract, described for programs.
-    Description,
-    /// `/metrics`: what was counted.
-    Metrics,
-    /// `/healthz`: whether the process lives and its store can be written.
-    Health,
-    /// `/readyz`: whether calls are accepted.
-    Ready,
+use crate::contract::operation::{Audience, Path, Spec};
+use crate::contract::operations::{Operation, PATHS};
+use crate::contract::problem::Problem;
+use crate::contract::template::{Captures, MOST_SEGMENTS, PathParameter};
+
+/// A path of the contract, with the ids and names in it.
+///
+/// An ill-formed id is no error here: nothing has it, but the token is checked before the caller is told.
+#[derive(Clone)]
+pub struct Route {
+    path: &'static Path<Operation>,
+    kind: Option<WorkflowKind>,
+    workflow_id: Option<WorkflowId>,
+    id: Option<RunId>,
+    name: Option<String>,
 }
 
-/// The workflow in a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WorkflowPath {
-    /// Its kind; whether it is registered is not known here.
-    pub kind: WorkflowKind,
-    /// Its id.
-    pub id: Option<WorkflowId>,
-}
-
-impl WorkflowPath {
-    pub(crate) fn key(&self) -> Option<WorkflowKey> {
-        self.id.clone().map(|id| WorkflowKey::new(self.kind.clone(), id))
-    }
-}
-
-/// What is read of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RunPart {
-    /// Its record.
-    Record,
-    /// Its log.
-    Log,
-    /// The artifact of this name.
-    Artifact(String),
-}
-
-/// What is done with a webhook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WebhookPart {
-    /// Its record: reading, changing, deleting.
-    Record,
-    /// Its URL, for copying.
-    Url,
-    /// Gives it a new token.
-    RefreshToken,
-    /// Starts a run by hand.
-    Run,
-    /// Sends a test notification.
-    TestNotification,
-}
-
-/// Who a path is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Audience {
-    /// Callers of webhooks, who start runs.
-    Trigger,
-    /// Callers of webhooks, who ask about their runs.
-    Status,
-    /// People and trusted programs.
-    Management,
-    /// Programs that read what is described.
-    Description,
-    /// Collectors of metrics.
-    Metrics,
-    /// Load balancers and monitors.
-    Health,
-}
-
-const POST: &[Method] = &[Method::POST];
-const READ: &[Method] = &[Method::GET, Method::HEAD];
-const TRIGGER: &[Method] = &[Method::GET, Method::POST];
-const COLLECTION: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
-const RECORD: &[Method] = &[Method::GET, Method::HEAD, Method::PATCH, Method::DELETE];
-
-/// How many segments the longest path of the contract has.
-const MOST_SEGMENTS: usize = 8;
-
-/// What `path` names, or `None` when it is not part of the contract. Segments are percent-decoded (RFC 3986); a
-/// malformed escape makes no id, and in any other place no path of ours.
-#[must_use]
-pub fn route(path: &str) -> Option<Route> {
-    let mut segments = [const { None }; MOST_SEGMENTS];
-    let mut count = 0;
-    for segment in path.strip_prefix('/')?.split('/') {
-        *segments.get_mut(count)? = decoded(segment);
-        count += 1;
-    }
-    match &segments.each_ref().map(Option::as_deref)[..count] {
-        [Some("healthz")] => Some(Route::Health),
-        [Some("metrics")] => Some(Route::Metrics),
-        [Some("readyz")] => Some(Route::Ready),
-        [Some("api"), Some("v1"), Some("openapi.json")] => Some(Route::Description),
-        [Some("api"), Some("v1"), Some(kind), id, rest @ ..] => caller_route(kind, *id, rest),
-        [Some("admin"), Some("api"), Some("v1"), rest @ ..] => management_route(rest),
-        _ => None,
-    }
-}
-
-fn caller_route(kind: &str, id: Option<&str>, rest: &[Option<&str>]) -> Option<Route> {
-    let id = id.and_then(|id| id.parse().ok());
-    let workflow = WorkflowPath { kind: kind.parse().ok()?, id };
-    match rest {
-        [Some("webhook")] => Some(Route::Trigger(workflow)),
-        [Some("runs"), run, rest @ ..] => {
-            let part = run_part(rest)?;
-            Some(Route::CallerRun { workflow, run: parsed(*run), part })
+impl Route {
+    /// Returns the route of a path that starts with `/`, or `None` if the contract has no such path.
+    ///
+    /// Segments are percent-decoded (RFC 3986). A malformed escape makes an ill-formed id; elsewhere in a path, the path
+    /// is none of the contract's.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        let mut segments = [const { None }; MOST_SEGMENTS];
+        let mut count = 0;
+        for segment in path.strip_prefix('/')?.split('/') {
+            *segments.get_mut(count)? = decoded(segment);
+            count += 1;
         }
-        _ => None,
+        let segments = segments.each_ref().map(Option::as_deref);
+        PATHS.iter().find_map(|path| Self::new(path, &path.template.captures(&segments[..count])?))
     }
-}
 
-fn management_route(segments: &[Option<&str>]) -> Option<Route> {
-    match segments {
-        [Some("workflows")] => Some(Route::Workflows),
-        [Some("workflows"), kind, id] => {
-            let key = parsed(*kind).and_then(|kind| Some(WorkflowKey::new(kind, parsed(*id)?)));
-            Some(Route::Workflow(key))
+    fn new(path: &'static Path<Operation>, captures: &Captures<'_>) -> Option<Self> {
+        let mut route = Self { path, kind: None, workflow_id: None, id: None, name: None };
+        for parameter in path.template.parameters() {
+            let text = captures.get(parameter);
+            match parameter {
+                PathParameter::Kind => route.kind = text.and_then(|text| text.parse().ok()),
+                PathParameter::WorkflowId => route.workflow_id = text.and_then(|text| text.parse().ok()),
+                PathParameter::Id | PathParameter::RunId => {
+                    route.id = text.and_then(|text| text.parse().ok());
+                }
+                PathParameter::Name => route.name = Some(text.filter(|name| !name.is_empty())?.to_owned()),
+            }
         }
-        [Some("webhooks")] => Some(Route::Webhooks),
-        [Some("webhooks"), id, rest @ ..] => {
-            let part = webhook_part(rest)?;
-            Some(Route::Webhook { id: parsed(*id), part })
+        let is_a_callers = matches!(path.audience, Audience::Trigger | Audience::Status);
+        (!is_a_callers || route.kind.is_some()).then_some(route)
+    }
+
+    /// Returns the clients that this path is for.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        self.path.audience
+    }
+
+    /// Returns the operation that a method stands for.
+    ///
+    /// # Errors
+    /// 405 with the methods that the path answers.
+    pub(crate) fn operation(&self, method: &Method) -> Result<(Operation, &'static Spec), Problem> {
+        match self.path.operation(method) {
+            Some((operation, spec)) => Ok((*operation, spec)),
+            None => Err(Problem::method_not_allowed(self.path.allow())),
         }
-        [Some("runs")] => Some(Route::Runs),
-        [Some("runs"), id, Some("cancel")] => Some(Route::CancelRun(parsed(*id))),
-        [Some("runs"), id, Some("retry")] => Some(Route::RetryRun(parsed(*id))),
-        [Some("runs"), id, rest @ ..] => {
-            let part = run_part(rest)?;
-            Some(Route::Run { id: parsed(*id), part })
-        }
-        [Some("events")] => Some(Route::Events),
-        [Some("deliveries")] => Some(Route::Deliveries),
-        [Some("deliveries"), Some("resend")] => Some(Route::ResendDeliveries),
-        [Some("deliveries"), id, Some("resend")] => Some(Route::ResendDelivery(parsed(*id))),
-        _ => None,
+    }
+
+    /// Returns the kind of workflow that the path names.
+    pub(crate) fn kind(&self) -> Option<&WorkflowKind> {
+        self.kind.as_ref()
+    }
+
+    /// Returns the workflow that the path names, unless an id in it is ill-formed.
+    pub(crate) fn workflow(&self) -> Option<WorkflowKey> {
+        Some(WorkflowKey::new(self.kind.clone()?, self.workflow_id.clone()?))
+    }
+
+    /// Returns the webhook that the path names.
+    ///
+    /// # Errors
+    /// 404 for an ill-formed id, as for one that nothing has.
+    pub(crate) fn webhook(&self) -> Result<WebhookId, Problem> {
+        self.id(Resource::Webhook).map(|id| WebhookId::from_bytes(*id.as_bytes()))
+    }
+
+    /// Returns the run that the path names.
+    ///
+    /// # Errors
+    /// 404 for an ill-formed id, as for one that nothing has.
+    pub(crate) fn run(&self) -> Result<RunId, Problem> {
+        self.id(Resource::Run)
+    }
+
+    /// Returns the delivery that the path names.
+    ///
+    /// # Errors
+    /// 404 for an ill-formed id, as for one that nothing has.
+    pub(crate) fn delivery(&self) -> Result<DeliveryId, Problem> {
+        self.id(Resource::Delivery).map(|id| DeliveryId::from_bytes(*id.as_bytes()))
+    }
+
+    /// Returns the name of the artifact, or an empty text, which no artifact has.
+    pub(crate) fn artifact(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the id of the webhook, run or delivery that the path names, as the audit log shows it.
+    pub(crate) fn target(&self) -> Option<RunId> {
+        self.id
+    }
+
+    /// All ids have one form, so they are kept as one type.
+    fn id(&self, of: Resource) -> Result<RunId, Problem> {
+        self.id.ok_or_else(|| Problem::not_found(of))
     }
 }
 
-fn webhook_part(segments: &[Option<&str>]) -> Option<WebhookPart> {
-    match segments {
-        [] => Some(WebhookPart::Record),
-        [Some("url")] => Some(WebhookPart::Url),
-        [Some("refresh-token")] => Some(WebhookPart::RefreshToken),
-        [Some("run")] => Some(WebhookPart::Run),
-        [Some("test-notification")] => Some(WebhookPart::TestNotification),
-        _ => None,
+impl fmt::Debug for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Route").field(&self.path.template.as_str()).finish()
     }
 }
 
-fn run_part(segments: &[Option<&str>]) -> Option<RunPart> {
-    match segments {
-        [] => Some(RunPart::Record),
-        [Some("log")] => Some(RunPart::Log),
-        [Some("artifacts"), Some(name)] if !name.is_empty() => Some(RunPart::Artifact((*name).to_owned())),
-        _ => None,
-    }
-}
-
-fn parsed<T: std::str::FromStr>(segment: Option<&str>) -> Option<T> {
-    segment.and_then(|text| text.parse().ok())
-}
-
-/// One segment percent-decoded; `None` for a malformed escape or what is not UTF-8.
+/// Decodes one segment; `None` for a malformed escape or bytes that are not UTF-8.
 fn decoded(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return Some(Cow::Borrowed(segment));
@@ -234,109 +143,50 @@ fn decoded(segment: &str) -> Option<Cow<'_, str>> {
     if well_formed { percent_decode_str(segment).decode_utf8().ok() } else { None }
 }
 
-impl Route {
-    /// Who this path is for.
-    #[must_use]
-    pub fn audience(&self) -> Audience {
-        match self {
-            Self::Trigger(_) => Audience::Trigger,
-            Self::CallerRun { .. } => Audience::Status,
-            Self::Metrics => Audience::Metrics,
-            Self::Description => Audience::Description,
-            Self::Health | Self::Ready => Audience::Health,
-            _ => Audience::Management,
-        }
-    }
-
-    /// The workflow in the path of a caller.
-    #[must_use]
-    pub fn workflow(&self) -> Option<&WorkflowPath> {
-        match self {
-            Self::Trigger(workflow) | Self::CallerRun { workflow, .. } => Some(workflow),
-            _ => None,
-        }
-    }
-
-    /// The methods this path answers; another one is 405 with these in `Allow` (RFC 9110 section 15.5.6).
-    #[must_use]
-    pub fn methods(&self) -> &'static [Method] {
-        match self {
-            Self::Trigger(_) => TRIGGER,
-            Self::Webhooks => COLLECTION,
-            Self::Webhook { part: WebhookPart::Record, .. } => RECORD,
-            Self::Webhook { part: WebhookPart::Url, .. } => READ,
-            Self::Webhook { .. } | Self::CancelRun(_) | Self::RetryRun(_) => POST,
-            Self::ResendDelivery(_) | Self::ResendDeliveries => POST,
-            Self::Deliveries => READ,
-            Self::CallerRun { .. } | Self::Workflows | Self::Workflow(_) | Self::Runs | Self::Run { .. } => {
-                READ
-            }
-            Self::Events => READ,
-            Self::Description | Self::Metrics | Self::Health | Self::Ready => READ,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ID: &str = "0198c5a0-7e6b-7aaa-8bbb-0123456789ab";
 
-    fn workflow(id: Option<&str>) -> WorkflowPath {
-        WorkflowPath { kind: "report".parse().unwrap(), id: id.map(|id| id.parse().unwrap()) }
+    fn template(path: &str) -> Option<&'static str> {
+        Route::of(path).map(|route| route.path.template.as_str())
+    }
+
+    fn operation(method: Method, path: &str) -> Option<Operation> {
+        Route::of(path).unwrap().operation(&method).ok().map(|(operation, _)| operation)
+    }
+
+    /// A path with these values in place of its parameters.
+    fn filled(template: &str) -> String {
+        let samples = [("{kind}", "report"), ("{workflow_id}", "sales"), ("{name}", "a%20b.html")];
+        let ids = [("{id}", ID), ("{run_id}", ID)];
+        samples.iter().chain(&ids).fold(template.to_owned(), |path, (name, value)| path.replace(name, value))
     }
 
     #[test]
-    fn every_path_of_the_contract_is_known() {
-        let run: Option<RunId> = Some(ID.parse().unwrap());
-        let hook: Option<WebhookId> = Some(ID.parse().unwrap());
-        let artifact = || RunPart::Artifact("a b.html".to_owned());
-        let (sales, part) = (workflow(Some("sales")), RunPart::Record);
-        let caller = |part| Route::CallerRun { workflow: sales.clone(), run, part };
-        let cases = [
-            ("/api/v1/report/sales/webhook".to_owned(), Route::Trigger(sales.clone())),
-            ("/api/v1/report/s%61les/webhook".to_owned(), Route::Trigger(sales.clone())),
-            (format!("/api/v1/report/sales/runs/{ID}"), caller(RunPart::Record)),
-            (format!("/api/v1/report/sales/runs/{ID}/log"), caller(RunPart::Log)),
-            (format!("/api/v1/report/sales/runs/{ID}/artifacts/a%20b.html"), caller(artifact())),
-            ("/admin/api/v1/workflows".to_owned(), Route::Workflows),
-            ("/admin/api/v1/workflows/report/a".to_owned(), Route::Workflow("report/a".parse().ok())),
-            ("/admin/api/v1/workflows/report/..".to_owned(), Route::Workflow(None)),
-            ("/admin/api/v1/webhooks".to_owned(), Route::Webhooks),
-            (format!("/admin/api/v1/webhooks/{ID}"), Route::Webhook { id: hook, part: WebhookPart::Record }),
-            (format!("/admin/api/v1/webhooks/{ID}/url"), Route::Webhook { id: hook, part: WebhookPart::Url }),
-            (
-                format!("/admin/api/v1/webhooks/{ID}/refresh-token"),
-                Route::Webhook { id: hook, part: WebhookPart::RefreshToken },
-            ),
-            (format!("/admin/api/v1/webhooks/{ID}/run"), Route::Webhook { id: hook, part: WebhookPart::Run }),
-            (
-                format!("/admin/api/v1/webhooks/{ID}/test-notification"),
-                Route::Webhook { id: hook, part: WebhookPart::TestNotification },
-            ),
-            ("/admin/api/v1/runs".to_owned(), Route::Runs),
-            (format!("/admin/api/v1/runs/{ID}"), Route::Run { id: run, part }),
-            (format!("/admin/api/v1/runs/{ID}/log"), Route::Run { id: run, part: RunPart::Log }),
-            (
-                format!("/admin/api/v1/runs/{ID}/artifacts/a%20b.html"),
-                Route::Run { id: run, part: artifact() },
-            ),
-            (format!("/admin/api/v1/runs/{ID}/cancel"), Route::CancelRun(run)),
-            (format!("/admin/api/v1/runs/{ID}/retry"), Route::RetryRun(run)),
-            (
-                format!("/admin/api/v1/deliveries/{ID}/resend"),
-                Route::ResendDelivery(Some(ID.parse().unwrap())),
-            ),
-            ("/admin/api/v1/events".to_owned(), Route::Events),
-            ("/api/v1/openapi.json".to_owned(), Route::Description),
-            ("/metrics".to_owned(), Route::Metrics),
-            ("/healthz".to_owned(), Route::Health),
-            ("/readyz".to_owned(), Route::Ready),
-        ];
-        for (path, expected) in cases {
-            assert_eq!(route(&path), Some(expected), "{path}");
+    fn every_path_of_the_table_is_routed_to_itself() {
+        for path in PATHS {
+            let text = path.template.as_str();
+            assert_eq!(template(&filled(text)), Some(text));
+            // No other template takes the same paths, so the order of the table means nothing.
+            let given = filled(text);
+            let segments: Vec<Option<&str>> = given[1..].split('/').map(Some).collect();
+            let taking = PATHS.iter().filter(|path| path.template.captures(&segments).is_some());
+            assert_eq!(taking.count(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn ids_and_names_are_read_from_the_path() {
+        let route = Route::of(&format!("/api/v1/report/s%61les/runs/{ID}/artifacts/a%20b.html")).unwrap();
+        assert_eq!(route.workflow(), Some("report/sales".parse().unwrap()));
+        assert_eq!(route.run().unwrap(), ID.parse().unwrap());
+        assert_eq!(route.artifact(), "a b.html");
+        let route = Route::of(&format!("/admin/api/v1/webhooks/{ID}")).unwrap();
+        assert_eq!(route.webhook().unwrap(), ID.parse().unwrap());
+        let route = Route::of(&format!("/admin/api/v1/deliveries/{ID}/resend")).unwrap();
+        assert_eq!(route.delivery().unwrap(), ID.parse().unwrap());
     }
 
     #[test]
@@ -357,23 +207,35 @@ mod tests {
             "/admin/api/v1/nothing",
             "/api/v2/report/sales/webhook",
         ] {
-            assert_eq!(route(path), None, "{path}");
+            assert_eq!(template(path), None, "{path}");
         }
     }
 
     #[test]
-    fn what_is_not_an_id_makes_a_route_that_nothing_has() {
+    fn an_ill_formed_id_makes_a_route_that_nothing_has() {
         for id in ["-a", "%2e%2e", "a%", "a%zz", "%ff", "a%2Fb", "a%20b", ""] {
-            assert_eq!(route(&format!("/api/v1/report/{id}/webhook")), Some(Route::Trigger(workflow(None))));
+            let route = Route::of(&format!("/api/v1/report/{id}/webhook")).unwrap();
+            assert_eq!(route.path.audience, Audience::Trigger);
+            assert_eq!(route.workflow(), None);
         }
-        assert_eq!(route("/admin/api/v1/runs/7/cancel"), Some(Route::CancelRun(None)));
-        let upper = ID.to_uppercase();
-        let expected = Route::Run { id: None, part: RunPart::Record };
-        assert_eq!(route(&format!("/admin/api/v1/runs/{upper}")), Some(expected));
+        for id in ["7", &ID.to_uppercase()] {
+            let route = Route::of(&format!("/admin/api/v1/runs/{id}/cancel")).unwrap();
+            assert_eq!(route.run(), Err(Problem::not_found(Resource::Run)));
+        }
+        assert_eq!(Route::of("/admin/api/v1/workflows/report/..").unwrap().workflow(), None);
     }
 
     #[test]
-    fn only_get_and_post_may_trigger() {
-        assert_eq!(Route::Trigger(workflow(None)).methods(), [Method::GET, Method::POST]);
+    fn a_method_stands_for_an_operation_and_head_for_a_get_that_starts_nothing() {
+        let trigger = "/api/v1/report/sales/webhook";
+        assert_eq!(operation(Method::GET, trigger), Some(Operation::TriggerByGet));
+        assert_eq!(operation(Method::POST, trigger), Some(Operation::Trigger));
+        assert_eq!(operation(Method::HEAD, trigger), None);
+        assert_eq!(operation(Method::HEAD, "/healthz"), Some(Operation::Health));
+        assert_eq!(operation(Method::from_bytes(b"get").unwrap(), "/healthz"), None);
+        let allow = |path: &str| Route::of(path).unwrap().path.allow();
+        assert_eq!(allow(trigger), "GET, POST");
+        assert_eq!(allow("/admin/api/v1/webhooks"), "GET, HEAD, POST");
+        assert_eq!(allow("/admin/api/v1/webhooks/x"), "GET, HEAD, PATCH, DELETE");
     }
 }

@@ -16,9 +16,9 @@ use webhook_core::executor::ArtifactContent;
 use webhook_core::parameters::MediaType;
 use webhook_core::run::Run;
 
-use crate::api::Api;
 use crate::contract::problem::{Problem, Slug};
 use crate::response::answer::{Answer, ResponseBody, set};
+use crate::state::State;
 
 /// How much of a file is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -55,8 +55,8 @@ const EXTENDED_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// Answers with the content of one of a run's artifacts.
-pub(crate) async fn answer(api: &Api, run: &Run, name: &str) -> Result<Answer, Problem> {
-    let (content_type, length, body) = match api.webhooks().manage().artifact(run, name).await? {
+pub(crate) async fn answer(state: &State, run: &Run, name: &str) -> Result<Answer, Problem> {
+    let (content_type, length, body) = match state.webhooks.manage().artifact(run, name).await? {
         ArtifactContent::Bytes { content_type, bytes } => {
             (content_type, bytes.len() as u64, ResponseBody::from_bytes(bytes))
         }

@@ -4,9 +4,8 @@
 //! connection can take more, so a client that does not read costs one frame, and is told to reload when what it
 //! missed is no longer there.
 
-mod frames;
-
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,16 +21,15 @@ use webhook_core::events::{Event, EventCursor};
 use webhook_core::id::{RunId, WorkflowKey};
 use webhook_core::manage::ManagementError;
 
-use crate::api::Api;
+use crate::contract::fields;
 use crate::contract::problem::Problem;
+use crate::frames::write;
 use crate::request::head::Head;
 use crate::request::headers;
 use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, ResponseBody};
 use crate::shutdown::ShutdownSignal;
-use frames::write;
-
-pub(crate) use frames::Frames;
+use crate::state::State;
 
 /// How long a stream is silent at most: proxies close what is silent for long, often after 60 s.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -47,12 +45,11 @@ const GATHER: Duration = Duration::from_millis(20);
 ///
 /// Without `Last-Event-ID` it begins with what happens next. With an id that is unknown here, or so old that events
 /// after it are no longer kept, it begins with a `reset`.
-pub(crate) async fn stream(api: &Api, head: &Head) -> Result<Answer, Problem> {
-    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
-    let filter =
-        Filter { workflow: fields.take("workflow", "kind/id"), run: fields.take("run", "a run's id") };
-    fields.finish()?;
-    let present = api.webhooks().events_since(None).await.map_err(ManagementError::from)?.cursor;
+pub(crate) async fn watch(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
+    let mut query = QueryFields::read(&head.query, state.limits().query_bytes)?;
+    let filter = Filter { workflow: query.take(&fields::WORKFLOW), run: query.take(&fields::RUN_OF_EVENTS) };
+    query.finish()?;
+    let present = state.webhooks.events_since(None).await.map_err(ManagementError::from)?.cursor;
     let place = Place::of(&head.headers);
     let cursor = if let Place::After(cursor) = place { cursor } else { present };
     let mut first = format!("retry: {COME_BACK_MS}\nid: {cursor}\n\n").into_bytes();
@@ -60,7 +57,7 @@ pub(crate) async fn stream(api: &Api, head: &Head) -> Result<Answer, Problem> {
         write(&mut first, "reset", cursor, &json!({}));
     }
     let stop = head.shutdown.clone();
-    let reader = Reader { api: api.clone(), filter, cursor, stop, not_before: Instant::now() };
+    let reader = Reader { state: state.clone(), filter, cursor, stop, not_before: Instant::now() };
     let following = stream::unfold(reader, |mut reader| async {
         let frame = reader.next().await?;
         Some((frame, reader))
@@ -114,7 +111,7 @@ impl Filter {
 
 /// One client's place in the events.
 struct Reader {
-    api: Api,
+    state: Arc<State>,
     filter: Filter,
     cursor: EventCursor,
     stop: Option<ShutdownSignal>,
@@ -132,7 +129,7 @@ impl Reader {
         }
         loop {
             let events = tokio::select! {
-                events = self.api.webhooks().events_since(Some(self.cursor)) => events,
+                events = self.state.webhooks.events_since(Some(self.cursor)) => events,
                 () = self.stopping() => return None,
                 () = tokio::time::sleep_until(silent_until) => return Some(self.heartbeat()),
             };
@@ -154,7 +151,7 @@ impl Reader {
                     break;
                 }
                 if self.filter.takes(event) {
-                    frame.extend_from_slice(&self.api.frames.of(event, self.api.links()));
+                    frame.extend_from_slice(&self.state.frames.of(event, self.state.links()));
                 }
                 self.cursor = event.cursor;
             }
@@ -169,7 +166,7 @@ impl Reader {
     async fn stopping(&self) {
         match &self.stop {
             Some(signal) => signal.shutting_down().await,
-            None => self.api.webhooks().stopped_accepting().await,
+            None => self.state.webhooks.stopped_accepting().await,
         }
     }
 
@@ -196,20 +193,22 @@ mod tests {
 
     use super::*;
     use crate::access::gate::AdminAccess;
+    use crate::contract::route::Route;
     use crate::request::head::RequestHead;
     use crate::shutdown::ShutdownSource;
 
-    async fn api() -> Api {
+    async fn state() -> Arc<State> {
         let workflow = Workflow::new("report/a".parse().unwrap(), "A", ParameterBlocks::default());
         let executor = ScriptedExecutor::new([workflow]);
         let webhooks =
             Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await.unwrap();
-        Api::new(webhooks, AdminAccess::Open)
+        Arc::new(State::new(webhooks, AdminAccess::Open))
     }
 
-    async fn answer(api: &Api, stop: Option<ShutdownSignal>) -> ResponseBody {
+    async fn answer(state: &Arc<State>, stop: Option<ShutdownSignal>) -> ResponseBody {
+        let route = Route::of("/admin/api/v1/events").unwrap();
         let request = RequestHead::new(Method::GET, "", HeaderMap::new()).with_shutdown(stop);
-        stream(api, &Head { request, peer: None, id: String::new() }).await.unwrap().into_body()
+        watch(state, &Head { request, route, peer: None, id: String::new() }).await.unwrap().into_body()
     }
 
     async fn frame(body: &mut ResponseBody) -> Option<String> {
@@ -219,7 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_has_a_heartbeat_every_fifteen_seconds() {
-        let mut body = answer(&api().await, Some(ShutdownSource::new().signal())).await;
+        let mut body = answer(&state().await, Some(ShutdownSource::new().signal())).await;
         assert!(frame(&mut body).await.unwrap().starts_with("retry: 2000\nid: "));
         for _ in 0..3 {
             let before = Instant::now();
@@ -230,28 +229,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_server_that_tells_a_stream_ends_when_the_service_accepts_no_more() {
-        let api = api().await;
-        let mut body = answer(&api, None).await;
+        let state = state().await;
+        let mut body = answer(&state, None).await;
         frame(&mut body).await.unwrap();
-        api.webhooks().stop_accepting();
+        state.webhooks.stop_accepting();
         assert_eq!(frame(&mut body).await, None);
     }
 
     /// A service with a webhook, and the parameters of calls with a note of so many bytes.
-    async fn noted(api: &Api, bytes: usize) -> (WebhookId, serde_json::Map<String, Value>) {
-        let create = api.webhooks().manage().create("report/a".parse().unwrap(), Default::default()).await;
+    async fn noted(state: &Arc<State>, bytes: usize) -> (WebhookId, serde_json::Map<String, Value>) {
+        let create = state.webhooks.manage().create("report/a".parse().unwrap(), Default::default()).await;
         let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(bytes)))]);
         (create.unwrap().webhook.id, note)
     }
 
     #[tokio::test]
     async fn a_frame_is_bounded_and_the_next_goes_on_where_it_ended() {
-        let api = api().await;
-        let mut body = answer(&api, None).await;
+        let state = state().await;
+        let mut body = answer(&state, None).await;
         frame(&mut body).await.unwrap();
-        let (webhook, note) = noted(&api, 100_000).await;
+        let (webhook, note) = noted(&state, 100_000).await;
         for _ in 0..100 {
-            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+            state.webhooks.manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
         }
         let mut events = 0;
         while events < 100 {
@@ -265,31 +264,31 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_is_written_once_for_all_who_listen() {
-        let api = api().await;
+        let state = state().await;
         let mut bodies = Vec::new();
         for _ in 0..50 {
-            let mut body = answer(&api, None).await;
+            let mut body = answer(&state, None).await;
             frame(&mut body).await.unwrap();
             bodies.push(body);
         }
-        let (webhook, note) = noted(&api, 10).await;
+        let (webhook, note) = noted(&state, 10).await;
         for _ in 0..10 {
-            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+            state.webhooks.manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
         }
         for body in &mut bodies {
             assert_eq!(frame(body).await.unwrap().matches("event: run\n").count(), 10);
         }
-        assert_eq!(api.frames.written(), 10);
+        assert_eq!(state.frames.written(), 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_happens_in_quick_succession_is_sent_together() {
-        let api = api().await;
-        let mut body = answer(&api, None).await;
+        let state = state().await;
+        let mut body = answer(&state, None).await;
         frame(&mut body).await.unwrap();
-        let (webhook, note) = noted(&api, 10).await;
+        let (webhook, note) = noted(&state, 10).await;
         let start = async || {
-            api.webhooks().manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+            state.webhooks.manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
         };
         start().await;
         let before = Instant::now();

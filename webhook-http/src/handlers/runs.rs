@@ -8,46 +8,47 @@ use webhook_core::id::RunId;
 use webhook_core::manage::Management;
 use webhook_core::notifier::Delivery;
 use webhook_core::parameters::ParameterWarning;
-use webhook_core::run::{Run, RunState};
+use webhook_core::run::Run;
 use webhook_core::store::RunQuery;
 
-use crate::api::Api;
+use crate::contract::fields;
 use crate::contract::problem::Problem;
-use crate::contract::wire::{self, Detail, RunView};
-use crate::handlers::artifact as artifacts;
-use crate::handlers::status;
+use crate::contract::wire::page::Page;
+use crate::contract::wire::run::Accepted;
+use crate::contract::wire::value::Detail;
+use crate::handlers::{artifact as artifacts, log as logs};
 use crate::request::head::{Head, Request};
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, json, set, written};
-use crate::response::page::Page;
+use crate::response::answer::{Answer, json, page, set};
+use crate::response::large::written;
+use crate::state::State;
 
 /// `GET /runs`: by workflow, webhook and state, newest first.
-pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
-    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
-    let states = RunState::ALL.map(RunState::as_str).join(", ");
+pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
+    let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let query = RunQuery::default()
-        .of_workflow(fields.take("workflow", "kind/id"))
-        .of_webhook(fields.take("webhook", "the id of a webhook"))
-        .in_state(fields.take("state", &format!("one of {states}")))
-        .before(fields.take("cursor", "a cursor that this list gave out"))
-        .limit(fields.limit());
-    fields.finish()?;
-    let (runs, mut next) = excerpts(api, query).await?;
+        .of_workflow(given.take(&fields::WORKFLOW))
+        .of_webhook(given.take(&fields::WEBHOOK))
+        .in_state(given.take(&fields::RUN_STATE))
+        .before(given.take(&fields::cursor()))
+        .limit(given.limit());
+    given.finish()?;
+    let (runs, mut next) = excerpts(state, query).await?;
     let ids: Vec<RunId> = runs.iter().filter(|run| may_have_deliveries(run)).map(|run| run.id).collect();
-    let deliveries = if ids.is_empty() { Vec::new() } else { manage(api).deliveries_of(&ids).await? };
+    let deliveries = if ids.is_empty() { Vec::new() } else { manage(state).deliveries_of(&ids).await? };
     let mut of_runs: HashMap<RunId, Vec<&Delivery>> = HashMap::new();
     for delivery in &deliveries {
         of_runs.entry(delivery.run).or_default().push(delivery);
     }
-    let mut page = Page::new();
+    let mut written = Page::new();
     for (place, run) in runs.iter().enumerate() {
         let deliveries = of_runs.get(&run.id).into_iter().flatten().copied();
-        if !page.push(&RunView::managed(run, deliveries, api.links(), Detail::Excerpt)) {
+        if !written.push(&state.links().managed_run(run, deliveries, Detail::Excerpt)) {
             next = Some(runs[place - 1].id);
             break;
         }
     }
-    Ok(page.answer(next.map(|cursor| cursor.to_string())))
+    Ok(page(written, next))
 }
 
 /// How many runs are read first, before it is known how large they are.
@@ -58,12 +59,12 @@ const MOST_READ: usize = 128;
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
 /// Reads a page of runs, of which long values are let go before more are read, and the cursor of the next.
-async fn excerpts(api: &Api, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, Option<RunId>), Problem> {
+async fn excerpts(state: &State, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, Option<RunId>), Problem> {
     let limit = query.limit;
     let (mut runs, mut at_once) = (Vec::new(), FIRST_READ);
     loop {
         query = query.limit(at_once.min(limit - runs.len()));
-        let page = manage(api).runs(query.clone()).await?;
+        let page = manage(state).runs(query.clone()).await?;
         let largest = page.items.iter().map(|run| run.bytes_in_memory()).max().unwrap_or(0);
         at_once = (READ_BYTES / largest.max(1)).clamp(1, MOST_READ);
         runs.extend(page.items.iter().map(Run::excerpt));
@@ -74,8 +75,8 @@ async fn excerpts(api: &Api, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, Opti
     }
 }
 
-fn manage(api: &Api) -> Management<'_> {
-    api.webhooks().manage()
+fn manage(state: &State) -> Management<'_> {
+    state.webhooks.manage()
 }
 
 /// Nobody is told of runs that have not ended, or that were cancelled or skipped.
@@ -83,55 +84,57 @@ fn may_have_deliveries(run: &Run) -> bool {
     run.state.event().is_some()
 }
 
-/// `GET /runs/{id}`.
-pub(crate) async fn get(api: &Api, id: RunId) -> Result<Answer, Problem> {
-    let run = api.webhooks().manage().run_record(id).await?;
-    whole(api, StatusCode::OK, run).await
+/// `GET /runs/{id}`: a run with its deliveries.
+pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
+    let run = state.webhooks.manage().run_record(head.route.run()?).await?;
+    whole(state, StatusCode::OK, run).await
 }
 
 /// `GET /runs/{id}/log`.
-pub(crate) async fn log(api: &Api, id: RunId, head: &Head) -> Result<Answer, Problem> {
-    let run = api.webhooks().manage().run_record(id).await?;
-    status::log(api, &run, head).await
+pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
+    let run = state.webhooks.manage().run_record(head.route.run()?).await?;
+    logs::answer(state, run.id, head).await
 }
 
 /// `GET /runs/{id}/artifacts/{name}`.
-pub(crate) async fn artifact(api: &Api, id: RunId, name: &str) -> Result<Answer, Problem> {
-    let run = api.webhooks().manage().run_record(id).await?;
-    artifacts::answer(api, &run, name).await
+pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Problem> {
+    let run = state.webhooks.manage().run_record(head.route.run()?).await?;
+    artifacts::answer(state, &run, head.route.artifact()).await
 }
 
 /// `POST /runs/{id}/cancel`: 200 with the run when it has ended so, 202 when it was told to stop.
-pub(crate) async fn cancel(api: &Api, id: RunId, request: &mut Request<'_>) -> Result<Answer, Problem> {
-    request.no_fields(api.limits()).await?;
-    let run = api.webhooks().manage().cancel(id).await?;
+pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let id = request.head.route.run()?;
+    request.no_fields(state.limits()).await?;
+    let run = state.webhooks.manage().cancel(id).await?;
     let status = if run.state.is_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    whole(api, status, run).await
+    whole(state, status, run).await
 }
 
 /// `POST /runs/{id}/retry`: a new run like one that has ended.
-pub(crate) async fn retry(api: &Api, id: RunId, request: &mut Request<'_>) -> Result<Answer, Problem> {
-    request.no_fields(api.limits()).await?;
-    let run = api.webhooks().manage().retry(id, request.head.caller()).await?;
-    Ok(accepted(api, &run, &[]))
+pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let id = request.head.route.run()?;
+    request.no_fields(state.limits()).await?;
+    let run = state.webhooks.manage().retry(id, request.head.caller()).await?;
+    Ok(accepted(state, &run, &[]))
 }
 
 /// Returns the answer to starting a run by hand, in the form of a trigger call's.
 ///
 /// Its address is the one that asks for the admin token: who manages runs may not have the webhook's.
-pub(crate) fn accepted(api: &Api, run: &Run, warnings: &[ParameterWarning]) -> Answer {
-    let status_url = api.links().run(run.id);
-    let mut answer = json(StatusCode::ACCEPTED, &wire::Accepted::new(run, &status_url, warnings));
+pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) -> Answer {
+    let status_url = state.links().run(run.id);
+    let mut answer = json(StatusCode::ACCEPTED, &Accepted::new(run, &status_url, warnings));
     set(&mut answer, header::LOCATION, &status_url);
     answer
 }
 
 /// A whole run with its deliveries.
-async fn whole(api: &Api, status: StatusCode, run: Arc<Run>) -> Result<Answer, Problem> {
+async fn whole(state: &Arc<State>, status: StatusCode, run: Arc<Run>) -> Result<Answer, Problem> {
     let deliveries =
-        if may_have_deliveries(&run) { manage(api).deliveries(run.id).await? } else { Vec::new() };
-    let api = api.clone();
+        if may_have_deliveries(&run) { manage(state).deliveries(run.id).await? } else { Vec::new() };
+    let state = state.clone();
     let bytes = run.bytes_in_memory();
-    let write = move || json(status, &RunView::managed(&run, &deliveries, api.links(), Detail::Full));
+    let write = move || json(status, &state.links().managed_run(&run, &deliveries, Detail::Full));
     Ok(written(bytes, write).await)
 }

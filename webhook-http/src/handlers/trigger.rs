@@ -11,46 +11,42 @@ use webhook_core::intake::Triggered;
 use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunParameters};
 
-use crate::api::Api;
 use crate::capacity::body_budget::Turn;
 use crate::capacity::room::Room;
-use crate::contract::problem::Problem;
-use crate::contract::route::WorkflowPath;
-use crate::contract::wire;
-use crate::handlers::metrics::Answered;
+use crate::contract::problem::{Problem, Slug};
+use crate::contract::wire::run::{Accepted, DryRun, Ended};
+use crate::meters::Answered;
 use crate::request::head::{Head, Request};
 use crate::request::headers;
-use crate::response::answer::{Answer, json, set, written};
+use crate::response::answer::{Answer, json, set};
+use crate::response::large::written;
 use crate::shutdown::ShutdownSignal;
+use crate::state::State;
 
 /// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then it starts
 /// a run, or says what a dry run would have started.
-pub(crate) async fn trigger(
-    api: &Api,
-    workflow: &WorkflowPath,
-    request: &mut Request<'_>,
-) -> Result<Answer, Problem> {
-    let limit = api.limits().body_bytes;
+pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let limit = state.limits().body_bytes;
     let has_body = request.head.method == Method::POST;
     if has_body {
         request.body.check_declared(limit)?;
     }
-    let call = request.head.call(workflow)?;
-    let call = api.webhooks().authenticate(call).await?;
+    let call = request.head.call()?;
+    let call = state.webhooks.authenticate(call).await?;
     let room = request.head.room.clone();
     if let Some(room) = &room {
         room.belongs_to(call.webhook().id);
     }
-    let call = api.webhooks().admit(call)?;
+    let call = state.webhooks.admit(call)?;
     let (body, share) = if has_body {
-        let turn = Turn { budget: &api.bodies, webhook: call.webhook().id, server: room.as_ref() };
+        let turn = Turn { budget: &state.bodies, webhook: call.webhook().id, server: room.as_ref() };
         request.body.read_in_turn(limit, Some(turn)).await?
     } else {
         (Vec::new(), None)
     };
     let span = tracing::info_span!("trigger", run = Empty, workflow = Empty, webhook = Empty);
     let working = request.head.work().await?;
-    let triggered = api.webhooks().trigger(call, &body).instrument(span.clone()).await?;
+    let triggered = state.webhooks.trigger(call, &body).instrument(span.clone()).await?;
     drop(working);
     match triggered {
         Triggered::Accepted { run, replayed, warnings, .. } => {
@@ -60,20 +56,20 @@ pub(crate) async fn trigger(
             span.record("webhook", display(run.webhook_id));
             span.in_scope(|| tracing::debug!(replayed, "accepted"));
             drop(span);
-            api.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
-            Ok(accepted(api, run, replayed, &warnings, &request.head).await)
+            state.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
+            Ok(accepted(state, run, replayed, &warnings, &request.head).await)
         }
         Triggered::DryRun { parameters, warnings, .. } => {
-            api.calls.answered(Answered::DryRun);
-            Ok(json(StatusCode::OK, &wire::dry_run(&parameters, &warnings)))
+            state.calls.answered(Answered::DryRun);
+            Ok(json(StatusCode::OK, &DryRun::new(&parameters, &warnings)))
         }
-        _ => Err(Problem::new(crate::Slug::StoreUnavailable)),
+        _ => Err(Problem::new(Slug::StoreUnavailable)),
     }
 }
 
 /// 202 at once; or, if the caller prefers to wait, 200 once the run has ended and 202 if it does not in time.
 async fn accepted(
-    api: &Api,
+    state: &Arc<State>,
     run: Arc<Run>,
     replayed: bool,
     warnings: &[ParameterWarning],
@@ -81,26 +77,23 @@ async fn accepted(
 ) -> Answer {
     let preferred = headers::preferred_wait(&head.headers);
     let run = match preferred {
-        Some(patience) => waited(api, run, patience, head).await,
+        Some(patience) => waited(state, run, patience, head).await,
         None => run,
     };
-    let status_url = api.links().status(&run);
+    let status_url = state.links().status(&run);
     let mut answer = match preferred.filter(|_| run.state.is_ended()) {
         Some(patience) => {
-            let (api, status_url, bytes) = (api.clone(), status_url.clone(), run.bytes_in_memory());
+            let (state, status_url, bytes) = (state.clone(), status_url.clone(), run.bytes_in_memory());
             let warnings = warnings.to_vec();
             let write = move || {
-                let shown = Some(wire::RunView::for_caller(&run, api.links()));
-                json(
-                    StatusCode::OK,
-                    &wire::Accepted { run: shown, ..wire::Accepted::new(&run, &status_url, &warnings) },
-                )
+                let accepted = Accepted::new(&run, &status_url, &warnings);
+                json(StatusCode::OK, &Ended { run: state.links().caller_run(&run), accepted })
             };
             let mut answer = written(bytes, write).await;
             set(&mut answer, headers::PREFERENCE_APPLIED, &format!("wait={}", patience.as_secs()));
             answer
         }
-        None => json(StatusCode::ACCEPTED, &wire::Accepted::new(&run, &status_url, warnings)),
+        None => json(StatusCode::ACCEPTED, &Accepted::new(&run, &status_url, warnings)),
     };
     set(&mut answer, header::LOCATION, &status_url);
     if replayed {
@@ -112,7 +105,7 @@ async fn accepted(
 /// The run as it is when it has ended, patience is over, the server shuts down, or its connections run short (a
 /// preference may be passed over: RFC 7240 section 2). It is accepted already, so that it cannot be read now is no
 /// error.
-async fn waited(api: &Api, run: Arc<Run>, patience: Duration, head: &Head) -> Arc<Run> {
+async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -> Arc<Run> {
     if run.state.is_ended() || patience.is_zero() {
         return run;
     }
@@ -130,9 +123,9 @@ async fn waited(api: &Api, run: Arc<Run>, patience: Duration, head: &Head) -> Ar
     // Many wait at once, and parameters can be large.
     let run = without_parameters(run);
     let outcome = tokio::select! {
-        outcome = api.webhooks().wait_for_end(id, patience) => outcome,
-        () = told => api.webhooks().wait_for_end(id, Duration::ZERO).await,
-        () = api.webhooks().stopped_accepting() => api.webhooks().wait_for_end(id, Duration::ZERO).await,
+        outcome = state.webhooks.wait_for_end(id, patience) => outcome,
+        () = told => state.webhooks.wait_for_end(id, Duration::ZERO).await,
+        () = state.webhooks.stopped_accepting() => state.webhooks.wait_for_end(id, Duration::ZERO).await,
     };
     match outcome {
         Ok(Some(present)) if present.state.is_ended() => present,

@@ -1,63 +1,68 @@
 //! Workflows with their parameter blocks and webhooks.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::Value;
 use webhook_core::error::Resource;
 use webhook_core::id::WorkflowKey;
 use webhook_core::store::WebhookQuery;
+use webhook_core::webhook::Webhook;
 
-use crate::api::Api;
+use crate::contract::fields;
 use crate::contract::problem::Problem;
-use crate::contract::wire::{self, Detail, WorkflowView};
+use crate::contract::wire::page::{PAGE_BYTES, Page};
+use crate::contract::wire::value::Detail;
+use crate::contract::wire::webhook::WebhookView;
+use crate::contract::wire::workflow::WorkflowView;
 use crate::request::head::Head;
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, json};
-use crate::response::page::{PAGE_BYTES, Page};
+use crate::response::answer::{Answer, json, json_bytes, page};
+use crate::state::State;
 
 /// `GET /workflows`.
-pub(crate) async fn list(api: &Api, head: &Head) -> Result<Answer, Problem> {
-    let mut fields = QueryFields::read(head.query(), api.limits().query_bytes)?;
-    let cursor: Cursor = fields.take("cursor", "a cursor that this list gave out").unwrap_or_default();
-    let limit = fields.limit();
-    fields.finish()?;
-    let listed = api.webhooks().manage().workflows(cursor.page.clone()).await?;
-    let mut page = Page::new();
+pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
+    let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
+    let cursor: Cursor = given.take(&fields::cursor()).unwrap_or_default();
+    let limit = given.limit();
+    given.finish()?;
+    let listed = state.webhooks.manage().workflows(cursor.page.clone()).await?;
+    let mut written = Page::new();
     for workflow in listed.items.iter().skip(cursor.skip).take(limit) {
-        let (webhooks, more) = webhooks(api, &workflow.key).await?;
-        if !page.push(&WorkflowView::new(workflow, webhooks, more, Detail::Excerpt)) {
+        let (webhooks, more) = webhooks(state, &workflow.key).await?;
+        let webhooks = webhooks.iter().map(|webhook| WebhookView::new(webhook)).collect();
+        if !written.push(&WorkflowView::new(workflow, webhooks, more, Detail::Excerpt)) {
             break;
         }
     }
-    let next = cursor.after(page.len(), listed.items.len(), listed.next_cursor);
-    Ok(page.answer(next.map(|cursor| cursor.to_string())))
+    let next = cursor.after(written.len(), listed.items.len(), listed.next_cursor);
+    Ok(page(written, next))
 }
 
 /// `GET /workflows/{kind}/{id}`: one with nothing cut. Webhooks beyond the bound are to be listed by themselves.
-pub(crate) async fn get(api: &Api, key: Option<&WorkflowKey>) -> Result<Answer, Problem> {
-    let missing = || Problem::not_found(Resource::Workflow);
-    let workflow = api.webhooks().manage().workflow(key.ok_or_else(missing)?).await?;
-    let (webhooks, more) = webhooks(api, &workflow.key).await?;
+pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
+    let key = head.route.workflow().ok_or_else(|| Problem::not_found(Resource::Workflow))?;
+    let workflow = state.webhooks.manage().workflow(&key).await?;
+    let (webhooks, more) = webhooks(state, &workflow.key).await?;
+    let webhooks = webhooks.iter().map(|webhook| WebhookView::new(webhook)).collect();
     Ok(json(StatusCode::OK, &WorkflowView::new(&workflow, webhooks, more, Detail::Full)))
 }
 
-/// The most bytes that the webhooks of one workflow take beside it.
+/// Upper bound on the bytes of the webhooks of one workflow.
 const WEBHOOKS_BYTES: usize = PAGE_BYTES / 2;
 
-/// A workflow's webhooks, newest first, and whether there are more than fit.
-async fn webhooks(api: &Api, workflow: &WorkflowKey) -> Result<(Vec<Value>, bool), Problem> {
+/// Returns a workflow's webhooks, newest first, and whether there are more than fit.
+async fn webhooks(state: &State, workflow: &WorkflowKey) -> Result<(Vec<Arc<Webhook>>, bool), Problem> {
     let mut query = WebhookQuery::default().of_workflow(workflow.clone()).limit(200);
     let (mut all, mut bytes) = (Vec::new(), 0);
     loop {
-        let page = api.webhooks().manage().list(query.clone()).await?;
-        for webhook in &page.items {
-            let shown = wire::webhook(webhook);
-            bytes += shown.to_string().len();
+        let page = state.webhooks.manage().list(query.clone()).await?;
+        for webhook in page.items {
+            bytes += json_bytes(&WebhookView::new(&webhook)).len();
             if bytes > WEBHOOKS_BYTES {
                 return Ok((all, true));
             }
-            all.push(shown);
+            all.push(webhook);
         }
         if page.next.is_none() {
             return Ok((all, false));

@@ -4,16 +4,18 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version, header};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use webhook_core::id::WorkflowKey;
 use webhook_core::intake::{self, TriggerCall, TriggerError};
 use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
 use webhook_core::run::Caller;
-use webhook_core::webhook::{SettingCode, SettingProblem};
 use zeroize::Zeroizing;
 
 use crate::capacity::room::{Room, Working};
 use crate::contract::problem::{Problem, Slug};
-use crate::contract::route::WorkflowPath;
+use crate::contract::route::Route;
+use crate::contract::wire::request::NoFields;
 use crate::request::body::RequestBody;
 use crate::request::headers;
 use crate::shutdown::ShutdownSignal;
@@ -85,6 +87,7 @@ impl From<Parts> for RequestHead {
 /// The head of a request, who sends it, and its id.
 pub(crate) struct Head {
     pub(crate) request: RequestHead,
+    pub(crate) route: Route,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) id: String,
 }
@@ -97,10 +100,6 @@ impl std::ops::Deref for Head {
 }
 
 impl Head {
-    pub(crate) fn query(&self) -> &str {
-        &self.query
-    }
-
     /// Leave to let the store work on it, which callers need where the server tells how much room it has.
     pub(crate) async fn work(&self) -> Result<Option<Working>, Problem> {
         match &self.room {
@@ -122,13 +121,14 @@ impl Head {
         caller
     }
 
-    /// Its head as the core knows it. What names no workflow brings no token, so that the one answer to a wrong
-    /// token is given, and counted.
-    pub(crate) fn call(&self, workflow: &WorkflowPath) -> Result<TriggerCall, Problem> {
+    /// Returns the call as the core knows it.
+    ///
+    /// An ill-formed workflow id is treated as a call without a token: same 401, same rate limit.
+    pub(crate) fn call(&self) -> Result<TriggerCall, Problem> {
         let headers = &self.headers;
         let method = if self.method == Method::POST { intake::Method::Post } else { intake::Method::Get };
-        let Some(key) = workflow.key() else {
-            let mut call = TriggerCall::new(nowhere(workflow)?, method);
+        let Some(key) = self.route.workflow() else {
+            let mut call = TriggerCall::new(any_workflow(&self.route)?, method);
             call.caller = self.caller();
             return Ok(call);
         };
@@ -147,33 +147,38 @@ impl Head {
 }
 
 impl Request<'_> {
-    /// The JSON object in the body of a management request; an empty body is an empty object. A body must be declared
-    /// as JSON: what a page of another site can send without asking is not.
-    pub(crate) async fn object(&mut self, limits: &ParameterLimits) -> Result<Map<String, Value>, Problem> {
+    /// Reads the JSON object in the body of a management request; an empty body is an empty object.
+    ///
+    /// A body must be declared as JSON, which a page of another site cannot send without asking.
+    pub(crate) async fn object<T: DeserializeOwned>(
+        &mut self,
+        limits: &ParameterLimits,
+    ) -> Result<T, Problem> {
+        let malformed = |detail: String| Problem::new(Slug::MalformedBody).with_detail(detail);
         let content_type = headers::given(&self.head.headers, header::CONTENT_TYPE);
         let bytes = self.body.read(limits.body_bytes).await?;
-        if bytes.is_empty() {
-            return Ok(Map::new());
+        let members = if bytes.is_empty() {
+            Value::Object(Map::new())
+        } else {
+            check_content_encoding(headers::content_encoding(&self.head.headers).as_deref())
+                .map_err(TriggerError::from)?;
+            let is_json =
+                |content_type: &str| MediaType::parse(content_type).is_some_and(|media| media.is_json());
+            if !content_type.as_deref().is_some_and(is_json) {
+                let detail = "a body must have the Content-Type application/json";
+                return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));
+            }
+            read_json(&bytes, limits).map_err(|error| malformed(error.to_string()))?
+        };
+        if !members.is_object() {
+            return Err(malformed("a JSON object is expected".to_owned()));
         }
-        check_content_encoding(headers::content_encoding(&self.head.headers).as_deref())
-            .map_err(TriggerError::from)?;
-        let is_json =
-            |content_type: &str| MediaType::parse(content_type).is_some_and(|media| media.is_json());
-        if !content_type.as_deref().is_some_and(is_json) {
-            let detail = "a body must have the Content-Type application/json";
-            return Err(Problem::new(Slug::UnsupportedMediaType).with_detail(detail));
-        }
-        let malformed = |detail: String| Problem::new(Slug::MalformedBody).with_detail(detail);
-        match read_json(&bytes, limits) {
-            Ok(Value::Object(members)) => Ok(members),
-            Ok(_) => Err(malformed("a JSON object is expected".to_owned())),
-            Err(error) => Err(malformed(error.to_string())),
-        }
+        serde_json::from_value(members).map_err(|error| malformed(error.to_string()))
     }
 
     /// Refuses a body with anything in it, for operations that take no fields.
     pub(crate) async fn no_fields(&mut self, limits: &ParameterLimits) -> Result<(), Problem> {
-        refuse_unknown(&self.object(limits).await?)
+        self.object::<NoFields>(limits).await?.check().map_err(Problem::fields)
     }
 }
 
@@ -194,19 +199,9 @@ pub(crate) fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// What is left of an object once the known fields were taken is unknown.
-pub(crate) fn refuse_unknown(rest: &Map<String, Value>) -> Result<(), Problem> {
-    let problems = unknown(rest);
-    if problems.is_empty() { Ok(()) } else { Err(Problem::fields(problems)) }
-}
-
-fn unknown(rest: &Map<String, Value>) -> Vec<SettingProblem> {
-    let problem = |name: &String| SettingProblem::new(name, SettingCode::Unknown, "there is no such field");
-    rest.keys().map(problem).collect()
-}
-
-/// Some workflow of the kind, for a call that brings no token.
-fn nowhere(workflow: &WorkflowPath) -> Result<webhook_core::id::WorkflowKey, Problem> {
-    let id = "0".parse().map_err(|_| Problem::new(Slug::NotFound))?;
-    Ok(webhook_core::id::WorkflowKey::new(workflow.kind.clone(), id))
+/// Returns some workflow of the kind, for a call that brings no token.
+fn any_workflow(route: &Route) -> Result<WorkflowKey, Problem> {
+    let not_found = || Problem::new(Slug::NotFound);
+    let id = "0".parse().map_err(|_| not_found())?;
+    Ok(WorkflowKey::new(route.kind().cloned().ok_or_else(not_found)?, id))
 }

@@ -5,12 +5,8 @@ use std::str::FromStr;
 use webhook_core::parameters::{MalformedQuery, parse_query};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
+use crate::contract::fields::{DEFAULT_ITEMS, LIMIT, MOST_ITEMS, QueryField};
 use crate::contract::problem::{Problem, Slug};
-
-/// The most items of a list that are given out at once.
-const MOST_ITEMS: usize = 200;
-/// How many when nobody says.
-const DEFAULT_ITEMS: usize = 50;
 
 /// Takes fields from a query and gathers what is wrong with them.
 pub(crate) struct QueryFields {
@@ -31,8 +27,9 @@ impl QueryFields {
         Ok(Self { pairs: pairs.collect(), problems: Vec::new() })
     }
 
-    /// Takes the one value of `name`.
-    pub(crate) fn take<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+    /// Takes the one value of a field.
+    pub(crate) fn take<T: FromStr>(&mut self, field: &QueryField<T>) -> Option<T> {
+        let name = field.field.name;
         let (of_name, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.pairs).into_iter().partition(|(given, _)| given == name);
         self.pairs = others;
@@ -50,7 +47,7 @@ impl QueryFields {
             self.problems.push(SettingProblem::new(
                 name,
                 SettingCode::Invalid,
-                format!("{expected} is expected"),
+                format!("{} is expected", (field.expected)()),
             ));
         }
         read
@@ -58,14 +55,10 @@ impl QueryFields {
 
     /// Takes `limit`: 1 to 200, 50 when it is not given.
     pub(crate) fn limit(&mut self) -> usize {
-        let expected = format!("a whole number from 1 to {MOST_ITEMS}");
-        let limit = self.take("limit", &expected).unwrap_or(DEFAULT_ITEMS);
+        let limit = self.take(&LIMIT).unwrap_or(DEFAULT_ITEMS);
         if !(1..=MOST_ITEMS).contains(&limit) {
-            self.problems.push(SettingProblem::new(
-                "limit",
-                SettingCode::OutOfRange,
-                format!("{expected} is expected"),
-            ));
+            let expected = format!("{} is expected", (LIMIT.expected)());
+            self.problems.push(SettingProblem::new(LIMIT.field.name, SettingCode::OutOfRange, expected));
         }
         limit
     }
@@ -85,11 +78,12 @@ impl QueryFields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::fields::{OFFSET, RUN_STATE};
 
     #[test]
     fn known_fields_are_taken_and_a_limit_has_a_default() {
         let mut fields = QueryFields::read("offset=7&token=whk_x", 100).unwrap();
-        assert_eq!(fields.take::<u64>("offset", "a number"), Some(7));
+        assert_eq!(fields.take(&OFFSET), Some(7));
         assert_eq!(fields.limit(), 50);
         assert!(fields.finish().is_ok());
     }
@@ -97,8 +91,8 @@ mod tests {
     #[test]
     fn wrong_repeated_and_unknown_fields_are_named_together() {
         let mut fields = QueryFields::read("offset=x&limit=201&state=a&state=b&colour=red", 100).unwrap();
-        fields.take::<u64>("offset", "a number");
-        fields.take::<String>("state", "a state");
+        fields.take(&OFFSET);
+        fields.take(&RUN_STATE);
         fields.limit();
         let body = fields.finish().unwrap_err().into_response().into_body().into_bytes().unwrap();
         let content: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use serde::Serialize;
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::wire::page::Page;
 
 pub(crate) type Answer = Response<ResponseBody>;
 
@@ -120,10 +120,20 @@ pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: im
 
 /// An answer with a JSON body.
 pub(crate) fn json(status: StatusCode, content: &impl Serialize) -> Answer {
+    with_body(status, "application/json", json_bytes(content))
+}
+
+/// Writes JSON. Wire types have text for keys, and writing to memory never fails.
+pub(crate) fn json_bytes(content: &impl Serialize) -> Vec<u8> {
     let mut body = Vec::with_capacity(256);
-    // What we answer has text for keys, and writing to memory never fails.
     let _ = serde_json::to_writer(&mut body, content);
-    with_body(status, "application/json", body)
+    body
+}
+
+/// Answers with a page of a list. With a cursor, more follows.
+pub(crate) fn page(page: Page, next_cursor: Option<impl ToString>) -> Answer {
+    let body = page.into_bytes(next_cursor.map(|cursor| cursor.to_string()));
+    with_body(StatusCode::OK, "application/json", body)
 }
 
 /// The answer to who holds already what would be sent (RFC 9110 section 15.4.5).
@@ -131,19 +141,6 @@ pub(crate) fn not_modified() -> Answer {
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::NOT_MODIFIED;
     answer
-}
-
-/// What is larger in memory is written on a thread that may take its time.
-const LARGE_BYTES: usize = 64 * 1024;
-
-/// An answer whose writing takes long when what it shows takes many bytes in memory, and is then done on a thread of its
-/// own, so that other calls are answered meanwhile.
-pub(crate) async fn written(bytes: usize, write: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    if bytes < LARGE_BYTES {
-        return write();
-    }
-    let writing = tokio::task::spawn_blocking(write);
-    writing.await.unwrap_or_else(|_| Problem::new(Slug::StoreUnavailable).into_response())
 }
 
 /// An answer without a body.

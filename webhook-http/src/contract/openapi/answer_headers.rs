@@ -1,10 +1,8 @@
-//! The headers of answers, beside those that every HTTP answer has.
+//! Headers of answers, beside those that every HTTP answer has.
 
 use serde_json::{Map, Value, json};
 
-use super::schemas::text;
-
-/// What a header says, and how it looks.
+/// Returns what a header says, and the schema of its value.
 fn meaning(name: &str) -> (&'static str, Value) {
     let positive = || json!({"type": "integer", "minimum": 1});
     let count = || json!({"type": "integer", "minimum": 0});
@@ -38,12 +36,12 @@ pub(super) fn described(name: &str, required: bool) -> Value {
     json!({"description": description, "required": required, "schema": schema})
 }
 
-/// Those that every answer has.
+/// Returns the headers that every answer has.
 pub(super) fn common() -> Map<String, Value> {
     always(&["X-Request-Id"])
 }
 
-/// Those of a problem with this status.
+/// Returns the headers of a problem with this status.
 pub(super) fn of_problem(status: u16) -> Map<String, Value> {
     match status {
         401 => always(&["X-Request-Id", "WWW-Authenticate"]),
@@ -59,4 +57,8 @@ pub(super) fn of_problem(status: u16) -> Map<String, Value> {
 
 fn always(names: &[&str]) -> Map<String, Value> {
     names.iter().map(|name| ((*name).to_owned(), described(name, true))).collect()
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
 }

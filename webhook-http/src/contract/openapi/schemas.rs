@@ -1,265 +1,139 @@
-//! How bodies look. An object in an answer has exactly the members that stand here.
+//! Schemas of the document, derived from wire types.
 
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
-use webhook_core::notifier::DeliveryState;
-use webhook_core::run::RunState;
 
-use super::settings;
+use crate::contract::fields::SchemaOf;
 use crate::contract::problem::Slug;
+use crate::contract::wire::problem::ProblemDocument;
 
-/// Refers to a schema by its name.
-pub(super) fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
+/// Where the document keeps its schemas.
+const DEFINITIONS: &str = "/components/schemas";
+
+/// Collects the schemas that operations refer to.
+pub(super) struct Schemas {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
 }
 
-/// Whether an object of this schema must have some member, so that it cannot be left out.
-pub(super) fn has_required(name: &str) -> bool {
-    matches!(name, "NewWebhook" | "ResendDeliveries")
-}
-
-/// All schemas by name.
-pub(super) fn all() -> Value {
-    let run = run();
-    let mut managed = run.clone();
-    managed["caller"] = reference("Caller");
-    managed["deliveries"] = list_of("Delivery");
-    let mut accepted = json!({"run_id": id(), "state": reference("State"), "status_url": text()});
-    let plain = warned(exact(&accepted));
-    accepted["run"] = reference("CallerRun");
-    let mut all = json!({
-        "Any": true,
-        "Text": text(),
-        "Empty": {"type": "object", "additionalProperties": false},
-        "State": {"enum": RunState::ALL.map(RunState::as_str)},
-        "WorkflowKey": exact(&json!({"kind": text(), "id": text()})),
-        "Problem": problem(),
-        "Health": health(),
-        "Accepted": plain,
-        "Answered": {"oneOf": [warned(exact(&accepted)), reference("DryRun")]},
-        "DryRun": warned(exact(&json!({"dry_run": {"const": true}, "parameters": by_name("Parameter")}))),
-        "Warning": exact(&json!({
-            "parameter": text(), "code": {"enum": ["look_alike", "body_ignored", "more"]}, "message": text(),
-        })),
-        "Parameter": cut(&json!({"value": true, "source": {"enum": ["default", "query", "body"]}})),
-        "CallerRun": exact(&run),
-        "Run": cut(&managed),
-        "RunPage": page("Run"),
-        "Progress": cut(&json!({"fraction": {"type": "number", "minimum": 0, "maximum": 1}, "message": maybe_text()})),
-        "Artifact": exact(&json!({
-            "name": text(), "content_type": text(), "size": {"type": "integer", "minimum": 0}, "url": text(),
-        })),
-        "RunError": cut(&json!({
-            "kind": {"enum": ["retryable", "fatal", "panicked", "timed_out", "interrupted", "superseded"]},
-            "message": text(),
-        })),
-        "Caller": exact(&json!({
-            "method": maybe_text(), "address": maybe_text(), "user_agent": maybe_text(),
-            "request_id": maybe_text(), "token_hint": maybe_text(),
-        })),
-        "Delivery": delivery(),
-        "Tested": exact(&json!({"items": {"type": "array", "items": exact(&json!({
-            "channel": channel(), "recipient": text(), "delivered": {"type": "boolean"}, "error": maybe_text(),
-        }))}})),
-        "Url": exact(&json!({"url": text()})),
-        "Settings": {"type": "object", "properties": settings::asked(), "additionalProperties": false},
-        "NewWebhook": new_webhook(),
-        "NewRun": {
-            "type": "object", "additionalProperties": false,
-            "properties": {"parameters": {"type": ["object", "null"]}},
-        },
-        "Webhook": exact(&webhook()),
-        "CreatedWebhook": exact(&json!({"webhook": reference("Webhook"), "url": text()})),
-        "WebhookPage": page("Webhook"),
-        "Workflow": cut(&json!({
-            "kind": text(), "id": text(), "title": text(), "parameters": list_of("ParameterBlock"),
-            "unavailable": maybe_text(), "webhooks": list_of("Webhook"),
-        })),
-        "WorkflowPage": page("Workflow"),
-        "ParameterBlock": cut(&json!({
-            "name": text(),
-            "type": {"enum": [
-                "text", "integer", "number", "boolean", "date", "datetime", "choice", "list", "json",
-            ]},
-            "default": true, "required": {"type": "boolean"}, "choices": {"type": "array", "items": text()},
-            "secret": {"type": "boolean"}, "description": maybe_text(),
-        })),
-    });
-    if let (Value::Object(all), Value::Object(of_deliveries)) = (&mut all, deliveries()) {
-        all.extend(of_deliveries);
+impl Schemas {
+    pub(super) fn new() -> Self {
+        let settings =
+            || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = DEFINITIONS.into());
+        Self {
+            requests: settings().for_deserialize().into_generator(),
+            answers: settings().for_serialize().into_generator(),
+        }
     }
-    all
-}
 
-fn delivery() -> Value {
-    let mut schema = cut(&json!({
-        "id": id(), "run_id": id(), "channel": reference("Channel"), "recipient": text(), "event": event(),
-        "state": reference("DeliveryState"), "attempts": count(),
-        "last_error": maybe_text(), "next_at": maybe(&time()),
-    }));
-    schema["properties"]["workflow"] = reference("WorkflowKey");
-    schema["properties"]["workflow"]["description"] =
-        "The workflow of its run, in lists of notifications".into();
-    schema
-}
-
-/// What is asked for and answered about deliveries.
-fn deliveries() -> Value {
-    json!({
-        "Channel": channel(),
-        "DeliveryState": {"enum": DeliveryState::ALL.map(DeliveryState::as_str)},
-        "DeliveryPage": page("Delivery"),
-        "ResendDeliveries": {
-            "type": "object", "required": ["filter"], "additionalProperties": false,
-            "properties": {
-                "filter": {
-                    "type": "object", "required": ["state"], "additionalProperties": false,
-                    "properties": {"state": reference("DeliveryState"), "channel": maybe(&reference("Channel"))},
-                },
-                "dry_run": {"type": ["boolean", "null"], "description": "Counts them and sends nothing"},
-                "cursor": {"type": ["string", "null"], "description": "The `next_cursor` of the call before"},
-            },
-        },
-        "ResentDeliveries": exact(&json!({"matched": count(), "done": count(), "next_cursor": maybe(&id())})),
-    })
-}
-
-fn run() -> Value {
-    json!({
-        "id": id(), "workflow": reference("WorkflowKey"), "webhook_id": id(), "state": reference("State"),
-        "attempt": count(), "max_attempts": count(), "interruptions": count(), "retried_from": maybe(&id()),
-        "queued_at": time(), "started_at": maybe(&time()), "finished_at": maybe(&time()), "due_at": time(),
-        "parameters": by_name("Parameter"), "progress": maybe(&reference("Progress")), "summary": maybe_text(),
-        "artifacts": list_of("Artifact"), "error": maybe(&reference("RunError")),
-    })
-}
-
-fn problem() -> Value {
-    let types: Vec<String> =
-        Slug::ALL.iter().map(|slug| format!("urn:webhook:problem:{}", slug.as_str())).collect();
-    let mut types = types;
-    types.dedup();
-    let error = json!({
-        "type": "object", "required": ["code", "message"],
-        "properties": {"parameter": text(), "field": text(), "pointer": text(), "code": text(), "message": text()},
-    });
-    json!({
-        "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"enum": types}, "title": text(), "status": {"type": "integer"}, "detail": text(),
-            "errors": {"type": "array", "items": error},
-        },
-    })
-}
-
-fn new_webhook() -> Value {
-    let mut properties = settings::asked();
-    properties["workflow"] = reference("WorkflowKey");
-    json!({
-        "type": "object", "required": ["workflow"], "properties": properties, "additionalProperties": false,
-    })
-}
-
-fn webhook() -> Value {
-    let mut members = settings::answered();
-    for (name, schema) in [
-        ("id", id()),
-        ("workflow", reference("WorkflowKey")),
-        ("token_hint", text()),
-        ("created_at", time()),
-        ("updated_at", time()),
-        ("last_used_at", maybe(&time())),
-        ("revision", count()),
-    ] {
-        members[name] = schema;
+    /// Returns the schema of what a request holds.
+    pub(super) fn request(&mut self, schema: SchemaOf) -> Value {
+        tidied(schema(&mut self.requests).to_value())
     }
-    members
+
+    /// Returns the schema of what an answer holds.
+    pub(super) fn answer(&mut self, schema: SchemaOf) -> Value {
+        tidied(schema(&mut self.answers).to_value())
+    }
+
+    /// Returns the schema of a problem.
+    pub(super) fn problem(&mut self) -> Value {
+        self.answer(of::<ProblemDocument<'static>>())
+    }
+
+    /// Returns all schemas by name.
+    pub(super) fn into_components(mut self) -> Map<String, Value> {
+        let mut all = Map::new();
+        for (name, schema) in self.requests.take_definitions(true) {
+            all.insert(name, tidied(schema));
+        }
+        for (name, mut schema) in self.answers.take_definitions(true) {
+            without_defaults(&mut schema);
+            all.insert(name, tidied(schema));
+        }
+        let mut types: Vec<String> = Slug::ALL.into_iter().map(Slug::urn).collect();
+        types.dedup();
+        all["Problem"]["properties"]["type"]["enum"] = json!(types);
+        all
+    }
 }
 
-/// An object with these members, all of them and no others.
-pub(super) fn exact(members: &Value) -> Value {
-    let names: Vec<&String> = members.as_object().into_iter().flat_map(Map::keys).collect();
-    json!({"type": "object", "required": names, "properties": members, "additionalProperties": false})
+fn of<T: JsonSchema>() -> SchemaOf {
+    SchemaGenerator::subschema_for::<T>
 }
 
-/// What is stuck is told beside the status, and left out when nothing is.
-fn health() -> Value {
-    let mut schema = exact(&json!({"status": {"const": "ok"}}));
-    let count = json!({"type": "integer", "minimum": 0});
-    schema["properties"]["stuck"] = exact(&json!({"blocked_executors": count, "unrecorded_outcomes": count}));
+/// Puts a schema into the form of the document.
+fn tidied(mut schema: Value) -> Value {
+    tidy(&mut schema);
     schema
 }
 
-/// What is accepted and may not be meant so is told in `warnings`, which is left out when there is nothing to tell.
-fn warned(mut schema: Value) -> Value {
-    schema["properties"]["warnings"] = json!({
-        "type": "array", "items": reference("Warning"), "minItems": 1,
-        "description": "What the caller should know although the call is accepted, such as a name that looks like a \
-             declared one",
-    });
-    schema
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => {
+            for item in items {
+                tidy(item);
+            }
+        }
+        Value::Object(members) => {
+            for member in members.values_mut() {
+                tidy(member);
+            }
+            as_enumeration(members);
+            if let Some(Value::String(text)) = members.get_mut("description") {
+                *text = plain(text);
+            }
+            // The bounds say as much, and no format stands for an address of either version.
+            if members.get("format").and_then(Value::as_str).is_some_and(|format| {
+                ["uint", "int"].iter().any(|integer| format.starts_with(integer))
+                    || format == "double"
+                    || format == "ip"
+            }) {
+                members.remove("format");
+            }
+            close(members);
+        }
+        _ => {}
+    }
 }
 
-/// An object with these members, of which long ones are cut in lists and events.
-fn cut(members: &Value) -> Value {
-    let mut schema = exact(members);
-    schema["properties"]["truncated"] = json!({
-        "const": true,
-        "description": "Something in this object was cut, as lists and events do with values longer than 1 KiB (1,024 \
-             bytes of text; a value that is no text becomes the beginning of its JSON text) and with more than 16 KiB \
-             of parameters, 20 artifacts or 20 deliveries of one run. The record by its own address is whole.",
-    });
-    schema
+/// Lists texts that are described one by one in one `enum`, which generators of clients understand.
+fn as_enumeration(schema: &mut Map<String, Value>) {
+    let Some(Value::Array(alternatives)) = schema.get("oneOf") else { return };
+    let names: Option<Vec<Value>> =
+        alternatives.iter().map(|alternative| alternative.get("const").cloned()).collect();
+    if let Some(names) = names {
+        schema.remove("oneOf");
+        schema.insert("type".to_owned(), json!("string"));
+        schema.insert("enum".to_owned(), Value::Array(names));
+    }
 }
 
-fn page(items: &str) -> Value {
-    let mut schema = exact(&json!({"items": list_of(items), "next_cursor": maybe_text()}));
-    schema["description"] =
-        "At most 1 MiB: a page with long items ends earlier than asked, with a `next_cursor`.".into();
-    schema
+/// Says that an object has no other members, unless it says otherwise.
+fn close(schema: &mut Map<String, Value>) {
+    let has_members = schema.get("properties").is_some_and(Value::is_object);
+    match schema.get("additionalProperties") {
+        None if has_members => {
+            schema.insert("additionalProperties".to_owned(), Value::Bool(false));
+        }
+        Some(Value::Bool(true)) => {
+            schema.remove("additionalProperties");
+        }
+        _ => {}
+    }
 }
 
-fn list_of(items: &str) -> Value {
-    json!({"type": "array", "items": reference(items)})
+/// An answer has all its members, so their defaults mean nothing.
+fn without_defaults(schema: &mut Value) {
+    let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for member in members.values_mut().filter_map(Value::as_object_mut) {
+        member.remove("default");
+    }
 }
 
-fn by_name(values: &str) -> Value {
-    json!({"type": "object", "additionalProperties": reference(values)})
-}
-
-pub(super) fn maybe(schema: &Value) -> Value {
-    json!({"oneOf": [schema, {"type": "null"}]})
-}
-
-pub(super) fn text() -> Value {
-    json!({"type": "string"})
-}
-
-fn maybe_text() -> Value {
-    json!({"type": ["string", "null"]})
-}
-
-pub(super) fn id() -> Value {
-    json!({"type": "string", "format": "uuid"})
-}
-
-fn time() -> Value {
-    json!({"type": "string", "format": "date-time"})
-}
-
-fn count() -> Value {
-    json!({"type": "integer", "minimum": 0})
-}
-
-fn channel() -> Value {
-    json!({"enum": ["email", "slack"]})
-}
-
-fn event() -> Value {
-    json!({"enum": ["success", "failure"]})
-}
-
-/// Of what a channel is told.
-pub(super) fn channel_events() -> Value {
-    json!({"type": "array", "minItems": 1, "items": event()})
+/// Returns the first paragraph of a doc comment, in words of JSON and without links into the code.
+fn plain(comment: &str) -> String {
+    let paragraph = comment.split("\n\n").next().unwrap_or_default();
+    paragraph.replace('\n', " ").replace("`None`", "`null`").replace("[`", "`").replace("`]", "`")
 }

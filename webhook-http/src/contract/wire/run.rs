@@ -1,21 +1,22 @@
-//! Runs and deliveries, written straight from their records: whole, or as lists and events show them.
+//! Runs, written straight from their records: whole, or as lists and events show them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use percent_encoding::utf8_percent_encode;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
+use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::masking::MASK;
-use webhook_core::notifier::{Delivery, DeliveryState};
-use webhook_core::parameters::Source;
+use webhook_core::notifier::Delivery;
+use webhook_core::parameters::{EffectiveParameters, ParameterWarning, Source};
 use webhook_core::run::{
-    Caller, EXCERPT_BYTES, ErrorKind, ParameterValue, Progress, Run, RunError, RunParameter, RunParameters,
-    RunState, excerpt_text,
+    Artifact, Caller, EXCERPT_BYTES, ErrorKind, ParameterValue, Progress, Run, RunError, RunParameter,
+    RunParameters, RunState,
 };
-use webhook_core::webhook::{Channel, EventKind};
 
-use super::{Links, SEGMENT, is_whole, time};
+use crate::contract::wire::delivery::DeliveryView;
+use crate::contract::wire::value::{Detail, Timestamp, Truncated};
 
 /// The most artifacts, and the most deliveries, that lists and events show of a run.
 const MOST_PARTS: usize = 20;
@@ -24,30 +25,56 @@ const ARTIFACT_BYTES: usize = 16 * EXCERPT_BYTES;
 /// The most parameters that lists and events show of a run.
 const MOST_PARAMETERS: usize = 256;
 
-/// How much of a record is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Detail {
-    /// All of it.
-    Full,
-    /// What fits into a list or an event. What was cut says `"truncated": true`.
-    Excerpt,
+/// An accepted call.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Accepted<'a> {
+    run_id: RunId,
+    state: RunState,
+    /// Address at which the run can be read, with the token that the call brought. It holds no token.
+    status_url: &'a str,
+    /// Probable mistakes in the call, such as a name that looks like a declared one. Left out when there are none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(length(min = 1))]
+    warnings: &'a [ParameterWarning],
 }
 
-impl Detail {
-    /// As much of a text as is shown, and whether that is not all.
-    pub(super) fn of_text(self, text: &str) -> (&str, bool) {
-        let cut = if self == Self::Excerpt { excerpt_text(text, EXCERPT_BYTES) } else { None };
-        (cut.unwrap_or(text), cut.is_some())
-    }
-
-    pub(super) fn of_number(self, most: usize) -> usize {
-        if self == Self::Excerpt { most } else { usize::MAX }
+impl<'a> Accepted<'a> {
+    pub(crate) fn new(run: &Run, status_url: &'a str, warnings: &'a [ParameterWarning]) -> Self {
+        Self { run_id: run.id, state: run.state, status_url, warnings }
     }
 }
 
-/// A run. An item of a list or an event says `truncated` when anything in it was cut.
-#[derive(Debug, Serialize)]
-pub(crate) struct RunView<'a> {
+/// An accepted call whose caller waited for the run's end.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Ended<'a> {
+    pub(crate) run: CallerRun<'a>,
+    #[serde(flatten)]
+    pub(crate) accepted: Accepted<'a>,
+}
+
+/// A call that was checked and started nothing.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DryRun<'a> {
+    #[schemars(extend("const" = true))]
+    dry_run: bool,
+    /// Effective parameters. Secret values are masked.
+    #[schemars(with = "BTreeMap<String, ParameterView>")]
+    parameters: &'a EffectiveParameters,
+    /// Probable mistakes in the call, such as a name that looks like a declared one. Left out when there are none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(length(min = 1))]
+    warnings: &'a [ParameterWarning],
+}
+
+impl<'a> DryRun<'a> {
+    pub(crate) fn new(parameters: &'a EffectiveParameters, warnings: &'a [ParameterWarning]) -> Self {
+        Self { dry_run: true, parameters, warnings }
+    }
+}
+
+/// A run as its callers see it: without who called and who was notified.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct CallerRun<'a> {
     id: RunId,
     workflow: &'a WorkflowKey,
     webhook_id: WebhookId,
@@ -56,58 +83,49 @@ pub(crate) struct RunView<'a> {
     max_attempts: u32,
     interruptions: u32,
     retried_from: Option<RunId>,
-    queued_at: String,
-    started_at: Option<String>,
-    finished_at: Option<String>,
-    due_at: String,
+    queued_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    due_at: Timestamp,
+    #[schemars(with = "BTreeMap<String, ParameterView>")]
     parameters: ParametersView,
     progress: Option<ProgressView<'a>>,
     summary: Option<&'a str>,
     artifacts: Vec<ArtifactView<'a>>,
     error: Option<ErrorView<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<CallerView<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deliveries: Option<Vec<DeliveryView<'a>>>,
-    #[serde(skip_serializing_if = "is_whole")]
-    truncated: bool,
 }
 
-impl<'a> RunView<'a> {
-    /// The whole run for its callers: without who called and who was told.
-    pub(crate) fn for_caller(run: &'a Run, links: Links<'_>) -> Self {
-        Self::new(run, &links.status(run), Detail::Full)
+/// A run for people who manage it. In lists and events, long values are cut.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
+pub(crate) struct ManagedRun<'a> {
+    #[serde(flatten)]
+    run: CallerRun<'a>,
+    caller: CallerView<'a>,
+    deliveries: Vec<DeliveryView<'a>>,
+    #[serde(skip_serializing_if = "Truncated::is_whole")]
+    truncated: Truncated,
+}
+
+impl<'a> CallerRun<'a> {
+    /// Shows the whole run. `address` returns where an artifact is read.
+    pub(crate) fn new(run: &'a Run, address: impl Fn(&Artifact) -> String) -> Self {
+        Self::with(run, address, Detail::Full).0
     }
 
-    /// A run for people who manage it.
-    pub(crate) fn managed(
-        run: &'a Run,
-        deliveries: impl IntoIterator<Item = &'a Delivery>,
-        links: Links<'_>,
-        detail: Detail,
-    ) -> Self {
-        let mut view = Self::new(run, &links.run(run.id), detail);
-        let mut deliveries = deliveries.into_iter();
-        let shown = deliveries.by_ref().take(detail.of_number(MOST_PARTS));
-        let shown: Vec<_> = shown.map(|delivery| DeliveryView::new(delivery, detail)).collect();
-        view.truncated |= deliveries.next().is_some() || shown.iter().any(|delivery| delivery.truncated);
-        view.deliveries = Some(shown);
-        view.caller = Some(CallerView::new(&run.caller));
-        view
-    }
-
-    fn new(run: &'a Run, address: &str, detail: Detail) -> Self {
+    /// Shows a run, and says whether anything in it was cut.
+    fn with(run: &'a Run, address: impl Fn(&Artifact) -> String, detail: Detail) -> (Self, bool) {
         let parameters = ParametersView::new(&run.parameters, detail);
         let progress = run.progress.as_ref().map(|progress| ProgressView::new(progress, detail));
         let error = run.error.as_ref().map(|error| ErrorView::new(error, detail));
         let summary = run.summary.as_deref().map(|summary| detail.of_text(summary));
         let artifacts = artifacts(run, address, detail);
         let truncated = parameters.truncated
-            || progress.as_ref().is_some_and(|progress| progress.truncated)
-            || error.as_ref().is_some_and(|error| error.truncated)
+            || progress.as_ref().is_some_and(|progress| progress.truncated.0)
+            || error.as_ref().is_some_and(|error| error.truncated.0)
             || summary.is_some_and(|(_, cut)| cut)
             || artifacts.len() < run.artifacts.len();
-        Self {
+        let view = Self {
             id: run.id,
             workflow: &run.workflow,
             webhook_id: run.webhook_id,
@@ -116,18 +134,38 @@ impl<'a> RunView<'a> {
             max_attempts: run.max_attempts,
             interruptions: run.interruptions,
             retried_from: run.retried_from,
-            queued_at: time(run.queued_at),
-            started_at: run.started_at.map(time),
-            finished_at: run.finished_at.map(time),
-            due_at: time(run.due_at),
+            queued_at: Timestamp(run.queued_at),
+            started_at: run.started_at.map(Timestamp),
+            finished_at: run.finished_at.map(Timestamp),
+            due_at: Timestamp(run.due_at),
             parameters,
             progress,
             summary: summary.map(|(text, _)| text),
             artifacts,
             error,
-            caller: None,
-            deliveries: None,
-            truncated,
+        };
+        (view, truncated)
+    }
+}
+
+impl<'a> ManagedRun<'a> {
+    /// Shows a run. `address` returns where an artifact is read.
+    pub(crate) fn new(
+        run: &'a Run,
+        deliveries: impl IntoIterator<Item = &'a Delivery>,
+        address: impl Fn(&Artifact) -> String,
+        detail: Detail,
+    ) -> Self {
+        let mut deliveries = deliveries.into_iter();
+        let shown = deliveries.by_ref().take(detail.of_number(MOST_PARTS));
+        let shown: Vec<_> = shown.map(|delivery| DeliveryView::new(delivery, detail)).collect();
+        let more = deliveries.next().is_some() || shown.iter().any(|delivery| delivery.truncated.0);
+        let (view, truncated) = CallerRun::with(run, address, detail);
+        Self {
+            run: view,
+            caller: CallerView::new(&run.caller),
+            deliveries: shown,
+            truncated: Truncated(truncated || more),
         }
     }
 }
@@ -145,7 +183,7 @@ impl ParametersView {
         let mut all = excerpt.as_ref().unwrap_or(parameters).iter();
         let shown = all.by_ref().take(detail.of_number(MOST_PARAMETERS));
         let shown: Vec<_> = shown.map(|(name, parameter)| (name, ParameterView::new(parameter))).collect();
-        let truncated = all.next().is_some() || shown.iter().any(|(_, parameter)| parameter.truncated);
+        let truncated = all.next().is_some() || shown.iter().any(|(_, parameter)| parameter.truncated.0);
         Self { shown, truncated }
     }
 }
@@ -156,17 +194,19 @@ impl Serialize for ParametersView {
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A parameter of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Parameter")]
 struct ParameterView {
     value: Value,
     source: Source,
-    #[serde(skip_serializing_if = "is_whole")]
-    truncated: bool,
+    #[serde(skip_serializing_if = "Truncated::is_whole")]
+    truncated: Truncated,
 }
 
 impl ParameterView {
     fn new(parameter: RunParameter) -> Self {
-        let (source, truncated) = (parameter.source, parameter.is_truncated());
+        let (source, truncated) = (parameter.source, Truncated(parameter.is_truncated()));
         let value = match parameter.value {
             ParameterValue::Plain(value) => value,
             ParameterValue::Truncated(text) => Value::from(text),
@@ -177,59 +217,70 @@ impl ParameterView {
     }
 }
 
-/// How far a run is.
-#[derive(Debug, Serialize)]
+/// Progress of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Progress")]
 pub(crate) struct ProgressView<'a> {
+    #[schemars(range(min = 0, max = 1))]
     fraction: f64,
     message: Option<&'a str>,
-    #[serde(skip_serializing_if = "is_whole")]
-    pub(super) truncated: bool,
+    #[serde(skip_serializing_if = "Truncated::is_whole")]
+    pub(super) truncated: Truncated,
 }
 
 impl<'a> ProgressView<'a> {
     pub(super) fn new(progress: &'a Progress, detail: Detail) -> Self {
         let message = progress.message.as_deref().map(|message| detail.of_text(message));
-        let truncated = message.is_some_and(|(_, cut)| cut);
+        let truncated = Truncated(message.is_some_and(|(_, cut)| cut));
         Self { fraction: progress.fraction, message: message.map(|(text, _)| text), truncated }
     }
 }
 
-#[derive(Debug, Serialize)]
+/// Failure of a run.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RunError")]
 struct ErrorView<'a> {
     kind: ErrorKind,
     message: &'a str,
-    #[serde(skip_serializing_if = "is_whole")]
-    truncated: bool,
+    #[serde(skip_serializing_if = "Truncated::is_whole")]
+    truncated: Truncated,
 }
 
 impl<'a> ErrorView<'a> {
     fn new(error: &'a RunError, detail: Detail) -> Self {
         let (message, truncated) = detail.of_text(&error.message);
-        Self { kind: error.kind, message, truncated }
+        Self { kind: error.kind, message, truncated: Truncated(truncated) }
     }
 }
 
-#[derive(Debug, Serialize)]
+/// A file that a run left.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Artifact")]
 struct ArtifactView<'a> {
     name: &'a str,
     content_type: &'a str,
+    /// Bytes.
     size: u64,
     url: String,
 }
 
-/// A run's artifacts. A name is needed whole, so one that is too long is left out.
-fn artifacts<'a>(run: &'a Run, address: &str, detail: Detail) -> Vec<ArtifactView<'a>> {
+/// Shows a run's artifacts. A name is needed whole, so one that is too long is left out.
+fn artifacts(run: &Run, address: impl Fn(&Artifact) -> String, detail: Detail) -> Vec<ArtifactView<'_>> {
     let mut room = detail.of_number(ARTIFACT_BYTES);
-    let view = |artifact: &'a webhook_core::run::Artifact| {
-        let url = format!("{address}/artifacts/{}", utf8_percent_encode(&artifact.name, SEGMENT));
+    let mut views = Vec::new();
+    for artifact in run.artifacts.iter().take(detail.of_number(MOST_PARTS)) {
+        let url = address(artifact);
         let (name, content_type, size) = (&*artifact.name, &*artifact.content_type, artifact.size);
-        room = room.checked_sub(name.len() + content_type.len() + url.len())?;
-        Some(ArtifactView { name, content_type, size, url })
-    };
-    run.artifacts.iter().take(detail.of_number(MOST_PARTS)).map_while(view).collect()
+        let Some(left) = room.checked_sub(name.len() + content_type.len() + url.len()) else { break };
+        room = left;
+        views.push(ArtifactView { name, content_type, size, url });
+    }
+    views
 }
 
-#[derive(Debug, Serialize)]
+/// Origin of a call. A run that was started by hand has no token.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Caller")]
 struct CallerView<'a> {
     method: Option<&'a str>,
     address: Option<IpAddr>,
@@ -247,49 +298,5 @@ impl<'a> CallerView<'a> {
             request_id: caller.request_id.as_deref(),
             token_hint: caller.token_hint.as_deref(),
         }
-    }
-}
-
-/// A delivery.
-#[derive(Debug, Serialize)]
-pub(crate) struct DeliveryView<'a> {
-    id: DeliveryId,
-    run_id: RunId,
-    /// The workflow of its run, in lists of deliveries.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workflow: Option<&'a WorkflowKey>,
-    channel: Channel,
-    recipient: &'a str,
-    event: EventKind,
-    state: DeliveryState,
-    attempts: u32,
-    last_error: Option<&'a str>,
-    next_at: Option<String>,
-    #[serde(skip_serializing_if = "is_whole")]
-    truncated: bool,
-}
-
-impl<'a> DeliveryView<'a> {
-    pub(crate) fn new(delivery: &'a Delivery, detail: Detail) -> Self {
-        let last_error = delivery.last_error.as_deref().map(|error| detail.of_text(error));
-        Self {
-            id: delivery.id,
-            run_id: delivery.run,
-            workflow: None,
-            channel: delivery.channel,
-            recipient: &delivery.recipient,
-            event: delivery.event,
-            state: delivery.state,
-            attempts: delivery.attempts,
-            last_error: last_error.map(|(text, _)| text),
-            next_at: delivery.next_at.map(time),
-            truncated: last_error.is_some_and(|(_, cut)| cut),
-        }
-    }
-
-    /// Adds the workflow of its run.
-    pub(crate) fn of_workflow(mut self, workflow: Option<&'a WorkflowKey>) -> Self {
-        self.workflow = workflow;
-        self
     }
 }

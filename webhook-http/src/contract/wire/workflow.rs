@@ -1,5 +1,6 @@
 //! Workflows with their parameter blocks and webhooks.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use webhook_core::executor::Workflow;
@@ -8,7 +9,8 @@ use webhook_core::masking::MASK;
 use webhook_core::parameters::{ParameterBlock, ParameterType};
 use webhook_core::run::{EXCERPT_BYTES, excerpt_value};
 
-use super::{Detail, is_whole};
+use crate::contract::wire::value::{Detail, Truncated};
+use crate::contract::wire::webhook::WebhookView;
 
 /// The most that a list shows of the choices of one block, in bytes.
 const CHOICES_BYTES: usize = 4 * EXCERPT_BYTES;
@@ -16,7 +18,8 @@ const CHOICES_BYTES: usize = 4 * EXCERPT_BYTES;
 const BLOCKS_BYTES: usize = 64 * EXCERPT_BYTES;
 
 /// A workflow. An item of a list says `truncated` when anything in it was cut.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Workflow")]
 pub(crate) struct WorkflowView<'a> {
     kind: &'a WorkflowKind,
     id: &'a WorkflowId,
@@ -24,14 +27,19 @@ pub(crate) struct WorkflowView<'a> {
     parameters: Vec<BlockView<'a>>,
     /// Why it cannot be executed, if so.
     unavailable: Option<&'a str>,
-    webhooks: Vec<Value>,
-    #[serde(skip_serializing_if = "is_whole")]
-    truncated: bool,
+    webhooks: Vec<WebhookView<'a>>,
+    #[serde(skip_serializing_if = "Truncated::is_whole")]
+    truncated: Truncated,
 }
 
 impl<'a> WorkflowView<'a> {
     /// A workflow with its webhooks, of which there may be `more`.
-    pub(crate) fn new(workflow: &'a Workflow, webhooks: Vec<Value>, more: bool, detail: Detail) -> Self {
+    pub(crate) fn new(
+        workflow: &'a Workflow,
+        webhooks: Vec<WebhookView<'a>>,
+        more: bool,
+        detail: Detail,
+    ) -> Self {
         let (title, cut) = detail.of_text(&workflow.title);
         let mut room = detail.of_number(BLOCKS_BYTES);
         let fitting = |block: &'a ParameterBlock| {
@@ -45,25 +53,28 @@ impl<'a> WorkflowView<'a> {
             || cut
             || unavailable.is_some_and(|(_, cut)| cut)
             || parameters.len() < workflow.parameters.len()
-            || parameters.iter().any(|block| block.truncated);
+            || parameters.iter().any(|block| block.truncated.0);
         let unavailable = unavailable.map(|(reason, _)| reason);
-        let (kind, id) = (&workflow.key.kind, &workflow.key.id);
+        let (kind, id, truncated) = (&workflow.key.kind, &workflow.key.id, Truncated(truncated));
         Self { kind, id, title, parameters, unavailable, webhooks, truncated }
     }
 }
 
-#[derive(Serialize)]
+/// A parameter block.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ParameterBlock")]
 struct BlockView<'a> {
     name: &'a str,
     #[serde(rename = "type")]
     parameter_type: ParameterType,
+    #[schemars(with = "Value")]
     default: Default<'a>,
     required: bool,
     choices: &'a [String],
     secret: bool,
     description: Option<&'a str>,
-    #[serde(skip_serializing_if = "is_whole")]
-    truncated: bool,
+    #[serde(skip_serializing_if = "Truncated::is_whole")]
+    truncated: Truncated,
 }
 
 #[derive(Serialize)]
@@ -97,9 +108,11 @@ impl<'a> BlockView<'a> {
             choices,
             secret: block.secret,
             description: description.map(|(text, _)| text),
-            truncated: choices.len() < block.choices.len()
-                || description.is_some_and(|(_, cut)| cut)
-                || matches!(default, Default::Beginning(_)),
+            truncated: Truncated(
+                choices.len() < block.choices.len()
+                    || description.is_some_and(|(_, cut)| cut)
+                    || matches!(default, Default::Beginning(_)),
+            ),
             default,
         }
     }

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use webhook_core::events::{Change, Event, EventCursor};
 
-use crate::contract::wire::{Detail, EventView, Links, RunView};
+use crate::contract::links::Links;
+use crate::contract::wire::event::EventView;
+use crate::contract::wire::value::Detail;
 
 /// The most bytes of written events that are kept for further listeners.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
@@ -40,7 +42,7 @@ impl Frames {
     }
 
     #[cfg(test)]
-    pub(super) fn written(&self) -> usize {
+    pub(crate) fn written(&self) -> usize {
         self.0.lock().written
     }
 }
@@ -69,7 +71,7 @@ fn written(event: &Event, links: Links<'_>) -> Vec<u8> {
     let mut frame = Vec::new();
     match &event.change {
         Change::State(run) => {
-            let run = RunView::managed(run, &*event.deliveries, links, Detail::Excerpt);
+            let run = links.managed_run(run, &*event.deliveries, Detail::Excerpt);
             write(&mut frame, "run", event.cursor, &run);
         }
         Change::Progress(progress) => {
@@ -85,7 +87,7 @@ fn written(event: &Event, links: Links<'_>) -> Vec<u8> {
 }
 
 /// Writes one event. JSON holds no line ends, so its data is one line.
-pub(super) fn write(frame: &mut Vec<u8>, name: &str, id: EventCursor, data: &impl Serialize) {
+pub(crate) fn write(frame: &mut Vec<u8>, name: &str, id: EventCursor, data: &impl Serialize) {
     frame.extend_from_slice(format!("event: {name}\nid: {id}\ndata: ").as_bytes());
     // What is shown has text for keys, and writing to memory never fails.
     let _ = serde_json::to_writer(&mut *frame, data);

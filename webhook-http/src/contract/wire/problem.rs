@@ -1,0 +1,43 @@
+//! The document of a problem (RFC 9457).
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use webhook_core::webhook::SettingCode;
+
+/// A problem (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem", extend("additionalProperties" = true))]
+pub(crate) struct ProblemDocument<'a> {
+    pub(crate) detail: &'a str,
+    /// Parameters or fields that cannot be used. Left out when there are none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) errors: &'a [ErrorItem],
+    #[schemars(range(min = 400, max = 599))]
+    pub(crate) status: u16,
+    pub(crate) title: &'a str,
+    #[serde(rename = "type")]
+    pub(crate) problem_type: &'a str,
+}
+
+/// A parameter or field that cannot be used.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline, extend("additionalProperties" = true))]
+pub(crate) struct ErrorItem {
+    /// Kind of the error, stable for programs.
+    pub(crate) code: ErrorCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(crate) field: Option<String>,
+    pub(crate) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub(crate) parameter: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(with = "String")]
+pub(crate) enum ErrorCode {
+    Setting(SettingCode),
+    Parameter(&'static str),
+}

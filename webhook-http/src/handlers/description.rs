@@ -1,0 +1,12 @@
+//! The OpenAPI document.
+
+use crate::contract::openapi;
+use crate::request::head::Head;
+use crate::response::answer::Answer;
+use crate::state::State;
+
+/// `GET /api/v1/openapi.json`: the document, with the address below which this service is mounted.
+pub(crate) fn describe(state: &State, head: &Head) -> Answer {
+    let rendered = state.description.get_or_init(|| openapi::rendered(state.webhooks.base_url()));
+    rendered.answer(&head.headers)
+}
