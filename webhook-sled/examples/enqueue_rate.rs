@@ -45,7 +45,7 @@ async fn measure(
     let store = SledStore::options().durability(durability).open(&path)?;
     let webhook = create_webhook(&store).await?;
     let end = Instant::now() + time;
-    // Claiming and settling along costs several times what accepting does.
+    // Claiming and settling at the same time costs several times what accepting does.
     let worker = tokio::spawn(drain(store.clone(), if executes { end } else { Instant::now() }));
     let mut tasks = Vec::new();
     for _ in 0..callers {

@@ -1,4 +1,4 @@
-//! Prints how many bytes are written for each byte of large parameters, and the most memory that takes.
+//! Prints the bytes written for each byte of large parameters, and the peak of memory.
 //!
 //! `cargo run --release -p webhook-sled --example large_parameters [FOLDER] [RUNS] [BYTES]`
 
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How many bytes this process has given to the system to write.
+/// Returns the bytes that this process has passed to the system for writing.
 fn written() -> u64 {
     let counts = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
     let written = counts.lines().find_map(|line| line.strip_prefix("wchar:"));

@@ -1,7 +1,7 @@
-//! Prints what a store with a long history costs beside an empty one: opening it, a page of runs, a new run, memory.
+//! Compares a store with a long history to an empty one: opening it, a page of runs, a new run, memory.
 //!
-//! A dense history has many runs within each millisecond, a sparse one has a run every three seconds. Both have runs with two
-//! parameters and a log of ten lines.
+//! A dense history has many runs within each millisecond; a sparse one has a run every three seconds. Both
+//! have runs with two parameters and a log of ten lines.
 //!
 //! `cargo run --release -p webhook-sled --example million_runs [FOLDER] [RUNS]`
 
@@ -20,16 +20,16 @@ use webhook_sled::{Durability, SledStore};
 
 use scene::{create_webhook, execute_with_log, peak_memory, request, request_at};
 
-/// How far apart runs are in a sparse history.
+/// Interval between runs in a sparse history.
 const APART: Duration = Duration::from_secs(3);
 
-/// How many runs are enqueued, claimed and settled together while a store is filled.
+/// Number of runs that are enqueued, claimed and settled together while a store is filled.
 const TOGETHER: usize = 1_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // A store is measured in a process of its own, so that the peak of its memory is not that of filling it.
+    // A store is measured in its own process, so that the peak of its memory is not that of filling it.
     if let [command, folder] = &arguments[..]
         && command == "measure"
     {
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let begun = Instant::now();
         runtime.block_on(fill(&path, count, apart))?;
         eprintln!("{name}: filled with {count} runs in {:.1?}", begun.elapsed());
-        // Twice, because the first opening may tidy up what filling has left.
+        // Twice, because the first opening may clean up after filling.
         for _ in 0..2 {
             let status = Command::new(std::env::current_exe()?).arg("measure").arg(&path).status()?;
             if !status.success() {
@@ -82,7 +82,7 @@ async fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes a store with one webhook and this many runs that were executed, the last of them now.
+/// Fills a store with one webhook and this many executed runs, the last of them now.
 async fn fill(path: &Path, count: usize, apart: Option<Duration>) -> Result<(), Box<dyn Error>> {
     let store = SledStore::options().durability(Durability::Process).open(path)?;
     let webhook = create_webhook(&store).await?;

@@ -1,7 +1,7 @@
-//! One bit of the database is flipped at a random place. The store then opens with everything in it, or is refused, or
-//! says what is damaged. Nothing is ever missing in silence.
+//! Flips one bit of the database at a random place. Then the store opens with everything in it, or is
+//! refused, or reports what is damaged. Nothing is ever missing silently.
 //!
-//! `BIT_ROT_FLIPS` and `BIT_ROT_RUNS` make it larger: 20,000 runs are a database of some 40 MB.
+//! `BIT_ROT_FLIPS` and `BIT_ROT_RUNS` enlarge the test: 20,000 runs are a database of some 40 MB.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// A random number (xorshift).
+/// Returns a random number (xorshift).
 fn next(random: &mut u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;
@@ -30,7 +30,8 @@ fn next(random: &mut u64) -> u64 {
     *random >> 11
 }
 
-/// A closed store with runs of all sorts: ended with and without logs, some of them large, and queued.
+/// Fills and closes a store with runs of all kinds: ended with and without logs, some of them large, and
+/// queued.
 async fn fill(path: &Path, count: u64) -> BTreeMap<RunId, Arc<Run>> {
     let store = options().durability(Durability::Process).open(path).unwrap();
     let webhooks = [webhook(&store).await, webhook(&store).await];
@@ -46,7 +47,7 @@ async fn fill(path: &Path, count: u64) -> BTreeMap<RunId, Arc<Run>> {
             runs.insert(run.id, run);
         }
         made += together;
-        // The last ones stay queued.
+        // The last runs stay queued.
         let limit = usize::try_from(if made == count { 0 } else { together }).unwrap();
         for claim in claim(&store, limit).await {
             if runs.len() % 3 == 0 {
@@ -67,7 +68,7 @@ struct Results {
     reported: usize,
 }
 
-/// Opens a damaged copy, and says what became of it.
+/// Opens a damaged copy, and records the result.
 async fn open_flipped(path: &Path, runs: &BTreeMap<RunId, Arc<Run>>, what: &str, results: &mut Results) {
     let store: SledStore = match options().open(path) {
         Ok(store) => store,
@@ -85,7 +86,7 @@ async fn open_flipped(path: &Path, runs: &BTreeMap<RunId, Arc<Run>>, what: &str,
         let page = page.unwrap_or_else(|error| panic!("{what}: {error}"));
         for run in &page.items {
             let expected = runs.get(&run.id).unwrap_or_else(|| panic!("{what}: an unknown run"));
-            // One whose last change is lost is as it was before.
+            // A run whose last change is lost is as it was before.
             assert!(run.id == expected.id && run.parameters == expected.parameters, "{what}");
             found += usize::from(run == expected);
         }

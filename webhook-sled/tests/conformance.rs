@@ -1,4 +1,4 @@
-//! Every promise of a store, kept by this one: as it is, behind a trait object, and with the lesser durability.
+//! Runs the conformance suite on this store: as it is, behind a trait object, and with the weaker durability.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! A folder that is in use, newer or damaged gives a typed error, never a panic and never an empty store.
+//! Tests that a folder in use, of a newer version or damaged gives a typed error, never a panic and never an
+//! empty store.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +19,7 @@ use webhook_core::store::{RunQuery, Store, StoreError};
 use webhook_sled::testing::open_database;
 use webhook_sled::{OpenError, SledStore};
 
-/// A store with some acknowledged runs, ended and queued, closed again.
+/// Fills and closes a store with acknowledged runs, ended and queued.
 async fn filled(path: &Path) -> Vec<Arc<Run>> {
     let store = open(path);
     let webhook = webhook(&store).await;
@@ -26,7 +27,7 @@ async fn filled(path: &Path) -> Vec<Arc<Run>> {
     for number in 0..40 {
         let text = "x".repeat(if number == 20 { 30_000 } else { 10 * number });
         runs.push(enqueue(&store, request(&webhook, &text)).await.unwrap());
-        // The database is brought up to date by whoever reads it, so that its log is made of many parts.
+        // A reader makes the checkpointer update the database, so its log has many parts.
         store.list_runs(RunQuery::default()).await.unwrap();
     }
     for claim in claim(&store, 20).await {
@@ -37,7 +38,7 @@ async fn filled(path: &Path) -> Vec<Arc<Run>> {
     runs
 }
 
-/// Opens a damaged folder. What it finds must be right, or an error. Answers whether anything was wrong with it.
+/// Opens a damaged folder. Its content must be right, or an error. Returns whether any fault was found.
 async fn open_damaged(path: &Path, runs: &[Arc<Run>], what: &str) -> bool {
     let store = match options().open(path) {
         Ok(store) => store,
@@ -147,7 +148,7 @@ async fn missing_empty_and_garbled_files_are_typed_errors() {
     }
 }
 
-/// Opens a folder, which must not wait for anybody.
+/// Opens a folder, which must not block.
 fn open_soon(path: &Path) -> Result<SledStore, OpenError> {
     let (path, (sender, receiver)) = (path.to_owned(), std::sync::mpsc::channel());
     std::thread::spawn(move || sender.send(options().open(path)));
@@ -225,7 +226,7 @@ async fn flipped_bytes_are_errors_and_lose_nothing_silently() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
     let runs = filled(&original).await;
-    // Once with everything in the part of the log that is replayed, and once with a snapshot of all of it.
+    // Once with all data in the replayed part of the log, and once with a snapshot of all of it.
     let mut noticed = 0;
     for recovered in [false, true] {
         if recovered {
@@ -256,7 +257,7 @@ async fn a_log_that_was_cut_off_is_an_error_where_acknowledged_changes_are_missi
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
     let runs = filled(&original).await;
-    // Another opening, so that the journal no longer has it.
+    // Another opening, after which the journal no longer has the data.
     drop(open(&original));
     let bytes = fs::read(original.join("sled/db")).unwrap();
     let mut noticed = 0;
@@ -275,7 +276,7 @@ async fn a_log_that_was_cut_off_is_an_error_where_acknowledged_changes_are_missi
 async fn what_is_missing_is_told_at_every_start_and_no_text_leads_to_losing_more() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path()).await;
-    // Another opening, so that the journal no longer has it.
+    // Another opening, after which the journal no longer has the data.
     drop(open(folder.path()));
     let log = folder.path().join("sled/db");
     let whole = fs::read(&log).unwrap();
@@ -283,7 +284,7 @@ async fn what_is_missing_is_told_at_every_start_and_no_text_leads_to_losing_more
     fs::File::options().write(true).open(&log).unwrap().set_len(length as u64).unwrap();
     for superblock in [true, false] {
         if !superblock {
-            // It says what was acknowledged, but the journal knows of more as well.
+            // It notes what was acknowledged, but the journal proves that more was.
             fs::remove_file(folder.path().join("webhook-store")).unwrap();
         }
         for _ in 0..2 {
@@ -300,7 +301,7 @@ async fn what_is_missing_is_told_at_every_start_and_no_text_leads_to_losing_more
     }
 }
 
-/// What the database lost again is still in the journal until the store is opened another time.
+/// Data that the database has lost again is still in the journal until the store is opened another time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_was_cut_off_after_it_was_closed_gets_what_the_journal_has() {
     let folder = tempfile::tempdir().unwrap();
@@ -311,12 +312,12 @@ async fn a_database_that_was_cut_off_after_it_was_closed_gets_what_the_journal_h
     assert!(!open_damaged(folder.path(), &runs, "cut off").await);
 }
 
-/// How much of a file is in use: sled fills its log up with zeroes.
+/// Returns the used length of a file, since sled fills its log up with zeroes.
 fn used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// The files of sled that are not empty, relative to the store's folder.
+/// Returns the non-empty files of sled, relative to the store's folder.
 fn sled_files(path: &Path) -> Vec<String> {
     let files = fs::read_dir(path.join("sled")).unwrap().map(|entry| entry.unwrap());
     files
@@ -343,7 +344,7 @@ async fn a_closed_store_of_an_earlier_day_under_a_newer_journal_is_refused() {
     assert!(error.to_string().contains("its file webhook-store and its database are older"), "{error}");
 }
 
-/// sled goes on behind a damaged part of its log as if that had never been there, until the next opening.
+/// sled continues after a damaged part of its log as if that had never existed, until the next opening.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_taken_from_the_journal_into_a_damaged_database_is_there_at_the_next_start_or_nothing_is() {
     let folder = tempfile::tempdir().unwrap();

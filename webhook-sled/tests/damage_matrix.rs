@@ -1,6 +1,8 @@
-//! Every file of a store is damaged in every way, alone and in pairs, after a clean close, after a kill and after a loss of
-//! power: either everything acknowledged is there, or opening gives one typed error of one line, or a read or the check of
-//! everything tells.
+//! Damages every file of a store in every way, alone and in pairs, after a clean close, after a kill and
+//! after a loss of power.
+//!
+//! Then one of three holds: everything acknowledged is there; opening gives one typed error of one line; a
+//! read or the check of everything reports the damage.
 //!
 //! `WEBHOOK_DAMAGE_STEPS=50` tries so many places of each file instead of a few.
 
@@ -26,28 +28,28 @@ const SUPERBLOCK: &str = "webhook-store";
 const JOURNALS: [&str; 2] = ["journal-0", "journal-1"];
 const DATABASE: &str = "sled/db";
 
-/// A store as it was found, an earlier state of it, and what was acknowledged.
+/// A store as it was found, an earlier state of it, and the acknowledged runs.
 struct Found {
     name: &'static str,
     folder: PathBuf,
     older: PathBuf,
     acknowledged: HashMap<RunId, RunState>,
-    /// The newest of them: its record may be the last of the journal.
+    /// The newest acknowledged run: its record may be the last of the journal.
     last: RunId,
     /// Whether the superblock knows no more than the disk.
     lost_power: bool,
 }
 
-/// What was done to a file.
+/// Damage to a file.
 #[derive(Debug, Clone, Copy)]
 enum Harm {
     Missing,
     Empty,
-    /// It is as it was at an earlier moment.
+    /// The file is replaced by an earlier state.
     Older,
-    /// Only so many thousandths of what is used are left.
+    /// The file is cut to so many thousandths of its used length.
     Cut(usize),
-    /// One bit is flipped at so many thousandths of what is used.
+    /// One bit is flipped at so many thousandths of the used length.
     Flipped(usize),
 }
 
@@ -60,7 +62,7 @@ impl Harm {
         [Self::Missing, Self::Empty, Self::Older].into_iter().chain(cut).chain(flipped).collect()
     }
 
-    /// What two files suffer together.
+    /// Returns the damages that are applied to pairs of files.
     fn of_pairs() -> Vec<Self> {
         match steps(0) {
             0 => vec![Self::Missing, Self::Older, Self::Flipped(999)],
@@ -68,7 +70,7 @@ impl Harm {
         }
     }
 
-    /// Does it to a file of a copy. Answers whether that changed anything.
+    /// Damages a file of a copy. Returns whether that changed anything.
     fn apply(self, copy: &Path, older: &Path, file: &str) -> bool {
         let path = copy.join(file);
         let Ok(content) = fs::read(&path) else { return false };
@@ -96,15 +98,15 @@ impl Harm {
     }
 }
 
-/// What came of a damaged store.
+/// Result of opening a damaged store.
 enum Outcome {
     Whole,
     Refused,
-    /// A read said that something is damaged.
+    /// A read reported damage.
     Told,
-    /// The check of everything found that something is missing.
+    /// The check of everything reported that something is missing.
     Checked,
-    /// These acknowledged runs are gone or as they were before they ended, and nothing says so.
+    /// These acknowledged runs are missing or outdated, and nothing reports it.
     Silent(Vec<RunId>),
 }
 
@@ -130,7 +132,8 @@ async fn open_damaged(found: &Found, copy: &Path, what: &str) -> Outcome {
         }
     }
     if !gone.is_empty() {
-        // What no start can see, the check of everything does, which runs in the background as well.
+        // Faults that no start can see are found by the check of everything, which also runs in the
+        // background.
         return match store.verify().await {
             Ok(report) if report.is_whole() => Outcome::Silent(gone),
             _ => Outcome::Checked,
@@ -145,7 +148,7 @@ async fn open_damaged(found: &Found, copy: &Path, what: &str) -> Outcome {
     Outcome::Whole
 }
 
-/// A store at work, in the states in which its folder may be found.
+/// Fills a store, and returns the states in which its folder may be found.
 async fn found(folder: &Path) -> Vec<Found> {
     let path = folder.join("store");
     let losses = Losses::new(2);
@@ -171,7 +174,7 @@ async fn found(folder: &Path) -> Vec<Found> {
             acknowledged.insert(ended.id, ended.state);
         }
         if number.is_multiple_of(20) {
-            // Who reads has the database brought up to date.
+            // A reader makes the checkpointer update the database.
             store.list_runs(RunQuery::default().limit(1)).await.unwrap();
         }
         if number == 30 {
@@ -189,7 +192,7 @@ async fn found(folder: &Path) -> Vec<Found> {
     while losses.durable().get(Path::new(SUPERBLOCK)) != Some(&fs::read(path.join(SUPERBLOCK)).unwrap()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // The next change is not acknowledged, for power is lost before its sync.
+    // The next change is not acknowledged, since power is lost before its sync.
     losses.one_in.store(1, Ordering::SeqCst);
     enqueue(&store, request(&webhook, "lost")).await.unwrap();
     losses.one_in.store(0, Ordering::SeqCst);
@@ -201,8 +204,10 @@ async fn found(folder: &Path) -> Vec<Found> {
     vec![killed, cut, found("closed", copied("closed"), false)]
 }
 
-/// What may be lost: the last record of the journal, when the superblock does not say that it was synced. It lags behind
-/// after a loss of power, and so does an older copy of it.
+/// Returns whether these losses are allowed: the last record of the journal may be lost unless the superblock
+/// says that it was synced.
+///
+/// The superblock lags behind after a loss of power, and so does an older copy of it.
 fn may_be_lost(found: &Found, files: &[&str], gone: &[RunId]) -> bool {
     let is_journal = files.iter().any(|file| JOURNALS.contains(file));
     (found.lost_power || files.contains(&SUPERBLOCK)) && is_journal && gone == [found.last]
@@ -212,7 +217,7 @@ fn steps(few: usize) -> usize {
     std::env::var("WEBHOOK_DAMAGE_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(few)
 }
 
-/// All files of a store but sled's empty folders.
+/// Returns all files of a store except sled's empty folders.
 fn files(folder: &Path) -> Vec<String> {
     let mut files: Vec<String> =
         losing::contents(folder, folder).into_keys().map(|file| file.to_str().unwrap().to_owned()).collect();
@@ -225,7 +230,7 @@ struct Tally {
     whole: usize,
     refused: usize,
     told: usize,
-    /// Found by the check of everything.
+    /// Number of faults found by the check of everything.
     checked: usize,
 }
 
@@ -286,8 +291,9 @@ async fn two_damaged_files_are_an_error_or_lose_nothing() {
                 for harm in Harm::of_pairs() {
                     for other in Harm::of_pairs() {
                         let harms = [(*one, harm), (*two, other)];
-                        // Whoever puts back both of an earlier moment has rolled the store back, which only the database
-                        // can know, up to what it was given by then.
+                        // Both files of an earlier moment are a rollback of the store. Only the database can
+                        // reveal it, for the
+                        // changes that it had received by then.
                         let is_superblock_older = *one == SUPERBLOCK && matches!(harm, Harm::Older);
                         if is_superblock_older && JOURNALS.contains(two) && matches!(other, Harm::Older) {
                             continue;

@@ -1,4 +1,4 @@
-//! Deliveries across runs.
+//! Tests of deliveries across runs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use webhook_sled::SledStore;
 const RUNS: usize = 50;
 const RECIPIENTS: usize = 50;
 
-/// All that fit, and how many pages it took.
+/// Returns all matching deliveries, and the number of pages.
 async fn found(store: &SledStore, query: DeliveryQuery) -> (Vec<DeliveryId>, usize) {
     let (mut ids, mut before) = (Vec::new(), None);
     for pages in 1.. {
@@ -67,7 +67,7 @@ async fn a_rare_delivery_is_found_behind_thousands_in_bounded_steps_also_after_a
     assert_eq!(found(&store, in_state(DeliveryState::Pending)).await.0, [newest, oldest]);
 }
 
-/// What is pending when the store is opened is known by id alone; through which channel it goes is found out by claims.
+/// After an opening, pending deliveries are known by id only; claims read their channels.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_too_only_deliveries_of_channels_that_are_asked_for_are_claimed() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! A store above its quota, and a disk that is really full: a small file system in memory, which needs the right to mount one.
+//! Tests of a store above its quota, and of a full disk: a small file system in memory, which requires the
+//! right to mount one.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 use scene::*;
 use webhook_core::store::{PruneRequest, RunQuery, Store, StoreError};
 
-/// A mounted file system, unmounted when it is dropped.
+/// A mounted file system, unmounted on drop.
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
@@ -45,7 +46,7 @@ async fn a_store_above_its_quota_refuses_runs_until_some_are_pruned_also_after_a
                 store.append_log(claimed.id, claimed.fence, "a line\n".repeat(100)).await.unwrap();
                 succeed(&store, &claimed, Vec::new()).await;
                 ended += 1;
-                // Who reads has the database brought up to date.
+                // A reader makes the checkpointer update the database.
                 store.list_runs(RunQuery::default().limit(1)).await.unwrap();
             }
             Err(error) => break error,

@@ -1,4 +1,4 @@
-//! What is acknowledged is durable, and a disk that fails is never taken for one that does not.
+//! Tests that acknowledged changes are durable, and that a failing disk is never mistaken for a working one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ fn is_unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
     matches!(outcome, Err(StoreError::Unavailable { .. }))
 }
 
-/// A store on a disk that does as it is told, with a webhook of which one run is running.
+/// Opens a store on a scripted disk, with a webhook and one running run.
 async fn open_with_a_running_run(folder: &Path) -> (SledStore, Arc<Faults>, Webhook, Arc<Run>) {
     let (store, faults) = open_faulty(folder, options()).unwrap();
     let webhook = webhook(&store).await;
@@ -72,7 +72,8 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
         tokio::spawn(async move { succeed(&store, &run, Vec::new()).await })
     };
     syncing.await;
-    // Lists are read from the database once it has all that was decided before a sync, so the end is in it below.
+    // Lists are read from the database once it has all changes decided before a sync, so the end is in it
+    // below.
     let shown = store.get_run(id).await.unwrap().unwrap();
     assert_eq!((shown.state, shown.fence), (RunState::Running, fence));
     let in_state = |state| {
@@ -99,7 +100,7 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
     assert!(in_state(Some(RunState::Running)).await.items.is_empty());
 }
 
-/// What comes while one sync hangs is one group, and the sync of that one fails.
+/// Operations that arrive while one sync hangs are one group, and its sync fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_answered_with_what_another_did_waits_for_it_to_be_durable() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,7 +121,7 @@ async fn whoever_is_answered_with_what_another_did_waits_for_it_to_be_durable() 
     let mut cancelled = Box::pin(store.cancel_run(running.id, now()));
     let mut enqueued = Box::pin(store.enqueue(keyed(&webhook, "key")));
     let mut replayed = Box::pin(store.enqueue(keyed(&webhook, "key")));
-    // In this order they wait for the writer.
+    // They wait for the writer in this order.
     let moment = Duration::from_millis(50);
     assert!(tokio::time::timeout(moment, &mut settled).await.is_err());
     assert!(tokio::time::timeout(moment, &mut cancelled).await.is_err());
@@ -211,7 +212,7 @@ async fn a_panic_while_changes_are_made_durable_fails_the_store_and_leaves_nobod
     assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
 }
 
-/// A run that logs without a pause, and nobody waits for any of it to be durable.
+/// A run logs without a pause, and no caller waits for the log to be durable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_waits_for_is_written_before_it_fills_the_memory() {
     let folder = tempfile::tempdir().unwrap();
@@ -256,7 +257,7 @@ async fn a_full_disk_refuses_runs_and_is_healthy_again_once_there_is_room() {
     let first = enqueue(&store, keyed(&webhook, "first")).await.unwrap();
     let running = claim(&store, 1).await.remove(0).run;
     faults.no_room.store(true, Ordering::SeqCst);
-    // It does not look at every call how much is free.
+    // It does not check the free space at every call.
     while !store.health().await.unwrap().is_full {
         match store.cancel_run(RunId::generate(now()), now()).await {
             Err(StoreError::NotFound(_)) => {}
@@ -266,7 +267,7 @@ async fn a_full_disk_refuses_runs_and_is_healthy_again_once_there_is_room() {
     let refused = store.enqueue(request(&webhook, "x")).await.unwrap_err().to_string();
     assert!(refused.contains("the disk is nearly full"), "{refused}");
     assert!(store.health().await.unwrap().is_full);
-    // A write that fails for want of room ends all writing for now.
+    // A write that fails because the disk is full stops all writing for now.
     faults.writes_fail.store(true, Ordering::SeqCst);
     let cancelled = store.cancel_run(first.id, now()).await;
     assert!(is_unavailable(cancelled));
@@ -308,7 +309,7 @@ async fn what_a_full_disk_refused_is_not_executed() {
     assert!(open(folder.path()).list_runs(RunQuery::default()).await.unwrap().items.is_empty());
 }
 
-/// Leases are renewed while the disk is full, and what could not be recorded can be once there is room.
+/// Leases are renewed while the disk is full, and refused outcomes can be recorded once there is space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_and_happen_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -352,7 +353,7 @@ async fn a_sync_that_found_no_room_is_recovered_from_and_one_that_failed_is_not(
     faults.sync_is_full.store(false, Ordering::SeqCst);
     recovers(&store).await;
     assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
-    // The disk fails while the store waits for room.
+    // The disk fails while the store waits for space.
     faults.sync_is_full.store(true, Ordering::SeqCst);
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
     let recovering = faults.next_sync();
@@ -376,6 +377,6 @@ async fn a_small_reserve_of_free_space_is_not_enough() {
     let store = options().reserve_bytes(u64::MAX).open(folder.path()).unwrap();
     let webhook = webhook(&store).await;
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
-    // What is there goes on, so a restart would help nobody.
+    // Accepted work continues, so a restart would not help.
     assert!(store.health().await.unwrap().is_full);
 }

@@ -1,7 +1,7 @@
-//! Folders written by released versions open, and hold what they held.
+//! Tests that folders written by earlier versions open with their content.
 //!
-//! Each folder below `tests/golden` was written by `write_the_golden_folder` below, and is never written again: a new
-//! format gets a folder of its own.
+//! `write_the_golden_folder` below wrote each folder in `tests/golden`, and never writes it again: a new
+//! format gets its own folder.
 
 #![allow(clippy::unwrap_used)]
 
@@ -43,7 +43,7 @@ async fn the_folder_of_format_four_opens_with_everything_in_it() {
     opens_with_everything_in_it("v4").await;
 }
 
-/// What a kill left in the journal of an earlier version is taken over.
+/// An opening takes over the changes that a kill left in the journal of an earlier version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_in_the_journal_of_an_earlier_format_are_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ async fn changes_in_the_journal_of_an_earlier_format_are_there() {
         let used = std::time::UNIX_EPOCH + Duration::from_millis(later + 1);
         assert_eq!(webhooks[0].last_used_at, Some(used));
     }
-    // Numbers that do not follow are told.
+    // A gap in the numbers is reported.
     let path = folder.path().join("gap");
     copy(&golden("v3"), &path);
     fs::create_dir_all(path.join("sled/blobs")).unwrap();
@@ -89,7 +89,7 @@ async fn opens_with_everything_in_it(version: &str) {
     copy(&golden(version), &path);
     fs::create_dir_all(path.join("sled/blobs")).unwrap();
     let store = open(&path);
-    // What its records add up to is known from the first check on.
+    // The sums of its records are known from the first check on.
     assert!(store.verify().await.unwrap().is_whole());
 
     let webhooks = store.list_webhooks(WebhookQuery::default()).await.unwrap().items;
@@ -102,7 +102,7 @@ async fn opens_with_everything_in_it(version: &str) {
 
     let runs = store.list_runs(RunQuery::default()).await.unwrap().items;
     let states: Vec<_> = runs.iter().map(|run| run.state).collect();
-    // Newest first; what was running when the folder was closed is queued again.
+    // Newest first; a run that was running when the folder was closed is queued again.
     assert_eq!(states, [RunState::Queued, RunState::Queued, RunState::Cancelled, RunState::Succeeded]);
     let [queued, interrupted, cancelled, succeeded] = &runs[..] else { panic!("four runs") };
     assert_eq!((interrupted.interruptions, interrupted.attempt, interrupted.fence), (1, 1, 2));
@@ -128,17 +128,17 @@ async fn opens_with_everything_in_it(version: &str) {
     let replayed = store.enqueue(forever(webhook, "large")).await.unwrap();
     assert!(matches!(replayed, Enqueued::Replayed(run) if run.id == queued.id));
 
-    // And it can be written.
+    // The folder can also be written.
     settle_delivery(&store, &due[0], DeliveryOutcome::Delivered).await.unwrap();
     let claims = claim(&store, 9).await;
     assert_eq!(claims.len(), 2);
     let later = now() + Duration::from_secs(3_600);
     let mut pruned = store.prune(PruneRequest::new(later, Duration::from_secs(1), 9)).await.unwrap().runs;
     pruned.sort();
-    // The first golden folder is older than the rule that a run stays for as long as its key is kept.
+    // The first golden folder is older than the rule that a run stays as long as its key is kept.
     let expected = if version == "v1" { vec![succeeded.id, cancelled.id] } else { Vec::new() };
     assert_eq!(pruned, expected);
-    // Large parameters get a place of their own when their run ends.
+    // Large parameters are moved out of the record when their run ends.
     let large = claims.iter().find(|claim| claim.run.id == queued.id).unwrap();
     succeed(&store, &large.run, Vec::new()).await;
     let ended = RunQuery::default().in_state(Some(RunState::Succeeded)).limit(1);
@@ -159,7 +159,7 @@ fn forever(webhook: &webhook_core::webhook::Webhook, key: &str) -> webhook_core:
     request(webhook, &text).with_idempotency(Some(Idempotency::new(key, [7; 32], century)))
 }
 
-/// Writes the folder of the present format anew: `cargo test -p webhook-sled --test golden -- --ignored`.
+/// Writes the folder of the current format: `cargo test -p webhook-sled --test golden -- --ignored`.
 #[ignore = "writes the folder that the test above reads"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn write_the_golden_folder() {
@@ -187,11 +187,11 @@ async fn write_the_golden_folder() {
     claim(&store, 1).await;
     enqueue(&store, forever(&webhook, "large")).await.unwrap();
     drop(store);
-    // The journal was emptied, and is made anew where it is missing.
+    // The journal is empty, and is created again if it is missing.
     for name in ["journal-0", "journal-1"] {
         fs::remove_file(path.join(name)).unwrap();
     }
-    // sled fills its log up with zeroes, which nobody needs to keep.
+    // sled fills its log up with zeroes, which need not be kept.
     let log = path.join("sled/db");
     let bytes = fs::read(&log).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;

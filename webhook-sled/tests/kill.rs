@@ -1,4 +1,4 @@
-//! The process is killed at some moment. Whatever it acknowledged is there, once, and the store opens.
+//! Kills the process at some moment. Everything it acknowledged is there, once, and the store opens.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -59,7 +59,7 @@ async fn what_was_acknowledged_survives_being_killed() {
     }
 }
 
-/// Runs the worker below for some time, kills it, and answers what it printed.
+/// Runs the worker below for some time, kills it, and returns its output.
 fn run_and_kill(folder: &std::path::Path, durability: Durability, time: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "work_until_killed", "--ignored", "--nocapture"])
@@ -71,7 +71,7 @@ fn run_and_kill(folder: &std::path::Path, durability: Durability, time: Duration
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = Vec::new();
-    // The time counts from when the first run was acknowledged.
+    // The time counts from the first acknowledged run.
     for line in lines.by_ref() {
         let line = line.unwrap();
         let begun = line.starts_with("queued");
@@ -83,7 +83,7 @@ fn run_and_kill(folder: &std::path::Path, durability: Durability, time: Duration
     std::thread::sleep(time);
     child.kill().unwrap();
     child.wait().unwrap();
-    // A line that was cut off says nothing.
+    // A line that was cut off is ignored.
     seen.extend(lines.map_while(Result::ok).filter(|line| line.len() > 40));
     seen
 }
@@ -113,7 +113,7 @@ async fn work_until_killed() {
     }
     loop {
         let claims = claim(&store, 8).await;
-        // Of what is claimed, some is never settled.
+        // Some of the claimed runs are never settled.
         for claim in claims.iter().skip(1) {
             let run = succeed(&store, &claim.run, Vec::new()).await;
             println!("ended {}", run.id);

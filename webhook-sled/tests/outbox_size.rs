@@ -1,4 +1,4 @@
-//! What an outbox that fills while a mail server is down takes of the disk.
+//! Measures the disk space of an outbox that fills while a mail server is down.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,8 +19,8 @@ fn bytes_in(folder: &Path) -> u64 {
     entries.map(|path| if path.is_dir() { bytes_in(&path) } else { path.metadata().unwrap().len() }).sum()
 }
 
-/// Fills an outbox, lets every delivery to this recipient fail `tries` times with this error, and answers how many bytes
-/// each takes.
+/// Fills an outbox, lets every delivery to this recipient fail `tries` times with this error, and returns the
+/// bytes per delivery.
 async fn bytes_each(recipient: &str, tries: u32, error: &str) -> u64 {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

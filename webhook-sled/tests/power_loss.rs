@@ -1,5 +1,5 @@
-//! Power is lost at some moment: of what was written since the last finished sync, some blocks are on the disk and
-//! some are not. Whatever was acknowledged by then is there, and the store opens.
+//! Loses power at some moment: of the blocks written since the last finished sync, some are on disk and some
+//! are not. Everything acknowledged by then is there, and the store opens.
 
 #![allow(clippy::unwrap_used)]
 
@@ -74,7 +74,7 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
     }
 }
 
-/// Nothing but removals: of runs with logs and with large parameters, whose pages are shared with what stays.
+/// Only removals: of runs with logs and with large parameters, whose pages are shared with runs that stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_are_pruned() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,7 +119,7 @@ async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_ar
         for run in &waiting {
             assert_eq!(store.get_run(run.id).await.unwrap().as_ref(), Some(run), "loss {number}");
         }
-        // What was about to be removed is there, or gone.
+        // Runs that were about to be removed are there, or not.
         while store.prune(request).await.unwrap().more {}
         let left = store.list_runs(RunQuery::default().limit(200)).await.unwrap().items;
         let ended = left.iter().filter(|run| run.state.is_ended()).count();
@@ -146,8 +146,8 @@ async fn a_store_that_was_being_made_opens() {
     }
 }
 
-/// Fills a store, and kills it: much of what it has is in the journal only, and not durable in the database. Answers where it
-/// is, and what of it is durable.
+/// Fills a store, and kills it: much of its data is only in the journal, and not durable in the database.
+/// Returns its folder, and the durable part of it.
 async fn killed(folder: &Path, losses: &Losses) -> (PathBuf, HashMap<PathBuf, Vec<u8>>) {
     let path = folder.join("store");
     let store = losses.open(&path, options(), 9).unwrap();
@@ -164,11 +164,11 @@ async fn killed(folder: &Path, losses: &Losses) -> (PathBuf, HashMap<PathBuf, Ve
     }
     let killed = folder.join("killed");
     copy(&path, &killed);
-    // Before the store is closed in order, which makes more durable than a kill does.
+    // Taken before the store is closed cleanly, which makes more durable than a kill does.
     (killed, losses.durable())
 }
 
-/// Power is lost while the journal is replayed after a kill, and once more while that is recovered from.
+/// Power is lost while the journal is replayed after a kill, and once more during the recovery from that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_lost_while_a_journal_is_replayed_loses_nothing() {
     let (folder, before) = (tempfile::tempdir().unwrap(), Losses::new(0));
@@ -182,7 +182,7 @@ async fn power_lost_while_a_journal_is_replayed_loses_nothing() {
     };
     let (losses, seed) = during(seed());
     eprintln!("seed {seed}");
-    // What the process wrote without a sync is what the next one reads, and no more durable than before.
+    // The next process reads what the first wrote without a sync, which is no more durable than before.
     drop(losses.open_with(&killed, options(), seed, durable).unwrap());
     let losses = losses.take();
     assert!(losses.len() > 5, "power was lost {} times only", losses.len());
@@ -201,7 +201,7 @@ async fn power_lost_while_a_journal_is_replayed_loses_nothing() {
     }
 }
 
-/// The disk is full for a moment, and power is lost while the store is opened anew in the process.
+/// The disk is full for a moment, and power is lost while the store is reopened in the process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_lost_while_a_full_disk_is_recovered_from_loses_nothing() {
     let (folder, losses, seed) = (tempfile::tempdir().unwrap(), Losses::new(64), seed());
@@ -244,7 +244,7 @@ async fn settle_and_prune(store: webhook_sled::SledStore, acknowledged: Acknowle
             let ended = succeed(&store, &claim.run, Vec::new()).await;
             acknowledged.lock().insert(ended.id, ended.state);
         }
-        // The oldest of those that have ended go; whether they are still there after a loss does not matter.
+        // The oldest ended runs are removed; whether they still exist after a loss does not matter.
         let mut old: Vec<RunId> = {
             let acknowledged = acknowledged.lock();
             acknowledged.iter().filter(|(_, state)| state.is_ended()).map(|(id, _)| *id).collect()
@@ -276,7 +276,7 @@ async fn check(
     }
     let report = store.verify().await.unwrap();
     assert!(report.is_whole(), "loss {what}: {report:?}");
-    // And it goes on.
+    // The store continues to work.
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();
     store

@@ -1,4 +1,4 @@
-//! What waits on disk: large parameters, deep queues that are deleted, and records that cannot be read.
+//! Tests of queued data on disk: large parameters, deep queues that are deleted, and unreadable records.
 
 #![allow(clippy::unwrap_used)]
 
@@ -79,14 +79,14 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start() {
     for number in 0..300 {
         queue(&store, if number % 3 == 0 { &stays } else { &gone }, "x").await;
     }
-    // One of the deleted webhook was running.
+    // One run of the deleted webhook was running.
     assert_eq!(claim(&store, 2).await.len(), 2);
     drop(store);
-    // The webhook's record goes first, and that is where the process died.
+    // The webhook's record is removed first, and the process died directly after that.
     let key = [&b"w"[..], gone.id.as_bytes()].concat();
     tamper(folder.path(), |database| {
         database.remove(&key).unwrap().unwrap();
-        // The same change says how many webhooks there are.
+        // The same change records the number of webhooks.
         database.remove("b").unwrap().unwrap();
     });
 
@@ -139,7 +139,7 @@ async fn a_queued_run_that_cannot_be_read_is_set_aside_and_the_others_are_execut
     let mut runs = Vec::new();
     for _ in 0..4 {
         runs.push(queue(&store, &webhook, &"x".repeat(LARGE)).await);
-        // No two of them are to share a value.
+        // No two of them may share a value.
         tokio::time::sleep(Duration::from_millis(33)).await;
     }
     drop(store);

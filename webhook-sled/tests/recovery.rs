@@ -1,4 +1,4 @@
-//! What goes on while and after the database is opened anew in the same process.
+//! Tests of work that continues while and after the database is reopened in the same process.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ async fn recovered(store: &SledStore) {
     tokio::time::timeout(Duration::from_secs(10), healthy).await.unwrap();
 }
 
-/// A delivery that was tried, but whose outcome could not be recorded, is left to whoever tried it for another lease.
+/// A tried delivery whose outcome could not be recorded is left to its worker for another lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_recovery_in_a_row_hands_out_no_delivery_that_is_under_way() {
     for recoveries in 1..=2 {
@@ -48,7 +48,7 @@ async fn a_second_recovery_in_a_row_hands_out_no_delivery_that_is_under_way() {
     }
 }
 
-/// A run whose lease was renewed just now is not claimed again, however long the recovery takes.
+/// A run whose lease was just renewed is not claimed again, however long the recovery takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recovery_that_takes_longer_than_a_lease_loses_no_claim() {
     let lease = Duration::from_millis(800);

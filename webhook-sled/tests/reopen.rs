@@ -1,4 +1,4 @@
-//! What was stored is there when the folder is opened again.
+//! Tests that stored data is there when the folder is opened again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -216,7 +216,7 @@ async fn a_store_that_was_killed_before_its_superblock_was_written_opens() {
     drop(open(folder.path()));
     let database = open_database(folder.path()).unwrap();
     let mut identity = database.get("s").unwrap().unwrap().to_vec();
-    // As the database is made: no opening has begun.
+    // The state of a new database: no opening has begun.
     identity[17..].fill(0);
     database.insert("s", identity).unwrap();
     drop(database);
@@ -245,7 +245,7 @@ async fn dropping_the_store_with_reads_under_way_closes_the_folder() {
     }
 }
 
-/// Thousands of runs wait, most of them far behind others, of two webhooks in turns.
+/// Thousands of runs of two webhooks wait in turn, most of them deep in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
     const EACH: usize = 1_500;
@@ -283,8 +283,8 @@ async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
     assert_eq!(claimed, runs);
 }
 
-/// A folder that is moved, removed or replaced makes the store refuse new runs and what people change, and what it has
-/// accepted goes on.
+/// While its folder is moved, removed or replaced, the store refuses new runs and people's changes. Accepted
+/// runs continue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_that_was_accepted() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,7 +320,7 @@ async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_th
             assert!(error.contains("its folder was moved, removed or replaced"), "{what}: {error}");
         }
         succeed(&store, &claimed, Vec::new()).await;
-        // Reading the list takes the end of the run to the database.
+        // Reading the list makes the checkpointer write the end of the run to the database.
         assert_eq!(store.list_runs(RunQuery::default()).await.unwrap().items.len(), accepted.len(), "{what}");
         if path.is_symlink() || !path.exists() {
             let _ = fs::remove_file(&path);

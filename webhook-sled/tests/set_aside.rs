@@ -1,4 +1,4 @@
-//! A damaged record is set aside and counted, and everything else goes on.
+//! Tests that a damaged record is set aside and counted, and everything else continues.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ use webhook_sled::{RecordKind, SledStore};
 
 const GARBAGE: &[u8] = &[3, 0, 0, 0xff, 0xff, 0xff];
 
-/// Ended runs that share no value: no two of them are made within the same 16 ms.
+/// Makes ended runs that share no value: no two of them are made within the same 16 ms.
 async fn ended(store: &SledStore, webhook: &Webhook, count: usize) -> Vec<Arc<Run>> {
     let mut ended = Vec::new();
     for number in 0..count {
@@ -42,7 +42,7 @@ fn key(kind: u8, id: &[u8; 16]) -> Vec<u8> {
     [&[kind][..], id].concat()
 }
 
-/// The keys of a kind that end with this id.
+/// Returns the keys of a kind that end with this id.
 fn index(database: &sled::Db, kind: u8, id: RunId) -> Vec<sled::IVec> {
     let keys = database.scan_prefix([kind]).keys().map(Result::unwrap);
     keys.filter(|key| key.ends_with(id.as_bytes())).collect()
@@ -150,7 +150,7 @@ async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_sums() {
     let missing = "1 of 5 values is missing or cannot be read";
     let of_index = format!("index of ended runs: {missing}");
     assert_eq!(told, [format!("ended run: {missing}"), of_index.clone(), of_index]);
-    // What is added and removed meanwhile is counted on both sides.
+    // Records that are added and removed meanwhile are counted on both sides.
     ended(&store, &webhook, 3).await;
     let again = store.verify().await.unwrap();
     assert_eq!(again.damaged_count, 3, "{again:?}");
@@ -214,7 +214,7 @@ async fn sums_that_are_older_than_the_last_change_are_noticed() {
     enqueue(&store, request(&webhook, "it goes on")).await.unwrap();
     assert!(!store.verify().await.unwrap().is_whole());
     drop(store);
-    // The quota does not know until the check how much there is, and holds from then on.
+    // The quota does not know the size until the check, and holds from then on.
     let store = options().quota_bytes(2_000).open(folder.path()).unwrap();
     store.verify().await.unwrap();
     let refused = enqueue(&store, request(&webhook, "too much")).await.unwrap_err();
@@ -293,7 +293,7 @@ async fn what_belongs_to_no_run_any_more_is_no_damage() {
         let part = [&b"tr"[..], gone.as_bytes(), &0_u16.to_be_bytes()].concat();
         database.insert(log, "left over").unwrap();
         database.insert(part, "left over").unwrap();
-        // A crash leaves them with sums that know of them.
+        // A crash leaves them with sums that include them.
         database.remove(b"b").unwrap();
     });
     let store = open(folder.path());

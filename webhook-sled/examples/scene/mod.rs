@@ -1,4 +1,4 @@
-//! What the measurements of this store are made with.
+//! Fixtures for the measurements of this store.
 
 // Each example uses a part of this.
 #![allow(dead_code)]
@@ -13,10 +13,10 @@ use webhook_core::token::Token;
 use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_sled::SledStore;
 
-/// For how long a run may execute.
+/// Lease of a run.
 const LEASE: Duration = Duration::from_secs(600);
 
-/// Makes the webhook that is called.
+/// Creates the webhook that is called.
 pub(crate) async fn create_webhook(store: &SledStore) -> Result<Webhook, Box<dyn std::error::Error>> {
     let now = SystemTime::now();
     let (id, workflow) = (WebhookId::generate(now), "report/sales".parse()?);
@@ -25,17 +25,17 @@ pub(crate) async fn create_webhook(store: &SledStore) -> Result<Webhook, Box<dyn
     Ok(webhook)
 }
 
-/// A call with two parameters.
+/// Builds a call with two parameters.
 pub(crate) fn request(webhook: &Webhook) -> Enqueue {
     request_of(webhook, "EMEA")
 }
 
-/// A call with two parameters, of which one has this text.
+/// Builds a call with two parameters, one of which is this text.
 pub(crate) fn request_of(webhook: &Webhook, text: &str) -> Enqueue {
     request_at(webhook, text, SystemTime::now())
 }
 
-/// The same at some time.
+/// Builds such a call at this time.
 pub(crate) fn request_at(webhook: &Webhook, text: &str, now: SystemTime) -> Enqueue {
     let id = RunId::generate(now);
     let region = EffectiveParameter::new(text, Source::Query);
@@ -46,12 +46,12 @@ pub(crate) fn request_at(webhook: &Webhook, text: &str, now: SystemTime) -> Enqu
     Enqueue::new(Run::new(id, webhook.workflow.clone(), webhook.id, parameters, 1, Caller::default(), now))
 }
 
-/// Claims at most so many runs and settles them as succeeded. Answers how many it were.
+/// Claims at most `limit` runs, settles them as succeeded, and returns their number.
 pub(crate) async fn execute(store: &SledStore, limit: usize) -> Result<usize, StoreError> {
     execute_with_log(store, limit, "").await
 }
 
-/// The same for runs that write this log.
+/// Executes runs in the same way, each with this log.
 pub(crate) async fn execute_with_log(
     store: &SledStore,
     limit: usize,
@@ -80,7 +80,7 @@ pub(crate) async fn execute_with_log(
     Ok(claims.len())
 }
 
-/// The most memory this process has had resident, as the system says it.
+/// Returns the peak of this process's resident memory, as the system reports it.
 pub(crate) fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned()

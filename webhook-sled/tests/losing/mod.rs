@@ -1,4 +1,4 @@
-//! A disk that loses power, for tests.
+//! A disk for tests that loses power.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -17,38 +17,38 @@ use webhook_sled::testing::{Disk, WrapDisk, open_with_disk};
 use webhook_sled::{OpenError, SledOptions, SledStore};
 
 const BLOCK: usize = 4_096;
-/// The files of which nothing is durable that was not synced. sled syncs its snapshots itself.
+/// Files of which only synced content is durable. sled syncs its snapshots itself.
 const SYNCED: [&str; 5] = ["db", "conf", "journal-0", "journal-1", "webhook-store"];
 
-/// What callers were told, by run.
+/// Acknowledged states, by run.
 pub type Acknowledged = Arc<Mutex<HashMap<RunId, RunState>>>;
 
-/// One loss of power: the folder as it is found afterwards, and what was acknowledged before.
+/// One loss of power: the folder as it is found afterwards, and the states acknowledged before.
 pub struct Loss {
     pub folder: PathBuf,
     pub acknowledged: HashMap<RunId, RunState>,
-    /// Before the sync of what power was lost.
+    /// File whose sync the loss of power preceded.
     pub before: String,
     _kept: Arc<tempfile::TempDir>,
 }
 
-/// What a test and its disk share.
+/// State shared by a test and its disk.
 #[derive(Clone)]
 pub struct Losses {
     pub acknowledged: Acknowledged,
     losses: Arc<Mutex<Vec<Loss>>>,
     /// Power is lost before about one sync in so many; 0 is never.
     pub one_in: Arc<AtomicU64>,
-    /// Writes of the journal find no room.
+    /// True if the disk is full for writes of the journal.
     pub no_room: Arc<AtomicBool>,
     most: usize,
-    /// What is durable, by the path within the store.
+    /// Durable content, by the path within the store.
     durable: Arc<Mutex<HashMap<PathBuf, Vec<u8>>>>,
     folder: Arc<tempfile::TempDir>,
 }
 
 impl Losses {
-    /// At most so many.
+    /// Records at most `most` losses.
     pub fn new(most: usize) -> Self {
         Self {
             acknowledged: Acknowledged::default(),
@@ -69,18 +69,18 @@ impl Losses {
         std::mem::take(&mut *self.losses.lock())
     }
 
-    /// What is durable now. A process that is killed leaves more, which the next one reads.
+    /// Returns the content that is durable now. A killed process leaves more, which the next one reads.
     pub fn durable(&self) -> HashMap<PathBuf, Vec<u8>> {
         self.durable.lock().clone()
     }
 
-    /// Opens a store on a disk that loses power. What is in the folder is durable.
+    /// Opens a store on a disk that loses power. The content of the folder is durable.
     pub fn open(&self, path: &Path, options: SledOptions, seed: u64) -> Result<SledStore, OpenError> {
         let durable = contents(path, path);
         self.open_with(path, options, seed, durable)
     }
 
-    /// The same where only this much is durable.
+    /// Opens a store of which only this content is durable.
     pub fn open_with(
         &self,
         path: &Path,
@@ -105,13 +105,13 @@ struct LosingDisk {
 }
 
 struct State {
-    /// The names in the store's folder that are durable, with the number of what they stand for.
+    /// Durable names in the store's folder, each with its inode number.
     names: HashMap<String, u64>,
     random: u64,
 }
 
 impl LosingDisk {
-    /// What is done before a sync: power may be lost.
+    /// Called before each sync, at which power may be lost.
     fn before_sync(&self, state: &mut State, synced: &Path) {
         let one_in = self.losses.one_in.load(Ordering::SeqCst);
         if one_in == 0
@@ -122,16 +122,17 @@ impl LosingDisk {
         }
         let number = self.losses.count();
         let acknowledged = self.losses.acknowledged.lock().clone();
-        // Every third time nothing that was not synced is on the disk.
+        // Every third time, no unsynced content is on disk.
         let keep_some = !number.is_multiple_of(3);
         let folder = self.losses.folder.path().join(format!("{number}-{}", next(&mut state.random)));
         fs::create_dir_all(&folder).unwrap();
-        // What was renamed, made or removed since its folder was synced is so wholly or not at all.
+        // A file that was renamed, created or removed since its folder was synced is so entirely or not at
+        // all.
         let present = names(&self.store);
         let are_kept = keep_some && next(&mut state.random).is_multiple_of(2);
         let names = if are_kept { present.clone() } else { state.names.clone() };
         for (name, number) in names {
-            // What it is called now; what was removed since is not modelled, and stays removed.
+            // Its current name; a removal since is not modelled, and persists.
             let Some((now, _)) = present.iter().find(|(_, now)| **now == number) else { continue };
             self.leave(&self.store.join(now), &folder.join(name), keep_some, &mut state.random);
         }
@@ -140,7 +141,7 @@ impl LosingDisk {
         self.losses.losses.lock().push(loss);
     }
 
-    /// Copies what is left of a file, or of all files in a folder.
+    /// Copies the remains of a file, or of all files in a folder.
     fn leave(&self, from: &Path, to: &Path, keep_some: bool, random: &mut u64) {
         if from.is_dir() {
             fs::create_dir_all(to).unwrap();
@@ -167,7 +168,7 @@ impl LosingDisk {
     }
 }
 
-/// The names in a folder, with the number of what they stand for.
+/// Returns the names in a folder, each with its inode number.
 fn names(folder: &Path) -> HashMap<String, u64> {
     let Ok(entries) = fs::read_dir(folder) else { return HashMap::new() };
     let entries = entries.filter_map(Result::ok);
@@ -176,7 +177,7 @@ fn names(folder: &Path) -> HashMap<String, u64> {
         .collect()
 }
 
-/// The content of all files in a folder and below.
+/// Returns the content of all files in a folder and its subfolders.
 pub fn contents(store: &Path, folder: &Path) -> HashMap<PathBuf, Vec<u8>> {
     let mut found = HashMap::new();
     for name in names(folder).into_keys() {
@@ -190,7 +191,8 @@ pub fn contents(store: &Path, folder: &Path) -> HashMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// What is left of a file: of its blocks that were not synced, some or none, and of its length the old or the new one.
+/// Returns the remains of a file: of its unsynced blocks some or none, and of its lengths the old or the new
+/// one.
 fn left_of(written: &[u8], durable: &[u8], keep_some: bool, random: &mut u64) -> Vec<u8> {
     let mut left = Vec::with_capacity(written.len());
     for (number, block) in written.chunks(BLOCK).enumerate() {
@@ -204,11 +206,11 @@ fn left_of(written: &[u8], durable: &[u8], keep_some: bool, random: &mut u64) ->
             left.resize(left.len() + block.len() - old.len(), 0);
         }
     }
-    // A file that was cut off may be as long as it was.
+    // A file that was cut off may have its old length.
     if durable.len() > written.len() && (!keep_some || next(random).is_multiple_of(2)) {
         left.extend_from_slice(&durable[written.len()..]);
     }
-    // One that has grown may not have.
+    // A file that has grown may have its old length.
     if durable.len() < written.len() && (!keep_some || next(random).is_multiple_of(4)) {
         left.truncate(durable.len());
     }
@@ -253,7 +255,7 @@ impl Disk for LosingDisk {
     }
 }
 
-/// A random number (xorshift).
+/// Returns a random number (xorshift).
 pub fn next(random: &mut u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;

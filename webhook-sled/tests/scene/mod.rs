@@ -1,4 +1,4 @@
-//! What the tests of this store are made with.
+//! Fixtures for the tests of this store.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ pub fn now() -> SystemTime {
     SystemClock.now()
 }
 
-/// A store with a small reserve, so that tests do not depend on how full this disk is.
+/// Returns options with a small reserve, so tests do not depend on the free space of this disk.
 pub fn options() -> SledOptions {
     SledStore::options().reserve_bytes(1 << 20).cache_bytes(4 << 20)
 }
@@ -42,7 +42,7 @@ pub async fn webhook(store: &SledStore) -> Webhook {
     webhook_with(store, WebhookSettings::default()).await
 }
 
-/// A webhook whose runs are kept for so many days.
+/// Creates a webhook with a retention of `days` days.
 pub async fn webhook_kept_for(store: &SledStore, days: u32) -> Webhook {
     let mut settings = WebhookSettings::default();
     settings.retention_days = Some(days);
@@ -95,7 +95,7 @@ pub async fn claim_deliveries(store: &SledStore) -> Vec<Delivery> {
     store.claim_deliveries(DeliveryClaimRequest::new(9, LEASE)).await.unwrap()
 }
 
-/// Records how one try of a delivery went that was claimed so.
+/// Records the outcome of one try of a delivery, given as it was claimed.
 pub async fn settle_delivery(
     store: &SledStore,
     claimed: &Delivery,
@@ -109,27 +109,27 @@ pub fn delivery(run: RunId) -> Delivery {
     Delivery::new(id, run, Channel::Email, "a@example.com", EventKind::Success, now())
 }
 
-/// What a disk is to do.
+/// Script of a disk.
 #[derive(Default)]
 pub struct Faults {
     pub syncs: AtomicU64,
-    /// Writes of the journal.
+    /// Number of writes of the journal.
     pub writes: AtomicU64,
-    /// Syncs that were begun.
+    /// Number of syncs that were begun.
     pub begun: AtomicU64,
     pub sync_fails: AtomicBool,
     pub sync_panics: AtomicBool,
-    /// After so many syncs they fail; 0 is never.
+    /// Number of syncs after which they fail; 0 is never.
     pub sync_fails_after: AtomicU64,
-    /// Syncs wait while this is set.
+    /// Syncs block while this is set.
     pub sync_hangs: AtomicBool,
-    /// Nothing is free.
+    /// The disk reports no free space.
     pub no_room: AtomicBool,
-    /// Writes of the journal fail for want of room.
+    /// Writes of the journal fail because the disk is full.
     pub writes_fail: AtomicBool,
-    /// Writes of the database fail for want of room.
+    /// Writes of the database fail because the disk is full.
     pub applying_fails: AtomicBool,
-    /// Syncs fail for want of room, which is told later than writes.
+    /// Syncs fail because the disk is full, which is reported later than by writes.
     pub sync_is_full: AtomicBool,
 }
 
@@ -195,13 +195,13 @@ pub fn open_faulty(path: &Path, options: SledOptions) -> Result<(SledStore, Arc<
     let shared = faults.clone();
     let wrap: WrapDisk = Box::new(move |inner| Box::new(FaultyDisk { inner, faults: shared }));
     let store = webhook_sled::testing::open_with_disk(path, options, wrap)?;
-    // What opening it takes is not of interest.
+    // Syncs of the opening do not count.
     faults.syncs.store(0, Ordering::SeqCst);
     Ok((store, faults))
 }
 
 impl Faults {
-    /// Waits until a sync is begun after this call.
+    /// Waits for a sync that begins after this call.
     pub fn next_sync(&self) -> impl Future<Output = ()> {
         let before = self.begun.load(Ordering::SeqCst);
         async move {
@@ -212,7 +212,7 @@ impl Faults {
     }
 }
 
-/// Copies a folder with all that is in it.
+/// Copies a folder with its content.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
