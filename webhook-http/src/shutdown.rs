@@ -1,16 +1,17 @@
-//! How a server tells those who wait in a request that it shuts down.
+//! Signal by which a server tells waiting requests that it shuts down.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Tells that the server shuts down. A server puts it into the extensions of every request; a call that waits for
-/// its run (`Prefer: wait`) is then answered at once. Without it, such a call is answered when the service stops
-/// accepting.
+/// Signal that the server shuts down. The server puts it into the extensions of every request.
+///
+/// A call that waits for its run (`Prefer: wait`) is then answered at once. Without the signal, such a call
+/// is answered when the service stops accepting.
 #[derive(Debug, Clone)]
 pub struct ShutdownSignal(watch::Receiver<bool>);
 
-/// Makes [`ShutdownSignal`]s and sets them off. Dropping it sets nothing off.
+/// Sender of [`ShutdownSignal`]s. Dropping it sends nothing.
 #[derive(Debug, Clone)]
 pub struct ShutdownSource(Arc<watch::Sender<bool>>);
 
@@ -21,26 +22,26 @@ impl Default for ShutdownSource {
 }
 
 impl ShutdownSource {
-    /// A source that has not been set off.
+    /// Creates a source that has not been signalled.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
     }
 
-    /// A signal of this source.
+    /// Returns a signal of this source.
     #[must_use]
     pub fn signal(&self) -> ShutdownSignal {
         ShutdownSignal(self.0.subscribe())
     }
 
-    /// Sets all signals off, for good.
+    /// Signals the shutdown, permanently.
     pub fn shut_down(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl ShutdownSignal {
-    /// Whether the server shuts down.
+    /// Returns whether the server shuts down.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
         *self.0.borrow()

@@ -1,4 +1,4 @@
-//! Who may use the management paths.
+//! Checks the admin token of management requests.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,29 +13,30 @@ use webhook_core::intake::{FailureLimiter, TriggerError};
 use crate::contract::problem::{Problem, Slug};
 use crate::request::headers;
 
-/// The fewest characters of an admin token.
+/// Lower bound on the characters of an admin token.
 const TOKEN_CHARACTERS: usize = 32;
-/// How often wrong admin tokens are logged at most.
+/// Lower bound on the time between two log lines about wrong admin tokens.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// How the management paths tell who may use them.
+/// Access control of the management paths.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AdminAccess {
-    /// Who presents this token as `Authorization: Bearer` (RFC 6750).
+    /// Requests with this token as `Authorization: Bearer` (RFC 6750).
     Token(AdminToken),
-    /// Everybody: the host's own filter in front of these paths has checked already.
+    /// All requests: the host's own filter before these paths has authenticated them.
     ///
     /// Requests must then name a `Host` that is the base URL's or
-    /// [allowed](webhook_core::WebhooksBuilder::allow_origin), so that a DNS name rebound to this server
+    /// [allowed](webhook_core::WebhooksBuilder::allow_origin). So a DNS name that is rebound to this server
+    /// opens nothing.
     /// opens nothing.
     Open,
-    /// Nobody: there are no management paths.
+    /// No requests: there are no management paths.
     Disabled,
 }
 
 impl AdminAccess {
-    /// Access for who presents this token.
+    /// Allows requests with this token.
     ///
     /// # Errors
     /// [`InvalidAdminToken`] for a token that is too short or cannot be sent in a header.
@@ -43,7 +44,7 @@ impl AdminAccess {
         AdminToken::new(token).map(Self::Token)
     }
 
-    /// Whether these headers give access.
+    /// Returns whether these headers give access.
     fn allows(&self, headers: &HeaderMap) -> bool {
         match self {
             Self::Token(token) => {
@@ -55,7 +56,7 @@ impl AdminAccess {
     }
 }
 
-/// The token of the management paths. Only its digest is kept, and `Debug` shows nothing.
+/// Token of the management paths. Only its digest is kept, and `Debug` shows nothing.
 #[derive(Clone)]
 pub struct AdminToken([u8; 32]);
 
@@ -87,22 +88,23 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// Why a text cannot be an admin token.
+/// Error for a text that cannot be an admin token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAdminToken {
-    /// It could be guessed.
+    /// The token could be guessed.
     #[error("an admin token needs at least {TOKEN_CHARACTERS} characters; this one has {characters}")]
     TooShort {
-        /// How many it has.
+        /// Number of characters of the token.
         characters: usize,
     },
-    /// It could not be sent in a header.
+    /// The token could not be sent in a header.
     #[error("an admin token must consist of visible ASCII characters without spaces")]
     NotVisible,
 }
 
-/// Checks admin tokens: limits wrong ones by address, and logs them with the address at most every ten seconds.
+/// Checks admin tokens: limits wrong ones by address, and logs them with the address at most every ten
+/// seconds.
 #[derive(Default)]
 pub(crate) struct Gate {
     failures: FailureLimiter,
@@ -116,7 +118,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Lets a request in whose token is right, whatever others did from its address.
+    /// Accepts a request with the right token, whatever other requests did from its address.
     pub(crate) fn check(
         &self,
         access: &AdminAccess,
@@ -136,7 +138,7 @@ impl Gate {
     }
 }
 
-/// When something was logged last, and how often it happened since.
+/// Time of the last log line, and the number of events since.
 #[derive(Debug, Default)]
 struct LogPause {
     last: Option<Instant>,
@@ -144,7 +146,7 @@ struct LogPause {
 }
 
 impl LogPause {
-    /// Returns how many were passed over since the last line if it is time for another line.
+    /// Returns the number of unlogged events if another line is due.
     fn due(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_PAUSE) {
             self.unlogged += 1;

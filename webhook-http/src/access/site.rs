@@ -1,8 +1,10 @@
-//! Refuses management requests that pages of other sites make, or that come through a DNS name rebound to this server.
+//! Refuses management requests that pages of other sites cause, or that come through a DNS name rebound to
+//! this server.
 //!
-//! A browser attaches cookies, client certificates and its place in the network to whatever a page asks it to send.
-//! It also says where the request comes from: in `Sec-Fetch-Site` (Fetch Metadata), in `Origin` (RFC 6454) and in
-//! `Host`. Programs other than browsers send neither of the first two and are not concerned.
+//! A browser adds cookies, client certificates and its place in the network to any request that a page asks
+//! it to send.
+//! It also states the origin of the request: in `Sec-Fetch-Site` (Fetch Metadata), in `Origin` (RFC 6454) and
+//! in `Host`. Programs other than browsers send neither of the first two and are not affected.
 
 use http::{HeaderMap, HeaderName, Method, header, uri::Authority};
 use webhook_core::Webhooks;
@@ -45,12 +47,12 @@ fn base_origin(webhooks: &Webhooks) -> String {
 }
 
 fn is_allowed_origin(webhooks: &Webhooks, origin: &[u8]) -> bool {
-    // All of them are of http or https, so none is written as `null`.
+    // All of them are http or https, so none is written as `null`.
     let allowed = |url: &url::Url| url.origin().ascii_serialization();
     webhooks.origins().any(|url| allowed(url).as_bytes().eq_ignore_ascii_case(origin))
 }
 
-/// Whether there is exactly one `Host`, and it is that of the base URL or of an allowed origin.
+/// Returns whether there is exactly one `Host`, and it is that of the base URL or of an allowed origin.
 fn names_this_service(webhooks: &Webhooks, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().filter(|_| hosts.next().is_none());
@@ -58,7 +60,7 @@ fn names_this_service(webhooks: &Webhooks, headers: &HeaderMap) -> bool {
     authority.is_some_and(|authority| webhooks.origins().any(|url| is_host_of(url, &authority)))
 }
 
-/// Compares host and port. A `Host` without a port means the default port of the URL's scheme.
+/// Compares host and port. A `Host` without a port has the default port of the URL's scheme.
 fn is_host_of(url: &url::Url, authority: &Authority) -> bool {
     let host = authority.host();
     let port = match authority.as_str().strip_prefix(host) {
@@ -67,7 +69,7 @@ fn is_host_of(url: &url::Url, authority: &Authority) -> bool {
             _ => Some(80),
         },
         Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()),
-        // There is a user name before it, which no client sends.
+        // A user name comes before it, which no client sends.
         None => None,
     };
     port.is_some()

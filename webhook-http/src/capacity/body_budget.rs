@@ -1,4 +1,4 @@
-//! The bytes of bodies that are worked on at once, and their bound.
+//! Budget for the bytes of bodies that are processed at once.
 
 use std::time::Duration;
 
@@ -8,31 +8,32 @@ use crate::capacity::room::Room;
 use crate::capacity::shares::{Share, Shares};
 use crate::contract::problem::{Problem, Slug};
 
-/// Upper bound on the bytes of bodies in work, from their first byte to the answer.
+/// Upper bound on the bytes of bodies in process, from their first byte to the answer.
 const IN_ALL: usize = 64 << 20;
-/// The same for one webhook: its callers must not hold up all others.
+/// Upper bound for one webhook, so that its callers do not delay all others.
 const OF_WEBHOOK: usize = IN_ALL / 2;
-/// Bodies up to this size are always read. Connections are limited in number, so what they hold is bounded as well.
+/// Size up to which bodies need no share. The number of connections bounds the memory of such bodies.
 pub(crate) const FREE: usize = 16 << 10;
-/// Time that a body waits for its share before the call is refused.
+/// Time for which a body waits for its share before the call is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Permits are for so many bytes each.
+/// Number of bytes for which one permit stands.
 const UNIT: usize = 1 << 10;
 
-/// The bytes that the bodies of all calls share.
+/// Budget shared by the bodies of all calls.
 #[derive(Debug)]
 pub(crate) struct BodyBudget(Shares);
 
-/// The call for whose body a share is wanted.
+/// Call whose body needs a share.
 pub(crate) struct Turn<'a> {
     pub(crate) budget: &'a BodyBudget,
     pub(crate) webhook: WebhookId,
-    /// The place on the server, if the server tells of it.
+    /// Place of its connection on the server, if the server provides it.
     pub(crate) server: Option<&'a Room>,
 }
 
 impl Turn<'_> {
-    /// Waits for the share of a body that may have so many bytes, and gives up as soon as others need the connection.
+    /// Waits for the share of a body of at most `bytes` bytes. Gives up as soon as others need the
+    /// connection.
     ///
     /// # Errors
     /// [`Slug::QueueFull`].
@@ -54,11 +55,13 @@ impl Default for BodyBudget {
 }
 
 impl BodyBudget {
-    /// Waits for the share of a body that may have so many bytes. It is all the body ever takes: a body that is being
-    /// read never waits for more, so no two wait for each other.
+    /// Waits for the share of a body of at most `bytes` bytes.
+    ///
+    /// A body takes its whole share at once and never waits for more while it is read, so no two bodies wait
+    /// for each other.
     ///
     /// # Errors
-    /// [`Slug::QueueFull`] when there is none for two seconds.
+    /// [`Slug::QueueFull`] when there is no share for two seconds.
     pub(crate) async fn share(&self, webhook: WebhookId, bytes: usize) -> Result<Share, Problem> {
         let units = u32::try_from(bytes.min(OF_WEBHOOK).div_ceil(UNIT)).unwrap_or(u32::MAX);
         self.0.take(webhook, units, PATIENCE).await.map_err(|_| full())

@@ -1,4 +1,4 @@
-//! How much room a server has for connections, as the handlers of requests see it.
+//! A server's room for connections, as handlers of requests see it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,24 +10,25 @@ use webhook_core::id::WebhookId;
 
 use crate::contract::problem::{Problem, Slug};
 
-/// How long a call waits for others to leave the store before it is refused.
+/// Time for which a call waits for others to leave the store before it is refused.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// A server's room for connections. A server puts a [`Room`] of it into the extensions of every request.
+/// A server's room for connections. The server puts a [`Room`] of it into the extensions of every request.
 ///
-/// With it, the contract keeps a few callers from taking all connections:
+/// With it, the contract prevents a few callers from taking all connections:
 ///
-/// - Calls that wait for their run (`Prefer: wait`) hold at most half of the connections, and those of one webhook at
-///   most a quarter. Further ones are answered 202 at once, as are all that wait while the server is crowded.
-/// - Calls hold at most three quarters of the connections while the store works on them. Further ones are answered
-///   503 after a moment, so that a slow store leaves room for health checks and the management paths.
-/// - While the server is crowded, nothing is read of bodies that nobody wants.
+/// - Calls that wait for their run (`Prefer: wait`) hold at most half of the connections, and those of one
+///   webhook at most a quarter. Further ones are answered 202 at once, as are all waiting calls while the
+///   server is crowded.
+/// - Calls hold at most three quarters of the connections while the store processes them. Further ones are
+///   answered 503 after a moment, so a slow store leaves room for health checks and the management paths.
+/// - While the server is crowded, unwanted bodies are not read.
 ///
-/// Without a room, none of this applies. Cloning is cheap and shares everything.
+/// Without a room, none of this applies. Its clones share all state.
 #[derive(Debug, Clone)]
 pub struct RoomSource(Arc<Shared>);
 
-/// The room of one connection in its server: see [`RoomSource`]. Its clones belong to the same connection.
+/// Room of one connection in its server; see [`RoomSource`]. Its clones belong to the same connection.
 #[derive(Debug, Clone)]
 pub struct Room {
     shared: Arc<Shared>,
@@ -37,13 +38,13 @@ pub struct Room {
 #[derive(Debug)]
 struct Shared {
     crowded: watch::Sender<bool>,
-    /// One permit for each call that the store may work on at once.
+    /// One permit for each call that the store may process at once.
     working: Arc<Semaphore>,
     waiting: Mutex<Waiters>,
     connections: usize,
 }
 
-/// How many calls wait for their runs: in all, and of each webhook that has any.
+/// Number of calls that wait for their runs: in all, and for each webhook that has any.
 #[derive(Debug, Default)]
 struct Waiters {
     all: usize,
@@ -51,7 +52,7 @@ struct Waiters {
 }
 
 impl RoomSource {
-    /// The room of a server with this many connections at most.
+    /// Creates the room of a server with at most this many connections.
     #[must_use]
     pub fn new(connections: usize) -> Self {
         let working = (connections - connections / 4).clamp(1, Semaphore::MAX_PERMITS);
@@ -63,18 +64,18 @@ impl RoomSource {
         }))
     }
 
-    /// The room of a new connection.
+    /// Returns the room of a new connection.
     #[must_use]
     pub fn room(&self) -> Room {
         Room { shared: self.0.clone(), owner: Arc::default() }
     }
 
-    /// Says whether connections run short.
+    /// Sets whether connections run short.
     pub fn set_crowded(&self, crowded: bool) {
         self.0.crowded.send_if_modified(|present| std::mem::replace(present, crowded) != crowded);
     }
 
-    /// Whether connections run short.
+    /// Returns whether connections run short.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         *self.0.crowded.borrow()
@@ -82,7 +83,7 @@ impl RoomSource {
 }
 
 impl Room {
-    /// Whether connections run short.
+    /// Returns whether connections run short.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         *self.shared.crowded.borrow()
@@ -95,7 +96,7 @@ impl Room {
         let _ = receiver.wait_for(|crowded| *crowded).await;
     }
 
-    /// The webhook whose token the latest call of this connection presented, if it was a right one.
+    /// Returns the webhook whose valid token the latest call of this connection presented.
     #[must_use]
     pub fn owner(&self) -> Option<WebhookId> {
         *self.owner.lock()
@@ -105,7 +106,7 @@ impl Room {
         *self.owner.lock() = Some(webhook);
     }
 
-    /// Leave to wait for the end of a run of this webhook, or `None` when too many wait already.
+    /// Returns a permit to wait for the end of a run of this webhook, or `None` if too many wait already.
     pub(crate) fn wait(&self, webhook: WebhookId) -> Option<Waiting> {
         if self.is_crowded() {
             return None;
@@ -121,7 +122,7 @@ impl Room {
         Some(Waiting { shared: self.shared.clone(), webhook })
     }
 
-    /// Leave to let the store work on a call.
+    /// Waits for a permit to let the store process a call.
     pub(crate) async fn work(&self) -> Result<Working, Problem> {
         let permit = tokio::time::timeout(PATIENCE, self.shared.working.clone().acquire_owned()).await;
         // The semaphore is never closed.
@@ -133,7 +134,7 @@ impl Room {
     }
 }
 
-/// A call that waits for its run.
+/// Permit of a call that waits for its run.
 pub(crate) struct Waiting {
     shared: Arc<Shared>,
     webhook: WebhookId,
@@ -152,7 +153,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A call that the store works on.
+/// Permit of a call that the store processes.
 pub(crate) struct Working(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How many runs are read for callers at once.
+//! Bound on the runs that are read for callers at once.
 
 use std::time::Duration;
 
@@ -8,15 +8,17 @@ use crate::capacity::room::Room;
 use crate::capacity::shares::{Exhausted, Share, Shares};
 use crate::contract::problem::{Problem, Slug};
 
-/// Upper bound on the reads of one webhook's runs that are under way, from the store to the written answer.
+/// Upper bound on the concurrent reads of one webhook's runs, from the store to the written answer.
 const OF_WEBHOOK: usize = 4;
-/// The same for the callers of all webhooks. A store has room for more, so reads of the management paths go on.
+/// Upper bound for the callers of all webhooks. A store has room for more, so reads of the management paths
+/// continue.
 const IN_ALL: usize = 2 * OF_WEBHOOK;
-/// Time that a read waits for its turn before it is refused.
+/// Time for which a read waits for its turn before it is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The reads of runs that callers make, with a share for each webhook: a run has up to some megabytes, and many reads
-/// of it by one token must not hold up everybody else's.
+/// Callers' reads of runs, with a share for each webhook.
+///
+/// A run may have some megabytes, and many reads of it by one token must not delay all others.
 #[derive(Debug)]
 pub(crate) struct RunReads(Shares);
 

@@ -1,4 +1,4 @@
-//! Shares in what all callers use, so that those of one webhook leave room for those of others.
+//! Shares of a resource of all callers, so that those of one webhook leave room for those of others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,12 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use webhook_core::id::WebhookId;
 
-/// A number of units, of which the callers of one webhook may hold some. Waiting is fair: first come, first served.
+/// Units of a resource, of which the callers of one webhook may hold a part. Waiting is fair: first come,
+/// first served.
 #[derive(Debug)]
 pub(crate) struct Shares {
     in_all: Arc<Semaphore>,
     of_webhook: usize,
-    /// Of the webhooks that hold units or wait for some.
+    /// Semaphores of the webhooks that hold units or wait for some.
     of_webhooks: Mutex<HashMap<WebhookId, Weak<Semaphore>>>,
 }
 
@@ -25,25 +26,26 @@ pub(crate) struct Share {
     _in_all: OwnedSemaphorePermit,
 }
 
-/// Why there is no share.
+/// Reason why there is no share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exhausted {
     /// The webhook's own callers hold all that it may have.
     OfWebhook,
-    /// The callers of all webhooks hold all there is.
+    /// The callers of all webhooks hold all units.
     InAll,
 }
 
 impl Shares {
-    /// So many units, and so many of them for one webhook.
+    /// Creates `in_all` units, of which one webhook may hold `of_webhook`.
     pub(crate) fn new(in_all: usize, of_webhook: usize) -> Self {
         Self { in_all: Arc::new(Semaphore::new(in_all)), of_webhook, of_webhooks: Mutex::default() }
     }
 
-    /// Waits so long for this many units. It is all that the caller ever takes, so no two wait for each other.
+    /// Waits until `until` for this many units. A caller takes all its units at once, so no two wait for each
+    /// other.
     ///
     /// # Cancel safety
-    /// When dropped, no units are taken.
+    /// A dropped call takes no units.
     pub(crate) async fn take(
         &self,
         webhook: WebhookId,
@@ -66,14 +68,14 @@ impl Shares {
         if let Some(known) = of_webhooks.get(&webhook).and_then(Weak::upgrade) {
             return known;
         }
-        // As many as there are callers are left.
+        // Entries without callers are removed, so there are at most as many as callers.
         of_webhooks.retain(|_, semaphore| semaphore.strong_count() > 0);
         let semaphore = Arc::new(Semaphore::new(self.of_webhook));
         of_webhooks.insert(webhook, Arc::downgrade(&semaphore));
         semaphore
     }
 
-    /// How many webhooks are told apart.
+    /// Returns the number of webhooks with an entry.
     #[cfg(test)]
     pub(crate) fn webhooks(&self) -> usize {
         self.of_webhooks.lock().len()

@@ -1,4 +1,4 @@
-//! Reading a request's body within bounds, and getting rid of what is not wanted of it.
+//! Reads a request's body within bounds, and discards unwanted bodies.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,22 +14,23 @@ use crate::capacity::body_budget::{FREE, Turn};
 use crate::capacity::shares::Share;
 use crate::contract::problem::{Problem, Slug};
 
-/// How much of an unwanted body is read so that its sender comes to read the answer (RFC 9112 section 9.6).
+/// Upper bound on the part of an unwanted body that is read, so that its sender reads the answer (RFC 9112
+/// section 9.6).
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
-/// For how long.
+/// Upper bound on the time for that.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// Default deadline of a body, from the moment it is read.
+/// Default deadline of a body, from its first read.
 pub(crate) const READ_TIME: Duration = Duration::from_secs(30);
-/// How much memory a declared length is worth before the bytes have come.
+/// Upper bound on the memory that is reserved for a declared length, before the bytes have arrived.
 const FIRST_CAPACITY: usize = 64 * 1024;
 
-/// A body of which nothing is read before somebody asks.
+/// A body that is not read before a handler asks for it.
 pub(crate) struct RequestBody<'a> {
     body: Pin<&'a mut (dyn Body<Data = Bytes, Error = BoxError> + Send + 'a)>,
     declared: Option<u64>,
     awaits_continue: bool,
     is_over: bool,
-    /// Deadline for reading it.
+    /// Upper bound on the time for reading it.
     allowed: Duration,
 }
 
@@ -46,13 +47,13 @@ impl<'a> RequestBody<'a> {
         Self { body, declared, awaits_continue, is_over, allowed: READ_TIME }
     }
 
-    /// Sets how long reading it may take.
+    /// Sets the upper bound on the time for reading it.
     pub(crate) fn within(mut self, allowed: Duration) -> Self {
         self.allowed = allowed;
         self
     }
 
-    /// Refuses a body that declares to be too large, without reading any of it.
+    /// Refuses a body with too large a declared length, without reading any of it.
     pub(crate) fn check_declared(&self, limit: usize) -> Result<(), Problem> {
         match self.declared {
             Some(length) if length > limit as u64 => Err(TriggerError::BodyTooLarge { limit }.into()),
@@ -60,14 +61,16 @@ impl<'a> RequestBody<'a> {
         }
     }
 
-    /// Reads the whole body, counting while it comes. One that comes too slowly is given up.
+    /// Reads the whole body, and counts it as it arrives. Gives up on a body that is too slow.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
         let (body, _) = self.read_in_turn(limit, None).await?;
         Ok(body)
     }
 
-    /// Reads the whole body of a call, counting while it comes. Unless it is small, it waits for its share of the
-    /// budget first, and has it until the share that is returned is dropped.
+    /// Reads the whole body of a call, and counts it as it arrives.
+    ///
+    /// Unless it is small, it first waits for its share of the budget, and holds that until the returned
+    /// share is dropped.
     pub(crate) async fn read_in_turn(
         &mut self,
         limit: usize,
@@ -111,14 +114,15 @@ impl<'a> RequestBody<'a> {
         Vec::with_capacity(expected.min(FIRST_CAPACITY))
     }
 
-    /// Whether nothing is left of it to read.
+    /// Returns whether all of it has been read.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Reads on and throws away, within bounds. Answers whether the body came to its end.
+    /// Reads and discards the rest, within bounds. Returns whether the body has ended.
     pub(crate) async fn drain(&mut self) -> bool {
-        // A client that waits for permission to send its body gets the answer instead (RFC 9110 section 10.1.1).
+        // A client that waits for permission to send its body gets the answer instead (RFC 9110 section
+        // 10.1.1).
         if self.is_over || self.awaits_continue {
             return self.is_over;
         }
@@ -131,7 +135,7 @@ impl<'a> RequestBody<'a> {
                 }
             }
         };
-        // Whether it took too long shows in `is_over`.
+        // `is_over` shows whether it took too long.
         let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
         self.is_over
     }

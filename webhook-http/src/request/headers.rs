@@ -1,4 +1,4 @@
-//! What headers say. Everything here is pure.
+//! Parses headers. Every function here is pure.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,13 +11,13 @@ use uuid::{Builder, Uuid};
 use webhook_core::token::mask_tokens;
 use zeroize::Zeroizing;
 
-/// The longest wait that `Prefer: wait` gets.
+/// Upper bound on the wait of `Prefer: wait`.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The longest request id that is taken over.
+/// Upper bound on a request id that is taken over, in bytes.
 const REQUEST_ID_BYTES: usize = 128;
-/// How long a trace is, and how much of one of a later version is understood here.
+/// Length of a `traceparent`, and of the known part of one of a later version, in bytes.
 const TRACEPARENT_BYTES: usize = 55;
-/// How much of a user agent is kept, in characters.
+/// Upper bound on the kept part of a user agent, in characters.
 const USER_AGENT_CHARACTERS: usize = 256;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,9 +28,9 @@ pub(crate) const LOG_OFFSET: HeaderName = HeaderName::from_static("webhook-log-o
 pub(crate) const LOG_END: HeaderName = HeaderName::from_static("webhook-log-end");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Who may load an answer into a page (Fetch standard, section 3.7).
+/// Header that says which pages may load an answer (Fetch standard, section 3.7).
 pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// Which pages share a browsing context group with a page (HTML standard, section 7.1.3).
+/// Header that says which pages share a browsing context group with a page (HTML standard, section 7.1.3).
 #[cfg(feature = "panel")]
 pub(crate) const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const DRY_RUN: HeaderName = HeaderName::from_static("webhook-dry-run");
@@ -41,12 +41,12 @@ const PREFETCH: [HeaderName; 3] = [
     HeaderName::from_static("x-moz"),
 ];
 
-/// The text of a header that occurs and is visible ASCII.
+/// Returns the text of a header, if it is present and visible ASCII.
 pub(crate) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The id of a request: the one it brings if it has a sane form, else a new one.
+/// Returns the id of a request: the one that it has if the form is valid, otherwise a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let brought = text(headers, REQUEST_ID).filter(|id| {
         let is_sane = !id.is_empty() && id.len() <= REQUEST_ID_BYTES;
@@ -62,8 +62,10 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750); the scheme in any case (RFC 9110 section 11.1). The header may
-/// be repeated with the same token.
+/// Returns the token of `Authorization: Bearer` (RFC 6750). The scheme may be in any case (RFC 9110 section
+/// 11.1).
+///
+/// The header may be repeated with the same token.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, TwoTokens> {
     let values = headers.get_all(header::AUTHORIZATION).into_iter().filter_map(|value| value.to_str().ok());
     let mut tokens = values.filter_map(|value| {
@@ -77,11 +79,12 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, T
     Ok(first.map(|token| Zeroizing::new(token.to_owned())))
 }
 
-/// Different tokens in headers of one request.
+/// Error for different tokens in the headers of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TwoTokens;
 
-/// The `Idempotency-Key` header. One of several that differ cannot be chosen, so they become one that is refused.
+/// Returns the `Idempotency-Key` header. Several different ones become one text that is refused, since none
+/// can be chosen.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let first = values.next();
@@ -92,20 +95,20 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
     }
 }
 
-/// What the caller's program calls itself, cut to 256 characters. Bytes that are not UTF-8 are replaced.
+/// Returns the user agent, cut to 256 characters. Bytes that are not UTF-8 are replaced.
 pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
-    // Masked before it is cut, since no part of a token may be left.
+    // Masked before it is cut, so that no part of a token remains.
     Some(mask_tokens(&agent).chars().take(USER_AGENT_CHARACTERS).collect())
 }
 
-/// A header for [`TriggerCall`](webhook_core::intake::TriggerCall); one that is not text is kept in a form that
-/// will be refused, and not passed over.
+/// Returns a header for [`TriggerCall`](webhook_core::intake::TriggerCall). One that is not text becomes a
+/// text that is refused, not an absent header.
 pub(crate) fn given(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Whether a browser fetches this ahead of anybody asking for it.
+/// Returns whether a browser prefetches this, without the user asking for it.
 pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     PREFETCH.iter().flat_map(|name| headers.get_all(name)).any(|value| {
         let value = value.to_str().unwrap_or_default();
@@ -116,7 +119,7 @@ pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether nothing is to be started: any value but `false` and `0`.
+/// Returns whether the call is a dry run: any value but `false` and `0`.
 pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
     headers.get(DRY_RUN).is_some_and(|value| {
         let value = value.to_str().unwrap_or_default().trim();
@@ -124,8 +127,11 @@ pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The caller's trace (W3C Trace Context, section 3.2). One that is malformed or repeated is none, as is said there.
-/// What a later version puts behind the four known fields is unknown text of the caller's, and is cut off.
+/// Returns the caller's trace context (W3C Trace Context, section 3.2). By that section, a malformed or
+/// repeated one is ignored.
+///
+/// A later version may append text to the four known fields. It is unknown text of the caller's, and is cut
+/// off.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("traceparent").into_iter();
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
@@ -142,8 +148,9 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     value.get(..TRACEPARENT_BYTES).filter(|_| ends_here || version != "00")
 }
 
-/// How long the caller prefers to wait (`Prefer: wait=N`, RFC 7240 section 4.3), cut to a minute. Of several, the
-/// first counts; one that cannot be understood is passed over, as all preferences are.
+/// Returns the preferred wait (`Prefer: wait=N`, RFC 7240 section 4.3), cut to a minute.
+///
+/// Of several, the first counts. An invalid one is ignored, as all preferences may be.
 pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| split_unquoted(value, ','));
@@ -160,7 +167,7 @@ pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-/// Splits a header where `separator` stands outside of quoted strings (RFC 9110 section 5.6.4).
+/// Splits a header at each `separator` outside of quoted strings (RFC 9110 section 5.6.4).
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |character| {
@@ -174,26 +181,27 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a body of at least one byte comes with a request, as far as its head tells (RFC 9112 section 6.3). The body
-/// itself does not know: what a framework wraps around it may hide its end.
+/// Returns whether the head announces a body of at least one byte (RFC 9112 section 6.3).
+///
+/// The body itself does not know: the wrapper of a framework may hide its end.
 pub(crate) fn announces_body(headers: &HeaderMap) -> bool {
     let length = text(headers, header::CONTENT_LENGTH).map_or("0", str::trim);
     headers.contains_key(header::TRANSFER_ENCODING) || length.bytes().any(|digit| digit != b'0')
 }
 
-/// The codings of the body, of all `Content-Encoding` headers together.
+/// Returns the codings of the body, of all `Content-Encoding` headers together.
 pub(crate) fn content_encoding(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(header::CONTENT_ENCODING).into_iter();
     let codings: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     (!codings.is_empty()).then(|| codings.join(", "))
 }
 
-/// What `If-Match` demands (RFC 9110 section 13.1.1).
+/// Condition of `If-Match` (RFC 9110 section 13.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// Nothing, or `*`.
+    /// No condition, or `*`.
     Any,
-    /// One of these revisions. Tags that are not ours, weak ones among them, match nothing.
+    /// One of these revisions. Foreign tags, and weak ones, match nothing.
     Revisions(Vec<u64>),
 }
 
@@ -211,12 +219,12 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Expected {
     Expected::Revisions(tags.iter().filter_map(revision).collect())
 }
 
-/// The entity tag of a revision.
+/// Returns the entity tag of a revision.
 pub(crate) fn entity_tag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-/// Puts on every answer what all of them have in common.
+/// Adds the headers that all answers have.
 pub(crate) fn add_common(headers: &mut HeaderMap, request_id: &str) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -227,7 +235,7 @@ pub(crate) fn add_common(headers: &mut HeaderMap, request_id: &str) {
     }
 }
 
-/// A strong entity tag of this content (RFC 9110 section 8.8.3).
+/// Returns a strong entity tag of this content (RFC 9110 section 8.8.3).
 pub(crate) fn content_tag(content: &[u8]) -> String {
     let mut tag = String::from("\"");
     for byte in Sha256::digest(content).iter().take(12) {
@@ -238,7 +246,7 @@ pub(crate) fn content_tag(content: &[u8]) -> String {
     tag
 }
 
-/// Whether `If-None-Match` names this tag (RFC 9110 section 13.1.2).
+/// Returns whether `If-None-Match` names this tag (RFC 9110 section 13.1.2).
 pub(crate) fn holds(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
