@@ -1,4 +1,4 @@
-//! Why a store cannot be opened, and how sled's errors become the store's.
+//! Errors of opening a store, and the conversion of sled's errors.
 
 use std::fmt;
 use std::io;
@@ -11,14 +11,14 @@ use crate::engine::regular::NotRegular;
 
 const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
 
-/// Why a store cannot be opened. No content of the folder is changed, so that what is missing can be put back.
+/// Error of opening a store. No content of the folder is changed, so a missing part can be put back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another store in this one, has the folder open.
+    /// Another process, or another store in this process, has the folder open.
     #[error("{} is in use by another process", path.display())]
     InUse {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
     /// The folder was written by a newer version of this crate.
@@ -27,32 +27,32 @@ pub enum OpenError {
         path.display()
     )]
     NewerFormat {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// The format that was found.
+        /// Format number found in the folder.
         found: u32,
-        /// The newest format that is understood.
+        /// Newest format number that this version reads.
         known: u32,
     },
-    /// What is in the folder cannot be understood, or acknowledged records are missing from it.
+    /// The content of the folder cannot be decoded, or acknowledged records are missing from it.
     #[error(
         "{} is damaged: {reason}; put back the file as it was, or restore the whole folder from a backup",
         path.display()
     )]
     Damaged {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What is damaged.
+        /// The damaged part, in words for an operator.
         reason: String,
-        /// What caused it.
+        /// Underlying error, if there is one.
         source: Option<BoxError>,
     },
     /// The folder cannot be read or written.
     #[error("{} cannot be opened", path.display())]
     Io {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What caused it.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
@@ -69,7 +69,7 @@ impl OpenError {
         }
     }
 
-    /// The error of sled while a folder is opened.
+    /// Converts an error of sled while a folder is opened.
     pub(crate) fn from_sled(path: &Path, error: sled::Error) -> Self {
         match error {
             sled::Error::Io(source) if source.to_string().contains("could not acquire lock") => {
@@ -82,18 +82,18 @@ impl OpenError {
         }
     }
 
-    /// The error for a panic of sled while the folder is opened.
+    /// Converts a panic of sled while a folder is opened.
     pub(crate) fn of_panic(path: &Path, panic: &str) -> Self {
         Self::of_sled(path, &panic)
     }
 
-    /// sled's own words tell only its authors more, so they are in the log alone.
+    /// Only sled's authors can use its message, so it is in the log only.
     fn of_sled(path: &Path, said: &dyn fmt::Display) -> Self {
         tracing::debug!(path = %path.display(), %said, "sled cannot open its database");
         Self::damaged(path, SLED_DAMAGED)
     }
 
-    /// The error of reading the records while the folder is opened.
+    /// Converts the error of a record that is read while the folder is opened.
     pub(crate) fn from_store(path: &Path, error: StoreError) -> Self {
         match error {
             StoreError::NewerFormat { found, known } => {
@@ -105,10 +105,10 @@ impl OpenError {
     }
 }
 
-/// The fault of a record on a page that sled cannot read.
+/// Fault of a record on a page that sled cannot read.
 pub(crate) const DAMAGED_PAGE: &str = "the database has a damaged page";
 
-/// The error of sled while the store is open.
+/// Converts an error of sled while the store is open.
 pub(crate) fn store_error(error: sled::Error) -> StoreError {
     match error {
         sled::Error::Corruption { .. } => StoreError::corrupt(DAMAGED_PAGE, error),
@@ -116,7 +116,7 @@ pub(crate) fn store_error(error: sled::Error) -> StoreError {
     }
 }
 
-/// Whether an error means that there was no room, which may come back.
+/// Returns whether an error means that the disk is full, which is temporary.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

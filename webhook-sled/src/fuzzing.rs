@@ -1,5 +1,5 @@
-//! For the fuzz targets of this workspace: what is decoded from disk, held to its promises. Not part of the public
-//! interface, and different with every version.
+//! Entry points for the fuzz targets of this workspace, which check the decoders of data on disk. Not part of
+//! the public interface, and different in every version.
 //!
 //! Each function takes any bytes, and panics when a promise is broken.
 
@@ -30,7 +30,8 @@ use crate::format::value::{
 };
 use crate::tree::sums::StoredSums;
 
-/// Decodes a value as it is stored under a key of this kind. What is understood is encoded and read back as the same.
+/// Decodes a value under a key of this kind. A decoded value is encoded and decoded again, with the same
+/// result.
 pub fn check_value(kind: u8, bytes: &[u8]) {
     let _ = tail_count(bytes);
     match kind {
@@ -53,7 +54,7 @@ pub fn check_value(kind: u8, bytes: &[u8]) {
     }
 }
 
-/// Of these records every byte matters.
+/// Checks a record of which every byte matters.
 fn check_fixed<T, E: AsRef<[u8]>>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<T, StoreError>,
@@ -73,7 +74,7 @@ where
     assert_eq!(decode::<T>(&encoded).expect("what was written can be read"), record);
 }
 
-/// The parts of a value together.
+/// Joins the parts of a value.
 fn joined(encoded: Encoded) -> Vec<u8> {
     assert_eq!(usize::from(tail_count(&encoded.head).expect("it has a header")), encoded.tails.len());
     assert!(encoded.tails.iter().chain([&encoded.head]).all(|part| part.len() <= VALUE_BYTES));
@@ -143,7 +144,7 @@ fn check_key(key: &[u8]) {
     }
 }
 
-/// Reads a superblock, and one that was damaged. The first bytes are what it says, the others are the damage.
+/// Parses a superblock, and a damaged one. The first bytes are its content, the others the damage.
 pub fn check_superblock(bytes: &[u8]) {
     if let Ok(Content::Ready(facts)) = superblock::parse(bytes) {
         assert_eq!(superblock::parse(&superblock::whole(&facts)).ok(), Some(Content::Ready(facts)));
@@ -155,7 +156,7 @@ pub fn check_superblock(bytes: &[u8]) {
     let whole = superblock::whole(&facts);
     assert_eq!(superblock::parse(&whole).ok(), Some(Content::Ready(facts)));
 
-    // One of its sectors holds anything, less what has the checksum of a superblock.
+    // One of its sectors holds any bytes, except those with the checksum of a superblock.
     let sector = usize::from(sector) % 3;
     let mut replaced = whole.clone();
     let start = sector * SECTOR;
@@ -183,13 +184,13 @@ pub fn check_superblock(bytes: &[u8]) {
             changed.truncate(at.max(1));
         }
     }
-    // One that is zeroes only was never written.
+    // A superblock of zeroes was never written.
     if let (Ok(content), true) = (superblock::parse(&changed), changed.iter().any(|byte| *byte != 0)) {
         assert_eq!(content, Content::Ready(facts), "a damaged superblock says the same or nothing");
     }
 }
 
-/// Decodes the files of a journal, which may be anything.
+/// Decodes the files of a journal, which may hold any bytes.
 pub fn check_journal_bytes(bytes: &[u8]) {
     if let Some((mark, writes, length)) = journal_record::decode(bytes) {
         assert!(length <= bytes.len());
@@ -214,32 +215,34 @@ pub fn check_journal_bytes(bytes: &[u8]) {
 
 const IDENTITY: Identity = Identity { store: StoreId([7; 16]), epoch: 2 };
 
-/// How a journal is damaged.
+/// Damage to a journal.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalDamage {
-    /// Which of the two files.
+    /// Index of the file, modulo two.
     pub file: u8,
-    /// Where in it.
+    /// Offset in the file.
     pub at: u16,
-    /// What is done there.
+    /// Damage at that offset.
     pub act: JournalAct,
 }
 
-/// What is done to a file of the journal.
+/// Kind of damage to a file of the journal.
 #[derive(Debug, Clone, Copy)]
 pub enum JournalAct {
-    /// These bits of a byte are flipped.
+    /// Flips these bits of a byte.
     Flip(u8),
-    /// The file ends here.
+    /// Ends the file here.
     Cut,
-    /// So many bytes become zeroes.
+    /// Sets so many bytes to zero.
     Zero(u8),
-    /// So many bytes become those that stand at this place.
+    /// Overwrites so many bytes with those at this offset.
     Copy(u8, u16),
 }
 
-/// Damages a journal with so many changes, of which the later ones are in the second file. What is taken from it is a
-/// prefix of what was written, up to `acknowledged` at least; otherwise it is refused.
+/// Damages a journal with this many changes, `in_second` of which are in the second file.
+///
+/// The changes taken from it must be a prefix of the written ones, at least up to `acknowledged`; otherwise
+/// it must be refused.
 pub fn check_journal(changes: u8, in_second: u8, last: u8, acknowledged: u8, damages: &[JournalDamage]) {
     let changes = u64::from(changes);
     let (last, acknowledged) = (u64::from(last).min(changes), u64::from(acknowledged).min(changes));
@@ -288,7 +291,7 @@ pub fn check_journal(changes: u8, in_second: u8, last: u8, acknowledged: u8, dam
     }
 }
 
-/// What the change of this number writes.
+/// Returns the writes of the change with this number.
 fn writes(number: u64) -> Vec<Write> {
     let key = |kind: u8| [&[kind][..], &number.to_be_bytes()].concat();
     let value = vec![number as u8; 3 * number as usize % 50];

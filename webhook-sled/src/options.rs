@@ -1,14 +1,14 @@
 //! Options for opening a store.
 
-/// The failure that an acknowledged change survives.
+/// Failure that an acknowledged change survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// The loss of power: the disk has confirmed it.
+    /// Loss of power: the disk has confirmed the change.
     #[default]
     Power,
-    /// The death of the process, but not of the machine: after a loss of power the last changes may be gone, and the folder
-    /// may not open at all.
+    /// Death of the process, but not of the machine. After a loss of power, the last changes may be lost, and
+    /// the folder may not open at all.
     Process,
 }
 
@@ -26,14 +26,17 @@ pub enum Durability {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SledOptions {
-    /// The failure that an acknowledged change survives. [`Durability::Power`] by default.
+    /// Failure that an acknowledged change survives. Default: [`Durability::Power`].
     pub durability: Durability,
-    /// Size of the cache of records for reading, in bytes, about; 16 MiB by default.
+    /// Approximate size of the cache of records for reading, in bytes. Default: 16 MiB.
     pub cache_bytes: u64,
-    /// Free bytes on the disk that a run needs to be accepted, 64 MiB by default. Accepted runs use this reserve to end.
+    /// Free disk space below which new runs are refused, in bytes. Default: 64 MiB. Accepted runs use this
+    /// reserve to end.
     pub reserve_bytes: u64,
-    /// Upper bound on records, logs and parameters for a run to be accepted, in bytes; 10 GiB by default. Accepted runs
-    /// still end. The database's file takes two to three times as much: it reuses what pruning frees, and seldom shrinks.
+    /// Size of records, logs and parameters above which new runs are refused, in bytes. Default: 10 GiB.
+    ///
+    /// Accepted runs still end. The database's file takes two to three times as much: it reuses space that
+    /// pruning frees, and seldom shrinks.
     pub quota_bytes: u64,
 }
 
@@ -63,14 +66,14 @@ impl SledOptions {
         self
     }
 
-    /// Sets the free bytes on the disk that a run needs to be accepted.
+    /// Sets the free disk space below which new runs are refused, in bytes.
     #[must_use]
     pub fn reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = bytes;
         self
     }
 
-    /// Sets the upper bound on records, logs and parameters for a run to be accepted, in bytes.
+    /// Sets the size of records, logs and parameters above which new runs are refused, in bytes.
     #[must_use]
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.quota_bytes = bytes;

@@ -51,14 +51,17 @@ use crate::writer::reply::Decided;
 use crate::writer::state::Writer;
 use crate::writer::work::WriterThread;
 
-/// The default durable store. Its clones share one open folder; when the last one is dropped, the folder is closed,
-/// which waits for what is under way. That blocks the thread for some syncs: in async code, drop the last one within
-/// `spawn_blocking` where that matters. See the [crate] for what it promises.
+/// The default durable store. Its clones share one open folder.
 ///
-/// An acknowledgement never runs ahead of the disk. Reads may, in what a crash would merely repeat: a run shows as
-/// running, waiting for its retry, or cancelled because another took its place or its webhook was deleted, a moment
-/// before that is durable. That a run was executed to its end, was cancelled on request or was skipped shows
-/// only once it is durable, and so does a new run in a list.
+/// When the last clone is dropped, the folder is closed, which waits for work in progress and blocks the
+/// thread for some syncs. In async code, drop the last clone within `spawn_blocking` if that matters.
+/// See the [crate] for its promises.
+///
+/// An acknowledgement never precedes the disk. A read may, for changes that a crash would merely repeat. A
+/// run shows as running, waiting for its retry, or cancelled in favour of a newer run or by the deletion of
+/// its webhook, a moment before that is durable.
+/// The end of an execution, a cancellation on request, a skipped run, and a new run in a list show only once
+/// they are durable.
 #[derive(Clone)]
 pub struct SledStore(Arc<Handle>);
 
@@ -71,10 +74,10 @@ struct Handle {
 }
 
 impl SledStore {
-    /// Opens the store in this folder with the default options. Where there is none it is made, for its owner alone
-    /// (mode 0700).
+    /// Opens the store in this folder with the default options. A missing store is created, for its owner
+    /// only (mode 0700).
     ///
-    /// It blocks while it recovers what a crash may have left, typically for less than a second.
+    /// Blocks while it recovers from a crash, typically for less than a second.
     ///
     /// # Errors
     /// [`OpenError`]; the folder's records are unchanged then.
@@ -82,7 +85,7 @@ impl SledStore {
         Self::options().open(path)
     }
 
-    /// Options to open a store with.
+    /// Returns options for opening a store.
     #[must_use]
     pub fn options() -> SledOptions {
         SledOptions::default()
@@ -126,7 +129,7 @@ impl SledStore {
             scrubber: None,
         };
         let sweep = move |leftovers| {
-            // No caller waits for the answer, and a closed store removes nothing.
+            // No caller waits for the result, and a closed store removes nothing.
             let (operation, _) = deciding(|writer: &mut Writer| writer.prune(leftovers, Vec::new()));
             let _ = queue.push(operation);
         };
@@ -138,19 +141,20 @@ impl SledStore {
         &self.0.parts
     }
 
-    /// Checks everything in the store, which can be used meanwhile. Each record must be readable, indexes and records must
-    /// belong together, and no record may be missing or outdated.
+    /// Checks everything in the store, which can be used meanwhile.
     ///
-    /// A thread does the same slowly, after the opening and then once a day. The report includes what that thread and reads
-    /// found before.
+    /// Each record must be readable, indexes and records must match, and no record may be missing or
+    /// outdated.
+    /// A thread does the same slowly, after the opening and then once a day. The report includes the faults
+    /// that this thread and reads have found.
     ///
     /// # Errors
-    /// [`StoreError`] when the check cannot go on, such as when the store cannot be read any more.
+    /// [`StoreError`] when the check cannot continue, as when the store cannot be read.
     pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
         verify(self.parts()).await
     }
 
-    /// Asks for a change that outlasts the call, so it is refused while the folder is not in its place.
+    /// Requests a change that outlasts the call, so it is refused while the folder is not in its place.
     async fn ask_in_place<T: Send + 'static>(
         &self,
         decide: impl FnOnce(&mut Writer) -> Decided<T> + Send + 'static,
@@ -159,7 +163,7 @@ impl SledStore {
         self.ask(decide).await
     }
 
-    /// Asks the writer for a change and waits for its result.
+    /// Requests a change from the writer and waits for its result.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         decide: impl FnOnce(&mut Writer) -> Decided<T> + Send + 'static,
@@ -177,7 +181,7 @@ impl SledStore {
         }
         match self.parts().unless_hung(answer).await? {
             Ok(result) => result,
-            // The writer panicked, or ended.
+            // The writer panicked or ended.
             Err(_) => {
                 self.parts().condition.check()?;
                 Err(closed())
@@ -186,7 +190,7 @@ impl SledStore {
     }
 }
 
-/// Starts the checkpointer, and makes the writer of a database that was just opened.
+/// Starts the checkpointer, and creates the writer of a database that was just opened.
 fn start_writer(
     parts: &Arc<Parts>,
     queue: &Arc<Queue<Operation>>,
@@ -218,10 +222,10 @@ fn start_writer(
 }
 
 impl SledOptions {
-    /// Opens the store in this folder. Where there is none it is made, for its owner alone (mode 0700).
+    /// Opens the store in this folder. A missing store is created, for its owner only (mode 0700).
     ///
-    /// It blocks while it recovers what a crash may have left, typically for less than a second, and for up to a
-    /// second while another process has the folder open. Runs that were running are queued again.
+    /// Blocks while it recovers from a crash, typically for less than a second, and for up to a second while
+    /// another process has the folder open. Runs that were running are queued again.
     ///
     /// # Errors
     /// [`OpenError`]; the folder's records are unchanged then.
@@ -234,13 +238,13 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.queue.close();
         if self.parts.database.watch().hangs() {
-            // Its threads end when the disk does what it was asked.
+            // Its threads end when the disk has completed its operations.
             std::mem::forget(self.scrubber.take());
             return;
         }
         drop(self.scrubber.take());
         if let Some(writer) = self.writer.take() {
-            // It catches panics, so there is nothing to learn from how it ended.
+            // It catches panics, so its result carries no information.
             let _ = writer.join();
         }
     }
@@ -308,14 +312,14 @@ impl Store for SledStore {
     async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
         let mut runs = self.parts().runs();
         for run in begun.iter().filter_map(|begun| runs.live.begin(begun)) {
-            // With the runs locked, so that nobody hears of its end before.
+            // With the runs locked, so that no reader sees its end before the event.
             self.parts().announcements.events.publish_state(&run, &Arc::default());
         }
         Ok(())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
-        // Leases are in memory: nobody else can claim a run while the store waits for room on the disk.
+        // Leases are in memory, and no other worker can claim a run while the store waits for disk space.
         if let Some(failure) = self.parts().condition.failure().filter(|failure| !failure.is_recoverable()) {
             return Err(failure.error());
         }
@@ -351,7 +355,7 @@ impl Store for SledStore {
             None => read::ended_run(tree, id, parts.damage()),
         };
         let read = self.parts().read(read).await?;
-        // What has become of it meanwhile is in memory.
+        // Changes since are in memory.
         Ok(self.parts().runs().shown(id).map_or(read, Shown::into_run))
     }
 
@@ -361,7 +365,7 @@ impl Store for SledStore {
             return Ok(Page::new(Vec::new(), None));
         }
         let enough = limit.saturating_add(1);
-        // Memory first: a run that ends in between is then seen in one place at least.
+        // Memory first: a run that ends in between is then seen in at least one place.
         let mut found = self.parts().runs().list(&query, enough);
         let (mut ended, mut before) = (Vec::new(), query.before);
         loop {
@@ -372,7 +376,7 @@ impl Store for SledStore {
             let part = self.parts().read(list).await?;
             {
                 let runs = self.parts().runs();
-                // What is not durable was found in memory, as it was before.
+                // A run whose end is not durable was found in memory, in its earlier state.
                 ended.extend(part.runs.into_iter().filter(|run| !runs.has_unsynced_end(run.id)));
             }
             match part.before {
@@ -432,7 +436,7 @@ impl Store for SledStore {
     async fn wait_for_work(&self, work: Work) {
         let parts = self.parts();
         if parts.condition.check().is_err() {
-            // The next claim tells; until then there is no hurry.
+            // The next claim reports the error; until then there is no hurry.
             sleep(Duration::from_secs(1)).await;
             return;
         }
@@ -466,7 +470,7 @@ impl Store for SledStore {
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
-        // A store that notifies nobody need not wait for the database to show what was written last.
+        // A store without notifications need not wait until the database shows the last writes.
         if runs.is_empty() || !self.parts().deliveries().has_any() {
             return Ok(Vec::new());
         }

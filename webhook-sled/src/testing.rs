@@ -1,4 +1,4 @@
-//! For this crate's own tests: disks that fail, and records that are damaged. Not part of the public interface.
+//! Test support for this crate: disks that fail, and damaged records. Not part of the public interface.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::store::SledStore;
 
 pub use crate::engine::disk::Disk;
 
-/// Puts something between the store and the real disk.
+/// Wraps the real disk.
 pub type WrapDisk = Box<dyn FnOnce(Box<dyn Disk>) -> Box<dyn Disk>>;
 
-/// Opens a store on a disk of one's own.
+/// Opens a store on a custom disk.
 ///
 /// # Errors
 /// As [`SledOptions::open`].
@@ -23,7 +23,8 @@ pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Resu
 
 /// Opens the database of a closed store without the store, to read its records or to damage them.
 ///
-/// `sled::open` would fail now and then: sled's threads keep the lock of a database a moment longer than its last handle.
+/// `sled::open` would fail now and then: sled's threads keep the lock of a database a moment longer than its
+/// last handle.
 ///
 /// # Errors
 /// As [`SledOptions::open`].

@@ -34,7 +34,7 @@ struct Stop {
 }
 
 impl Stop {
-    /// Rests for this time, or until it is told to stop. Returns whether it was.
+    /// Rests for this time, or until it is told to stop. Returns whether it was told.
     fn rest(&self, time: Duration) -> bool {
         let mut is_set = self.is_set.lock();
         self.changed.wait_while_for(&mut is_set, |is_set| !*is_set, time);

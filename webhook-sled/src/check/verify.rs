@@ -1,4 +1,4 @@
-//! Checking everything in a store at once.
+//! A check of everything in a store at once.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use crate::check::walk::Walk;
 use crate::engine::parts::Parts;
 use crate::tree::damage::DamagedRecord;
 
-/// Longest wait of a change for a check under way.
+/// Upper bound on the time for which a change waits for a running check.
 const STEP: Duration = Duration::from_millis(20);
 
-/// The result of a check of the whole store.
+/// Result of a check of the whole store.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Number of values that were checked.
     pub checked: u64,
-    /// The records that are damaged or missing, at most 1,000 of them.
+    /// Damaged or missing records, at most 1,000 of them.
     pub damaged: Vec<DamagedRecord>,
     /// Number of damaged records in all.
     pub damaged_count: u64,
 }
 
 impl VerifyReport {
-    /// Whether nothing is damaged or missing.
+    /// Returns whether nothing is damaged or missing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.damaged_count == 0

@@ -1,4 +1,4 @@
-//! Going through everything in the database to find what is damaged or missing, step by step.
+//! Step-by-step check of everything in the database for damaged or missing records.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::tree::values;
 /// Upper bound on the parts without a record that are removed after one pass.
 const MOST_SWEPT: usize = 1_000;
 
-/// A check on its way.
+/// A running check.
 #[derive(Debug)]
 pub(crate) struct Walk {
     /// Identifies its tally, which is removed once this is dropped.
@@ -37,7 +37,7 @@ pub(crate) struct Walk {
     pub(crate) leftovers: Vec<Removal>,
 }
 
-/// The log that is gone through.
+/// The log that is being checked.
 #[derive(Debug)]
 struct LogSeen {
     run: RunId,
@@ -50,7 +50,7 @@ impl Walk {
         Self { identity: Arc::default(), log: None, checked: 0, leftovers: Vec::new() }
     }
 
-    /// Goes on for about so long. Breaks when everything was looked at.
+    /// Continues for about `time`. Breaks when everything was checked.
     pub(crate) fn go_on(&mut self, parts: &Parts, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
         let mut tallies = parts.database.tallies();
@@ -174,7 +174,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether the run is there that a part of parameters belongs to.
+    /// Checks that the run of a part of parameters exists.
     fn check_part_of_run(&mut self, parts: &Parts, tree: &Tree, key: &IVec) -> Result<(), StoreError> {
         let too_short = || damaged("the key of a part is too short");
         let run = RunId::from_bytes(*key.get(1..).and_then(<[u8]>::first_chunk).ok_or_else(too_short)?);
@@ -195,7 +195,8 @@ impl Walk {
     }
 }
 
-/// Compares the sums that were found with those that the database keeps. Where it keeps none, it does from now on.
+/// Compares the found sums with those that the database keeps. If it keeps none, it starts with the found
+/// ones.
 fn compare_sums(parts: &Parts, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
     let damage = parts.damage();
     parts.database.set_stored_bytes(sums.bytes());
@@ -207,7 +208,7 @@ fn compare_sums(parts: &Parts, tree: &Tree, sums: &Sums) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Notes that something is missing where it is.
+/// Records a fault of `of` if the record under `key` is missing.
 fn require(
     tree: &Tree,
     damage: &Damage,
@@ -222,7 +223,7 @@ fn require(
     Ok(())
 }
 
-/// The runs in a value with all that belongs to their records.
+/// Returns the runs in a value with all parts of their records.
 fn complete_runs(tree: &Tree, block: &Block) -> Result<Vec<Run>, StoreError> {
     block.runs(tree)?.into_iter().map(|recorded| read::complete(tree, recorded)).collect()
 }
@@ -257,7 +258,7 @@ fn has_run(parts: &Parts, tree: &Tree, run: RunId) -> Result<bool, StoreError> {
     if is_known {
         return Ok(true);
     }
-    // A run whose enqueue failed may be in the database all the same.
+    // A run whose enqueue failed may still be in the database.
     let is_live = blocks::find(tree, keys::LIVE, run, parts.damage())?.is_some();
     Ok(is_live || blocks::find(tree, keys::ENDED, run, parts.damage())?.is_some())
 }

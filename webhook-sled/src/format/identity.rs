@@ -1,11 +1,11 @@
-//! What ties the files of a store to one another: its id, and how many times it was opened.
+//! Identity that ties the files of a store together: its id, and the number of its openings.
 
 use std::fmt;
 
 use crate::format::value::{VERSION, damaged};
 use webhook_core::store::StoreError;
 
-/// Random number of a store, made with it.
+/// Random number of a store, generated when the store is created.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoreId(pub(crate) [u8; 16]);
 
@@ -33,18 +33,18 @@ impl fmt::Debug for StoreId {
     }
 }
 
-/// Which store a file belongs to, and which opening of it wrote the file.
+/// Store that a file belongs to, and the opening that wrote the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) store: StoreId,
-    /// Number of the opening or recovery. It only grows; 0 is the making of the store.
+    /// Number of the opening or recovery. It only grows; 0 is the creation of the store.
     pub(crate) epoch: u64,
 }
 
 const IDENTITY_BYTES: usize = 25;
 
 impl Identity {
-    /// As the database keeps it.
+    /// Returns the form that the database keeps.
     pub(crate) fn encode(&self) -> [u8; IDENTITY_BYTES] {
         let mut value = [VERSION; IDENTITY_BYTES];
         value[1..17].copy_from_slice(&self.store.0);

@@ -7,29 +7,29 @@
 //! | `f` | format number |
 //! | `n` | number of the last change |
 //! | `j` | the store's clock |
-//! | `b` | what the values of each kind add up to |
+//! | `b` | sums of the values of each kind |
 //! | `a` | number of the newest change that was acknowledged when the last one was made |
-//! | `s` | which store it is, and how many times it was opened |
+//! | `s` | id of the store, and number of its openings |
 //! | `w`\|webhook | webhook |
-//! | `u`\|webhook | when it was last used |
-//! | `l`\|run | live runs of one span |
-//! | `p`\|run\|number | part of a run's parameters, where they are kept apart from its record |
-//! | `c`\|fence | what claiming changed of some live runs; the fence is the first one's |
-//! | `r`\|run | ended runs of one span, webhook, workflow and state |
-//! | `y`\|workflow\|state\|run | where ended runs are, to list them |
-//! | `h`\|webhook\|state\|run | where ended runs are, to list and to prune them: when the first of them ended |
+//! | `u`\|webhook | time of its last use |
+//! | `l`\|run | live runs of one time bucket |
+//! | `p`\|run\|number | part of a run's parameters that are kept apart from its record |
+//! | `c`\|fence | changes of some live runs by claiming them; the fence is that of the first one |
+//! | `r`\|run | ended runs of one time bucket, webhook, workflow and state |
+//! | `y`\|workflow\|state\|run | position of ended runs, for lists |
+//! | `h`\|webhook\|state\|run | position of ended runs, for lists and pruning: time at which the first of them ended |
 //! | `k`\|webhook\|SHA-256 of key | idempotency key |
 //! | `x`\|expiry\|webhook\|SHA-256 of key | idempotency keys to prune |
-//! | `e`\|run | until when its idempotency key is kept |
+//! | `e`\|run | expiry of its idempotency key |
 //! | `d`\|run\|delivery | delivery |
 //! | `i`\|delivery | its run |
 //! | `o`\|delivery | its run and due time, while it is pending |
 //! | `g`\|run\|offset | part of a run's log |
 //! | `t`\|key\|number | the rest of a record that is too large for one value |
 //!
-//! A value of `l` or `r` holds several runs, and its key names the oldest of them. They are of one span: their ids
-//! begin with the same 44 bits of time, which are 16 ms. So a run is found by reading the values of its span. The
-//! first format had a value for each run.
+//! A value of `l` or `r` holds several runs of one time bucket, and its key names the oldest of them. The ids
+//! of a bucket begin with the same 44 bits of time, which are 16 ms.
+//! So a run is found by reading the values of its bucket. The first format had a value for each run.
 
 use sha2::{Digest, Sha256};
 use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
@@ -62,7 +62,7 @@ pub(crate) const PARAMETERS: u8 = b'p';
 pub(crate) const LOG: u8 = b'g';
 pub(crate) const TAIL: u8 = b't';
 
-/// All kinds, in the order in which they are gone through: what belongs to a record comes after it.
+/// All kinds, in the order of a check: the parts of a record come after it.
 pub(crate) const KINDS: [u8; 16] = [
     WEBHOOK,
     LAST_USE,
@@ -82,20 +82,20 @@ pub(crate) const KINDS: [u8; 16] = [
     TAIL,
 ];
 
-/// Returns the place of a key's kind in [`KINDS`], or `None` for one of the store's own keys.
+/// Returns the index of a key's kind in [`KINDS`], or `None` for one of the store's own keys.
 pub(crate) fn kind_index(key: &[u8]) -> Option<usize> {
     let kind = key.first()?;
     KINDS.iter().position(|known| known == kind)
 }
 
-/// A kind of record and an id of sixteen bytes.
+/// Returns the key of a kind of record and an id of sixteen bytes.
 pub(crate) fn by_id(kind: u8, id: &[u8; 16]) -> [u8; 17] {
     let mut key = [kind; 17];
     key[1..].copy_from_slice(id);
     key
 }
 
-/// How a run's id begins: the 16 ms in which it was made.
+/// First bytes of a run's id: the 16 ms in which it was made.
 pub(crate) type TimeBucket = [u8; 6];
 
 pub(crate) fn time_bucket(run: RunId) -> TimeBucket {
@@ -103,7 +103,7 @@ pub(crate) fn time_bucket(run: RunId) -> TimeBucket {
     [a, b, c, d, e, f & 0xf0]
 }
 
-/// The first and the last key that runs of a span can have.
+/// Returns the first and the last key that runs of a bucket can have.
 pub(crate) fn keys_of_bucket(kind: u8, bucket: TimeBucket) -> ([u8; 17], [u8; 17]) {
     let (mut first, mut last) = ([0; 16], [0xff; 16]);
     first[..6].copy_from_slice(&bucket);
@@ -112,25 +112,25 @@ pub(crate) fn keys_of_bucket(kind: u8, bucket: TimeBucket) -> ([u8; 17], [u8; 17
     (by_id(kind, &first), by_id(kind, &last))
 }
 
-/// The least id that a run of a span can have.
+/// Returns the smallest id that a run of a bucket can have.
 pub(crate) fn first_of_bucket(bucket: TimeBucket) -> RunId {
     let ([_, first @ ..], _) = keys_of_bucket(ENDED, bucket);
     RunId::from_bytes(first)
 }
 
-/// The greatest id that the span of this one can have.
+/// Returns the greatest id in the bucket of this id.
 pub(crate) fn last_of_bucket(id: [u8; 16]) -> RunId {
     let (_, [_, last @ ..]) = keys_of_bucket(ENDED, time_bucket(RunId::from_bytes(id)));
     RunId::from_bytes(last)
 }
 
-/// The offset in the key of a part of a log.
+/// Returns the offset in the key of a part of a log.
 pub(crate) fn log_offset(key: &[u8]) -> Result<u64, StoreError> {
     let offset = key.last_chunk().ok_or_else(|| damaged("a log's key is too short"))?;
     Ok(u64::from_be_bytes(*offset))
 }
 
-/// The id at the end of a key.
+/// Returns the id at the end of a key.
 pub(crate) fn last_id(key: &[u8]) -> Option<[u8; 16]> {
     key.last_chunk().copied()
 }
@@ -162,7 +162,7 @@ pub(crate) fn tail(record: &[u8], number: u16) -> Vec<u8> {
     [&[TAIL][..], record, &number.to_be_bytes()].concat()
 }
 
-/// Where the idempotency key of a webhook is kept, without its first byte.
+/// Key of the idempotency key of a webhook, without its first byte.
 pub(crate) type KeyPlace = [u8; 48];
 
 pub(crate) fn key_place(webhook: WebhookId, key: &str) -> KeyPlace {
@@ -186,7 +186,7 @@ pub(crate) fn claims(first_fence: u64) -> [u8; 9] {
     key
 }
 
-/// How a workflow appears in keys: a prefix of its SHA-256, which keeps keys short whatever its name.
+/// Returns the form of a workflow in keys: a prefix of its SHA-256, which keeps keys short whatever its name.
 pub(crate) fn workflow(workflow: &WorkflowKey) -> [u8; 16] {
     let digest = Sha256::digest(workflow.to_string().as_bytes());
     let mut short = [0; 16];
@@ -194,28 +194,28 @@ pub(crate) fn workflow(workflow: &WorkflowKey) -> [u8; 16] {
     short
 }
 
-/// The start of all keys of ended runs of a workflow or webhook in this state.
+/// Returns the prefix of all keys of ended runs of a workflow or webhook in this state.
 pub(crate) fn ended(kind: u8, of: &[u8; 16], state: RunState) -> Vec<u8> {
     [&[kind][..], of, &[state_byte(state)]].concat()
 }
 
-/// The id of a workflow or webhook after the first byte of a key.
+/// Returns the id of a workflow or webhook after the first byte of a key.
 pub(crate) fn first_id(key: &[u8]) -> Option<[u8; 16]> {
     key.get(1..)?.first_chunk().copied()
 }
 
-/// The expiry and the place in a key made by [`expiry`].
+/// Returns the expiry and the key place in a key made by [`expiry`].
 pub(crate) fn parse_expiry(key: &[u8]) -> Option<(u64, KeyPlace)> {
     let (expires, place) = key.get(1..)?.split_first_chunk()?;
     Some((u64::from_be_bytes(*expires), place.try_into().ok()?))
 }
 
-/// The state with this number.
+/// Returns the state with this number.
 pub(crate) fn state_of_byte(byte: u8) -> Option<RunState> {
     RunState::ALL.into_iter().find(|state| state_byte(*state) == byte)
 }
 
-/// Numbers never change their meaning; a new state gets a new one.
+/// Returns the number of a state. Numbers never change their meaning; a new state gets a new one.
 pub(crate) fn state_byte(state: RunState) -> u8 {
     match state {
         RunState::Queued => 0,

@@ -1,5 +1,5 @@
-//! A value that holds runs, as it is found in the database: several of them, one that is too large for a single
-//! value, or one in the JSON of the first format.
+//! Value in the database that holds runs: several runs, one run that is too large for a single value, or one
+//! in the JSON of the first format.
 
 use std::collections::HashSet;
 
@@ -29,22 +29,22 @@ impl Block {
         Ok(Self { first: RunId::from_bytes(first), tails: tail_count(&head)?, key, head })
     }
 
-    /// The run that the key names.
+    /// Returns the run that the key names.
     pub(crate) fn first(&self) -> RunId {
         self.first
     }
 
-    /// How many bytes its first value has.
+    /// Returns the number of bytes in its first value.
     pub(crate) fn len(&self) -> usize {
         self.head.len()
     }
 
-    /// Of how many further values the only run in it needs the content.
+    /// Returns the number of further values that the only run in it needs.
     pub(crate) fn tails(&self) -> u16 {
         self.tails
     }
 
-    /// The runs in it, oldest first.
+    /// Returns the ids of the runs in it, oldest first.
     pub(crate) fn ids(&self) -> Result<Vec<RunId>, StoreError> {
         if !self.is_shared() {
             return Ok(vec![self.first]);
@@ -52,7 +52,7 @@ impl Block {
         run::ids(&self.head)
     }
 
-    /// Where all of them belong.
+    /// Returns the group key that all of them share.
     pub(crate) fn group_key(&self, tree: &Tree) -> Result<GroupKey, StoreError> {
         if run::holds_records(&self.head) {
             return run::first_group_key(&self.head).map(|(group_key, _)| group_key);
@@ -61,12 +61,12 @@ impl Block {
         Ok(GroupKey { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
     }
 
-    /// The records in it. A run that is alone in its value has none to share.
+    /// Returns the records in it; none for a run that is alone in its value.
     pub(crate) fn records(&self) -> Result<Vec<Vec<u8>>, StoreError> {
         if self.is_shared() { run::records(&self.head) } else { Ok(Vec::new()) }
     }
 
-    /// All runs in it as they are recorded, oldest first.
+    /// Returns all runs in it as they are recorded, oldest first.
     pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Recorded>, StoreError> {
         if !run::holds_records(&self.head) {
             return Ok(vec![Recorded { run: values::read(tree, &self.key, &self.head)?, apart: 0 }]);
@@ -78,7 +78,7 @@ impl Block {
         run::records(&whole)?.iter().map(|record| decode_run(record)).collect()
     }
 
-    /// All runs in it by their ids, to be read when they are needed.
+    /// Returns all runs in it by their ids, to be decoded when they are needed.
     pub(crate) fn entries(&self) -> Result<Vec<(RunId, Content<'_>)>, StoreError> {
         if !self.is_shared() {
             return Ok(vec![(self.first, Content::Alone(self))]);
@@ -107,19 +107,20 @@ impl Content<'_> {
     }
 }
 
-/// The value whose key names this run.
+/// Returns the value whose key names this run.
 pub(crate) fn named(tree: &Tree, kind: u8, run: RunId) -> Result<Option<Block>, StoreError> {
     let key = keys::by_id(kind, run.as_bytes());
     let head = scan::get(tree, &key)?;
     head.map(|head| Block::new(IVec::from(&key), head)).transpose()
 }
 
-/// A value and the records in it.
+/// A value with the records in it.
 pub(crate) type Held = (Block, Vec<Vec<u8>>);
 
-/// The values that hold some of these runs, which are of one bucket, with the records in them. A damaged value holds none.
+/// Returns the values that hold some of these runs, which share a time bucket, with the records in them. A
+/// damaged value holds none.
 ///
-/// They are looked for from the newest of the runs downwards, where they are close by as a rule.
+/// The search goes from the newest of the runs downwards, where they are usually close by.
 pub(crate) fn holding(
     tree: &Tree,
     kind: u8,
@@ -143,7 +144,7 @@ pub(crate) fn holding(
     Ok(found)
 }
 
-/// The value that holds a run.
+/// Returns the value that holds a run.
 pub(crate) fn find(tree: &Tree, kind: u8, run: RunId, damage: &Damage) -> Result<Option<Block>, StoreError> {
     let mut is_damaged = false;
     for block in downwards(tree, kind, keys::time_bucket(run), Some(run), damage) {
@@ -156,7 +157,7 @@ pub(crate) fn find(tree: &Tree, kind: u8, run: RunId, damage: &Damage) -> Result
     if is_damaged { Err(damaged("a value that may hold the run is damaged")) } else { Ok(None) }
 }
 
-/// The values with runs of a bucket up to this one, newest first.
+/// Iterates over the values with runs of a time bucket up to this run, newest first.
 pub(crate) fn downwards<'a>(
     tree: &'a Tree,
     kind: u8,

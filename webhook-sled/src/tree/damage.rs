@@ -12,11 +12,11 @@ use crate::format::keys;
 /// Upper bound on the damaged records kept by name. Further ones are only counted.
 const MOST_NAMED: usize = 1_000;
 
-/// A kind of record.
+/// Kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// A webhook.
+    /// A webhook and its settings.
     Webhook,
     /// A run that has not ended.
     LiveRun,
@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind of the record under a key.
+    /// Returns the kind of the record under a key.
     pub(crate) fn of(key: &[u8]) -> Self {
         match key.first().copied() {
             Some(keys::WEBHOOK | keys::LAST_USE) => Self::Webhook,
@@ -77,11 +77,11 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DamagedRecord {
-    /// Its kind.
+    /// Kind of the record.
     pub kind: Kind,
-    /// Its key in the database, in hexadecimal. Empty when the fault concerns a whole kind.
+    /// Key in the database, in hexadecimal. Empty if the fault concerns a whole kind.
     pub key: String,
-    /// The fault, in one line.
+    /// Fault, in one line.
     pub reason: String,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for DamagedRecord {
     }
 }
 
-/// The damaged records that are known.
+/// The known damaged records.
 #[derive(Debug, Default)]
 pub(crate) struct Damage(Mutex<Known>);
 
@@ -117,9 +117,9 @@ impl Damage {
         Self::default()
     }
 
-    /// Notes a damaged record, and logs it when it is new.
+    /// Records a damaged record, and logs it if it is new.
     pub(crate) fn note(&self, kind: Kind, key: &[u8], error: &StoreError) {
-        // sled's own words tell only its authors more.
+        // Only sled's authors can use its message.
         let cause = std::error::Error::source(error).filter(|cause| !cause.is::<sled::Error>());
         let reason = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         self.note_because(kind, key, reason);
@@ -141,7 +141,7 @@ impl Damage {
         gauge!("webhook_store_damaged").set(known.records.len() as f64 + known.unnamed as f64);
     }
 
-    /// The content of a record, or `None` when it is damaged and set aside.
+    /// Returns the content of a record, or `None` if it is damaged and set aside.
     pub(crate) fn set_aside<T>(
         &self,
         key: &[u8],
@@ -166,7 +166,7 @@ impl Damage {
         let known = self.0.lock();
         let record = |((kind, key), reason): (&(Kind, Vec<u8>), &String)| DamagedRecord {
             kind: *kind,
-            // One byte is a whole kind of key.
+            // A key of one byte stands for a whole kind.
             key: if key.len() > 1 { hex(key) } else { String::new() },
             reason: reason.clone(),
         };

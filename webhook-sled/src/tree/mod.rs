@@ -1,4 +1,4 @@
-//! sled's tree as this store reads it: past damage, several runs in a value, and with the sums of each kind.
+//! sled's tree as this store reads it: it skips damage, splits shared values, and keeps sums of each kind.
 
 pub(crate) mod blocks;
 pub(crate) mod damage;

@@ -1,4 +1,4 @@
-//! Going through keys, past what cannot be read: a damaged page hides its own records only.
+//! Scans of keys that skip unreadable parts: a damaged page hides only its own records.
 
 use std::ops::Bound;
 
@@ -10,7 +10,7 @@ use crate::format::value::damaged;
 use crate::panics::catch;
 use crate::tree::damage::{Damage, Kind};
 
-/// Reads, and makes a typed error of a panic: sled asserts what it expects of its pages.
+/// Reads, and converts a panic into a typed error: sled asserts its expectations of its pages.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch(read).unwrap_or_else(|panic| {
         tracing::debug!(panic, "sled cannot read a page");
@@ -18,7 +18,7 @@ pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result
     })
 }
 
-/// The value under a key.
+/// Returns the value under a key.
 pub(crate) fn get(tree: &Tree, key: &[u8]) -> Result<Option<IVec>, StoreError> {
     guarded(|| tree.get(key).map_err(store_error))
 }
@@ -29,24 +29,24 @@ enum Direction {
     Down,
 }
 
-/// The records whose keys begin with a prefix, one by one.
+/// Iterator over the records whose keys begin with a prefix.
 pub(crate) struct Scan<'a> {
     tree: &'a Tree,
     damage: &'a Damage,
     prefix: Vec<u8>,
     direction: Direction,
-    /// The key that is to come next, or lies before it.
+    /// Bound of the next key.
     next: Option<Bound<Vec<u8>>>,
 }
 
 impl<'a> Scan<'a> {
-    /// From the first key of the prefix, or from this key on.
+    /// Scans upwards from the first key of the prefix, or from this key on.
     pub(crate) fn up(tree: &'a Tree, damage: &'a Damage, prefix: &[u8], from: Option<&[u8]>) -> Self {
         let next = Bound::Included(from.unwrap_or(prefix).to_vec());
         Self { tree, damage, prefix: prefix.to_vec(), direction: Direction::Up, next: Some(next) }
     }
 
-    /// From the last key of the prefix downwards, or from the last one before this key.
+    /// Scans downwards from the last key of the prefix, or from the last one before this key.
     pub(crate) fn down(tree: &'a Tree, damage: &'a Damage, prefix: &[u8], before: Option<&[u8]>) -> Self {
         let next = match before {
             Some(before) => Bound::Excluded(before.to_vec()),
@@ -55,7 +55,7 @@ impl<'a> Scan<'a> {
         Self { tree, damage, prefix: prefix.to_vec(), direction: Direction::Down, next: Some(next) }
     }
 
-    /// The record at a bound, in the direction of the scan.
+    /// Returns the record at a bound, in the direction of the scan.
     fn at(&self, bound: Bound<Vec<u8>>) -> Result<Option<(IVec, IVec)>, StoreError> {
         let found = guarded(|| {
             let range = match self.direction {
@@ -72,7 +72,7 @@ impl<'a> Scan<'a> {
         Ok(found.filter(|(key, _)| key.starts_with(&self.prefix)))
     }
 
-    /// The nearest place behind damage from which something can be read, if there is any.
+    /// Returns the nearest readable bound after damage, if there is one.
     fn past_damage(&self, bound: &Bound<Vec<u8>>) -> Option<Bound<Vec<u8>>> {
         let (mut bad, mut good) = (self.place_of(bound), self.end());
         self.at(self.bound_of(good)).ok()?;
@@ -87,7 +87,7 @@ impl<'a> Scan<'a> {
         if self.direction == Direction::Up { u128::MAX } else { 0 }
     }
 
-    /// Where a key is among those of its prefix, by the sixteen bytes that follow it.
+    /// Returns the position of a key among those of its prefix, by the sixteen bytes that follow it.
     fn place_of(&self, bound: &Bound<Vec<u8>>) -> u128 {
         let (Bound::Included(key) | Bound::Excluded(key)) = bound else { return 0 };
         let mut place = [0; 16];
@@ -102,7 +102,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// No key is longer than its prefix and this.
+/// Upper bound on the length of a key after its prefix.
 const LONGEST_REST: usize = 80;
 
 impl Iterator for Scan<'_> {

@@ -19,10 +19,10 @@ use crate::tree::scan;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Sum {
     values: u64,
-    /// Of keys and values.
+    /// Bytes of keys and values.
     bytes: u64,
-    /// Sum of the CRC-32 of each key and value, modulo 2⁶⁴. A difference by accident goes unnoticed with a probability of
-    /// about 2⁻³².
+    /// Sum of the CRC-32 of each key and value, modulo 2⁶⁴. It misses an accidental difference with a
+    /// probability of about 2⁻³².
     checksums: u64,
 }
 
@@ -39,7 +39,7 @@ impl Sum {
         self.checksums = self.checksums.wrapping_sub(checksum(key, value));
     }
 
-    /// Returns the fault when these sums were found instead of the expected ones.
+    /// Returns the fault if these sums were found instead of the expected ones.
     fn fault(self, expected: Self) -> Option<String> {
         let (found, known) = (self.values, expected.values);
         if found < known {
@@ -69,7 +69,7 @@ fn checksum(key: &[u8], value: &[u8]) -> u64 {
     u64::from(hasher.finalize())
 }
 
-/// One value as it was and as it is.
+/// A value before and after a change.
 #[derive(Debug)]
 pub(crate) struct ValueChange {
     pub(crate) key: IVec,
@@ -77,12 +77,12 @@ pub(crate) struct ValueChange {
     pub(crate) new: Option<IVec>,
 }
 
-/// The sums of all kinds.
+/// Sums of all kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sums([Sum; KINDS.len()]);
 
 impl Sums {
-    /// Bytes of all keys and values.
+    /// Returns the bytes of all keys and values.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.iter().fold(0, |bytes, sum| bytes.wrapping_add(sum.bytes))
     }
@@ -109,7 +109,7 @@ impl Sums {
     }
 }
 
-/// The sums as the database keeps them, with the number of the last change that is in them.
+/// Sums as the database keeps them, with the number of the last change included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StoredSums {
     pub(crate) number: u64,
@@ -119,7 +119,8 @@ pub(crate) struct StoredSums {
 const VERSION: u8 = 1;
 
 impl StoredSums {
-    /// `None` where nothing is known: folders of earlier formats have no sums until everything in them was gone through once.
+    /// Returns `None` if nothing is known: folders of earlier formats have no sums until everything in them
+    /// was read once.
     pub(crate) fn read(tree: &Tree) -> Result<Option<Self>, StoreError> {
         let Some(value) = scan::get(tree, keys::SUMS)? else { return Ok(None) };
         let kept = Self::decode(&value)?;
@@ -129,7 +130,8 @@ impl StoredSums {
         Ok(Some(kept))
     }
 
-    /// Compares the sums of a kind with those that were found, and notes a difference as damage. Returns whether they are equal.
+    /// Compares the sums of a kind with the found ones, and records a difference as damage. Returns whether
+    /// they are equal.
     pub(crate) fn compare(&self, kind: u8, found: &Sums, damage: &Damage) -> bool {
         let fault = found.of(kind).fault(self.sums.of(kind));
         let is_whole = fault.is_none();
@@ -139,7 +141,7 @@ impl StoredSums {
         is_whole
     }
 
-    /// Begins to keep the sums of a database that has none.
+    /// Starts the sums of a database that has none.
     pub(crate) fn begin(tree: &Tree, sums: Sums) -> Result<(), StoreError> {
         let kept = Self { number: last_change(tree)?, sums };
         tree.insert(keys::SUMS, kept.encode()).map(drop).map_err(store_error)

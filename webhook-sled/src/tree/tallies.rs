@@ -1,4 +1,4 @@
-//! Sums that checks take of the values they have passed, corrected with every change of such a value.
+//! Sums of the values that a running check has passed, corrected with every change of such a value.
 
 use std::sync::{Arc, Weak};
 
@@ -7,7 +7,7 @@ use sled::IVec;
 use crate::format::keys::{self, KINDS};
 use crate::tree::sums::{Sums, ValueChange};
 
-/// The tallies of the checks under way.
+/// Tallies of the running checks.
 #[derive(Debug, Default)]
 pub(crate) struct Tallies(Vec<Tally>);
 
@@ -54,12 +54,12 @@ impl Tallies {
         }
     }
 
-    /// Makes the checks under way begin again, for a database that was opened again.
+    /// Makes the running checks start again, for a database that was reopened.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// Returns the tally of a check, and whether it begins with this.
+    /// Returns the tally of a check, and whether it starts with this call.
     pub(crate) fn tally_of(&mut self, check: &Arc<()>) -> (&mut Tally, bool) {
         let is_of = |tally: &Tally| std::ptr::eq(tally.check.as_ptr(), Arc::as_ptr(check));
         let present = self.0.iter().position(is_of);

@@ -1,4 +1,4 @@
-//! Records of sled's tree, put together from their parts.
+//! Records of sled's tree, joined from their parts.
 
 use serde::de::DeserializeOwned;
 use sled::{IVec, Tree};
@@ -8,18 +8,18 @@ use crate::format::keys;
 use crate::format::value::{damaged, decode, tail_count};
 use crate::tree::scan;
 
-/// The record under this key.
+/// Returns the record under this key.
 pub(crate) fn record<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Option<T>, StoreError> {
     let Some(head) = scan::get(tree, key)? else { return Ok(None) };
     read(tree, key, &head).map(Some)
 }
 
-/// The record with this first value.
+/// Returns the record with this first value.
 pub(crate) fn read<T: DeserializeOwned>(tree: &Tree, key: &[u8], head: &IVec) -> Result<T, StoreError> {
     if tail_count(head)? == 0 { decode(head) } else { decode(&whole(tree, key, head)?) }
 }
 
-/// All of a value of which this is the first part.
+/// Returns the whole of a value whose first part is given.
 pub(crate) fn whole(tree: &Tree, key: &[u8], head: &IVec) -> Result<Vec<u8>, StoreError> {
     let mut whole = head.to_vec();
     for number in 0..tail_count(head)? {

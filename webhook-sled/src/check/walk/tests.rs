@@ -1,4 +1,4 @@
-//! Checks of a store at work, whose disk may fail or hang.
+//! Tests of checks while the store is used, and while its disk fails or hangs.
 
 use std::fs::File;
 use std::io;
@@ -26,7 +26,7 @@ struct Faults {
     sync_full: AtomicBool,
     write_full: AtomicBool,
     no_room: AtomicBool,
-    /// So many batches are applied before one hangs; 0 is never.
+    /// Number of batches that are applied before one hangs; 0 is never.
     apply_hangs_after: std::sync::atomic::AtomicU64,
 }
 
@@ -124,7 +124,7 @@ async fn run_with_log(store: &SledStore) -> Arc<Run> {
     run
 }
 
-/// Goes on, value by value, until it has seen some of this kind.
+/// Continues, value by value, until it has seen `count` values of this kind.
 fn walk_into(walk: &mut Walk, parts: &Parts, kind: u8, count: u64) {
     let mut seen = 0;
     while seen < count {
@@ -161,7 +161,7 @@ async fn a_check_that_begins_anew_within_a_log_finds_no_damage() {
     run_with_log(&store).await;
     let mut walk = Walk::new();
     walk_into(&mut walk, store.parts(), keys::LOG, 3);
-    // As reopen() does.
+    // Like reopen().
     store.parts().database.tallies().forget();
     finish(&mut walk, store.parts());
     assert_eq!(store.parts().damage().records(), []);
@@ -178,7 +178,7 @@ async fn a_check_that_goes_on_after_an_error_counts_nothing_twice() {
     let database = parts.database.sled().unwrap();
     let value = database.get(key).unwrap().unwrap();
     let mut walk = Walk::new();
-    // Stands for a disk that cannot be read for a moment.
+    // Simulates a disk that cannot be read for a moment.
     database.insert(key, &[9, 0, 0]).unwrap();
     walk.go_on(parts, Duration::from_secs(1)).unwrap_err();
     database.insert(key, value).unwrap();
@@ -218,7 +218,7 @@ async fn a_check_across_a_recovery_removes_nothing_of_a_run_that_is_queued() {
     let parts = store.parts();
     let webhook = webhook(&store).await;
     catch_up(&store).await;
-    // The sync of a new run finds no room, after its change went to the database.
+    // The sync of a new run finds the disk full, after its change went to the database.
     faults.hangs.store(true, Ordering::SeqCst);
     let request = request(&webhook, &"x".repeat(20_000));
     let id = request.run.id;
@@ -263,7 +263,7 @@ fn a_recovery_and_the_scrubber_do_not_wait_for_each_other() {
         assert!(patience.elapsed() < Duration::from_secs(10), "the recovery begins");
         std::thread::yield_now();
     }
-    // What the scrubber does now and then.
+    // The scrubber does this now and then.
     let parts = store.parts().clone();
     let check = std::thread::spawn(move || drop(Walk::new().go_on(&parts, Duration::from_millis(2))));
     std::thread::sleep(Duration::from_millis(200));
