@@ -1,10 +1,10 @@
-//! Whether new calls are accepted.
+//! Switch between accepting and refusing new calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Accepts until it is told to stop, as at shutdown, and again once workers start.
+/// Accepts calls until it is told to stop, as at shutdown, and again once workers start.
 #[derive(Debug, Default)]
 pub(super) struct Accepting {
     is_stopped: AtomicBool,
@@ -30,7 +30,7 @@ impl Accepting {
     pub(super) async fn stopped(&self) {
         let stopped = self.stopped.notified();
         tokio::pin!(stopped);
-        // Registered before the look, so that a stop in between is not missed.
+        // Registered before the check, so that a stop in between is not missed.
         stopped.as_mut().enable();
         if self.is_accepting() {
             stopped.await;

@@ -1,4 +1,4 @@
-//! Building the service.
+//! Builds the service.
 
 use std::sync::Arc;
 
@@ -24,18 +24,18 @@ use crate::run::Run;
 use crate::store::{Store, StoreError, WebhookQuery};
 use crate::token::{OpenError, TokenKey, TokenKeys};
 
-/// The kinds every service knows.
+/// Kinds that every service knows.
 const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
 
 impl Webhooks {
-    /// Starts building a service.
+    /// Returns a builder of a service.
     #[must_use]
     pub fn builder() -> WebhooksBuilder {
         WebhooksBuilder::default()
     }
 }
 
-/// Builds a [`Webhooks`] service. A store and an executor are needed; the rest has defaults.
+/// Builds a [`Webhooks`] service. A store and an executor are required; everything else has defaults.
 #[derive(Default)]
 pub struct WebhooksBuilder {
     store: Option<Arc<dyn Store>>,
@@ -59,100 +59,104 @@ impl std::fmt::Debug for WebhooksBuilder {
 }
 
 impl WebhooksBuilder {
-    /// Where webhooks and runs are kept.
+    /// Sets the store of webhooks and runs.
     #[must_use]
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// What executes the workflows.
+    /// Sets the executor of the workflows.
     #[must_use]
     pub fn executor(mut self, executor: impl Executor) -> Self {
         self.executor = Some(Arc::new(executor));
         self
     }
 
-    /// What carries notifications. May be called once for each notifier; the first that serves a channel gets it.
+    /// Adds a notifier. Of several notifiers for a channel, the first is used.
     #[must_use]
     pub fn notifier(mut self, notifier: impl Notifier) -> Self {
         self.notifiers.push(Arc::new(notifier));
         self
     }
 
-    /// The key that seals tokens, so that URLs can be copied later, and secret parameter values.
+    /// Sets the key that seals secret parameter values, and tokens so that URLs can be copied later.
     #[must_use]
     pub fn token_key(mut self, key: TokenKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// A former key, which still opens what it sealed. May be called several times.
+    /// Adds a former key, which still opens what it sealed. May be called several times.
     #[must_use]
     pub fn opening_key(mut self, key: TokenKey) -> Self {
         self.opening_keys.push(key);
         self
     }
 
-    /// Starts although the store holds tokens that no given key opens, as after the loss of a key: their webhooks
-    /// go on, and their URLs can be copied again once their tokens are refreshed.
+    /// Starts although the store holds tokens that no given key opens, as after the loss of a key.
+    ///
+    /// Their webhooks keep working, and their URLs can be copied again once their tokens are refreshed.
     #[must_use]
     pub fn forget_unknown_keys(mut self) -> Self {
         self.forget_unknown_keys = true;
         self
     }
 
-    /// Under which address callers reach this service; a path in it is kept. `http://localhost:8080` by default.
+    /// Sets the URL under which callers reach this service; its path is kept. Default:
+    /// `http://localhost:8080`.
     #[must_use]
     pub fn base_url(mut self, url: Url) -> Self {
         self.base_url = Some(url);
         self
     }
 
-    /// Another origin at which people use the management pages, besides that of the base URL: the management paths
-    /// accept requests of its pages and for its host. Only scheme, host and port count. May be called several times.
+    /// Adds an origin of the management pages, besides that of the base URL. May be called several times.
+    ///
+    /// The management paths accept requests of its pages and for its host. Only scheme, host and port count.
     #[must_use]
     pub fn allow_origin(mut self, url: Url) -> Self {
         self.allowed_origins.push(url);
         self
     }
 
-    /// Where people see a run: notifications link to it. Without this they have no link, since this crate knows of no
-    /// page. Where the panel is mounted, `webhook_http::panel_run_url` gives its address.
+    /// Sets the URL at which people see a run, to which notifications link. Without it they have no link.
+    ///
+    /// If the panel is mounted, `webhook_http::panel_run_url` returns the URL.
     #[must_use]
     pub fn run_url(mut self, url: impl Fn(&Run) -> Option<String> + Send + Sync + 'static) -> Self {
         self.run_url = Some(Arc::new(url));
         self
     }
 
-    /// A kind of workflow besides `report` and `notebook`. May be called several times.
+    /// Adds a kind of workflow besides `report` and `notebook`. May be called several times.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kinds.push(kind.into());
         self
     }
 
-    /// Where the time of day comes from. The machine's clock by default.
+    /// Sets the source of the time of day. Default: the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// The bounds and times of the service.
+    /// Sets the bounds and times of the service.
     #[must_use]
     pub fn options(mut self, options: ServiceOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Builds the service, after checking that the key at hand opens the sealed tokens of the store.
+    /// Builds the service, after checking that the given keys open the store's sealed tokens.
     ///
     /// # Errors
-    /// [`BuildError`] says what is missing or wrong.
+    /// [`BuildError`] names the missing or invalid part.
     ///
     /// # Cancel safety
-    /// It changes nothing and may be dropped at any time.
+    /// A dropped call has no effect.
     pub async fn build(self) -> Result<Webhooks, BuildError> {
         let store = self.store.ok_or(BuildError::Missing("store"))?;
         let executor = self.executor.ok_or(BuildError::Missing("executor"))?;
@@ -200,7 +204,7 @@ impl WebhooksBuilder {
     }
 }
 
-/// A wrong key shows at start-up, not when somebody wants to copy a URL.
+/// Checks the keys, so that a wrong key shows at start-up, and not when a URL is to be copied.
 async fn check_keys(store: &dyn Store, keys: &TokenKeys) -> Result<(), BuildError> {
     let mut query = WebhookQuery::default().limit(200);
     loop {
@@ -215,14 +219,14 @@ async fn check_keys(store: &dyn Store, keys: &TokenKeys) -> Result<(), BuildErro
     }
 }
 
-/// Why a service could not be built.
+/// Error of building a service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Something that has no default was not given.
+    /// A part without a default was not given.
     #[error("no {0} was given")]
     Missing(&'static str),
-    /// A kind's name has not the form of one.
+    /// The name of a kind has an invalid form.
     #[error("a kind cannot be registered")]
     Kind(#[from] InvalidName),
     /// The base URL is not an absolute http or https URL.

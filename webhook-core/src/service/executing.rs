@@ -1,7 +1,7 @@
 //! Access to the runs that execute in this process.
 //!
-//! Each [`Workers`](crate::work::Workers) keeps the one registry of the runs that it has claimed. The service only knows
-//! whom to ask.
+//! Each [`Workers`](crate::work::Workers) keeps the one registry of the runs that it has claimed. The service
+//! only knows these registries.
 
 use std::sync::{Arc, Weak};
 
@@ -13,7 +13,7 @@ use crate::run::CancelReason;
 
 /// A registry of claimed runs.
 pub(super) trait ClaimedRuns: Send + Sync {
-    /// Tells the executors of these runs to stop. Runs that are not claimed here are passed over.
+    /// Tells the executors of these runs to stop. Ignores runs that are not claimed here.
     fn stop(&self, runs: &[RunId], reason: StopReason);
 }
 

@@ -1,4 +1,4 @@
-//! Limits on how often: calls of a webhook, and wrong tokens from an address. Both are token buckets.
+//! Rate limits as token buckets: for the calls of a webhook, and for wrong tokens from an address.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,28 +12,28 @@ use tokio::time::Instant;
 use crate::id::WebhookId;
 use crate::webhook::RateLimit;
 
-/// How many wrong tokens one address may send at once.
+/// Capacity of the bucket for wrong tokens of one address.
 const FAILURE_BURST: u32 = 60;
-/// How many more each second.
+/// Refill of that bucket, per second.
 const FAILURES_PER_SECOND: f64 = 1.0;
-/// How many addresses that sent wrong tokens are told apart.
+/// Upper bound on the addresses with a bucket of their own.
 const ADDRESSES: usize = 16_384;
-/// How many buckets there are before those that are full again are looked for.
+/// Number of buckets at which full ones are first searched for.
 const FIRST_SWEEP: usize = 1_024;
-/// How often a table without room is searched for buckets that are full again.
+/// Lower bound on the time between two searches for full buckets in a table without space.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause that is named, whatever the rate.
+/// Upper bound on the returned pause, whatever the rate.
 const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 
-/// Limits how often each webhook may be called. It holds as many buckets as there are webhooks at work.
+/// Limits the rate of calls of each webhook. It holds as many buckets as there are active webhooks.
 #[derive(Default)]
 pub(super) struct RateLimiter(Mutex<Buckets<WebhookId>>);
 
 impl RateLimiter {
-    /// Takes one call from a webhook's budget.
+    /// Takes one call from a webhook's bucket.
     ///
     /// # Errors
-    /// The pause until another call is allowed, if there is none left.
+    /// The pause until another call is allowed, if the bucket is empty.
     pub(super) fn take(&self, webhook: WebhookId, limit: RateLimit) -> Result<(), Duration> {
         let per_second = f64::from(limit.per_minute) / 60.0;
         let now = Instant::now();
@@ -43,10 +43,12 @@ impl RateLimiter {
     }
 }
 
-/// Limits how many wrong tokens an address may try: 60 at once and one more each second.
+/// Limits the wrong tokens of an address: 60 at once, and one more each second.
 ///
-/// A right token is never refused for others' failures, so it is asked only once a token was found wrong. Memory is
-/// bounded: addresses beyond the 16,384 that are told apart share one budget until there is room again.
+/// It is asked only once a token was found wrong, so a right token is never refused for the failures of
+/// others.
+/// Memory is bounded: there are buckets for 16,384 addresses, and further addresses share one until there is
+/// space again.
 #[derive(Default)]
 pub struct FailureLimiter(Mutex<Buckets<Option<IpAddr>>>);
 
@@ -80,9 +82,9 @@ fn network(address: IpAddr) -> IpAddr {
 #[derive(Debug)]
 struct Buckets<K> {
     buckets: HashMap<K, Bucket>,
-    /// At how many buckets those that are full again are looked for.
+    /// Number of buckets at which full ones are searched for.
     sweep_at: usize,
-    /// When they were last looked for.
+    /// Time of the last search.
     swept: Option<Instant>,
 }
 
@@ -100,7 +102,7 @@ struct Bucket {
 }
 
 impl<K: Hash + Eq + Clone> Buckets<K> {
-    /// Takes one from the bucket of `key`, or says when there is one again.
+    /// Takes one unit from the bucket of `key`, or returns the pause until there is one.
     fn take(&mut self, key: K, per_second: f64, burst: u32, now: Instant) -> Result<(), Duration> {
         let burst = f64::from(burst);
         let bucket = self.buckets.entry(key).or_insert(Bucket { left: burst, at: now, full_at: now });
@@ -113,7 +115,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         if taken { Ok(()) } else { Err(pause((1.0 - left) / per_second)) }
     }
 
-    /// Forgets the buckets that are full again whenever their number has doubled, which costs little for each bucket.
+    /// Removes full buckets whenever their number has doubled, so the cost for each bucket is small.
     fn sweep_when_grown(&mut self, now: Instant) {
         if self.buckets.len() >= self.sweep_at {
             self.sweep(now);
@@ -121,7 +123,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         }
     }
 
-    /// Whether `key` has a bucket or may get one.
+    /// Returns whether `key` has a bucket or may get one.
     fn has_place(&mut self, key: &K, now: Instant) -> bool {
         if self.buckets.len() < ADDRESSES || self.buckets.contains_key(key) {
             return true;
@@ -139,7 +141,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 }
 
-/// So many seconds, whatever number that is: a rate of nothing never fills a bucket.
+/// Returns a pause of so many seconds, bounded: a rate of zero never fills a bucket.
 fn pause(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
 }

@@ -1,5 +1,7 @@
-//! What is counted. Without a recorder installed, counting costs next to nothing; a host installs one, if it wants,
-//! before it builds the service, since the counters are made then. No label holds an id.
+//! Metrics of a service. Without a recorder, counting costs next to nothing.
+//!
+//! A host that wants metrics installs a recorder before it builds the service, since the counters are created
+//! then. No label holds an id.
 
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 
@@ -8,7 +10,7 @@ use crate::run::{Ending, Run};
 use crate::store::Outcome;
 use crate::webhook::Channel;
 
-/// The counters of one service, made once, so that counting looks nothing up.
+/// Counters of one service, created once, so that counting needs no look-up.
 pub(super) struct Meters {
     succeeded: Counter,
     failed: Counter,
@@ -24,7 +26,7 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    /// Makes the counters, and the gauges of these channels.
+    /// Creates the counters, and the gauges of these channels.
     pub(super) fn new(channels: impl IntoIterator<Item = Channel>) -> Self {
         describe_counter!("webhook_attempts_total", "Attempts that are over, by how they ended");
         describe_counter!(
@@ -56,7 +58,7 @@ impl Meters {
         }
     }
 
-    /// An attempt is over.
+    /// Counts the outcome of an attempt.
     pub(super) fn attempt(&self, outcome: &Outcome) {
         let counter = match outcome {
             Outcome::Retry { .. } => &self.retried,
@@ -71,18 +73,18 @@ impl Meters {
         counter.increment(1);
     }
 
-    /// An attempt is recorded; if its run has ended, how long that took from its first attempt on.
+    /// Records the duration of a run from its first attempt, if it has ended.
     pub(super) fn settled(&self, run: &Run) {
         let (Some(started), Some(finished)) = (run.started_at, run.finished_at) else { return };
         self.run_duration.record(finished.duration_since(started).unwrap_or_default());
     }
 
-    /// Deliveries were given up before their first try, for want of room.
+    /// Counts deliveries that were given up before their first try, for lack of space.
     pub(super) fn dropped(&self, count: usize) {
         self.delivery_dropped.increment(count as u64);
     }
 
-    /// One try of a delivery is over, or was left out.
+    /// Counts the outcome of a delivery's try, or its omission.
     pub(super) fn delivery(&self, outcome: &DeliveryOutcome) {
         let counter = match outcome {
             DeliveryOutcome::Delivered => &self.delivered,
@@ -94,7 +96,7 @@ impl Meters {
     }
 }
 
-/// Whether channels can be used.
+/// Gauges of unreachable channels.
 pub(super) mod outages {
     use metrics::{describe_gauge, gauge};
 
@@ -106,12 +108,12 @@ pub(super) mod outages {
         describe_gauge!(NAME, "1 while a channel cannot be reached, or its server refuses the credentials");
     }
 
-    /// Nobody can be reached through this channel.
+    /// Reports that a channel is unreachable.
     pub(in crate::service) fn began(channel: Channel) {
         gauge!(NAME, "channel" => channel.as_str()).set(1.0);
     }
 
-    /// The channel can be used again.
+    /// Reports that a channel is reachable again.
     pub(in crate::service) fn ended(channel: Channel) {
         gauge!(NAME, "channel" => channel.as_str()).set(0.0);
     }

@@ -81,13 +81,14 @@ impl std::fmt::Debug for Webhooks {
 
 /// Handling calls. See [`intake`].
 impl Webhooks {
-    /// Finds the webhook that a call's token stands for.
+    /// Finds the webhook of a call's token.
     ///
     /// # Errors
-    /// [`TriggerError::Unauthorized`] for no token, an unknown one and one of another workflow alike, or
-    /// [`TriggerError::TooManyFailures`] when that came too often from one address;
-    /// [`TriggerError::TwoTokens`], [`TriggerError::MalformedQuery`], [`TriggerError::QueryTooLong`],
-    /// [`TriggerError::ShuttingDown`], [`TriggerError::Store`].
+    /// - [`TriggerError::Unauthorized`] for a missing token, an unknown one, and one of another workflow
+    ///   alike
+    /// - [`TriggerError::TooManyFailures`] when too many of these came from one address
+    /// - [`TriggerError::TwoTokens`], [`TriggerError::MalformedQuery`], [`TriggerError::QueryTooLong`],
+    ///   [`TriggerError::ShuttingDown`], [`TriggerError::Store`]
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -95,7 +96,7 @@ impl Webhooks {
         intake::authenticate(&self.parts, call).await
     }
 
-    /// Checks what needs no body: enabled, GET allowed, no preview, rate limit.
+    /// Checks the rules that need no body: enabled, GET allowed, no preview, rate limit.
     ///
     /// # Errors
     /// [`TriggerError::Disabled`], [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`],
@@ -104,8 +105,7 @@ impl Webhooks {
         intake::admit(&self.parts, call)
     }
 
-    /// Finds the webhook whose token a caller presents, of which it wants to read a run. Nothing of its settings is
-    /// checked.
+    /// Finds the webhook of the token by which a caller wants to read a run. Its settings are not checked.
     ///
     /// # Errors
     /// As [`find_run`](Self::find_run).
@@ -116,10 +116,10 @@ impl Webhooks {
         intake::find_webhook(&self.parts, call).await
     }
 
-    /// Finds the run that a caller asks about with its webhook's token; `None` when that webhook has no such run.
+    /// Returns the run that a caller reads with its webhook's token; `None` if that webhook has no such run.
     ///
     /// # Errors
-    /// As [`authenticate`](Self::authenticate), also while shutting down less [`TriggerError::ShuttingDown`].
+    /// As [`authenticate`](Self::authenticate), except that [`TriggerError::ShuttingDown`] does not occur.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -129,11 +129,12 @@ impl Webhooks {
 
     /// Checks the rest of a call and enqueues its run. For GET, `body` is ignored.
     ///
-    /// Reading a body and describing a workflow may take a while. The store checks token and `enabled` again in the
-    /// atomic step that records the run, so a token refreshed or a webhook disabled in the meantime starts nothing.
+    /// Reading a body and describing a workflow may take a while. So the store checks token and `enabled`
+    /// again, in the atomic step that records the run. A token refreshed or a webhook disabled in the
+    /// meantime starts nothing.
     ///
     /// # Errors
-    /// Any of [`TriggerError`]. Nothing is left behind then.
+    /// Any [`TriggerError`]. Nothing is recorded then.
     ///
     /// # Cancel safety
     /// When dropped, the run may or may not have been enqueued; with an idempotency key the call can be repeated.
@@ -143,13 +144,13 @@ impl Webhooks {
 }
 
 impl Webhooks {
-    /// The management operations, for trusted code: nothing here asks who calls.
+    /// Returns the management operations, for trusted code: they authenticate no caller.
     #[must_use]
     pub fn manage(&self) -> Management<'_> {
         Management::new(&self.parts)
     }
 
-    /// Starts workers that execute queued runs, on the present tokio runtime, and accepts calls (again).
+    /// Starts workers that execute queued runs on the current tokio runtime, and accepts calls (again).
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -159,28 +160,30 @@ impl Webhooks {
         Workers::start(self.parts.clone(), options)
     }
 
-    /// Executes queued runs and sends due notifications until nothing is left that is due, waits for pauses in
-    /// between, and returns. For hosts' tests: with tokio's time paused, pauses take no time.
+    /// Executes queued runs and sends due notifications until nothing is due any more, waiting for pauses in
+    /// between.
+    ///
+    /// For hosts' tests: with tokio's time paused, pauses take no time.
     ///
     /// # Errors
     /// [`StoreError`] when the store fails.
     ///
     /// # Cancel safety
-    /// When dropped, runs that execute are given up; they come back when their lease is over.
+    /// When dropped, running runs are given up; they are due again when their lease expires.
     pub async fn run_until_idle(&self) -> Result<(), StoreError> {
         work::run_until_idle(&self.parts).await
     }
 
-    /// Refuses new calls from now on, as at shutdown. Reading goes on.
+    /// Refuses new calls from now on, as at shutdown. Reads continue.
     pub fn stop_accepting(&self) {
         self.parts.accepting.stop();
     }
 
-    /// Completes once `signal` has, and lets the service refuse new calls just before: the future that a server's
-    /// graceful shutdown takes.
+    /// Returns the future for a server's graceful shutdown: it completes after `signal`, and makes the
+    /// service refuse new calls just before.
     ///
-    /// Streams of events and calls that wait for their run (`Prefer: wait`) end with it. Without that, a server that
-    /// lets answers under way end would wait for as long as a browser shows the panel.
+    /// Streams of events and calls that wait for their run (`Prefer: wait`) end with it. Otherwise a server
+    /// that lets answers in progress end would wait for every browser that shows the panel.
     ///
     /// ```no_run
     /// # async fn example(webhooks: webhook_core::Webhooks) {
@@ -193,7 +196,7 @@ impl Webhooks {
     /// ```
     ///
     /// # Cancel safety
-    /// When dropped before `signal` completes, calls go on being accepted.
+    /// When dropped before `signal` completes, calls continue to be accepted.
     pub fn shutdown_on<S>(&self, signal: S) -> impl Future<Output = ()> + use<S>
     where
         S: Future<Output = ()>,
@@ -205,21 +208,21 @@ impl Webhooks {
         }
     }
 
-    /// Waits until new calls are refused; not at all if they are already. Cancel safe.
+    /// Waits until new calls are refused; returns at once if they already are. Cancel safe.
     pub async fn stopped_accepting(&self) {
         self.parts.accepting.stopped().await;
     }
 
-    /// Whether new calls are accepted.
+    /// Returns whether new calls are accepted.
     #[must_use]
     pub fn is_accepting(&self) -> bool {
         self.parts.accepting.is_accepting()
     }
 
-    /// Whether the store can be written, and how much is in it.
+    /// Returns the number of records in the store, or an error if the store cannot be written.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot.
+    /// [`StoreError`] when the store cannot be written.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -227,38 +230,40 @@ impl Webhooks {
         self.parts.store.health().await
     }
 
-    /// What stands in the way of the workers of this process. It asks nobody.
+    /// Returns what the workers of this process cannot complete. It does not call the store.
     #[must_use]
     pub fn work_health(&self) -> WorkHealth {
         self.parts.trouble.health()
     }
 
-    /// Whether this kind of workflow is registered.
+    /// Returns whether this kind of workflow is registered.
     #[must_use]
     pub fn knows_kind(&self, kind: &WorkflowKind) -> bool {
         self.parts.knows_kind(kind)
     }
 
-    /// Where callers reach this service.
+    /// Returns the URL under which callers reach this service.
     #[must_use]
     pub fn base_url(&self) -> &Url {
         &self.parts.base_url
     }
 
-    /// The URLs whose origins may use the management pages: the base URL, then those that were
-    /// [allowed](WebhooksBuilder::allow_origin).
+    /// Returns the URLs whose origins may use the management pages: the base URL, then the
+    /// [allowed](WebhooksBuilder::allow_origin) ones.
     pub fn origins(&self) -> impl Iterator<Item = &Url> {
         std::iter::once(&self.parts.base_url).chain(&self.parts.allowed_origins)
     }
 
-    /// The bounds and times of the service.
+    /// Returns the bounds and times of the service.
     #[must_use]
     pub fn options(&self) -> &ServiceOptions {
         &self.parts.options
     }
 
-    /// The events after `cursor`, for any number of listeners; waits until there is one. `None` answers at once
-    /// with the present cursor. See [`Store::events_since`](crate::store::Store::events_since).
+    /// Returns the events after `cursor`, once there is at least one, for any number of listeners.
+    ///
+    /// `None` returns the current cursor at once. See
+    /// [`Store::events_since`](crate::store::Store::events_since).
     ///
     /// # Errors
     /// [`StoreError`] when events cannot be read.
@@ -269,8 +274,10 @@ impl Webhooks {
         self.parts.store.events_since(cursor).await
     }
 
-    /// Waits until a run has ended, at most for `patience`. Answers the run as it is then, or `None` when there is
-    /// no such run. Neither the time-out nor dropping this touches the run.
+    /// Waits until a run has ended, for at most `patience`. Returns the run as it is then, or `None` if there
+    /// is no such run.
+    ///
+    /// Neither the time-out nor dropping this affects the run.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be read.

@@ -4,25 +4,27 @@ use std::time::Duration;
 
 use crate::parameters::ParameterLimits;
 
-/// Bounds and times of a whole service.
+/// Bounds and times of a service.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServiceOptions {
-    /// The bounds on what a call brings.
+    /// Limits on what a call may send.
     pub limits: ParameterLimits,
-    /// Upper bound on queued runs in all. 100,000 by default. A webhook without a limit of its own may have half of
-    /// them, and one at least.
+    /// Upper bound on all queued runs. Default: 100,000.
+    ///
+    /// A webhook without its own limit may have half of them, and at least one.
     pub queue_limit: u32,
-    /// Upper bound on the parameters of all queued runs, in bytes of JSON. 256 MiB by default.
+    /// Upper bound on the parameters of all queued runs, in bytes of JSON. Default: 256 MiB.
     pub queue_bytes: u64,
-    /// Upper bound on the parameters of the queued runs of one webhook, in bytes of JSON. 16 MiB by default, and never more
-    /// than half of [`queue_bytes`](Self::queue_bytes).
+    /// Upper bound on the parameters of the queued runs of one webhook, in bytes of JSON. Default: 16 MiB.
+    ///
+    /// It is never more than half of [`queue_bytes`](Self::queue_bytes).
     pub webhook_queue_bytes: u64,
-    /// For how long an idempotency key is kept. 24 hours by default.
+    /// Time for which an idempotency key is kept. Default: 24 hours.
     pub keep_idempotency_keys: Duration,
-    /// For how long ended runs are kept where their webhook does not say. 30 days by default.
+    /// Retention of ended runs whose webhook sets none. Default: 30 days.
     pub keep_runs: Duration,
-    /// How many ended runs of each webhook are kept at most. Without bound by default.
+    /// Upper bound on the ended runs kept for each webhook. Default: no bound.
     pub keep_runs_per_webhook: Option<u64>,
 }
 
@@ -41,21 +43,21 @@ impl Default for ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// Sets the bounds on what a call brings.
+    /// Sets the limits on what a call may send.
     #[must_use]
     pub fn with_limits(mut self, limits: ParameterLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets how many runs may be queued in all.
+    /// Sets the upper bound on all queued runs.
     #[must_use]
     pub fn with_queue_limit(mut self, limit: u32) -> Self {
         self.queue_limit = limit;
         self
     }
 
-    /// Sets how many bytes of parameters may be queued, of each webhook and in all.
+    /// Sets the upper bounds on queued parameters in bytes: `of_webhook`, and `in_all`.
     #[must_use]
     pub fn with_queue_bytes(mut self, of_webhook: u64, in_all: u64) -> Self {
         self.webhook_queue_bytes = of_webhook;
@@ -73,14 +75,14 @@ impl ServiceOptions {
         self.webhook_queue_bytes.min(self.queue_bytes / 2)
     }
 
-    /// Sets for how long an idempotency key is kept.
+    /// Sets the time for which an idempotency key is kept.
     #[must_use]
     pub fn with_keep_idempotency_keys(mut self, keep: Duration) -> Self {
         self.keep_idempotency_keys = keep;
         self
     }
 
-    /// Sets for how long, and how many of each webhook, ended runs are kept.
+    /// Sets the retention of ended runs, and the upper bound on them for each webhook.
     #[must_use]
     pub fn with_keep_runs(mut self, keep: Duration, per_webhook: Option<u64>) -> Self {
         self.keep_runs = keep;

@@ -1,4 +1,5 @@
-//! What every layer of the service works with: the host's parts, and what this process knows besides the store.
+//! Parts shared by all layers of the service: those of the host, and the knowledge of this process besides
+//! the store.
 //!
 //! This is a leaf. Intake, management and workers take `&Parts`; [`Webhooks`](crate::Webhooks) owns them.
 

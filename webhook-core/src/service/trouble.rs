@@ -1,4 +1,4 @@
-//! What stands in the way of workers: counted for metrics, and told to whoever asks for the health of the service.
+//! Work that the workers cannot complete, counted for metrics and for the health of the service.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -8,20 +8,22 @@ const BLOCKED: &str = "webhook_executors_blocked";
 const UNRECORDED: &str = "webhook_outcomes_unrecorded";
 const PANICS: &str = "webhook_worker_panics_total";
 
-/// What stands in the way of the workers of a process.
+/// Work that the workers of a process cannot complete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkHealth {
-    /// Executors that were given up and still block their threads.
+    /// Number of executors that were given up and still block their threads.
     pub blocked_executors: usize,
-    /// Outcomes that the store refuses, or that wait for a store that is away. Their runs are shown as running.
+    /// Number of outcomes that the store refuses, or that wait for an unavailable store. Their runs are shown
+    /// as running.
     pub unrecorded_outcomes: usize,
-    /// How often tasks of the workers, or their calls to the store, panicked and went on, since the start of the process.
+    /// Number of panics in tasks of the workers and in their calls to the store, since the start of the
+    /// process. The tasks continued.
     pub panics: u64,
 }
 
 impl WorkHealth {
-    /// Whether something is stuck at this moment.
+    /// Returns whether any work is stuck at this moment.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.blocked_executors + self.unrecorded_outcomes > 0
@@ -48,7 +50,7 @@ impl Default for Trouble {
 }
 
 impl Trouble {
-    /// So many executors more block their threads, or less. Returns how many do.
+    /// Adds to the number of executors that block their threads. Returns the new number.
     pub(super) fn blocked(&self, change: isize) -> usize {
         let before = match change.is_positive() {
             true => self.blocked.fetch_add(change.unsigned_abs(), Ordering::SeqCst),
@@ -59,14 +61,14 @@ impl Trouble {
         now
     }
 
-    /// So many outcomes are not recorded although they should be.
+    /// Sets the number of outcomes that are not recorded although they should be.
     pub(super) fn set_unrecorded(&self, count: usize) {
         if self.unrecorded.swap(count, Ordering::SeqCst) != count {
             gauge!(UNRECORDED).set(count as f64);
         }
     }
 
-    /// A task of the workers panicked.
+    /// Counts a panic of a task.
     pub(super) fn panicked(&self, task: &'static str) {
         self.panics.fetch_add(1, Ordering::SeqCst);
         counter!(PANICS, "task" => task).increment(1);

@@ -1,4 +1,4 @@
-//! When webhooks were last used: noted in memory, and written to the store now and then.
+//! Last uses of webhooks: recorded in memory, and written to the store at intervals.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::id::WebhookId;
 use crate::store::{Store, StoreError};
 
-/// The uses that the store does not have yet.
+/// Uses that the store does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Uses(Mutex<HashMap<WebhookId, SystemTime>>);
 
@@ -21,7 +21,7 @@ impl Uses {
         self.0.lock().get(&webhook).copied()
     }
 
-    /// Writes the noted uses. They stay noted if that fails.
+    /// Writes the recorded uses. They are kept if that fails.
     pub(super) async fn write_to(&self, store: &dyn Store) -> Result<(), StoreError> {
         let noted: Vec<_> = self.0.lock().iter().map(|(id, time)| (*id, *time)).collect();
         if noted.is_empty() {
@@ -30,7 +30,7 @@ impl Uses {
         store.record_use(&noted).await?;
         let mut uses = self.0.lock();
         for (id, time) in noted {
-            // A use noted while the others were written stays for the next time.
+            // A use that was recorded during the write is kept for the next one.
             if uses.get(&id) == Some(&time) {
                 uses.remove(&id);
             }

@@ -1,4 +1,4 @@
-//! Waiting for the end of runs: one reader of events serves all who wait.
+//! Waits for the end of runs: one reader of events serves all waiters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,18 +15,19 @@ use crate::store::{Store, StoreError};
 pub(super) struct Waiters {
     store: Arc<dyn Store>,
     waiting: Mutex<Waiting>,
-    /// Bounds how many runs are read at once, since all who wait may look at the same moment, and runs can be large.
+    /// Bounds the concurrent reads of runs, since all waiters may read at the same moment, and runs can be
+    /// large.
     reads: Semaphore,
-    /// Told when the last ticket is dropped, so that the reader lets go of the store.
+    /// Signalled when the last ticket is dropped, so that the reader releases the store.
     deserted: Notify,
 }
 
-/// How many runs are read at once: few enough to leave most of a store's room for reads to others.
+/// Upper bound on concurrent reads of runs: few enough to leave most of a store's capacity to other reads.
 const READS: usize = 4;
 
 #[derive(Default)]
 struct Waiting {
-    /// Signals "look again" to those who wait for a run.
+    /// Tells the waiters of a run to read it again.
     runs: HashMap<RunId, watch::Sender<()>>,
     reading: bool,
 }
@@ -48,9 +49,9 @@ impl Waiters {
                 if run.as_ref().is_none_or(|run| run.state.is_ended()) {
                     return Ok(run);
                 }
-                // Nobody holds a run while he waits.
+                // No waiter keeps a run in memory while it waits.
                 drop(run);
-                // The sender lives in the map for as long as this ticket does.
+                // The sender stays in the map for as long as this ticket exists.
                 let _ = ticket.changed.changed().await;
                 self.ensure_reading();
             }
@@ -74,7 +75,7 @@ impl Waiters {
         }
     }
 
-    /// Reads events for as long as a ticket exists. It holds the store no longer than that, even when no event comes.
+    /// Reads events while a ticket exists. It holds the store no longer than that, even when no event comes.
     async fn read(self: Arc<Self>) {
         let _guard = Reading(self.clone());
         tokio::select! {
@@ -85,7 +86,7 @@ impl Waiters {
 
     async fn wait_until_deserted(&self) {
         while !self.waiting.lock().runs.is_empty() {
-            // A ticket dropped since the look above has left a permit.
+            // A ticket that was dropped since the check above has left a permit.
             self.deserted.notified().await;
         }
     }
@@ -117,8 +118,9 @@ impl Waiters {
     }
 }
 
-/// Whoever reads for the others stops when nobody waits, or vanishes with its runtime. Those who wait all the same
-/// then look again, and one of them reads.
+/// Guard of the one reader. It stops when there is no waiter, or vanishes with its runtime.
+///
+/// Then the remaining waiters read again, and one of them becomes the reader.
 struct Reading(Arc<Waiters>);
 
 impl Drop for Reading {
@@ -129,7 +131,7 @@ impl Drop for Reading {
     }
 }
 
-/// One who waits. Dropping it forgets the run if nobody else waits for it.
+/// A waiter for a run. When the last one for a run is dropped, the run is removed from the map.
 struct Ticket {
     waiters: Arc<Waiters>,
     id: RunId,
@@ -193,7 +195,7 @@ mod tests {
             drop((store, waiters));
             weak
         };
-        // No event comes that would wake the reader.
+        // No event wakes the reader here.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! The head of a call: everything a front end knows before it reads the body.
+//! The head of a call: everything that a front end knows before it reads the body.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,21 +10,21 @@ use crate::id::WorkflowKey;
 use crate::run::Caller;
 use crate::token::mask_tokens;
 
-/// The longest idempotency key, in bytes.
+/// Upper bound on an idempotency key, in bytes.
 const KEY_BYTES: usize = 255;
 
-/// How a webhook is called.
+/// Method of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Method {
     /// GET; a body is ignored.
     Get,
-    /// POST.
+    /// POST, with an optional body.
     Post,
 }
 
 impl Method {
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,32 +37,32 @@ impl Method {
 /// A call at a webhook's URL, without its body. `Debug` hides the query and the token in it.
 #[non_exhaustive]
 pub struct TriggerCall {
-    /// The workflow in the path.
+    /// Workflow in the path.
     pub workflow: WorkflowKey,
-    /// The method.
+    /// Method of the request.
     pub method: Method,
-    /// The query as it came, without the question mark.
+    /// Query as it was sent, without the question mark.
     pub query: Zeroizing<String>,
-    /// The token of an `Authorization: Bearer` header (RFC 6750).
+    /// Token of the `Authorization: Bearer` header (RFC 6750).
     pub bearer: Option<Zeroizing<String>>,
-    /// The `Content-Type` header.
+    /// Value of the `Content-Type` header.
     pub content_type: Option<String>,
-    /// The `Content-Encoding` header; several are joined by commas.
+    /// Value of the `Content-Encoding` header; several are joined by commas.
     pub content_encoding: Option<String>,
-    /// Whether a body comes with it. The body of a GET is ignored, and a warning says so.
+    /// True if it has a body. The body of a GET is ignored, with a warning.
     pub has_body: bool,
-    /// The `Idempotency-Key` header.
+    /// Value of the `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
-    /// Whether to check everything and start nothing.
+    /// True if everything is checked and nothing is started.
     pub dry_run: bool,
-    /// Whether a browser fetches this ahead of anybody asking for it.
+    /// True if a browser prefetches this, without the user asking for it.
     pub prefetch: bool,
-    /// Who calls.
+    /// Facts about the caller.
     pub caller: Caller,
 }
 
 impl TriggerCall {
-    /// A call without query, token and headers.
+    /// Creates a call without query, token and headers.
     #[must_use]
     pub fn new(workflow: WorkflowKey, method: Method) -> Self {
         Self {
@@ -80,8 +80,8 @@ impl TriggerCall {
         }
     }
 
-    /// The one token that is presented, wherever it stands. White space around it is no part of it: it comes from
-    /// the file or the variable that the token was kept in.
+    /// Returns the one presented token, from query or header. Surrounding white space is removed: it comes
+    /// from the file or variable in which the token was kept.
     pub(super) fn single_token<'a>(
         &'a self,
         in_query: &'a [Zeroizing<String>],
@@ -91,13 +91,13 @@ impl TriggerCall {
         if tokens.any(|token| Some(token) != first) { Err(TriggerError::TwoTokens) } else { Ok(first) }
     }
 
-    /// Drops the token as soon as it is no longer needed.
+    /// Wipes the token as soon as it is no longer needed.
     pub(super) fn forget_tokens(&mut self) {
         self.query = Zeroizing::default();
         self.bearer = None;
     }
 
-    /// The idempotency key, bare or as a quoted string (RFC 8941 section 3.3.3).
+    /// Returns the idempotency key, bare or as a quoted string (RFC 8941 section 3.3.3).
     pub(super) fn idempotency_key(&self) -> Result<Option<String>, TriggerError> {
         let Some(header) = self.idempotency_key.as_deref().map(str::trim) else { return Ok(None) };
         let key = if header.starts_with('"') { unquote(header) } else { Some(header.to_owned()) };

@@ -17,12 +17,12 @@ use crate::webhook::Webhook;
 /// A run that is durable and will be executed.
 pub(in crate::service) struct Accepted {
     pub(in crate::service) run: Arc<Run>,
-    /// Whether it was accepted earlier, under the same idempotency key.
+    /// True if it was accepted earlier, under the same idempotency key.
     pub(in crate::service) replayed: bool,
     pub(in crate::service) warnings: Vec<ParameterWarning>,
 }
 
-/// Returns the workflow, if it is there and can be executed.
+/// Returns the workflow, if it exists and can be executed.
 pub(in crate::service) async fn available_workflow(
     parts: &Parts,
     webhook: &Webhook,
@@ -51,7 +51,7 @@ pub(in crate::service) fn effective(
     Ok(merged)
 }
 
-/// Makes a run and enqueues it. `request` adds the conditions that its caller is held to.
+/// Creates a run and enqueues it. `request` adds the conditions of its caller.
 pub(in crate::service) async fn submit(
     parts: &Parts,
     webhook: &Webhook,

@@ -1,4 +1,4 @@
-//! Why a call was refused.
+//! Errors of a call.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::parameters::{BodyError, MalformedQuery, ParameterProblem, ProblemCode
 use crate::run::SealError;
 use crate::store::StoreError;
 
-/// Why a call started nothing. No variant holds a token.
+/// Error of a call that started nothing. No variant holds a token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TriggerError {
-    /// There is no token, it is unknown, or it belongs to another workflow.
+    /// The token is missing, unknown, or of another workflow.
     #[error("the token is missing or not valid for this workflow")]
     Unauthorized,
-    /// As [`Unauthorized`](Self::Unauthorized), too often from one address.
+    /// Too many calls with a wrong token came from one address.
     #[error(
         "too many calls with a wrong token came from this address; try again after the seconds in Retry-After"
     )]
@@ -31,17 +31,17 @@ pub enum TriggerError {
     /// The query is too long.
     #[error("the query is longer than {limit} bytes")]
     QueryTooLong {
-        /// How many bytes are accepted.
+        /// Upper bound on the query, in bytes.
         limit: usize,
     },
     /// The webhook is disabled.
-    #[error("this webhook is disabled; who manages it can enable it")]
+    #[error("this webhook is disabled; its administrator can enable it")]
     Disabled,
     /// The webhook may not be called by GET.
     #[error("this webhook may not be called by GET; use POST")]
     GetNotAllowed,
-    /// A link preview or a prefetch must not start anything.
-    #[error("link previews and prefetches start nothing; a program that means to call sends a POST")]
+    /// A link preview or a prefetch, which must not start anything.
+    #[error("link previews and prefetches start nothing; send a POST to call this webhook")]
     PreviewRefused,
     /// The webhook's rate limit is used up.
     #[error("this webhook is called too often; try again after the seconds in Retry-After")]
@@ -52,22 +52,24 @@ pub enum TriggerError {
     /// The body is too large.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
-        /// How many bytes are accepted.
+        /// Upper bound on the body, in bytes.
         limit: usize,
     },
     /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// Parameters are wrong; these are all the problems.
+    /// Parameters have these problems; the list is complete.
     #[error("{} of the parameters cannot be used", .0.len())]
     Parameters(Vec<ParameterProblem>),
-    /// The workflow of this webhook is gone.
-    #[error("the workflow of this webhook does not exist any more")]
+    /// The workflow of this webhook no longer exists.
+    #[error("the workflow of this webhook no longer exists")]
     WorkflowMissing,
-    /// The workflow of this webhook cannot be executed here; the list of workflows says why.
-    #[error("the workflow of this webhook is not available on this server; its administrator sees why")]
+    /// The workflow of this webhook cannot be executed here; the list of workflows has the reason.
+    #[error(
+        "the workflow of this webhook is not available on this server; its administrator can see the reason"
+    )]
     WorkflowUnavailable,
-    /// The idempotency key has not the form of one.
+    /// The idempotency key has an invalid form.
     #[error(
         "Idempotency-Key must hold 1 to 255 visible ASCII characters, bare or as a quoted string, and no token"
     )]
@@ -75,13 +77,13 @@ pub enum TriggerError {
     /// The idempotency key stands for another request.
     #[error("this Idempotency-Key was used for another request; use a new key for a new request")]
     IdempotencyMismatch,
-    /// The queue is full.
+    /// The queue is full, in runs or in bytes.
     #[error("the queue is full; try again later")]
     QueueFull,
-    /// The service shuts down.
+    /// The service is shutting down.
     #[error("the service is shutting down; try again later")]
     ShuttingDown,
-    /// The store failed.
+    /// The store has failed.
     #[error("the run cannot be recorded now; try again later")]
     Store(#[from] StoreError),
     /// The executor cannot describe the workflow now.

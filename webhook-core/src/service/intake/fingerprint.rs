@@ -1,4 +1,4 @@
-//! Fingerprints tell whether two requests under one idempotency key are the same request.
+//! Fingerprints, which show whether two requests under one idempotency key are the same request.
 
 use sha2::{Digest, Sha256};
 
@@ -9,10 +9,13 @@ use crate::token::TokenKeys;
 /// Use of the token key, which separates these hashes from its other uses.
 const FINGERPRINT: &str = "webhook idempotency fingerprint";
 
-/// Returns hashes of the parts that make a request the same request: method, query without token, media type and body.
+/// Returns hashes of the parts that make a request the same request: method, query without token, media type
+/// and body.
 ///
-/// The first is to be recorded: one under the token key, so that nobody who has only the store can try which secret
-/// values it fits. The others may be recorded already: those under keys that were replaced, and the plain SHA-256 of
+/// The first is to be recorded. It is under the token key, so a reader of the store alone cannot test guesses
+/// of secret values.
+/// The others may already be recorded: those under replaced keys, and the plain SHA-256 of earlier versions
+/// and of services without a key.
 /// earlier versions and of services without a key.
 pub(super) fn fingerprints(
     keys: Option<&TokenKeys>,
@@ -37,7 +40,8 @@ pub(super) fn fingerprints(
     }
 }
 
-/// Returns the SHA-256 over the parts, each preceded by its length, so that no two different requests run together.
+/// Returns the SHA-256 over the parts, each preceded by its length, so two different requests never have the
+/// same bytes.
 fn plain_fingerprint(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {

@@ -1,10 +1,12 @@
 //! The intake: from a call at a webhook's URL to a durable run.
 //!
 //! A front end calls [`Webhooks::authenticate`](crate::Webhooks::authenticate) with the head of a call and
-//! [`Webhooks::admit`](crate::Webhooks::admit) with what that gave, then reads the body, then calls
-//! [`Webhooks::trigger`](crate::Webhooks::trigger). Together they check in this order: token (failures are limited),
-//! enabled, GET allowed and preview, rate limit, body, parameters; then a dry run is answered or the run is enqueued. A
-//! call that is refused leaves nothing behind and uses up no idempotency key.
+//! [`Webhooks::admit`](crate::Webhooks::admit) with the result. Then it reads the body, and calls
+//! [`Webhooks::trigger`](crate::Webhooks::trigger).
+//!
+//! Together they check in this order: token (failures are limited), enabled, GET allowed and preview, rate
+//! limit, body, parameters. Then a dry run is answered, or the run is enqueued.
+//! A refused call leaves nothing behind and uses up no idempotency key.
 
 mod call;
 mod enqueue;
@@ -31,7 +33,7 @@ pub(super) use enqueue::{Accepted, available_workflow, effective, enqueue, submi
 pub use error::TriggerError;
 use fingerprint::fingerprints;
 
-/// A call whose token is right.
+/// A call with a valid token.
 #[derive(Debug)]
 pub struct AuthenticatedCall {
     call: TriggerCall,
@@ -41,7 +43,7 @@ pub struct AuthenticatedCall {
 }
 
 impl AuthenticatedCall {
-    /// The webhook that is called.
+    /// Returns the called webhook.
     #[must_use]
     pub fn webhook(&self) -> &Arc<Webhook> {
         &self.webhook
@@ -53,14 +55,14 @@ impl AuthenticatedCall {
 pub struct AdmittedCall(AuthenticatedCall);
 
 impl AdmittedCall {
-    /// The webhook that is called.
+    /// Returns the called webhook.
     #[must_use]
     pub fn webhook(&self) -> &Arc<Webhook> {
         self.0.webhook()
     }
 }
 
-/// What a call led to.
+/// Result of an accepted call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Triggered {
@@ -69,18 +71,18 @@ pub enum Triggered {
     Accepted {
         /// The run as it is now.
         run: Arc<Run>,
-        /// Whether it was accepted earlier, under the same idempotency key.
+        /// True if it was accepted earlier, under the same idempotency key.
         replayed: bool,
-        /// What the caller should know although the call is accepted; the same for a replayed call as for the first,
-        /// as long as the workflow and the webhook's settings are the same.
+        /// Warnings for the caller. A replayed call has those of the first call, as long as the workflow and
+        /// the webhook's settings are the same.
         warnings: Vec<ParameterWarning>,
     },
-    /// It was a dry run: all is well.
+    /// It was a dry run, and the call is valid.
     #[non_exhaustive]
     DryRun {
-        /// The parameters that would be used.
+        /// Parameters that a run would get.
         parameters: EffectiveParameters,
-        /// What the caller should know although all is well.
+        /// Warnings for the caller.
         warnings: Vec<ParameterWarning>,
     },
 }
@@ -124,8 +126,9 @@ pub(super) async fn find_run(
     Ok(run.filter(|run| run.webhook_id == webhook.id))
 }
 
-/// Returns the webhook that the presented token stands for, and the query without the token. An unknown token and one of
-/// another workflow take the same path and the same time.
+/// Returns the webhook of the presented token, and the query without the token.
+///
+/// An unknown token and one of another workflow take the same path and the same time.
 async fn identify(
     parts: &Parts,
     call: &TriggerCall,
@@ -208,7 +211,8 @@ pub(super) async fn trigger(
 /// Size, in bytes, up to which a body is parsed on the caller's thread.
 const SMALL_BODY: usize = 64 << 10;
 
-/// Reads the parameters in a body. A large one takes milliseconds, so another thread parses it, and other calls go on.
+/// Parses the parameters in a body. Another thread parses a large one, which takes milliseconds, so other
+/// calls continue.
 async fn read_body(
     content_type: Option<&str>,
     body: &[u8],

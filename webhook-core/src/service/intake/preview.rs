@@ -1,4 +1,4 @@
-//! Programs that fetch a link because somebody pasted it or a page has it, not because somebody wants it done.
+//! Detects programs that fetch a link because it was pasted or is on a page, and not to start a run.
 
 /// Parts of the user agents of link expanders and crawlers, in lower case.
 const LINK_EXPANDERS: [&str; 28] = [

@@ -16,14 +16,14 @@ use crate::run::{Caller, Run, RunParameters, RunState};
 use crate::store::{DeliveryQuery, Page, StoreError};
 use crate::webhook::{Channel, EventKind};
 
-/// Test notifications under way at once.
+/// Upper bound on concurrent test notifications.
 const TESTS_AT_ONCE: usize = 8;
-/// Deliveries made due again at once; they share a sync of the store.
+/// Number of deliveries that are made due at once; they share a sync of the store.
 const RESENDS_AT_ONCE: usize = 64;
-/// For how long test notifications wait for their turn.
+/// Upper bound on the time for which a test notification waits for its turn.
 const TEST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The result of resending deliveries.
+/// Result of resending deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResentDeliveries {
@@ -31,17 +31,17 @@ pub struct ResentDeliveries {
     pub matched: usize,
     /// Number of deliveries that are due again.
     pub done: usize,
-    /// Where to go on; `None` when there are no more.
+    /// Cursor of the next page; `None` at the end.
     pub next: Option<DeliveryId>,
 }
 
-/// How a test notification went.
+/// Result of a test notification.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct TestedNotification {
-    /// What was sent to whom.
+    /// The notification, with its recipient.
     pub notification: Notification,
-    /// Whether it arrived.
+    /// Result of sending it.
     pub outcome: Result<(), DeliverError>,
 }
 
@@ -57,34 +57,23 @@ impl fmt::Display for TestedNotification {
 
 impl Management<'_> {
     /// Lists the deliveries of a run, oldest first.
-    ///
-    /// # Errors
-    /// [`ManagementError::Store`].
     pub async fn deliveries(&self, run: RunId) -> Result<Vec<Delivery>, ManagementError> {
         self.deliveries_of(&[run]).await
     }
 
-    /// Lists the deliveries of several runs in one read: run by run in the given order, each run's oldest first.
-    ///
-    /// # Errors
-    /// [`ManagementError::Store`].
+    /// Lists the deliveries of several runs in one read: run by run in the given order, each run's oldest
+    /// first.
     pub async fn deliveries_of(&self, runs: &[RunId]) -> Result<Vec<Delivery>, ManagementError> {
         Ok(self.parts.store.list_deliveries(runs).await?)
     }
 
     /// Makes a delivery due again now.
-    ///
-    /// # Errors
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
     pub async fn resend(&self, delivery: DeliveryId) -> Result<Delivery, ManagementError> {
         let parts = self.parts;
         Ok(parts.store.resend_delivery(delivery, parts.now()).await?)
     }
 
-    /// Lists deliveries of all runs, newest first. A page may hold fewer than were asked for although more follow.
-    ///
-    /// # Errors
-    /// [`ManagementError::Store`].
+    /// Lists deliveries of all runs, newest first. A page may hold fewer than `limit` although more follow.
     pub async fn find_deliveries(
         &self,
         query: DeliveryQuery,
@@ -113,7 +102,7 @@ impl Management<'_> {
         while let Some(outcome) = resending.next().await {
             match outcome {
                 Ok(_) => resent.done += 1,
-                // Its run was pruned meanwhile.
+                // Its run was pruned in the meantime.
                 Err(StoreError::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -121,12 +110,15 @@ impl Management<'_> {
         Ok(resent)
     }
 
-    /// Sends a made-up notification to everyone a webhook's settings name, without the outbox and without a link, eight
-    /// at a time: mail servers take few connections from one client. Returns whom it reached and whom not; recipients
-    /// whose turn has not come within a minute are not tried.
+    /// Sends a made-up notification to each recipient in a webhook's settings, without the outbox and without
+    /// a link.
+    ///
+    /// Eight are sent at a time, since mail servers accept few connections from one client. A recipient whose
+    /// turn has not come within a minute is not tried.
+    /// Returns the result for each recipient.
     ///
     /// # Errors
-    /// [`ManagementError::NotFound`], [`ManagementError::Executor`], [`ManagementError::Store`].
+    /// [`ManagementError::Executor`] too.
     pub async fn test_notifications(
         &self,
         id: WebhookId,

@@ -7,17 +7,17 @@ use crate::store::StoreError;
 use crate::token::OpenError;
 use crate::webhook::SettingProblem;
 
-/// Why a management operation was not done.
+/// Error of a management operation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagementError {
-    /// There is no such thing.
+    /// The record does not exist.
     #[error("there is no such {0}")]
     NotFound(Resource),
-    /// The webhook has another revision than was expected.
+    /// The webhook has another revision than expected.
     #[error("the webhook was changed in between; read it again")]
     Conflict,
-    /// Settings cannot be as asked; these are all the problems.
+    /// Settings have these problems; the list is complete.
     #[error("{} of the settings cannot be used", .0.len())]
     Settings(Vec<SettingProblem>),
     /// The URL cannot be shown again.
@@ -34,13 +34,13 @@ pub enum ManagementError {
     /// A run could not be started.
     #[error(transparent)]
     Trigger(TriggerError),
-    /// A secret value cannot be opened.
+    /// A secret value cannot be opened with the given keys.
     #[error("a secret value of the run cannot be opened")]
     Secret(#[from] OpenError),
-    /// The executor cannot answer.
+    /// The executor cannot answer now.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
-    /// The store failed.
+    /// The store has failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
 }

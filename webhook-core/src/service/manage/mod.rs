@@ -1,6 +1,6 @@
-//! Management: what people and trusted programs do with webhooks and runs.
+//! Management: operations of people and trusted programs on webhooks and runs.
 //!
-//! Nothing here asks who calls; a front end checks that before.
+//! They authenticate no caller; a front end does that before.
 
 mod deliveries;
 mod error;
@@ -15,11 +15,15 @@ pub use error::ManagementError;
 pub use runs::StartedRun;
 pub use webhooks::CreatedWebhook;
 
-/// The management operations of a service.
+/// Management operations of a service.
+///
+/// # Errors
+/// Every operation may fail with [`ManagementError::Store`], and with [`ManagementError::NotFound`] if it
+/// names a record that does not exist. The operations list further errors only.
 ///
 /// # Cancel safety
-/// Operations that only read may be dropped at any time. When one that changes something is dropped, the change
-/// may or may not have been made, but never half of it.
+/// Operations that only read may be dropped at any time. When an operation that changes something is dropped,
+/// the change may or may not have been made, but never half of it.
 #[derive(Clone, Copy)]
 pub struct Management<'a> {
     parts: &'a Parts,

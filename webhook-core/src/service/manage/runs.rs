@@ -1,4 +1,4 @@
-//! Runs: starting, repeating, cancelling and reading them.
+//! Starts, repeats, cancels and reads runs.
 
 use std::sync::Arc;
 
@@ -20,17 +20,18 @@ use crate::store::{Cancelled, Enqueue, LogPart, Page, RunQuery};
 pub struct StartedRun {
     /// The run as it is now.
     pub run: Arc<Run>,
-    /// Hints for the caller, such as names that look like declared ones.
+    /// Warnings for the caller, such as names that look like declared ones.
     pub warnings: Vec<ParameterWarning>,
 }
 
 impl Management<'_> {
-    /// Starts a run by hand, also for a disabled webhook, with these values over the parameter blocks' defaults.
-    /// They are held to the same limits as those of a call.
+    /// Starts a run by hand, with these values over the defaults of the parameter blocks, even for a disabled
+    /// webhook.
+    ///
+    /// The values have the same limits as those of a call.
     ///
     /// # Errors
-    /// [`ManagementError::Trigger`] with the parameters' problems or a full queue, [`ManagementError::NotFound`],
-    /// [`ManagementError::Store`].
+    /// [`ManagementError::Trigger`] for problems of the parameters or a full queue.
     pub async fn run(
         &self,
         id: WebhookId,
@@ -49,15 +50,16 @@ impl Management<'_> {
         Ok(StartedRun { run: accepted.run, warnings: accepted.warnings })
     }
 
-    /// Starts a new run with the workflow and parameters of one that has ended; `retried_from` names that one.
+    /// Starts a new run with the workflow and parameters of an ended run, which `retried_from` names.
     ///
-    /// The values are checked against the present parameter blocks ([`recheck`]): one whose block became secret
-    /// meanwhile is sealed.
+    /// The values are checked against the current parameter blocks ([`recheck`]). A value whose block has
+    /// become secret is sealed.
     ///
     /// # Errors
-    /// [`ManagementError::StillLive`] when it has not ended, [`ManagementError::NotFound`] also when its webhook
-    /// is gone, [`ManagementError::Trigger`] when the queue is full or values do not fit the present blocks,
-    /// [`ManagementError::Secret`] when its secret values cannot be opened.
+    /// - [`ManagementError::StillLive`] when the run has not ended
+    /// - [`ManagementError::NotFound`] also when its webhook was deleted
+    /// - [`ManagementError::Trigger`] when the queue is full or values do not fit the current blocks
+    /// - [`ManagementError::Secret`] when its secret values cannot be opened
     pub async fn retry(&self, id: RunId, caller: Caller) -> Result<Arc<Run>, ManagementError> {
         let parts = self.parts;
         let old = self.run_record(id).await?;
@@ -79,10 +81,10 @@ impl Management<'_> {
         Ok(intake::enqueue(parts, &webhook, Enqueue::new(run)).await?.run)
     }
 
-    /// Cancels a run: a queued one ends at once, a running one is told to stop. Answers the run as it is now.
+    /// Cancels a run and returns it: a queued run ends at once, a running one is told to stop.
     ///
     /// # Errors
-    /// [`ManagementError::AlreadyEnded`], [`ManagementError::NotFound`], [`ManagementError::Store`].
+    /// [`ManagementError::AlreadyEnded`].
     pub async fn cancel(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
         let parts = self.parts;
         match parts.store.cancel_run(id, parts.now()).await? {
@@ -95,35 +97,25 @@ impl Management<'_> {
         }
     }
 
-    /// One run.
-    ///
-    /// # Errors
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    /// Returns a run.
     pub async fn run_record(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
         self.parts.store.get_run(id).await?.ok_or(ManagementError::NotFound(Resource::Run))
     }
 
     /// Lists runs, newest first.
-    ///
-    /// # Errors
-    /// [`ManagementError::Store`].
     pub async fn runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, ManagementError> {
         Ok(self.parts.store.list_runs(query).await?)
     }
 
-    /// A run's log from a byte offset on.
-    ///
-    /// # Errors
-    /// [`ManagementError::Store`].
+    /// Reads a run's log from a byte offset on.
     pub async fn log(&self, run: RunId, offset: u64) -> Result<LogPart, ManagementError> {
         Ok(self.parts.store.read_log(run, offset).await?)
     }
 
-    /// The content of one of a run's artifacts.
+    /// Returns the content of one of a run's artifacts.
     ///
     /// # Errors
-    /// [`ManagementError::NotFound`] when the run has no artifact of this name or its content is gone,
-    /// [`ManagementError::Executor`], [`ManagementError::Store`].
+    /// [`ManagementError::NotFound`] also when the content is gone; [`ManagementError::Executor`].
     pub async fn artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
         if !run.artifacts.iter().any(|artifact| artifact.name == name) {
             return Err(ManagementError::NotFound(Resource::Artifact));

@@ -12,13 +12,13 @@ use crate::store::{Page, StoreError, WebhookQuery};
 use crate::token::{Token, TriggerUrl};
 use crate::webhook::{Channel, SettingCode, SettingProblem, Webhook, WebhookSettings};
 
-/// A webhook with its URL, as creation and refreshing answer them.
+/// A webhook with its URL, the result of creating it or refreshing its token.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CreatedWebhook {
-    /// The webhook.
+    /// The stored record.
     pub webhook: Arc<Webhook>,
-    /// Its URL with the token. Without a token key this is the only time it can be seen.
+    /// URL with the token. Without a token key this is the only time it can be seen.
     pub url: TriggerUrl,
 }
 
@@ -26,8 +26,7 @@ impl Management<'_> {
     /// Creates a webhook for a workflow.
     ///
     /// # Errors
-    /// [`ManagementError::Settings`] names an unknown workflow (`workflow`), settings out of their bounds, and channels
-    /// without an integration; [`ManagementError::Store`].
+    /// [`ManagementError::Settings`] for an unknown workflow (`workflow`), settings out of bounds, and channels without an integration.
     pub async fn create(
         &self,
         workflow: WorkflowKey,
@@ -58,31 +57,25 @@ impl Management<'_> {
         Ok(CreatedWebhook { webhook: Arc::new(webhook), url })
     }
 
-    /// One webhook.
-    ///
-    /// # Errors
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    /// Returns a webhook.
     pub async fn get(&self, id: WebhookId) -> Result<Arc<Webhook>, ManagementError> {
         let webhook = self.parts.store.get_webhook(id).await?;
         webhook.map(|webhook| self.fresh(webhook)).ok_or(ManagementError::NotFound(Resource::Webhook))
     }
 
     /// Lists webhooks, newest first.
-    ///
-    /// # Errors
-    /// [`ManagementError::Store`].
     pub async fn list(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, ManagementError> {
         let mut page = self.parts.store.list_webhooks(query).await?;
         page.items = page.items.into_iter().map(|webhook| self.fresh(webhook)).collect();
         Ok(page)
     }
 
-    /// Changes settings by a JSON merge patch (RFC 7396). With `expected_revision`, only if nobody changed the
-    /// webhook in between.
+    /// Changes settings by a JSON merge patch (RFC 7396).
+    ///
+    /// With `expected_revision`, the change requires that the webhook still has this revision.
     ///
     /// # Errors
-    /// [`ManagementError::Settings`] with every problem, [`ManagementError::Conflict`] for another revision,
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    /// [`ManagementError::Settings`] with every problem; [`ManagementError::Conflict`] for another revision.
     pub async fn update(
         &self,
         id: WebhookId,
@@ -100,19 +93,15 @@ impl Management<'_> {
         .await
     }
 
-    /// Enables or disables a webhook. Runs that were accepted go on.
-    ///
-    /// # Errors
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    /// Enables or disables a webhook. Accepted runs continue.
     pub async fn set_enabled(&self, id: WebhookId, enabled: bool) -> Result<Arc<Webhook>, ManagementError> {
         self.update(id, &serde_json::json!({ "enabled": enabled }), None).await
     }
 
-    /// Gives a webhook a new token. The old URL stops at once; runs that were accepted go on.
+    /// Replaces a webhook's token. The old URL stops working at once; accepted runs continue.
     ///
     /// # Errors
-    /// [`ManagementError::Conflict`] for another revision, [`ManagementError::NotFound`],
-    /// [`ManagementError::Store`].
+    /// [`ManagementError::Conflict`] for another revision.
     pub async fn refresh_token(
         &self,
         id: WebhookId,
@@ -129,11 +118,10 @@ impl Management<'_> {
         Ok(CreatedWebhook { webhook, url })
     }
 
-    /// The URL of a webhook, for copying.
+    /// Returns the URL of a webhook, for copying.
     ///
     /// # Errors
-    /// [`ManagementError::UrlNotRecoverable`] when the token was not sealed with a key at hand,
-    /// [`ManagementError::NotFound`], [`ManagementError::Store`].
+    /// [`ManagementError::UrlNotRecoverable`] when none of the keys sealed the token.
     pub async fn url(&self, id: WebhookId) -> Result<TriggerUrl, ManagementError> {
         let parts = self.parts;
         let webhook = self.get(id).await?;
@@ -144,12 +132,13 @@ impl Management<'_> {
         Ok(parts.trigger_url(&webhook.workflow, &token))
     }
 
-    /// Deletes a webhook: its URL stops, its queued runs are cancelled, its history stays. Returns the runs that
-    /// were cancelled. With `expected_revision`, only if nobody changed the webhook in between.
+    /// Deletes a webhook, and returns the cancelled runs. Its URL stops working, its queued runs are
+    /// cancelled, and its history stays.
+    ///
+    /// With `expected_revision`, the deletion requires that the webhook still has this revision.
     ///
     /// # Errors
-    /// [`ManagementError::Conflict`] for another revision, [`ManagementError::NotFound`],
-    /// [`ManagementError::Store`].
+    /// [`ManagementError::Conflict`] for another revision.
     pub async fn delete(
         &self,
         id: WebhookId,
@@ -176,14 +165,15 @@ impl Management<'_> {
             let changed = next(&present)?;
             match self.parts.store.update_webhook(changed.clone(), present.revision).await {
                 Ok(()) => return Ok(Arc::new(changed)),
-                // Somebody was faster; without an expected revision the change is made on top of theirs.
+                // Another change came first. Without an expected revision, this change is applied on top of
+                // it.
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// A webhook with its last use, of which the store hears some seconds later.
+    /// Returns a webhook with its last use, which reaches the store some seconds later.
     fn fresh(&self, webhook: Arc<Webhook>) -> Arc<Webhook> {
         match self.parts.uses.last(webhook.id) {
             Some(used) if Some(used) > webhook.last_used_at => {
@@ -209,7 +199,7 @@ impl Management<'_> {
                 Some(notifier) => match notifier.check(channel, recipient) {
                     Ok(()) => continue,
                     Err(message) => {
-                        // Addresses come first, so that they are counted as the settings list them.
+                        // Addresses come first, so they are counted in the order of the settings.
                         let field = match channel {
                             Channel::Email => format!("notifications.email.recipients[{index}]"),
                             Channel::Slack => "notifications.slack.channel".to_owned(),

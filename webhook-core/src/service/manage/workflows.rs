@@ -17,10 +17,10 @@ impl Management<'_> {
         Ok(self.parts.executor.list(cursor).await?)
     }
 
-    /// Returns one workflow.
+    /// Returns a workflow.
     ///
     /// # Errors
-    /// [`ManagementError::NotFound`], also for a kind that is not registered; [`ManagementError::Executor`].
+    /// [`ManagementError::NotFound`] also for a kind that is not registered; [`ManagementError::Executor`].
     pub async fn workflow(&self, key: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
         let missing = ManagementError::NotFound(Resource::Workflow);
         if !self.parts.knows_kind(&key.kind) {

@@ -1,4 +1,4 @@
-//! Recording when webhooks were last used, and removing runs past their retention, at intervals.
+//! Housekeeping at intervals: it records the last uses of webhooks, and removes expired runs.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

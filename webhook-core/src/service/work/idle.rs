@@ -1,4 +1,4 @@
-//! Working until queue and outbox are empty, for hosts' tests.
+//! Works until queue and outbox are empty, for hosts' tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(in crate::service) async fn run_until_idle(parts: &Arc<Parts>) -> Result<(),
     loop {
         let progress = parts.progress.notified();
         tokio::pin!(progress);
-        // Registered before the look, so that progress in between is not missed.
+        // Registered before the check, so that progress in between is not missed.
         progress.as_mut().enable();
         let health = parts.store.health().await?;
         if health.queued + health.running + health.pending_deliveries == 0 && workers.executing() == 0 {

@@ -38,7 +38,7 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Running workers.
 ///
-/// Dropping this stops them at once; their runs are executed again when the leases have ended.
+/// Dropping this stops them at once; their runs are executed again when their leases expire.
 /// [`shutdown`](Self::shutdown) hands the runs back instead.
 #[derive(Debug)]
 pub struct Workers {
@@ -93,9 +93,11 @@ impl Workers {
         self.tasks.spawn(supervised(self.pool.parts.clone(), name, task));
     }
 
-    /// Refuses new calls, and lets executing runs and deliveries under way finish. Shortly before `patience` is over, it
-    /// tells the remaining executors to stop, and hands their runs back, to be executed again after the next start.
-    /// Returns within `patience`, give or take a durable write.
+    /// Refuses new calls, and lets running runs and deliveries in progress finish.
+    ///
+    /// Shortly before `patience` ends, it tells the remaining executors to stop, and hands their runs back,
+    /// to be executed after the next start.
+    /// Returns within `patience`, plus or minus a durable write.
     ///
     /// # Cancel safety
     /// When dropped, the workers stop at once.
@@ -123,8 +125,8 @@ impl Workers {
         self.tasks.shutdown().await;
     }
 
-    /// Tells executors to stop, gives up those that have not stopped within three quarters of `stopping`, and waits until
-    /// their runs are handed back.
+    /// Tells executors to stop, gives up those that have not stopped within three quarters of `stopping`, and
+    /// waits until their runs are handed back.
     async fn stop_executors(&mut self, stopping: Duration) {
         for attempt in self.attempts() {
             execution::withdraw(&self.pool, &attempt);
@@ -142,14 +144,14 @@ impl Workers {
         }
     }
 
-    /// Waits until nothing is claimed any more and no claim is held. Cancel safe.
+    /// Waits until nothing more can be claimed and no claim is held. Cancel safe.
     async fn drained(&mut self) {
         while self.claiming.join_next().await.is_some() {}
         self.pool.claimed.until_empty().await;
     }
 
-    /// Returns how many claims are held: of runs that execute, of some that are about to, and of some whose outcome is
-    /// being recorded.
+    /// Returns the number of held claims: of running runs, of runs about to start, and of runs whose outcome
+    /// is being recorded.
     #[must_use]
     pub fn executing(&self) -> usize {
         self.pool.claimed.len()
@@ -160,7 +162,7 @@ impl Workers {
     }
 }
 
-/// Binds a task to its pool, so that it can be started again.
+/// Binds a task to its pool, so it can be started again.
 fn on<F, T>(pool: &Arc<RunPool>, task: T) -> impl Fn() -> F + Send + Sync + use<F, T>
 where
     T: Fn(Arc<RunPool>) -> F + Send + Sync,

@@ -1,4 +1,4 @@
-//! How workers work.
+//! Options of workers.
 
 use std::time::Duration;
 
@@ -8,32 +8,39 @@ use crate::retry::RetryPolicy;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// Upper bound on runs that execute at the same time. 16 by default, at least 1, and at most 400 with
+    /// Upper bound on concurrent runs. Default: 16. At least 1, and at most 400 with
     /// [`threads`](Self::threads).
     pub slots: usize,
-    /// Time for which a claim holds without being renewed; it is renewed three times as often. 30 s by default, and a
-    /// second at least.
+    /// Time for which a claim holds unless it is renewed; it is renewed three times as often. Default: 30 s,
+    /// at least 1 s.
     pub lease: Duration,
-    /// Time that an executor may take to stop after it was told to. 10 s by default.
+    /// Upper bound on the time that an executor may take to stop. Default: 10 s.
     pub cancel_grace: Duration,
-    /// Number of interruptions after which a run fails. 5 by default.
+    /// Number of interruptions after which a run fails. Default: 5.
     pub interruption_bound: u32,
-    /// Whether executors have threads of their own, as many as there are slots, so that they may block. On by default.
-    /// Off, they are tasks of the runtime, which suits executors that never block, and tests with paused time.
+    /// True if executors have their own threads, as many as there are slots, so that they may block. Default:
+    /// true.
+    ///
+    /// Otherwise they are tasks of the runtime, which suits executors that never block, and tests with paused
+    /// time.
     pub threads: bool,
-    /// Retries of failed deliveries. By default with pauses from 10 s to 1 h, for about two days. Waiting for a channel
-    /// whose circuit breaker is open uses up no retries.
+    /// Retry policy of failed deliveries. Default: pauses from 10 s to 1 h, for about two days.
+    ///
+    /// Waiting for a channel whose circuit breaker is open uses up no retries.
     pub delivery_retries: RetryPolicy,
-    /// Age at which a delivery is given up, if its channel has been unreachable for as long. 3 days by default. The
-    /// outage counts from when these workers first met it.
+    /// Age at which a delivery is given up, if its channel has been unreachable for as long. Default: 3 days.
+    ///
+    /// The outage counts from when these workers first detected it.
     pub delivery_expiry: Duration,
-    /// Upper bound on deliveries under way, not counting those to slow recipients. 16 by default.
+    /// Upper bound on concurrent deliveries, without those to slow recipients. Default: 16.
     pub delivery_slots: usize,
-    /// Approximate upper bound on pending deliveries. One more is recorded as given up when its run ends, and can be
-    /// sent again. 100,000 by default; a pending delivery takes 1 to 2 KiB of the sled store, and up to 8 KiB with the
-    /// longest address and the longest error that is kept.
+    /// Approximate upper bound on pending deliveries. Default: 100,000.
+    ///
+    /// A further one is recorded as given up when its run ends, and can be sent again. A pending delivery
+    /// takes 1 to 2 KiB of the sled store, and up to 8 KiB with the longest address and the longest kept
+    /// error.
     pub outbox_limit: u64,
-    /// Interval at which ended runs past their retention are removed. One minute by default.
+    /// Interval at which expired ended runs are removed. Default: one minute.
     pub prune_every: Duration,
 }
 
@@ -57,7 +64,7 @@ impl Default for WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// Sets the upper bound on runs that execute at the same time.
+    /// Sets the upper bound on concurrent runs.
     #[must_use]
     pub fn with_slots(mut self, slots: usize) -> Self {
         self.slots = slots;
@@ -71,7 +78,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets the time that an executor may take to stop.
+    /// Sets the upper bound on the time that an executor may take to stop.
     #[must_use]
     pub fn with_cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = grace;
@@ -85,7 +92,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets whether executors have threads of their own.
+    /// Sets whether executors have their own threads.
     #[must_use]
     pub fn with_threads(mut self, threads: bool) -> Self {
         self.threads = threads;
@@ -106,7 +113,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets the upper bound on deliveries under way.
+    /// Sets the upper bound on concurrent deliveries.
     #[must_use]
     pub fn with_delivery_slots(mut self, slots: usize) -> Self {
         self.delivery_slots = slots;
@@ -120,7 +127,7 @@ impl WorkerOptions {
         self
     }
 
-    /// Sets the interval at which ended runs past their retention are removed.
+    /// Sets the interval at which expired ended runs are removed.
     #[must_use]
     pub fn with_prune_every(mut self, every: Duration) -> Self {
         self.prune_every = every;

@@ -1,6 +1,6 @@
 //! Supervision: a task that panics is logged and counted, and starts again.
 //!
-//! A restart would lose what the task has in hand. Where that matters, only a panic of its call to the store is caught.
+//! A restart would lose the task's data. Where that matters, only a panic of its call to the store is caught.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

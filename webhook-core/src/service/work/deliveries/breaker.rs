@@ -1,7 +1,8 @@
 //! Circuit breakers: one for each channel whose other side cannot be reached.
 //!
-//! A breaker opens when a try reaches nobody. After a pause it lets one try through, the probe, and is half-open until
-//! that ends: it closes when the other side was reached, and opens again for longer when it was not. So an outage costs
+//! A breaker opens when a try reaches no recipient. After a pause it lets one try through, the probe, and is
+//! half-open until that ends.
+//! It closes if the other side was reached, and opens again for longer if it was not. So an outage costs
 //! neither a connection nor a write for each delivery, and its end is noticed within seconds for all.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,41 +12,41 @@ use tokio::time::Instant;
 
 use crate::webhook::Channel;
 
-/// The pause after the first try that reached nobody; it doubles with each probe that fails.
+/// Pause after the first try that reached no recipient; it doubles with each failed probe.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause between probes.
+/// Upper bound on the pause between probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Whether a try reached the other side of its channel, whatever became of it.
+/// Reach of a try, whatever its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reached {
     /// The other side responded.
     OtherSide,
-    /// Every delivery through this channel would fare the same at present.
+    /// Every delivery through this channel would fail in the same way at present.
     Nobody {
-        /// What the notifier said.
+        /// Error of the notifier.
         why: String,
     },
-    /// The notifier was never asked, which says nothing of the channel.
+    /// The notifier was never called, which says nothing about the channel.
     NotAsked,
 }
 
-/// How a try changed its channel's breaker.
+/// Effect of a try on its channel's breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The channel was up until now.
+    /// The channel became unreachable.
     Opened {
-        /// What the notifier said.
+        /// Error of the notifier.
         why: String,
     },
-    /// The channel is up again.
+    /// The channel is reachable again.
     Closed {
-        /// How long it was out.
+        /// Duration of the outage.
         after: Duration,
     },
 }
 
-/// The breakers that are not closed. A channel without one is up.
+/// Breakers that are not closed. A channel without one is reachable.
 #[derive(Debug, Default)]
 pub(super) struct Breakers(BTreeMap<Channel, Breaker>);
 
@@ -63,18 +64,18 @@ enum State {
 }
 
 impl Breakers {
-    /// Returns the channels through which nothing but a probe may go.
+    /// Returns the channels that only a probe may use.
     pub(super) fn out(&self) -> BTreeSet<Channel> {
         self.0.keys().copied().collect()
     }
 
-    /// Returns the channels through which a probe may go now.
+    /// Returns the channels for which a probe is due.
     pub(super) fn to_probe(&self, now: Instant) -> Vec<Channel> {
         let may_go = |breaker: &Breaker| matches!(breaker.state, State::Open { until } if until <= now);
         self.0.iter().filter(|(_, breaker)| may_go(breaker)).map(|(channel, _)| *channel).collect()
     }
 
-    /// Returns when the next pause is over.
+    /// Returns the end of the next pause.
     pub(super) fn next_probe(&self, now: Instant) -> Option<Instant> {
         let until = |breaker: &Breaker| match breaker.state {
             State::Open { until } if until > now => Some(until),
@@ -83,19 +84,19 @@ impl Breakers {
         self.0.values().filter_map(until).min()
     }
 
-    /// Returns for how long this process has known that nobody can be reached through a channel.
+    /// Returns for how long this process has known that a channel is unreachable.
     pub(super) fn out_for(&self, channel: Channel, now: Instant) -> Option<Duration> {
         self.0.get(&channel).map(|breaker| now.saturating_duration_since(breaker.opened_at))
     }
 
-    /// Notes that a probe begins.
+    /// Records the start of a probe.
     pub(super) fn probe(&mut self, channel: Channel) {
         if let Some(breaker) = self.0.get_mut(&channel) {
             breaker.state = State::HalfOpen;
         }
     }
 
-    /// Notes how a try ended.
+    /// Records the end of a try.
     pub(super) fn end(
         &mut self,
         channel: Channel,
@@ -119,7 +120,7 @@ impl Breakers {
                 breaker.state = State::Open { until: now + breaker.pause };
                 None
             }
-            // Tries that had begun before it opened say nothing new.
+            // Tries that began before it opened carry no new information.
             _ => None,
         }
     }

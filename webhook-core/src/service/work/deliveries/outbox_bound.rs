@@ -1,4 +1,4 @@
-//! The bound of the outbox: a mail server that is down for a day must not fill the disk.
+//! Bound of the outbox: a mail server that is down for a day must not fill the disk.
 
 use std::time::Duration;
 
@@ -10,19 +10,20 @@ use crate::service::parts::Parts;
 use crate::service::work::supervised::caught;
 use crate::store::{Outcome, Settlement};
 
-/// How often the store is asked how much is in the outbox, and how long its answer is waited for.
+/// Interval at which the store is asked for the number of pending deliveries, and upper bound on the wait for
+/// its reply.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Why a delivery is given up before its first try.
+/// Error of a delivery that is given up before its first try.
 const FULL: &str = "the outbox was full when the run ended; send it again once others have gone out";
 
-/// A bound on how many deliveries are pending.
+/// Bound on the number of pending deliveries.
 pub(in crate::service::work) struct OutboxBound {
     limit: u64,
     known: Mutex<Known>,
 }
 
-/// How many deliveries are pending: the store's last count, plus those that these workers added since, minus those that
-/// they settled.
+/// Number of pending deliveries: the store's last count, plus those that these workers added since, minus
+/// those that they settled.
 #[derive(Default)]
 struct Known {
     pending: u64,
@@ -34,7 +35,7 @@ impl OutboxBound {
         Self { limit, known: Mutex::default() }
     }
 
-    /// Makes deliveries for which there is no room be recorded as given up.
+    /// Marks deliveries without space as given up.
     pub(in crate::service::work) async fn bound(&self, parts: &Parts, settlements: &mut [Settlement]) {
         for settlement in settlements {
             if let Outcome::Ended { deliveries, .. } = &mut settlement.outcome
@@ -54,14 +55,14 @@ impl OutboxBound {
             }
             known.asked = Some(Instant::now());
         }
-        // A store that cannot tell holds up no settlement; what these workers do is known without it.
+        // A slow store delays no settlement; the work of these workers is known without it.
         let asking = caught(parts, "settling", parts.store.health());
         if let Ok(Ok(health)) = tokio::time::timeout(ASK_EVERY, asking).await {
             self.known.lock().pending = health.pending_deliveries;
         }
     }
 
-    /// Notes that a delivery is no longer pending.
+    /// Records that a delivery is no longer pending.
     pub(super) fn note_settled(&self) {
         let mut known = self.known.lock();
         known.pending = known.pending.saturating_sub(1);

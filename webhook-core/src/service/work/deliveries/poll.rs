@@ -22,7 +22,7 @@ use crate::webhook::Channel;
 /// Pause after a claim failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Sends due deliveries until told to drain, and then lets the tries that are under way end.
+/// Sends due deliveries until told to drain, and then lets the tries in progress end.
 pub(in crate::service::work) async fn send_deliveries(sender: DeliverySender, draining: Cancellation) {
     let slots = DeliverySlots::new(sender.slots);
     let (sender, breakers) = (Arc::new(sender), Breakers::default());
@@ -39,17 +39,17 @@ pub(in crate::service::work) async fn send_deliveries(sender: DeliverySender, dr
     }
 }
 
-/// Asks for deliveries and starts tries.
+/// Requests deliveries and starts tries.
 struct Poller {
     sender: Arc<DeliverySender>,
     breakers: Breakers,
     slots: DeliverySlots,
     tries: JoinSet<(Try, Reached)>,
-    /// End of the pause after a claim that failed.
+    /// End of the pause after a failed claim.
     failed_until: Option<Instant>,
 }
 
-/// A try under way.
+/// A try in progress.
 struct Try {
     number: u64,
     channel: Channel,
@@ -57,7 +57,7 @@ struct Try {
 }
 
 impl Poller {
-    /// Polls, unless a claim failed within the last pause. Returns whether the claims gave anything.
+    /// Polls, unless a claim failed within the last pause. Returns whether any delivery was claimed.
     async fn poll_unless_failed(&mut self) -> bool {
         if self.failed_until.is_some_and(|until| until > Instant::now()) {
             return false;
@@ -75,7 +75,7 @@ impl Poller {
         }
     }
 
-    /// Waits until polling again may give something: not at all if it just did.
+    /// Waits until polling again may give a delivery; returns at once if it just did.
     async fn wait(&mut self, found: bool, draining: &Cancellation) {
         let now = Instant::now();
         let work = self.awaited(now).filter(|_| self.failed_until.is_none());
@@ -90,7 +90,7 @@ impl Poller {
         }
     }
 
-    /// Claims once what may begin, and begins it. Returns whether the claims gave anything.
+    /// Claims once the deliveries that may begin, and begins them. Returns whether any delivery was claimed.
     async fn poll(&mut self) -> Result<bool, StoreError> {
         let mut found = false;
         for channel in self.breakers.to_probe(Instant::now()) {
@@ -139,7 +139,7 @@ impl Poller {
     }
 
     fn end(&mut self, ended: Result<(Try, Reached), JoinError>) {
-        // A try catches its panics, and none is aborted while the poller lives: there is no error.
+        // A try catches its panics, and none is aborted while the poller lives, so there is no error.
         let Ok((ended, reached)) = ended else { return };
         let now = Instant::now();
         self.slots.end(ended.number, now);
@@ -167,7 +167,8 @@ impl Poller {
         (self.slots.free(now) > 0).then_some(Channels::Except(left_out))
     }
 
-    /// Returns when a delivery may begin without the end of another: a probe is due, or a slow try gives its slot up.
+    /// Returns when a delivery may begin without the end of another: a probe is due, or a slow try gives up
+    /// its slot.
     fn next_change(&self, now: Instant) -> Option<Instant> {
         let no_slot = self.slots.free(now) == 0;
         let next_free = self.slots.next_free(now).filter(|_| no_slot);

@@ -1,4 +1,4 @@
-//! One try of a delivery: preparing it, asking its notifier, and recording how it went.
+//! One try of a delivery: prepares it, calls its notifier, and records the outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::service::work::supervised::caught;
 use crate::store::{DeliveryQuery, DeliverySettlement};
 use crate::webhook::Channel;
 
-/// Time that a claim may take. Deliveries of a slower claim are not tried; they are claimed again when their lease has
-/// ended.
+/// Upper bound on the time of a claim. Deliveries of a slower claim are not tried; they are claimed again
+/// when their lease has ended.
 pub(super) const CLAIMING: Duration = Duration::from_secs(15);
-/// Time that reading the run and its title may take.
+/// Upper bound on the time for reading the run and its title.
 const PREPARING: Duration = Duration::from_secs(15);
 /// Lower bound on the time for which recording an outcome is tried.
 const RECORDING: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub(super) const WORKING: Duration =
 pub(super) const LEASE: Duration = WORKING.saturating_add(Duration::from_secs(10));
 /// First and longest pause after the store failed to record an outcome.
 const RECORD_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Longest pause that the other side may ask for.
+/// Upper bound on the pause that the other side may request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3_600);
 /// Lower bound on the time between two searches for expired deliveries of a channel.
 const SEARCH_EVERY: Duration = Duration::from_secs(600);
@@ -43,7 +43,7 @@ const SEARCH_EVERY: Duration = Duration::from_secs(600);
 const EXPIRED_AT_ONCE: usize = 256;
 /// Error of a delivery that is given up without a try.
 const EXPIRED: &str = "it waited too long for a channel that could not be used; send it again once it can";
-/// Longest error that is kept, in bytes.
+/// Upper bound on a kept error, in bytes.
 const ERROR_BYTES: usize = 1_024;
 
 /// Sends single deliveries.
@@ -51,10 +51,10 @@ pub(in crate::service::work) struct DeliverySender {
     pub(super) parts: Arc<Parts>,
     retries: RetryPolicy,
     expiry: Duration,
-    /// Upper bound on quick tries under way.
+    /// Upper bound on concurrent quick tries.
     pub(super) slots: usize,
     outbox: Arc<OutboxBound>,
-    /// When expired deliveries of a channel were last searched for.
+    /// Times of the last searches for expired deliveries, by channel.
     searched_at: Mutex<BTreeMap<Channel, Instant>>,
 }
 
@@ -74,8 +74,9 @@ impl DeliverySender {
         }
     }
 
-    /// Tries one delivery and records its outcome. Returns whether the other side was reached. `outage` is how long the
-    /// channel's circuit breaker has not been closed.
+    /// Tries one delivery and records its outcome. Returns whether the other side was reached.
+    ///
+    /// `outage` is the time for which the channel's circuit breaker has not been closed.
     pub(super) async fn deliver(
         &self,
         delivery: Delivery,
@@ -85,7 +86,7 @@ impl DeliverySender {
         let prepared = guarded("looking up the run", PREPARING, self.prepare(&delivery)).await;
         let (outcome, reached) = match prepared {
             Ok((notifier, notification)) => {
-                // The error is made a text in here, where a panic of its `Display` is caught.
+                // The error is formatted in here, where a panic of its `Display` is caught.
                 let trying = async {
                     let tried = notifier.deliver(&notification).await;
                     let reached = match &tried {
@@ -112,13 +113,13 @@ impl DeliverySender {
         reached
     }
 
-    /// Finds the notifier of a delivery, and makes the notification for it.
+    /// Finds the notifier of a delivery, and builds its notification.
     async fn prepare(&self, delivery: &Delivery) -> Result<(&dyn Notifier, Notification), DeliverError> {
         let serving = self.parts.notifier(delivery.channel);
         let notifier =
             serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
         let run = self.parts.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
-        let run = run.ok_or_else(|| DeliverError::permanent("the run does not exist any more"))?;
+        let run = run.ok_or_else(|| DeliverError::permanent("the run no longer exists"))?;
         let title = self.parts.title(&run.workflow).await.map_err(DeliverError::retryable)?;
         let page = self.parts.run_url(&run);
         let (recipient, event) = (delivery.recipient.clone(), delivery.event);
@@ -155,15 +156,17 @@ impl DeliverySender {
         }
     }
 
-    /// Returns whether a delivery has waited too long for a channel that has been out for this long. The outage itself must have
-    /// lasted so long, as this process knows it: neither a jump of the clock nor a standstill of the process counts.
+    /// Returns whether a delivery has waited too long for a channel that has been unreachable for this long.
+    ///
+    /// The outage itself must have lasted so long, as this process knows it: neither a jump of the clock nor
+    /// a standstill of the process counts.
     fn is_expired(&self, delivery: &Delivery, outage: Option<Duration>) -> bool {
         let lasts_long = outage.is_some_and(|lasts| lasts >= self.expiry);
         lasts_long && delivery.age(self.parts.now()) >= self.expiry
     }
 
-    /// Gives up deliveries that have waited too long for a channel whose outage has lasted as long. The probe that just
-    /// failed is the only try under way.
+    /// Gives up deliveries that have waited too long for a channel whose outage has lasted as long. The only
+    /// try in progress is the probe that just failed.
     async fn give_up_expired(&self, channel: Channel) {
         let (parts, now) = (&self.parts, Instant::now());
         if self.searched_at.lock().get(&channel).is_some_and(|last| now - *last < SEARCH_EVERY) {

@@ -1,6 +1,6 @@
-//! Slots for delivery tries: a recipient that answers slowly holds up no other.
+//! Slots for delivery tries: a slow recipient delays no other.
 //!
-//! A try that takes long gives its slot up and goes on without one. Its recipient counts as slow from then on, and gets one
+//! A long try gives up its slot and continues without one. Its recipient then counts as slow, and gets one
 //! try at a time until one is quick again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::notifier::Delivery;
 use crate::webhook::Channel;
 
-/// After how long a try gives its slot to others.
+/// Time after which a try gives up its slot.
 const SLOW: Duration = Duration::from_secs(5);
-/// How many slow tries each channel may have under way, for each slot that there is.
+/// Upper bound on the slow tries of each channel, per slot.
 const SLOW_TRIES_PER_SLOT: usize = 4;
-/// How many slow recipients are remembered while nothing is under way to them.
+/// Upper bound on the slow recipients that are remembered while no try to them is in progress.
 const REMEMBERED: usize = 4_096;
 
 /// A recipient of one channel.
@@ -31,11 +31,11 @@ impl Recipient {
     }
 }
 
-/// The tries that are under way, at most `slots` that are quick.
+/// Tries in progress, of which at most `slots` are quick.
 #[derive(Debug)]
 pub(super) struct DeliverySlots {
     slots: usize,
-    /// By number.
+    /// Tries by number.
     under_way: BTreeMap<u64, UnderWay>,
     /// Recipients whose last try was slow.
     slow: HashSet<Recipient>,
@@ -52,18 +52,18 @@ impl DeliverySlots {
         Self { slots: slots.max(1), under_way: BTreeMap::new(), slow: HashSet::new() }
     }
 
-    /// Returns how many tries may begin.
+    /// Returns the number of tries that may begin.
     pub(super) fn free(&self, now: Instant) -> usize {
         let quick = self.under_way.values().filter(|it| it.slow_at > now).count();
         self.slots.saturating_sub(quick)
     }
 
-    /// Returns when the next slot becomes free at the latest.
+    /// Returns the latest time at which the next slot becomes free.
     pub(super) fn next_free(&self, now: Instant) -> Option<Instant> {
         self.under_way.values().map(|it| it.slow_at).filter(|slow_at| *slow_at > now).min()
     }
 
-    /// Returns the channels that have as many slow tries under way as they may have.
+    /// Returns the channels that have reached the upper bound on slow tries.
     pub(super) fn saturated(&self, now: Instant) -> BTreeSet<Channel> {
         let mut counts: BTreeMap<Channel, usize> = BTreeMap::new();
         for it in self.under_way.values().filter(|it| it.slow_at <= now) {
@@ -73,7 +73,8 @@ impl DeliverySlots {
         counts.into_iter().filter(|(_, count)| *count >= most).map(|(channel, _)| channel).collect()
     }
 
-    /// Begins a try and returns its number, or `None` while another one to the same slow recipient is under way.
+    /// Begins a try and returns its number, or `None` while another to the same slow recipient is in
+    /// progress.
     pub(super) fn begin(&mut self, recipient: Recipient, now: Instant) -> Option<u64> {
         let mut others = self.under_way.values().filter(|it| it.recipient == recipient).peekable();
         let is_busy = others.peek().is_some();
@@ -83,7 +84,7 @@ impl DeliverySlots {
         Some(self.begin_probe(recipient, now))
     }
 
-    /// Begins the one try that finds out whether a channel is up again, whatever its recipient.
+    /// Begins the probe of a channel, whatever its recipient.
     pub(super) fn begin_probe(&mut self, recipient: Recipient, now: Instant) -> u64 {
         let number = self.under_way.last_key_value().map_or(0, |(last, _)| last + 1);
         self.under_way.insert(number, UnderWay { recipient, slow_at: now + SLOW });

@@ -1,8 +1,10 @@
 //! The state of an attempt: one execution of a claimed run.
 //!
-//! An attempt waits for a slot, executes, and is over. Three things end it. The executor returns. The
-//! [watch](super::watch) tells it to stop, and gives it up if it does not. The workers stop. The caller that moves it to
-//! [`Stage::Over`] settles it, so each attempt is settled once. [`execution`](super::execution) acts on these transitions.
+//! An attempt waits for a slot, executes, and is over. Three events end it: the executor returns; the
+//! [watch](super::watch) gives up an executor that does not stop; the workers stop.
+//!
+//! The caller that moves it to [`Stage::Over`] settles it, so each attempt is settled once.
+//! [`execution`](super::execution) acts on these transitions.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +20,8 @@ use crate::run::{Ending, ErrorKind, RunError};
 use crate::service::parts::Parts;
 use crate::store::{Begun, Claim, Outcome, Renewed, Settlement};
 
-/// How long a run that was claimed ahead waits for a slot. Then it is handed back, for another worker to execute.
+/// Upper bound on the time for which a run claimed ahead waits for a slot. Then it is handed back, for
+/// another worker.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
@@ -33,20 +36,22 @@ pub(in crate::service::work) struct Attempt {
 
 struct State {
     stage: Stage,
-    /// End of the lease, by the clock of this process. It never moves back, except to now when the store says that the
-    /// lease is lost.
+    /// End of the lease, by the clock of this process. It never moves back, except to the present when the
+    /// store reports the lease lost.
     lease_end: Instant,
-    /// When the watch saw that it was told to stop. The grace period counts from here.
+    /// Time at which the watch saw that it was told to stop. The grace period starts here.
     stopping: Option<Instant>,
-    /// Whether a thread is inside the executor's `poll`.
+    /// True while a thread is inside the executor's `poll`.
     is_polled: bool,
-    /// Whether the executor was given up while a thread was inside it. That thread is counted as blocked until it
-    /// returns. Implies `is_polled` and [`Stage::Over`].
+    /// True if the executor was given up while a thread was inside it. That thread counts as blocked until it
+    /// returns.
+    ///
+    /// Implies `is_polled` and [`Stage::Over`].
     is_blocked: bool,
 }
 
 enum Stage {
-    /// It waits for a slot. `context` is what its executor will be given, and `since` is when it was claimed.
+    /// It waits for a slot. `context` is the input of its executor, and `since` the time of its claim.
     Waiting {
         context: Box<RunContext>,
         since: Instant,
@@ -58,7 +63,7 @@ enum Stage {
     Over,
 }
 
-/// When an execution began, by both clocks.
+/// Start of an execution, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Beginning {
     pub(super) since: Instant,
@@ -78,11 +83,11 @@ pub(super) enum Begin {
 pub(super) struct GivenUp {
     pub(super) beginning: Beginning,
     pub(super) is_blocked: bool,
-    /// Whether its slot is free.
+    /// True if its slot is free.
     pub(super) leaves_slot: bool,
 }
 
-/// Result of [`Attempt::look`]: an action that is due.
+/// Result of [`Attempt::look`]: a due action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -95,7 +100,7 @@ pub(super) enum Due {
 }
 
 impl Attempt {
-    /// Prepares the execution of a claimed run, or returns what to record if the run is not to be executed.
+    /// Prepares the execution of a claimed run. Returns the outcome instead if the run is not to be executed.
     pub(super) fn new(
         parts: &Parts,
         claim: Claim,
@@ -141,7 +146,7 @@ impl Attempt {
         Ok(Self { claim, reports, span, stop, state: Mutex::new(state) })
     }
 
-    /// Goes from waiting to executing, unless it was told to stop or is over already.
+    /// Moves from waiting to executing, unless it was told to stop or is already over.
     pub(super) fn begin(&self, beginning: Beginning) -> Begin {
         let mut state = self.state.lock();
         if self.stop.cancellation().is_cancelled() || self.stop.is_abandoned() {
@@ -161,7 +166,7 @@ impl Attempt {
         }
     }
 
-    /// Returns what the store is told of a run that was claimed ahead, or `None` if it no longer executes.
+    /// Returns the notice to the store for a run claimed ahead, or `None` if it no longer executes.
     pub(super) fn begun(&self) -> Option<Begun> {
         match self.state.lock().stage {
             Stage::Executing { beginning: Beginning { started_at, .. }, .. } => {
@@ -171,7 +176,8 @@ impl Attempt {
         }
     }
 
-    /// Moves to [`Stage::Over`]. Returns when the execution had begun, if it had, or `None` if it was over already.
+    /// Moves to [`Stage::Over`]. Returns the start of the execution, if it had begun, or `None` if it was
+    /// already over.
     pub(super) fn end(&self) -> Option<Option<Beginning>> {
         match std::mem::replace(&mut self.state.lock().stage, Stage::Over) {
             Stage::Waiting { .. } => Some(None),
@@ -180,7 +186,7 @@ impl Attempt {
         }
     }
 
-    /// Moves from waiting to [`Stage::Over`]. Returns whether it did wait.
+    /// Moves from waiting to [`Stage::Over`]. Returns whether it was waiting.
     pub(super) fn withdraw(&self) -> bool {
         let mut state = self.state.lock();
         let waits = matches!(state.stage, Stage::Waiting { .. });
@@ -190,24 +196,25 @@ impl Attempt {
         waits
     }
 
-    /// Moves from executing to [`Stage::Over`], and lets go of its executor. Returns `None` if it does not execute.
+    /// Moves from executing to [`Stage::Over`], and releases its executor. Returns `None` if it does not
+    /// execute.
     ///
-    /// `block` is called if a thread is inside the executor. It counts that thread as blocked, and returns whether the
-    /// slot is free.
+    /// `block` is called if a thread is inside the executor. It counts that thread as blocked, and returns
+    /// whether the slot is free.
     pub(super) fn give_up(&self, block: impl FnOnce() -> bool) -> Option<GivenUp> {
         let mut state = self.state.lock();
         let Stage::Executing { beginning, .. } = state.stage else { return None };
         state.stage = Stage::Over;
         let is_blocked = state.is_polled;
         state.is_blocked = is_blocked;
-        // The lock is kept: the thread may return at any moment, and must be counted as blocked before it is uncounted.
+        // The lock is kept: the thread may return at any moment, and must be counted as blocked before that.
         let leaves_slot = !is_blocked || block();
         drop(state);
         self.stop.abandon();
         Some(GivenUp { beginning, is_blocked, leaves_slot })
     }
 
-    /// Makes the settlement of an attempt that is over.
+    /// Builds the settlement of an attempt that is over.
     pub(super) fn settlement(
         &self,
         executed: Executed,
@@ -230,7 +237,7 @@ impl Attempt {
         self.claim.webhook.as_ref().and_then(|webhook| webhook.settings.timeout)
     }
 
-    /// Tells the executor to stop. The first reason stays.
+    /// Tells the executor to stop. The first reason is kept.
     pub(in crate::service::work) fn stop(&self, reason: StopReason) {
         self.stop.cancel(reason);
     }
@@ -245,13 +252,13 @@ impl Attempt {
         self.stop.abandoned().await;
     }
 
-    /// Applies the store's reply to a renewal. `lease_end` is when the lease ends if it is held.
+    /// Applies the store's reply to a renewal. `lease_end` is the end of the lease if it is held.
     pub(super) fn renewed(&self, renewed: Renewed, lease_end: Instant) {
         let reason = {
             let mut state = self.state.lock();
             match renewed {
                 Renewed::Held { cancel } => {
-                    // An older reply may come after a newer one, and must not shorten the lease.
+                    // An older reply may arrive after a newer one, and must not shorten the lease.
                     state.lease_end = state.lease_end.max(lease_end);
                     cancel.map(StopReason::Cancelled)
                 }
@@ -266,12 +273,13 @@ impl Attempt {
         }
     }
 
-    /// Returns whether its lease has ended, so that another worker may have the run.
+    /// Returns whether its lease has ended, so another worker may have the run.
     pub(super) fn has_lapsed(&self, now: Instant) -> bool {
         self.state.lock().lease_end <= now
     }
 
-    /// Tells it to stop when its lease or its time-out has ended. Returns what is due, and when its time-out will end.
+    /// Tells it to stop when its lease or its time-out has ended. Returns the due action, and the end of its
+    /// time-out.
     pub(super) fn look(&self, now: Instant, grace: Duration) -> (Due, Option<Instant>) {
         let mut state = self.state.lock();
         let (deadline, waits_since) = match &state.stage {
@@ -299,14 +307,14 @@ impl Attempt {
         (due, deadline.filter(|_| !is_told))
     }
 
-    /// Notes that a thread enters the executor.
+    /// Records that a thread enters the executor.
     pub(super) fn enter(&self) {
         let mut state = self.state.lock();
         debug_assert!(!state.is_polled, "one thread at a time");
         state.is_polled = true;
     }
 
-    /// Notes that the thread has left the executor. Returns whether it was counted as blocked.
+    /// Records that the thread has left the executor. Returns whether it counted as blocked.
     pub(super) fn leave(&self) -> bool {
         let mut state = self.state.lock();
         debug_assert!(state.is_polled, "a thread leaves where it entered");

@@ -11,13 +11,13 @@ use super::attempt::Attempt;
 use crate::executor::StopReason;
 use crate::id::RunId;
 
-/// A run and the fence under which it is claimed. A run can be claimed twice, where the older claim has lost its lease.
+/// A run and the fence of its claim. A run may be claimed twice, if the older claim has lost its lease.
 pub(super) type ClaimKey = (RunId, u64);
 
-/// The claims whose outcome is not recorded yet. Those without an attempt are not to be executed.
+/// Claims whose outcome is not recorded yet. A claim without an attempt is not to be executed.
 #[derive(Default)]
 pub(in crate::service::work) struct ClaimedRegistry {
-    /// Ordered, so that all claims of one run stand together.
+    /// Ordered, so that all claims of one run are adjacent.
     claims: Mutex<BTreeMap<ClaimKey, Option<Arc<Attempt>>>>,
     /// Signalled when a claim is added.
     pub(super) added: Notify,
@@ -36,7 +36,7 @@ impl ClaimedRegistry {
         let mut claims = self.claims.lock();
         let released: Vec<_> = keys.filter_map(|key| claims.remove(&key)).collect();
         drop(claims);
-        // Attempts are dropped without the lock: that frees what their executors were given.
+        // Attempts are dropped without the lock, since that frees the input of their executors.
         drop(released);
         self.released.notify_waiters();
     }
@@ -60,7 +60,7 @@ impl ClaimedRegistry {
         std::mem::take(&mut *self.claims.lock()).into_values().flatten().collect()
     }
 
-    /// Tells the executors of these runs to stop, under whichever fence they execute.
+    /// Tells the executors of these runs to stop, whatever their fence.
     pub(super) fn stop(&self, runs: &[RunId], reason: StopReason) {
         let claims = self.claims.lock();
         let of = |run: &RunId| {
@@ -79,7 +79,7 @@ impl ClaimedRegistry {
         loop {
             let released = self.released.notified();
             tokio::pin!(released);
-            // Registered before the look, so that a release in between is not missed.
+            // Registered before the check, so that a release in between is not missed.
             released.as_mut().enable();
             if self.claims.lock().is_empty() {
                 return;

@@ -13,7 +13,7 @@ use crate::store::{Begun, Claim, ClaimRequest, StoreError, Work};
 
 /// Pause after the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Upper bound on runs whose beginning the store is told of in one call.
+/// Upper bound on the runs that one call reports as begun.
 const BATCH: usize = 256;
 
 /// Claims and executes runs until told to drain.
@@ -25,7 +25,7 @@ pub(in crate::service::work) async fn claim_and_execute(pool: Arc<RunPool>) {
             _ = draining.cancelled() => return,
             room = pool.room() => room,
         };
-        // A claim is never dropped half-way: the runs it gave would be lost until their leases end.
+        // A claim is never dropped half-way: its runs would be lost until their leases end.
         let claimed = claim(&pool, room).await;
         let waited = async {
             match claimed {
@@ -47,7 +47,7 @@ pub(in crate::service::work) async fn claim_and_execute(pool: Arc<RunPool>) {
     }
 }
 
-/// Claims runs, and starts those that have a slot. Returns how many were claimed.
+/// Claims runs, and starts those that have a slot. Returns the number of claimed runs.
 async fn claim(pool: &Arc<RunPool>, room: Room) -> Result<usize, StoreError> {
     let request = ClaimRequest::new(room.free, pool.options.lease, pool.parts.now())
         .with_ahead(room.ahead)
@@ -83,7 +83,7 @@ fn hold(pool: &RunPool, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc<Attem
     attempts
 }
 
-/// Tells the store which of the runs that were claimed ahead execute now. Most are over before that.
+/// Reports to the store which of the runs claimed ahead execute now. Most are over before that.
 pub(in crate::service::work) async fn note_begun(pool: Arc<RunPool>) {
     let (mut inbox, mut attempts) = (pool.begun.receiver.lock().await, Vec::new());
     while inbox.recv_many(&mut attempts, BATCH).await > 0 {

@@ -1,4 +1,4 @@
-//! Carrying out an attempt: its slot, its executor, and what is recorded in the end.
+//! Carries out an attempt: its slot, its executor, and its outcome.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use super::pool::RunPool;
 use super::reporting;
 use crate::executor::RunContext;
 
-/// Upper bound on given-up executors that block their threads, for each slot, before slots are withheld.
+/// Upper bound on given-up executors that block their threads, per slot, before slots are withheld.
 const BLOCKED_PER_SLOT: usize = 1;
 
 /// Starts the execution of an attempt that has a slot.
@@ -36,7 +36,7 @@ async fn execute(pool: Arc<RunPool>, attempt: Arc<Attempt>) {
     let executing = async {
         tokio::select! {
             biased;
-            // The error is made a text in here, where a panic of its `Display` is caught.
+            // The error is formatted in here, where a panic of its `Display` is caught.
             outcome = pool.parts.executor.execute(context) => Some(outcome.map_err(Failure::from)),
             () = attempt.abandoned() => None,
         }
@@ -45,7 +45,7 @@ async fn execute(pool: Arc<RunPool>, attempt: Arc<Attempt>) {
     finish(&pool, &attempt, executed.unwrap_or_else(|payload| Some(Err(Failure::panicked(&*payload)))));
 }
 
-/// Goes from waiting to executing. Returns `None` if the attempt was told to stop or is over already.
+/// Moves from waiting to executing. Returns `None` if the attempt was told to stop or is already over.
 fn begin(pool: &Arc<RunPool>, attempt: &Arc<Attempt>) -> Option<RunContext> {
     match attempt.begin(Beginning { since: Instant::now(), started_at: pool.parts.now() }) {
         Begin::Execute(context) => {
@@ -72,7 +72,7 @@ fn begin(pool: &Arc<RunPool>, attempt: &Arc<Attempt>) -> Option<RunContext> {
     }
 }
 
-/// Ends an attempt whose executor has returned or was not asked. Does nothing if it is over already.
+/// Ends an attempt whose executor has returned or was not called. Does nothing if it is already over.
 fn finish(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, executed: Executed) {
     if let Some(beginning) = attempt.end() {
         leave_slot(pool, beginning.map(|beginning| beginning.since.elapsed()));
@@ -80,14 +80,14 @@ fn finish(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, executed: Executed) {
     }
 }
 
-/// Gives a slot back, and starts the attempt that has it next. `occupied` is how long an execution took.
+/// Releases a slot, and starts the next attempt for it. `occupied` is the duration of an execution.
 fn leave_slot(pool: &Arc<RunPool>, occupied: Option<Duration>) {
     if let Some(next) = pool.slots.release(occupied) {
         start(pool, next);
     }
 }
 
-/// Hands in what to record, once all reports have been passed on.
+/// Submits the outcome, once all reports have been passed on.
 fn settle(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, executed: Executed, beginning: Option<Beginning>) {
     if attempt.reports.finish() {
         pool.settle(attempt.settlement(executed, beginning, pool.parts.now()));
@@ -101,14 +101,16 @@ fn settle(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, executed: Executed, begin
     });
 }
 
-/// Tells an attempt to stop when its lease or its time-out has ended, and gives it up when it has not stopped within the
-/// grace period. Returns when its time-out will end.
+/// Tells an attempt to stop when its lease or its time-out has ended, and gives it up when it has not stopped
+/// within the grace period.
+///
+/// Returns the end of its time-out.
 pub(super) fn attend(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, now: Instant) -> Option<Instant> {
     let (due, deadline) = attempt.look(now, pool.options.cancel_grace);
     match due {
         Due::Nothing => {}
         Due::Withdraw => withdraw(pool, attempt),
-        // One that has a slot already, but no thread yet, is left to the thread.
+        // An attempt that has a slot, but no thread yet, is left to the thread.
         Due::HandBack => {
             if pool.slots.take(attempt) {
                 pool.slots.waited(LONGEST_WAIT);
@@ -120,8 +122,9 @@ pub(super) fn attend(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, now: Instant) 
     deadline
 }
 
-/// Ends an attempt that has not begun: its run is handed back, or cancelled if that was asked for. An attempt that has a
-/// slot already, but no thread yet, leaves the slot when a thread polls it.
+/// Ends an attempt that has not begun: its run is handed back, or cancelled if that was requested.
+///
+/// An attempt that has a slot, but no thread yet, leaves the slot when a thread polls it.
 pub(in crate::service::work) fn withdraw(pool: &Arc<RunPool>, attempt: &Arc<Attempt>) {
     pool.slots.take(attempt);
     if attempt.withdraw() {
@@ -129,8 +132,8 @@ pub(in crate::service::work) fn withdraw(pool: &Arc<RunPool>, attempt: &Arc<Atte
     }
 }
 
-/// Gives an executor up. If it blocks its thread, another thread takes the place of that one. Its slot is withheld while
-/// too many threads are blocked.
+/// Gives an executor up. If it blocks its thread, another thread replaces that one. Its slot is withheld
+/// while too many threads are blocked.
 pub(in crate::service::work) fn give_up(pool: &Arc<RunPool>, attempt: &Arc<Attempt>) {
     let Some(GivenUp { beginning, is_blocked, leaves_slot }) = attempt.give_up(|| block(pool)) else {
         return;
@@ -145,7 +148,8 @@ pub(in crate::service::work) fn give_up(pool: &Arc<RunPool>, attempt: &Arc<Attem
     settle(pool, attempt, None, Some(beginning));
 }
 
-/// Counts a blocked thread, and lets another one take its place. Returns whether the slot is free; if not, it is withheld.
+/// Counts a blocked thread, and allows another one in its place. Returns whether the slot is free; if not, it
+/// is withheld.
 fn block(pool: &RunPool) -> bool {
     if let Some(threads) = &pool.threads {
         threads.replace(true);
@@ -158,7 +162,7 @@ fn block(pool: &RunPool) -> bool {
     is_free
 }
 
-/// Uncounts a thread that has returned from a given-up executor, and gives a withheld slot back.
+/// Uncounts a thread that has returned from a given-up executor, and releases a withheld slot.
 fn unblock(pool: &Arc<RunPool>) {
     if let Some(threads) = &pool.threads {
         threads.replace(false);
@@ -169,7 +173,7 @@ fn unblock(pool: &Arc<RunPool>) {
     }
 }
 
-/// The future of an attempt. Each poll enters the workers' runtime, so the executor can use timers and sockets.
+/// Future of an attempt. Each poll enters the workers' runtime, so the executor can use timers and sockets.
 struct Execution {
     pool: Arc<RunPool>,
     attempt: Arc<Attempt>,
@@ -192,7 +196,7 @@ impl Future for Execution {
 }
 
 impl Drop for Execution {
-    /// Ends an attempt whose future is dropped before it is ready, as happens when the threads are closed.
+    /// Ends an attempt whose future is dropped before it is ready, as when the threads are closed.
     fn drop(&mut self) {
         finish(&self.pool, &self.attempt, None);
     }
@@ -213,8 +217,8 @@ mod tests {
     use crate::store::Claim;
     use crate::token::TokenKey;
 
-    /// Executors say that they have begun, and return the moment they are told to stop: `spins` ones block their threads
-    /// until then.
+    /// Creates a pool whose executors signal that they have begun, and return when they are told to stop.
+    /// With `spins`, they block their threads until then.
     async fn pool(spins: bool, begun: std::sync::mpsc::Sender<()>) -> Arc<RunPool> {
         let executor = FnExecutor::new([], move |context: RunContext| {
             let begun = begun.clone();
@@ -234,7 +238,7 @@ mod tests {
         RunPool::new(builder.build().await.unwrap().parts, options, outbox)
     }
 
-    /// An attempt that waits.
+    /// Creates an attempt that waits for a slot.
     fn attempt(pool: &RunPool) -> Arc<Attempt> {
         let (now, lease_end) = (SystemTime::now(), Instant::now() + Duration::from_secs(3_600));
         let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));

@@ -1,8 +1,9 @@
-//! Renewing leases. A worker fences itself: it stops what it executes without a lease.
+//! Renews leases. A worker fences itself: it stops an execution without a lease.
 //!
-//! Each lease is renewed three times before it would end. It can end all the same, when the store is away or when this
-//! process was suspended. Then the [watch](super::watch) tells the attempt to stop. Nothing is claimed until the attempt
-//! has ended or its lease is renewed.
+//! Each lease is renewed three times before it would end. It may still end, when the store is unavailable or
+//! this process was suspended.
+//! Then the [watch](super::watch) tells the attempt to stop. Nothing is claimed until the attempt has ended
+//! or its lease is renewed.
 
 use std::sync::Arc;
 

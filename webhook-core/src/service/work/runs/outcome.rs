@@ -1,5 +1,5 @@
-//! Deciding what to record of an attempt: the end of its run with the notifications to send, another attempt, or that
-//! the run is handed back.
+//! Decides the outcome of an attempt: the end of its run with its notifications, another attempt, or a
+//! hand-back.
 
 use std::any::Any;
 use std::time::{Duration, SystemTime};
@@ -14,10 +14,10 @@ use crate::run::{Ending, ErrorKind, Run, RunError, RunState};
 use crate::store::{Claim, Outcome};
 use crate::webhook::Webhook;
 
-/// How an execution ended: `None` if the executor was given up or never asked.
+/// Result of an execution; `None` if the executor was given up or never called.
 pub(super) type Executed = Option<Result<RunOutput, Failure>>;
 
-/// Why an executor failed, neither masked nor cut yet.
+/// Failure of an executor, neither masked nor cut yet.
 pub(super) struct Failure {
     kind: ErrorKind,
     message: String,
@@ -42,7 +42,7 @@ impl Failure {
     }
 }
 
-/// Decides what to record of an attempt.
+/// Decides the outcome of an attempt.
 pub(super) struct Judge<'a> {
     pub(super) claim: &'a Claim,
     pub(super) masker: &'a Masker,
@@ -58,7 +58,7 @@ impl Judge<'_> {
         self.claim.webhook.as_deref()
     }
 
-    /// How long the attempt may take.
+    /// Returns the upper bound on the duration of the attempt.
     fn timeout(&self) -> Option<Duration> {
         self.webhook().and_then(|webhook| webhook.settings.timeout)
     }
@@ -84,7 +84,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Another attempt if that may help and the retry policy has one left, else the end.
+    /// Returns another attempt if that may help and the retry policy allows one, otherwise the end.
     fn failed(&self, error: RunError) -> Outcome {
         let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
         if error.kind != ErrorKind::Fatal && self.run().has_attempts_left() {

@@ -1,4 +1,4 @@
-//! What the tasks of one [`Workers`](crate::work::Workers) share.
+//! State shared by the tasks of one [`Workers`](crate::work::Workers).
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::store::Settlement;
 
 /// Upper bound on slots whose executors may block: each has a thread while it does.
 const MOST_THREADS: usize = 400;
-/// Upper bound on claims besides those that execute: runs claimed ahead, and outcomes that are not recorded yet.
+/// Upper bound on claims that do not execute: runs claimed ahead, and outcomes that are not recorded yet.
 const MOST_BESIDES: usize = 1_024;
-/// Shortest lease: it is renewed three times as often, which must not become a busy loop.
+/// Lower bound on the lease: it is renewed three times as often, which must not become a busy loop.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
 pub(in crate::service::work) struct RunPool {
@@ -31,12 +31,12 @@ pub(in crate::service::work) struct RunPool {
     pub(in crate::service::work) options: WorkerOptions,
     pub(super) runtime: Handle,
     pub(in crate::service::work) slots: RunSlots,
-    /// Threads that executors may block; `None` where they are tasks of the runtime.
+    /// Threads that executors may block; `None` if executors are tasks of the runtime.
     pub(in crate::service::work) threads: Option<Arc<ExecutorThreads>>,
     pub(in crate::service::work) claimed: ClaimedRegistry,
-    /// Cancelled at shutdown: from then on nothing is claimed.
+    /// Cancelled at shutdown. After that, nothing is claimed.
     pub(in crate::service::work) draining: CancellationSource,
-    /// Attempts that were claimed ahead and have begun, for the store to show them as running.
+    /// Attempts that were claimed ahead and have begun, to be reported to the store.
     pub(super) begun: Inbox<Weak<Attempt>>,
     pub(super) settlements: Inbox<Settlement>,
     pub(super) outbox: Arc<OutboxBound>,
@@ -55,7 +55,7 @@ impl ClaimedRuns for RunPool {
 }
 
 impl RunPool {
-    /// Makes a pool, and registers it with the service, so that its runs can be cancelled.
+    /// Creates a pool, and registers it with the service, so that its runs can be cancelled.
     pub(in crate::service::work) fn new(
         parts: Arc<Parts>,
         mut options: WorkerOptions,
@@ -79,7 +79,7 @@ impl RunPool {
         pool
     }
 
-    /// Waits until runs may be claimed, and returns how many. Cancel safe.
+    /// Waits until runs may be claimed, and returns their number. Cancel safe.
     pub(super) async fn room(&self) -> Room {
         loop {
             if self.may_claim()
@@ -91,14 +91,16 @@ impl RunPool {
         }
     }
 
-    /// Returns whether runs may be claimed. They may not while too many outcomes are unrecorded, nor while an attempt here
-    /// has lost its lease: the claim could give the same run, which would then execute twice at the same time.
+    /// Returns whether runs may be claimed.
+    ///
+    /// They may not while too many outcomes are unrecorded, nor while an attempt here has lost its lease: the
+    /// claim could return the same run, which would then execute twice at the same time.
     fn may_claim(&self) -> bool {
         let most = self.options.slots.saturating_add(MOST_BESIDES);
         self.claimed.may_grow(most, Instant::now())
     }
 
-    /// Hands in the outcome of an attempt. Its claim is held until the outcome is recorded.
+    /// Submits the outcome of an attempt. Its claim is held until the outcome is recorded.
     pub(super) fn settle(&self, settlement: Settlement) {
         self.parts.meters.attempt(&settlement.outcome);
         self.settlements.push(settlement);
@@ -107,7 +109,7 @@ impl RunPool {
     /// Releases claims whose outcome is recorded.
     pub(super) fn release(&self, settled: &[Settlement]) {
         self.claimed.release(settled.iter().map(|settlement| (settlement.run, settlement.fence)));
-        // A claim may have waited for these, whether for their number or for a lapsed lease.
+        // A claim may have waited for these, either for their number or for a lapsed lease.
         self.slots.changed.notify_one();
         self.parts.progress.notify_waiters();
     }

@@ -1,4 +1,4 @@
-//! Passing on what executors report: progress and log lines.
+//! Passes on the reports of executors: progress and log lines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Pause after the store failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Passes reports on as they come, from the first one until the executor has returned.
+/// Passes on reports as they arrive, until the executor has returned.
 pub(super) async fn pass_on(pool: Arc<RunPool>, attempt: Arc<Attempt>) {
     let reports = &attempt.reports;
     while !reports.is_finished() {
@@ -28,7 +28,8 @@ pub(super) async fn pass_on(pool: Arc<RunPool>, attempt: Arc<Attempt>) {
     }
 }
 
-/// Passes on what is left when the executor has returned. Gives up when the store has not taken it within a lease.
+/// Passes on the rest when the executor has returned. Gives up if the store has not accepted it within a
+/// lease.
 pub(super) async fn pass_on_rest(pool: &RunPool, attempt: &Attempt) {
     let passing_on = async {
         while !has_passed_on(pool, attempt).await {
@@ -40,7 +41,7 @@ pub(super) async fn pass_on_rest(pool: &RunPool, attempt: &Attempt) {
     }
 }
 
-/// Passes on what was reported so far, and returns whether the store took it. What it did not take is put back.
+/// Passes on the reports so far, and returns whether the store accepted them. Otherwise they are put back.
 async fn has_passed_on(pool: &RunPool, attempt: &Attempt) -> bool {
     let reports = &attempt.reports;
     let _turn = reports.turn().await;

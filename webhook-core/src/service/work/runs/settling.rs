@@ -1,4 +1,4 @@
-//! Recording the outcomes of attempts, in batches.
+//! Records the outcomes of attempts, in batches.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,16 +21,17 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Interval at which a settlement that was set aside is tried again.
 const ASIDE_PAUSE: Duration = Duration::from_secs(1);
-/// Time after which outcomes that wait for a reply of the store are reported as not recorded.
+/// Time after which outcomes that wait for the store are reported as not recorded.
 const SLOW: Duration = Duration::from_secs(5);
-/// Number of times that a store that can be written may refuse a settlement, before its run is failed instead.
+/// Number of times that a working store may refuse a settlement, before its run is failed instead.
 const TRIES: u32 = 5;
 
-/// Records settlements as they come.
+/// Records settlements as they arrive.
 ///
-/// A batch that fails is tried again while the store is away. That is safe: its leases are renewed meanwhile, and settling
-/// twice changes nothing. If the store can be written, something in the batch is wrong. Then each settlement is recorded by
-/// itself, and one that is refused is set aside, where it holds up no other.
+/// A batch that fails is tried again while the store is unavailable. That is safe: its leases are renewed
+/// meanwhile, and settling twice changes nothing.
+/// If the store can be written, the batch contains a fault. Then each settlement is recorded by itself, and a
+/// refused one is set aside, where it delays no other.
 pub(in crate::service::work) async fn settle(pool: Arc<RunPool>) {
     let mut settlements = pool.settlements.receiver.lock().await;
     let (mut batch, mut aside) = (Vec::new(), JoinSet::new());
@@ -64,7 +65,7 @@ pub(in crate::service::work) async fn settle(pool: Arc<RunPool>) {
     }
 }
 
-/// Awaits the recording of outcomes. When that takes long, reports this many as not recorded.
+/// Awaits the recording of outcomes. If that takes long, reports this many as not recorded.
 async fn reported_when_slow<T>(pool: &RunPool, count: usize, recording: impl Future<Output = T>) -> T {
     let mut recording = pin!(recording);
     match timeout(SLOW, recording.as_mut()).await {
@@ -77,7 +78,8 @@ async fn reported_when_slow<T>(pool: &RunPool, count: usize, recording: impl Fut
     }
 }
 
-/// Records a batch, and waits while the store is away. Returns an error if the store refuses the batch.
+/// Records a batch, and waits while the store is unavailable. Returns an error if the store refuses the
+/// batch.
 async fn record_when_possible(pool: &RunPool, batch: &[Settlement]) -> Result<(), StoreError> {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -112,7 +114,7 @@ async fn record_aside(pool: Arc<RunPool>, mut settlement: Settlement) {
     }
 }
 
-/// Returns whether the store says that it can be written.
+/// Returns whether the store reports that it can be written.
 async fn is_in_order(pool: &RunPool) -> bool {
     caught(&pool.parts, "settling", pool.parts.store.health()).await.is_ok()
 }

@@ -1,4 +1,4 @@
-//! Slots bound how many runs execute at once. Runs that were claimed ahead wait here for one.
+//! Slots: they bound the concurrent runs. Runs claimed ahead wait here for a slot.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,30 +11,31 @@ use super::attempt::Attempt;
 
 /// Upper bound on the runs that are claimed ahead.
 const MOST_AHEAD: usize = 256;
-/// Lower bound on what one execution adds to the average, in seconds. The average is a divisor.
+/// Lower bound on the duration of an execution in the average, in seconds, since the average is a divisor.
 const SHORTEST: f64 = 1e-6;
 
 /// The slots of one [`Workers`](crate::work::Workers), and the attempts that were claimed ahead for them.
 pub(in crate::service::work) struct RunSlots {
     state: Mutex<State>,
-    /// Signalled when a slot is free, or when few runs are left that were claimed ahead.
+    /// Signalled when a slot is free, or when few runs claimed ahead are left.
     pub(super) changed: Notify,
 }
 
 struct State {
     count: usize,
     free: usize,
-    /// RunSlots that stay occupied because too many given-up executors block their threads.
+    /// Number of slots that stay occupied because too many given-up executors block their threads.
     withheld: usize,
-    /// Attempts that were claimed ahead, oldest first. Empty while a slot is free.
+    /// Attempts that were claimed ahead, oldest first. Invariant: empty while a slot is free.
     waiting: VecDeque<Arc<Attempt>>,
-    /// Moving average of how long an attempt occupies its slot, in seconds. Infinite before the first one.
+    /// Moving average of the time for which an attempt occupies its slot, in seconds. Infinite before the
+    /// first one.
     occupied: f64,
-    /// How many runs to have claimed ahead.
+    /// Number of runs to have claimed ahead.
     ahead: usize,
 }
 
-/// How many runs to claim.
+/// Number of runs to claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) free: usize,
@@ -48,7 +49,8 @@ impl RunSlots {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Returns how many runs to claim, if any: one for each free slot, and more ahead once half of those are used up.
+    /// Returns the number of runs to claim, if any: one for each free slot, and more ahead once half of those
+    /// are used up.
     pub(super) fn room(&self) -> Option<Room> {
         let state = self.state.lock();
         let (free, waiting) = (state.free, state.waiting.len());
@@ -57,10 +59,11 @@ impl RunSlots {
         wanted.then_some(Room { free, ahead })
     }
 
-    /// Takes the attempts of a claim, and returns those that have a slot. `took` is how long the claim took.
+    /// Takes the attempts of a claim, and returns those that have a slot. `took` is the duration of the
+    /// claim.
     ///
-    /// From now on, twice as many runs are claimed ahead as all slots execute during one claim. So no slot waits for a
-    /// claim, and no run waits long for a slot.
+    /// From now on, twice as many runs are claimed ahead as all slots execute during one claim. So no slot
+    /// waits for a claim, and no run waits long for a slot.
     pub(super) fn claimed(&self, attempts: Vec<Arc<Attempt>>, took: Duration) -> Vec<Arc<Attempt>> {
         let mut state = self.state.lock();
         let during_claim = state.count as f64 * took.as_secs_f64() / state.occupied;
@@ -71,7 +74,7 @@ impl RunSlots {
         state.waiting.drain(..count).collect()
     }
 
-    /// Gives a slot back, and returns the attempt that has it next. `occupied` is how long its execution took.
+    /// Releases a slot, and returns the next attempt for it. `occupied` is the duration of its execution.
     pub(super) fn release(&self, occupied: Option<Duration>) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         if let Some(occupied) = occupied {
@@ -91,7 +94,7 @@ impl RunSlots {
         self.state.lock().withheld += 1;
     }
 
-    /// Gives a withheld slot back, if there is one, and returns the attempt that has it next.
+    /// Releases a withheld slot, if there is one, and returns the next attempt for it.
     pub(super) fn restore(&self) -> Option<Arc<Attempt>> {
         let mut state = self.state.lock();
         state.withheld = state.withheld.checked_sub(1)?;
@@ -99,7 +102,8 @@ impl RunSlots {
         self.release(None)
     }
 
-    /// Takes note that a run claimed ahead has waited for this long: executions take longer than the average says.
+    /// Records that a run claimed ahead has waited for this long: executions take longer than the average
+    /// says.
     pub(super) fn waited(&self, time: Duration) {
         let mut state = self.state.lock();
         state.occupied = state.occupied.max(time.as_secs_f64());
@@ -111,7 +115,7 @@ impl RunSlots {
         self.state.lock().waiting.drain(..).collect()
     }
 
-    /// Removes an attempt that waits for a slot. Returns whether it did wait.
+    /// Removes an attempt that waits for a slot. Returns whether it was waiting.
     pub(super) fn take(&self, attempt: &Arc<Attempt>) -> bool {
         let mut state = self.state.lock();
         let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, attempt));

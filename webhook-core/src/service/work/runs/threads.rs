@@ -1,10 +1,11 @@
-//! Threads on which executors are polled, so that one that blocks its thread holds up nobody else.
+//! Threads on which executors are polled, so that one that blocks its thread delays no other.
 //!
-//! Executors that wait share threads. A thread polls one executor that can go on after another, and each poll may block.
+//! Executors that wait share threads. A thread polls one ready executor after another, and each poll may
+//! block.
 //! There may be as many threads as slots, so each executor gets a thread even if all others block theirs.
 //!
-//! A thread that takes work while more is left wakes the next thread before it polls. So many short polls share one thread,
-//! and long ones spread over all.
+//! A thread that takes work while more is left wakes the next thread before it polls. So many short polls
+//! share one thread, and long ones spread over all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use async_task::Runnable;
 use parking_lot::{Condvar, Mutex};
 
-/// How long an idle thread stays.
+/// Time after which an idle thread ends.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// See the [module](self).
@@ -28,18 +29,18 @@ struct State {
     /// Upper bound on threads.
     most: usize,
     threads: usize,
-    /// Threads that wait for work.
+    /// Number of threads that wait for work.
     idle: usize,
-    /// Whether a thread was woken or started and has not looked for work yet. No other is woken meanwhile: it wakes the
-    /// next one itself if more work is left.
+    /// True if a thread was woken or started and has not looked for work yet. Meanwhile no other is woken: it
+    /// wakes the next one itself if more work is left.
     coming: bool,
-    /// Whether the system refused to start the last thread, so that it is logged once.
+    /// True if the system refused to start the last thread, so that this is logged once.
     refused: bool,
     closed: bool,
 }
 
 impl ExecutorThreads {
-    /// Allows for `most` threads. Each is started when it is needed.
+    /// Allows `most` threads. Each is started when it is needed.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let state = State { most, ..State::default() };
         Arc::new(Self { state: Mutex::new(state), woken: Condvar::new() })
@@ -53,7 +54,7 @@ impl ExecutorThreads {
         runnable.schedule();
     }
 
-    /// Allows for one thread more when one is blocked, and for one less when that has returned.
+    /// Allows one more thread when one is blocked, and one less when that one has returned.
     pub(super) fn replace(self: &Arc<Self>, is_blocked: bool) {
         let mut state = self.state.lock();
         state.most = if is_blocked { state.most + 1 } else { state.most - 1 };
@@ -65,7 +66,7 @@ impl ExecutorThreads {
         self.rouse(&mut self.state.lock());
     }
 
-    /// Lets the threads end once they are done with their present polls, and drops what waits for them.
+    /// Lets the threads end after their current polls, and drops the waiting work.
     pub(in crate::service::work) fn close(&self) {
         let left = {
             let mut state = self.state.lock();
@@ -113,7 +114,7 @@ impl ExecutorThreads {
         }
     }
 
-    /// Polls what can go on. Ends when there was nothing for a while.
+    /// Polls ready executors. Ends after an idle time.
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
         state.coming = false;

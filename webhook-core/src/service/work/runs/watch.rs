@@ -1,4 +1,4 @@
-//! Stopping attempts whose time-out or lease has ended, and giving up those that do not stop.
+//! Stops attempts whose time-out or lease has ended, and gives up those that do not stop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use tokio::time::{Instant, sleep_until};
 use super::execution;
 use super::pool::RunPool;
 
-/// Interval at which all attempts are looked at while there are any. Besides, one is looked at when its time-out ends.
+/// Interval at which all attempts are examined while there are any. In addition, one is examined when its
+/// time-out ends.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Watches over all attempts. An attempt that is over within a pause is never looked at.
+/// Watches all attempts. An attempt that is over within a pause is never examined.
 pub(in crate::service::work) async fn watch(pool: Arc<RunPool>) {
     let mut next = Instant::now() + PAUSE;
     loop {
