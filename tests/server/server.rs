@@ -1,8 +1,5 @@
 //! The example server with its bundled workflows, and calls to it.
 
-// Each test target uses a part of this.
-#![allow(dead_code)]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -41,7 +41,10 @@ mod clock;
 pub mod conformance;
 mod executor;
 mod notifier;
+mod python;
 
 pub use clock::TestClock;
 pub use executor::{Execution, ScriptedExecutor, Step};
 pub use notifier::{DeliverFailure, RecordingNotifier};
+#[doc(hidden)]
+pub use python::python;

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "http/description.rs"]
-mod description;
-#[path = "http/support.rs"]
 mod support;
 
 use std::collections::BTreeMap;

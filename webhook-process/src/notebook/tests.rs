@@ -6,11 +6,8 @@ use super::*;
 use crate::output::Line;
 use crate::process::Listener;
 
-#[path = "../../../tests/support/python.rs"]
-mod found;
-
 fn python(test: &str) -> Option<Python> {
-    found::python(test, &["papermill", "ipykernel", "nbconvert"]).map(Python::new)
+    webhook_testing::python(test, &["papermill", "ipykernel", "nbconvert"]).map(Python::new)
 }
 
 fn load(python: &Python, source: &str) -> Result<Notebook, InvalidNotebook> {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::description::Description;
+use crate::support::description::Description;
 use crate::support::{ADMIN, NOBODY, World};
 
 #[test]

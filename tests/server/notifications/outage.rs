@@ -3,7 +3,7 @@
 //! The slowdown of the runs, as a ratio:
 //!
 //! ```sh
-//! cargo test --release --test notifications -- --ignored --nocapture runs_are_no_slower
+//! cargo test --release --test server -- --ignored --nocapture runs_are_no_slower
 //! ```
 
 use std::collections::BTreeSet;
@@ -16,9 +16,9 @@ use webhook_core::run::RunState;
 use webhook_core::work::WorkerOptions;
 use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
 
-use crate::house::House;
-use crate::mail_server::MailServer;
-use crate::python::python;
+use super::house::House;
+use super::mail_server::MailServer;
+use webhook_testing::python;
 
 const RUNS: usize = 1_000;
 

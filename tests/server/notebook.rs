@@ -1,20 +1,14 @@
 //! Real notebooks, run by a real papermill in the example server, called over a real socket.
 
-#![allow(clippy::print_stderr, clippy::unwrap_used)]
-
-#[path = "../support/process.rs"]
-mod process;
-#[path = "../support/python.rs"]
-mod python;
 mod scene;
-#[path = "../server/server.rs"]
-mod server;
 
 use std::time::Instant;
 
 use scene::{Scene, assert_gone, process_ids};
 use serde_json::{Value, json};
-use server::Server;
+use webhook_testing::python;
+
+use crate::server::Server;
 
 #[tokio::test]
 async fn the_bundled_notebook_makes_a_page_with_a_chart_for_the_date_and_region_asked_for() {
@@ -268,7 +262,7 @@ async fn a_notebook_that_prints_100_mb_is_cut_with_a_note_and_costs_the_server_n
 
 #[tokio::test]
 async fn a_notebook_that_cannot_be_run_is_unavailable_with_its_reason_and_all_others_are_served() {
-    let Some(program) = python::python("unusable notebooks", scene::MODULES) else { return };
+    let Some(program) = python("unusable notebooks", scene::MODULES) else { return };
     let cell = |source: &str| scene::notebook(&[source]);
     let kernel = cell("x = 1").replace("\"python3\"", "\"no-such-kernel\"");
     let unusable = [
@@ -306,7 +300,7 @@ async fn a_notebook_that_cannot_be_run_is_unavailable_with_its_reason_and_all_ot
 
 #[tokio::test]
 async fn a_python_that_is_missing_bare_or_none_at_all_makes_notebooks_unavailable() {
-    let Some(program) = python::python("unusable Pythons", scene::MODULES) else { return };
+    let Some(program) = python("unusable Pythons", scene::MODULES) else { return };
     let bare = tempfile::tempdir().unwrap();
     let bare = bare.path().join("bare");
     let made = std::process::Command::new(program).args(["-m", "venv", "--without-pip"]).arg(&bare).status();

@@ -37,7 +37,7 @@ pub(crate) struct Mail {
 impl MailServer {
     /// Starts a server on this port, or on a free one for 0.
     pub(crate) fn start(python: &Path, port: u16, arguments: &[&str]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/notifications/smtp_server.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/notifications/smtp_server.py");
         let mut child = Command::new(python)
             .arg(script)
             .args(["--port", &port.to_string()])

@@ -11,8 +11,8 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::ledger::Ledger;
-use crate::scene::client;
+use super::ledger::Ledger;
+use super::scene::client;
 
 /// Upper bound on the time without an answer to one call, restarts included.
 const PATIENCE: Duration = Duration::from_secs(60);

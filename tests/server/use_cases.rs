@@ -1,21 +1,14 @@
 //! Tests of the files in examples/use-cases: their shell lines run against the example server as users run
 //! them.
 
-#![allow(clippy::print_stderr, clippy::unwrap_used)]
-
-#[path = "../support/process.rs"]
-mod process;
-#[path = "../support/python.rs"]
-mod python;
-#[path = "../server/server.rs"]
-mod server;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use server::Server;
+use webhook_testing::python;
+
+use crate::server::Server;
 
 fn use_case(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/use-cases").join(file)
@@ -183,7 +176,7 @@ fn each_use_case_says_in_its_own_folder_how_it_is_set_up() {
 
 #[test]
 fn the_job_files_pass_the_schemas_of_their_services() {
-    let Some(python) = python::python("the schemas", &["check_jsonschema"]) else { return };
+    let Some(python) = python("the schemas", &["check_jsonschema"]) else { return };
     for (schema, file) in [
         ("vendor.github-workflows", "github-actions/daily-sales.yml"),
         ("vendor.gitlab-ci", "gitlab-ci/.gitlab-ci.yml"),

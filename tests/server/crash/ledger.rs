@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::scene::RunRecord;
+use super::scene::RunRecord;
 
 /// Number of interruptions after which a run fails.
 const INTERRUPTION_BOUND: u64 = 5;

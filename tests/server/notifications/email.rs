@@ -10,9 +10,9 @@ use webhook_core::webhook::SettingCode;
 use webhook_notify::smtp::{Encryption, SmtpNotifier, SmtpOptions};
 use webhook_testing::Step;
 
-use crate::house::{CANARY, House};
-use crate::mail_server::MailServer;
-use crate::python::python;
+use super::house::{CANARY, House};
+use super::mail_server::MailServer;
+use webhook_testing::python;
 
 const PASSWORD: &str = "p@ss canary-77";
 

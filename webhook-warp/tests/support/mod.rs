@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod description;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use webhook_testing::{RecordingNotifier, ScriptedExecutor};
 use webhook_warp::AdminAccess;
 use webhook_warp::server::{Served, Server, ServerOptions};
 
-use crate::description::Description;
+use crate::support::description::Description;
 
 pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
 /// An id that belongs to nothing.

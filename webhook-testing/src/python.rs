@@ -1,4 +1,4 @@
-//! Python for the tests that need one.
+//! Python for those tests of this workspace that need one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,9 @@ const MADE_WITH: &str =
 /// workspace.
 ///
 /// Without one, `test` is skipped with a message, or fails if `CI` is `true`.
-pub(crate) fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
+#[allow(clippy::print_stderr)] // A test is not skipped silently.
+#[must_use]
+pub fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
     let program = std::env::var_os("WEBHOOK_TEST_PYTHON").map_or_else(made, PathBuf::from);
     let Err(lack) = check(&program, modules) else { return Some(program) };
     let message = format!("{test}: {} {lack}; make it with: {MADE_WITH}", program.display());

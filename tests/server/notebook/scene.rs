@@ -8,8 +8,8 @@ use rustix::process::{Pid, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::python::python;
 use crate::server::{Server, each_file};
+use webhook_testing::python;
 
 /// Python modules that a notebook needs to run.
 pub(crate) const MODULES: &[&str] = &["papermill", "ipykernel", "nbconvert", "matplotlib"];

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::email::certificate;
-use crate::mail_server::MailServer;
-use crate::outage::free_port;
-use crate::python::python;
+use super::email::certificate;
+use super::mail_server::MailServer;
+use super::outage::free_port;
+use super::slack_server::SlackServer;
 use crate::server::{Server, each_file};
-use crate::slack_server::SlackServer;
+use webhook_testing::python;
 
 const SECRETS: [&str; 3] = ["canary-smtp-1", "xoxb-canary-2", "canary-parameter-3"];
 

@@ -1,8 +1,5 @@
 //! The example server as a process: starts, stops and kills it.
 
-// Each test target uses a part of this.
-#![allow(dead_code)]
-
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};

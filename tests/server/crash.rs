@@ -5,17 +5,13 @@
 //!
 //! ```sh
 //! cargo build --release --example server
-//! WEBHOOK_CRASH_CYCLES=200 cargo test --release --test crash -- --nocapture killed_at_random
+//! WEBHOOK_CRASH_CYCLES=200 cargo test --release --test server -- --nocapture killed_at_random
 //! ```
 //!
 //! It prints its seed too: with the same `WEBHOOK_CRASH_SEED`, servers are killed after the same times.
 
-#![allow(clippy::unwrap_used)]
-
 mod callers;
 mod ledger;
-#[path = "../support/process.rs"]
-mod process;
 mod scene;
 
 use std::io::{Read, Write};
@@ -26,13 +22,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callers::{Callers, Plan, run_of};
-use process::Process;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::StatusCode;
 use scene::{Scene, client};
 use serde_json::Value;
 use tokio::sync::Barrier;
+
+use crate::process::Process;
 
 /// Lease of a claim, 30 s, with a margin. A run without progress for so long is stuck.
 const BEYOND_THE_LEASE: Duration = Duration::from_secs(40);

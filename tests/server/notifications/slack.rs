@@ -15,9 +15,9 @@ use webhook_core::notifier::DeliveryState;
 use webhook_notify::slack::SlackNotifier;
 use webhook_testing::Step;
 
-use crate::house::{CANARY, House};
-use crate::outage::free_port;
-use crate::slack_server::{Answer, SlackServer};
+use super::house::{CANARY, House};
+use super::outage::free_port;
+use super::slack_server::{Answer, SlackServer};
 
 const TOKEN: &str = "xoxb-canary-88";
 
