@@ -185,3 +185,80 @@ fn the_quick_start_of_readme_and_guide_is_the_minimal_example() {
     let guide: Vec<_> = code.lines().map(|line| format!("//! {line}").trim_end().to_owned()).collect();
     assert!(read("src/lib.rs").contains(&guide.join("\n")), "src/lib.rs and examples/minimal.rs differ");
 }
+
+/// Returns the folders with the code of every crate, relative to the root.
+fn code_folders() -> Vec<PathBuf> {
+    let crates = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    let crates = crates.filter(|folder| folder.join("Cargo.toml").is_file() && !folder.ends_with("fuzz"));
+    let own = ["benches", "examples", "src", "tests", "fuzz/fuzz_targets"];
+    own.into_iter().map(|folder| root().join(folder)).chain(crates).collect()
+}
+
+/// Returns the quoted paths that follow `marker` in the code of a file.
+fn quoted_paths<'a>(source: &'a str, marker: &'a str) -> impl Iterator<Item = &'a str> {
+    source.split(marker).skip(1).filter_map(|rest| rest.split('"').nth(1))
+}
+
+/// Resolves the `..` of a path without looking at the disk.
+fn normalized(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut normal, part| {
+        if part == std::path::Component::ParentDir {
+            normal.pop();
+        } else {
+            normal.push(part);
+        }
+        normal
+    })
+}
+
+/// Returns the folder of the crate that a file belongs to.
+fn crate_of(file: &Path) -> &Path {
+    file.ancestors().skip(1).find(|folder| folder.join("Cargo.toml").is_file()).unwrap()
+}
+
+#[test]
+fn no_crate_includes_a_file_of_another() {
+    let markers = ["#[path = ", "include!(", "include_str!(", "include_bytes!("];
+    let (mut checked, mut offenders) = (0, Vec::new());
+    for file in code_folders().iter().flat_map(|folder| rust_files(folder)) {
+        let source = std::fs::read_to_string(&file).unwrap();
+        // This file names the markers.
+        for marker in markers.into_iter().filter(|_| !file.ends_with("tests/architecture.rs")) {
+            for path in quoted_paths(&source, marker) {
+                checked += 1;
+                if crate_of(&normalized(&file.with_file_name(path))) != crate_of(&file) {
+                    offenders.push(format!("{} includes {path}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(checked > 5, "only {checked} included files were found");
+    assert_eq!(offenders, Vec::<String>::new());
+}
+
+#[test]
+fn no_two_public_types_have_one_name() {
+    let mut places: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for file in code_folders().iter().flat_map(|folder| rust_files(folder)) {
+        if !file.iter().any(|part| part == "src") {
+            continue;
+        }
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let mut words = line.split_whitespace();
+            let (Some("pub"), Some("struct" | "enum" | "trait" | "type" | "union"), Some(name)) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let name: String = name.chars().take_while(|it| it.is_alphanumeric() || *it == '_').collect();
+            // A macro names its types itself.
+            if name.is_empty() {
+                continue;
+            }
+            places.entry(name).or_default().push(file.strip_prefix(root()).unwrap().to_owned());
+        }
+    }
+    assert!(places.len() > 100, "only {} public types were found", places.len());
+    places.retain(|_, files| files.len() > 1);
+    assert_eq!(places, BTreeMap::new());
+}

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::error::InvalidName;
 
-pub use key::{KeyFileError, OpenError, Sealed, TokenKey, TokenKeys};
+pub use key::{KeyFileError, Sealed, TokenKey, TokenKeys, UnsealError};
 pub(crate) use mask::token_start;
 pub use mask::{MASKED_TOKEN, mask_tokens};
 pub use url::TriggerUrl;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::id::RunId;
 use crate::masking::MASK;
 use crate::parameters::{EffectiveParameter, EffectiveParameters, Source, can_be_stored};
-use crate::token::{OpenError, Sealed, TokenKeys};
+use crate::token::{Sealed, TokenKeys, UnsealError};
 
 /// Parameters of a run as stores keep them: as JSON text, in which a secret value is sealed.
 ///
@@ -118,18 +118,18 @@ impl RunParameters {
     /// Opens the secret values for the run `id`.
     ///
     /// # Errors
-    /// [`OpenError`] when none of the keys sealed them.
-    pub fn open(&self, keys: Option<&TokenKeys>, id: RunId) -> Result<EffectiveParameters, OpenError> {
+    /// [`UnsealError`] when none of the keys sealed them.
+    pub fn open(&self, keys: Option<&TokenKeys>, id: RunId) -> Result<EffectiveParameters, UnsealError> {
         let open = |(name, RunParameter { value, source }): (String, RunParameter)| {
             let (value, secret) = match value {
                 ParameterValue::Plain(value) => (value, false),
                 ParameterValue::Sealed(sealed) => {
                     let unknown =
-                        || OpenError::UnknownKey { key_id: "that is no longer configured".to_owned() };
+                        || UnsealError::UnknownKey { key_id: "that is no longer configured".to_owned() };
                     let plaintext = keys.ok_or_else(unknown)?.open(&sealed, &place(id, &name))?;
-                    (serde_json::from_slice(&plaintext).map_err(|_| OpenError::Damaged)?, true)
+                    (serde_json::from_slice(&plaintext).map_err(|_| UnsealError::Damaged)?, true)
                 }
-                ParameterValue::Truncated(_) => return Err(OpenError::Damaged),
+                ParameterValue::Truncated(_) => return Err(UnsealError::Damaged),
             };
             let parameter = EffectiveParameter::new(value, source);
             Ok((name, if secret { parameter.secret() } else { parameter }))

@@ -22,7 +22,7 @@ use crate::id::WorkflowKind;
 use crate::notifier::Notifier;
 use crate::run::Run;
 use crate::store::{Store, StoreError, WebhookQuery};
-use crate::token::{OpenError, TokenKey, TokenKeys};
+use crate::token::{TokenKey, TokenKeys, UnsealError};
 
 /// Kinds that every service knows.
 const DEFAULT_KINDS: [&str; 2] = ["report", "notebook"];
@@ -237,7 +237,7 @@ pub enum BuildError {
     AllowedOrigin,
     /// The store holds a sealed token that the given keys do not open.
     #[error("the token key is not the one this store's tokens were sealed with")]
-    WrongKey(#[from] OpenError),
+    WrongKey(#[from] UnsealError),
     /// The store could not be read.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),

@@ -214,36 +214,36 @@ impl TokenKeys {
     /// Opens a value that was sealed for the same `associated_data`.
     ///
     /// # Errors
-    /// [`OpenError::UnknownKey`] when none of these keys sealed it, [`OpenError::UnknownFormat`] when a newer version did, and [`OpenError::Damaged`] when it was changed or sealed for another place.
-    pub fn open(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    /// [`UnsealError::UnknownKey`] when none of these keys sealed it, [`UnsealError::UnknownFormat`] when a newer version did, and [`UnsealError::Damaged`] when it was changed or sealed for another place.
+    pub fn open(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         let key = self.key_for(sealed)?;
-        let body = sealed.0.get(HEADER..).ok_or(OpenError::Damaged)?;
-        let (nonce, ciphertext) = body.split_first_chunk::<NONCE>().ok_or(OpenError::Damaged)?;
+        let body = sealed.0.get(HEADER..).ok_or(UnsealError::Damaged)?;
+        let (nonce, ciphertext) = body.split_first_chunk::<NONCE>().ok_or(UnsealError::Damaged)?;
         let payload = Payload { msg: ciphertext, aad: associated_data };
         let plaintext =
-            key.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| OpenError::Damaged)?;
+            key.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| UnsealError::Damaged)?;
         Ok(Zeroizing::new(plaintext))
     }
 
     /// Checks that one of these keys sealed a value, without opening it.
     ///
     /// # Errors
-    /// As [`open`](Self::open), except [`OpenError::Damaged`] for changed content.
-    pub fn check(&self, sealed: &Sealed) -> Result<(), OpenError> {
+    /// As [`open`](Self::open), except [`UnsealError::Damaged`] for changed content.
+    pub fn check(&self, sealed: &Sealed) -> Result<(), UnsealError> {
         self.key_for(sealed).map(|_| ())
     }
 
-    fn key_for(&self, sealed: &Sealed) -> Result<&TokenKey, OpenError> {
+    fn key_for(&self, sealed: &Sealed) -> Result<&TokenKey, UnsealError> {
         match sealed.0.split_first() {
-            None => Err(OpenError::Damaged),
+            None => Err(UnsealError::Damaged),
             Some((&FORMAT, rest)) => {
-                let id = rest.first_chunk::<KEY_ID>().ok_or(OpenError::Damaged)?;
+                let id = rest.first_chunk::<KEY_ID>().ok_or(UnsealError::Damaged)?;
                 std::iter::once(&self.sealing)
                     .chain(&self.opening)
                     .find(|key| key.id() == *id)
-                    .ok_or_else(|| OpenError::UnknownKey { key_id: hexadecimal(id) })
+                    .ok_or_else(|| UnsealError::UnknownKey { key_id: hexadecimal(id) })
             }
-            Some((&format, _)) => Err(OpenError::UnknownFormat { format }),
+            Some((&format, _)) => Err(UnsealError::UnknownFormat { format }),
         }
     }
 }
@@ -289,7 +289,7 @@ impl TryFrom<String> for Sealed {
 /// Error of opening a sealed value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum UnsealError {
     /// None of the given keys sealed it.
     #[error("it was sealed with key {key_id}, which was not given; add that key as an opening key")]
     UnknownKey {
@@ -353,9 +353,9 @@ mod tests {
         let keys = TokenKeys::new(TokenKey::generate());
         let sealed = keys.seal(b"secret", b"webhook 1");
         assert_eq!(&**keys.open(&sealed, b"webhook 1").unwrap(), b"secret");
-        assert_eq!(keys.open(&sealed, b"webhook 2").unwrap_err(), OpenError::Damaged);
+        assert_eq!(keys.open(&sealed, b"webhook 2").unwrap_err(), UnsealError::Damaged);
         let other = TokenKeys::new(TokenKey::generate());
-        assert!(matches!(other.open(&sealed, b"webhook 1"), Err(OpenError::UnknownKey { .. })));
+        assert!(matches!(other.open(&sealed, b"webhook 1"), Err(UnsealError::UnknownKey { .. })));
         assert!(other.check(&sealed).is_err());
     }
 

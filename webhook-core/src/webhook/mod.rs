@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::milliseconds;
 use crate::id::{WebhookId, WorkflowKey};
-use crate::token::{OpenError, Sealed, Token, TokenDigest, TokenKeys};
+use crate::token::{Sealed, Token, TokenDigest, TokenKeys, UnsealError};
 
 pub use settings::{
     Channel, Concurrency, Email, EventKind, Notifications, OnOverlap, RateLimit, SettingCode, SettingProblem,
@@ -92,12 +92,12 @@ impl Webhook {
     /// Opens the sealed token. `None` if it was never sealed.
     ///
     /// # Errors
-    /// [`OpenError`] when none of `keys` sealed it, or when it is damaged.
-    pub fn open_token(&self, keys: &TokenKeys) -> Result<Option<Token>, OpenError> {
+    /// [`UnsealError`] when none of `keys` sealed it, or when it is damaged.
+    pub fn open_token(&self, keys: &TokenKeys) -> Result<Option<Token>, UnsealError> {
         let Some(sealed) = &self.sealed_token else { return Ok(None) };
         let plaintext = keys.open(sealed, self.id.as_bytes())?;
-        let text = std::str::from_utf8(&plaintext).map_err(|_| OpenError::Damaged)?;
-        Token::parse(text).map(Some).map_err(|_| OpenError::Damaged)
+        let text = std::str::from_utf8(&plaintext).map_err(|_| UnsealError::Damaged)?;
+        Token::parse(text).map(Some).map_err(|_| UnsealError::Damaged)
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(webhook.open_token(&keys).unwrap().unwrap().expose(), token.expose());
         let mut swapped = webhook.clone();
         swapped.sealed_token = make(&other).sealed_token;
-        assert_eq!(swapped.open_token(&keys).unwrap_err(), OpenError::Damaged);
+        assert_eq!(swapped.open_token(&keys).unwrap_err(), UnsealError::Damaged);
     }
 
     #[test]

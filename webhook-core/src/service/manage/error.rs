@@ -4,7 +4,7 @@ use crate::error::Resource;
 use crate::executor::ExecutorError;
 use crate::service::intake::TriggerError;
 use crate::store::StoreError;
-use crate::token::OpenError;
+use crate::token::UnsealError;
 use crate::webhook::SettingProblem;
 
 /// Error of a management operation.
@@ -24,7 +24,7 @@ pub enum ManagementError {
     #[error(
         "the URL was shown when it was made and cannot be shown again; refresh the token to get a new one"
     )]
-    UrlNotRecoverable(#[source] Option<OpenError>),
+    UrlNotRecoverable(#[source] Option<UnsealError>),
     /// The run has not ended.
     #[error("the run has not ended yet")]
     StillLive,
@@ -36,7 +36,7 @@ pub enum ManagementError {
     Trigger(TriggerError),
     /// A secret value cannot be opened with the given keys.
     #[error("a secret value of the run cannot be opened")]
-    Secret(#[from] OpenError),
+    Secret(#[from] UnsealError),
     /// The executor cannot answer now.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
