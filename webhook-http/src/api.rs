@@ -42,16 +42,20 @@ impl Api {
         Self { state: Arc::new(State::new(webhooks, access)), renderer: None, body_deadline: READ_TIME }
     }
 
-    /// Sets how long the body of a request may take once it is read: 30 s by default. One that takes longer is 400
-    /// `malformed-body`, under any server.
+    /// Sets the upper bound on the time for the body of a request, from its first read. Default: 30 s.
+    ///
+    /// A slower body is 400 `malformed-body`, under any server.
     #[must_use]
     pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
         self.body_deadline = deadline;
         self
     }
 
-    /// Answers `/metrics` with what `render` gives: the text format of Prometheus, from the recorder of the
-    /// `metrics` facade that the host has installed before it opened the store. Without this there is no such path.
+    /// Answers `/metrics` with the result of `render`, in the text format of Prometheus. Without this there
+    /// is no such path.
+    ///
+    /// `render` reads the recorder of the `metrics` facade that the host installed before it opened the
+    /// store.
     #[must_use]
     pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.renderer = Some(Renderer::new(render));
@@ -82,16 +86,17 @@ impl Api {
         ours.then_some(route)
     }
 
-    /// Answers a request, whatever is wrong with it. `peer` is the address of the connection.
+    /// Answers a request, valid or not. `peer` is the address of the connection.
     ///
-    /// A body is not read before the token was checked. What is not wanted of it is read and thrown away, up to
-    /// 8 MiB or 2 s, so that its sender comes to read the answer (RFC 9112 section 9.6); but not with a 429, nor
+    /// A body is not read before the token was checked. An unwanted body is read and discarded, up to 8 MiB
+    /// or 2 s, so that its sender reads the answer (RFC 9112 section 9.6). That is not done with a 429, nor
     /// while the server's connections run short.
     ///
-    /// Deadlines are those of tokio, so this must be polled within a tokio runtime that has its timers enabled.
+    /// Deadlines are those of tokio, so this must be polled within a tokio runtime that has its timers
+    /// enabled.
     ///
     /// # Cancel safety
-    /// When dropped, as it is when the client goes away, a run may or may not have been started, and a change may
+    /// When dropped, as when the client disconnects, a run may or may not have been started, and a change may
     /// or may not have been made.
     pub async fn handle<B>(
         &self,
@@ -132,8 +137,10 @@ impl Api {
         answer
     }
 
-    /// The answer to what a server refuses before it is routed, such as what is no proper HTTP: a problem of the type
-    /// `about:blank`. `headers` are those of the request, as far as they are known.
+    /// Returns the answer to a request that a server refuses before it is routed, such as invalid HTTP: a
+    /// problem of the type `about:blank`.
+    ///
+    /// `headers` are those of the request, as far as they are known.
     #[must_use]
     pub fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> http::Response<ResponseBody> {
         let mut answer = problem::untyped(status, detail);
@@ -141,7 +148,7 @@ impl Api {
         answer
     }
 
-    /// The answer for a path that is nobody's.
+    /// Returns the answer for an unknown path.
     #[must_use]
     pub fn not_found(headers: &HeaderMap) -> http::Response<ResponseBody> {
         let mut answer = Problem::not_found("path").into_response();
@@ -214,8 +221,8 @@ impl Api {
     }
 }
 
-/// Gets rid of what nobody wants of a body, unless that would keep a connection that others need. Answers whether the
-/// body came to its end.
+/// Discards an unwanted body, unless that would keep a connection that others need. Returns whether the body
+/// has ended.
 async fn drained(request: &mut Request<'_>, status: StatusCode) -> bool {
     let Request { head, body, .. } = request;
     if status == StatusCode::TOO_MANY_REQUESTS {

@@ -1,4 +1,4 @@
-//! Events as they are sent: each is written once, however many listen.
+//! Events in the form in which they are sent. Each is serialized once, whatever the number of listeners.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use crate::contract::links::Links;
 use crate::contract::wire::event::EventView;
 use crate::contract::wire::value::Detail;
 
-/// The most bytes of written events that are kept for further listeners.
+/// Upper bound on the bytes of serialized events that are kept for further listeners.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
 
-/// The newest events as they are sent. Clones share them.
+/// Newest events in the form in which they are sent. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Frames(Arc<Mutex<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
     by_cursor: HashMap<EventCursor, Bytes>,
-    /// The cursors in `by_cursor` in the order they came, the oldest first.
+    /// Cursors in `by_cursor` in the order of their arrival, the oldest first.
     order: VecDeque<EventCursor>,
     bytes: usize,
-    /// How many events were written.
+    /// Number of serialized events.
     #[cfg(test)]
     written: usize,
 }
 
 impl Frames {
-    /// Returns an event as it is sent; empty for one that clients of this version do not know.
+    /// Returns an event in the form in which it is sent; empty for a kind that this version does not know.
     pub(crate) fn of(&self, event: &Event, links: Links<'_>) -> Bytes {
         if let Some(kept) = self.0.lock().by_cursor.get(&event.cursor) {
             return kept.clone();
@@ -55,7 +55,7 @@ impl Kept {
         }
         self.bytes += frame.len();
         match self.by_cursor.insert(cursor, frame) {
-            // Two listeners wrote the same at the same time.
+            // Two listeners serialized the same event at the same time.
             Some(same) => self.bytes -= same.len(),
             None => self.order.push_back(cursor),
         }
@@ -80,7 +80,7 @@ fn written(event: &Event, links: Links<'_>) -> Vec<u8> {
         Change::Log { text, truncated } => {
             write(&mut frame, "log", event.cursor, &EventView::log(event, text, *truncated));
         }
-        // What this version does not know is not for its clients.
+        // A kind that this version does not know is not for its clients.
         _ => {}
     }
     frame

@@ -1,8 +1,8 @@
 //! The HTTP contract of inbound webhook triggers, over the types of the `http` crate: no server, no framework.
 //!
-//! A front end splits a request into its head and body and asks two questions. [`Api::route`] says whether a path
-//! is part of the contract; if it is not, the path belongs to the host. [`Api::handle`] answers everything that
-//! is, errors included, as a complete response:
+//! A front end splits a request into its head and body and calls two methods. [`Api::route`] says whether a
+//! path is part of the contract; if it is not, the path belongs to the host. [`Api::handle`] answers every
+//! path of the contract, errors included, with a complete response:
 //!
 //! ```
 //! # use std::net::IpAddr;
@@ -16,45 +16,46 @@
 //! # }
 //! ```
 //!
-//! # What every answer has in common
+//! # Common to all answers
 //!
 //! - JSON, or `application/problem+json` (RFC 9457) with a stable `type` for every error: see [`Slug`].
 //! - `Cache-Control: no-store`, `Referrer-Policy: no-referrer`, `X-Content-Type-Options: nosniff`,
 //!   `Cross-Origin-Resource-Policy: same-origin`.
-//! - `X-Request-Id`: the one of the request if it is 1 to 128 visible ASCII characters, else a new one.
-//! - No answer but those that exist to show a URL contains a token.
+//! - `X-Request-Id`: that of the request if it is 1 to 128 visible ASCII characters, otherwise a new one.
+//! - No answer contains a token, except those that exist to show a URL.
 //!
-//! # Where the contract leaves a choice
+//! # Details of the contract
 //!
-//! - The trigger path answers GET and POST only. Every other path that can be read by GET can be asked by HEAD.
+//! - The trigger path answers GET and POST only. Every other path with GET also answers HEAD.
 //! - The 401 of the management paths differs from the other 401 in its header `WWW-Authenticate: Bearer
 //!   realm="management"`; the bodies are equal. Both are limited by address in the same way.
-//! - The management paths refuse with 403 `cross-site-refused` what a page of another site may have caused: a method
-//!   other than GET and HEAD with a `Sec-Fetch-Site` other than `same-origin` and `none`, or with an `Origin` other than
-//!   that of the base URL and those allowed by [`allow_origin`](webhook_core::WebhooksBuilder::allow_origin).
-//!   With [`AdminAccess::Open`] every request also needs a `Host` of one of these. A body must be declared as
-//!   `application/json`.
+//! - The management paths refuse with 403 `cross-site-refused` requests that a page of another site may have
+//!   caused. These have a method other than GET and HEAD, and a `Sec-Fetch-Site` other than `same-origin` and
+//!   `none`, or an `Origin` other than that of the base URL and those of
+//!   [`allow_origin`](webhook_core::WebhooksBuilder::allow_origin). With [`AdminAccess::Open`], every request
+//!   also needs a `Host` of one of these. A body must be declared as `application/json`.
 //! - Each change through the management paths is logged at `info` under the target `webhook::audit`.
-//! - Cancelling a run that has ended, and retrying one that has not, is 412 `precondition-failed`.
-//! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run: who mistypes it starts nothing.
+//! - Cancelling an ended run, and retrying one that has not ended, is 412 `precondition-failed`.
+//! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run, so a mistyped value starts nothing.
 //! - The address of a caller is that of the connection. `X-Forwarded-For` is not read.
-//! - A body that breaks off or comes too slowly is 400 `malformed-body` ([`Api::with_body_deadline`]).
-//! - `Prefer: wait` is passed over when a server says that its connections run short ([`Room`]).
-//! - `Authorization: Bearer` and `Idempotency-Key` may be repeated with the same value; with different ones they are
-//!   400 `two-tokens` and 400 `idempotency-key-invalid`. Two different management tokens are the 401.
+//! - A body that breaks off or is too slow is 400 `malformed-body` ([`Api::with_body_deadline`]).
+//! - `Prefer: wait` is ignored while a server's connections run short ([`Room`]).
+//! - `Authorization: Bearer` and `Idempotency-Key` may be repeated with the same value. Different ones are
+//!   400 `two-tokens` and 400 `idempotency-key-invalid`; two different management tokens are the 401.
 //! - `GET /admin/api/v1/events` takes `?workflow=kind/id` and `?run=`, sends a heartbeat after 15 s of silence, and ends
 //!   when the server shuts down. Its `progress` and `log` events name the run, its workflow and its webhook.
-//! - Lists and events cut values longer than 1 KiB and say `"truncated": true` in the object where something was cut and
-//!   in the item. A page of a list has at most 1 MiB and ends early where its items are long.
-//! - What a server refuses because it is no proper HTTP never gets here. [`Api::refuse`] gives a server an answer to it
-//!   in the form of all others.
+//! - Lists and events cut values longer than 1 KiB and say `"truncated": true` in the object with the cut
+//!   value and in the item. A page of a list has at most 1 MiB and ends early if its items are long.
+//! - Invalid HTTP is refused by the server and never reaches the contract. [`Api::refuse`] returns an answer
+//!   to it in the form of all others.
 //!
 //! # Stopping
 //!
-//! Streams of events, and calls that wait for their runs, last until they are told. A server that lets answers under way
-//! end at shutdown must therefore tell: give its graceful shutdown the future
-//! [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on), or put a [`ShutdownSignal`] into the extensions of
-//! each request.
+//! Streams of events, and calls that wait for their runs, last until they are told to end. A server that lets
+//! answers in progress end at shutdown must therefore tell them.
+//!
+//! Give its graceful shutdown the future [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on), or
+//! put a [`ShutdownSignal`] into the extensions of each request.
 
 mod access;
 mod api;

@@ -1,4 +1,4 @@
-//! Making answers.
+//! Builds answers.
 
 pub(crate) mod answer;
 pub(crate) mod large;

@@ -13,7 +13,8 @@ use crate::meters::{CallMeters, RefusalMeters};
 use crate::trouble::Trouble;
 use std::sync::OnceLock;
 
-/// One service with the access to its management paths, and what its handlers keep between requests.
+/// One service with the access to its management paths, and the state that its handlers keep between
+/// requests.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) webhooks: Webhooks,
@@ -23,7 +24,7 @@ pub(crate) struct State {
     pub(crate) calls: CallMeters,
     pub(crate) bodies: BodyBudget,
     pub(crate) reads: RunReads,
-    /// Counts refusals of the management paths.
+    /// Counter of refusals on the management paths.
     pub(crate) refusals: RefusalMeters,
     pub(crate) description: OnceLock<Rendered>,
     pub(crate) trouble: Trouble,

@@ -1,4 +1,4 @@
-//! What fails within is logged when it begins, and not with each request that meets it.
+//! Logs internal failures when they begin, and not with each request that meets them.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::contract::operation::Audience;
 use crate::contract::problem::Problem;
 use crate::response::answer::Answer;
 
-/// How soon after one line the next may be written: what comes and goes is not to fill the log either.
+/// Lower bound on the time between two lines, so that an intermittent failure does not fill the log.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Whether requests meet failures within.
+/// State of internal failures.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(Mutex<State>);
 

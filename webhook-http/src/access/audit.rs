@@ -12,7 +12,7 @@ pub(crate) fn note(action: Option<&'static str>, head: &Head, answer: &Answer) {
     if !answer.status().is_success() || head.method == Method::HEAD {
         return;
     }
-    // A new thing is named by its address.
+    // A created record is named by its address.
     let made = answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
     let made = made.and_then(|location| location.rsplit('/').next());
     let target = head.route.target().as_ref().map(ToString::to_string);

@@ -13,10 +13,10 @@ pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// Upper bound on the items of one page.
 pub(crate) const MOST_ITEMS: usize = 200;
-/// Items of a page that asks for no number.
+/// Number of items of a page by default.
 pub(crate) const DEFAULT_ITEMS: usize = 50;
 
-/// A field as the document shows it.
+/// A field in the form of the document.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
     pub(crate) name: &'static str,
@@ -27,7 +27,7 @@ pub(crate) struct Field {
 /// A field of a query that is read as a `T`.
 pub(crate) struct QueryField<T> {
     pub(crate) field: Field,
-    /// Says what a value must be, for people.
+    /// Describes a valid value, for people.
     pub(crate) expected: fn() -> String,
     read: PhantomData<fn() -> T>,
 }

@@ -1,4 +1,4 @@
-//! What one operation of the contract takes and returns.
+//! Input and output of one operation of the contract.
 
 use http::Method;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -7,7 +7,7 @@ use crate::contract::fields::{Field, SchemaOf};
 use crate::contract::problem::Slug;
 use crate::contract::template::Template;
 
-/// Group of clients that a path is for. It decides which token is asked for.
+/// Group of clients that a path is for. It decides which token is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Audience {
@@ -75,7 +75,7 @@ pub(crate) enum Takes {
     Parameters,
 }
 
-/// An answer that is no problem.
+/// An answer that is not a problem.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Success {
     pub(crate) status: u16,
@@ -90,7 +90,7 @@ pub(crate) enum Content {
     Nothing,
     Json(SchemaOf),
     Text(&'static str),
-    /// Whatever a run left.
+    /// Any artifact of a run.
     Artifact,
 }
 
@@ -127,12 +127,12 @@ pub(crate) const fn delete(summary: &'static str) -> Spec {
     Spec { verb: Verb::Delete, answers_head: false, ..get(summary) }
 }
 
-/// A JSON body that may be left out.
+/// A JSON body that may be omitted.
 pub(crate) const fn optional<T: JsonSchema>() -> Takes {
     Takes::Json { schema: SchemaGenerator::subschema_for::<T>, required: false }
 }
 
-/// A JSON body without which nothing can be done.
+/// A required JSON body.
 pub(crate) const fn required<T: JsonSchema>() -> Takes {
     Takes::Json { schema: SchemaGenerator::subschema_for::<T>, required: true }
 }
@@ -164,7 +164,7 @@ pub(crate) struct Path<O: 'static> {
 }
 
 impl<O: Copy> Path<O> {
-    /// Returns the operation that a method stands for.
+    /// Returns the operation of a method.
     pub(crate) fn operation(&self, method: &Method) -> Option<&'static (O, Spec)> {
         self.operations.iter().find(|(_, spec)| {
             let is_head = spec.answers_head && *method == Method::HEAD;

@@ -12,10 +12,10 @@ use webhook_core::webhook::{SettingCode, SettingProblem};
 use crate::contract::wire::problem::{ErrorCode, ErrorItem, ProblemDocument};
 use crate::response::answer::{ResponseBody, json_bytes, with_body};
 
-/// When to come again where nothing better is known.
+/// Default of `Retry-After`.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What kind of problem it is. Its `type` is `urn:webhook:problem:SLUG`.
+/// Kind of a problem. Its `type` is `urn:webhook:problem:SLUG`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Slug {
@@ -33,7 +33,7 @@ pub enum Slug {
     MalformedBody,
     /// Two different tokens were given.
     TwoTokens,
-    /// The body has a media type that is not read here.
+    /// The body has an unsupported media type.
     UnsupportedMediaType,
     /// The body is too large.
     TooLarge,
@@ -43,36 +43,36 @@ pub enum Slug {
     ParametersInvalid,
     /// Settings or fields of a management request are wrong.
     SettingsInvalid,
-    /// The idempotency key has not the form of one.
+    /// The idempotency key has an invalid form.
     IdempotencyKeyInvalid,
     /// The idempotency key stands for another request.
     IdempotencyMismatch,
-    /// The workflow of the webhook is gone.
+    /// The workflow of the webhook no longer exists.
     WorkflowMissing,
-    /// Too many calls.
+    /// There were too many calls.
     RateLimited,
-    /// The queue is full.
+    /// The queue is full, in runs or in bytes.
     QueueFull,
     /// The store or the executor cannot be used now.
     StoreUnavailable,
-    /// The service shuts down.
+    /// The service is shutting down.
     ShuttingDown,
-    /// There is no such thing.
+    /// The record or path does not exist.
     NotFound,
     /// The path does not answer this method.
     MethodNotAllowed,
-    /// The thing is not in the state that the request demands.
+    /// The record is not in the state that the request requires.
     PreconditionFailed,
     /// The URL cannot be shown again.
     UrlNotRecoverable,
-    /// A notification channel is asked for that nobody serves.
+    /// A requested notification channel has no notifier.
     IntegrationMissing,
-    /// A page of another site, or a name that is not this service's, may have caused the request.
+    /// A page of another site, or a DNS name that is not this service's, may have caused the request.
     CrossSiteRefused,
 }
 
 impl Slug {
-    /// Every kind of problem.
+    /// All kinds of problems.
     pub const ALL: [Self; 25] = [
         Self::Unauthorized,
         Self::WebhookDisabled,
@@ -101,7 +101,7 @@ impl Slug {
         Self::CrossSiteRefused,
     ];
 
-    /// The one table of slugs, statuses and titles.
+    /// Returns slug, status and title: the only table of them.
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::Unauthorized => ("unauthorized", 401, "The token is missing or not valid here"),
@@ -134,7 +134,7 @@ impl Slug {
         }
     }
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.row().0
@@ -145,13 +145,13 @@ impl Slug {
         format!("urn:webhook:problem:{}", self.as_str())
     }
 
-    /// The status of an answer with this problem.
+    /// Returns the status of an answer with this problem.
     #[must_use]
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What it means, for people.
+    /// Returns its meaning, for people.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.row().2
@@ -170,12 +170,12 @@ pub struct Problem {
     realm: Option<&'static str>,
     /// Whether the body's coding, and not its media type, is not supported.
     refuses_coding: bool,
-    /// What failed within, for the log alone.
+    /// Internal cause, for the log only.
     cause: Option<Box<str>>,
 }
 
 impl Problem {
-    /// A problem that its title says all about.
+    /// Creates a problem that its title describes completely.
     #[must_use]
     pub fn new(slug: Slug) -> Self {
         let retry_after = (slug.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
@@ -191,14 +191,14 @@ impl Problem {
         }
     }
 
-    /// Says more about this case. It must not contain a token or a secret value.
+    /// Adds details of this case. They must not contain a token or a secret value.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Notes what failed within, which is for the log and not for the answer.
+    /// Records the internal cause, for the log and not for the answer.
     pub(crate) fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
         self.cause = Some(chain(error).into());
         self
@@ -208,7 +208,7 @@ impl Problem {
         self.cause.as_deref()
     }
 
-    /// What kind of problem it is.
+    /// Returns the kind of the problem.
     #[must_use]
     pub fn slug(&self) -> Slug {
         self.slug
@@ -230,7 +230,7 @@ impl Problem {
         Self::new(Slug::NotFound).with_detail(format!("there is no such {what}"))
     }
 
-    /// Fields of a request that cannot be as they are.
+    /// Creates a problem of invalid fields of a request.
     pub(crate) fn fields(problems: Vec<SettingProblem>) -> Self {
         let missing = !problems.is_empty()
             && problems.iter().all(|problem| problem.code == SettingCode::IntegrationMissing);
@@ -261,7 +261,7 @@ impl Problem {
         self
     }
 
-    /// What to do, where it is the same in every case.
+    /// Returns the advice, if it is the same in every case.
     fn advice(&self) -> Option<&'static str> {
         match (self.slug, self.realm) {
             (Slug::Unauthorized, Some("management")) => Some("send the admin token as Authorization: Bearer"),
@@ -272,7 +272,7 @@ impl Problem {
         }
     }
 
-    /// The answer.
+    /// Converts it into an answer.
     #[must_use]
     pub fn into_response(self) -> Response<ResponseBody> {
         let (_, status, title) = self.slug.row();
@@ -292,7 +292,7 @@ impl Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        // Tells a coding that is not supported from a media type (RFC 9110 section 12.5.3).
+        // Distinguishes an unsupported coding from a media type (RFC 9110 section 12.5.3).
         if self.refuses_coding {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -306,8 +306,10 @@ impl Problem {
     }
 }
 
-/// The answer to what is refused before it is known to be part of the contract, such as what is no proper HTTP: a
-/// problem without a type of its own (RFC 9457 section 4.2.1).
+/// Returns the answer to a request that is refused before it is known to be part of the contract, such as
+/// invalid HTTP.
+///
+/// It is a problem without a type of its own (RFC 9457 section 4.2.1).
 pub(crate) fn untyped(status: StatusCode, detail: &str) -> Response<ResponseBody> {
     let title = status.canonical_reason().unwrap_or("Refused");
     let document =
@@ -319,7 +321,7 @@ fn problem(status: StatusCode, document: &ProblemDocument<'_>) -> Response<Respo
     with_body(status, "application/problem+json", json_bytes(document))
 }
 
-/// Rounded up, so that nobody comes a moment too early; at least 1.
+/// Returns whole seconds, at least 1. They are rounded up, so that no client returns too early.
 fn whole_seconds(pause: Duration) -> u64 {
     let up = u64::from(pause.subsec_nanos() > 0);
     pause.as_secs().saturating_add(up).max(1)
@@ -332,7 +334,7 @@ fn counted(number: usize, what: &str) -> String {
     }
 }
 
-/// The one place that says which answer a refused call gets.
+/// Maps a refused call to its answer. No other code does.
 impl From<TriggerError> for Problem {
     fn from(error: TriggerError) -> Self {
         let detail = error.to_string();

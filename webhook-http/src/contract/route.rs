@@ -15,7 +15,8 @@ use crate::contract::template::{Captures, MOST_SEGMENTS, PathParameter};
 
 /// A path of the contract, with the ids and names in it.
 ///
-/// An ill-formed id is no error here: nothing has it, but the token is checked before the caller is told.
+/// An ill-formed id is not an error here: no record has it, but the token is checked before the caller is
+/// told.
 #[derive(Clone)]
 pub struct Route {
     path: &'static Path<Operation>,
@@ -28,8 +29,8 @@ pub struct Route {
 impl Route {
     /// Returns the route of a path that starts with `/`, or `None` if the contract has no such path.
     ///
-    /// Segments are percent-decoded (RFC 3986). A malformed escape makes an ill-formed id; elsewhere in a path, the path
-    /// is none of the contract's.
+    /// Segments are percent-decoded (RFC 3986). A malformed escape gives an ill-formed id; elsewhere in a
+    /// path, the path is not one of the contract's.
     pub(crate) fn of(path: &str) -> Option<Self> {
         let mut segments = [const { None }; MOST_SEGMENTS];
         let mut count = 0;
@@ -58,13 +59,13 @@ impl Route {
         (!is_a_callers || route.kind.is_some()).then_some(route)
     }
 
-    /// Returns the clients that this path is for.
+    /// Returns the group of clients that this path is for.
     #[must_use]
     pub fn audience(&self) -> Audience {
         self.path.audience
     }
 
-    /// Returns the operation that a method stands for.
+    /// Returns the operation of a method.
     ///
     /// # Errors
     /// 405 with the methods that the path answers.
@@ -88,7 +89,7 @@ impl Route {
     /// Returns the webhook that the path names.
     ///
     /// # Errors
-    /// 404 for an ill-formed id, as for one that nothing has.
+    /// 404 for an ill-formed id, as for an unknown one.
     pub(crate) fn webhook(&self) -> Result<WebhookId, Problem> {
         self.id(Resource::Webhook).map(|id| WebhookId::from_bytes(*id.as_bytes()))
     }
@@ -96,7 +97,7 @@ impl Route {
     /// Returns the run that the path names.
     ///
     /// # Errors
-    /// 404 for an ill-formed id, as for one that nothing has.
+    /// 404 for an ill-formed id, as for an unknown one.
     pub(crate) fn run(&self) -> Result<RunId, Problem> {
         self.id(Resource::Run)
     }
@@ -104,7 +105,7 @@ impl Route {
     /// Returns the delivery that the path names.
     ///
     /// # Errors
-    /// 404 for an ill-formed id, as for one that nothing has.
+    /// 404 for an ill-formed id, as for an unknown one.
     pub(crate) fn delivery(&self) -> Result<DeliveryId, Problem> {
         self.id(Resource::Delivery).map(|id| DeliveryId::from_bytes(*id.as_bytes()))
     }
@@ -157,7 +158,7 @@ mod tests {
         Route::of(path).unwrap().operation(&method).ok().map(|(operation, _)| operation)
     }
 
-    /// A path with these values in place of its parameters.
+    /// Returns a path with these values in place of its parameters.
     fn filled(template: &str) -> String {
         let samples = [("{kind}", "report"), ("{workflow_id}", "sales"), ("{name}", "a%20b.html")];
         let ids = [("{id}", ID), ("{run_id}", ID)];
@@ -169,7 +170,7 @@ mod tests {
         for path in PATHS {
             let text = path.template.as_str();
             assert_eq!(template(&filled(text)), Some(text));
-            // No other template takes the same paths, so the order of the table means nothing.
+            // No other template takes the same paths, so the order of the table has no effect.
             let given = filled(text);
             let segments: Vec<Option<&str>> = given[1..].split('/').map(Some).collect();
             let taking = PATHS.iter().filter(|path| path.template.captures(&segments).is_some());

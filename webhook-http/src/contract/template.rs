@@ -93,7 +93,7 @@ impl Template {
         })
     }
 
-    /// Returns what a path has in place of each parameter, or `None` if the path is another one.
+    /// Returns the text of a path in place of each parameter, or `None` if the path is another one.
     ///
     /// A segment that cannot be decoded is `None`. It stands for no literal, but it may stand for a parameter.
     pub(crate) fn captures<'p>(&self, path: &[Option<&'p str>]) -> Option<Captures<'p>> {
@@ -132,7 +132,7 @@ impl Template {
     }
 }
 
-/// Text that a path has in place of each parameter.
+/// Text of a path in place of each parameter.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Captures<'p>([Option<&'p str>; 5]);
 

@@ -1,5 +1,5 @@
-//! The content of artifacts. It was made by a workflow, maybe from what a caller sent, so a browser must not
-//! trust it: it gets no scripts, no network, and an origin of its own.
+//! Content of artifacts. A workflow made it, perhaps from a caller's input, so a browser must not trust it:
+//! it gets no scripts, no network, and an origin of its own.
 
 use std::fs::File;
 use std::io::{self, Read, Take};
@@ -20,13 +20,14 @@ use crate::contract::problem::{Problem, Slug};
 use crate::response::answer::{Answer, ResponseBody, set};
 use crate::state::State;
 
-/// How much of a file is read at once.
+/// Bytes of a file that are read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// No scripts, no requests, an origin of its own; style within the page and images within the page are harmless.
+/// Content policy: no scripts, no requests, an origin of its own. Style and images within the page are
+/// harmless.
 const POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// What a browser may show in its window. Everything else is offered for saving.
+/// Media types that a browser may show in its window. All others are offered for saving.
 const SHOWN: [&str; 9] = [
     "text/html",
     "text/plain",
@@ -81,7 +82,8 @@ pub(crate) async fn answer(state: &State, run: &Run, name: &str) -> Result<Answe
     Ok(answer)
 }
 
-/// `Content-Disposition` (RFC 6266) with the name in plain ASCII and, where that loses something, in full.
+/// Returns the `Content-Disposition` (RFC 6266), with the name in plain ASCII and, if that loses characters,
+/// also in full.
 fn disposition(name: &str, content_type: &str) -> String {
     let shown = MediaType::parse(content_type).is_some_and(|media| SHOWN.contains(&media.essence()));
     let kind = if shown { "inline" } else { "attachment" };
@@ -99,7 +101,7 @@ fn disposition(name: &str, content_type: &str) -> String {
     }
 }
 
-/// A file's length and its content, read a piece at a time on threads that may block.
+/// Returns a file's length, and its content as a stream that is read on threads that may block.
 async fn file(
     open: impl FnOnce() -> io::Result<Arc<File>> + Send + 'static,
 ) -> Result<(u64, ResponseBody), Problem> {

@@ -1,4 +1,5 @@
-//! Runs for callers, with the token of the webhook that started them. Another webhook's run does not exist for them.
+//! Runs for callers, with the token of the webhook that started them. For them, another webhook's run does
+//! not exist.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::response::answer::{Answer, json};
 use crate::response::large::written;
 use crate::state::State;
 
-/// A run, and leave to read it until the answer is written.
+/// A run, and a permit to read it until the answer is written.
 struct Found {
     run: Arc<Run>,
     _turn: Share,
@@ -31,7 +32,7 @@ async fn find(state: &State, head: &Head) -> Result<Found, Problem> {
     }
     let turn = state.reads.turn(webhook, head.room.as_ref()).await?;
     let working = head.work().await?;
-    // The token was right, so an ill-formed id is looked up like any other that no run has.
+    // The token was right, so an ill-formed id is looked up like any other id without a run.
     let id = head.route.run().unwrap_or(RunId::from_bytes([0; 16]));
     let run = state.webhooks.find_run(call, id).await?;
     let run = run.ok_or_else(|| Problem::not_found(Resource::Run))?;

@@ -63,7 +63,8 @@ async fn of_run(
     Ok(store::Page::cut(items, query.limit, |delivery| delivery.id))
 }
 
-/// Returns the workflow of each run that deliveries tell of. One run at a time is read: its parameters may be large.
+/// Returns the workflow of each run of these deliveries. One run at a time is read, since its parameters may
+/// be large.
 async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<RunId, WorkflowKey>, Problem> {
     let mut workflows = HashMap::new();
     for delivery in deliveries {
@@ -72,7 +73,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
             Ok(run) => {
                 place.insert(run.workflow.clone());
             }
-            // It was pruned meanwhile.
+            // It was pruned in the meantime.
             Err(ManagementError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -88,7 +89,7 @@ pub(crate) async fn resend(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(json(StatusCode::OK, &DeliveryView::new(&delivery, Detail::Full)))
 }
 
-/// `POST /deliveries/resend`: those that fit the filter, newest first, a bounded number at a time.
+/// `POST /deliveries/resend`: those that match the filter, newest first, a bounded number at a time.
 pub(crate) async fn resend_all(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let given: ResendDeliveries = request.object(state.limits()).await?;
     let resend = given.read().map_err(Problem::fields)?;

@@ -1,8 +1,9 @@
-//! What happens to runs, as it happens: server-sent events (WHATWG HTML living standard, section 9.2).
+//! Events of runs as server-sent events (WHATWG HTML living standard, section 9.2).
 //!
-//! An answer holds no queue. Its body reads the next events from the service's own bounded memory when the
-//! connection can take more, so a client that does not read costs one frame, and is told to reload when what it
-//! missed is no longer there.
+//! An answer holds no queue. Its body reads the next events from the service's bounded memory when the
+//! connection can take more.
+//! So a client that does not read costs one frame, and is told to reload once events that it missed are no
+//! longer kept.
 
 use std::io;
 use std::sync::Arc;
@@ -31,20 +32,22 @@ use crate::response::answer::{Answer, ResponseBody};
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 
-/// How long a stream is silent at most: proxies close what is silent for long, often after 60 s.
+/// Upper bound on the silence of a stream. Proxies close silent connections, often after 60 s.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// When a client whose stream broke off comes back, in milliseconds.
+/// Time after which a client whose stream broke off reconnects, in milliseconds.
 const COME_BACK_MS: u32 = 2_000;
-/// How much is handed to a connection at once, give or take one event.
+/// Approximate upper bound on the bytes that are passed to a connection at once; one event more may be added.
 const FRAME_BYTES: usize = 64 * 1024;
-/// The shortest pause between two frames of one client. What happens meanwhile is sent together, so that a busy service
-/// does not wake every listener for every event. After a silence an event is sent at once.
+/// Lower bound on the time between two frames of one client.
+///
+/// Events within that time are sent together, so a busy service does not wake every listener for every event.
+/// After a silence, an event is sent at once.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// `GET /events`: those of all runs, or of one with `?run=` or of one workflow's with `?workflow=kind/id`.
+/// `GET /events`: those of all runs, of one with `?run=`, or of one workflow with `?workflow=kind/id`.
 ///
-/// Without `Last-Event-ID` it begins with what happens next. With an id that is unknown here, or so old that events
-/// after it are no longer kept, it begins with a `reset`.
+/// Without `Last-Event-ID` it begins with the next event. With an unknown id, or one whose later events are
+/// no longer kept, it begins with a `reset`.
 pub(crate) async fn watch(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
     let mut query = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let filter = Filter { workflow: query.take(&fields::WORKFLOW), run: query.take(&fields::RUN_OF_EVENTS) };
@@ -68,18 +71,18 @@ pub(crate) async fn watch(state: &Arc<State>, head: &Head) -> Result<Answer, Pro
     *answer.status_mut() = StatusCode::OK;
     let answered = answer.headers_mut();
     answered.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // A reverse proxy such as nginx is not to gather what is to be seen at once.
+    // A reverse proxy such as nginx must not buffer events, which are to be seen at once.
     answered.insert(headers::ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(answer)
 }
 
-/// Where a client wants to go on.
+/// Position from which a client resumes.
 enum Place {
-    /// With what happens next.
+    /// The next event.
     Present,
-    /// After this event.
+    /// The events after this one.
     After(EventCursor),
-    /// After an event that cannot have been one of ours.
+    /// The events after an id that this service never sent.
     Unknown,
 }
 
@@ -95,7 +98,7 @@ impl Place {
     }
 }
 
-/// Whose events are asked for.
+/// Filter of the requested events.
 #[derive(Debug, Default)]
 struct Filter {
     workflow: Option<WorkflowKey>,
@@ -109,18 +112,18 @@ impl Filter {
     }
 }
 
-/// One client's place in the events.
+/// Position of one client in the events.
 struct Reader {
     state: Arc<State>,
     filter: Filter,
     cursor: EventCursor,
     stop: Option<ShutdownSignal>,
-    /// Before this the next frame is not sent.
+    /// Time before which the next frame is not sent.
     not_before: Instant,
 }
 
 impl Reader {
-    /// The next frame, or `None` when the stream ends: at shutdown, and when events cannot be read.
+    /// Returns the next frame, or `None` when the stream ends: at shutdown, or when events cannot be read.
     async fn next(&mut self) -> Option<Vec<u8>> {
         let silent_until = Instant::now() + HEARTBEAT;
         tokio::select! {
@@ -146,7 +149,7 @@ impl Reader {
                 write(&mut frame, "reset", events.cursor, &json!({}));
             }
             for event in &events.items {
-                // What does not fit is read again, so that nothing is kept for one client.
+                // Events beyond the bound are read again later, so nothing is kept for one client.
                 if frame.len() >= FRAME_BYTES {
                     break;
                 }
@@ -162,7 +165,8 @@ impl Reader {
         }
     }
 
-    /// Waits until the server shuts down; where nobody tells, until the service accepts no more calls.
+    /// Waits until the server shuts down, or without a signal of the server, until the service accepts no
+    /// more calls.
     async fn stopping(&self) {
         match &self.stop {
             Some(signal) => signal.shutting_down().await,
@@ -170,8 +174,8 @@ impl Reader {
         }
     }
 
-    /// A comment, which clients pass over, and where the stream is: a filter may have left much out since the last
-    /// event.
+    /// Returns a comment, which clients ignore, with the position of the stream: a filter may have left out
+    /// many events since the last one.
     fn heartbeat(&self) -> Vec<u8> {
         format!(":\nid: {}\n\n", self.cursor).into_bytes()
     }
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!(frame(&mut body).await, None);
     }
 
-    /// A service with a webhook, and the parameters of calls with a note of so many bytes.
+    /// Starts a service with a webhook, and returns the parameters of calls with a note of so many bytes.
     async fn noted(state: &Arc<State>, bytes: usize) -> (WebhookId, serde_json::Map<String, Value>) {
         let create = state.webhooks.manage().create("report/a".parse().unwrap(), Default::default()).await;
         let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(bytes)))]);

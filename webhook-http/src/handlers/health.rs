@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it takes calls.
+//! Health of the process, and its readiness for calls.
 
 use http::StatusCode;
 
@@ -15,7 +15,7 @@ pub(crate) async fn health(state: &State) -> Result<Answer, Problem> {
     }
 }
 
-/// 200 while calls are accepted as well, and the store has room for their runs.
+/// 200 while calls are also accepted, and the store has space for their runs.
 pub(crate) async fn ready(state: &State) -> Result<Answer, Problem> {
     if !state.webhooks.is_accepting() {
         return Err(Problem::new(Slug::ShuttingDown));

@@ -13,8 +13,8 @@ use crate::state::State;
 
 /// Answers with the log from `?offset=N` on, as text.
 ///
-/// `Webhook-Log-Offset` says where the text starts, later than asked when older lines were dropped. `Webhook-Log-End` is
-/// the offset to go on with.
+/// `Webhook-Log-Offset` is the offset of the text, which is later than requested if older lines were dropped.
+/// `Webhook-Log-End` is the offset of the next part.
 pub(crate) async fn answer(state: &State, run: RunId, head: &Head) -> Result<Answer, Problem> {
     let mut query = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let offset = query.take(&fields::OFFSET).unwrap_or(0);

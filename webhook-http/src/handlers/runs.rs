@@ -51,14 +51,15 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     Ok(page(written, next))
 }
 
-/// How many runs are read first, before it is known how large they are.
+/// Number of runs that are read first, before their size is known.
 const FIRST_READ: usize = 8;
-/// How many are read at once when they are small.
+/// Upper bound on the runs that are read at once.
 const MOST_READ: usize = 128;
-/// How much memory the runs that are read at once are to take, going by those before.
+/// Upper bound on the memory of the runs that are read at once, estimated from those before.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
-/// Reads a page of runs, of which long values are let go before more are read, and the cursor of the next.
+/// Returns the excerpts of a page of runs, and the cursor of the next. Long values are released before more
+/// runs are read.
 async fn excerpts(state: &State, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, Option<RunId>), Problem> {
     let limit = query.limit;
     let (mut runs, mut at_once) = (Vec::new(), FIRST_READ);
@@ -79,7 +80,7 @@ fn manage(state: &State) -> Management<'_> {
     state.webhooks.manage()
 }
 
-/// Nobody is told of runs that have not ended, or that were cancelled or skipped.
+/// Returns whether a run may have deliveries: live, cancelled and skipped runs have none.
 fn may_have_deliveries(run: &Run) -> bool {
     run.state.event().is_some()
 }
@@ -102,7 +103,7 @@ pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Probl
     artifacts::answer(state, &run, head.route.artifact()).await
 }
 
-/// `POST /runs/{id}/cancel`: 200 with the run when it has ended so, 202 when it was told to stop.
+/// `POST /runs/{id}/cancel`: 200 with the run if it has ended, 202 if it was told to stop.
 pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
@@ -111,7 +112,7 @@ pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Res
     whole(state, status, run).await
 }
 
-/// `POST /runs/{id}/retry`: a new run like one that has ended.
+/// `POST /runs/{id}/retry`: a new run like an ended one.
 pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
@@ -121,7 +122,7 @@ pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<An
 
 /// Returns the answer to starting a run by hand, in the form of a trigger call's.
 ///
-/// Its address is the one that asks for the admin token: who manages runs may not have the webhook's.
+/// Its address requires the admin token, since a user of the management API may not have the webhook's.
 pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) -> Answer {
     let status_url = state.links().run(run.id);
     let mut answer = json(StatusCode::ACCEPTED, &Accepted::new(run, &status_url, warnings));
@@ -129,7 +130,7 @@ pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) 
     answer
 }
 
-/// A whole run with its deliveries.
+/// Returns a whole run with its deliveries.
 async fn whole(state: &Arc<State>, status: StatusCode, run: Arc<Run>) -> Result<Answer, Problem> {
     let deliveries =
         if may_have_deliveries(&run) { manage(state).deliveries(run.id).await? } else { Vec::new() };

@@ -23,8 +23,8 @@ use crate::response::large::written;
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 
-/// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then it starts
-/// a run, or says what a dry run would have started.
+/// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then it
+/// starts a run, or reports the run that a dry run would have started.
 pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let limit = state.limits().body_bytes;
     let has_body = request.head.method == Method::POST;
@@ -67,7 +67,8 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
     }
 }
 
-/// 202 at once; or, if the caller prefers to wait, 200 once the run has ended and 202 if it does not in time.
+/// Answers 202 at once. If the caller prefers to wait: 200 once the run has ended, and 202 if it does not end
+/// in time.
 async fn accepted(
     state: &Arc<State>,
     run: Arc<Run>,
@@ -102,9 +103,10 @@ async fn accepted(
     answer
 }
 
-/// The run as it is when it has ended, patience is over, the server shuts down, or its connections run short (a
-/// preference may be passed over: RFC 7240 section 2). It is accepted already, so that it cannot be read now is no
-/// error.
+/// Returns the run once it has ended, patience ends, the server shuts down, or its connections run short.
+///
+/// A preference may be ignored (RFC 7240 section 2). The run is already accepted, so a failure to read it is
+/// not an error.
 async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -> Arc<Run> {
     if run.state.is_ended() || patience.is_zero() {
         return run;
@@ -120,7 +122,7 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
         }
     };
     let id = run.id;
-    // Many wait at once, and parameters can be large.
+    // Many callers wait at once, and parameters can be large.
     let run = without_parameters(run);
     let outcome = tokio::select! {
         outcome = state.webhooks.wait_for_end(id, patience) => outcome,
@@ -138,14 +140,14 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
     }
 }
 
-/// A run that has not ended, which is answered by its id and state alone.
+/// Returns a live run without parameters, since its answer has only id and state.
 fn without_parameters(run: Arc<Run>) -> Arc<Run> {
     let mut run = Arc::unwrap_or_clone(run);
     run.parameters = RunParameters::default();
     Arc::new(run)
 }
 
-/// Waits for what a server tells, where it tells.
+/// Waits for a signal of the server, forever if there is none.
 async fn told_by<T>(source: Option<&T>, told: impl AsyncFnOnce(&T)) {
     match source {
         Some(source) => told(source).await,

@@ -109,7 +109,7 @@ pub(crate) async fn test_notification(state: &State, request: &mut Request<'_>) 
     Ok(json(StatusCode::OK, &TestedNotifications::new(&tested)))
 }
 
-/// Returns the revision that `If-Match` demands: the present one, if it is among several.
+/// Returns the revision that `If-Match` requires: the current one, if it is among several.
 async fn expected_revision(state: &State, id: WebhookId, head: &Head) -> Result<Option<u64>, Problem> {
     let Expected::Revisions(revisions) = headers::if_match(&head.headers) else { return Ok(None) };
     let present = state.webhooks.manage().get(id).await?.revision;

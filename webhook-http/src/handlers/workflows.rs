@@ -39,7 +39,8 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     Ok(page(written, next))
 }
 
-/// `GET /workflows/{kind}/{id}`: one with nothing cut. Webhooks beyond the bound are to be listed by themselves.
+/// `GET /workflows/{kind}/{id}`: one workflow with nothing cut. Webhooks beyond the bound have to be listed
+/// by themselves.
 pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
     let key = head.route.workflow().ok_or_else(|| Problem::not_found(Resource::Workflow))?;
     let workflow = state.webhooks.manage().workflow(&key).await?;
@@ -71,8 +72,8 @@ async fn webhooks(state: &State, workflow: &WorkflowKey) -> Result<(Vec<Arc<Webh
     }
 }
 
-/// A place in the list: the executor's page, and how many of it were given out, since its pages may be larger
-/// than what is asked for here.
+/// Position in the list: the executor's page, and the number of its items that were returned, since its pages
+/// may be larger than `limit`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Cursor {
     skip: usize,

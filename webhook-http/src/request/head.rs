@@ -1,4 +1,4 @@
-//! One request on its way through the handlers.
+//! One request, as its handlers see it.
 
 use std::net::IpAddr;
 
@@ -25,34 +25,34 @@ pub(crate) struct Request<'a> {
     pub(crate) body: RequestBody<'a>,
 }
 
-/// What a request says before its body, less its path, which a [`Route`](crate::Route) stands for.
+/// Head of a request without its path; the path is already parsed into a [`Route`](crate::Route).
 ///
 /// It holds the token, so there is no `Debug`.
 #[non_exhaustive]
 pub struct RequestHead {
-    /// The method.
+    /// Method of the request.
     pub method: Method,
-    /// The query as it came, without the question mark; empty when there is none.
+    /// Query as it was sent, without the question mark; empty if there is none.
     pub query: Zeroizing<String>,
-    /// The headers.
+    /// Headers of the request.
     pub headers: HeaderMap,
-    /// The version. HTTP/1.1 unless it is set.
+    /// Version of HTTP. Default: HTTP/1.1.
     pub version: Version,
-    /// Tells that the server shuts down, if it tells.
+    /// Signal that the server shuts down, if the server provides it.
     pub shutdown: Option<ShutdownSignal>,
-    /// The room of the connection in its server, if the server tells.
+    /// Room of the connection in its server, if the server provides it.
     pub room: Option<Room>,
 }
 
 impl RequestHead {
-    /// A head with this method, query and these headers.
+    /// Creates a head with this method, query and these headers.
     #[must_use]
     pub fn new(method: Method, query: impl Into<String>, headers: HeaderMap) -> Self {
         let query = Zeroizing::new(query.into());
         Self { method, query, headers, version: Version::HTTP_11, shutdown: None, room: None }
     }
 
-    /// Sets what tells that the server shuts down.
+    /// Sets the signal that the server shuts down.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: Option<ShutdownSignal>) -> Self {
         self.shutdown = shutdown;
@@ -67,8 +67,8 @@ impl RequestHead {
     }
 }
 
-/// A [`ShutdownSignal`] and a [`Room`] are taken from the extensions. The `:authority` of HTTP/2 stands for a `Host` that
-/// is not there.
+/// Takes a [`ShutdownSignal`] and a [`Room`] from the extensions. The `:authority` of HTTP/2 replaces a
+/// missing `Host`.
 impl From<Parts> for RequestHead {
     fn from(mut parts: Parts) -> Self {
         if !parts.headers.contains_key(header::HOST)
@@ -84,7 +84,7 @@ impl From<Parts> for RequestHead {
     }
 }
 
-/// The head of a request, who sends it, and its id.
+/// Head of a request, with its sender and its id.
 pub(crate) struct Head {
     pub(crate) request: RequestHead,
     pub(crate) route: Route,
@@ -100,7 +100,7 @@ impl std::ops::Deref for Head {
 }
 
 impl Head {
-    /// Leave to let the store work on it, which callers need where the server tells how much room it has.
+    /// Waits for a permit to let the store process it, which callers need if the server provides its room.
     pub(crate) async fn work(&self) -> Result<Option<Working>, Problem> {
         match &self.room {
             Some(room) => room.work().await.map(Some),
@@ -108,7 +108,7 @@ impl Head {
         }
     }
 
-    /// Who sends it.
+    /// Returns facts about the sender.
     pub(crate) fn caller(&self) -> Caller {
         let headers = &self.headers;
         let mut caller = Caller::default();
@@ -176,14 +176,15 @@ impl Request<'_> {
         serde_json::from_value(members).map_err(|error| malformed(error.to_string()))
     }
 
-    /// Refuses a body with anything in it, for operations that take no fields.
+    /// Refuses a body with any field, for operations that take none.
     pub(crate) async fn no_fields(&mut self, limits: &ParameterLimits) -> Result<(), Problem> {
         self.object::<NoFields>(limits).await?.check().map_err(Problem::fields)
     }
 }
 
-/// The name of a method that HTTP defines (RFC 9110 section 9, RFC 5789), and `other` for any other: a method can be any
-/// word, such as a token.
+/// Returns the name of a method that HTTP defines (RFC 9110 section 9, RFC 5789), and `other` for any other.
+///
+/// A method can be any word, even a token.
 pub(crate) fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -199,7 +200,7 @@ pub(crate) fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// Returns some workflow of the kind, for a call that brings no token.
+/// Returns a workflow of the kind, for a call without a token.
 fn any_workflow(route: &Route) -> Result<WorkflowKey, Problem> {
     let not_found = || Problem::new(Slug::NotFound);
     let id = "0".parse().map_err(|_| not_found())?;

@@ -8,14 +8,14 @@ use webhook_core::webhook::{SettingCode, SettingProblem};
 use crate::contract::fields::{DEFAULT_ITEMS, LIMIT, MOST_ITEMS, QueryField};
 use crate::contract::problem::{Problem, Slug};
 
-/// Takes fields from a query and gathers what is wrong with them.
+/// Takes fields from a query and collects their problems.
 pub(crate) struct QueryFields {
     pairs: Vec<(String, String)>,
     problems: Vec<SettingProblem>,
 }
 
 impl QueryFields {
-    /// Reads a query. A token in it is left aside: callers may bring theirs so.
+    /// Parses a query. A token in it is ignored, since callers may send theirs so.
     pub(crate) fn read(query: &str, longest: usize) -> Result<Self, Problem> {
         if query.len() > longest {
             return Err(webhook_core::intake::TriggerError::QueryTooLong { limit: longest }.into());
@@ -53,7 +53,7 @@ impl QueryFields {
         read
     }
 
-    /// Takes `limit`: 1 to 200, 50 when it is not given.
+    /// Takes `limit`: 1 to 200, default 50.
     pub(crate) fn limit(&mut self) -> usize {
         let limit = self.take(&LIMIT).unwrap_or(DEFAULT_ITEMS);
         if !(1..=MOST_ITEMS).contains(&limit) {
@@ -63,7 +63,7 @@ impl QueryFields {
         limit
     }
 
-    /// Refuses what was wrong and what is left over.
+    /// Refuses problems and unknown fields.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.pairs {
             let problem = SettingProblem::new(name.as_str(), SettingCode::Unknown, "there is no such field");

@@ -1,4 +1,4 @@
-//! Answers: their bodies, and how they are made.
+//! Answers and their bodies.
 
 use std::fmt;
 use std::io;
@@ -16,11 +16,11 @@ use crate::contract::wire::page::Page;
 
 pub(crate) type Answer = Response<ResponseBody>;
 
-/// How much of bytes at hand is handed to a connection at once. A client that stops reading is then noticed before
-/// all of it is counted as sent.
+/// Upper bound on the bytes that are passed to a connection at once. So a client that stops reading is
+/// noticed before all bytes count as sent.
 const PIECE: usize = 64 * 1024;
 
-/// The body of an answer: bytes at hand, or a stream of unknown or great length.
+/// Body of an answer: bytes in memory, or a stream of unknown or great length.
 pub struct ResponseBody(Content);
 
 enum Content {
@@ -29,27 +29,27 @@ enum Content {
 }
 
 impl ResponseBody {
-    /// A body of these bytes.
+    /// Returns a body of these bytes.
     #[must_use]
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         Self(Content::Bytes(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())))
     }
 
-    /// A body that is made while it is sent.
+    /// Returns a body that is made while it is sent.
     pub fn streamed(body: impl Body<Data = Bytes, Error = io::Error> + Send + Sync + 'static) -> Self {
         Self(Content::Stream(body.boxed()))
     }
 
-    /// No body.
+    /// Returns an empty body.
     #[must_use]
     pub fn empty() -> Self {
         Self(Content::Bytes(None))
     }
 
-    /// The bytes, when they are at hand and few enough to be sent at once.
+    /// Returns the bytes, if they are in memory and few enough to be sent at once.
     ///
     /// # Errors
-    /// The body itself, when it is streamed, or longer than 64 KiB.
+    /// The body itself, if it is streamed, or longer than 64 KiB.
     pub fn into_bytes(self) -> Result<Bytes, Self> {
         match self.0 {
             Content::Bytes(None) => Ok(Bytes::new()),
@@ -105,20 +105,20 @@ impl Body for ResponseBody {
     }
 }
 
-/// An answer with a body at hand.
+/// Returns an answer with a body in memory.
 pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let body = body.into();
     let length = body.len();
     let mut answer = Response::new(ResponseBody::from_bytes(body));
     *answer.status_mut() = status;
-    // Room for all that an answer usually says, so that it is found once.
+    // Capacity for all headers of a usual answer, so that it is allocated once.
     answer.headers_mut().reserve(8);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     answer
 }
 
-/// An answer with a JSON body.
+/// Returns an answer with a JSON body.
 pub(crate) fn json(status: StatusCode, content: &impl Serialize) -> Answer {
     with_body(status, "application/json", json_bytes(content))
 }
@@ -136,28 +136,28 @@ pub(crate) fn page(page: Page, next_cursor: Option<impl ToString>) -> Answer {
     with_body(StatusCode::OK, "application/json", body)
 }
 
-/// The answer to who holds already what would be sent (RFC 9110 section 15.4.5).
+/// Returns the answer to a client that already has the content (RFC 9110 section 15.4.5).
 pub(crate) fn not_modified() -> Answer {
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::NOT_MODIFIED;
     answer
 }
 
-/// An answer without a body.
+/// Returns an answer without a body.
 pub(crate) fn no_content() -> Answer {
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
 }
 
-/// Sets a header whose value we made ourselves, so that it has no characters a header cannot hold.
+/// Sets a header whose value this crate made, so it contains only valid characters.
 pub(crate) fn set(answer: &mut Answer, name: impl header::IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }
 }
 
-/// The answer to HEAD: as to GET, without the body (RFC 9110 section 9.3.2).
+/// Converts the answer to GET into that to HEAD, which has no body (RFC 9110 section 9.3.2).
 pub(crate) fn without_body(answer: Answer) -> Answer {
     answer.map(|_| ResponseBody::empty())
 }

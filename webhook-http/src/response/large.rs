@@ -3,7 +3,7 @@
 use crate::contract::problem::{Problem, Slug};
 use crate::response::answer::Answer;
 
-/// Bytes in memory from which on a record is written on a thread of its own.
+/// Size in memory from which a record is written on a thread of its own, in bytes.
 const LARGE_BYTES: usize = 64 * 1024;
 
 /// Writes an answer. One that shows many bytes is written on a thread of its own, so other calls are answered meanwhile.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Returns what a header says, and the schema of its value.
+/// Returns the meaning of a header, and the schema of its value.
 fn meaning(name: &str) -> (&'static str, Value) {
     let positive = || json!({"type": "integer", "minimum": 1});
     let count = || json!({"type": "integer", "minimum": 0});

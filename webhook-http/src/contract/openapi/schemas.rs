@@ -8,7 +8,7 @@ use crate::contract::fields::SchemaOf;
 use crate::contract::problem::Slug;
 use crate::contract::wire::problem::ProblemDocument;
 
-/// Where the document keeps its schemas.
+/// Path of the schemas within the document.
 const DEFINITIONS: &str = "/components/schemas";
 
 /// Collects the schemas that operations refer to.
@@ -27,12 +27,12 @@ impl Schemas {
         }
     }
 
-    /// Returns the schema of what a request holds.
+    /// Returns the schema of a request's body.
     pub(super) fn request(&mut self, schema: SchemaOf) -> Value {
         tidied(schema(&mut self.requests).to_value())
     }
 
-    /// Returns the schema of what an answer holds.
+    /// Returns the schema of an answer's body.
     pub(super) fn answer(&mut self, schema: SchemaOf) -> Value {
         tidied(schema(&mut self.answers).to_value())
     }
@@ -84,7 +84,7 @@ fn tidy(schema: &mut Value) {
             if let Some(Value::String(text)) = members.get_mut("description") {
                 *text = plain(text);
             }
-            // The bounds say as much, and no format stands for an address of either version.
+            // The bounds express the same, and no format stands for an address of either version.
             if members.get("format").and_then(Value::as_str).is_some_and(|format| {
                 ["uint", "int"].iter().any(|integer| format.starts_with(integer))
                     || format == "double"
@@ -124,7 +124,7 @@ fn close(schema: &mut Map<String, Value>) {
     }
 }
 
-/// An answer has all its members, so their defaults mean nothing.
+/// Removes defaults, which have no meaning in an answer with all its members.
 fn without_defaults(schema: &mut Value) {
     let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for member in members.values_mut().filter_map(Value::as_object_mut) {

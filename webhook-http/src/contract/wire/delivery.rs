@@ -93,7 +93,7 @@ impl<'a> TestedNotifications<'a> {
     }
 }
 
-/// Cuts what the other side has written to a length that a person reads.
+/// Cuts the other side's text to a readable length.
 fn shortened(mut text: String) -> String {
     if text.len() > EXCERPT_BYTES {
         text.truncate(text.floor_char_boundary(EXCERPT_BYTES));

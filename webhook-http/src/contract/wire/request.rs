@@ -1,4 +1,4 @@
-//! Bodies of management requests. Each is read leniently, so all that is wrong with it is named at once.
+//! Bodies of management requests. Each is parsed leniently, so that all its problems are named at once.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::contract::fields;
 
 const NO_SUCH_FIELD: &str = "there is no such field";
 
-/// A member of a request. `null` counts as left out.
+/// A member of a request. `null` counts as omitted.
 #[derive(Debug, Default, PartialEq)]
 enum Member<T> {
     #[default]
@@ -35,7 +35,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Member<T> {
 }
 
 impl<T> Member<T> {
-    /// Returns the value, and notes a wrong one as a problem.
+    /// Returns the value, and reports a wrong one as a problem.
     fn take(self, problem: impl FnOnce() -> SettingProblem, problems: &mut Vec<SettingProblem>) -> Option<T> {
         match self {
             Self::Absent => None,
@@ -103,7 +103,7 @@ impl JsonSchema for SettingsPatch {
     }
 }
 
-/// Lets each member of an object be left out or `null`, and so on within its members.
+/// Allows each member of an object to be omitted or `null`, recursively.
 fn make_optional(schema: &mut Map<String, Value>) {
     schema.remove("required");
     schema.remove("title");
@@ -206,7 +206,7 @@ pub(crate) struct NewRun {
 
 impl NewRun {
     /// # Errors
-    /// A problem for parameters that are no object; else one for each unknown member.
+    /// A problem for parameters that are not an object; otherwise one for each unknown member.
     pub(crate) fn read(self) -> Result<Map<String, Value>, Vec<SettingProblem>> {
         let mut problems = Vec::new();
         let message = "an object of names and values is expected";
@@ -253,7 +253,7 @@ struct DeliveryFilter {
     unknown: Unknown,
 }
 
-/// Notifications that were asked for, as they are found in the store.
+/// Requested notifications, as a query of the store.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Resend {
     pub(crate) state: DeliveryState,

@@ -1,4 +1,4 @@
-//! Runs, written straight from their records: whole, or as lists and events show them.
+//! Runs, serialized directly from their records: whole, or as lists and events show them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,11 +18,11 @@ use webhook_core::run::{
 use crate::contract::wire::delivery::DeliveryView;
 use crate::contract::wire::value::{Detail, Timestamp, Truncated};
 
-/// The most artifacts, and the most deliveries, that lists and events show of a run.
+/// Upper bound on the artifacts, and on the deliveries, that lists and events show of a run.
 const MOST_PARTS: usize = 20;
-/// The most that the names, types and addresses of those artifacts take, in bytes.
+/// Upper bound on the names, types and addresses of those artifacts, in bytes.
 const ARTIFACT_BYTES: usize = 16 * EXCERPT_BYTES;
-/// The most parameters that lists and events show of a run.
+/// Upper bound on the parameters that lists and events show of a run.
 const MOST_PARAMETERS: usize = 256;
 
 /// An accepted call.
@@ -210,7 +210,7 @@ impl ParameterView {
         let value = match parameter.value {
             ParameterValue::Plain(value) => value,
             ParameterValue::Truncated(text) => Value::from(text),
-            // A sealed value, and whatever else is not to be seen.
+            // A sealed value, and every other hidden one.
             _ => Value::from(MASK),
         };
         Self { value, source, truncated }

@@ -8,17 +8,17 @@ use serde::{Serialize, Serializer};
 use webhook_core::clock::format_timestamp;
 use webhook_core::run::{EXCERPT_BYTES, excerpt_text};
 
-/// How much of a record is shown.
+/// Extent to which a record is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// All of it.
     Full,
-    /// As much as fits into a list or an event.
+    /// The part that fits into a list or an event.
     Excerpt,
 }
 
 impl Detail {
-    /// Returns as much of a text as is shown, and whether the rest was cut.
+    /// Returns the shown part of a text, and whether the rest was cut.
     pub(crate) fn of_text(self, text: &str) -> (&str, bool) {
         let cut = if self == Self::Excerpt { excerpt_text(text, EXCERPT_BYTES) } else { None };
         (cut.unwrap_or(text), cut.is_some())

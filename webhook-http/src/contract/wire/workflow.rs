@@ -12,9 +12,9 @@ use webhook_core::run::{EXCERPT_BYTES, excerpt_value};
 use crate::contract::wire::value::{Detail, Truncated};
 use crate::contract::wire::webhook::WebhookView;
 
-/// The most that a list shows of the choices of one block, in bytes.
+/// Upper bound on the choices of one block in a list, in bytes.
 const CHOICES_BYTES: usize = 4 * EXCERPT_BYTES;
-/// The most that a list shows of the blocks of one workflow, in bytes of their texts.
+/// Upper bound on the texts of the blocks of one workflow in a list, in bytes.
 const BLOCKS_BYTES: usize = 64 * EXCERPT_BYTES;
 
 /// A workflow. An item of a list says `truncated` when anything in it was cut.
@@ -117,7 +117,7 @@ impl<'a> BlockView<'a> {
         }
     }
 
-    /// About how long it is.
+    /// Returns its approximate length, in bytes.
     fn bytes(&self) -> usize {
         let default = match &self.default {
             Default::Whole(value) => value.and_then(Value::as_str).map_or(EXCERPT_BYTES / 8, str::len),
