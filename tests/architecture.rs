@@ -20,7 +20,7 @@ const LAYERS: [(&[&str], bool); 11] = [
     (&["executor", "notifier"], false),
     (&["events"], false),
     (&["store"], false),
-    (&["live"], false),
+    (&["backend"], false),
     (&["service"], false),
     (&["memory"], false),
 ];

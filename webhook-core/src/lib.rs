@@ -76,7 +76,7 @@
 //! | answer a call | [`intake`] |
 //! | create, change and delete webhooks, list and cancel runs | [`manage`] |
 //! | declare parameters | [`parameters`] |
-//! | bring your own work, store or notifier | [`executor`], [`store`] with [`live`], [`notifier`] |
+//! | bring your own work, store or notifier | [`executor`], [`store`] with [`backend`], [`notifier`] |
 //! | follow what happens | [`events`] |
 //! | mask secrets in what you log | [`masking`] |
 //! | test your application or store | the crate `webhook-testing`, [`memory`], [`Webhooks::run_until_idle`] |
@@ -87,12 +87,12 @@
 //! clock that jumps expires nothing wrongly. Every error is a type that keeps its source and names what to change.
 //! An async function may be dropped at any time unless its documentation says otherwise.
 
+pub mod backend;
 pub mod clock;
 pub mod error;
 pub mod events;
 pub mod executor;
 pub mod id;
-pub mod live;
 pub mod masking;
 pub mod memory;
 pub mod notifier;

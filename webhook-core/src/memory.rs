@@ -1,11 +1,11 @@
 //! The store in memory, for tests and for trying things out.
 //!
 //! [`MemoryStore`] keeps every promise of the [store](crate::store) except that its records survive the process.
+//! It is small because the parts of [`backend`](crate::backend) decide and index.
 
+mod deliveries;
 mod history;
-mod keys;
 mod log;
-mod outbox;
 mod state;
 
 use std::fmt;
@@ -16,12 +16,12 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::backend::{LiveCancel, wait_for_work};
 use crate::error::Resource;
-use crate::events::{EventCursor, EventLog, Events};
+use crate::events::{EventCursor, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
-use crate::live::wait_for_work;
 use crate::notifier::Delivery;
-use crate::run::Run;
+use crate::run::{CancelReason, Run};
 use crate::store::{
     Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
     Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
@@ -61,39 +61,35 @@ use state::State;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct MemoryStore(Arc<Shared>);
 
+#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    events: Arc<EventLog>,
+    /// More runs may be claimed.
     runs_changed: Notify,
+    /// More deliveries may be claimed.
     deliveries_changed: Notify,
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
-        let events = Arc::new(EventLog::new());
-        let state = Mutex::new(State::new(events.clone()));
-        let (runs_changed, deliveries_changed) = (Notify::new(), Notify::new());
-        Self(Arc::new(Shared { state, events, runs_changed, deliveries_changed }))
+        Self::default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock()
     }
 
-    /// Wakes those who wait for runs, because more may be claimed now.
     fn wake_workers(&self) {
         self.0.runs_changed.notify_waiters();
     }
-}
 
-impl Default for MemoryStore {
-    fn default() -> Self {
-        Self::new()
+    fn wake_deliveries(&self) {
+        self.0.deliveries_changed.notify_waiters();
     }
 }
 
@@ -107,19 +103,27 @@ impl fmt::Debug for MemoryStore {
 #[async_trait::async_trait]
 impl Store for MemoryStore {
     async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError> {
-        self.state().create_webhook(webhook)
+        let webhooks = &mut self.state().webhooks;
+        webhooks.check_new(&webhook)?;
+        webhooks.put(webhook);
+        Ok(())
     }
 
     async fn get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>, StoreError> {
-        Ok(self.state().webhook(id))
+        Ok(self.state().webhooks.get(id).cloned())
     }
 
     async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
-        Ok(self.state().find_webhook(digest))
+        Ok(self.state().webhooks.find(digest).cloned())
     }
 
     async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
-        self.state().update_webhook(webhook, expected_revision)?;
+        let mut state = self.state();
+        let webhook = state.webhooks.updated(webhook, expected_revision)?;
+        state.live.set_bound(webhook.id, webhook.settings.concurrency.bound());
+        state.webhooks.put(webhook);
+        drop(state);
+        // A wider bound lets waiting runs begin.
         self.wake_workers();
         Ok(())
     }
@@ -130,15 +134,27 @@ impl Store for MemoryStore {
         expected_revision: Option<u64>,
         now: SystemTime,
     ) -> Result<Vec<RunId>, StoreError> {
-        self.state().delete_webhook(id, expected_revision, now)
+        let mut state = self.state();
+        state.webhooks.check_removal(id, expected_revision)?;
+        state.webhooks.remove(id);
+        let queued = state.live.close_webhook(id);
+        for run in &queued {
+            if let Some(LiveCancel::Ended(run)) = state.live.cancel(*run, CancelReason::WebhookDeleted, now) {
+                state.bury(run, Arc::default());
+            }
+        }
+        Ok(queued)
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
-        Ok(self.state().list_webhooks(&query))
+        Ok(self.state().webhooks.list(&query))
     }
 
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
-        self.state().record_use(uses);
+        let webhooks = &mut self.state().webhooks;
+        for (id, at) in uses {
+            webhooks.record_use(*id, *at);
+        }
         Ok(())
     }
 
@@ -153,7 +169,10 @@ impl Store for MemoryStore {
     }
 
     async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
-        self.state().begin(&begun);
+        let state = &mut *self.state();
+        for run in begun.iter().filter_map(|begun| state.live.begin(begun)) {
+            state.events.publish_state(&run, &Arc::default());
+        }
         Ok(())
     }
 
@@ -166,7 +185,7 @@ impl Store for MemoryStore {
         let settled = self.state().settle(settlements, Instant::now());
         self.wake_workers();
         if delivers {
-            self.0.deliveries_changed.notify_waiters();
+            self.wake_deliveries();
         }
         Ok(settled)
     }
@@ -191,48 +210,53 @@ impl Store for MemoryStore {
     }
 
     async fn append_log(&self, run: RunId, fence: u64, text: String) -> Result<(), StoreError> {
-        self.state().append_log(run, fence, text);
+        self.state().append_log(run, fence, &text);
         Ok(())
     }
 
     async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, StoreError> {
-        Ok(self.state().read_log(run, offset))
+        let state = self.state();
+        let log = state.logs.get(&run);
+        Ok(log.map_or_else(|| LogPart::new(offset, String::new()), |log| log.read(offset)))
     }
 
     async fn wait_for_work(&self, work: Work) {
-        let changes = match work {
-            Work::Runs => &self.0.runs_changed,
-            Work::Deliveries(_) => &self.0.deliveries_changed,
-        };
-        wait_for_work(changes, |now| self.state().work_at(&work, now)).await;
+        match work {
+            Work::Runs => wait_for_work(&self.0.runs_changed, |now| self.state().live.work_at(now)).await,
+            Work::Deliveries(channels) => {
+                let due = |_| self.state().deliveries.next_deadline(&channels);
+                wait_for_work(&self.0.deliveries_changed, due).await;
+            }
+        }
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
-        Ok(self.0.events.since(cursor).await)
+        let events = self.state().events.clone();
+        Ok(events.since(cursor).await)
     }
 
     async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {
-        Ok(self.state().outbox.claim(&request, Instant::now()))
+        Ok(self.state().deliveries.claim(&request, Instant::now()))
     }
 
     async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError> {
-        self.state().outbox.settle(&settlements, Instant::now());
-        self.0.deliveries_changed.notify_waiters();
+        self.state().deliveries.settle(&settlements, Instant::now());
+        self.wake_deliveries();
         Ok(())
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
         let state = self.state();
-        Ok(runs.iter().flat_map(|run| state.outbox.of_run(*run)).collect())
+        Ok(runs.iter().flat_map(|run| state.deliveries.of_run(*run)).cloned().collect())
     }
 
     async fn find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
-        Ok(self.state().outbox.find(&query))
+        Ok(self.state().deliveries.find(&query))
     }
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
-        let resent = self.state().outbox.resend(id, now, Instant::now());
-        self.0.deliveries_changed.notify_waiters();
+        let resent = self.state().deliveries.resend(id, now, Instant::now());
+        self.wake_deliveries();
         resent.ok_or(StoreError::NotFound(Resource::Delivery))
     }
 

@@ -50,7 +50,6 @@
 //! what is synced.
 
 mod check;
-mod due_index;
 mod engine;
 mod error;
 mod format;
@@ -64,7 +63,6 @@ mod store;
 #[doc(hidden)]
 pub mod testing;
 mod tree;
-mod webhook_index;
 mod writer;
 
 pub use check::verify::VerifyReport;

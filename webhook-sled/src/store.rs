@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
+use webhook_core::backend::wait_for_work;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::live::wait_for_work;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{

@@ -1,7 +1,7 @@
 //! What callers outside of the writer wait for: events, and changes of the runs and deliveries that can be claimed.
 
 use tokio::sync::Notify;
-use webhook_core::events::EventLog;
+use webhook_core::backend::EventLog;
 
 pub(crate) struct Announcements {
     pub(crate) events: EventLog,

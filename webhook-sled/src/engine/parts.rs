@@ -6,7 +6,6 @@ use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::Semaphore;
 use webhook_core::store::StoreError;
 
-use crate::due_index::DueIndex;
 use crate::engine::announcements::Announcements;
 use crate::engine::capacity::Capacity;
 use crate::engine::checkpoint_queue::{AwaitedRecord, CheckpointQueue};
@@ -16,7 +15,8 @@ use crate::engine::database::Database;
 use crate::engine::log_joining::EndedLogs;
 use crate::engine::visible_runs::VisibleRuns;
 use crate::tree::damage::Damage;
-use crate::webhook_index::WebhookIndex;
+use webhook_core::backend::DueIndex;
+use webhook_core::backend::WebhookIndex;
 
 /// Most reads at once, so a disk that hangs does not take all threads that may block.
 const MOST_READS: usize = 16;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use webhook_core::backend::{ClaimedRuns, LiveRuns};
 use webhook_core::clock::later;
 use webhook_core::id::RunId;
-use webhook_core::live::{ClaimedRuns, LiveRuns};
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{ClaimRequest, Renewal, Renewed, RunQuery};
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use webhook_core::backend::KeyHolder;
 use webhook_core::clock::{from_milliseconds, to_milliseconds};
 use webhook_core::id::RunId;
 use webhook_core::run::{Run, RunState};
@@ -157,6 +158,10 @@ pub(crate) struct KeyRecord {
 }
 
 impl KeyRecord {
+    pub(crate) fn holder(&self) -> KeyHolder<u64> {
+        KeyHolder { run: self.run, fingerprint: self.fingerprint, expires: self.expires }
+    }
+
     pub(crate) fn encode(&self) -> [u8; 57] {
         let mut value = [VERSION; 57];
         value[1..17].copy_from_slice(self.run.as_bytes());

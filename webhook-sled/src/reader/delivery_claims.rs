@@ -5,10 +5,10 @@ use tokio::time::Instant;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{DeliveryClaimRequest, StoreError};
 
-use crate::due_index::ClaimedDelivery;
 use crate::engine::parts::Parts;
 use crate::format::keys;
 use crate::reader::read;
+use webhook_core::backend::ClaimedDelivery;
 
 /// How often one call looks for others in place of deliveries that were not asked for.
 const ROUNDS: usize = 128;

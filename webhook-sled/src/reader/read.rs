@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sled::{IVec, Tree};
+use webhook_core::backend::ListedRun;
 use webhook_core::id::{DeliveryId, RunId};
-use webhook_core::live::ListedRun;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::run::{Run, RunParameters, RunState};
 use webhook_core::store::{DeliveryQuery, LogPart, Page, RunQuery, StoreError};

@@ -6,16 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use sled::{IVec, Tree};
 use tokio::time::Instant;
+use webhook_core::backend::LiveRuns;
 use webhook_core::clock::from_milliseconds;
 use webhook_core::clock::later;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
-use webhook_core::live::LiveRuns;
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;
 
-use crate::due_index::DueIndex;
 use crate::engine::folder::Folder;
 use crate::engine::parts::Parts;
 use crate::engine::sled_folder::OpenDatabase;
@@ -28,7 +27,8 @@ use crate::tree::damage::Damage;
 use crate::tree::scan::Scan;
 use crate::tree::sums::{StoredSums, Sums};
 use crate::tree::values;
-use crate::webhook_index::WebhookIndex;
+use webhook_core::backend::DueIndex;
+use webhook_core::backend::WebhookIndex;
 
 /// Upper bound on the records of queued runs in memory, in bytes, about. The newest are kept.
 const CACHE_BYTES: usize = 8 << 20;

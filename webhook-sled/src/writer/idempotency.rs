@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use webhook_core::backend::KeyMeaning;
 use webhook_core::clock::to_milliseconds;
 use webhook_core::run::Run;
 use webhook_core::store::{Idempotency, StoreError};
@@ -28,14 +29,11 @@ impl Writer {
         instant: Instant,
     ) -> Result<LookUp, StoreError> {
         let Some(record) = self.key_record(place)? else { return Ok(LookUp::Unknown(None)) };
-        if record.expires <= self.parts.clock.now(instant) {
-            return Ok(LookUp::Unknown(Some(record)));
-        }
-        if !given.matches(&record.fingerprint) {
-            return Ok(LookUp::Mismatch);
-        }
-        // A key whose run was pruned stands for no run.
-        Ok(self.run(record.run)?.map_or(LookUp::Unknown(Some(record)), LookUp::Found))
+        Ok(match record.holder().meaning(given, self.parts.clock.now(instant)) {
+            KeyMeaning::Free => LookUp::Unknown(Some(record)),
+            KeyMeaning::Mismatch => LookUp::Mismatch,
+            KeyMeaning::Run(run) => self.run(run)?.map_or(LookUp::Unknown(Some(record)), LookUp::Found),
+        })
     }
 
     pub(crate) fn key_record(&self, place: &KeyPlace) -> Result<Option<KeyRecord>, StoreError> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
+use webhook_core::backend::{ClaimedRuns, LiveCancel, NotAdmitted};
 use webhook_core::error::Resource;
 use webhook_core::id::RunId;
-use webhook_core::live::{ClaimedRuns, LiveCancel, NotAdmitted};
 use webhook_core::run::{CancelReason, Run};
 use webhook_core::store::{
     Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Outcome, Settled, Settlement, StoreError,

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
+use webhook_core::backend::LiveCancel;
 use webhook_core::clock::to_milliseconds;
 use webhook_core::id::{RunId, WebhookId};
-use webhook_core::live::LiveCancel;
 use webhook_core::run::CancelReason;
 use webhook_core::store::StoreError;
 use webhook_core::webhook::Webhook;

@@ -227,7 +227,7 @@ async fn a_full_queue_refuses_and_changes_nothing() {
     assert_eq!(live.admit(&request(first), None).unwrap_err(), NotAdmitted::QueueFull);
     live.admit(&request(second), None).unwrap();
     assert_eq!(live.admit(&request(webhook()), None).unwrap_err(), NotAdmitted::QueueFull);
-    assert_eq!((live.queued(), live.lanes.len()), (2, 2));
+    assert_eq!((live.queued(), live.index.queues().count()), (2, 2));
 }
 
 /// A request for a run whose parameters take so many bytes.
@@ -365,7 +365,7 @@ async fn a_run_of_a_deleted_webhook_that_would_be_executed_again_is_cancelled() 
     let expired = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant + LEASE);
     assert!(expired.interrupted.is_empty() && expired.claimed.is_empty());
     assert_eq!([handed_back.state, expired.ended[0].state], [RunState::Cancelled; 2]);
-    assert!(live.lanes.is_empty());
+    assert!(live.index.queues().next().is_none());
 }
 
 #[tokio::test]
@@ -573,8 +573,8 @@ proptest! {
             }
         }
         prop_assert_eq!((live.queued(), live.running()), (0, 0));
-        prop_assert!(live.lanes.is_empty() && live.next.is_empty() && live.delayed.is_empty());
-        prop_assert!(live.runs.is_empty() && live.ahead.is_empty() && live.records.is_empty() && live.queued_bytes() == 0);
+        prop_assert!(live.index.queues().next().is_none() && live.index.next().is_none() && live.index.first_due().is_none());
+        prop_assert!(live.index.is_empty() && live.ahead.is_empty() && live.records.is_empty() && live.queued_bytes() == 0);
         prop_assert_eq!(ended.len(), admitted.len());
     }
 }

@@ -7,72 +7,72 @@ use crate::webhook::OnOverlap;
 
 /// The live runs of one webhook.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(crate) struct WebhookQueue {
     bound: Option<u32>,
     closed: bool,
     running: BTreeSet<RunId>,
-    /// Claimed, and not begun yet.
+    /// Claimed, and not begun.
     claimed: BTreeSet<RunId>,
-    /// Queued, and not to be claimed yet.
+    /// Queued, and not claimable yet.
     waiting: BTreeSet<RunId>,
-    /// Queued, and to be claimed when there is room.
+    /// Queued, and claimable when there is room.
     ready: BTreeSet<RunId>,
-    /// How many bytes of parameters the queued ones have.
-    pub(super) queued_bytes: u64,
-    /// What its runs execute: one workflow, unless the webhook was given another.
+    /// Bytes of the queued runs' parameters.
+    pub(crate) queued_bytes: u64,
+    /// Workflows of its runs, by their numbers: one, unless the webhook was given another.
     workflows: Vec<WorkflowKey>,
-    /// The next run as all lanes know it.
-    pub(super) known_next: Option<RunId>,
+    /// Next run of this queue that [`RunIndex`](super::index::RunIndex) has.
+    pub(crate) known_next: Option<RunId>,
 }
 
-/// Where in its lane a run is.
+/// Part of a webhook's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Running,
     Claimed,
     Waiting,
     Ready,
 }
 
-/// What a new run does to the ones before it.
+/// Effect of a new run on those before it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The new run is not executed.
-    pub(super) skip: bool,
+    pub(crate) skip: bool,
     /// Queued runs that end.
-    pub(super) supersede: Vec<RunId>,
+    pub(crate) supersede: Vec<RunId>,
     /// Running runs that are asked to stop.
-    pub(super) stop: Vec<RunId>,
+    pub(crate) stop: Vec<RunId>,
 }
 
-impl Lane {
-    pub(super) fn set_bound(&mut self, bound: Option<u32>) {
+impl WebhookQueue {
+    pub(crate) fn set_bound(&mut self, bound: Option<u32>) {
         self.bound = bound;
     }
 
-    /// How many more may be claimed; `None` without a bound.
-    pub(super) fn room(&self) -> Option<usize> {
+    /// Number of runs that may still be claimed. `None` without a bound.
+    pub(crate) fn room(&self) -> Option<usize> {
         self.bound.map(|bound| (bound as usize).saturating_sub(self.claimed_count()))
     }
 
-    /// How many are claimed, whether they have begun or not.
+    /// Number of claimed runs, whether they have begun or not.
     fn claimed_count(&self) -> usize {
         self.running.len() + self.claimed.len()
     }
 
-    /// The run that is to be claimed next, if there is room for it.
-    pub(super) fn next(&self) -> Option<RunId> {
+    /// Run to claim next, if there is room for it.
+    pub(crate) fn next(&self) -> Option<RunId> {
         let has_room = !self.closed && self.room().is_none_or(|room| room > 0);
         self.ready.first().copied().filter(|_| has_room)
     }
 
-    /// The runs that may be claimed, in the order in which they are.
-    pub(super) fn ready(&self) -> impl Iterator<Item = RunId> {
+    /// Claimable runs, in the order in which they are claimed.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = RunId> {
         self.ready.iter().copied()
     }
 
-    /// What a new run does to these, where `asked` tells which running ones are about to stop anyway.
-    pub(super) fn plan(&self, on_overlap: OnOverlap, asked: impl Fn(&RunId) -> bool) -> Plan {
+    /// Effect of a new run, where `asked` says of a running one whether its cancellation is requested already.
+    pub(crate) fn plan(&self, on_overlap: OnOverlap, asked: impl Fn(&RunId) -> bool) -> Plan {
         let Some(bound) = self.bound.map(|bound| bound as usize) else { return Plan::default() };
         match on_overlap {
             OnOverlap::Queue => Plan::default(),
@@ -81,7 +81,7 @@ impl Lane {
                 Plan { skip, ..Plan::default() }
             }
             OnOverlap::Replace => {
-                // Those that have not begun are the first to go; then the oldest that run.
+                // Runs that have not begun go first, then the oldest running ones.
                 let claimed = self.claimed.iter().chain(&self.running).copied();
                 let staying: Vec<RunId> = claimed.filter(|id| !asked(id)).collect();
                 let excess = (staying.len() + self.queued_count() + 1).saturating_sub(bound);
@@ -102,8 +102,8 @@ impl Lane {
         }
     }
 
-    /// A run comes, goes, or is in another part from now on.
-    pub(super) fn moved(&mut self, id: RunId, old: Option<Part>, new: Option<Part>) {
+    /// Moves a run from one part to another. `None` is outside of the queue.
+    pub(crate) fn moved(&mut self, id: RunId, old: Option<Part>, new: Option<Part>) {
         if old == new {
             return;
         }
@@ -124,8 +124,8 @@ impl Lane {
         }
     }
 
-    /// The number that this workflow has here from now on.
-    pub(super) fn workflow_number(&mut self, workflow: &WorkflowKey) -> u16 {
+    /// Number of a workflow, which gets one here if it has none.
+    pub(crate) fn workflow_number(&mut self, workflow: &WorkflowKey) -> u16 {
         let known = self.workflows.iter().position(|known| known == workflow);
         let number = known.unwrap_or_else(|| {
             self.workflows.push(workflow.clone());
@@ -134,14 +134,14 @@ impl Lane {
         u16::try_from(number).unwrap_or(u16::MAX)
     }
 
-    /// The number of a workflow that may have runs here.
-    pub(super) fn number_of(&self, workflow: &WorkflowKey) -> Option<u16> {
+    /// Number of a workflow. `None` when it has no runs here.
+    pub(crate) fn number_of(&self, workflow: &WorkflowKey) -> Option<u16> {
         let known = self.workflows.iter().position(|known| known == workflow);
         known.map(|number| u16::try_from(number).unwrap_or(u16::MAX))
     }
 
-    /// The runs in these parts that are older than `before`, newest first, each part for itself.
-    pub(super) fn newest(
+    /// Runs of each of these parts that are older than `before`, newest first.
+    pub(crate) fn newest(
         &self,
         parts: &[Part],
         before: Option<RunId>,
@@ -161,13 +161,13 @@ impl Lane {
         parts.iter().map(of_part).collect()
     }
 
-    /// Marks the webhook as deleted, so that none of its runs is claimed any more, and answers its queued runs.
-    pub(super) fn close(&mut self) -> Vec<RunId> {
+    /// Marks the webhook as deleted, so none of its runs is claimed any more, and returns its queued runs.
+    pub(crate) fn close(&mut self) -> Vec<RunId> {
         self.closed = true;
         self.queued()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
@@ -178,11 +178,11 @@ impl Lane {
         queued
     }
 
-    pub(super) fn queued_count(&self) -> usize {
+    pub(crate) fn queued_count(&self) -> usize {
         self.waiting.len() + self.ready.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.claimed_count() + self.queued_count() == 0
     }
 }

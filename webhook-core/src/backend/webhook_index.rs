@@ -1,43 +1,55 @@
-//! The webhooks. All of them are in memory, found by id and by the digest of their token.
+//! The webhooks, by id and by the digest of their token.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use webhook_core::error::Resource;
-use webhook_core::id::WebhookId;
-use webhook_core::store::{Page, RunQuery, StoreError, WebhookQuery};
-use webhook_core::token::TokenDigest;
-use webhook_core::webhook::Webhook;
+use crate::error::Resource;
+use crate::id::WebhookId;
+use crate::store::{Page, RunQuery, StoreError, WebhookQuery};
+use crate::token::TokenDigest;
+use crate::webhook::Webhook;
 
+/// All webhooks of a store, by id and by the digest of their token.
+///
+/// It has a webhook's id under the digest of each webhook, and no other.
 #[derive(Debug, Default)]
-pub(crate) struct WebhookIndex {
+pub struct WebhookIndex {
     by_id: BTreeMap<WebhookId, Arc<Webhook>>,
     by_digest: HashMap<TokenDigest, WebhookId>,
 }
 
 impl WebhookIndex {
-    pub(crate) fn get(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
+    /// Returns a webhook.
+    #[must_use]
+    pub fn get(&self, id: WebhookId) -> Option<&Arc<Webhook>> {
         self.by_id.get(&id)
     }
 
-    pub(crate) fn find(&self, digest: &TokenDigest) -> Option<&Arc<Webhook>> {
+    /// Returns the webhook whose token has this digest.
+    #[must_use]
+    pub fn find(&self, digest: &TokenDigest) -> Option<&Arc<Webhook>> {
         self.by_digest.get(digest).and_then(|id| self.get(*id))
     }
 
-    /// Whether no run can be what a query asks for: its webhook starts another workflow.
-    pub(crate) fn contradicts(&self, query: &RunQuery) -> bool {
+    /// Whether no run can match a query, because its webhook starts another workflow.
+    #[must_use]
+    pub fn contradicts(&self, query: &RunQuery) -> bool {
         let webhook = query.webhook.and_then(|id| self.get(id));
         let (Some(webhook), Some(workflow)) = (webhook, &query.workflow) else { return false };
         webhook.workflow != *workflow
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {
+    /// Returns all webhooks, oldest first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Webhook>> {
         self.by_id.values()
     }
 
-    /// Whether a new webhook may take this id and digest.
-    pub(crate) fn check_new(&self, webhook: &Webhook) -> Result<(), StoreError> {
+    /// Checks that a new webhook may take its id and digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when another webhook has one of them.
+    pub fn check_new(&self, webhook: &Webhook) -> Result<(), StoreError> {
         if self.by_id.contains_key(&webhook.id) {
             return Err(StoreError::Conflict(Resource::Webhook));
         }
@@ -47,8 +59,12 @@ impl WebhookIndex {
         Ok(())
     }
 
-    /// The record that an update is to store: its last use is the stored one.
-    pub(crate) fn updated(&self, mut webhook: Webhook, expected: u64) -> Result<Webhook, StoreError> {
+    /// Returns the record that an update stores: the given one with the stored time of its last use.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Conflict`] when the revision is not the expected one or another webhook has the
+    /// digest.
+    pub fn updated(&self, mut webhook: Webhook, expected: u64) -> Result<Webhook, StoreError> {
         let stored = self.get(webhook.id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if stored.revision != expected {
             return Err(StoreError::Conflict(Resource::Webhook));
@@ -60,7 +76,8 @@ impl WebhookIndex {
         Ok(webhook)
     }
 
-    pub(crate) fn put(&mut self, webhook: Webhook) {
+    /// Adds a webhook, or replaces it.
+    pub fn put(&mut self, webhook: Webhook) {
         if let Some(old) = self.by_id.get(&webhook.id) {
             self.by_digest.remove(&old.token_digest);
         }
@@ -68,8 +85,11 @@ impl WebhookIndex {
         self.by_id.insert(webhook.id, Arc::new(webhook));
     }
 
-    /// Whether this webhook may be removed by a caller who expects this revision.
-    pub(crate) fn check_removal(&self, id: WebhookId, expected: Option<u64>) -> Result<(), StoreError> {
+    /// Checks that a caller who expects this revision may remove a webhook.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Conflict`] when the revision is another one.
+    pub fn check_removal(&self, id: WebhookId, expected: Option<u64>) -> Result<(), StoreError> {
         let stored = self.get(id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         match expected {
             Some(expected) if expected != stored.revision => Err(StoreError::Conflict(Resource::Webhook)),
@@ -77,14 +97,15 @@ impl WebhookIndex {
         }
     }
 
-    pub(crate) fn remove(&mut self, id: WebhookId) {
+    /// Removes a webhook.
+    pub fn remove(&mut self, id: WebhookId) {
         if let Some(webhook) = self.by_id.remove(&id) {
             self.by_digest.remove(&webhook.token_digest);
         }
     }
 
-    /// Notes a use. Answers whether it is news.
-    pub(crate) fn record_use(&mut self, id: WebhookId, at: SystemTime) -> bool {
+    /// Records a use. Returns whether it is later than the recorded one.
+    pub fn record_use(&mut self, id: WebhookId, at: SystemTime) -> bool {
         match self.by_id.get_mut(&id) {
             Some(webhook) if webhook.last_used_at.is_none_or(|last| last < at) => {
                 Arc::make_mut(webhook).last_used_at = Some(at);
@@ -94,7 +115,9 @@ impl WebhookIndex {
         }
     }
 
-    pub(crate) fn list(&self, query: &WebhookQuery) -> Page<Arc<Webhook>, WebhookId> {
+    /// Returns a page of webhooks, newest first.
+    #[must_use]
+    pub fn list(&self, query: &WebhookQuery) -> Page<Arc<Webhook>, WebhookId> {
         let older = match query.before {
             Some(before) => self.by_id.range(..before),
             None => self.by_id.range::<WebhookId, _>(..),

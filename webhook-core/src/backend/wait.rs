@@ -3,11 +3,13 @@
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// Waits until there is work. `work_at` answers from when on there is some, if nothing changes; it is asked again after
-/// every change, which `changes` tells by [`Notify::notify_waiters`].
+/// Waits until there is work.
+///
+/// `work_at` returns the time from which on there is some, if nothing changes. It is called again after every change, which
+/// `changes` tells by [`Notify::notify_waiters`].
 ///
 /// # Cancel safety
-/// Whoever stops waiting misses nothing.
+/// A caller that drops the wait misses nothing.
 pub async fn wait_for_work(changes: &Notify, work_at: impl Fn(Instant) -> Option<Instant>) {
     loop {
         let changed = changes.notified();

@@ -1,0 +1,102 @@
+//! Idempotency keys and the runs they stand for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::clock::later;
+use crate::id::{RunId, WebhookId};
+use crate::run::Run;
+use crate::store::Idempotency;
+
+/// The record of an idempotency key, which expires by a clock of the store's choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHolder<T> {
+    /// The run that the key stands for.
+    pub run: RunId,
+    /// Fingerprint of the request that brought the key.
+    pub fingerprint: [u8; 32],
+    /// Time at which the key is free again.
+    pub expires: T,
+}
+
+/// The meaning of an idempotency key for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyMeaning {
+    /// The key is free: no request brought it, or it has expired.
+    Free,
+    /// The key stands for this run. If the run was pruned, the key is free.
+    Run(RunId),
+    /// Another request brought the key.
+    Mismatch,
+}
+
+impl<T: PartialOrd> KeyHolder<T> {
+    /// Returns the meaning of this key for a request at `now`.
+    #[must_use]
+    pub fn meaning(&self, given: &Idempotency, now: T) -> KeyMeaning {
+        if self.expires <= now {
+            KeyMeaning::Free
+        } else if given.matches(&self.fingerprint) {
+            KeyMeaning::Run(self.run)
+        } else {
+            KeyMeaning::Mismatch
+        }
+    }
+}
+
+/// A key belongs to its webhook.
+type KeyPlace = (WebhookId, Arc<str>);
+
+/// All idempotency keys, for a store that keeps them in memory.
+#[derive(Debug, Default)]
+pub struct IdempotencyIndex {
+    keys: HashMap<KeyPlace, KeyHolder<Instant>>,
+    /// The places of `keys`, by the time at which they expire.
+    by_expiry: BTreeSet<(Instant, KeyPlace)>,
+    /// Time until which each run is kept for its key. `None` is forever.
+    kept: HashMap<RunId, Option<SystemTime>>,
+}
+
+impl IdempotencyIndex {
+    /// Returns the meaning of a key for a request.
+    #[must_use]
+    pub fn look_up(&self, webhook: WebhookId, given: &Idempotency, now: Instant) -> KeyMeaning {
+        let holder = self.keys.get(&(webhook, Arc::from(given.key.as_str())));
+        holder.map_or(KeyMeaning::Free, |holder| holder.meaning(given, now))
+    }
+
+    /// Lets a key stand for a run.
+    pub fn insert(&mut self, webhook: WebhookId, given: Idempotency, run: &Run, now: Instant) {
+        let place: KeyPlace = (webhook, Arc::from(given.key));
+        let expires = later(now, given.keep_for);
+        let holder = KeyHolder { fingerprint: given.fingerprint, run: run.id, expires };
+        self.kept.insert(run.id, run.queued_at.checked_add(given.keep_for));
+        if let Some(old) = self.keys.insert(place.clone(), holder) {
+            self.by_expiry.remove(&(old.expires, place.clone()));
+            self.kept.remove(&old.run);
+        }
+        self.by_expiry.insert((expires, place));
+    }
+
+    /// Whether a run must be kept, because its key stands for it.
+    #[must_use]
+    pub fn keeps(&self, run: RunId, now: SystemTime) -> bool {
+        self.kept.get(&run).is_some_and(|until| until.is_none_or(|until| until > now))
+    }
+
+    /// Removes expired keys.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some((expires, place)) = self.by_expiry.pop_first() {
+            if expires > now {
+                self.by_expiry.insert((expires, place));
+                return;
+            }
+            if let Some(holder) = self.keys.remove(&place) {
+                self.kept.remove(&holder.run);
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The live runs by every order in which they are looked for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tokio::time::Instant;
+
+use crate::backend::live::queue::{Part, Plan, WebhookQueue};
+use crate::id::{RunId, WebhookId};
+use crate::run::Run;
+use crate::webhook::OnOverlap;
+
+/// Index entry of a live run.
+#[derive(Debug)]
+pub(crate) struct LiveEntry {
+    pub(crate) webhook: WebhookId,
+    pub(crate) place: Place,
+    /// Size of its parameters.
+    pub(crate) bytes: u32,
+    /// Number of its workflow in the queue of its webhook.
+    pub(crate) workflow: u16,
+}
+
+/// Place of a live run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Admitted, but not known to be durable.
+    Uncommitted,
+    /// Claimable, once its webhook's concurrency has room.
+    Ready,
+    /// Waiting for its due time.
+    Delayed(Instant),
+    /// Claimed ahead until then, and not begun.
+    Claimed(Instant),
+    /// Claimed until then, and executing.
+    Running(Instant),
+}
+
+impl Place {
+    /// The part of its webhook's queue that the run is in.
+    fn part(self) -> Part {
+        match self {
+            Self::Running(_) => Part::Running,
+            Self::Claimed(_) => Part::Claimed,
+            Self::Ready => Part::Ready,
+            Self::Uncommitted | Self::Delayed(_) => Part::Waiting,
+        }
+    }
+
+    /// Whether no worker has claimed the run.
+    pub(crate) fn is_queued(self) -> bool {
+        self.lease_end().is_none()
+    }
+
+    pub(crate) fn lease_end(self) -> Option<Instant> {
+        match self {
+            Self::Claimed(end) | Self::Running(end) => Some(end),
+            Self::Uncommitted | Self::Ready | Self::Delayed(_) => None,
+        }
+    }
+}
+
+/// The live runs, and where each of them is.
+///
+/// `runs` decides; all else follows from it:
+/// a run is in `queues` under its webhook, in `delayed` or `leases` if its place has a time, and in `next` if it is the first
+/// of its webhook that may be claimed.
+#[derive(Debug, Default)]
+pub(crate) struct RunIndex {
+    runs: BTreeMap<RunId, LiveEntry>,
+    /// Next claimable run of each webhook, oldest first.
+    next: BTreeSet<(RunId, WebhookId)>,
+    /// Runs that wait for their due time.
+    delayed: BTreeSet<(Instant, RunId)>,
+    /// Claimed runs by the end of their lease.
+    leases: BTreeSet<(Instant, RunId)>,
+    queues: HashMap<WebhookId, WebhookQueue>,
+    /// Number of runs whose place [is queued](Place::is_queued).
+    queued: usize,
+    /// Bytes of their parameters. Each webhook's queue counts its own.
+    queued_bytes: u64,
+}
+
+impl RunIndex {
+    pub(crate) fn get(&self, id: RunId) -> Option<&LiveEntry> {
+        self.runs.get(&id)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    pub(crate) fn contains(&self, id: RunId) -> bool {
+        self.runs.contains_key(&id)
+    }
+
+    /// Bytes of a run's parameters. Zero for an unknown one.
+    pub(crate) fn parameter_bytes(&self, id: RunId) -> u64 {
+        self.get(id).map_or(0, |entry| u64::from(entry.bytes))
+    }
+
+    pub(crate) fn queue(&self, webhook: WebhookId) -> Option<&WebhookQueue> {
+        self.queues.get(&webhook)
+    }
+
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (WebhookId, &WebhookQueue)> {
+        self.queues.iter().map(|(webhook, queue)| (*webhook, queue))
+    }
+
+    /// Changes the queue of a webhook, if it has runs.
+    pub(crate) fn change_queue<T>(
+        &mut self,
+        webhook: WebhookId,
+        change: impl FnOnce(&mut WebhookQueue) -> T,
+    ) -> Option<T> {
+        let changed = change(self.queues.get_mut(&webhook)?);
+        self.refresh(webhook);
+        Some(changed)
+    }
+
+    /// Sets a webhook's bound on concurrency, and returns what a new run does to its runs.
+    ///
+    /// The caller then [inserts](Self::insert) the run, or [refreshes](Self::refresh) the webhook.
+    pub(crate) fn plan(
+        &mut self,
+        webhook: WebhookId,
+        bound: Option<u32>,
+        on_overlap: OnOverlap,
+        asked: impl Fn(&RunId) -> bool,
+    ) -> Plan {
+        let queue = self.queues.entry(webhook).or_default();
+        queue.set_bound(bound);
+        queue.plan(on_overlap, asked)
+    }
+
+    /// First run of those that may be claimed now, with its webhook.
+    pub(crate) fn next(&self) -> Option<(RunId, WebhookId)> {
+        self.next.first().copied()
+    }
+
+    /// Due time of the first run that waits for it.
+    pub(crate) fn first_due(&self) -> Option<(Instant, RunId)> {
+        self.delayed.first().copied()
+    }
+
+    /// End of the lease that ends first.
+    pub(crate) fn first_lease_end(&self) -> Option<(Instant, RunId)> {
+        self.leases.first().copied()
+    }
+
+    /// Claimed runs, by the end of their leases.
+    pub(crate) fn claimed(&self) -> impl ExactSizeIterator<Item = RunId> {
+        self.leases.iter().map(|(_, id)| *id)
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
+    pub(crate) fn insert(&mut self, run: &Run, bytes: usize, place: Place) {
+        let (id, webhook) = (run.id, run.webhook_id);
+        let queue = self.queues.entry(webhook).or_default();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let workflow = queue.workflow_number(&run.workflow);
+        queue.moved(id, None, Some(place.part()));
+        self.count(webhook, bytes, place);
+        self.runs.insert(id, LiveEntry { webhook, place, bytes, workflow });
+        self.index(id, place);
+        self.refresh(webhook);
+    }
+
+    pub(crate) fn remove(&mut self, id: RunId) {
+        let Some(LiveEntry { webhook, place, bytes, .. }) = self.runs.remove(&id) else { return };
+        self.unindex(id, place);
+        self.discount(webhook, bytes, place);
+        if let Some(queue) = self.queues.get_mut(&webhook) {
+            queue.moved(id, Some(place.part()), None);
+        }
+        self.refresh(webhook);
+    }
+
+    /// Moves a run to another place.
+    pub(crate) fn place(&mut self, id: RunId, place: Place) {
+        let Some(entry) = self.runs.get_mut(&id) else { return };
+        let (webhook, bytes) = (entry.webhook, entry.bytes);
+        let old = std::mem::replace(&mut entry.place, place);
+        self.unindex(id, old);
+        self.discount(webhook, bytes, old);
+        self.index(id, place);
+        self.count(webhook, bytes, place);
+        if old.part() != place.part()
+            && let Some(queue) = self.queues.get_mut(&webhook)
+        {
+            queue.moved(id, Some(old.part()), Some(place.part()));
+            self.refresh(webhook);
+        }
+    }
+
+    fn count(&mut self, webhook: WebhookId, bytes: u32, place: Place) {
+        if place.is_queued() {
+            self.queued += 1;
+            self.queued_bytes += u64::from(bytes);
+            if let Some(queue) = self.queues.get_mut(&webhook) {
+                queue.queued_bytes += u64::from(bytes);
+            }
+        }
+    }
+
+    fn discount(&mut self, webhook: WebhookId, bytes: u32, place: Place) {
+        if place.is_queued() {
+            self.queued -= 1;
+            self.queued_bytes -= u64::from(bytes);
+            if let Some(queue) = self.queues.get_mut(&webhook) {
+                queue.queued_bytes -= u64::from(bytes);
+            }
+        }
+    }
+
+    fn index(&mut self, id: RunId, place: Place) {
+        match place {
+            Place::Delayed(due) => {
+                self.delayed.insert((due, id));
+            }
+            Place::Claimed(end) | Place::Running(end) => {
+                self.leases.insert((end, id));
+            }
+            Place::Ready | Place::Uncommitted => {}
+        }
+    }
+
+    fn unindex(&mut self, id: RunId, place: Place) {
+        match place {
+            Place::Delayed(due) => {
+                self.delayed.remove(&(due, id));
+            }
+            Place::Claimed(end) | Place::Running(end) => {
+                self.leases.remove(&(end, id));
+            }
+            Place::Ready | Place::Uncommitted => {}
+        }
+    }
+
+    /// Follows a change of a webhook's queue: its next run may be another one, and it may have no runs left.
+    pub(crate) fn refresh(&mut self, webhook: WebhookId) {
+        let Some(queue) = self.queues.get_mut(&webhook) else { return };
+        let next = queue.next();
+        let known = std::mem::replace(&mut queue.known_next, next);
+        if known != next {
+            if let Some(id) = known {
+                self.next.remove(&(id, webhook));
+            }
+            self.next.extend(next.map(|id| (id, webhook)));
+        }
+        if queue.is_empty() {
+            self.queues.remove(&webhook);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Parts of a store that one process opens.
+//!
+//! [`MemoryStore`](crate::memory::MemoryStore) and webhook-sled's `SledStore` are made of them, and a store of your own can be.
+//! They decide and index; the store around them locks, persists and wakes. None of them does I/O.
+//! All but [`EventLog`], which has a lock of its own, are plain data.
+//!
+//! | part | what it holds |
+//! |---|---|
+//! | [`LiveRuns`] | the queued and running runs, and every decision about them |
+//! | [`WebhookIndex`] | the webhooks, by id and by token digest |
+//! | [`DueIndex`] | the pending deliveries, by due time |
+//! | [`IdempotencyIndex`], [`KeyHolder`] | idempotency keys, in memory or as a record of the store's own |
+//! | [`EventLog`] | the newest events |
+//! | [`wait_for_work`] | waiting for a claim to be worthwhile |
+//!
+//! # Live runs
+//!
+//! Claims, leases, fences, concurrency, overlap rules and due times are the same in every store of this kind, so
+//! [`LiveRuns`] decides all of them. An operation goes like this:
+//!
+//! ```text
+//!  lock ── LiveRuns decides and changes ── persist the records that it returned ── durable? ── commit the new runs
+//!                    │                                                               │
+//!                    └─ a record is missing: read it, provide it, ask again          └─ no: forget the new runs
+//! ```
+//!
+//! A new run cannot be claimed before it is [committed](LiveRuns::commit).
+
+mod due_index;
+mod event_log;
+mod idempotency_index;
+mod live;
+mod wait;
+mod webhook_index;
+
+pub use due_index::{ClaimedDelivery, DueIndex};
+pub use event_log::EventLog;
+pub use idempotency_index::{IdempotencyIndex, KeyHolder, KeyMeaning};
+pub use live::outcome::{Admission, ClaimedRuns, LiveCancel, NotAdmitted};
+pub use live::runs::{ListedRun, LiveRuns};
+pub use wait::wait_for_work;
+pub use webhook_index::WebhookIndex;
