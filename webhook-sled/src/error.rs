@@ -18,7 +18,7 @@ pub enum OpenError {
     /// Another process, or another store in this process, has the folder open.
     #[error("{} is in use by another process", path.display())]
     InUse {
-        /// Path of the folder.
+        /// Folder of the store.
         path: PathBuf,
     },
     /// The folder was written by a newer version of this crate.
@@ -27,30 +27,30 @@ pub enum OpenError {
         path.display()
     )]
     NewerFormat {
-        /// Path of the folder.
+        /// Folder of the store.
         path: PathBuf,
         /// Format number found in the folder.
         found: u32,
         /// Newest format number that this version reads.
         known: u32,
     },
-    /// The content of the folder cannot be decoded, or acknowledged records are missing from it.
+    /// The folder's content is damaged, or acknowledged records are missing from it.
     #[error(
         "{} is damaged: {reason}; put back the file as it was, or restore the whole folder from a backup",
         path.display()
     )]
     Damaged {
-        /// Path of the folder.
+        /// Folder of the store.
         path: PathBuf,
-        /// The damaged part, in words for an operator.
+        /// The damage, with the name of the file.
         reason: String,
-        /// Underlying error, if there is one.
+        /// Error of a lower layer, if there was one.
         source: Option<BoxError>,
     },
     /// The folder cannot be read or written.
     #[error("{} cannot be opened", path.display())]
     Io {
-        /// Path of the folder.
+        /// Folder of the store.
         path: PathBuf,
         /// Error of the operating system.
         source: io::Error,
@@ -116,7 +116,7 @@ pub(crate) fn store_error(error: sled::Error) -> StoreError {
     }
 }
 
-/// Returns whether an error means that the disk is full, which is temporary.
+/// Returns true if the disk had no room, which may change.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)

@@ -18,14 +18,15 @@ use webhook_core::webhook::Webhook;
 
 use crate::engine::change::Write;
 use crate::engine::journal::BEGINNING;
-use crate::engine::journal::found::Found;
-use crate::engine::journal::record::{self as journal_record, Mark};
-use crate::engine::superblock::{self, Content, Facts, SECTOR};
+use crate::engine::journal::files::JournalFiles;
+use crate::engine::journal::record::{self as journal_record, RecordHeader};
+use crate::engine::superblock::{self, SECTOR, SuperblockContent, SuperblockFacts};
+use crate::format::block::{self, BlockBuilder, encode_recorded};
 use crate::format::identity::{Identity, StoreId};
 use crate::format::keys;
-use crate::format::run::{self, Recorded, Value, decode_run, encode_recorded};
+use crate::format::run::{self, RecordedRun, decode_run};
 use crate::format::value::{
-    ClaimRecord, Encoded, KeyRecord, SavedClock, VALUE_BYTES, decode, decode_claims, decode_number,
+    ClaimRecord, EncodedRecord, KeyRecord, SavedClock, VALUE_BYTES, decode, decode_claims, decode_number,
     decode_pending, encode, encode_claims, encode_number, encode_pending, tail_count,
 };
 use crate::tree::sums::StoredSums;
@@ -74,30 +75,30 @@ where
     assert_eq!(decode::<T>(&encoded).expect("what was written can be read"), record);
 }
 
-/// Joins the parts of a value.
-fn joined(encoded: Encoded) -> Vec<u8> {
+/// The parts of a value together.
+fn joined(encoded: EncodedRecord) -> Vec<u8> {
     assert_eq!(usize::from(tail_count(&encoded.head).expect("it has a header")), encoded.tails.len());
     assert!(encoded.tails.iter().chain([&encoded.head]).all(|part| part.len() <= VALUE_BYTES));
     [encoded.head, encoded.tails.concat()].concat()
 }
 
 fn check_runs(bytes: &[u8]) {
-    let Ok(records) = run::records(bytes) else { return };
+    let Ok(records) = block::records(bytes) else { return };
     let ids: Vec<RunId> =
         records.iter().map(|record| run::id_of(record).expect("a record has an id")).collect();
-    assert_eq!(run::ids(bytes).expect("ids are read with less than records"), ids);
-    let mut together = Value::new(256);
+    assert_eq!(block::ids(bytes).expect("ids are read with less than records"), ids);
+    let mut together = BlockBuilder::new(256);
     for record in &records {
         let Ok(recorded) = decode_run(record) else { return };
         check_run(record, &recorded);
         together.push(record).expect("a record that is read can be put into a value");
     }
     let together = together.into_bytes();
-    assert_eq!(run::records(&together).expect("a value that was made can be read"), records);
+    assert_eq!(block::records(&together).expect("a value that was made can be read"), records);
 }
 
-fn check_run(record: &[u8], recorded: &Recorded) {
-    let Recorded { run, apart } = recorded;
+fn check_run(record: &[u8], recorded: &RecordedRun) {
+    let RecordedRun { run, apart } = recorded;
     let (group_key, end) = run::group_key(record).expect("its beginning is read with less than a run");
     assert_eq!(group_key.webhook, run.webhook_id);
     assert_eq!(group_key.workflow, run.workflow);
@@ -105,7 +106,7 @@ fn check_run(record: &[u8], recorded: &Recorded) {
     let ended = to_milliseconds(run.finished_at.unwrap_or(run.queued_at));
     assert_eq!(end, u64::try_from(ended).unwrap_or(0), "the index has it where the run says");
     let encoded = encode_recorded(run, *apart).expect("what was read can be written");
-    let records = run::records(&joined(encoded)).expect("what was written can be read");
+    let records = block::records(&joined(encoded)).expect("what was written can be read");
     let [again] = &records[..] else { panic!("one run was written") };
     assert_eq!(&decode_run(again).expect("what was written can be read"), recorded);
 }
@@ -139,22 +140,22 @@ fn check_key(key: &[u8]) {
         let run = RunId::from_bytes(id);
         let (first, last) = keys::keys_of_bucket(keys::ENDED, keys::time_bucket(run));
         let own = keys::by_id(keys::ENDED, &id);
-        assert!(first <= own && own <= last, "a run lies within its own span");
+        assert!(first <= own && own <= last, "a run lies within its own bucket");
         assert!(keys::first_of_bucket(keys::time_bucket(run)) <= run && run <= keys::last_of_bucket(id));
     }
 }
 
 /// Parses a superblock, and a damaged one. The first bytes are its content, the others the damage.
 pub fn check_superblock(bytes: &[u8]) {
-    if let Ok(Content::Ready(facts)) = superblock::parse(bytes) {
-        assert_eq!(superblock::parse(&superblock::whole(&facts)).ok(), Some(Content::Ready(facts)));
+    if let Ok(SuperblockContent::Ready(facts)) = superblock::parse(bytes) {
+        assert_eq!(superblock::parse(&superblock::whole(&facts)).ok(), Some(SuperblockContent::Ready(facts)));
     }
     let Some((&[state, epoch, acknowledged, sector], damage)) = bytes.split_first_chunk() else { return };
     let identity = Identity { store: StoreId([state; 16]), epoch: u64::MAX >> (epoch % 64) };
     let acknowledged = u64::MAX >> (acknowledged % 64);
-    let facts = Facts { identity, acknowledged, is_closed: state % 2 == 1 };
+    let facts = SuperblockFacts { identity, acknowledged, is_closed: state % 2 == 1 };
     let whole = superblock::whole(&facts);
-    assert_eq!(superblock::parse(&whole).ok(), Some(Content::Ready(facts)));
+    assert_eq!(superblock::parse(&whole).ok(), Some(SuperblockContent::Ready(facts)));
 
     // One of its sectors holds any bytes, except those with the checksum of a superblock.
     let sector = usize::from(sector) % 3;
@@ -165,11 +166,12 @@ pub fn check_superblock(bytes: &[u8]) {
     }
     let mut alone = vec![b' '; 3 * SECTOR];
     alone[2 * SECTOR..].copy_from_slice(&replaced[start..start + SECTOR]);
-    let is_forged = matches!(superblock::parse(&alone), Ok(Content::Ready(found)) if found != facts);
+    let is_forged =
+        matches!(superblock::parse(&alone), Ok(SuperblockContent::Ready(found)) if found != facts);
     if !is_forged {
         assert_eq!(
             superblock::parse(&replaced).ok(),
-            Some(Content::Ready(facts)),
+            Some(SuperblockContent::Ready(facts)),
             "one sector hides nothing"
         );
     }
@@ -186,7 +188,7 @@ pub fn check_superblock(bytes: &[u8]) {
     }
     // A superblock of zeroes was never written.
     if let (Ok(content), true) = (superblock::parse(&changed), changed.iter().any(|byte| *byte != 0)) {
-        assert_eq!(content, Content::Ready(facts), "a damaged superblock says the same or nothing");
+        assert_eq!(content, SuperblockContent::Ready(facts), "a damaged superblock says the same or nothing");
     }
 }
 
@@ -202,12 +204,12 @@ pub fn check_journal_bytes(bytes: &[u8]) {
         journal_record::decode_earlier(bytes).iter().map(|change| change.number).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "numbers follow one another");
     if let Some(writes) = journal_record::decode_writes(bytes) {
-        let mark = Mark { identity: IDENTITY, number: 1, synced: 0 };
+        let mark = RecordHeader { identity: IDENTITY, number: 1, synced: 0 };
         let again = journal_record::encode(mark, &writes);
         assert_eq!(journal_record::decode(&again).map(|(_, writes, _)| writes), Some(writes));
     }
     let middle = bytes.len() / 2;
-    let found = Found::of([bytes[..middle].to_vec(), bytes[middle..].to_vec()]);
+    let found = JournalFiles::of([bytes[..middle].to_vec(), bytes[middle..].to_vec()]);
     let _ = found.check_files(IDENTITY, Some(IDENTITY));
     let _ = found.pending(IDENTITY, 0, 0);
     let _ = found.pending_of_earlier_format(0, 0);
@@ -218,15 +220,15 @@ const IDENTITY: Identity = Identity { store: StoreId([7; 16]), epoch: 2 };
 /// Damage to a journal.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalDamage {
-    /// Index of the file, modulo two.
+    /// Number of the file; even and odd are the two files.
     pub file: u8,
     /// Offset in the file.
     pub at: u16,
-    /// Damage at that offset.
+    /// The damage itself.
     pub act: JournalAct,
 }
 
-/// Kind of damage to a file of the journal.
+/// Damage to a file of the journal.
 #[derive(Debug, Clone, Copy)]
 pub enum JournalAct {
     /// Flips these bits of a byte.
@@ -247,9 +249,9 @@ pub fn check_journal(changes: u8, in_second: u8, last: u8, acknowledged: u8, dam
     let changes = u64::from(changes);
     let (last, acknowledged) = (u64::from(last).min(changes), u64::from(acknowledged).min(changes));
     let second_begins = changes.saturating_sub(in_second.into());
-    let mark = |number: u64| Mark { identity: IDENTITY, number, synced: number.saturating_sub(1) };
+    let mark = |number: u64| RecordHeader { identity: IDENTITY, number, synced: number.saturating_sub(1) };
     let mut files = [0, 1].map(|_| {
-        let mut beginning = journal_record::encode(Mark { synced: 0, ..mark(0) }, &[]);
+        let mut beginning = journal_record::encode(RecordHeader { synced: 0, ..mark(0) }, &[]);
         beginning.resize(BEGINNING, 0);
         beginning
     });
@@ -257,7 +259,7 @@ pub fn check_journal(changes: u8, in_second: u8, last: u8, acknowledged: u8, dam
         let file = &mut files[usize::from(number > second_begins)];
         file.extend(journal_record::encode(mark(number), &writes(number)));
     }
-    let whole = Found::of(files.clone()).pending(IDENTITY, last, acknowledged).expect("it is whole");
+    let whole = JournalFiles::of(files.clone()).pending(IDENTITY, last, acknowledged).expect("it is whole");
     assert!(whole.iter().map(|change| change.number).eq(last + 1..=changes), "everything is there");
 
     for JournalDamage { file, at, act } in damages {
@@ -282,7 +284,7 @@ pub fn check_journal(changes: u8, in_second: u8, last: u8, acknowledged: u8, dam
             }
         }
     }
-    let found = Found::of(files);
+    let found = JournalFiles::of(files);
     let _ = found.check_files(IDENTITY, Some(IDENTITY));
     let Ok(pending) = found.pending(IDENTITY, last, acknowledged) else { return };
     assert!(last + pending.len() as u64 >= acknowledged, "what was acknowledged is there");
@@ -291,7 +293,7 @@ pub fn check_journal(changes: u8, in_second: u8, last: u8, acknowledged: u8, dam
     }
 }
 
-/// Returns the writes of the change with this number.
+/// The writes of the record with this number.
 fn writes(number: u64) -> Vec<Write> {
     let key = |kind: u8| [&[kind][..], &number.to_be_bytes()].concat();
     let value = vec![number as u8; 3 * number as usize % 50];

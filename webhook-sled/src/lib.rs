@@ -13,8 +13,13 @@
 //!
 //! # Promises
 //!
-//! It keeps the promises of [`Store`](webhook_core::store::Store). With [`Durability::Power`], acknowledged
-//! changes survive the loss of power; with [`Durability::Process`], the death of the process.
+//! It keeps the promises of [`Store`](webhook_core::store::Store). With [`Durability::Power`], what it
+//! acknowledged survives the loss of power, with [`Durability::Process`] the death of the process. One process
+//! opens a folder at a time; another one gets [`OpenError::InUse`]. A damaged folder is an error that names the file when it is
+//! opened or read, and never an empty store. The only damage that cannot be told is that of the last record of the
+//! journal after a loss of power: it looks like a write that was torn. When the disk fails, every later write fails too,
+//! until the folder is opened again. When the disk is merely full, the store recovers by itself once there is room, and
+//! running runs go on.
 //!
 //! - **One process** opens a folder at a time; another gets [`OpenError::InUse`].
 //! - **A damaged folder** is an error that names the file, when it is opened or read, and never an empty
@@ -33,21 +38,17 @@
 //!
 //! # How it works
 //!
-//! Webhooks and the runs that have not ended are in memory as well as on disk. So finding a webhook by its
-//! token, and claiming a run, read nothing.
+//! Webhooks and the runs that have not ended are in memory as well as on disk, so looking up a token and claiming
+//! a run read nothing. One thread decides every change, in the order of arrival, and appends it to a journal. It syncs the
+//! journal, and only then tells the callers. Meanwhile the next group gathers, so many callers share one sync.
+//! A second thread takes the journal's content to sled, many changes at once. A run that ends before that reaches sled in its
+//! last form only. When the store is opened, sled gets the changes that only the journal has.
 //!
-//! One thread decides every change, in the order of arrival, appends it to a journal, syncs the journal, and
-//! only then answers all callers. Meanwhile the next group gathers, so many callers share one sync.
-//! A second thread applies the journal's content to sled, many changes at once, so a run that is queued and
-//! ends in between reaches sled only in its last form. An opening applies to sled what only the journal has.
-//!
-//! For sled, a large value costs hardly more than a small one, so runs made within the same 16 ms share
-//! values of some 2 KB.
-//! No value is larger than some 6 KB, and larger records are split: sled writes a page of more than 128 KiB
-//! (of up to 16 values) to a file of its own that it never syncs.
-//! On Linux, sled 0.34 does not sync its log by itself, so the store does, through its own descriptor. It
-//! does so before more than some 100 KB were written, since sled reuses parts of its log without regard to
-//! what is synced.
+//! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share values of some
+//! 2 KB. No value is larger than some 6 KB, and larger records are split. A page of sled has up to 16 values, and one of more
+//! than 128 KiB would go to a file of its own that sled never syncs. The store syncs sled's log itself, since sled 0.34 does not do that on
+//! Linux. It does so before more than some 100 KB were written, because sled reuses parts of its log without knowing what the
+//! disk has confirmed.
 
 mod check;
 mod engine;
@@ -56,6 +57,7 @@ mod format;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 mod options;
 mod panics;
 mod reader;
@@ -70,4 +72,4 @@ pub use error::OpenError;
 pub use options::{Durability, SledOptions};
 pub use panics::quiet_caught_panics;
 pub use store::SledStore;
-pub use tree::damage::{DamagedRecord, Kind as RecordKind};
+pub use tree::damage::{DamagedRecord, RecordKind};

@@ -10,7 +10,7 @@ thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps the panics that this crate catches off standard error.
+/// Keeps panics that this crate catches off standard error.
 ///
 /// sled asserts its expectations of its files, so a damaged store makes it panic. That becomes an
 /// [`OpenError`](crate::OpenError) or a [`StoreError`](webhook_core::store::StoreError), but by then the
@@ -32,7 +32,7 @@ pub fn quiet_caught_panics() {
     });
 }
 
-/// Runs work that may panic. Returns the message of a panic as an error.
+/// Calls `work`, and returns the message if it panics.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CATCHING.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));

@@ -3,13 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use webhook_core::backend::wait_for_work;
 use webhook_core::events::{EventCursor, Events};
@@ -24,54 +21,28 @@ use webhook_core::store::{
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::Webhook;
 
-use crate::check::scrub::Scrubber;
 use crate::check::verify::{VerifyReport, verify};
-use crate::engine::capacity::Capacity;
-use crate::engine::checkpointer::{Checkpointed, Checkpointer};
-use crate::engine::clock::StoreClock;
-use crate::engine::condition::Condition;
-use crate::engine::database::Database;
 use crate::engine::disk::{Disk, FileDisk};
-use crate::engine::flusher::{Flushed, Flusher};
-use crate::engine::folder::Folder;
 use crate::engine::parts::Parts;
-use crate::engine::sled_files::SledFiles;
 use crate::engine::visible_runs::Shown;
 use crate::error::OpenError;
-use crate::format::run::encode_run;
+use crate::format::block::encode_run;
+use crate::handle::Handle;
 use crate::options::SledOptions;
 use crate::reader::delivery_claims::claim_deliveries;
-use crate::reader::prune::{self, EXPIRED_AT_ONCE, Search};
+use crate::reader::prune::{self, EXPIRED_AT_ONCE, RetentionSearch};
 use crate::reader::read;
-use crate::reader::restore::{Before, Restored, restore};
-use crate::tree::damage::Damage;
-use crate::writer::operation::{Answer, Operation, deciding, replying};
-use crate::writer::queue::Queue;
+use crate::writer::operation::{deciding, replying};
 use crate::writer::reply::Decided;
 use crate::writer::state::Writer;
-use crate::writer::work::WriterThread;
 
 /// The default durable store. Its clones share one open folder.
 ///
-/// When the last clone is dropped, the folder is closed, which waits for work in progress and blocks the
-/// thread for some syncs. In async code, drop the last clone within `spawn_blocking` if that matters.
-/// See the [crate] for its promises.
-///
-/// An acknowledgement never precedes the disk. A read may, for changes that a crash would merely repeat. A
-/// run shows as running, waiting for its retry, or cancelled in favour of a newer run or by the deletion of
-/// its webhook, a moment before that is durable.
-/// The end of an execution, a cancellation on request, a skipped run, and a new run in a list show only once
-/// they are durable.
+/// An acknowledgement never runs ahead of the disk. A read may show a change before it is durable, if the store would repeat
+/// it after a crash. Such a change is that a run is running, waits for its retry, or was cancelled because another took its
+/// place or its webhook was deleted. All other ends of runs, and new runs in lists, show only once they are durable.
 #[derive(Clone)]
 pub struct SledStore(Arc<Handle>);
-
-struct Handle {
-    options: SledOptions,
-    parts: Arc<Parts>,
-    queue: Arc<Queue<Operation>>,
-    writer: Option<JoinHandle<()>>,
-    scrubber: Option<Scrubber>,
-}
 
 impl SledStore {
     /// Opens the store in this folder with the default options. A missing store is created, for its owner
@@ -96,45 +67,7 @@ impl SledStore {
         options: SledOptions,
         disk: Arc<dyn Disk>,
     ) -> Result<Self, OpenError> {
-        let damage = Arc::new(Damage::new());
-        let (folder, opened, number) = Folder::open(path, options.cache_bytes, disk.clone(), &damage)?;
-        let (now, instant) = (SystemTime::now(), Instant::now());
-        let restored = restore(&folder, &opened, now, instant, &Before::default(), &damage)?;
-        let clock = StoreClock::start(folder.read(&opened, read::saved_clock)?, now);
-        let io = OpenError::io(path);
-        let files = SledFiles::open(&folder.sled()).map_err(&io)?;
-        let capacity = Capacity {
-            open_files: folder.open_files(&files).map_err(&io)?,
-            disk: disk.clone(),
-            folder: folder.sled(),
-            reserve_bytes: options.reserve_bytes,
-            quota_bytes: options.quota_bytes,
-            last_look: Mutex::default(),
-        };
-        let queue = Arc::new(Queue::new());
-        let condition = {
-            let queue = queue.clone();
-            Condition::new(move || queue.nudge())
-        };
-        let database = Database::new(opened.into_inner(), files, disk, options.durability, damage);
-        let parts = Arc::new(Parts::new(database, condition, capacity, clock));
-        let writer = start_writer(&parts, &queue, folder, restored, number).map_err(&io)?;
-        parts.condition.check().map_err(|error| OpenError::from_store(path, error))?;
-        let writer = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.run());
-        let mut handle = Handle {
-            options,
-            parts: parts.clone(),
-            queue: queue.clone(),
-            writer: Some(writer.map_err(&io)?),
-            scrubber: None,
-        };
-        let sweep = move |leftovers| {
-            // No caller waits for the result, and a closed store removes nothing.
-            let (operation, _) = deciding(|writer: &mut Writer| writer.prune(leftovers, Vec::new()));
-            let _ = queue.push(operation);
-        };
-        handle.scrubber = Some(Scrubber::start(parts, sweep).map_err(io)?);
-        Ok(Self(Arc::new(handle)))
+        Ok(Self(Arc::new(Handle::open(path, options, disk)?)))
     }
 
     pub(crate) fn parts(&self) -> &Arc<Parts> {
@@ -169,56 +102,8 @@ impl SledStore {
         decide: impl FnOnce(&mut Writer) -> Decided<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (operation, answer) = deciding(decide);
-        self.submit(operation, answer).await
+        self.0.submit(operation, answer).await
     }
-
-    async fn submit<T>(&self, operation: Operation, answer: Answer<T>) -> Result<T, StoreError> {
-        let closed = || StoreError::unavailable("it is closed");
-        self.parts().condition.check()?;
-        self.parts().database.watch().check()?;
-        if self.0.queue.push(operation).is_err() {
-            return Err(closed());
-        }
-        match self.parts().unless_hung(answer).await? {
-            Ok(result) => result,
-            // The writer panicked or ended.
-            Err(_) => {
-                self.parts().condition.check()?;
-                Err(closed())
-            }
-        }
-    }
-}
-
-/// Starts the checkpointer, and creates the writer of a database that was just opened.
-fn start_writer(
-    parts: &Arc<Parts>,
-    queue: &Arc<Queue<Operation>>,
-    folder: Folder,
-    restored: Restored,
-    number: u64,
-) -> io::Result<WriterThread> {
-    let folder = Arc::new(folder);
-    let flusher = Flusher::new(Flushed {
-        folder: folder.clone(),
-        database: parts.database.clone(),
-        condition: parts.condition.clone(),
-        checkpoints: parts.checkpoints.clone(),
-        runs: parts.runs.clone(),
-        announcements: parts.announcements.clone(),
-    });
-    let checkpointer = Checkpointer::start(Checkpointed {
-        queue: parts.checkpoints.clone(),
-        database: parts.database.clone(),
-        folder: folder.clone(),
-        condition: parts.condition.clone(),
-        runs: parts.runs.clone(),
-        ended_logs: parts.ended_logs.clone(),
-    })?;
-    let writer = Writer::new(parts.clone(), flusher, number);
-    let mut thread = WriterThread { writer, queue: queue.clone(), folder, checkpointer };
-    thread.adopt(restored);
-    Ok(thread)
 }
 
 impl SledOptions {
@@ -231,22 +116,6 @@ impl SledOptions {
     /// [`OpenError`]; the folder's records are unchanged then.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
         SledStore::open_with(path.as_ref(), self, Arc::new(FileDisk))
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.queue.close();
-        if self.parts.database.watch().hangs() {
-            // Its threads end when the disk has completed its operations.
-            std::mem::forget(self.scrubber.take());
-            return;
-        }
-        drop(self.scrubber.take());
-        if let Some(writer) = self.writer.take() {
-            // It catches panics, so its result carries no information.
-            let _ = writer.join();
-        }
     }
 }
 
@@ -283,7 +152,7 @@ impl Store for SledStore {
         self.parts().capacity.open_files.check()?;
         let (operation, answer) =
             replying(move |writer, reply| writer.delete_webhook(id, expected_revision, now, reply));
-        self.submit(operation, answer).await
+        self.0.submit(operation, answer).await
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
@@ -312,14 +181,14 @@ impl Store for SledStore {
     async fn begin(&self, begun: Vec<Begun>) -> Result<(), StoreError> {
         let mut runs = self.parts().runs();
         for run in begun.iter().filter_map(|begun| runs.live.begin(begun)) {
-            // With the runs locked, so that no reader sees its end before the event.
+            // With the runs locked, so the event of its end cannot come first.
             self.parts().announcements.events.publish_state(&run, &Arc::default());
         }
         Ok(())
     }
 
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError> {
-        // Leases are in memory, and no other worker can claim a run while the store waits for disk space.
+        // Leases are in memory, so they hold while the store waits for room on the disk.
         if let Some(failure) = self.parts().condition.failure().filter(|failure| !failure.is_recoverable()) {
             return Err(failure.error());
         }
@@ -355,7 +224,7 @@ impl Store for SledStore {
             None => read::ended_run(tree, id, parts.damage()),
         };
         let read = self.parts().read(read).await?;
-        // Changes since are in memory.
+        // If it changed during the read, memory has it.
         Ok(self.parts().runs().shown(id).map_or(read, Shown::into_run))
     }
 
@@ -376,7 +245,7 @@ impl Store for SledStore {
             let part = self.parts().read(list).await?;
             {
                 let runs = self.parts().runs();
-                // A run whose end is not durable was found in memory, in its earlier state.
+                // A run whose end is not durable was found in memory, as it was before.
                 ended.extend(part.runs.into_iter().filter(|run| !runs.has_unsynced_end(run.id)));
             }
             match part.before {
@@ -396,7 +265,7 @@ impl Store for SledStore {
             Ok(prune::expired_keys(tree, parts.clock.now(instant), EXPIRED_AT_ONCE, parts.damage()))
         };
         let expired = self.parts().read(expire).await?;
-        let (mut search, mut past) = (Search::default(), Vec::new());
+        let (mut search, mut past) = (RetentionSearch::default(), Vec::new());
         while !search.is_over() && past.len() <= request.limit {
             let go_on = move |parts: &Parts, tree: &sled::Tree| {
                 search.go_on(parts, tree, &request, &mut past)?;
@@ -470,7 +339,7 @@ impl Store for SledStore {
     }
 
     async fn list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>, StoreError> {
-        // A store without notifications need not wait until the database shows the last writes.
+        // A store without deliveries need not wait until sled shows the newest records.
         if runs.is_empty() || !self.parts().deliveries().has_any() {
             return Ok(Vec::new());
         }

@@ -36,7 +36,7 @@ struct Found {
     acknowledged: HashMap<RunId, RunState>,
     /// The newest acknowledged run: its record may be the last of the journal.
     last: RunId,
-    /// Whether the superblock knows no more than the disk.
+    /// True if the superblock knows no more than the disk.
     lost_power: bool,
 }
 

@@ -21,7 +21,7 @@ pub struct DueIndex {
     due: BTreeMap<Option<Channel>, BTreeSet<(Instant, DeliveryId)>>,
     /// Number of pending deliveries of each run that has any.
     by_run: HashMap<RunId, usize>,
-    /// Whether the store may hold deliveries, pending or not.
+    /// True if the store may hold deliveries, pending or not.
     has_any: bool,
     /// Length of the lease that was last asked for.
     lease: Duration,
@@ -37,9 +37,9 @@ struct DueEntry {
 /// A claimed delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimedDelivery {
-    /// Its run.
+    /// Run that the delivery tells of.
     pub run: RunId,
-    /// Its id.
+    /// Id of the delivery.
     pub id: DeliveryId,
     channel: Option<Channel>,
     /// When it was due before.
@@ -53,7 +53,7 @@ impl DueIndex {
         self.has_any = true;
     }
 
-    /// Whether the store may hold deliveries, pending or not.
+    /// Returns true if the store may hold deliveries, pending or not.
     #[must_use]
     pub fn has_any(&self) -> bool {
         self.has_any
@@ -133,13 +133,13 @@ impl DueIndex {
         self.entries.get(&id).map(|entry| entry.run)
     }
 
-    /// Whether a run has pending deliveries.
+    /// Returns true if a run has pending deliveries.
     #[must_use]
     pub fn has_pending(&self, run: RunId) -> bool {
         self.by_run.contains_key(&run)
     }
 
-    /// Whether no delivery is pending.
+    /// Returns true if no delivery is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -81,7 +81,7 @@ impl IdempotencyIndex {
         self.by_expiry.insert((expires, place));
     }
 
-    /// Whether a run must be kept, because its key stands for it.
+    /// Returns true if a run must be kept, because its key stands for it.
     #[must_use]
     pub fn keeps(&self, run: RunId, now: SystemTime) -> bool {
         self.kept.get(&run).is_some_and(|until| until.is_none_or(|until| until > now))

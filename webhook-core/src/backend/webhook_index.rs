@@ -32,7 +32,7 @@ impl WebhookIndex {
         self.by_digest.get(digest).and_then(|id| self.get(*id))
     }
 
-    /// Whether no run can match a query, because its webhook starts another workflow.
+    /// Returns true if no run can match a query, because its webhook starts another workflow.
     #[must_use]
     pub fn contradicts(&self, query: &RunQuery) -> bool {
         let webhook = query.webhook.and_then(|id| self.get(id));

@@ -26,7 +26,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Returns whether nothing is damaged or missing.
+    /// Returns true if nothing is damaged or missing.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.damaged_count == 0

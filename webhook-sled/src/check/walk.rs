@@ -1,4 +1,4 @@
-//! Step-by-step check of everything in the database for damaged or missing records.
+//! A check of all records of the database, in steps, for damaged and missing ones.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::format::value::{KeyRecord, damaged, decode_claims, decode_number, dec
 use crate::reader::prune::Removal;
 use crate::reader::read;
 use crate::tree::blocks::{self, Block};
-use crate::tree::damage::{Damage, Kind};
+use crate::tree::damage::{Damage, RecordKind};
 use crate::tree::scan::{self, Scan};
 use crate::tree::sums::{StoredSums, Sums};
 use crate::tree::values;
 
-/// Upper bound on the parts without a record that are removed after one pass.
+/// Upper bound on the parts without a record that one check removes.
 const MOST_SWEPT: usize = 1_000;
 
-/// A running check.
+/// A check under way.
 #[derive(Debug)]
 pub(crate) struct Walk {
     /// Identifies its tally, which is removed once this is dropped.
@@ -33,7 +33,7 @@ pub(crate) struct Walk {
     log: Option<LogSeen>,
     /// Number of values that were checked.
     pub(crate) checked: u64,
-    /// Parts of logs and of large records that belong to no run. A crash leaves them, and they do no harm.
+    /// Parts of logs and of large records that belong to no run. A crash leaves them behind; they only take room.
     pub(crate) leftovers: Vec<Removal>,
 }
 
@@ -50,11 +50,11 @@ impl Walk {
         Self { identity: Arc::default(), log: None, checked: 0, leftovers: Vec::new() }
     }
 
-    /// Continues for about `time`. Breaks when everything was checked.
+    /// Continues for about `time`. Breaks at the end of the check.
     pub(crate) fn go_on(&mut self, parts: &Parts, time: Duration) -> Result<ControlFlow<()>, StoreError> {
         let begun = Instant::now();
         let mut tallies = parts.database.tallies();
-        // A failed store may have half of a change in memory.
+        // In a failed store, memory and database may disagree.
         parts.condition.check()?;
         let (tally, begins) = tallies.tally_of(&self.identity);
         if begins {
@@ -98,31 +98,45 @@ impl Walk {
             keys::ENDED => check_ended(tree, damage, &Block::new(key.clone(), value)?)?,
             keys::BY_WORKFLOW | keys::BY_WEBHOOK => {
                 let first = keys::last_id(key).ok_or_else(|| damaged("an index entry is too short"))?;
-                require(tree, damage, Kind::Index, key, &keys::by_id(keys::ENDED, &first), read::MISSING)?;
+                require(
+                    tree,
+                    damage,
+                    RecordKind::Index,
+                    key,
+                    &keys::by_id(keys::ENDED, &first),
+                    read::MISSING,
+                )?;
             }
             keys::IDEMPOTENCY => {
                 let record = KeyRecord::decode(&value)?;
                 let place = key[1..].try_into().map_err(|_| damaged("an idempotency key is too short"))?;
                 let expiry = keys::expiry(record.expires, &place);
-                require(tree, damage, Kind::IdempotencyKey, key, &expiry, "when it expires is missing")?;
+                require(
+                    tree,
+                    damage,
+                    RecordKind::IdempotencyKey,
+                    key,
+                    &expiry,
+                    "when it expires is missing",
+                )?;
             }
             keys::EXPIRY => {
                 let (_, place) = keys::parse_expiry(key).ok_or_else(|| damaged("an expiry is too short"))?;
                 let of = keys::idempotency(&place);
-                require(tree, damage, Kind::IdempotencyKey, &of, &of, "it is missing")?;
+                require(tree, damage, RecordKind::IdempotencyKey, &of, &of, "it is missing")?;
             }
             keys::DELIVERY => check_delivery(tree, damage, key, &value)?,
             keys::DELIVERY_RUN => {
                 let (run, id) = (keys::last_id(&value), keys::last_id(key));
                 let (run, id) = run.zip(id).ok_or_else(|| damaged("a delivery's run is too short"))?;
                 let of = [&[keys::DELIVERY][..], &run, &id].concat();
-                require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
+                require(tree, damage, RecordKind::Delivery, &of, &of, "it is missing")?;
             }
             keys::PENDING => {
                 let (run, _) = decode_pending(&value)?;
                 let id = keys::last_id(key).ok_or_else(|| damaged("a delivery's id is too short"))?;
                 let of = [&[keys::DELIVERY][..], run.as_bytes(), &id].concat();
-                require(tree, damage, Kind::Delivery, &of, &of, "it is missing")?;
+                require(tree, damage, RecordKind::Delivery, &of, &of, "it is missing")?;
             }
             keys::PARAMETERS => self.check_part_of_run(parts, tree, key)?,
             keys::LOG => self.check_log(parts, tree, key, &value)?,
@@ -140,7 +154,7 @@ impl Walk {
         match &mut self.log {
             Some(seen) if seen.run == run => {
                 if seen.end != at && seen.has_run {
-                    parts.damage().note_because(Kind::Log, key, "what comes before it is missing");
+                    parts.damage().note_because(RecordKind::Log, key, "what comes before it is missing");
                 }
                 seen.end = end;
             }
@@ -195,8 +209,7 @@ impl Walk {
     }
 }
 
-/// Compares the found sums with those that the database keeps. If it keeps none, it starts with the found
-/// ones.
+/// Compares the found sums with those in the database. A database of an earlier format has none, and gets these.
 fn compare_sums(parts: &Parts, tree: &Tree, sums: &Sums) -> Result<(), StoreError> {
     let damage = parts.damage();
     parts.database.set_stored_bytes(sums.bytes());
@@ -208,11 +221,11 @@ fn compare_sums(parts: &Parts, tree: &Tree, sums: &Sums) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Records a fault of `of` if the record under `key` is missing.
+/// Notes damage if there is no value under `key`.
 fn require(
     tree: &Tree,
     damage: &Damage,
-    kind: Kind,
+    kind: RecordKind,
     of: &[u8],
     key: &[u8],
     reason: &str,
@@ -223,7 +236,7 @@ fn require(
     Ok(())
 }
 
-/// Returns the runs in a value with all parts of their records.
+/// Decodes the runs of a value with their parameters.
 fn complete_runs(tree: &Tree, block: &Block) -> Result<Vec<Run>, StoreError> {
     block.runs(tree)?.into_iter().map(|recorded| read::complete(tree, recorded)).collect()
 }
@@ -234,7 +247,7 @@ fn check_ended(tree: &Tree, damage: &Damage, block: &Block) -> Result<(), StoreE
         return Err(damaged("its key is not that of its first run"));
     }
     for entry in block.group_key(tree)?.index_keys(block.first()) {
-        require(tree, damage, Kind::Index, &entry, &entry, "it is missing")?;
+        require(tree, damage, RecordKind::Index, &entry, &entry, "it is missing")?;
     }
     Ok(())
 }
@@ -242,10 +255,10 @@ fn check_ended(tree: &Tree, damage: &Damage, block: &Block) -> Result<(), StoreE
 fn check_delivery(tree: &Tree, damage: &Damage, key: &IVec, head: &IVec) -> Result<(), StoreError> {
     let delivery: Delivery = values::read(tree, key, head)?;
     let of_run = keys::delivery_run(delivery.id);
-    require(tree, damage, Kind::Delivery, &of_run, &of_run, "the run of a delivery is missing")?;
+    require(tree, damage, RecordKind::Delivery, &of_run, &of_run, "the run of a delivery is missing")?;
     if delivery.state == DeliveryState::Pending {
         let pending = keys::by_id(keys::PENDING, delivery.id.as_bytes());
-        require(tree, damage, Kind::Delivery, &pending, &pending, "when a delivery is due is missing")?;
+        require(tree, damage, RecordKind::Delivery, &pending, &pending, "when a delivery is due is missing")?;
     }
     Ok(())
 }
@@ -258,7 +271,7 @@ fn has_run(parts: &Parts, tree: &Tree, run: RunId) -> Result<bool, StoreError> {
     if is_known {
         return Ok(true);
     }
-    // A run whose enqueue failed may still be in the database.
+    // A run whose enqueue failed may be in the database, although it is not in memory.
     let is_live = blocks::find(tree, keys::LIVE, run, parts.damage())?.is_some();
     Ok(is_live || blocks::find(tree, keys::ENDED, run, parts.damage())?.is_some())
 }

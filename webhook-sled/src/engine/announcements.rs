@@ -1,4 +1,4 @@
-//! What callers outside of the writer wait for: events, and changes of the runs and deliveries that can be claimed.
+//! Events, and signals that more runs or deliveries can be claimed.
 
 use tokio::sync::Notify;
 use webhook_core::backend::EventLog;

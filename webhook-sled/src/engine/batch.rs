@@ -10,9 +10,9 @@ use crate::format::keys::{self, ENDED};
 
 /// Upper bound on the changes of sled between two syncs, in bytes.
 ///
-/// sled reuses the parts of its log (512 KiB each) whose content was moved elsewhere, and it does not know what
-/// the disk has confirmed. Changes that fill less than one part between two syncs cannot overwrite anything that was
-/// moved to a place not yet synced; sled's pages amplify what is written by some four.
+/// sled reuses a segment of its log (512 KiB) once its content was moved elsewhere, and does not know what the disk has
+/// confirmed. So between two syncs, less than a segment may be written. Then the content of an overwritten segment was moved
+/// before the last sync. sled writes about four bytes for each byte of a change.
 pub(crate) const BYTES_BETWEEN_SYNCS: usize = 96 * 1024;
 
 /// Log records that reach sled together. Of a key that several of them write, only the last write is left, since much is
@@ -41,7 +41,7 @@ impl CheckpointBatch {
         (batch.number > 0).then_some(batch)
     }
 
-    /// Whether a record fits into it. A record that removes values of the batch makes room.
+    /// Returns true if a record fits into it. A record that removes values of the batch makes room.
     fn has_room_for(&self, next: &LogRecord) -> bool {
         let gross = next.cost();
         if self.cost + gross <= BYTES_BETWEEN_SYNCS {

@@ -1,4 +1,4 @@
-//! Whether the store has room for another run, and its folder is where it was opened.
+//! Room for another run: quota, free space, and the folder in its place.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub(crate) fn cost(key: &[u8], value: Option<&IVec>) -> usize {
     key.len() + value.map_or(REMOVAL, |value| value.len())
 }
 
-/// Whether the key is that of a part of a log, of parameters or of a large record. Readers reach a part through its record.
+/// Returns true if the key is that of a part of a log, of parameters or of a large record. Readers reach a part through its record.
 pub(crate) fn is_part(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(LOG | PARAMETERS | TAIL)))
 }

@@ -53,7 +53,7 @@ struct State {
     wanted_durable: u64,
     /// Number of restarts. A wait that began before the last one would be in vain.
     generation: u64,
-    /// Whether the checkpointer has a task in hand.
+    /// True if the checkpointer has a task in hand.
     busy: bool,
     closed: bool,
     failure: Option<Failure>,

@@ -7,19 +7,20 @@ use webhook_core::clock::to_milliseconds;
 
 use crate::format::value::SavedClock;
 
-/// How many milliseconds count at most between two lives of a store.
+/// Upper bound on the time that counts between two openings, in milliseconds.
 const MOST_BETWEEN: u64 = 60 * 60 * 1_000;
 
-/// The time by which idempotency keys expire: the time of day when the store was made, and from then on the time that
-/// has passed while it was open, so that a clock that jumps or is wrong at a start expires nothing. Of the time between,
-/// which only the clock tells, at most an hour counts.
+/// The clock by which idempotency keys expire.
+///
+/// It begins with the time of day when the store was made, and then counts the time for which the store is open. So a system
+/// clock that jumps expires nothing. Between two openings only the system clock tells the time, of which at most an hour counts.
 pub(crate) struct StoreClock {
     base: u64,
     origin: Instant,
 }
 
 impl StoreClock {
-    /// Goes on from where it was, at this time of day.
+    /// Continues from where it was saved, at this time of day.
     pub(crate) fn start(saved: Option<SavedClock>, time_of_day: SystemTime) -> Self {
         let wall = u64::try_from(to_milliseconds(time_of_day)).unwrap_or(0);
         let base = saved.map_or(wall, |saved| {
@@ -28,13 +29,13 @@ impl StoreClock {
         Self { base, origin: Instant::now() }
     }
 
-    /// To go on from at the next start.
+    /// The reading to continue from at the next opening.
     pub(crate) fn save(&self) -> SavedClock {
         let time_of_day = u64::try_from(to_milliseconds(SystemTime::now())).unwrap_or(0);
         SavedClock { time: self.now(Instant::now()), time_of_day }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// The present reading, in milliseconds since the Unix epoch.
     pub(crate) fn now(&self, instant: Instant) -> u64 {
         let passed = instant.saturating_duration_since(self.origin);
         self.base.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! Whether the store can be written, and why not.
+//! The failure that keeps the store from being written, if there is one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,9 +8,9 @@ use webhook_core::store::StoreError;
 use crate::error::is_full;
 use crate::panics::catch;
 
-/// Whether the store can be written.
+/// True if the store can be written.
 pub(crate) struct Condition {
-    /// Whether `failure` is set, for the check of each operation. Written with `failure` locked.
+    /// True if `failure` is set, for the check of each operation. Written with `failure` locked.
     failed: AtomicBool,
     failure: Mutex<Option<Failure>>,
     /// Wakes the writer, which looks whether it can recover.
@@ -64,7 +64,7 @@ impl Failure {
         Self { reason, severity: Severity::Damaged }
     }
 
-    /// Whether the database can be opened again in this process.
+    /// Returns true if the database can be opened again in this process.
     pub(crate) fn is_recoverable(&self) -> bool {
         self.severity <= Severity::FullAtSync
     }

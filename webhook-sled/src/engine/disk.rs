@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// What the store asks of the disk besides reading and writing.
+/// Operations of the disk besides reading and writing.
 pub trait Disk: Send + Sync {
     /// Waits until the content of this file survives the loss of power.
     ///
@@ -18,7 +18,7 @@ pub trait Disk: Send + Sync {
     /// What the operating system says; nothing is known to be durable then.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 
-    /// How many bytes may still be written below this folder.
+    /// Returns the free bytes on the disk of this folder.
     ///
     /// # Errors
     /// What the operating system says.

@@ -51,12 +51,12 @@ impl Flusher {
         self.group.extend(group);
     }
 
-    /// Whether nothing is gathered.
+    /// Returns true if there is nothing to flush.
     pub(crate) fn is_idle(&self) -> bool {
         self.group.is_empty()
     }
 
-    /// Whether no more should be gathered.
+    /// Returns true if the group is large enough to be flushed at once.
     pub(crate) fn is_full(&self) -> bool {
         self.group.bytes() >= GROUP_BYTES
     }

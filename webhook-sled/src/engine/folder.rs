@@ -12,11 +12,11 @@ use webhook_core::store::StoreError;
 
 use crate::engine::disk::Disk;
 use crate::engine::journal::Journal;
-use crate::engine::journal::found::Found;
+use crate::engine::journal::files::JournalFiles;
 use crate::engine::open_files::OpenFiles;
 use crate::engine::sled_files::SledFiles;
 use crate::engine::sled_folder::{OpenDatabase, SledFolder, StoredFacts, make_private};
-use crate::engine::superblock::{Content, FORMAT, Facts, NAME, Superblock};
+use crate::engine::superblock::{FORMAT, NAME, Superblock, SuperblockContent, SuperblockFacts};
 use crate::error::OpenError;
 use crate::format::identity::{Identity, StoreId};
 use crate::format::keys;
@@ -44,9 +44,9 @@ impl Folder {
         let place = SledFolder { path: path.to_owned(), cache_bytes, disk };
         make(path).map_err(place.io())?;
         let (superblock, content) = Superblock::lock(path)?;
-        let found = Found::read(path).map_err(place.io())?;
+        let found = JournalFiles::read(path).map_err(place.io())?;
         if !place.sled().exists() {
-            if content != Content::Nothing {
+            if content != SuperblockContent::Nothing {
                 return Err(place.damaged("its database, the folder sled, is missing"));
             }
             if let Some(journal) = found.is_used() {
@@ -60,17 +60,17 @@ impl Folder {
         let opened = place.start()?;
         let stored = place.identify(&opened)?;
         let (store, acknowledged) = match (content, stored.identity) {
-            (Content::Ready(facts), Some(identity)) => {
+            (SuperblockContent::Ready(facts), Some(identity)) => {
                 place.check_superblock(&facts, identity)?;
                 (identity.store, facts.acknowledged)
             }
             // It is being made one of the present format.
-            (Content::Ready(facts), None) => (facts.identity.store, facts.acknowledged),
-            (Content::Earlier(acknowledged), None) => (StoreId::generate(), acknowledged),
-            (Content::Earlier(_), Some(_)) => {
+            (SuperblockContent::Ready(facts), None) => (facts.identity.store, facts.acknowledged),
+            (SuperblockContent::Earlier(acknowledged), None) => (StoreId::generate(), acknowledged),
+            (SuperblockContent::Earlier(_), Some(_)) => {
                 return Err(place.damaged(format!("its file {NAME} is older than its database")));
             }
-            (Content::Nothing, identity) => {
+            (SuperblockContent::Nothing, identity) => {
                 // It is written, durably, before the first change of a store.
                 if found.is_used().is_some() || place.is_used(&opened, identity)? {
                     return Err(place.damaged(format!("its file {NAME} is missing or empty")));
@@ -92,7 +92,7 @@ impl Folder {
         }
         let opened = self.place.start()?;
         let stored = self.place.identify(&opened)?;
-        let found = Found::read(&self.place.path).map_err(self.place.io())?;
+        let found = JournalFiles::read(&self.place.path).map_err(self.place.io())?;
         let acknowledged = self.journal().synced();
         self.bring_up_to_date(opened, &stored, &found, acknowledged, damage)
     }
@@ -135,7 +135,7 @@ impl Folder {
         &self,
         opened: OpenDatabase,
         stored: &StoredFacts,
-        found: &Found,
+        found: &JournalFiles,
         acknowledged: u64,
         damage: &Damage,
     ) -> Result<(OpenDatabase, u64), OpenError> {
@@ -158,7 +158,7 @@ impl Folder {
         if stored.identity.is_none() {
             // Before anything is written that earlier versions do not understand.
             let identity = Identity { store: self.store, epoch: 0 };
-            let facts = Facts { identity, acknowledged, is_closed: false };
+            let facts = SuperblockFacts { identity, acknowledged, is_closed: false };
             self.superblock.write(facts, &*place.disk).map_err(place.io())?;
         }
         let last = pending.back().map_or(stored.last, |change| change.number);
@@ -189,7 +189,7 @@ impl Folder {
         let (place, disk) = (&self.place, &*self.place.disk);
         // Also what sled wrote while it recovered.
         place.flush(opened, log)?;
-        let facts = Facts { identity, acknowledged: last, is_closed: true };
+        let facts = SuperblockFacts { identity, acknowledged: last, is_closed: true };
         self.superblock.write(facts, disk).map_err(place.io())?;
         disk.sync_folder(&place.path).map_err(place.io())?;
         *self.journal() = Journal::begin(&place.path, identity, last, disk).map_err(place.io())?;
@@ -201,7 +201,7 @@ impl Folder {
         };
         place.guarded(opened, identify)?;
         place.flush(opened, log)?;
-        self.superblock.write(Facts { is_closed: false, ..facts }, disk).map_err(place.io())
+        self.superblock.write(SuperblockFacts { is_closed: false, ..facts }, disk).map_err(place.io())
     }
 }
 

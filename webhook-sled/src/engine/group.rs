@@ -43,7 +43,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Whether there is nothing to do for it.
+    /// Returns true if the group has neither records nor consequences.
     pub(crate) fn is_empty(&self) -> bool {
         // Its records may be in the journal already, with their consequences still to come.
         let has_consequences = !self.published.is_empty()

@@ -2,7 +2,7 @@
 //!
 //! The page of the [engine](crate::engine) says what depends on them.
 
-pub(crate) mod found;
+pub(crate) mod files;
 pub(crate) mod record;
 
 use std::fs::File;
@@ -15,26 +15,29 @@ use crate::engine::disk::Disk;
 use crate::engine::regular;
 use crate::format::identity::Identity;
 
-use record::{Mark, encode};
+use record::{RecordHeader, encode};
 
-/// From which length on a file is left for the other one. Files are made with it, so that a shorter one was cut off.
+/// Length from which on a file is full. Files are made with it, so a shorter one was cut off.
 const LEAST: u64 = 1 << 20;
-/// The record at the beginning of a file is alone in its sector.
+/// Length of the first record of a file, which is alone in its sector.
 pub(crate) const BEGINNING: usize = 512;
 pub(crate) const NAMES: [&str; 2] = ["journal-0", "journal-1"];
 
 /// The journal of a folder that this process holds.
 ///
-/// One that was not begun refuses to be written.
+/// It cannot be written before it was begun.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     begun: Option<Begun>,
-    /// Which file is written, and where in it.
+    /// Place in `files` of the file that is written.
     active: usize,
+    /// End of the newest record in it.
     at: u64,
+    /// Newest record in either file.
     appended: u64,
+    /// Newest record that is as durable as the store promises. Never newer than `appended`.
     synced: u64,
-    /// The newest change in the other file.
+    /// Newest record in the other file. It must be durable in sled before that file is begun again.
     newest_in_other: u64,
 }
 
@@ -45,10 +48,10 @@ struct Begun {
 }
 
 impl Journal {
-    /// Begins the journal for an opening whose database durably holds everything up to `number`. What the files hold is
-    /// no longer needed.
+    /// Begins the journal for an opening whose database durably holds everything up to `number`. The old records are not
+    /// needed any more.
     pub(crate) fn begin(folder: &Path, identity: Identity, number: u64, disk: &dyn Disk) -> io::Result<Self> {
-        let mark = Mark { identity, number, synced: number };
+        let mark = RecordHeader { identity, number, synced: number };
         let mut beginning = encode(mark, &[]);
         beginning.resize(BEGINNING, 0);
         let begin = |name: &str| {
@@ -77,39 +80,41 @@ impl Journal {
         })
     }
 
-    /// A change as it is written, when everything up to `synced` is durable.
+    /// Encodes a record. It says that everything up to `synced` is durable.
     pub(crate) fn record(&self, number: u64, writes: &[Write]) -> io::Result<Vec<u8>> {
         let identity = self.begun()?.identity;
-        Ok(encode(Mark { identity, number, synced: self.synced }, writes))
+        Ok(encode(RecordHeader { identity, number, synced: self.synced }, writes))
     }
 
-    /// Returns the change that must be durable in the database before the next append, when this file is full.
+    /// Returns the record that must be durable in sled before the next append, when this file is full.
     pub(crate) fn must_be_durable(&self) -> Option<u64> {
         (self.at >= LEAST).then_some(self.newest_in_other)
     }
 
-    /// Goes on with the other file. Returns the newest change in the one that is left.
+    /// Turns to the other file. Returns the newest record in the one that is left.
     pub(crate) fn turn(&mut self) -> u64 {
+        debug_assert!(!self.is_dirty(), "a sync reaches the active file only");
         self.active = 1 - self.active;
         self.at = BEGINNING as u64;
         self.newest_in_other = self.appended;
         self.appended
     }
 
-    /// Appends records, of which the last one has this number.
+    /// Appends encoded records, the last of which has the number `newest`.
     pub(crate) fn append(&mut self, records: &[u8], newest: u64) -> io::Result<()> {
         self.begun()?.files[self.active].0.write_all_at(records, self.at)?;
+        debug_assert!(newest > self.appended, "sequence numbers only grow");
         self.at += records.len() as u64;
         self.appended = newest;
         Ok(())
     }
 
-    /// Whether something was written since the last sync.
+    /// Returns true if something was written since the last sync.
     pub(crate) fn is_dirty(&self) -> bool {
         self.synced < self.appended
     }
 
-    /// Waits for the disk.
+    /// Makes the active file durable. The other one was synced before it was left.
     pub(crate) fn sync(&mut self, disk: &dyn Disk) -> io::Result<()> {
         let (file, path) = &self.begun()?.files[self.active];
         disk.sync(file, path)?;
@@ -131,7 +136,7 @@ impl Journal {
         self.synced = self.appended;
     }
 
-    /// The newest change that is as durable as the store promises.
+    /// The newest record that is as durable as the store promises.
     pub(crate) fn synced(&self) -> u64 {
         self.synced
     }
@@ -139,7 +144,7 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::found::Found;
+    use super::files::JournalFiles;
     use super::record::tests::{mark, write};
     use super::*;
     use crate::engine::disk::FileDisk;
@@ -162,7 +167,7 @@ mod tests {
 
     /// The numbers of the changes after `last`.
     fn pending(folder: &Path, last: u64, acknowledged: u64) -> Result<Vec<u64>, String> {
-        let found = Found::read(folder).unwrap();
+        let found = JournalFiles::read(folder).unwrap();
         let identity = mark(3, 0, 0).identity;
         found.check_files(identity, Some(identity))?;
         let pending = found.pending(identity, last, acknowledged)?;
@@ -251,6 +256,7 @@ mod tests {
         assert_eq!(journal.must_be_durable(), None);
         journal.append(&vec![0; LEAST as usize], 6).unwrap();
         assert_eq!(journal.must_be_durable(), Some(4));
+        journal.sync(&FileDisk).unwrap();
         assert_eq!(journal.turn(), 6);
         journal.append(&vec![0; LEAST as usize], 7).unwrap();
         assert_eq!(journal.must_be_durable(), Some(6));

@@ -52,10 +52,10 @@
 //! and only then writes, durably and in this order: the superblock, the beginning of both journal files, the epoch in sled.
 //! So the superblock is never of an older epoch than the journal, and the journal never of an older one than sled.
 //!
-//! The records after sled's last one must follow one another up to the newest one that anything says was
-//! synced: the superblock, each record of the journal for those before it, or sled for those before its last record.
-//! A damaged record is therefore noticed by any record that was written after it was synced, a missing or cut file by its length,
-//! and an older file by its epoch or by a gap.
+//! The records after sled's last one must follow one another up to the newest one that is known to have been synced.
+//! The superblock tells of such records, each record of the journal of those before it, and sled of those before its last one.
+//! So a damaged record is noticed if a later one was written after its sync.
+//! A missing or cut file is noticed by its length, and an older one by its epoch or by a gap.
 //! What follows a damaged record without such a witness was never acknowledged, or is the last record, which cannot be told
 //! from a write that the loss of power tore.
 //! The superblock is synced within a second. Only of the last second before a loss of power can an older copy of a whole
@@ -67,12 +67,13 @@
 //!   own. That costs most of a millisecond for each commit, hence the journal. A failed sync fails the
 //!   store until it is opened again, unless there was no room ([`Severity`](condition::Severity)).
 //! - **It drops a damaged tail of its log without a word.** So superblock, journal and database carry the
-//!   [identity](crate::format::identity) of the store and the epoch, and an opening that took records from the journal opens
-//!   sled a second time and reads them back ([`SledFolder::read_back`](sled_folder::SledFolder::read_back)).
+//!   [identity](crate::format::identity) of the store and the epoch.
+//!   An opening that took records from the journal opens sled again and reads them back
+//!   ([`SledFolder::read_back`](sled_folder::SledFolder::read_back)).
 //! - **It reuses parts of its log without knowing what is synced.** So it is synced before more than
 //!   [96 KiB](batch::BYTES_BETWEEN_SYNCS) were written to it. A removal counts for what it makes sled rewrite.
-//! - **It moves pages of more than 128 KiB to files that it never syncs.** A page has up to 16 values, so values stay below
-//!   6,000 bytes, and larger records are split.
+//! - **It moves pages of more than 128 KiB to files that it never syncs.** A page has up to 16 values.
+//!   So values stay below 6,000 bytes, and larger records are split.
 //! - **A small value costs as much as a large one**, so runs of the same 16 ms share a value ([`placement`]).
 //! - **It passes over damage in the middle of its log and shows older pages.** So the tree keeps [sums](crate::tree::sums) of
 //!   its values, and [checks](crate::check) compare them.

@@ -1,4 +1,4 @@
-//! Noticing that the files of an open store were moved, removed or replaced by others.
+//! Notices that the files of an open store were moved, removed or replaced.
 //!
 //! The system lets an open file be written wherever it is, and also when it is in no folder any more. A run that was
 //! accepted into such a file would be gone at the next start.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use webhook_core::store::StoreError;
 
-/// How long a look at the files holds good for those who ask often.
+/// Time for which the last look at the files holds.
 const HOLDS_FOR: Duration = Duration::from_millis(50);
 
 /// The open files of a store, by the paths that they were opened at.
@@ -48,7 +48,7 @@ impl OpenFiles {
         self.look_unless(|_| false)
     }
 
-    /// As [`look`](Self::look), but relies on a look that was made a moment ago.
+    /// Like [`look`](Self::look), but relies on a recent look.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         self.look_unless(|last| last.at.elapsed() < HOLDS_FOR)
     }

@@ -10,15 +10,16 @@ use webhook_core::store::StoreError;
 use crate::engine::batch::CheckpointBatch;
 use crate::engine::change::is_part;
 use crate::engine::step::CheckpointSteps;
+use crate::format::block::{self, BlockBuilder, first_group_key};
 use crate::format::keys::{self, ENDED, LIVE, TimeBucket};
-use crate::format::run::{self, GroupKey, Value, first_group_key, group_key};
+use crate::format::run::{self, GroupKey, group_key};
 use crate::format::value::{encode_number, tail_count};
 use crate::tree::blocks::{self, Block};
 use crate::tree::damage::Damage;
 
 /// Upper bound on a value that several runs share, in bytes.
 ///
-/// sled keeps at least one page of up to 16 values in memory for each of the 256 parts of its cache, so larger values would
+/// sled keeps at least one page of up to 16 values in memory for each of the 256 parts of its cache. So larger values would
 /// raise the smallest size of the cache.
 const SHARED_BYTES: usize = 2_000;
 
@@ -51,11 +52,12 @@ pub(crate) fn place(
     Ok(steps)
 }
 
-/// Runs of one kind, live or ended, that come to the database or leave their places in it.
+/// Runs of one kind, live or ended, that a batch puts, moves or removes.
 #[derive(Default)]
 struct Relocation {
+    /// Runs whose present place may be in the database, and is no longer theirs.
     gone: HashMap<TimeBucket, HashSet<RunId>>,
-    /// Records by the id of their run.
+    /// Records of runs that need a place.
     arriving: BTreeMap<RunId, Vec<u8>>,
     /// Values of runs that are too large to share one.
     alone: Vec<(RunId, IVec)>,
@@ -70,7 +72,7 @@ impl Relocation {
         match value {
             Some(value) if tail_count(&value)? > 0 => self.alone.push((id, value)),
             Some(value) => {
-                for record in run::records(&value)? {
+                for record in block::records(&value)? {
                     self.arriving.insert(id, record);
                 }
             }
@@ -89,7 +91,7 @@ impl Relocation {
         for (bucket, ids) in std::mem::take(&mut self.gone) {
             for (block, records) in blocks::holding(tree, kind, bucket, &ids, damage)? {
                 let taken = self.take_apart(tree, kind, &block, records, &ids, steps);
-                // What cannot be read stops nothing else of its time.
+                // A damaged value stops no other one of its bucket.
                 damage.set_aside(&keys::by_id(kind, block.first().as_bytes()), taken)?;
             }
         }
@@ -103,7 +105,7 @@ impl Relocation {
         Ok(())
     }
 
-    /// Removes a value that has any of these runs, and lets the runs in it that stay come anew.
+    /// Removes a value that has any of these runs. Its other runs need a new place.
     fn take_apart(
         &mut self,
         tree: &Tree,
@@ -116,7 +118,7 @@ impl Relocation {
         let group_key = if kind == ENDED { Some(block.group_key(tree)?) } else { None };
         let with_id = |record: Vec<u8>| Ok((run::id_of(&record)?, record));
         let records = records.into_iter().map(with_id).collect::<Result<Vec<_>, StoreError>>()?;
-        // From here on nothing fails, so that a value is taken apart wholly or not at all.
+        // From here on nothing fails, so a value is taken apart wholly or not at all.
         if let Some(group_key) = group_key {
             for key in group_key.index_keys(block.first()) {
                 steps.write(key, None);
@@ -131,7 +133,7 @@ impl Relocation {
         Ok(())
     }
 
-    /// Which runs may share a value: those of one bucket and, once they have ended, of one webhook, workflow and state.
+    /// Groups runs that may share a value: those of one bucket and, if they have ended, of one group key.
     fn grouped(self, kind: u8) -> Result<Groups, StoreError> {
         let mut groups = Groups::new();
         for (id, record) in self.arriving {
@@ -150,11 +152,11 @@ type Groups = BTreeMap<(TimeBucket, Option<GroupKey>), Vec<Arriving>>;
 struct Arriving {
     id: RunId,
     record: Vec<u8>,
-    /// When it ended.
+    /// End of the run, in milliseconds.
     end: u64,
 }
 
-/// Puts runs, oldest first, into as few values as they fit into.
+/// Puts a group of runs, oldest first, into as few values as possible.
 fn put_together(
     kind: u8,
     group_key: Option<&GroupKey>,
@@ -162,7 +164,7 @@ fn put_together(
     steps: &mut CheckpointSteps,
 ) -> Result<(), StoreError> {
     while let Some(first) = runs.first() {
-        let (mut value, mut end, mut count) = (Value::new(SHARED_BYTES), first.end, 0);
+        let (mut value, mut end, mut count) = (BlockBuilder::new(SHARED_BYTES), first.end, 0);
         for run in runs {
             if count > 0 && value.len() + run.record.len() + 3 > SHARED_BYTES {
                 break;
@@ -205,8 +207,9 @@ mod tests {
     use crate::engine::batch::BYTES_BETWEEN_SYNCS;
     use crate::engine::change::{LogRecord, Write};
     use crate::engine::step::Step;
+    use crate::format::block::encode_run;
     use crate::format::keys::TAIL;
-    use crate::format::run::{Recorded, encode_run, record};
+    use crate::format::run::{RecordedRun, record};
     use crate::format::value::{FIRST_RUNS_VERSION, VALUE_BYTES, encode};
 
     fn run(number: u8, now: SystemTime, webhook: WebhookId) -> Run {
@@ -233,7 +236,7 @@ mod tests {
             Block::new(key, head).unwrap().runs(tree).unwrap()
         };
         let recorded = tree.range(first..=last).flat_map(of_block);
-        let mut runs: Vec<Run> = recorded.map(|Recorded { run, .. }| run).collect();
+        let mut runs: Vec<Run> = recorded.map(|RecordedRun { run, .. }| run).collect();
         runs.sort_by_key(|run| run.id);
         runs
     }

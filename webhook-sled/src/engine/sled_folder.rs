@@ -13,11 +13,11 @@ use webhook_core::store::StoreError;
 
 use crate::engine::batch::CheckpointBatch;
 use crate::engine::disk::Disk;
-use crate::engine::journal::found::Pending;
+use crate::engine::journal::files::Pending;
 use crate::engine::placement;
 use crate::engine::regular;
 use crate::engine::sled_files::{BLOBS, SledFiles};
-use crate::engine::superblock::{FIRST_WITH_IDENTITY, FORMAT, Facts, NAME};
+use crate::engine::superblock::{FIRST_WITH_IDENTITY, FORMAT, NAME, SuperblockFacts};
 use crate::error::OpenError;
 use crate::format::identity::{Identity, StoreId};
 use crate::format::keys;
@@ -26,9 +26,9 @@ use crate::panics::catch;
 use crate::tree::damage::Damage;
 use crate::tree::sums::StoredSums;
 
-/// The folder within the store's folder that is sled's.
+/// Name of sled's folder within the store's.
 pub(crate) const SLED: &str = "sled";
-/// The same while it is being made.
+/// Its name until it is complete.
 const UNFINISHED: &str = "sled.unfinished";
 
 /// A database that is closed in order when it is dropped, also where sled panics.
@@ -46,7 +46,7 @@ impl Drop for OpenDatabase {
     }
 }
 
-/// Lets go of a database. sled syncs it then, and panics when that fails.
+/// Closes a database. sled syncs it then, and panics when that fails.
 pub(crate) fn close(database: Option<sled::Db>) {
     if let Err(reason) = catch(|| drop(database)) {
         tracing::error!(reason, "the database was not closed in order");
@@ -57,9 +57,9 @@ pub(crate) fn close(database: Option<sled::Db>) {
 pub(crate) struct StoredFacts {
     /// `None` in a format that had none.
     pub(crate) identity: Option<Identity>,
-    /// Number of its last change.
+    /// Newest record in it.
     pub(crate) last: u64,
-    /// Number of the newest change that was acknowledged when its last change was made.
+    /// Newest record that was acknowledged when its last one was written.
     pub(crate) acknowledged: u64,
 }
 
@@ -96,7 +96,7 @@ impl SledFolder {
         }
     }
 
-    /// Reads records.
+    /// Reads records of the database.
     pub(crate) fn read<T>(
         &self,
         opened: &OpenDatabase,
@@ -141,7 +141,7 @@ impl SledFolder {
         })
     }
 
-    /// Whether the database was ever more than made.
+    /// Returns true if the store was ever opened after it was made.
     pub(crate) fn is_used(
         &self,
         opened: &OpenDatabase,
@@ -149,12 +149,16 @@ impl SledFolder {
     ) -> Result<bool, OpenError> {
         match identity {
             Some(identity) => Ok(identity.epoch > 0),
-            // Earlier formats made it with the number of their format alone.
+            // Earlier formats made it with nothing but the number of their format.
             None => self.guarded(opened, |database| Ok(database.iter().nth(1).transpose()?.is_some())),
         }
     }
 
-    pub(crate) fn check_superblock(&self, facts: &Facts, database: Identity) -> Result<(), OpenError> {
+    pub(crate) fn check_superblock(
+        &self,
+        facts: &SuperblockFacts,
+        database: Identity,
+    ) -> Result<(), OpenError> {
         if facts.identity.store != database.store {
             return Err(self.damaged(format!("its file {NAME} belongs to another store than its database")));
         }
@@ -164,7 +168,7 @@ impl SledFolder {
         Ok(())
     }
 
-    /// Takes changes to the database.
+    /// Takes log records to the database.
     pub(crate) fn replay(
         &self,
         opened: &OpenDatabase,
@@ -183,8 +187,9 @@ impl SledFolder {
         Ok(())
     }
 
-    /// Opens the database once more, and checks that it has what was taken to it. What is written behind a damaged part of
-    /// sled's log is there until the next opening only, and until then the journal has it too.
+    /// Opens the database again, and checks that it has the records that were taken to it.
+    ///
+    /// Behind a damaged part of sled's log, writes last only until the next opening. Until then the journal has them too.
     pub(crate) fn read_back(&self, opened: OpenDatabase, last: u64) -> Result<OpenDatabase, OpenError> {
         drop(opened);
         let opened = self.start()?;
@@ -195,8 +200,8 @@ impl SledFolder {
         }
     }
 
-    /// Makes the database. It gets its name only once it is complete and durable, so that a crash in between
-    /// leaves nothing that cannot be opened.
+    /// Makes the database. It gets its name once it is complete and durable, so a crash leaves nothing that cannot be
+    /// opened.
     pub(crate) fn make_database(&self) -> Result<(), OpenError> {
         let (io, disk) = (self.io(), &*self.disk);
         let unfinished = self.path.join(UNFINISHED);
@@ -221,7 +226,7 @@ impl SledFolder {
         disk.sync_folder(&self.path).map_err(&io)
     }
 
-    /// Opens the database, which is there.
+    /// Opens the existing database.
     pub(crate) fn start(&self) -> Result<OpenDatabase, OpenError> {
         let name = format!("{SLED}/db");
         let log = match regular::open_to_read(&self.path, &name) {
@@ -237,15 +242,15 @@ impl SledFolder {
             return Err(self.damaged("its database, the file sled/db, is empty"));
         }
         self.look_through_database().map_err(self.io())?;
-        // What a killed process wrote may be in the page cache only, and sled's snapshot, which it syncs, builds on that.
+        // Writes of a killed process may be in the page cache only. sled's snapshot, which it syncs, builds on them.
         self.disk.sync(&log, &self.path.join(name)).map_err(self.io())?;
         self.start_in(&self.sled())
     }
 
-    /// Removes snapshots that a killed sled left unfinished, of which it would take one for its newest.
+    /// Removes unfinished snapshots of a killed process. sled would take one of them for its newest.
     ///
     /// # Errors
-    /// When sled would open a file that is no regular one, and could wait for it without end.
+    /// When a file is not a regular one, which sled could wait for without end.
     fn look_through_database(&self) -> io::Result<()> {
         for entry in fs::read_dir(self.sled())? {
             let path = entry?.path();
@@ -262,7 +267,7 @@ impl SledFolder {
         start(&self.path, path, self.cache_bytes).map(|database| OpenDatabase(Some(database)))
     }
 
-    /// Writes all of sled's log once more, as it is read, and syncs it.
+    /// Writes all of sled's log again, as it reads, and syncs it.
     pub(crate) fn rewrite_log(&self) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
         let path = self.sled().join("db");
@@ -280,8 +285,10 @@ impl SledFolder {
     }
 }
 
-/// Opens sled. The superblock's lock keeps others out, so when sled's own lock is taken, it is by what a database
-/// that was just closed in this process leaves to sled's threads, and soon free.
+/// Opens the database in a folder of sled's.
+///
+/// The superblock's lock keeps other processes out. If sled's own lock is taken, a thread of a database that was just closed
+/// in this process has it, and soon frees it.
 pub(crate) fn start(store: &Path, database: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
     let patience = Instant::now() + Duration::from_secs(5);
     loop {

@@ -33,7 +33,7 @@ pub(crate) struct Step {
     writes: HashMap<IVec, Option<IVec>>,
     /// Its share of what may be written between two syncs, in bytes.
     pub(crate) cost: usize,
-    /// Whether ended runs or parts of logs change their places, so no reader may be under way.
+    /// True if ended runs or parts of logs change their places. No reader may be under way then.
     pub(crate) moves_history: bool,
     /// Its changes of values that are in the sums.
     pub(crate) changed: Vec<ValueChange>,

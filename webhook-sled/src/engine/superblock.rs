@@ -39,12 +39,12 @@ const TITLE: &str = "webhook store, format ";
 pub(crate) struct Superblock {
     file: File,
     path: PathBuf,
-    facts: Mutex<Option<Facts>>,
+    facts: Mutex<Option<SuperblockFacts>>,
 }
 
 /// The content of a superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct SuperblockFacts {
     pub(crate) identity: Identity,
     /// Number of the newest change that is known to have been acknowledged.
     pub(crate) acknowledged: u64,
@@ -54,17 +54,17 @@ pub(crate) struct Facts {
 
 /// The result of reading a superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum SuperblockContent {
     /// The file was missing, or is empty.
     Nothing,
     /// It is of a format that had no identity; the number of the newest acknowledged change.
     Earlier(u64),
-    Ready(Facts),
+    Ready(SuperblockFacts),
 }
 
 impl Superblock {
     /// Locks the folder and reads its superblock, which is made, empty, where there is none.
-    pub(crate) fn lock(folder: &Path) -> Result<(Self, Content), OpenError> {
+    pub(crate) fn lock(folder: &Path) -> Result<(Self, SuperblockContent), OpenError> {
         let io = OpenError::io(folder);
         let path = folder.join(NAME);
         let mut options = File::options();
@@ -82,11 +82,15 @@ impl Superblock {
         let mut bytes = Vec::new();
         (&mut file).take(4 * SECTOR as u64).read_to_end(&mut bytes).map_err(&io)?;
         let content = parse(&bytes).map_err(|problem| match problem {
-            Problem::Newer(found) => OpenError::NewerFormat { path: folder.to_owned(), found, known: FORMAT },
-            Problem::Damaged => OpenError::damaged(folder, format!("its file {NAME} cannot be understood")),
+            SuperblockProblem::Newer(found) => {
+                OpenError::NewerFormat { path: folder.to_owned(), found, known: FORMAT }
+            }
+            SuperblockProblem::Damaged => {
+                OpenError::damaged(folder, format!("its file {NAME} cannot be understood"))
+            }
         })?;
         let facts = match content {
-            Content::Ready(facts) => Some(facts),
+            SuperblockContent::Ready(facts) => Some(facts),
             _ => None,
         };
         if facts.is_some_and(|facts| bytes != whole(&facts)) {
@@ -96,7 +100,7 @@ impl Superblock {
     }
 
     /// Writes all of it, durably.
-    pub(crate) fn write(&self, facts: Facts, disk: &dyn Disk) -> io::Result<()> {
+    pub(crate) fn write(&self, facts: SuperblockFacts, disk: &dyn Disk) -> io::Result<()> {
         let mut present = self.facts.lock();
         self.file.write_all_at(&whole(&facts), 0)?;
         *present = Some(facts);
@@ -119,7 +123,7 @@ impl Superblock {
     /// Notes, durably, that the database alone holds everything.
     pub(crate) fn close(&self, number: u64, disk: &dyn Disk) -> io::Result<()> {
         let present = *self.facts.lock();
-        let closed = present.map(|facts| Facts { acknowledged: number, is_closed: true, ..facts });
+        let closed = present.map(|facts| SuperblockFacts { acknowledged: number, is_closed: true, ..facts });
         closed.map_or(Ok(()), |facts| self.write(facts, disk))
     }
 
@@ -128,27 +132,27 @@ impl Superblock {
         (&self.file, self.path.clone())
     }
 
-    pub(crate) fn facts(&self) -> Option<Facts> {
+    pub(crate) fn facts(&self) -> Option<SuperblockFacts> {
         *self.facts.lock()
     }
 }
 
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub(crate) enum SuperblockProblem {
     Newer(u32),
     Damaged,
 }
 
-pub(crate) fn parse(bytes: &[u8]) -> Result<Content, Problem> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<SuperblockContent, SuperblockProblem> {
     // The loss of power may leave zeroes of a file that was just made.
     if bytes.iter().all(|byte| *byte == 0) {
-        return Ok(Content::Nothing);
+        return Ok(SuperblockContent::Nothing);
     }
     let lines: Vec<_> = bytes.chunks(SECTOR).map(|line| str::from_utf8(line).map(str::trim_end)).collect();
     let lines = lines.iter().map(|line| line.unwrap_or_default());
     let facts = lines.clone().skip(1).filter_map(parse_facts);
     if let Some(facts) = facts.max_by_key(|facts| (facts.identity.epoch, facts.acknowledged)) {
-        return Ok(Content::Ready(facts));
+        return Ok(SuperblockContent::Ready(facts));
     }
     let format = lines.clone().next().and_then(|line| line.strip_prefix(TITLE)?.parse().ok());
     match format {
@@ -157,24 +161,24 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Content, Problem> {
             numbers
                 .filter_map(|number| number.parse().ok())
                 .max()
-                .map(Content::Earlier)
-                .ok_or(Problem::Damaged)
+                .map(SuperblockContent::Earlier)
+                .ok_or(SuperblockProblem::Damaged)
         }
-        Some(newer) if newer > FORMAT => Err(Problem::Newer(newer)),
-        _ => Err(Problem::Damaged),
+        Some(newer) if newer > FORMAT => Err(SuperblockProblem::Newer(newer)),
+        _ => Err(SuperblockProblem::Damaged),
     }
 }
 
 /// The whole file.
-pub(crate) fn whole(facts: &Facts) -> Vec<u8> {
-    let Facts { identity: Identity { store, epoch }, acknowledged, is_closed } = facts;
+pub(crate) fn whole(facts: &SuperblockFacts) -> Vec<u8> {
+    let SuperblockFacts { identity: Identity { store, epoch }, acknowledged, is_closed } = facts;
     let state = if *is_closed { "closed" } else { "open" };
     let line = format!("format {FORMAT} store {store} epoch {epoch} acknowledged {acknowledged} {state}");
     let line = format!("{line} {:08x}", crc32fast::hash(line.as_bytes()));
     [sector(&format!("{TITLE}{FORMAT}")), sector(&line), sector(&line)].concat()
 }
 
-fn parse_facts(line: &str) -> Option<Facts> {
+fn parse_facts(line: &str) -> Option<SuperblockFacts> {
     let words: Vec<&str> = checked(line)?.split(' ').collect();
     let ["format", format, "store", store, "epoch", epoch, "acknowledged", acknowledged, state] = words[..]
     else {
@@ -182,18 +186,19 @@ fn parse_facts(line: &str) -> Option<Facts> {
     };
     let is_known = (FIRST_WITH_IDENTITY..=FORMAT).contains(&format.parse().ok()?);
     let identity = Identity { store: StoreId::parse(store)?, epoch: epoch.parse().ok()? };
-    let facts = Facts { identity, acknowledged: acknowledged.parse().ok()?, is_closed: state == "closed" };
+    let facts =
+        SuperblockFacts { identity, acknowledged: acknowledged.parse().ok()?, is_closed: state == "closed" };
     is_known.then_some(facts)
 }
 
-/// What stands before a line's last word, which is the checksum of it.
+/// The line without its last word, if that is the checksum of the rest.
 fn checked(line: &str) -> Option<&str> {
     let (content, checksum) = line.rsplit_once(' ')?;
     let matches = u32::from_str_radix(checksum, 16).ok()? == crc32fast::hash(content.as_bytes());
     matches.then_some(content)
 }
 
-/// A line of text that fills one sector of the disk, which is written wholly or not at all.
+/// A line of text that fills one sector of the disk. A disk writes a sector wholly or not at all.
 fn sector(line: &str) -> [u8; SECTOR] {
     let mut bytes = [b' '; SECTOR];
     let text = line.as_bytes();
@@ -207,12 +212,12 @@ mod tests {
     use super::*;
     use crate::engine::disk::FileDisk;
 
-    fn facts(epoch: u64, acknowledged: u64) -> Facts {
+    fn facts(epoch: u64, acknowledged: u64) -> SuperblockFacts {
         let identity = Identity { store: StoreId([7; 16]), epoch };
-        Facts { identity, acknowledged, is_closed: false }
+        SuperblockFacts { identity, acknowledged, is_closed: false }
     }
 
-    fn read(folder: &Path) -> Content {
+    fn read(folder: &Path) -> SuperblockContent {
         Superblock::lock(folder).unwrap().1
     }
 
@@ -220,16 +225,19 @@ mod tests {
     fn what_was_noted_last_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let (superblock, content) = Superblock::lock(folder.path()).unwrap();
-        assert_eq!(content, Content::Nothing);
+        assert_eq!(content, SuperblockContent::Nothing);
         superblock.write(facts(3, 40), &FileDisk).unwrap();
         superblock.acknowledge(41).unwrap();
         assert!(matches!(Superblock::lock(folder.path()), Err(OpenError::InUse { .. })));
         drop(superblock);
-        assert_eq!(read(folder.path()), Content::Ready(facts(3, 41)));
+        assert_eq!(read(folder.path()), SuperblockContent::Ready(facts(3, 41)));
         let (superblock, _) = Superblock::lock(folder.path()).unwrap();
         superblock.close(42, &FileDisk).unwrap();
         drop(superblock);
-        assert_eq!(read(folder.path()), Content::Ready(Facts { is_closed: true, ..facts(3, 42) }));
+        assert_eq!(
+            read(folder.path()),
+            SuperblockContent::Ready(SuperblockFacts { is_closed: true, ..facts(3, 42) })
+        );
     }
 
     #[test]
@@ -239,19 +247,21 @@ mod tests {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
                 damaged[at] ^= 1 << bit;
-                assert_eq!(parse(&damaged).unwrap(), Content::Ready(facts(3, 41)), "{at}");
+                assert_eq!(parse(&damaged).unwrap(), SuperblockContent::Ready(facts(3, 41)), "{at}");
             }
         }
         for length in 1..bytes.len() {
             match parse(&bytes[..length]) {
-                Ok(content) => assert_eq!(content, Content::Ready(facts(3, 41)), "cut to {length}"),
-                Err(problem) => assert!(matches!(problem, Problem::Damaged), "cut to {length}: {problem:?}"),
+                Ok(content) => assert_eq!(content, SuperblockContent::Ready(facts(3, 41)), "cut to {length}"),
+                Err(problem) => {
+                    assert!(matches!(problem, SuperblockProblem::Damaged), "cut to {length}: {problem:?}");
+                }
             }
         }
         let newer = [&bytes[..SECTOR], &whole(&facts(3, 42))[SECTOR..2 * SECTOR], &bytes[SECTOR..2 * SECTOR]]
             .concat();
-        assert_eq!(parse(&newer).unwrap(), Content::Ready(facts(3, 42)), "written in part");
-        assert_eq!(parse(&[0; 700]).unwrap(), Content::Nothing);
+        assert_eq!(parse(&newer).unwrap(), SuperblockContent::Ready(facts(3, 42)), "written in part");
+        assert_eq!(parse(&[0; 700]).unwrap(), SuperblockContent::Nothing);
     }
 
     #[test]
@@ -261,8 +271,8 @@ mod tests {
             sector(&format!("acknowledged {digits} {:08x}", crc32fast::hash(digits.as_bytes())))
         };
         let bytes = [sector("webhook store, format 3"), acknowledged(42), acknowledged(41)].concat();
-        assert_eq!(parse(&bytes).unwrap(), Content::Earlier(42));
-        assert!(matches!(parse(&bytes[..SECTOR]), Err(Problem::Damaged)));
+        assert_eq!(parse(&bytes).unwrap(), SuperblockContent::Earlier(42));
+        assert!(matches!(parse(&bytes[..SECTOR]), Err(SuperblockProblem::Damaged)));
     }
 
     #[test]

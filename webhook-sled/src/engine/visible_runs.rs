@@ -77,7 +77,7 @@ impl VisibleRuns {
         self.unsynced.remove(&id);
     }
 
-    /// Whether the end of a run is not durable.
+    /// Returns true if the end of a run is not durable.
     pub(crate) fn has_unsynced_end(&self, id: RunId) -> bool {
         self.unsynced.contains_key(&id)
     }

@@ -1,4 +1,4 @@
-//! Noticing a disk that hangs: how long what touches the disk has been under way.
+//! Notices a disk that hangs, by the time that steps on it have been under way.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -9,43 +9,43 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use webhook_core::store::StoreError;
 
-/// How long a step may take before the disk is said to hang.
+/// Longest time of a step. A longer one shows that the disk hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The steps that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    steps: Mutex<Steps>,
+    steps: Mutex<WatchedSteps>,
     hangs: AtomicBool,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Steps {
+struct WatchedSteps {
     began: BTreeMap<u64, Instant>,
     last: u64,
 }
 
 /// A step, under way until this is dropped.
-pub(crate) struct Step<'a> {
+pub(crate) struct WatchedStep<'a> {
     watch: &'a Watch,
     number: u64,
 }
 
 impl Watch {
-    /// Begins a step that touches the disk and takes a moment.
-    pub(crate) fn begin(&self) -> Step<'_> {
+    /// Begins a step that touches the disk. It ends when the result is dropped.
+    pub(crate) fn begin(&self) -> WatchedStep<'_> {
         let mut steps = self.steps.lock();
         steps.last += 1;
         let number = steps.last;
         steps.began.insert(number, Instant::now());
-        Step { watch: self, number }
+        WatchedStep { watch: self, number }
     }
 
-    /// Whether the disk does what it is asked.
+    /// Checks that no step has been under way for too long.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] while it has not done so for a while.
+    /// [`StoreError::Unavailable`] while one has.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let oldest = self.steps.lock().began.values().next().copied();
         let passed = oldest.map_or(Duration::ZERO, |began| began.elapsed());
@@ -83,7 +83,7 @@ impl Watch {
     }
 }
 
-impl Drop for Step<'_> {
+impl Drop for WatchedStep<'_> {
     fn drop(&mut self) {
         self.watch.steps.lock().began.remove(&self.number);
     }

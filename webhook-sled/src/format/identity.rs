@@ -1,4 +1,4 @@
-//! Identity that ties the files of a store together: its id, and the number of its openings.
+//! The identity of a store, which all its files carry: a random id, and the number of openings.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl fmt::Debug for StoreId {
     }
 }
 
-/// Store that a file belongs to, and the opening that wrote the file.
+/// The store that a file belongs to, and the opening that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) store: StoreId,

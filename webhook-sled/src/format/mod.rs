@@ -1,5 +1,7 @@
-//! What lies on the disk: keys, records and how they become values. Frozen by the golden folders of the tests.
+//! The on-disk format: keys, and records as bytes. The golden folders of the tests hold it.
 
+pub(crate) mod block;
+pub(crate) mod codec;
 pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod run;

@@ -27,20 +27,20 @@ pub(crate) const HEADER_BYTES: usize = 3;
 
 /// A record as values: the first one, and those that follow it when it is large.
 #[derive(Debug)]
-pub(crate) struct Encoded {
+pub(crate) struct EncodedRecord {
     pub(crate) head: Vec<u8>,
     pub(crate) tails: Vec<Vec<u8>>,
 }
 
-pub(crate) fn encode<T: Serialize>(record: &T) -> Result<Encoded, StoreError> {
+pub(crate) fn encode<T: Serialize>(record: &T) -> Result<EncodedRecord, StoreError> {
     let mut head = Vec::with_capacity(640);
     head.extend([VERSION, 0, 0]);
     serde_json::to_writer(&mut head, record)
         .map_err(|error| StoreError::unavailable_because("a record cannot be written as JSON", error))?;
-    Encoded::split(head)
+    EncodedRecord::split(head)
 }
 
-impl Encoded {
+impl EncodedRecord {
     /// Splits a value, which begins with its header, into parts that are small enough.
     pub(crate) fn split(mut head: Vec<u8>) -> Result<Self, StoreError> {
         if head.len() <= VALUE_BYTES {
@@ -55,7 +55,7 @@ impl Encoded {
     }
 }
 
-/// How many values follow this first one.
+/// Number of values that follow this first one.
 pub(crate) fn tail_count(head: &[u8]) -> Result<u16, StoreError> {
     check_version(head, RUNS_VERSION)?;
     match head.get(1..HEADER_BYTES) {
@@ -85,7 +85,7 @@ pub(crate) fn damaged(reason: &str) -> StoreError {
     StoreError::Corrupt { reason: reason.to_owned(), source: None }
 }
 
-/// What claiming changes of a run, small enough to be written with every claim.
+/// The fields of a run that a claim changes. They are small enough to be written with every claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClaimRecord {
     pub(crate) run: RunId,
@@ -95,7 +95,7 @@ pub(crate) struct ClaimRecord {
 }
 
 const CLAIM_BYTES: usize = 36;
-/// How many claims fit into one value.
+/// Number of claims that fit into one value.
 pub(crate) const CLAIMS_PER_VALUE: usize = VALUE_BYTES / CLAIM_BYTES - 1;
 
 impl ClaimRecord {
@@ -148,7 +148,7 @@ pub(crate) fn decode_claims(value: &[u8]) -> Result<Vec<ClaimRecord>, StoreError
     claims.collect()
 }
 
-/// What is kept of an idempotency key.
+/// The record of an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyRecord {
     pub(crate) run: RunId,

@@ -10,11 +10,11 @@ use crate::format::keys;
 use crate::reader::read;
 use webhook_core::backend::ClaimedDelivery;
 
-/// How often one call looks for others in place of deliveries that were not asked for.
+/// Upper bound on the claims of one call, each in place of deliveries of other channels.
 const ROUNDS: usize = 128;
 
-/// Reads the records of claimed deliveries. In place of those that turn out to be of another channel than was asked for,
-/// further ones are claimed; when that takes too long, fewer are returned, and the next claim goes on.
+/// Reads the records of claimed deliveries. Those that turn out to be of another channel are given back, and others are
+/// claimed in their place. After [`ROUNDS`] of that, fewer are returned, and the next claim goes on.
 pub(crate) fn claim_deliveries(
     parts: &Parts,
     tree: &Tree,

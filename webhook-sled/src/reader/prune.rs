@@ -12,11 +12,11 @@ use webhook_core::store::{PruneRequest, StoreError};
 use crate::engine::parts::Parts;
 use crate::error::store_error;
 use crate::format::keys::{self, KeyPlace};
-use crate::format::run::Recorded;
+use crate::format::run::RecordedRun;
 use crate::format::value::{decode_number, tail_count};
-use crate::reader::read::{self, CHUNK, Newest};
+use crate::reader::read::{self, CHUNK, NewestFirst};
 use crate::tree::blocks;
-use crate::tree::damage::{Damage, Kind};
+use crate::tree::damage::{Damage, RecordKind};
 use crate::tree::scan::{self, Scan};
 
 /// A run to remove, with the keys of everything that belongs to it.
@@ -32,32 +32,33 @@ pub(crate) struct ExpiredKey {
     pub(crate) place: KeyPlace,
 }
 
-/// How many runs are removed in one step, and with how many keys, so that others need not wait for long.
+/// Runs that are removed in one step, so other operations need not wait for long.
 const STEP: usize = 64;
+/// Keys after which a step takes no further run.
 const STEP_KEYS: usize = 2_000;
 
 /// Where a search for runs past their retention is: it goes on later, so that nothing waits for it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Search {
+pub(crate) struct RetentionSearch {
     /// The webhook whose runs are looked at, all of them when there is none.
-    webhook: Option<OfWebhook>,
+    webhook: Option<WebhookSearch>,
     is_over: bool,
 }
 
 #[derive(Debug, Clone)]
-struct OfWebhook {
+struct WebhookSearch {
     id: WebhookId,
     /// The newest run that is one too many, once that was looked for.
     newest_too_many: Option<RunId>,
-    /// How many of the newest runs are still to be passed over before that one is found, and what lies before was not
-    /// looked at. `None` when it is found.
+    /// Number of the newest runs that are still to be passed over before that one is found, and the run before which none was
+    /// looked at. `None` once it is found.
     counting: Option<(usize, Option<RunId>)>,
-    /// Which states were done, and the key up to which the present one was.
+    /// Number of states that were searched, and the key up to which the present one was.
     state: usize,
     after: Option<Vec<u8>>,
 }
 
-impl Search {
+impl RetentionSearch {
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
@@ -99,12 +100,12 @@ impl Search {
         };
         let counting =
             request.keep_per_webhook.map(|keep| (usize::try_from(keep).unwrap_or(usize::MAX), None));
-        self.webhook = Some(OfWebhook { id, newest_too_many: None, counting, state: 0, after: None });
+        self.webhook = Some(WebhookSearch { id, newest_too_many: None, counting, state: 0, after: None });
     }
 }
 
-impl OfWebhook {
-    /// Answers whether all runs of the webhook were looked at.
+impl WebhookSearch {
+    /// Continues the search. Returns true once all runs of the webhook were looked at.
     fn go_on(
         &mut self,
         parts: &Parts,
@@ -145,11 +146,13 @@ impl OfWebhook {
                 let block = damage.set_aside(&record, blocks::named(tree, keys::ENDED, first))?;
                 let Some(Some(block)) = block else {
                     if block.is_some() {
-                        damage.note_because(Kind::Index, &key, read::MISSING);
+                        damage.note_because(RecordKind::Index, &key, read::MISSING);
                     }
                     continue;
                 };
-                for Recorded { run, .. } in damage.set_aside(&record, block.runs(tree))?.unwrap_or_default() {
+                for RecordedRun { run, .. } in
+                    damage.set_aside(&record, block.runs(tree))?.unwrap_or_default()
+                {
                     let is_past = too_many(run.id) || newest_gone.is_some_and(|gone| end_of(&run) <= gone);
                     let may_go = is_past && !parts.deliveries().has_pending(run.id);
                     if may_go && !key_is_kept(tree, run.id, now, damage)? {
@@ -162,8 +165,7 @@ impl OfWebhook {
         Ok(true)
     }
 
-    /// Looks for the newest run that is one too many. All older ones are too many as well. Answers whether that is
-    /// known.
+    /// Looks for the newest run that is one too many. All older ones are too many as well. Returns true once it is known.
     fn count(
         &mut self,
         tree: &Tree,
@@ -172,7 +174,8 @@ impl OfWebhook {
         begun: Instant,
     ) -> Result<bool, StoreError> {
         let Some((mut left, before)) = self.counting else { return Ok(true) };
-        let mut newest = Newest::new(indexes.iter().map(|index| read::older(tree, index, before, damage)));
+        let mut newest =
+            NewestFirst::new(indexes.iter().map(|index| read::older(tree, index, before, damage)));
         while let Some((span, blocks)) = newest.next_bucket(tree, damage)? {
             let mut ids = Vec::new();
             for block in blocks {
@@ -199,7 +202,7 @@ fn end_of(run: &Run) -> u64 {
     u64::try_from(to_milliseconds(run.finished_at.unwrap_or(run.queued_at))).unwrap_or(0)
 }
 
-/// Whether the idempotency key of a run is still to find it.
+/// Returns true if a run must be kept, because its idempotency key stands for it.
 fn key_is_kept(tree: &Tree, run: RunId, now: u64, damage: &Damage) -> Result<bool, StoreError> {
     let key = keys::by_id(keys::KEPT, run.as_bytes());
     let until = damage.set_aside(&key, scan::get(tree, &key))?.flatten();
@@ -276,7 +279,7 @@ pub(crate) fn expired_keys(tree: &Tree, now: u64, limit: usize, damage: &Damage)
     Scan::up(tree, damage, &[keys::EXPIRY], None)
         .map_while(|(key, _)| keys::parse_expiry(&key))
         .take_while(|(expires, _)| *expires <= now)
-        // What cannot be read cannot be removed either.
+        // A key that cannot be read cannot be removed.
         .filter(|(_, place)| {
             let key = keys::idempotency(place);
             damage.set_aside(&key, scan::get(tree, &key)).is_ok_and(|key| key.is_some())
@@ -286,5 +289,5 @@ pub(crate) fn expired_keys(tree: &Tree, now: u64, limit: usize, damage: &Damage)
         .collect()
 }
 
-/// How many idempotency keys are removed at once.
+/// Idempotency keys that are removed at once.
 pub(crate) const EXPIRED_AT_ONCE: usize = 1_000;

@@ -15,14 +15,14 @@ use webhook_core::store::{DeliveryQuery, LogPart, Page, RunQuery, StoreError};
 use crate::engine::parts::Parts;
 use crate::error::store_error;
 use crate::format::keys::{self, TimeBucket};
-use crate::format::run::Recorded;
+use crate::format::run::RecordedRun;
 use crate::format::value::{SavedClock, VALUE_BYTES, damaged, decode_pending};
 use crate::tree::blocks::{self, Block};
-use crate::tree::damage::{Damage, Kind};
+use crate::tree::damage::{Damage, RecordKind};
 use crate::tree::scan::{self, Scan};
 use crate::tree::values;
 
-/// How many deliveries a page is looked for in, so that a rare one does not make a page read the whole history.
+/// Deliveries that are looked at for one page, so a rare match does not read the whole history.
 const MOST_EXAMINED: usize = 2_000;
 
 /// The store's clock as it was.
@@ -38,8 +38,8 @@ pub(crate) fn ended_run(tree: &Tree, id: RunId, damage: &Damage) -> Result<Optio
 }
 
 /// A run with its parameters, wherever they are.
-pub(crate) fn complete(tree: &Tree, recorded: Recorded) -> Result<Run, StoreError> {
-    let Recorded { mut run, apart } = recorded;
+pub(crate) fn complete(tree: &Tree, recorded: RecordedRun) -> Result<Run, StoreError> {
+    let RecordedRun { mut run, apart } = recorded;
     if apart > 0 {
         let mut json = Vec::with_capacity(apart);
         for number in 0..apart.div_ceil(VALUE_BYTES) {
@@ -74,7 +74,7 @@ pub(crate) fn queued_runs(
                 break;
             }
             if let Err(error) = queued_in(tree, &block, &mut wanted, &mut found) {
-                damage.note(Kind::LiveRun, &block.key, &error);
+                damage.note(RecordKind::LiveRun, &block.key, &error);
             }
         }
     }
@@ -103,13 +103,13 @@ pub(crate) fn queued_run(tree: &Tree, id: RunId, damage: &Damage) -> Result<Opti
     queued_runs(tree, &[id], damage).pop().map(|(_, run)| run.map(Arc::new)).transpose()
 }
 
-/// How much is read at once at most, so that nothing that changes history waits for long.
+/// Longest time of one read, so the checkpointer need not wait for long to move ended runs.
 pub(crate) const CHUNK: Duration = Duration::from_millis(3);
 
 /// Some of the ended runs that a query asks for, newest first.
-pub(crate) struct Ended {
+pub(crate) struct EndedRuns {
     pub(crate) runs: Vec<Arc<Run>>,
-    /// What lies before it was not looked at. `None` when there is no more.
+    /// Runs before this one were not looked at. `None` at the end.
     pub(crate) before: Option<RunId>,
 }
 
@@ -120,14 +120,15 @@ pub(crate) fn list_ended(
     query: &RunQuery,
     limit: usize,
     damage: &Damage,
-) -> Result<Ended, StoreError> {
+) -> Result<EndedRuns, StoreError> {
     let begun = Instant::now();
     let prefixes = prefixes(tree, query, damage);
-    let mut newest = Newest::new(prefixes.iter().map(|prefix| older(tree, prefix, query.before, damage)));
+    let mut newest =
+        NewestFirst::new(prefixes.iter().map(|prefix| older(tree, prefix, query.before, damage)));
     let mut found = Vec::new();
     loop {
         let Some((bucket, blocks)) = newest.next_bucket(tree, damage)? else {
-            return Ok(Ended { runs: found, before: None });
+            return Ok(EndedRuns { runs: found, before: None });
         };
         let mut keys_of_bucket = Vec::new();
         for block in &blocks {
@@ -139,7 +140,7 @@ pub(crate) fn list_ended(
         let mut last = None;
         for (id, content) in keys_of_bucket {
             if found.len() == limit || last.is_some() && begun.elapsed() > CHUNK {
-                return Ok(Ended { runs: found, before: last });
+                return Ok(EndedRuns { runs: found, before: last });
             }
             let key = keys::by_id(keys::ENDED, id.as_bytes());
             let recorded = damage.set_aside(&key, content.run(tree))?.flatten();
@@ -149,7 +150,7 @@ pub(crate) fn list_ended(
             last = Some(id);
         }
         if found.len() >= limit || begun.elapsed() > CHUNK {
-            return Ok(Ended { runs: found, before: Some(keys::first_of_bucket(bucket)) });
+            return Ok(EndedRuns { runs: found, before: Some(keys::first_of_bucket(bucket)) });
         }
     }
 }
@@ -209,13 +210,13 @@ pub(crate) fn older<'a>(
 }
 
 /// Goes through several indexes at once, newest first, bucket by bucket: within one, runs lie in any order.
-pub(crate) struct Newest<'a> {
+pub(crate) struct NewestFirst<'a> {
     indexes: Vec<Scan<'a>>,
     /// The next of each index: the oldest run of a value, and the key that names it.
     heads: BinaryHeap<([u8; 16], usize, IVec)>,
 }
 
-impl<'a> Newest<'a> {
+impl<'a> NewestFirst<'a> {
     pub(crate) fn new(indexes: impl Iterator<Item = Scan<'a>>) -> Self {
         let mut newest = Self { indexes: indexes.collect(), heads: BinaryHeap::new() };
         (0..newest.indexes.len()).for_each(|place| newest.advance(place));
@@ -239,7 +240,7 @@ impl<'a> Newest<'a> {
             let named = blocks::named(tree, keys::ENDED, RunId::from_bytes(id));
             match damage.set_aside(&keys::by_id(keys::ENDED, &id), named)? {
                 Some(Some(block)) => blocks.push(block),
-                Some(None) => damage.note_because(Kind::Index, &key, MISSING),
+                Some(None) => damage.note_because(RecordKind::Index, &key, MISSING),
                 None => {}
             }
         }
@@ -256,10 +257,10 @@ impl<'a> Newest<'a> {
     }
 }
 
-/// What is wrong with an index entry whose runs are not there.
+/// The fault of an index entry without its runs.
 pub(crate) const MISSING: &str = "the ended runs that it names are missing";
 
-/// One delivery.
+/// Reads a delivery of a run.
 pub(crate) fn delivery(tree: &Tree, run: RunId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
     values::record(tree, &keys::delivery(run, id))
 }

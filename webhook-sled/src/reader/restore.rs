@@ -20,7 +20,7 @@ use crate::engine::parts::Parts;
 use crate::engine::sled_folder::OpenDatabase;
 use crate::error::OpenError;
 use crate::format::keys;
-use crate::format::run::Recorded;
+use crate::format::run::RecordedRun;
 use crate::format::value::{ClaimRecord, damaged, decode_claims, decode_number, decode_pending};
 use crate::tree::blocks::Block;
 use crate::tree::damage::Damage;
@@ -33,9 +33,9 @@ use webhook_core::backend::WebhookIndex;
 /// Upper bound on the records of queued runs in memory, in bytes, about. The newest are kept.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// What the store has in memory.
+/// The state in memory of a store that was just opened.
 #[derive(Default)]
-pub(crate) struct Restored {
+pub(crate) struct RestoredState {
     pub(crate) webhooks: WebhookIndex,
     pub(crate) live: LiveRuns,
     pub(crate) deliveries: DueIndex,
@@ -43,8 +43,8 @@ pub(crate) struct Restored {
     pub(crate) tails: HashMap<RunId, u16>,
     /// Live runs that have large parameters in their records, as earlier formats do.
     pub(crate) with_large_parameters: HashSet<RunId>,
-    /// Runs that were running: queued again, or still claimed. Their records are written anew.
-    pub(crate) rewritten: Vec<Recorded>,
+    /// Runs that were running: queued again, or still claimed. Their records are written again.
+    pub(crate) rewritten: Vec<RecordedRun>,
     /// Where their claims were kept.
     pub(crate) claims: Vec<IVec>,
     /// Queued runs whose webhook was deleted, and which are to be cancelled.
@@ -60,7 +60,7 @@ pub(crate) struct Restored {
 /// Leases begin again once the store is open. Nothing could be claimed meanwhile, and the opening may take longer than a
 /// lease.
 #[derive(Default)]
-pub(crate) struct Before {
+pub(crate) struct EarlierMemory {
     executing: HashMap<RunId, Arc<Run>>,
     lease: Duration,
     deliveries: Option<Deliveries>,
@@ -73,7 +73,7 @@ struct Deliveries {
     at: Instant,
 }
 
-impl Before {
+impl EarlierMemory {
     pub(crate) fn of(parts: &Parts, at: Instant) -> Self {
         let (executing, lease) = parts.runs().executing();
         let (deadlines, delivery_lease) = parts.deliveries().deadlines();
@@ -96,15 +96,15 @@ impl Before {
     }
 }
 
-/// What is damaged is set aside, and the rest is restored.
+/// Reads the state of a store. Damaged records are set aside.
 pub(crate) fn restore(
     folder: &Folder,
     opened: &OpenDatabase,
     now: SystemTime,
     instant: Instant,
-    before: &Before,
+    before: &EarlierMemory,
     damage: &Damage,
-) -> Result<Restored, OpenError> {
+) -> Result<RestoredState, OpenError> {
     let at = Start { now, instant, before };
     folder.read(opened, |tree| read_all(tree, &at, damage))
 }
@@ -113,11 +113,11 @@ pub(crate) fn restore(
 struct Start<'a> {
     now: SystemTime,
     instant: Instant,
-    before: &'a Before,
+    before: &'a EarlierMemory,
 }
 
-fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<Restored, StoreError> {
-    let mut restored = Restored { live: LiveRuns::with_cache(CACHE_BYTES), ..Restored::default() };
+fn read_all(tree: &Tree, at: &Start<'_>, damage: &Damage) -> Result<RestoredState, StoreError> {
+    let mut restored = RestoredState { live: LiveRuns::with_cache(CACHE_BYTES), ..RestoredState::default() };
     let kept = damage.set_aside(keys::SUMS, StoredSums::read(tree))?.flatten();
     restored.stored_bytes = kept.map_or(0, |kept| kept.sums.bytes());
     let mut found = Sums::default();
@@ -158,7 +158,7 @@ fn read_webhooks(
 
 fn read_live_runs(
     tree: &Tree,
-    restored: &mut Restored,
+    restored: &mut RestoredState,
     found: &mut Sums,
     at: &Start<'_>,
     lacks_webhooks: bool,
@@ -207,7 +207,7 @@ fn read_live_runs(
                 None => restored.live.restore(recorded.run, bytes, at.now, at.instant),
             };
             if was_running {
-                restored.rewritten.push(Recorded { run, apart });
+                restored.rewritten.push(RecordedRun { run, apart });
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Value in the database that holds runs: several runs, one run that is too large for a single value, or one
-//! in the JSON of the first format.
+//! Values that hold runs, as they are found in the database.
+//!
+//! A value holds several runs, or one that is too large for a single value, or one in the JSON of the first format.
 
 use std::collections::HashSet;
 
@@ -8,8 +9,9 @@ use webhook_core::id::RunId;
 use webhook_core::run::Run;
 use webhook_core::store::StoreError;
 
+use crate::format::block;
 use crate::format::keys::{self, TimeBucket};
-use crate::format::run::{self, GroupKey, Recorded, decode_run};
+use crate::format::run::{self, GroupKey, RecordedRun, decode_run};
 use crate::format::value::{damaged, tail_count};
 use crate::tree::damage::Damage;
 use crate::tree::scan::{self, Scan};
@@ -34,12 +36,12 @@ impl Block {
         self.first
     }
 
-    /// Returns the number of bytes in its first value.
+    /// Bytes of its first value.
     pub(crate) fn len(&self) -> usize {
         self.head.len()
     }
 
-    /// Returns the number of further values that the only run in it needs.
+    /// Number of further values, which only a single large run has.
     pub(crate) fn tails(&self) -> u16 {
         self.tails
     }
@@ -49,13 +51,13 @@ impl Block {
         if !self.is_shared() {
             return Ok(vec![self.first]);
         }
-        run::ids(&self.head)
+        block::ids(&self.head)
     }
 
-    /// Returns the group key that all of them share.
+    /// The group key of all runs in it.
     pub(crate) fn group_key(&self, tree: &Tree) -> Result<GroupKey, StoreError> {
-        if run::holds_records(&self.head) {
-            return run::first_group_key(&self.head).map(|(group_key, _)| group_key);
+        if block::holds_records(&self.head) {
+            return block::first_group_key(&self.head).map(|(group_key, _)| group_key);
         }
         let run: Run = values::read(tree, &self.key, &self.head)?;
         Ok(GroupKey { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
@@ -63,43 +65,43 @@ impl Block {
 
     /// Returns the records in it; none for a run that is alone in its value.
     pub(crate) fn records(&self) -> Result<Vec<Vec<u8>>, StoreError> {
-        if self.is_shared() { run::records(&self.head) } else { Ok(Vec::new()) }
+        if self.is_shared() { block::records(&self.head) } else { Ok(Vec::new()) }
     }
 
-    /// Returns all runs in it as they are recorded, oldest first.
-    pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<Recorded>, StoreError> {
-        if !run::holds_records(&self.head) {
-            return Ok(vec![Recorded { run: values::read(tree, &self.key, &self.head)?, apart: 0 }]);
+    /// All runs in it as they are recorded, oldest first.
+    pub(crate) fn runs(&self, tree: &Tree) -> Result<Vec<RecordedRun>, StoreError> {
+        if !block::holds_records(&self.head) {
+            return Ok(vec![RecordedRun { run: values::read(tree, &self.key, &self.head)?, apart: 0 }]);
         }
         if self.tails == 0 {
             return self.records()?.iter().map(|record| decode_run(record)).collect();
         }
         let whole = values::whole(tree, &self.key, &self.head)?;
-        run::records(&whole)?.iter().map(|record| decode_run(record)).collect()
+        block::records(&whole)?.iter().map(|record| decode_run(record)).collect()
     }
 
-    /// Returns all runs in it by their ids, to be decoded when they are needed.
-    pub(crate) fn entries(&self) -> Result<Vec<(RunId, Content<'_>)>, StoreError> {
+    /// All runs in it by their ids, to be read when they are needed.
+    pub(crate) fn entries(&self) -> Result<Vec<(RunId, BlockEntry<'_>)>, StoreError> {
         if !self.is_shared() {
-            return Ok(vec![(self.first, Content::Alone(self))]);
+            return Ok(vec![(self.first, BlockEntry::Alone(self))]);
         }
-        let entry = |record: Vec<u8>| Ok((run::id_of(&record)?, Content::Record(record)));
+        let entry = |record: Vec<u8>| Ok((run::id_of(&record)?, BlockEntry::Record(record)));
         self.records()?.into_iter().map(entry).collect()
     }
 
     fn is_shared(&self) -> bool {
-        run::holds_records(&self.head) && self.tails == 0
+        block::holds_records(&self.head) && self.tails == 0
     }
 }
 
 /// A run in a value.
-pub(crate) enum Content<'a> {
+pub(crate) enum BlockEntry<'a> {
     Record(Vec<u8>),
     Alone(&'a Block),
 }
 
-impl Content<'_> {
-    pub(crate) fn run(&self, tree: &Tree) -> Result<Option<Recorded>, StoreError> {
+impl BlockEntry<'_> {
+    pub(crate) fn run(&self, tree: &Tree) -> Result<Option<RecordedRun>, StoreError> {
         match self {
             Self::Record(record) => decode_run(record).map(Some),
             Self::Alone(block) => Ok(block.runs(tree)?.pop()),
@@ -120,7 +122,7 @@ pub(crate) type Held = (Block, Vec<Vec<u8>>);
 /// Returns the values that hold some of these runs, which share a time bucket, with the records in them. A
 /// damaged value holds none.
 ///
-/// The search goes from the newest of the runs downwards, where they are usually close by.
+/// The search goes down from the newest of the runs, where most of them are close by.
 pub(crate) fn holding(
     tree: &Tree,
     kind: u8,
@@ -166,7 +168,7 @@ pub(crate) fn downwards<'a>(
     damage: &'a Damage,
 ) -> impl Iterator<Item = Block> + use<'a> {
     let (first, _) = keys::keys_of_bucket(kind, bucket);
-    // The first key that is too new.
+    // The first key behind that of the newest run.
     let end = newest.map(|newest| [&keys::by_id(kind, newest.as_bytes())[..], &[0]].concat());
     Scan::down(tree, damage, &[kind], end.as_deref())
         .take_while(move |(key, _)| key[..] >= first[..])

@@ -15,8 +15,8 @@ const MOST_NAMED: usize = 1_000;
 /// Kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Kind {
-    /// A webhook and its settings.
+pub enum RecordKind {
+    /// Record of a webhook.
     Webhook,
     /// A run that has not ended.
     LiveRun,
@@ -36,8 +36,8 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
-    /// Returns the kind of the record under a key.
+impl RecordKind {
+    /// The kind of the record under a key.
     pub(crate) fn of(key: &[u8]) -> Self {
         match key.first().copied() {
             Some(keys::WEBHOOK | keys::LAST_USE) => Self::Webhook,
@@ -67,7 +67,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for RecordKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
@@ -77,9 +77,9 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DamagedRecord {
-    /// Kind of the record.
-    pub kind: Kind,
-    /// Key in the database, in hexadecimal. Empty if the fault concerns a whole kind.
+    /// RecordKind of the record.
+    pub kind: RecordKind,
+    /// Its key in the database, in hexadecimal. Empty when the fault concerns a whole kind.
     pub key: String,
     /// Fault, in one line.
     pub reason: String,
@@ -102,7 +102,7 @@ pub(crate) struct Damage(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    records: BTreeMap<(Kind, Vec<u8>), String>,
+    records: BTreeMap<(RecordKind, Vec<u8>), String>,
     unnamed: u64,
 }
 
@@ -117,15 +117,15 @@ impl Damage {
         Self::default()
     }
 
-    /// Records a damaged record, and logs it if it is new.
-    pub(crate) fn note(&self, kind: Kind, key: &[u8], error: &StoreError) {
-        // Only sled's authors can use its message.
+    /// Notes a damaged record, and logs it when it is new.
+    pub(crate) fn note(&self, kind: RecordKind, key: &[u8], error: &StoreError) {
+        // sled's own words tell only its authors more.
         let cause = std::error::Error::source(error).filter(|cause| !cause.is::<sled::Error>());
         let reason = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
         self.note_because(kind, key, reason);
     }
 
-    pub(crate) fn note_because(&self, kind: Kind, key: &[u8], reason: impl Into<String>) {
+    pub(crate) fn note_because(&self, kind: RecordKind, key: &[u8], reason: impl Into<String>) {
         let reason = reason.into().lines().next().unwrap_or_default().to_owned();
         let mut known = self.0.lock();
         if known.records.contains_key(&(kind, key.to_vec())) {
@@ -150,7 +150,7 @@ impl Damage {
         match read {
             Ok(content) => Ok(Some(content)),
             Err(error @ StoreError::Corrupt { .. }) => {
-                self.note(Kind::of(key), key, &error);
+                self.note(RecordKind::of(key), key, &error);
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -164,7 +164,7 @@ impl Damage {
 
     pub(crate) fn records(&self) -> Vec<DamagedRecord> {
         let known = self.0.lock();
-        let record = |((kind, key), reason): (&(Kind, Vec<u8>), &String)| DamagedRecord {
+        let record = |((kind, key), reason): (&(RecordKind, Vec<u8>), &String)| DamagedRecord {
             kind: *kind,
             // A key of one byte stands for a whole kind.
             key: if key.len() > 1 { hex(key) } else { String::new() },

@@ -8,7 +8,7 @@ use webhook_core::store::StoreError;
 use crate::error::{DAMAGED_PAGE, store_error};
 use crate::format::value::damaged;
 use crate::panics::catch;
-use crate::tree::damage::{Damage, Kind};
+use crate::tree::damage::{Damage, RecordKind};
 
 /// Reads, and converts a panic into a typed error: sled asserts its expectations of its pages.
 pub(crate) fn guarded<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -119,7 +119,7 @@ impl Iterator for Scan<'_> {
                 Ok(None) => return None,
                 Err(error) => {
                     let (Bound::Included(key) | Bound::Excluded(key)) = &bound else { return None };
-                    self.damage.note(Kind::of(key), key, &error);
+                    self.damage.note(RecordKind::of(key), key, &error);
                     self.next = self.past_damage(&bound);
                 }
             }

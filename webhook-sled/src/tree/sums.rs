@@ -12,7 +12,7 @@ use webhook_core::store::StoreError;
 use crate::error::store_error;
 use crate::format::keys::{self, KINDS};
 use crate::format::value::{damaged, decode_number};
-use crate::tree::damage::{Damage, Kind};
+use crate::tree::damage::{Damage, RecordKind};
 use crate::tree::scan;
 
 /// Count, bytes and checksums of some values.
@@ -136,7 +136,7 @@ impl StoredSums {
         let fault = found.of(kind).fault(self.sums.of(kind));
         let is_whole = fault.is_none();
         if let Some(fault) = fault {
-            damage.note_because(Kind::of(&[kind]), &[kind], fault);
+            damage.note_because(RecordKind::of(&[kind]), &[kind], fault);
         }
         is_whole
     }

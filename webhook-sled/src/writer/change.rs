@@ -1,4 +1,4 @@
-//! What the writer gathers for its next log record.
+//! The change that the writer gathers for its next log record.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use webhook_core::webhook::Channel;
 use crate::engine::change::Write;
 use crate::engine::group::Group;
 use crate::format::keys;
-use crate::format::value::Encoded;
+use crate::format::value::EncodedRecord;
 
 /// A pending delivery of the gathered change, for the due index.
 pub(crate) struct Due {
@@ -23,7 +23,7 @@ pub(crate) struct Due {
 
 /// The change that the writer gathers, which becomes one log record.
 #[derive(Default)]
-pub(crate) struct Change {
+pub(crate) struct GatheredChange {
     pub(crate) writes: Vec<Write>,
     /// Cost of `writes` in a checkpoint batch, in bytes.
     pub(crate) cost: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Change {
     pub(crate) group: Group,
 }
 
-impl Change {
+impl GatheredChange {
     pub(crate) fn insert(&mut self, key: impl Into<IVec>, value: impl Into<IVec>) {
         self.write(Write { key: key.into(), value: Some(value.into()), fresh: false });
     }
@@ -56,7 +56,7 @@ impl Change {
     }
 
     /// Inserts a record that had `old_tails` further values. Returns how many it has now.
-    pub(crate) fn insert_record(&mut self, key: &[u8], record: Encoded, old_tails: u16) -> u16 {
+    pub(crate) fn insert_record(&mut self, key: &[u8], record: EncodedRecord, old_tails: u16) -> u16 {
         let count = self.insert_tails(key, record.tails, old_tails);
         self.insert(key, record.head);
         count

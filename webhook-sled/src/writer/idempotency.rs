@@ -13,7 +13,7 @@ use crate::format::keys::{self, KeyPlace};
 use crate::format::value::{KeyRecord, encode_number};
 use crate::writer::state::Writer;
 
-/// What an idempotency key stands for.
+/// Meaning of an idempotency key.
 pub(crate) enum LookUp {
     /// No run, or no longer one. An expired record may be left.
     Unknown(Option<KeyRecord>),

@@ -1,4 +1,4 @@
-//! What the writer remembers of records that sled may not show yet.
+//! The writer's memory of records that sled may not show yet.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -14,7 +14,7 @@ pub(crate) struct Queue<O> {
 
 struct Waiting<O> {
     operations: VecDeque<O>,
-    /// Whether the next wait ends at once.
+    /// True if the next wait ends at once.
     nudged: bool,
     closed: bool,
 }

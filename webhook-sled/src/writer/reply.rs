@@ -15,7 +15,7 @@ pub(crate) struct Decision<T> {
     pub(crate) level: Level,
 }
 
-/// What an operation returns. An error is told at once, and says that nothing was changed.
+/// The result of a decision. An error is told at once, and means that nothing was changed.
 pub(crate) type Decided<T> = Result<Decision<T>, StoreError>;
 
 impl<T> Decision<T> {

@@ -8,16 +8,17 @@ use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::StoreError;
 
+use crate::format::block::{encode_recorded, encode_run};
 use crate::format::keys;
-use crate::format::run::{Recorded, encode_recorded, encode_run, parameters_apart};
-use crate::format::value::{Encoded, VALUE_BYTES, damaged};
+use crate::format::run::{RecordedRun, parameters_apart};
+use crate::format::value::{EncodedRecord, VALUE_BYTES, damaged};
 use crate::reader::read;
-use crate::tree::damage::Kind;
-use crate::writer::change::Change;
+use crate::tree::damage::RecordKind;
+use crate::writer::change::GatheredChange;
 use crate::writer::state::Writer;
 
 impl Writer {
-    /// Writes a live run's record anew.
+    /// Writes a live run's record again.
     pub(crate) fn put_live(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
         let record = encode_run(&run)?;
         self.release_claim(run.id);
@@ -28,7 +29,7 @@ impl Writer {
     }
 
     /// Writes down that a run was interrupted when the store was closed.
-    pub(crate) fn put_restored(&mut self, Recorded { run, apart }: Recorded) -> Result<(), StoreError> {
+    pub(crate) fn put_restored(&mut self, RecordedRun { run, apart }: RecordedRun) -> Result<(), StoreError> {
         if apart == 0 {
             return self.put_live(Arc::new(run));
         }
@@ -46,14 +47,14 @@ impl Writer {
         }
     }
 
-    /// Writes the parameters apart that an earlier format had in a run's record, which is about to be written anew.
+    /// Moves parameters out of a record of an earlier format, which is about to be written again.
     fn move_parameters(&mut self, run: &Run) {
         if self.with_large_parameters.remove(&run.id) {
             self.put_parameters(run);
         }
     }
 
-    pub(crate) fn put_live_record(&mut self, run: &Run, record: Encoded, is_new: bool) {
+    pub(crate) fn put_live_record(&mut self, run: &Run, record: EncodedRecord, is_new: bool) {
         let key = keys::by_id(keys::LIVE, run.id.as_bytes());
         let old_tails = self.tails.remove(&run.id).unwrap_or(0);
         let tails = if is_new {
@@ -65,7 +66,7 @@ impl Writer {
             self.tails.insert(run.id, tails);
         }
         self.unapplied.push_back((self.number + 1, run.id));
-        let put = if is_new { Change::insert_fresh } else { Change::insert };
+        let put = if is_new { GatheredChange::insert_fresh } else { GatheredChange::insert };
         put(&mut self.change, &key, record.head);
     }
 
@@ -143,7 +144,7 @@ impl Writer {
                 Ok(run) => runs.live.provide(Arc::new(run)),
                 Err(error @ StoreError::Corrupt { .. }) => {
                     let key = keys::by_id(keys::LIVE, id.as_bytes());
-                    self.parts.damage().note(Kind::LiveRun, &key, &error);
+                    self.parts.damage().note(RecordKind::LiveRun, &key, &error);
                     runs.live.forget(*id);
                 }
                 Err(error) => return Err(error),

@@ -13,7 +13,7 @@ use webhook_core::store::{
 };
 
 use crate::format::keys;
-use crate::format::value::{CLAIMS_PER_VALUE, Encoded, encode_claims};
+use crate::format::value::{CLAIMS_PER_VALUE, EncodedRecord, encode_claims};
 use crate::reader::prune::{ExpiredKey, Removal};
 use crate::writer::idempotency::LookUp;
 use crate::writer::reply::{Decided, Decision};
@@ -24,7 +24,7 @@ impl Writer {
     pub(crate) fn enqueue(
         &mut self,
         request: Enqueue,
-        record: Encoded,
+        record: EncodedRecord,
         instant: Instant,
     ) -> Decided<Enqueued> {
         let enqueued = self.try_enqueue(request, record, instant)?;
@@ -40,7 +40,7 @@ impl Writer {
     fn try_enqueue(
         &mut self,
         request: Enqueue,
-        record: Encoded,
+        record: EncodedRecord,
         instant: Instant,
     ) -> Result<Enqueued, StoreError> {
         let (id, webhook_id) = (request.run.id, request.run.webhook_id);

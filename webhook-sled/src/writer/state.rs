@@ -16,11 +16,11 @@ use crate::engine::parts::Parts;
 use crate::error::store_error;
 use crate::format::keys::CLOCK;
 use crate::format::value::tail_count;
-use crate::writer::change::Change;
+use crate::writer::change::GatheredChange;
 use crate::writer::memory::{ClosingWebhook, LogExtent, OpenClaims, PendingKeys};
 use crate::writer::reply::{Decided, Decision, Reply, acknowledge, send};
 
-/// How often the store's clock is saved while there are changes.
+/// Time between two saves of the store's clock while there are changes.
 const CLOCK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Decides every change of the store. One thread has it, so an operation sees all earlier ones and no other at once.
@@ -28,7 +28,7 @@ pub(crate) struct Writer {
     pub(crate) parts: Arc<Parts>,
     pub(crate) flusher: Flusher,
     /// The change that is being gathered, for the next record.
-    pub(crate) change: Change,
+    pub(crate) change: GatheredChange,
     /// Number of further values of live runs' records, where they have any.
     pub(crate) tails: HashMap<RunId, u16>,
     /// Live runs that have large parameters in their records, as earlier formats do.
@@ -54,7 +54,7 @@ impl Writer {
         Self {
             parts,
             flusher,
-            change: Change::default(),
+            change: GatheredChange::default(),
             tails: HashMap::new(),
             with_large_parameters: HashSet::new(),
             unapplied: VecDeque::new(),
@@ -99,7 +99,7 @@ impl Writer {
     }
 
     /// Saves the store's clock with a change, now and then.
-    fn save_clock(&mut self, change: &mut Change) {
+    fn save_clock(&mut self, change: &mut GatheredChange) {
         if self.clock_saved.is_none_or(|saved| saved.elapsed() > CLOCK_PAUSE) {
             change.insert(CLOCK, self.parts.clock.save().encode().as_slice());
             self.clock_saved = Some(Instant::now());

@@ -16,8 +16,8 @@ use crate::engine::group::Level;
 use crate::error::{OpenError, is_full};
 use crate::format::keys::CLOCK;
 use crate::panics::catch;
-use crate::reader::restore::{Before, Restored, restore};
-use crate::writer::change::Change;
+use crate::reader::restore::{EarlierMemory, RestoredState, restore};
+use crate::writer::change::GatheredChange;
 use crate::writer::memory::{OpenClaims, PendingKeys};
 use crate::writer::operation::Operation;
 use crate::writer::queue::Queue;
@@ -93,9 +93,9 @@ impl WriterThread {
     }
 
     /// Takes what was read from the database into memory, and records what that changed.
-    pub(crate) fn adopt(&mut self, restored: Restored) {
+    pub(crate) fn adopt(&mut self, restored: RestoredState) {
         let writer = &mut self.writer;
-        writer.change = Change::default();
+        writer.change = GatheredChange::default();
         writer.logs.clear();
         writer.claims = OpenClaims::default();
         writer.keys = PendingKeys::default();
@@ -154,9 +154,9 @@ impl WriterThread {
         }
     }
 
-    fn reopen(&mut self, rewrite: bool) -> Result<Restored, OpenError> {
+    fn reopen(&mut self, rewrite: bool) -> Result<RestoredState, OpenError> {
         let parts = self.writer.parts.clone();
-        let before = Before::of(&parts, Instant::now());
+        let before = EarlierMemory::of(&parts, Instant::now());
         let (restored, number) = parts.database.reopen(|| {
             let (opened, number) = self.folder.recover(rewrite, parts.damage())?;
             let (now, instant) = (SystemTime::now(), Instant::now());

@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// Whether no worker has claimed the run.
+    /// Returns true if no worker has claimed the run.
     pub(crate) fn is_queued(self) -> bool {
         self.lease_end().is_none()
     }
@@ -61,9 +61,8 @@ impl Place {
 
 /// The live runs, and where each of them is.
 ///
-/// `runs` decides; all else follows from it:
-/// a run is in `queues` under its webhook, in `delayed` or `leases` if its place has a time, and in `next` if it is the first
-/// of its webhook that may be claimed.
+/// `runs` decides, and all else follows from it. A run is in `queues` under its webhook, and in `delayed` or `leases` if its
+/// place has a time. It is in `next` if it is the first of its webhook that may be claimed.
 #[derive(Debug, Default)]
 pub(crate) struct RunIndex {
     runs: BTreeMap<RunId, LiveEntry>,

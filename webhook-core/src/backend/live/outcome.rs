@@ -1,4 +1,4 @@
-//! What the decisions of [`LiveRuns`](crate::backend::LiveRuns) return.
+//! Results of the decisions of [`LiveRuns`](crate::backend::LiveRuns).
 
 use std::sync::Arc;
 

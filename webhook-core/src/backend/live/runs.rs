@@ -33,9 +33,9 @@ const LEAST_READ_AHEAD: usize = 16;
 /// persists the records it returns. Time that passes is handed in as [`Instant`], so a jump of the clock changes
 /// nothing.
 ///
-/// Of a queued run an index entry is in memory. Its record is too while it fits into a [cache](Self::with_cache);
-/// otherwise the methods that need it return that it is missing, have changed nothing, and are called again once the
-/// store has [provided](Self::provide) it.
+/// Of a queued run an index entry is in memory. Its record is too while it fits into a [cache](Self::with_cache).
+/// A method that needs another record changes nothing and returns the missing ids. The store
+/// [provides](Self::provide) the records and calls it again.
 #[derive(Debug)]
 pub struct LiveRuns {
     index: RunIndex,
@@ -141,7 +141,7 @@ impl LiveRuns {
         Ok(Admission { run, superseded, asked_to_stop })
     }
 
-    /// Whether a queue has no room for a run that supersedes these.
+    /// Returns true if a queue has no room for a run that supersedes these.
     fn is_full(&self, request: &Enqueue, superseded: &[RunId]) -> bool {
         let freed: u64 = superseded.iter().map(|id| self.index.parameter_bytes(*id)).sum();
         let queue = self.index.queue(request.run.webhook_id);
@@ -168,7 +168,7 @@ impl LiveRuns {
         self.remove(id);
     }
 
-    /// Whether something can be claimed at this moment.
+    /// Returns true if something can be claimed at this moment.
     #[must_use]
     pub fn has_work(&self, instant: Instant) -> bool {
         self.work_at(instant).is_some_and(|from| from <= instant)
@@ -343,7 +343,7 @@ impl LiveRuns {
         newest(&self.index, query, limit).into_iter().map(|id| (id, self.record(id))).collect()
     }
 
-    /// Whether a run is queued or running.
+    /// Returns true if a run is queued or running.
     #[must_use]
     pub fn is_live(&self, id: RunId) -> bool {
         self.index.contains(id)

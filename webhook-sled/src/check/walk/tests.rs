@@ -263,7 +263,7 @@ fn a_recovery_and_the_scrubber_do_not_wait_for_each_other() {
         assert!(patience.elapsed() < Duration::from_secs(10), "the recovery begins");
         std::thread::yield_now();
     }
-    // The scrubber does this now and then.
+    // As the scrubber does.
     let parts = store.parts().clone();
     let check = std::thread::spawn(move || drop(Walk::new().go_on(&parts, Duration::from_millis(2))));
     std::thread::sleep(Duration::from_millis(200));
@@ -280,7 +280,7 @@ fn a_recovery_and_the_scrubber_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn verify_and_the_applier_do_not_wait_for_each_other() {
+fn verify_and_the_checkpointer_do_not_wait_for_each_other() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = open(folder.path());
@@ -316,7 +316,7 @@ fn verify_and_the_applier_do_not_wait_for_each_other() {
     if !is_done {
         std::mem::forget(store);
         std::mem::forget(runtime);
-        panic!("verify and the applier wait for each other");
+        panic!("verify and the checkpointer wait for each other");
     }
     assert_eq!(damage, []);
 }

@@ -15,14 +15,14 @@
 use crate::engine::change::{LogRecord, Write};
 use crate::format::identity::{Identity, StoreId};
 
-/// What the checksum begins with, so that no record of an earlier format passes for one.
+/// Beginning of the checksummed bytes, which keeps records of earlier formats from passing for one.
 const SEED: &[u8] = b"webhook journal 4";
 const PREFIX: usize = 8;
 const MARK: usize = 40;
 
-/// What a record says besides its writes.
+/// The fields of a record besides its writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct RecordHeader {
     pub(crate) identity: Identity,
     pub(crate) number: u64,
     /// Newest change that was known to be durable in the journal before this record was written.
@@ -30,7 +30,7 @@ pub(crate) struct Mark {
 }
 
 /// A record as it is written.
-pub(crate) fn encode(mark: Mark, writes: &[Write]) -> Vec<u8> {
+pub(crate) fn encode(mark: RecordHeader, writes: &[Write]) -> Vec<u8> {
     let bytes: usize = writes.iter().map(|write| write.bytes() + 6).sum();
     let mut record = Vec::with_capacity(PREFIX + MARK + bytes);
     record.extend([0; PREFIX]);
@@ -56,7 +56,7 @@ pub(crate) fn encode(mark: Mark, writes: &[Write]) -> Vec<u8> {
 }
 
 /// The record at the beginning of these bytes, and its length; `None` when there is no whole one.
-pub(crate) fn decode(bytes: &[u8]) -> Option<(Mark, Vec<Write>, usize)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(RecordHeader, Vec<Write>, usize)> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (expected, rest) = rest.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;
@@ -69,7 +69,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Mark, Vec<Write>, usize)> {
     let (number, content) = content.split_first_chunk()?;
     let (synced, content) = content.split_first_chunk()?;
     let identity = Identity { store: StoreId(*store), epoch: u64::from_le_bytes(*epoch) };
-    let mark = Mark { identity, number: u64::from_le_bytes(*number), synced: u64::from_le_bytes(*synced) };
+    let mark =
+        RecordHeader { identity, number: u64::from_le_bytes(*number), synced: u64::from_le_bytes(*synced) };
     Some((mark, decode_writes(content)?, PREFIX + length))
 }
 
@@ -148,8 +149,8 @@ pub(crate) mod tests {
         Write { key: key.into(), value: (key != "gone").then(|| "value".into()), fresh: key == "new" }
     }
 
-    pub(crate) fn mark(epoch: u64, number: u64, synced: u64) -> Mark {
-        Mark { identity: Identity { store: StoreId([7; 16]), epoch }, number, synced }
+    pub(crate) fn mark(epoch: u64, number: u64, synced: u64) -> RecordHeader {
+        RecordHeader { identity: Identity { store: StoreId([7; 16]), epoch }, number, synced }
     }
 
     #[test]

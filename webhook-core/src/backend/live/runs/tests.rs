@@ -65,7 +65,7 @@ fn claim_or_end(live: &mut LiveRuns, limit: usize, ahead: usize, instant: Instan
 }
 
 thread_local! {
-    /// What a store would have written down: the newest record of each queued run.
+    /// The records of a store: the newest one of each queued run.
     static STORED: RefCell<HashMap<RunId, Arc<Run>>> = RefCell::default();
 }
 

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::record::{self, Mark};
+use super::record::{self, RecordHeader};
 use super::{BEGINNING, LEAST, NAMES};
 use crate::engine::change::LogRecord;
 use crate::engine::regular;
 use crate::format::identity::{Identity, StoreId};
 
 /// The files of the journal, as they are.
-pub(crate) struct Found([FoundFile; 2]);
+pub(crate) struct JournalFiles([JournalFile; 2]);
 
-struct FoundFile {
+struct JournalFile {
     name: &'static str,
     /// `None` when the file is missing.
     bytes: Option<Vec<u8>>,
@@ -22,15 +22,15 @@ struct FoundFile {
 /// The changes that the database lacks, oldest first and without a gap.
 pub(crate) type Pending = VecDeque<LogRecord>;
 
-impl Found {
+impl JournalFiles {
     pub(crate) fn read(folder: &Path) -> io::Result<Self> {
         let read = |name: &'static str| match regular::open_to_read(folder, name) {
             Ok(mut file) => {
                 let mut bytes = Vec::new();
                 file.read_to_end(&mut bytes)?;
-                Ok(FoundFile { name, bytes: Some(bytes) })
+                Ok(JournalFile { name, bytes: Some(bytes) })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FoundFile { name, bytes: None }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(JournalFile { name, bytes: None }),
             Err(error) => Err(error),
         };
         Ok(Self([read(NAMES[0])?, read(NAMES[1])?]))
@@ -40,7 +40,7 @@ impl Found {
     #[cfg(feature = "fuzzing")]
     pub(crate) fn of(contents: [Vec<u8>; 2]) -> Self {
         let [first, second] = contents.map(Some);
-        Self([FoundFile { name: NAMES[0], bytes: first }, FoundFile { name: NAMES[1], bytes: second }])
+        Self([JournalFile { name: NAMES[0], bytes: first }, JournalFile { name: NAMES[1], bytes: second }])
     }
 
     /// The name of a file that holds anything.
@@ -123,7 +123,7 @@ impl Found {
 
     /// The changes of a journal of an earlier format after the last one in the database.
     pub(crate) fn pending_of_earlier_format(&self, last: u64, acknowledged: u64) -> Result<Pending, String> {
-        let of_file = |file: &FoundFile| record::decode_earlier(file.bytes.as_deref().unwrap_or_default());
+        let of_file = |file: &JournalFile| record::decode_earlier(file.bytes.as_deref().unwrap_or_default());
         let mut changes: Vec<LogRecord> = self.0.iter().flat_map(of_file).collect();
         changes.retain(|change| change.number > last);
         changes.sort_by_key(|change| change.number);
@@ -160,9 +160,9 @@ struct Changes {
     damage: Option<(usize, u64)>,
 }
 
-impl FoundFile {
+impl JournalFile {
     /// Returns the mark of the record at the beginning of the file.
-    fn mark(&self) -> Option<Mark> {
+    fn mark(&self) -> Option<RecordHeader> {
         let beginning = self.bytes.as_ref()?.get(..BEGINNING)?;
         record::decode(beginning).map(|(mark, _, _)| mark)
     }
