@@ -98,7 +98,6 @@ pub trait Executor: Send + Sync + 'static {
     /// # Cancel safety
     /// The future is dropped if it ignores a cancellation for longer than the grace period. Nothing it
     /// started may continue after that.
-    /// running behind then.
     async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError>;
 
     /// Returns the content of an artifact that a run's output named, or `None` if there is none.

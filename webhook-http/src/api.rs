@@ -68,8 +68,10 @@ impl Api {
         &self.state.webhooks
     }
 
-    /// Returns the route of a path, or `None` when the path belongs to the host: another path, a kind of workflow that
-    /// is not registered, or a management path while those are disabled.
+    /// Returns the route of a path, or `None` if the path belongs to the host.
+    ///
+    /// Paths of the host are unknown paths, those of an unregistered kind of workflow, and management paths while
+    /// those are disabled.
     ///
     /// `path` starts with `/` and is relative to where the host mounted the contract.
     #[must_use]
@@ -86,7 +88,7 @@ impl Api {
         ours.then_some(route)
     }
 
-    /// Answers a request, valid or not. `peer` is the address of the connection.
+    /// Handles a request, valid or not. `peer` is the address of the connection.
     ///
     /// A body is not read before the token was checked. An unwanted body is read and discarded, up to 8 MiB
     /// or 2 s, so that its sender reads the answer (RFC 9112 section 9.6). That is not done with a 429, nor
@@ -156,7 +158,7 @@ impl Api {
         answer
     }
 
-    /// Answers an operation if its path has the method and, on the management paths, the request may use it.
+    /// Handles an operation if its path has the method and, on the management paths, the request has access.
     async fn answer(&self, request: &mut Request<'_>) -> Result<Answer, Problem> {
         let (operation, spec) = request.head.route.operation(&request.head.method)?;
         if request.head.route.audience() != Audience::Management {

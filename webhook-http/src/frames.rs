@@ -89,7 +89,7 @@ fn written(event: &Event, links: Links<'_>) -> Vec<u8> {
 /// Writes one event. JSON holds no line ends, so its data is one line.
 pub(crate) fn write(frame: &mut Vec<u8>, name: &str, id: EventCursor, data: &impl Serialize) {
     frame.extend_from_slice(format!("event: {name}\nid: {id}\ndata: ").as_bytes());
-    // What is shown has text for keys, and writing to memory never fails.
+    // Wire types have text for keys, and writing to memory never fails.
     let _ = serde_json::to_writer(&mut *frame, data);
     frame.extend_from_slice(b"\n\n");
 }

@@ -156,7 +156,7 @@ pub enum ServeError {
     /// The server cannot listen at the address.
     #[error("cannot listen at {address}")]
     Bind {
-        /// Requested address.
+        /// Address that was requested.
         address: SocketAddr,
         /// Error of the operating system.
         source: io::Error,

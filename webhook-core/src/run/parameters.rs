@@ -15,7 +15,6 @@ use crate::token::{Sealed, TokenKeys, UnsealError};
 ///
 /// Text takes as much memory as it has bytes; a tree of values may take a hundred times as much. All versions
 /// of a run share the text.
-/// share it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(from = "ByName")]
 pub struct RunParameters(Option<Arc<str>>);

@@ -8,9 +8,9 @@ use crate::error::InvalidName;
 use crate::retry::RetryPolicy;
 use crate::token::mask_tokens;
 
-/// The least and the greatest value of each setting that has bounds, and the length of texts and lists.
+/// Bounds of settings: least and greatest values, and lengths of texts and lists.
 pub(super) mod bounds {
-    /// Thirty days.
+    /// Upper bound on durations: thirty days, in seconds.
     const LONGEST_SECONDS: f64 = 30.0 * 86_400.0;
 
     pub(in crate::webhook) const LABEL_CHARACTERS: usize = 200;

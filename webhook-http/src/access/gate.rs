@@ -29,7 +29,6 @@ pub enum AdminAccess {
     /// Requests must then name a `Host` that is the base URL's or
     /// [allowed](webhook_core::WebhooksBuilder::allow_origin). So a DNS name that is rebound to this server
     /// opens nothing.
-    /// opens nothing.
     Open,
     /// No requests: there are no management paths.
     Disabled,

@@ -49,7 +49,7 @@ impl Verb {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spec {
     pub(crate) verb: Verb,
-    /// Whether HEAD is answered like GET.
+    /// True if HEAD is answered like GET.
     pub(crate) answers_head: bool,
     pub(crate) summary: &'static str,
     pub(crate) query: &'static [Field],

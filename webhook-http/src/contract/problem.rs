@@ -168,7 +168,7 @@ pub struct Problem {
     /// Methods of the path, as `Allow` lists them.
     allow: Option<Box<str>>,
     realm: Option<&'static str>,
-    /// Whether the body's coding, and not its media type, is not supported.
+    /// True if the body's coding, and not its media type, is unsupported.
     refuses_coding: bool,
     /// Internal cause, for the log only.
     cause: Option<Box<str>>,

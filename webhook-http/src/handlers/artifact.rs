@@ -55,7 +55,7 @@ const EXTENDED_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// Answers with the content of one of a run's artifacts.
+/// Returns the answer with the content of an artifact.
 pub(crate) async fn answer(state: &State, run: &Run, name: &str) -> Result<Answer, Problem> {
     let (content_type, length, body) = match state.webhooks.manage().artifact(run, name).await? {
         ArtifactContent::Bytes { content_type, bytes } => {

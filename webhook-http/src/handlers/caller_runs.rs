@@ -39,7 +39,7 @@ async fn find(state: &State, head: &Head) -> Result<Found, Problem> {
     Ok(Found { run, _turn: turn, _working: working })
 }
 
-/// `GET /api/v1/{kind}/{workflow_id}/runs/{run_id}`.
+/// `GET /api/v1/{kind}/{workflow_id}/runs/{run_id}`: one run.
 pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
     let (state, run, bytes) = (state.clone(), found.run.clone(), found.run.bytes_in_memory());
@@ -47,13 +47,13 @@ pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Prob
     Ok(written(bytes, write).await)
 }
 
-/// `GET …/log`.
+/// `GET …/log`: the log of a run.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
     log::answer(state, found.run.id, head).await
 }
 
-/// `GET …/artifacts/{name}`.
+/// `GET …/artifacts/{name}`: the content of an artifact.
 pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
     artifact::answer(state, &found.run, head.route.artifact()).await

@@ -81,7 +81,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
     Ok(workflows)
 }
 
-/// `POST /deliveries/{id}/resend`.
+/// `POST /deliveries/{id}/resend`: makes one delivery due again.
 pub(crate) async fn resend(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.delivery()?;
     request.no_fields(state.limits()).await?;

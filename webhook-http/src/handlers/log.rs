@@ -11,7 +11,7 @@ use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, set, with_body};
 use crate::state::State;
 
-/// Answers with the log from `?offset=N` on, as text.
+/// Returns the answer with the log from `?offset=N` on, as text.
 ///
 /// `Webhook-Log-Offset` is the offset of the text, which is later than requested if older lines were dropped.
 /// `Webhook-Log-End` is the offset of the next part.

@@ -91,13 +91,13 @@ pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Prob
     whole(state, StatusCode::OK, run).await
 }
 
-/// `GET /runs/{id}/log`.
+/// `GET /runs/{id}/log`: the log of a run.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
     let run = state.webhooks.manage().run_record(head.route.run()?).await?;
     logs::answer(state, run.id, head).await
 }
 
-/// `GET /runs/{id}/artifacts/{name}`.
+/// `GET /runs/{id}/artifacts/{name}`: the content of an artifact.
 pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Problem> {
     let run = state.webhooks.manage().run_record(head.route.run()?).await?;
     artifacts::answer(state, &run, head.route.artifact()).await

@@ -52,7 +52,7 @@ pub(crate) async fn create(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(tagged(answer, &created.webhook))
 }
 
-/// `GET /webhooks/{id}`.
+/// `GET /webhooks/{id}`: one webhook.
 pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
     let webhook = state.webhooks.manage().get(head.route.webhook()?).await?;
     Ok(record(&webhook))
@@ -67,7 +67,7 @@ pub(crate) async fn change(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(record(&webhook))
 }
 
-/// `DELETE /webhooks/{id}`.
+/// `DELETE /webhooks/{id}`: deletes it and cancels its queued runs.
 pub(crate) async fn delete(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;
@@ -76,13 +76,13 @@ pub(crate) async fn delete(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(no_content())
 }
 
-/// `GET /webhooks/{id}/url`.
+/// `GET /webhooks/{id}/url`: its URL, for copying.
 pub(crate) async fn url(state: &State, head: &Head) -> Result<Answer, Problem> {
     let url = state.webhooks.manage().url(head.route.webhook()?).await?;
     Ok(json(StatusCode::OK, &Url { url: url.expose() }))
 }
 
-/// `POST /webhooks/{id}/refresh-token`.
+/// `POST /webhooks/{id}/refresh-token`: replaces its token.
 pub(crate) async fn refresh_token(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn run(state: &State, request: &mut Request<'_>) -> Result<Answ
     Ok(runs::accepted(state, &started.run, &started.warnings))
 }
 
-/// `POST /webhooks/{id}/test-notification`.
+/// `POST /webhooks/{id}/test-notification`: notifies each recipient in its settings.
 pub(crate) async fn test_notification(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;

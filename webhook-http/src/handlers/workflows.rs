@@ -20,7 +20,7 @@ use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, json, json_bytes, page};
 use crate::state::State;
 
-/// `GET /workflows`.
+/// `GET /workflows`: all workflows with their webhooks.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
     let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let cursor: Cursor = given.take(&fields::cursor()).unwrap_or_default();

@@ -130,7 +130,7 @@ pub(crate) fn json_bytes(content: &impl Serialize) -> Vec<u8> {
     body
 }
 
-/// Answers with a page of a list. With a cursor, more follows.
+/// Returns the answer with a page of a list. With a cursor, more follows.
 pub(crate) fn page(page: Page, next_cursor: Option<impl ToString>) -> Answer {
     let body = page.into_bytes(next_cursor.map(|cursor| cursor.to_string()));
     with_body(StatusCode::OK, "application/json", body)

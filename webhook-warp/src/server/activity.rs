@@ -79,7 +79,7 @@ pub(super) enum Holder {
 /// Reaction of a connection that was asked to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MakeRoom {
-    /// It closes.
+    /// It closes the connection.
     Close,
     /// It answers, without waiting for the rest of the body.
     GiveUpBody,

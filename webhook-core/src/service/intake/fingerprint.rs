@@ -16,7 +16,6 @@ const FINGERPRINT: &str = "webhook idempotency fingerprint";
 /// of secret values.
 /// The others may already be recorded: those under replaced keys, and the plain SHA-256 of earlier versions
 /// and of services without a key.
-/// earlier versions and of services without a key.
 pub(super) fn fingerprints(
     keys: Option<&TokenKeys>,
     call: &TriggerCall,

@@ -36,7 +36,7 @@ use supervised::{caught, supervised};
 /// Lower bound on the time that the last writes of a shutdown get, however short its patience.
 const LAST_WRITES: Duration = Duration::from_secs(1);
 
-/// Running workers.
+/// Workers of a service, which run until this is dropped.
 ///
 /// Dropping this stops them at once; their runs are executed again when their leases expire.
 /// [`shutdown`](Self::shutdown) hands the runs back instead.

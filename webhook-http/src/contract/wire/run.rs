@@ -259,7 +259,7 @@ impl<'a> ErrorView<'a> {
 struct ArtifactView<'a> {
     name: &'a str,
     content_type: &'a str,
-    /// Bytes.
+    /// Size of the content in bytes.
     size: u64,
     url: String,
 }

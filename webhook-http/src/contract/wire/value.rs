@@ -29,7 +29,7 @@ impl Detail {
     }
 }
 
-/// A moment.
+/// A time of day, in its wire form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timestamp(pub(crate) SystemTime);
 

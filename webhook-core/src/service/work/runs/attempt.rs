@@ -1,6 +1,6 @@
 //! The state of an attempt: one execution of a claimed run.
 //!
-//! An attempt waits for a slot, executes, and is over. Three events end it: the executor returns; the
+//! An attempt waits for a slot, executes, and ends. Three events end it: the executor returns; the
 //! [watch](super::watch) gives up an executor that does not stop; the workers stop.
 //!
 //! The caller that moves it to [`Stage::Over`] settles it, so each attempt is settled once.
@@ -214,7 +214,7 @@ impl Attempt {
         Some(GivenUp { beginning, is_blocked, leaves_slot })
     }
 
-    /// Builds the settlement of an attempt that is over.
+    /// Builds the settlement of an ended attempt.
     pub(super) fn settlement(
         &self,
         executed: Executed,

@@ -93,8 +93,8 @@ impl RunPool {
 
     /// Returns whether runs may be claimed.
     ///
-    /// They may not while too many outcomes are unrecorded, nor while an attempt here has lost its lease: the
-    /// claim could return the same run, which would then execute twice at the same time.
+    /// They may not while too many outcomes are unrecorded, nor while an attempt here has lost its lease. A claim
+    /// could return the run of that attempt, which would then execute twice at the same time.
     fn may_claim(&self) -> bool {
         let most = self.options.slots.saturating_add(MOST_BESIDES);
         self.claimed.may_grow(most, Instant::now())

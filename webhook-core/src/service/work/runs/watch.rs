@@ -12,7 +12,7 @@ use super::pool::RunPool;
 /// time-out ends.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Watches all attempts. An attempt that is over within a pause is never examined.
+/// Watches all attempts. An attempt that ends within a pause is never examined.
 pub(in crate::service::work) async fn watch(pool: Arc<RunPool>) {
     let mut next = Instant::now() + PAUSE;
     loop {
