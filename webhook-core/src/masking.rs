@@ -8,6 +8,7 @@
 mod escapes;
 mod percents;
 mod reading;
+mod secret;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::parameters::EffectiveParameters;
 use escapes::Decoded;
 use reading::{Look, WithEscapes, WithPercents};
+use secret::Secret;
 
 /// Replacement for a secret value wherever it would show.
 pub const MASK: &str = "***";
@@ -57,16 +59,6 @@ struct Secrets {
     percent_texts: Arc<[Secret]>,
     /// For each byte, whether it may begin a secret, an escape or an encoded byte.
     wakes: [bool; 256],
-}
-
-/// One text to find, by the algorithm of Knuth, Morris and Pratt.
-///
-/// The search takes linear time, and always knows how much of the text the input ends with.
-struct Secret {
-    text: Zeroizing<Vec<u8>>,
-    /// At index `n - 1`, for the prefix of length `n`: the length of the longest shorter prefix that it ends
-    /// with.
-    fallback: Vec<u32>,
 }
 
 impl Masker {
@@ -181,21 +173,6 @@ fn add_texts(secret: &str, texts: &mut Vec<Zeroizing<Vec<u8>>>, lines: &mut Vec<
     texts.extend([secret, secret.trim()].into_iter().filter(is_long_enough).map(bytes));
     if secret.trim().contains('\n') {
         lines.extend(secret.lines().map(str::trim).filter(is_long_enough).map(bytes));
-    }
-}
-
-impl Secret {
-    fn new(text: Zeroizing<Vec<u8>>) -> Self {
-        let mut fallback = vec![0_u32; text.len()];
-        let mut length = 0;
-        for end in 1..text.len() {
-            while length > 0 && text[length] != text[end] {
-                length = fallback[length - 1] as usize;
-            }
-            length += usize::from(text[length] == text[end]);
-            fallback[end] = length as u32;
-        }
-        Self { text, fallback }
     }
 }
 

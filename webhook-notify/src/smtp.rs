@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use webhook_core::error::chain;
 use webhook_core::masking::Masker;
@@ -167,12 +167,4 @@ impl Notifier for SmtpNotifier {
             }
         }
     }
-}
-
-/// Parses certificates in PEM (RFC 7468).
-fn certificates(pem: &[u8]) -> Result<Certificate, SmtpOptionsError> {
-    let is_pem = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
-    let none = || SmtpOptionsError::Certificate("there is no certificate in PEM in it".to_owned());
-    let found = is_pem.then(|| Certificate::from_pem(pem)).ok_or_else(none)?;
-    found.map_err(|error| SmtpOptionsError::Certificate(chain(&error)))
 }

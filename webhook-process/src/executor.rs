@@ -8,9 +8,10 @@ use webhook_core::executor::{
 };
 use webhook_core::id::{RunId, WorkflowKey};
 
-use crate::command::{CommandOptions, CommandWorkflow};
+use crate::command::CommandOptions;
 use crate::error::DuplicateWorkflow;
 use crate::listing::{self, Executes};
+use crate::workflow::CommandWorkflow;
 
 impl Executes for CommandWorkflow {
     fn workflow(&self) -> &Arc<Workflow> {

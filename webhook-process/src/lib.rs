@@ -98,12 +98,14 @@ mod listing;
 mod notebook;
 mod output;
 mod process;
+mod workflow;
 
 pub use artifact::{ArtifactError, ArtifactFolder, Draft};
-pub use command::{Command, CommandOptions, CommandWorkflow};
+pub use command::{Command, CommandOptions};
 pub use error::{CommandError, DuplicateWorkflow, InvalidCommand};
 pub use executor::CommandExecutor;
 pub use notebook::{InvalidNotebook, Notebook, NotebookError, NotebookExecutor, NotebookWorkflow, Python};
+pub use workflow::CommandWorkflow;
 
 #[cfg(test)]
 mod tests;

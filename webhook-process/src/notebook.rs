@@ -3,6 +3,7 @@
 mod error;
 mod executor;
 mod listener;
+mod problem;
 mod python;
 
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ struct DescribedParameter {
 #[serde(untagged)]
 enum Answer {
     Described(Description),
-    Unusable { problem: error::Problem },
+    Unusable { problem: problem::Problem },
 }
 
 impl Notebook {
@@ -114,7 +115,7 @@ impl Notebook {
                 parameters: parameters.into_iter().map(block).collect(),
                 environment: BTreeMap::new(),
             }),
-            Ok(Answer::Unusable { problem }) => Err(InvalidNotebook::from_problem(problem, given, python)),
+            Ok(Answer::Unusable { problem }) => Err(problem.error(given, python)),
             Err(source) => Err(InvalidNotebook::Answer {
                 python: python.shown(),
                 mended_by: python.replaced_by(),

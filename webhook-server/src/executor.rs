@@ -9,7 +9,7 @@ use webhook_core::executor::{
 use webhook_core::id::{RunId, WorkflowKey};
 use webhook_process::{ArtifactError, ArtifactFolder, CommandOptions};
 
-use crate::workflow_file::{Action, LoadedWorkflow};
+use crate::loaded_workflow::{Action, LoadedWorkflow};
 
 /// Name of a report's artifact.
 const PAGE: &str = "report.html";

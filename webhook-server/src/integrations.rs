@@ -5,7 +5,7 @@ use std::path::Path;
 use webhook_notify::slack::{SlackNotifier, SlackOptionsError};
 use webhook_notify::smtp::{SmtpNotifier, SmtpOptions, SmtpOptionsError};
 
-use crate::options::{CommandLineError, Secret};
+use crate::command_line::{CommandLineError, Secret};
 use crate::report::chain;
 
 /// Creates a notifier for this mail server. Error messages name the flag and repeat no value.

@@ -16,8 +16,10 @@
 //! | `verify` | checks a store (`--verify`) |
 
 mod admin_token;
+mod command_line;
 mod executor;
 mod integrations;
+mod loaded_workflow;
 mod notebook;
 mod options;
 mod parameter_section;
@@ -37,7 +39,8 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use options::{CommandLineError, Options};
+use command_line::CommandLineError;
+use options::Options;
 use report::chain;
 use serve::Prepared;
 use tracing_subscriber::layer::SubscriberExt;

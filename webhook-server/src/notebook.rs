@@ -8,10 +8,10 @@ use webhook_core::id::WorkflowKey;
 use webhook_core::parameters::ParameterBlocks;
 use webhook_process::{Notebook, NotebookWorkflow, Python};
 
+use crate::loaded_workflow::{Action, LoadedWorkflow};
 use crate::parameter_section::{self, Unrefined};
 use crate::report::chain;
 use crate::section::{Entry, Problem};
-use crate::workflow_file::{Action, LoadedWorkflow};
 
 /// Reads the section, and the notebook for its parameters.
 ///

@@ -1,7 +1,6 @@
 //! Options from the command line and the environment.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use webhook_notify::slack::SlackNotifier;
 use webhook_notify::smtp::SmtpNotifier;
 use webhook_warp::{AdminToken, InvalidAdminToken};
 
+use crate::command_line::{CommandLineError, Secret};
 use crate::integrations;
 
 /// Folder of the bundled workflows, relative to the workspace.
@@ -81,34 +81,6 @@ pub(crate) enum DurabilityChoice {
     Power,
     /// Death of the process.
     Process,
-}
-
-/// Text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    /// Returns the text, for the one place that needs it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Secret(***)")
-    }
-}
-
-/// Reason why there are no options.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CommandLineError {
-    /// Help or version was requested: text for standard output, and exit code 0.
-    #[error("{0}")]
-    Information(String),
-    /// Usage error: one line for standard error, and exit code 2.
-    #[error("{0}")]
-    Usage(String),
 }
 
 /// The example server: starts workflows when their webhooks are called.

@@ -29,9 +29,9 @@ use webhook_warp::server::{Server, ServerOptions};
 use webhook_warp::{AdminAccess, PanelOptions};
 
 use crate::executor::ServerExecutor;
+use crate::loaded_workflow::LoadedWorkflow;
 use crate::options::{DurabilityChoice, Options, StoreChoice};
 use crate::report::chain;
-use crate::workflow_file::LoadedWorkflow;
 use crate::{admin_token, token_key};
 
 /// Bundled workflow that gets its own webhook.

@@ -10,38 +10,15 @@ use std::thread;
 
 use webhook_core::executor::Workflow;
 use webhook_core::id::WorkflowKey;
-use webhook_process::{Command, CommandWorkflow, NotebookWorkflow, Python};
+use webhook_process::{Command, CommandWorkflow, Python};
 
+use crate::loaded_workflow::{Action, LoadedWorkflow};
 use crate::report::Report;
 use crate::section::{Document, Entry, Problem, Section};
 use crate::{notebook, parameter_section, regular_file};
 
 /// Upper bound on the files that are loaded side by side. Each notebook costs a start of Python.
 const LOADED_AT_ONCE: usize = 8;
-
-/// A workflow with its execution.
-#[derive(Debug)]
-pub(crate) struct LoadedWorkflow {
-    /// The workflow, as hosts see it.
-    pub(crate) workflow: Arc<Workflow>,
-    /// Execution of the workflow.
-    pub(crate) action: Action,
-}
-
-/// Execution of a workflow.
-#[derive(Debug)]
-pub(crate) enum Action {
-    /// Runs an external command.
-    Command(Box<CommandWorkflow>),
-    /// Runs a notebook.
-    Notebook(Box<NotebookWorkflow>),
-    /// Runs queries and renders a template.
-    Report(Box<Report>),
-    /// Succeeds at once.
-    Noop,
-    /// Fails: the notebook cannot be run here; the workflow has the reason.
-    Unavailable,
-}
 
 /// Error of loading the workflows.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Secret;
 use super::escapes::{self, Decoded, Escapes};
 use super::percents::Percents;
+use super::secret::Secret;
 
 /// Search for secrets in bytes that arrive one by one.
 pub(super) trait Look {

@@ -5,10 +5,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::given::Given;
 use super::json::{Read, read, without_byte_order_mark};
 use super::limits::ParameterLimits;
 use super::media_type::MediaType;
-use super::merge::Given;
 use super::number_literal::{NumberFlaw, flawed_members};
 use super::problem::{excerpt, shortened};
 use super::query::{MalformedForm, Pairs, parse_form};

@@ -4,12 +4,13 @@ use serde_json::{Number, Value};
 use time::format_description::well_known::Rfc3339;
 use time::{Date, Month, OffsetDateTime};
 
-use super::block::{ParameterBlock, ParameterType};
+use super::block::ParameterBlock;
 use super::json::read_json;
 use super::limits::ParameterLimits;
 use super::number_literal::NumberLiteral;
 use super::paste::paste_hint;
 use super::problem::{ParameterProblem, ProblemCode, excerpt};
+use super::types::ParameterType;
 
 /// Upper bound on the choices that a message lists.
 const LISTED_CHOICES: usize = 20;

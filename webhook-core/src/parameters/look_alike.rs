@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-use super::block::{ParameterBlock, ParameterBlocks, ParameterType};
+use super::block::ParameterBlock;
+use super::blocks::ParameterBlocks;
 use super::problem::excerpt;
+use super::types::ParameterType;
 
 /// Declared block that an undeclared name looks like.
 #[derive(Clone, Copy)]

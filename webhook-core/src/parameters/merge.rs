@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::block::{ParameterBlock, ParameterBlocks, ParameterType};
+use super::block::ParameterBlock;
+use super::blocks::ParameterBlocks;
 use super::body::BodyParameters;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
+use super::given::Given;
 use super::json::{RESERVED, has_reserved_name, is_reserved};
 use super::limits::ParameterLimits;
 use super::look_alike::{LookAlike, look_alikes};
 use super::mask::{free_name, mask_value};
 use super::number_literal::NumberFlaw;
-use super::paste::paste_hint;
 use super::problem::{ParameterProblem, ProblemCode, excerpt, shortened, without_token};
-use super::query::{Pairs, QueryParameters};
+use super::query::QueryParameters;
 use super::size::JsonSize;
+use super::types::ParameterType;
 use super::warning::{ParameterWarning, WarningCode, bounded};
 
 /// Upper bound on the values in the secret parameters of one call, including arrays and objects.
@@ -160,48 +162,6 @@ fn measure(
         too(ProblemCode::TooLarge, format!("The parameters are longer than {limit} bytes."))
     } else {
         Ok(total.values)
-    }
-}
-
-/// Values given under one name by one source.
-pub(super) enum Given<'a> {
-    /// Values of a query or form, in the order sent; never empty.
-    Texts(Vec<&'a str>),
-    /// Value of a member of a JSON body.
-    Json {
-        value: &'a Value,
-        /// Flaw of a number in the value.
-        flaw: Option<NumberFlaw>,
-    },
-}
-
-impl<'a> Given<'a> {
-    pub(super) fn by_name(pairs: &'a Pairs) -> BTreeMap<&'a str, Self> {
-        let mut by_name = BTreeMap::new();
-        for (name, value) in pairs.iter() {
-            match by_name.entry(name).or_insert_with(|| Self::Texts(Vec::new())) {
-                Self::Texts(values) => values.push(value),
-                Self::Json { .. } => {}
-            }
-        }
-        by_name
-    }
-
-    fn is_repeated(&self) -> bool {
-        matches!(self, Self::Texts(values) if values.len() > 1)
-    }
-
-    fn is_null(&self) -> bool {
-        matches!(self, Self::Json { value: Value::Null, .. })
-    }
-
-    /// Returns a sentence for the problem message if the value looks like a known accident.
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Texts(values) => values.iter().find_map(|text| paste_hint(text)),
-            Self::Json { value: Value::String(text), .. } => paste_hint(text),
-            Self::Json { .. } => None,
-        }
     }
 }
 

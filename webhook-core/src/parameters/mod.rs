@@ -23,9 +23,11 @@
 //!   values, and a number that would change is a problem.
 
 mod block;
+mod blocks;
 mod body;
 mod convert;
 mod effective;
+mod given;
 mod json;
 mod limits;
 mod look_alike;
@@ -39,14 +41,14 @@ mod query;
 mod quotes;
 mod recheck;
 mod size;
+mod types;
 mod warning;
 
 #[cfg(test)]
 mod tests;
 
-pub use block::{
-    BlockProblem, InvalidBlocks, ParameterBlock, ParameterBlocks, ParameterType, UnknownParameterType,
-};
+pub use block::ParameterBlock;
+pub use blocks::{BlockProblem, InvalidBlocks, ParameterBlocks};
 pub use body::{BodyError, BodyParameters, check_content_encoding, parse_body};
 pub use effective::{EffectiveParameter, EffectiveParameters, Source};
 pub use json::{StrictJsonError, read_json};
@@ -57,4 +59,5 @@ pub use problem::{ParameterProblem, ProblemCode};
 pub use query::{MalformedQuery, ParsedQuery, QueryParameters, parse_query};
 pub use recheck::recheck;
 pub(crate) use size::can_be_stored;
+pub use types::{ParameterType, UnknownParameterType};
 pub use warning::{ParameterWarning, WarningCode};

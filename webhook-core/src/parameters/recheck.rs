@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::block::{ParameterBlock, ParameterBlocks};
+use super::block::ParameterBlock;
+use super::blocks::ParameterBlocks;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
 use super::problem::{ParameterProblem, ProblemCode, excerpt};

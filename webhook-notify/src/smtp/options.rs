@@ -11,7 +11,7 @@ use lettre::transport::smtp::client::Certificate;
 use lettre::transport::smtp::extension::ClientId;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
-use webhook_core::error::BoxError;
+use webhook_core::error::{BoxError, chain};
 use webhook_core::masking::Masker;
 use zeroize::Zeroizing;
 
@@ -168,7 +168,7 @@ impl SmtpOptions {
     /// # Errors
     /// [`SmtpOptionsError::Certificate`] when `pem` contains none.
     pub fn with_root_certificates(mut self, pem: &[u8]) -> Result<Self, SmtpOptionsError> {
-        self.roots.push(super::certificates(pem)?);
+        self.roots.push(certificates(pem)?);
         Ok(self)
     }
 
@@ -256,6 +256,14 @@ fn decoded(text: &str) -> Result<String, SmtpOptionsError> {
 pub(crate) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Parses certificates in PEM (RFC 7468).
+fn certificates(pem: &[u8]) -> Result<Certificate, SmtpOptionsError> {
+    let is_pem = pem.windows(27).any(|part| part == b"-----BEGIN CERTIFICATE-----");
+    let none = || SmtpOptionsError::Certificate("there is no certificate in PEM in it".to_owned());
+    let found = is_pem.then(|| Certificate::from_pem(pem)).ok_or_else(none)?;
+    found.map_err(|error| SmtpOptionsError::Certificate(chain(&error)))
 }
 
 #[cfg(test)]

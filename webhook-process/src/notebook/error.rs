@@ -1,11 +1,8 @@
 //! Errors of notebooks.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
-
-use super::python::Python;
 use crate::artifact::ArtifactError;
 use crate::error::CommandError;
 
@@ -66,36 +63,11 @@ pub enum InvalidNotebook {
     },
 }
 
-/// Problem that the description of a notebook reports.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Problem {
-    Packages { missing: Vec<String>, is_virtual: bool },
-    Kernel { name: String },
-    Notebook { message: String },
-}
-
 impl InvalidNotebook {
     /// Returns whether the notebook itself is fine, and only Python, its packages or its kernel are missing.
     #[must_use]
     pub fn is_unprepared(&self) -> bool {
         !matches!(self, Self::Notebook { .. })
-    }
-
-    pub(super) fn from_problem(problem: Problem, path: &Path, python: &Python) -> Self {
-        let path = path.to_owned();
-        match problem {
-            Problem::Packages { missing, is_virtual } => {
-                let mended_by = if is_virtual {
-                    format!("fix it with: {} -m pip install {}", python.shown(), missing.join(" "))
-                } else {
-                    python.completed_by()
-                };
-                Self::Packages { python: python.shown(), missing, mended_by }
-            }
-            Problem::Kernel { name } => Self::Kernel { kernel: name, path, python: python.shown() },
-            Problem::Notebook { message } => Self::Notebook { path, message },
-        }
     }
 }
 

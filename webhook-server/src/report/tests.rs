@@ -10,7 +10,8 @@ use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
 use super::{Finished, Report, ReportError};
 use webhook_process::Python;
 
-use crate::workflow_file::{Action, LoadedWorkflow, load};
+use crate::loaded_workflow::{Action, LoadedWorkflow};
+use crate::workflow_file::load;
 
 const HEAD: &str = "kind = 'report'\nid = 'a'\ntitle = 'A & B'\n";
 

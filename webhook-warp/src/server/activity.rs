@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use webhook_core::id::WebhookId;
 use webhook_http::Room;
 
-use super::ServerOptions;
+use super::options::ServerOptions;
 
 /// Time for which a connection may bring nothing at shutdown.
 const BRIEFLY: Duration = Duration::from_secs(1);

@@ -21,11 +21,11 @@ use tower_service::Service;
 use warp::reply::Response as WarpResponse;
 use webhook_http::{Api, ShutdownSignal};
 
-use super::ServerOptions;
 use super::activity::{Activity, MakeRoom};
 use super::bodies::{AnsweringBody, TimelyBody};
 use super::head::refusal;
 use super::meters::{Closed, Meters};
+use super::options::ServerOptions;
 use super::watched::Watched;
 use crate::PeerAddress;
 use crate::routes::reply;
