@@ -59,6 +59,7 @@
 
 mod access;
 mod api;
+mod asset;
 mod capacity;
 mod contract;
 mod frames;
@@ -74,6 +75,7 @@ mod trouble;
 
 pub use access::gate::{AdminAccess, AdminToken, InvalidAdminToken};
 pub use api::Api;
+pub use asset::Asset;
 pub use capacity::room::{Room, RoomSource};
 pub use contract::operation::Audience;
 pub use contract::problem::{Problem, Slug};
