@@ -112,7 +112,8 @@
 //! ```mermaid
 //! flowchart BT
 //!     http[webhook-http] --> core[webhook-core]
-//!     warp[webhook-warp] --> http
+//!     panel[webhook-panel] --> http
+//!     warp[webhook-warp] --> http & panel
 //!     sled[webhook-sled] --> core
 //!     notify[webhook-notify] --> core
 //!     process[webhook-process] --> core
@@ -125,6 +126,7 @@
 //! |---|---|
 //! | `webhook-core` | tokens, parameters, runs, workers, management, the traits of store, executor and notifier |
 //! | `webhook-http` | routes, statuses, problem documents and JSON over `http` types |
+//! | `webhook-panel` | the management page |
 //! | `webhook-warp` | warp filters, and the hardened server |
 //! | `webhook-sled` | the durable store |
 //! | `webhook-notify` | email and Slack |

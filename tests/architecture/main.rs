@@ -155,7 +155,8 @@ fn adapters_import_the_core_and_no_other_adapter() {
             used.iter().map(String::as_str).filter(|used| used.starts_with("webhook-")).collect();
         let expected: BTreeSet<&str> = match name.as_str() {
             "webhook-core" => BTreeSet::new(),
-            "webhook-warp" => BTreeSet::from(["webhook-core", "webhook-http"]),
+            "webhook-panel" => BTreeSet::from(["webhook-core", "webhook-http"]),
+            "webhook-warp" => BTreeSet::from(["webhook-core", "webhook-http", "webhook-panel"]),
             "webhook-trigger" => BTreeSet::from([
                 "webhook-core",
                 "webhook-http",

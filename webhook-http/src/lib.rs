@@ -65,8 +65,6 @@ mod contract;
 mod frames;
 mod handlers;
 mod meters;
-#[cfg(feature = "panel")]
-mod panel;
 mod request;
 mod response;
 mod shutdown;
@@ -80,8 +78,6 @@ pub use capacity::room::{Room, RoomSource};
 pub use contract::operation::Audience;
 pub use contract::problem::{Problem, Slug};
 pub use contract::route::Route;
-#[cfg(feature = "panel")]
-pub use panel::{InvalidFrameAncestor, Panel, PanelOptions, panel_run_url};
 pub use request::head::RequestHead;
 pub use response::answer::ResponseBody;
 pub use shutdown::{ShutdownSignal, ShutdownSource};

@@ -40,4 +40,4 @@ pub use routes::{
 };
 pub use webhook_http::{AdminAccess, AdminToken, InvalidAdminToken};
 #[cfg(feature = "panel")]
-pub use webhook_http::{InvalidFrameAncestor, PanelOptions, panel_run_url};
+pub use webhook_panel::{InvalidFrameAncestor, PanelOptions, panel_run_url};

@@ -7,7 +7,7 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::path::Tail;
 use warp::reply::Response as WarpResponse;
-use webhook_http::{Panel, PanelOptions};
+use webhook_panel::{Panel, PanelOptions};
 
 use crate::routes::{reply, rest_of_path};
 

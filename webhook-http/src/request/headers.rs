@@ -28,11 +28,8 @@ pub(crate) const LOG_OFFSET: HeaderName = HeaderName::from_static("webhook-log-o
 pub(crate) const LOG_END: HeaderName = HeaderName::from_static("webhook-log-end");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Header that says which pages may load an answer (Fetch standard, section 3.7).
-pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// Header that says which pages share a browsing context group with a page (HTML standard, section 7.1.3).
-#[cfg(feature = "panel")]
-pub(crate) const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+/// Who may load an answer into a page (Fetch standard, section 3.7).
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const DRY_RUN: HeaderName = HeaderName::from_static("webhook-dry-run");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFETCH: [HeaderName; 3] = [
