@@ -93,13 +93,6 @@ async fn settings(scene: &Scene) {
     scene.no_complaints(&[422]).await;
     browser.fill("retries.max_attempts", "2").await;
     browser.fill("notifications.email.recipients", "").await;
-    browser.fill("notifications.slack.channel", "#sales").await;
-    browser.press("Save settings").await;
-    let refused = "document.activeElement.name === 'notifications.slack.channel' && document.activeElement
-        .closest('.field').querySelector('.problem').textContent.includes('no integration for slack')";
-    browser.until(refused).await;
-    scene.no_complaints(&[422]).await;
-    browser.fill("notifications.slack.channel", "").await;
     browser.fill("rate_limit.per_minute", "30").await;
     browser.fill("notifications.email.recipients", "ann@example.com\nbob@example.com").await;
     browser.click("//input[@name = 'notifications.email.on' and @value = 'success']").await;

@@ -54,3 +54,25 @@ async fn the_page_of_notifications_shows_new_ones_and_how_they_went_by_itself() 
     browser.until(&format!("location.hash.endsWith('/runs/{run}')")).await;
     scene.no_complaints(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_without_its_integration_is_shown_as_unavailable_with_what_to_configure() {
+    let Some(scene) = Scene::start().await else { return };
+    let browser = &scene.browser;
+    scene.world.hook("report/daily-sales", json!({})).await;
+    scene.sign_in().await;
+    scene.go("#/report/daily-sales", "Unnamed").await;
+    browser.click("//button[@role = 'tab' and . = 'Settings']").await;
+    browser.until_shown("Slack is not available.").await;
+    browser.until_shown("Start webhook-server with --slack-token").await;
+    let disabled = async |channel: &str| {
+        let inputs =
+            format!("[...document.querySelectorAll('[data-channel={channel}] :is(input, textarea)')]");
+        scene.text(&format!("String({inputs}.map((input) => input.disabled))")).await
+    };
+    assert_eq!(disabled("slack").await, "true,true,true");
+    assert_eq!(disabled("email").await, "false,false,false");
+    let said = scene.text("document.querySelector('[data-channel=email]').textContent").await;
+    assert!(!said.contains("not available"), "{said}");
+    scene.no_complaints(&[]).await;
+}

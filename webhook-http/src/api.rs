@@ -208,6 +208,7 @@ impl Api {
             Operation::ReadArtifact => runs::artifact(state, head).await,
             Operation::CancelRun => runs::cancel(state, request).await,
             Operation::RetryRun => runs::retry(state, request).await,
+            Operation::ListChannels => Ok(deliveries::channels(state)),
             Operation::ListDeliveries => deliveries::list(state, head).await,
             Operation::ResendDeliveries => deliveries::resend_all(state, request).await,
             Operation::ResendDelivery => deliveries::resend(state, request).await,

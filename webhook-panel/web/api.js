@@ -98,6 +98,12 @@ export const deleteWebhook = (id) => json("DELETE", `webhooks/${segment(id)}`);
 export const url = async (id) => (await json("GET", `webhooks/${segment(id)}/url`)).url;
 export const refreshToken = async (id) => (await json("POST", `webhooks/${segment(id)}/refresh-token`)).url;
 export const testNotification = (id) => json("POST", `webhooks/${segment(id)}/test-notification`);
+// The channels of notifications. What a server has changes only with its next start.
+let known = null;
+export function channels() {
+  known ??= json("GET", "channels").then(({ items }) => items).catch((error) => { known = null; throw error; });
+  return known;
+}
 export const runs = (filter) => json("GET", `runs?${query(filter)}`);
 export const run = (id) => json("GET", `runs/${segment(id)}`);
 export const cancelRun = (id) => json("POST", `runs/${segment(id)}/cancel`);

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { button, element, emptyState, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
-import { CHANNELS, count, DELIVERY_STATES, exactTime, runAddress, timeAgo, timeOfId, workflowName } from "./format.js";
+import { channelName, CHANNELS, count, DELIVERY_STATES, exactTime, runAddress, timeAgo, timeOfId, workflowName } from "./format.js";
 import { ask, tell, tellProblem } from "./messages.js";
 import { follow } from "./outbox.js";
 import * as router from "./router.js";
@@ -23,7 +23,7 @@ export function deliveriesPage(container, world, { filters }) {
   document.title = "Notifications · Webhooks";
   const state = filters.state ?? FIRST_STATE;
   const filter = { state: state in DELIVERY_STATES ? state : undefined,
-    channel: filters.channel in CHANNELS ? filters.channel : undefined };
+    channel: filters.channel || undefined };
   const rows = new Map();
   const list = element("ol", { class: "bare deliveries", "aria-label": "Notifications" });
   const foot = element("div", { class: "foot" });
@@ -54,7 +54,7 @@ export function deliveriesPage(container, world, { filters }) {
         workflow ? element("a", { class: "button quiet", href: runAddress({ id: delivery.run_id, workflow }) }, "Open the run") : null,
         delivery.state === "given_up" ? again : null)),
     element("p", { class: "quiet" }, [workflow ? title(workflow) : null, OUTCOMES[delivery.event] ?? delivery.event,
-      CHANNELS[delivery.channel] ?? delivery.channel, count(delivery.attempts, "attempt")].filter(Boolean).join(" · "), " · ",
+      channelName(delivery.channel), count(delivery.attempts, "attempt")].filter(Boolean).join(" · "), " · ",
     element("time", { datetime: when, title: timeAgo(when) }, exactTime(when))),
     delivery.last_error ? element("p", { class: "problem wrap" }, delivery.last_error) : null,
     delivery.state === "pending" && delivery.next_at && delivery.attempts
@@ -146,7 +146,7 @@ export function deliveriesPage(container, world, { filters }) {
   const resendAll = async () => {
     try {
       const found = await forAll(true, (page) => page.matched);
-      const through = filter.channel ? ` through ${CHANNELS[filter.channel]}` : "";
+      const through = filter.channel ? ` through ${channelName(filter.channel)}` : "";
       const many = found.more ? "all that were given up" : count(found.total, "notification");
       const agreed = await ask(`Send ${many} again?`,
         `Each${through} that was given up goes out once more.`, "Resend all");
@@ -173,6 +173,13 @@ export function deliveriesPage(container, world, { filters }) {
     options.map(([value, name]) => element("option", { value, selected: value === (chosen ?? "") }, name)));
   const states = pick("State", [["", "Any state"], ...Object.entries(DELIVERY_STATES)], filter.state);
   const channels = pick("Channel", [["", "Any channel"], ...Object.entries(CHANNELS)], filter.channel);
+  const offer = (channel) => {
+    if ([...channels.options].some((option) => option.value === channel)) return;
+    channels.append(element("option", { value: channel, selected: channel === filter.channel }, channelName(channel)));
+  };
+  if (filter.channel) offer(filter.channel);
+  // Without the list, the filter has the channels of every server.
+  api.channels().then((items) => items.forEach(({ channel }) => offer(channel)), () => {});
 
   // The event of a run's end carries its notifications.
   const forget = world.listens((type, data) => {

@@ -11,6 +11,10 @@ export const DELIVERY_STATES = { given_up: "Given up", pending: "Pending", deliv
 
 export const CHANNELS = { email: "Email", slack: "Slack" };
 
+// The name of a channel. A host's own channel, such as `teams`, is shown as Teams.
+export const channelName = (channel) =>
+  (Object.hasOwn(CHANNELS, channel) ? CHANNELS[channel] : channel.charAt(0).toUpperCase() + channel.slice(1));
+
 export const isLive = (state) => state === "queued" || state === "running";
 
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });

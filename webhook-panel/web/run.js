@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { canShow, openArtifact, saveArtifact } from "./artifact.js";
 import { button, element, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
-import { count, DELIVERY_STATES, duration, exactTime, isLive, runAddress, shown, size, timeAgo } from "./format.js";
+import { channelName, count, DELIVERY_STATES, duration, exactTime, isLive, runAddress, shown, size, timeAgo } from "./format.js";
 import { progressBar, stateMark } from "./history.js";
 import { cut, logView } from "./log.js";
 import { tell, tellProblem } from "./messages.js";
@@ -155,7 +155,7 @@ function deliveries(run, changed) {
       tell(`The notification to ${delivery.recipient} is queued.`);
     })), { "aria-label": `Resend to ${delivery.recipient}` });
     return element("tr", {},
-      element("th", { scope: "row", class: "wrap" }, delivery.recipient, element("span", { class: "quiet" }, ` ${delivery.channel}`)),
+      element("th", { scope: "row", class: "wrap" }, delivery.recipient, element("span", { class: "quiet" }, ` ${channelName(delivery.channel)}`)),
       element("td", {}, element("span", { class: "state", "data-state": delivery.state }, DELIVERY_STATES[delivery.state]),
         element("span", { class: "quiet" }, ` ${count(delivery.attempts, "attempt")}`),
         delivery.last_error ? element("p", { class: "problem wrap" }, delivery.last_error) : null,

@@ -1,8 +1,9 @@
 // The settings of a webhook. Only changes are sent, and only if no other user changed it in the meantime.
 
 import * as api from "./api.js";
-import { button, element, errorState, fill, whileBusy } from "./dom.js";
+import { button, element, errorState, fill, freshId, whileBusy } from "./dom.js";
 import { area, boxes, canRead, choice, number, showProblems, text, toggle } from "./fields.js";
+import { channelName } from "./format.js";
 import { tell, tellProblem } from "./messages.js";
 import { note } from "./unsaved.js";
 
@@ -113,7 +114,8 @@ function form(webhook, shown, { saved, readAgain }) {
   group("Limits", grid(fields.timeout_s, fields.queue_limit, fields.per_minute, fields.burst, fields.retention_days)),
   group("Overlap", grid(fields.max, fields.on_overlap)),
   group("Retries", grid(fields.max_attempts, fields.base_s, fields.factor, fields.cap_s, fields.jitter)),
-  group("Notifications", grid(fields.recipients, fields.email_on, fields.channel, fields.slack_on), testing(webhook)),
+  group("Notifications", channel("email", Boolean(email), fields.recipients, fields.email_on),
+    channel("slack", Boolean(slack), fields.channel, fields.slack_on), testing(webhook)),
   said, element("div", { class: "row" }, save));
   const typed = () => JSON.stringify([...made.elements].map((one) => (one.type === "checkbox" ? one.checked : one.value)));
   const atFirst = typed();
@@ -159,6 +161,30 @@ function stale(readAgain) {
   return element("div", { class: "notice bad", role: "alert" },
     element("div", { class: "grow" }, element("strong", {}, "Another user changed this webhook."),
       element("p", {}, "Load its current settings, then make your change again.")), button("Load", readAgain));
+}
+
+// What to configure for a channel that the server has no integration for.
+const MISSING = {
+  email: "The server sends no email. Start webhook-server with --smtp, or give your own host a notifier for email.",
+  slack: "The server has no integration for Slack. Start webhook-server with --slack-token, or give your own host a "
+    + "notifier for Slack.",
+};
+
+// The fields of a channel. Without an integration they cannot be filled; recipients that are set can still be removed.
+function channel(name, isSet, ...fields) {
+  const said = element("p", { class: "quiet", id: freshId("missing"), hidden: true });
+  const made = element("div", { role: "group", "aria-label": channelName(name), "aria-describedby": said.id, "data-channel": name },
+    said, element("div", { class: "grid" }, fields.map((one) => one.element)));
+  const show = (items) => {
+    const isMissing = items.some((one) => one.channel === name && !one.available);
+    if (!isMissing) return;
+    fill(said, element("strong", {}, `${channelName(name)} is not available. `), MISSING[name]);
+    said.hidden = false;
+    if (!isSet) made.querySelectorAll("input, textarea").forEach((input) => { input.disabled = true; });
+  };
+  // Without the list, the server still refuses what it cannot send.
+  api.channels().then(show, () => {});
+  return made;
 }
 
 function testing(webhook) {

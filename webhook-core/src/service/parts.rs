@@ -70,6 +70,11 @@ impl Parts {
         self.run_url.as_ref().and_then(|url| url(run))
     }
 
+    /// Returns the channels that some notifier serves. Several notifiers may serve one channel.
+    pub(super) fn channels(&self) -> impl Iterator<Item = Channel> {
+        self.notifiers.iter().flat_map(|notifier| notifier.channels().to_vec())
+    }
+
     /// Returns the first notifier that serves this channel.
     pub(super) fn notifier(&self, channel: Channel) -> Option<&Arc<dyn Notifier>> {
         self.notifiers.iter().find(|notifier| notifier.channels().contains(&channel))

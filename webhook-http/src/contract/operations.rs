@@ -13,7 +13,7 @@ use crate::contract::operation::{
 };
 use crate::contract::problem::Slug::{self, *};
 use crate::contract::template::Template;
-use crate::contract::wire::delivery::{DeliveryView, ResentDeliveries, TestedNotifications};
+use crate::contract::wire::delivery::{Channels, DeliveryView, ResentDeliveries, TestedNotifications};
 use crate::contract::wire::page::PageOf;
 use crate::contract::wire::request::{NewRun, NewWebhook, NoFields, ResendDeliveries, SettingsPatch};
 use crate::contract::wire::run::{Accepted, CallerRun, DryRun, Ended, ManagedRun};
@@ -253,6 +253,12 @@ operations! {
             problems: &[&[ParametersInvalid, PreconditionFailed, WorkflowMissing, QueueFull, ShuttingDown]],
             audit: Some("retry-run"),
             ..post("A new run like one that has ended")
+        },
+    }
+    "/admin/api/v1/channels" for Management {
+        ListChannels = Spec {
+            answers: &[json::<Channels>(200)],
+            ..get("Channels of notifications, and whether the server has an integration for each")
         },
     }
     "/admin/api/v1/deliveries" for Management {

@@ -12,7 +12,7 @@ use webhook_core::store::{self, DeliveryQuery};
 
 use crate::contract::fields;
 use crate::contract::problem::Problem;
-use crate::contract::wire::delivery::{DeliveryView, ResentDeliveries};
+use crate::contract::wire::delivery::{Channels, DeliveryView, ResentDeliveries};
 use crate::contract::wire::page::Page;
 use crate::contract::wire::request::ResendDeliveries;
 use crate::contract::wire::value::Detail;
@@ -23,6 +23,11 @@ use crate::state::State;
 
 /// Upper bound on the deliveries that one request makes due again.
 const MOST_RESENT: usize = 1_000;
+
+/// `GET /channels`.
+pub(crate) fn channels(state: &State) -> Answer {
+    json(StatusCode::OK, &Channels::new(&state.webhooks.manage().channels()))
+}
 
 /// `GET /deliveries`: by state, channel and run, newest first.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
@@ -101,4 +106,36 @@ pub(crate) async fn resend_all(state: &State, request: &mut Request<'_>) -> Resu
     let resent = state.webhooks.manage().resend_deliveries(query, resend.dry_run).await?;
     let content = ResentDeliveries { done: resent.done, matched: resent.matched, next_cursor: resent.next };
     Ok(json(StatusCode::OK, &content))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use webhook_core::Webhooks;
+    use webhook_core::memory::MemoryStore;
+    use webhook_testing::{RecordingNotifier, ScriptedExecutor};
+
+    use super::*;
+    use crate::access::gate::AdminAccess;
+
+    async fn listed(notifiers: usize) -> Value {
+        let mut builder = Webhooks::builder().store(MemoryStore::new()).executor(ScriptedExecutor::new([]));
+        for _ in 0..notifiers {
+            builder = builder.notifier(RecordingNotifier::new());
+        }
+        let state = State::new(builder.build().await.unwrap(), AdminAccess::Open);
+        let body = channels(&state).into_body().into_bytes().unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_channel_is_listed_once_with_whether_a_notifier_serves_it() {
+        let expected = |available: bool| {
+            json!({"items": [
+                {"channel": "email", "available": available}, {"channel": "slack", "available": available},
+            ]})
+        };
+        assert_eq!(listed(0).await, expected(false));
+        assert_eq!(listed(2).await, expected(true));
+    }
 }

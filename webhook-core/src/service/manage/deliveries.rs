@@ -110,12 +110,21 @@ impl Management<'_> {
         Ok(resent)
     }
 
-    /// Sends a made-up notification to each recipient in a webhook's settings, without the outbox and without
-    /// a link.
-    ///
-    /// Eight are sent at a time, since mail servers accept few connections from one client. A recipient whose
-    /// turn has not come within a minute is not tried.
-    /// Returns the result for each recipient.
+    /// Returns the channels that the host's notifiers serve, each once.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Channel> {
+        let mut channels: Vec<Channel> = Vec::new();
+        for channel in self.parts.channels() {
+            if !channels.contains(&channel) {
+                channels.push(channel);
+            }
+        }
+        channels
+    }
+
+    /// Sends a made-up notification to everyone a webhook's settings name, without the outbox and without a link, eight
+    /// at a time: mail servers take few connections from one client. Returns whom it reached and whom not; recipients
+    /// whose turn has not come within a minute are not tried.
     ///
     /// # Errors
     /// [`ManagementError::Executor`] too.

@@ -57,6 +57,36 @@ impl<'a> DeliveryView<'a> {
     }
 }
 
+/// Channels of notifications: those of this crate, and further ones of the host.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Channels {
+    items: Vec<ChannelView>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline)]
+struct ChannelView {
+    channel: Channel,
+    /// Whether the server has an integration for it.
+    available: bool,
+}
+
+impl Channels {
+    /// Shows the channels that settings have and those that the host `serves`.
+    pub(crate) fn new(serves: &[Channel]) -> Self {
+        let mut items: Vec<ChannelView> = Vec::new();
+        for channel in [Channel::Email, Channel::Slack] {
+            items.push(ChannelView { available: serves.contains(&channel), channel });
+        }
+        for channel in serves {
+            if !items.iter().any(|item| item.channel == *channel) {
+                items.push(ChannelView { channel: *channel, available: true });
+            }
+        }
+        Self { items }
+    }
+}
+
 /// Result of sending many notifications again.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ResentDeliveries {
