@@ -42,7 +42,7 @@ impl Api {
         Self { state: Arc::new(State::new(webhooks, access)), renderer: None, body_deadline: READ_TIME }
     }
 
-    /// Sets the upper bound on the time for the body of a request, from its first read. Default: 30 s.
+    /// Sets the time that the body of a request may take once it is read. 30 s by default.
     ///
     /// A slower body is 400 `malformed-body`, under any server.
     #[must_use]
@@ -51,11 +51,10 @@ impl Api {
         self
     }
 
-    /// Answers `/metrics` with the result of `render`, in the text format of Prometheus. Without this there
-    /// is no such path.
+    /// Serves `/metrics` with the text that `render` returns. By default there is no such path.
     ///
-    /// `render` reads the recorder of the `metrics` facade that the host installed before it opened the
-    /// store.
+    /// The text is in Prometheus' format. It comes from the recorder of the `metrics` facade, which the host must install
+    /// before it opens the store.
     #[must_use]
     pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
         self.renderer = Some(Renderer::new(render));
@@ -68,10 +67,10 @@ impl Api {
         &self.state.webhooks
     }
 
-    /// Returns the route of a path, or `None` if the path belongs to the host.
+    /// Returns the route of a path, or `None` when the path belongs to the host.
     ///
-    /// Paths of the host are unknown paths, those of an unregistered kind of workflow, and management paths while
-    /// those are disabled.
+    /// A path with a kind of workflow that is not registered is the host's. So is a management path while those are
+    /// disabled.
     ///
     /// `path` starts with `/` and is relative to where the host mounted the contract.
     #[must_use]
@@ -88,18 +87,16 @@ impl Api {
         ours.then_some(route)
     }
 
-    /// Handles a request, valid or not. `peer` is the address of the connection.
+    /// Handles a request and returns the complete response, errors included. `peer` is the address of the connection.
     ///
-    /// A body is not read before the token was checked. An unwanted body is read and discarded, up to 8 MiB
-    /// or 2 s, so that its sender reads the answer (RFC 9112 section 9.6). That is not done with a 429, nor
-    /// while the server's connections run short.
+    /// A body is not read before the token is checked. An unread rest is drained, up to 8 MiB or 2 s, so the client gets to
+    /// read the response (RFC 9112 section 9.6). It is not drained with a 429, nor while connections run short.
     ///
     /// Deadlines are those of tokio, so this must be polled within a tokio runtime that has its timers
     /// enabled.
     ///
     /// # Cancel safety
-    /// When dropped, as when the client disconnects, a run may or may not have been started, and a change may
-    /// or may not have been made.
+    /// It is dropped when the client goes away. By then, a run may have been started or a change made.
     pub async fn handle<B>(
         &self,
         route: Route,
@@ -139,10 +136,9 @@ impl Api {
         answer
     }
 
-    /// Returns the answer to a request that a server refuses before it is routed, such as invalid HTTP: a
-    /// problem of the type `about:blank`.
+    /// Returns the response to a request that a server refuses before routing, such as malformed HTTP.
     ///
-    /// `headers` are those of the request, as far as they are known.
+    /// It is a problem of the type `about:blank`. `headers` are those of the request, as far as they are known.
     #[must_use]
     pub fn refuse(status: StatusCode, detail: &str, headers: &HeaderMap) -> http::Response<ResponseBody> {
         let mut answer = problem::untyped(status, detail);
@@ -150,7 +146,7 @@ impl Api {
         answer
     }
 
-    /// Returns the answer for an unknown path.
+    /// Returns the 404 for a path that neither the contract nor the host has.
     #[must_use]
     pub fn not_found(headers: &HeaderMap) -> http::Response<ResponseBody> {
         let mut answer = Problem::not_found("path").into_response();
@@ -158,7 +154,7 @@ impl Api {
         answer
     }
 
-    /// Handles an operation if its path has the method and, on the management paths, the request has access.
+    /// Checks the method and, on the management paths, the access; then dispatches.
     async fn answer(&self, request: &mut Request<'_>) -> Result<Answer, Problem> {
         let (operation, spec) = request.head.route.operation(&request.head.method)?;
         if request.head.route.audience() != Audience::Management {
@@ -224,8 +220,7 @@ impl Api {
     }
 }
 
-/// Discards an unwanted body, unless that would keep a connection that others need. Returns whether the body
-/// has ended.
+/// Drains the rest of a body, unless others need the connection. Returns whether the body has ended.
 async fn drained(request: &mut Request<'_>, status: StatusCode) -> bool {
     let Request { head, body, .. } = request;
     if status == StatusCode::TOO_MANY_REQUESTS {

@@ -49,14 +49,14 @@ impl Asset {
         Self { content: Content::Elsewhere(location), headers: HeaderMap::new() }
     }
 
-    /// Adds a header, in place of one of all answers with the same name.
+    /// Adds a header. It replaces the common header of the same name.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Answers GET and HEAD, and any other method with 405.
+    /// Returns the response to GET and HEAD, and 405 for any other method.
     #[must_use]
     pub fn answer(&self, method: &Method, asked: &HeaderMap) -> http::Response<ResponseBody> {
         let mut answer = if *method == Method::GET || *method == Method::HEAD {

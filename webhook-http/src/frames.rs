@@ -1,4 +1,4 @@
-//! Events in the form in which they are sent. Each is serialized once, whatever the number of listeners.
+//! Events as they are sent: each is written once for all listeners.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::contract::links::Links;
 use crate::contract::wire::event::EventView;
 use crate::contract::wire::value::Detail;
 
-/// Upper bound on the bytes of serialized events that are kept for further listeners.
+/// Upper bound on the bytes of written events that are kept for further listeners.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Newest events in the form in which they are sent. Clones share them.
@@ -22,10 +22,10 @@ pub(crate) struct Frames(Arc<Mutex<Kept>>);
 #[derive(Debug, Default)]
 struct Kept {
     by_cursor: HashMap<EventCursor, Bytes>,
-    /// Cursors in `by_cursor` in the order of their arrival, the oldest first.
+    /// Cursors in `by_cursor`, oldest first.
     order: VecDeque<EventCursor>,
     bytes: usize,
-    /// Number of serialized events.
+    /// Number of events that were written.
     #[cfg(test)]
     written: usize,
 }
@@ -80,7 +80,7 @@ fn written(event: &Event, links: Links<'_>) -> Vec<u8> {
         Change::Log { text, truncated } => {
             write(&mut frame, "log", event.cursor, &EventView::log(event, text, *truncated));
         }
-        // A kind that this version does not know is not for its clients.
+        // Clients of this version do not know other changes.
         _ => {}
     }
     frame

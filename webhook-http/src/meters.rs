@@ -15,7 +15,7 @@ pub(crate) enum Answered {
     DryRun,
 }
 
-/// The counters of trigger calls, one for each outcome.
+/// Counters of trigger calls, one for each outcome.
 #[derive(Clone)]
 pub(crate) struct CallMeters {
     accepted: Counter,

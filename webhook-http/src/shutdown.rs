@@ -1,17 +1,17 @@
-//! Signal by which a server tells waiting requests that it shuts down.
+//! Shutdown of the server, as waiting requests learn of it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Signal that the server shuts down. The server puts it into the extensions of every request.
+/// Signal of the server's shutdown. A server puts it into the extensions of every request.
 ///
-/// A call that waits for its run (`Prefer: wait`) is then answered at once. Without the signal, such a call
-/// is answered when the service stops accepting.
+/// A call that waits for its run (`Prefer: wait`) is then answered at once. Without a signal, it is answered when the
+/// service stops accepting calls.
 #[derive(Debug, Clone)]
 pub struct ShutdownSignal(watch::Receiver<bool>);
 
-/// Sender of [`ShutdownSignal`]s. Dropping it sends nothing.
+/// Source of [`ShutdownSignal`]s. Dropping it sends no signal.
 #[derive(Debug, Clone)]
 pub struct ShutdownSource(Arc<watch::Sender<bool>>);
 
@@ -22,7 +22,7 @@ impl Default for ShutdownSource {
 }
 
 impl ShutdownSource {
-    /// Creates a source that has not been signalled.
+    /// Creates a source that has sent no signal.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(false)))
@@ -34,7 +34,7 @@ impl ShutdownSource {
         ShutdownSignal(self.0.subscribe())
     }
 
-    /// Signals the shutdown, permanently.
+    /// Sends all signals. They stay set.
     pub fn shut_down(&self) {
         self.0.send_replace(true);
     }

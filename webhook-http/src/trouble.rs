@@ -1,4 +1,4 @@
-//! Logs internal failures when they begin, and not with each request that meets them.
+//! Failures inside the service: logged when they begin, not with each request.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::contract::operation::Audience;
 use crate::contract::problem::Problem;
 use crate::response::answer::Answer;
 
-/// Lower bound on the time between two lines, so that an intermittent failure does not fill the log.
+/// Shortest pause between two log lines, so an intermittent failure does not fill the log.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// State of internal failures.
+/// Log of failures inside the service.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(Mutex<State>);
 

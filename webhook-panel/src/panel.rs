@@ -61,7 +61,7 @@ impl Panel {
         }
     }
 
-    /// Answers a request, or returns `None` when `path` is not one of the panel: `/panel`, and its files below `/panel/`.
+    /// Returns the response to a request, or `None` if `path` is neither `/panel` nor a file below `/panel/`.
     ///
     /// `path` is relative to where the host mounted the contract, and the management paths must be mounted at the
     /// same place.

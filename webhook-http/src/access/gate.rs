@@ -1,4 +1,4 @@
-//! Checks the admin token of management requests.
+//! Access to the management paths by an admin token.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,27 +15,26 @@ use crate::request::headers;
 
 /// Lower bound on the characters of an admin token.
 const TOKEN_CHARACTERS: usize = 32;
-/// Lower bound on the time between two log lines about wrong admin tokens.
+/// Shortest pause between two log lines about wrong admin tokens.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// Access control of the management paths.
+/// Access to the management paths.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AdminAccess {
-    /// Requests with this token as `Authorization: Bearer` (RFC 6750).
+    /// Clients that present this token as `Authorization: Bearer` (RFC 6750).
     Token(AdminToken),
-    /// All requests: the host's own filter before these paths has authenticated them.
+    /// Everybody. The host's own filter in front of these paths checks access.
     ///
     /// Requests must then name a `Host` that is the base URL's or
-    /// [allowed](webhook_core::WebhooksBuilder::allow_origin). So a DNS name that is rebound to this server
-    /// opens nothing.
+    /// [allowed](webhook_core::WebhooksBuilder::allow_origin), so a DNS name rebound to this server opens nothing.
     Open,
-    /// No requests: there are no management paths.
+    /// No client: there are no management paths.
     Disabled,
 }
 
 impl AdminAccess {
-    /// Allows requests with this token.
+    /// Creates the access of clients that present this token.
     ///
     /// # Errors
     /// [`InvalidAdminToken`] for a token that is too short or cannot be sent in a header.
@@ -87,14 +86,14 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// Error for a text that cannot be an admin token.
+/// Error: a text cannot be an admin token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAdminToken {
-    /// The token could be guessed.
+    /// It is so short that it can be guessed.
     #[error("an admin token needs at least {TOKEN_CHARACTERS} characters; this one has {characters}")]
     TooShort {
-        /// Number of characters of the token.
+        /// Length of the text, in characters.
         characters: usize,
     },
     /// The token could not be sent in a header.
@@ -117,7 +116,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Accepts a request with the right token, whatever other requests did from its address.
+    /// Admits a request with the right token, whatever others did from its address.
     pub(crate) fn check(
         &self,
         access: &AdminAccess,
@@ -145,7 +144,7 @@ struct LogPause {
 }
 
 impl LogPause {
-    /// Returns the number of unlogged events if another line is due.
+    /// Returns the number of unlogged events if a line is due.
     fn due(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_PAUSE) {
             self.unlogged += 1;

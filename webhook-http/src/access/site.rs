@@ -69,7 +69,7 @@ fn is_host_of(url: &url::Url, authority: &Authority) -> bool {
             _ => Some(80),
         },
         Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()),
-        // A user name comes before it, which no client sends.
+        // A user name stands before it, which no client sends.
         None => None,
     };
     port.is_some()

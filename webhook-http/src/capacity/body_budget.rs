@@ -1,4 +1,4 @@
-//! Budget for the bytes of bodies that are processed at once.
+//! Budget for the bytes of bodies in work.
 
 use std::time::Duration;
 
@@ -10,33 +10,32 @@ use crate::contract::problem::{Problem, Slug};
 
 /// Upper bound on the bytes of bodies in process, from their first byte to the answer.
 const IN_ALL: usize = 64 << 20;
-/// Upper bound for one webhook, so that its callers do not delay all others.
+/// Upper bound for one webhook: its callers must not delay all others.
 const OF_WEBHOOK: usize = IN_ALL / 2;
 /// Size up to which bodies need no share. The number of connections bounds the memory of such bodies.
 pub(crate) const FREE: usize = 16 << 10;
 /// Time for which a body waits for its share before the call is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Number of bytes for which one permit stands.
+/// Bytes of one permit.
 const UNIT: usize = 1 << 10;
 
-/// Budget shared by the bodies of all calls.
+/// Budget that the bodies of all calls share.
 #[derive(Debug)]
 pub(crate) struct BodyBudget(Shares);
 
-/// Call whose body needs a share.
+/// Turn of a call whose body needs a share.
 pub(crate) struct Turn<'a> {
     pub(crate) budget: &'a BodyBudget,
     pub(crate) webhook: WebhookId,
-    /// Place of its connection on the server, if the server provides it.
+    /// Room of the connection, if the server tells of it.
     pub(crate) server: Option<&'a Room>,
 }
 
 impl Turn<'_> {
-    /// Waits for the share of a body of at most `bytes` bytes. Gives up as soon as others need the
-    /// connection.
+    /// Waits for the share of a body of at most `bytes`, and gives up as soon as others need the connection.
     ///
     /// # Errors
-    /// [`Slug::QueueFull`].
+    /// [`Slug::QueueFull`] when there is none in time.
     pub(crate) async fn share(&self, bytes: usize) -> Result<Share, Problem> {
         let share = self.budget.share(self.webhook, bytes);
         let Some(server) = self.server else { return share.await };
@@ -55,10 +54,9 @@ impl Default for BodyBudget {
 }
 
 impl BodyBudget {
-    /// Waits for the share of a body of at most `bytes` bytes.
+    /// Waits for the share of a body of at most `bytes`.
     ///
-    /// A body takes its whole share at once and never waits for more while it is read, so no two bodies wait
-    /// for each other.
+    /// A body takes its whole share at once. It never waits for more while it is read, so no two wait for each other.
     ///
     /// # Errors
     /// [`Slug::QueueFull`] when there is no share for two seconds.

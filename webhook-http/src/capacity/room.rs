@@ -1,4 +1,4 @@
-//! A server's room for connections, as handlers of requests see it.
+//! A server's room for connections, as handlers see it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,25 +10,24 @@ use webhook_core::id::WebhookId;
 
 use crate::contract::problem::{Problem, Slug};
 
-/// Time for which a call waits for others to leave the store before it is refused.
+/// Time that a call waits for others to leave the store before it is refused.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// A server's room for connections. The server puts a [`Room`] of it into the extensions of every request.
+/// Source of the [`Room`]s that a server puts into the extensions of its requests.
 ///
 /// With it, the contract prevents a few callers from taking all connections:
 ///
-/// - Calls that wait for their run (`Prefer: wait`) hold at most half of the connections, and those of one
-///   webhook at most a quarter. Further ones are answered 202 at once, as are all waiting calls while the
-///   server is crowded.
-/// - Calls hold at most three quarters of the connections while the store processes them. Further ones are
-///   answered 503 after a moment, so a slow store leaves room for health checks and the management paths.
-/// - While the server is crowded, unwanted bodies are not read.
+/// - Calls that wait for their run (`Prefer: wait`) hold at most half of the connections, and those of one webhook at
+///   most a quarter. Further ones are answered 202 at once, as are all that wait while the server is crowded.
+/// - Calls hold at most three quarters of the connections while the store works on them. Further ones are answered
+///   503 after 250 ms, so a slow store leaves room for health checks and the management paths.
+/// - While the server is crowded, bodies that are not needed are not drained.
 ///
 /// Without a room, none of this applies. Its clones share all state.
 #[derive(Debug, Clone)]
 pub struct RoomSource(Arc<Shared>);
 
-/// Room of one connection in its server; see [`RoomSource`]. Its clones belong to the same connection.
+/// Room of one connection in its server: see [`RoomSource`]. Its clones belong to the same connection.
 #[derive(Debug, Clone)]
 pub struct Room {
     shared: Arc<Shared>,
@@ -44,7 +43,7 @@ struct Shared {
     connections: usize,
 }
 
-/// Number of calls that wait for their runs: in all, and for each webhook that has any.
+/// Numbers of calls that wait for their runs: of all webhooks, and of each that has any.
 #[derive(Debug, Default)]
 struct Waiters {
     all: usize,
@@ -52,7 +51,7 @@ struct Waiters {
 }
 
 impl RoomSource {
-    /// Creates the room of a server with at most this many connections.
+    /// Creates the source of a server with at most this many connections.
     #[must_use]
     pub fn new(connections: usize) -> Self {
         let working = (connections - connections / 4).clamp(1, Semaphore::MAX_PERMITS);
@@ -64,13 +63,13 @@ impl RoomSource {
         }))
     }
 
-    /// Returns the room of a new connection.
+    /// Creates the room of a new connection.
     #[must_use]
     pub fn room(&self) -> Room {
         Room { shared: self.0.clone(), owner: Arc::default() }
     }
 
-    /// Sets whether connections run short.
+    /// Tells all rooms whether connections run short.
     pub fn set_crowded(&self, crowded: bool) {
         self.0.crowded.send_if_modified(|present| std::mem::replace(present, crowded) != crowded);
     }
@@ -106,7 +105,7 @@ impl Room {
         *self.owner.lock() = Some(webhook);
     }
 
-    /// Returns a permit to wait for the end of a run of this webhook, or `None` if too many wait already.
+    /// Returns a permit to wait for a run of this webhook, or `None` when too many calls wait already.
     pub(crate) fn wait(&self, webhook: WebhookId) -> Option<Waiting> {
         if self.is_crowded() {
             return None;
@@ -122,7 +121,7 @@ impl Room {
         Some(Waiting { shared: self.shared.clone(), webhook })
     }
 
-    /// Waits for a permit to let the store process a call.
+    /// Waits for a permit to let the store work on a call.
     pub(crate) async fn work(&self) -> Result<Working, Problem> {
         let permit = tokio::time::timeout(PATIENCE, self.shared.working.clone().acquire_owned()).await;
         // The semaphore is never closed.
@@ -153,7 +152,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Permit of a call that the store processes.
+/// Permit of a call that the store works on.
 pub(crate) struct Working(#[allow(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 #[cfg(test)]

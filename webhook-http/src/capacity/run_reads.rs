@@ -8,17 +8,16 @@ use crate::capacity::room::Room;
 use crate::capacity::shares::{Exhausted, Share, Shares};
 use crate::contract::problem::{Problem, Slug};
 
-/// Upper bound on the concurrent reads of one webhook's runs, from the store to the written answer.
+/// Upper bound on concurrent reads of one webhook's runs, from the store to the written answer.
 const OF_WEBHOOK: usize = 4;
-/// Upper bound for the callers of all webhooks. A store has room for more, so reads of the management paths
-/// continue.
+/// Upper bound for the callers of all webhooks. A store takes more reads, so those of the management paths go on.
 const IN_ALL: usize = 2 * OF_WEBHOOK;
 /// Time for which a read waits for its turn before it is refused.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Callers' reads of runs, with a share for each webhook.
+/// Reads of runs by callers, with a share for each webhook.
 ///
-/// A run may have some megabytes, and many reads of it by one token must not delay all others.
+/// A run has up to some megabytes. Many reads of it with one token must not delay those of others.
 #[derive(Debug)]
 pub(crate) struct RunReads(Shares);
 
@@ -32,8 +31,8 @@ impl RunReads {
     /// Waits for the turn of a read, and gives up as soon as others need the connection.
     ///
     /// # Errors
-    /// [`Slug::RateLimited`] when too many of the webhook's own reads are before it;
-    /// [`Slug::StoreUnavailable`] when too many of others are, or connections run short.
+    /// [`Slug::RateLimited`] when too many reads of the same webhook are before it.
+    /// [`Slug::StoreUnavailable`] when too many reads of others are, or connections run short.
     pub(crate) async fn turn(&self, webhook: WebhookId, server: Option<&Room>) -> Result<Share, Problem> {
         let turn = self.0.take(webhook, 1, PATIENCE);
         let Some(server) = server else { return turn.await.map_err(refused) };

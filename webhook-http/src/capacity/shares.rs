@@ -1,4 +1,4 @@
-//! Shares of a resource of all callers, so that those of one webhook leave room for those of others.
+//! Shares of a resource, so the callers of one webhook leave room for those of others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,8 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use webhook_core::id::WebhookId;
 
-/// Units of a resource, of which the callers of one webhook may hold a part. Waiting is fair: first come,
-/// first served.
+/// Units that callers share, with a bound for each webhook. Waiting is fair: first come, first served.
 #[derive(Debug)]
 pub(crate) struct Shares {
     in_all: Arc<Semaphore>,
@@ -26,7 +25,7 @@ pub(crate) struct Share {
     _in_all: OwnedSemaphorePermit,
 }
 
-/// Reason why there is no share.
+/// Reason for which there is no share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exhausted {
     /// The webhook's own callers hold all that it may have.
@@ -41,8 +40,7 @@ impl Shares {
         Self { in_all: Arc::new(Semaphore::new(in_all)), of_webhook, of_webhooks: Mutex::default() }
     }
 
-    /// Waits until `until` for this many units. A caller takes all its units at once, so no two wait for each
-    /// other.
+    /// Waits for this many units. A caller takes all its units at once, so no two wait for each other.
     ///
     /// # Cancel safety
     /// A dropped call takes no units.
@@ -68,14 +66,14 @@ impl Shares {
         if let Some(known) = of_webhooks.get(&webhook).and_then(Weak::upgrade) {
             return known;
         }
-        // Entries without callers are removed, so there are at most as many as callers.
+        // At most as many are left as there are callers.
         of_webhooks.retain(|_, semaphore| semaphore.strong_count() > 0);
         let semaphore = Arc::new(Semaphore::new(self.of_webhook));
         of_webhooks.insert(webhook, Arc::downgrade(&semaphore));
         semaphore
     }
 
-    /// Returns the number of webhooks with an entry.
+    /// Returns the number of webhooks with a semaphore.
     #[cfg(test)]
     pub(crate) fn webhooks(&self) -> usize {
         self.of_webhooks.lock().len()

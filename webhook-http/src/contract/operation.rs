@@ -1,4 +1,4 @@
-//! Input and output of one operation of the contract.
+//! The parts of the table of operations: methods, request and answer types, problems.
 
 use http::Method;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -49,7 +49,7 @@ impl Verb {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spec {
     pub(crate) verb: Verb,
-    /// True if HEAD is answered like GET.
+    /// HEAD is answered like GET.
     pub(crate) answers_head: bool,
     pub(crate) summary: &'static str,
     pub(crate) query: &'static [Field],

@@ -12,7 +12,7 @@ use webhook_core::webhook::{SettingCode, SettingProblem};
 use crate::contract::wire::problem::{ErrorCode, ErrorItem, ProblemDocument};
 use crate::response::answer::{ResponseBody, json_bytes, with_body};
 
-/// Default of `Retry-After`.
+/// Pause before the next try if nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Kind of a problem. Its `type` is `urn:webhook:problem:SLUG`.
@@ -33,7 +33,7 @@ pub enum Slug {
     MalformedBody,
     /// Two different tokens were given.
     TwoTokens,
-    /// The body has an unsupported media type.
+    /// The media type of the body is not supported.
     UnsupportedMediaType,
     /// The body is too large.
     TooLarge,
@@ -43,7 +43,7 @@ pub enum Slug {
     ParametersInvalid,
     /// Settings or fields of a management request are wrong.
     SettingsInvalid,
-    /// The idempotency key has an invalid form.
+    /// The idempotency key is ill-formed.
     IdempotencyKeyInvalid,
     /// The idempotency key stands for another request.
     IdempotencyMismatch,
@@ -65,7 +65,7 @@ pub enum Slug {
     PreconditionFailed,
     /// The URL cannot be shown again.
     UrlNotRecoverable,
-    /// A requested notification channel has no notifier.
+    /// No notifier serves the requested channel.
     IntegrationMissing,
     /// A page of another site, or a DNS name that is not this service's, may have caused the request.
     CrossSiteRefused,
@@ -101,7 +101,7 @@ impl Slug {
         Self::CrossSiteRefused,
     ];
 
-    /// Returns slug, status and title: the only table of them.
+    /// The only table of slugs, statuses and titles.
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::Unauthorized => ("unauthorized", 401, "The token is missing or not valid here"),
@@ -145,20 +145,20 @@ impl Slug {
         format!("urn:webhook:problem:{}", self.as_str())
     }
 
-    /// Returns the status of an answer with this problem.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Returns its meaning, for people.
+    /// Returns the meaning, for people.
     #[must_use]
     pub fn title(self) -> &'static str {
         self.row().2
     }
 }
 
-/// An error that becomes an answer.
+/// Error that becomes a response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     slug: Slug,
@@ -168,14 +168,14 @@ pub struct Problem {
     /// Methods of the path, as `Allow` lists them.
     allow: Option<Box<str>>,
     realm: Option<&'static str>,
-    /// True if the body's coding, and not its media type, is unsupported.
+    /// The coding of the body is not supported, rather than its media type.
     refuses_coding: bool,
-    /// Internal cause, for the log only.
+    /// Failure inside the service, for the log only.
     cause: Option<Box<str>>,
 }
 
 impl Problem {
-    /// Creates a problem that its title describes completely.
+    /// Creates a problem that needs no detail.
     #[must_use]
     pub fn new(slug: Slug) -> Self {
         let retry_after = (slug.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
@@ -191,14 +191,14 @@ impl Problem {
         }
     }
 
-    /// Adds details of this case. They must not contain a token or a secret value.
+    /// Adds a detail. It must not contain a token or a secret value.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// Records the internal cause, for the log and not for the answer.
+    /// Adds the failure inside the service, for the log and not for the response.
     pub(crate) fn caused_by(mut self, error: &(dyn std::error::Error + 'static)) -> Self {
         self.cause = Some(chain(error).into());
         self
@@ -208,7 +208,7 @@ impl Problem {
         self.cause.as_deref()
     }
 
-    /// Returns the kind of the problem.
+    /// Returns the kind.
     #[must_use]
     pub fn slug(&self) -> Slug {
         self.slug
@@ -230,7 +230,7 @@ impl Problem {
         Self::new(Slug::NotFound).with_detail(format!("there is no such {what}"))
     }
 
-    /// Creates a problem of invalid fields of a request.
+    /// Creates the problem of a request with invalid fields.
     pub(crate) fn fields(problems: Vec<SettingProblem>) -> Self {
         let missing = !problems.is_empty()
             && problems.iter().all(|problem| problem.code == SettingCode::IntegrationMissing);
@@ -261,7 +261,7 @@ impl Problem {
         self
     }
 
-    /// Returns the advice, if it is the same in every case.
+    /// Returns advice that is the same for every problem of a kind.
     fn advice(&self) -> Option<&'static str> {
         match (self.slug, self.realm) {
             (Slug::Unauthorized, Some("management")) => Some("send the admin token as Authorization: Bearer"),
@@ -272,7 +272,7 @@ impl Problem {
         }
     }
 
-    /// Converts it into an answer.
+    /// Writes the response.
     #[must_use]
     pub fn into_response(self) -> Response<ResponseBody> {
         let (_, status, title) = self.slug.row();
@@ -306,10 +306,9 @@ impl Problem {
     }
 }
 
-/// Returns the answer to a request that is refused before it is known to be part of the contract, such as
-/// invalid HTTP.
+/// Writes the response to a request that is refused before routing, such as malformed HTTP.
 ///
-/// It is a problem without a type of its own (RFC 9457 section 4.2.1).
+/// Its problem has no type of its own (RFC 9457 section 4.2.1).
 pub(crate) fn untyped(status: StatusCode, detail: &str) -> Response<ResponseBody> {
     let title = status.canonical_reason().unwrap_or("Refused");
     let document =
@@ -321,7 +320,7 @@ fn problem(status: StatusCode, document: &ProblemDocument<'_>) -> Response<Respo
     with_body(status, "application/problem+json", json_bytes(document))
 }
 
-/// Returns whole seconds, at least 1. They are rounded up, so that no client returns too early.
+/// Rounds up to whole seconds, at least 1, so no client returns too early.
 fn whole_seconds(pause: Duration) -> u64 {
     let up = u64::from(pause.subsec_nanos() > 0);
     pause.as_secs().saturating_add(up).max(1)
@@ -334,7 +333,7 @@ fn counted(number: usize, what: &str) -> String {
     }
 }
 
-/// Maps a refused call to its answer. No other code does.
+/// The only place that decides the problem of a refused call.
 impl From<TriggerError> for Problem {
     fn from(error: TriggerError) -> Self {
         let detail = error.to_string();

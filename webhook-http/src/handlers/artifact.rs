@@ -1,5 +1,7 @@
-//! Content of artifacts. A workflow made it, perhaps from a caller's input, so a browser must not trust it:
-//! it gets no scripts, no network, and an origin of its own.
+//! The content of artifacts.
+//!
+//! A workflow made it, perhaps from values that a caller sent, so a browser must not trust it.
+//! It gets no scripts, no network and an origin of its own.
 
 use std::fs::File;
 use std::io::{self, Read, Take};
@@ -27,7 +29,7 @@ const CHUNK: usize = 64 * 1024;
 /// harmless.
 const POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// Media types that a browser may show in its window. All others are offered for saving.
+/// Media types that a browser may show. Everything else is offered for saving.
 const SHOWN: [&str; 9] = [
     "text/html",
     "text/plain",
@@ -55,7 +57,7 @@ const EXTENDED_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// Returns the answer with the content of an artifact.
+/// Returns the content of an artifact of a run.
 pub(crate) async fn answer(state: &State, run: &Run, name: &str) -> Result<Answer, Problem> {
     let (content_type, length, body) = match state.webhooks.manage().artifact(run, name).await? {
         ArtifactContent::Bytes { content_type, bytes } => {
@@ -82,8 +84,7 @@ pub(crate) async fn answer(state: &State, run: &Run, name: &str) -> Result<Answe
     Ok(answer)
 }
 
-/// Returns the `Content-Disposition` (RFC 6266), with the name in plain ASCII and, if that loses characters,
-/// also in full.
+/// Returns `Content-Disposition` (RFC 6266) with the name in plain ASCII and, where that loses something, in full.
 fn disposition(name: &str, content_type: &str) -> String {
     let shown = MediaType::parse(content_type).is_some_and(|media| SHOWN.contains(&media.essence()));
     let kind = if shown { "inline" } else { "attachment" };
@@ -101,7 +102,7 @@ fn disposition(name: &str, content_type: &str) -> String {
     }
 }
 
-/// Returns a file's length, and its content as a stream that is read on threads that may block.
+/// Returns a file's length and its content, read in chunks on threads that may block.
 async fn file(
     open: impl FnOnce() -> io::Result<Arc<File>> + Send + 'static,
 ) -> Result<(u64, ResponseBody), Problem> {

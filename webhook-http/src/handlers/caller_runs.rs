@@ -1,5 +1,4 @@
-//! Runs for callers, with the token of the webhook that started them. For them, another webhook's run does
-//! not exist.
+//! Runs for callers. A token gives access to the runs of its own webhook only.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use crate::response::answer::{Answer, json};
 use crate::response::large::written;
 use crate::state::State;
 
-/// A run, and a permit to read it until the answer is written.
+/// A run, with the permits to read it, held until the answer is written.
 struct Found {
     run: Arc<Run>,
     _turn: Share,
@@ -39,7 +38,7 @@ async fn find(state: &State, head: &Head) -> Result<Found, Problem> {
     Ok(Found { run, _turn: turn, _working: working })
 }
 
-/// `GET /api/v1/{kind}/{workflow_id}/runs/{run_id}`: one run.
+/// Handles `GET /api/v1/{kind}/{workflow_id}/runs/{run_id}`: the whole run.
 pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
     let (state, run, bytes) = (state.clone(), found.run.clone(), found.run.bytes_in_memory());
@@ -47,13 +46,13 @@ pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Prob
     Ok(written(bytes, write).await)
 }
 
-/// `GET …/log`: the log of a run.
+/// Handles `GET …/log`: its log as text.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
     log::answer(state, found.run.id, head).await
 }
 
-/// `GET …/artifacts/{name}`: the content of an artifact.
+/// Handles `GET …/artifacts/{name}`: the content of an artifact.
 pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
     artifact::answer(state, &found.run, head.route.artifact()).await

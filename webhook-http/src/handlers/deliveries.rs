@@ -24,12 +24,12 @@ use crate::state::State;
 /// Upper bound on the deliveries that one request makes due again.
 const MOST_RESENT: usize = 1_000;
 
-/// `GET /channels`.
+/// Handles `GET /channels`: channels, and whether the host serves them.
 pub(crate) fn channels(state: &State) -> Answer {
     json(StatusCode::OK, &Channels::new(&state.webhooks.manage().channels()))
 }
 
-/// `GET /deliveries`: by state, channel and run, newest first.
+/// Handles `GET /deliveries`: by state, channel and run, newest first.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
     let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let run = given.take(&fields::RUN_OF_DELIVERIES);
@@ -68,8 +68,7 @@ async fn of_run(
     Ok(store::Page::cut(items, query.limit, |delivery| delivery.id))
 }
 
-/// Returns the workflow of each run of these deliveries. One run at a time is read, since its parameters may
-/// be large.
+/// Returns the workflow of each run in `deliveries`. Runs are read one at a time, since their parameters may be large.
 async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<RunId, WorkflowKey>, Problem> {
     let mut workflows = HashMap::new();
     for delivery in deliveries {
@@ -78,7 +77,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
             Ok(run) => {
                 place.insert(run.workflow.clone());
             }
-            // It was pruned in the meantime.
+            // The run has been pruned since.
             Err(ManagementError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -86,7 +85,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
     Ok(workflows)
 }
 
-/// `POST /deliveries/{id}/resend`: makes one delivery due again.
+/// Handles `POST /deliveries/{id}/resend`: makes one due again.
 pub(crate) async fn resend(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.delivery()?;
     request.no_fields(state.limits()).await?;
@@ -94,7 +93,7 @@ pub(crate) async fn resend(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(json(StatusCode::OK, &DeliveryView::new(&delivery, Detail::Full)))
 }
 
-/// `POST /deliveries/resend`: those that match the filter, newest first, a bounded number at a time.
+/// Handles `POST /deliveries/resend`: those that fit the filter, newest first, a bounded number at a time.
 pub(crate) async fn resend_all(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let given: ResendDeliveries = request.object(state.limits()).await?;
     let resend = given.read().map_err(Problem::fields)?;

@@ -1,9 +1,8 @@
-//! Events of runs as server-sent events (WHATWG HTML living standard, section 9.2).
+//! Events of runs as a stream: server-sent events (WHATWG HTML living standard, section 9.2).
 //!
-//! An answer holds no queue. Its body reads the next events from the service's bounded memory when the
-//! connection can take more.
-//! So a client that does not read costs one frame, and is told to reload once events that it missed are no
-//! longer kept.
+//! An answer holds no queue. When the connection can take more, its body reads the next events from the service's own
+//! bounded memory. So a client that does not read costs one frame. It gets a `reset` when the events that it missed
+//! are no longer kept.
 
 use std::io;
 use std::sync::Arc;
@@ -32,22 +31,21 @@ use crate::response::answer::{Answer, ResponseBody};
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 
-/// Upper bound on the silence of a stream. Proxies close silent connections, often after 60 s.
+/// Longest silence of a stream: proxies close silent connections, often after 60 s.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Time after which a client whose stream broke off reconnects, in milliseconds.
+/// Pause before a client reconnects, in milliseconds.
 const COME_BACK_MS: u32 = 2_000;
-/// Approximate upper bound on the bytes that are passed to a connection at once; one event more may be added.
+/// Bytes that are handed to a connection at once, give or take one event.
 const FRAME_BYTES: usize = 64 * 1024;
-/// Lower bound on the time between two frames of one client.
+/// Shortest pause between two frames of one client. After a silence, an event is sent at once.
 ///
-/// Events within that time are sent together, so a busy service does not wake every listener for every event.
-/// After a silence, an event is sent at once.
+/// Events in between are sent together, so a busy service does not wake every listener for every event.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// `GET /events`: those of all runs, of one with `?run=`, or of one workflow with `?workflow=kind/id`.
+/// Handles `GET /events`: events of all runs, of one (`?run=`), or of one workflow's (`?workflow=kind/id`).
 ///
-/// Without `Last-Event-ID` it begins with the next event. With an unknown id, or one whose later events are
-/// no longer kept, it begins with a `reset`.
+/// Without `Last-Event-ID`, the stream begins with the next event. With an unknown id, or if events after it are no
+/// longer kept, it begins with a `reset`.
 pub(crate) async fn watch(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
     let mut query = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let filter = Filter { workflow: query.take(&fields::WORKFLOW), run: query.take(&fields::RUN_OF_EVENTS) };
@@ -71,18 +69,18 @@ pub(crate) async fn watch(state: &Arc<State>, head: &Head) -> Result<Answer, Pro
     *answer.status_mut() = StatusCode::OK;
     let answered = answer.headers_mut();
     answered.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // A reverse proxy such as nginx must not buffer events, which are to be seen at once.
+    // A reverse proxy such as nginx must pass events on at once.
     answered.insert(headers::ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(answer)
 }
 
-/// Position from which a client resumes.
+/// Place at which a client continues.
 enum Place {
     /// The next event.
     Present,
-    /// The events after this one.
+    /// The event after this one.
     After(EventCursor),
-    /// The events after an id that this service never sent.
+    /// The event after one that this service cannot have sent.
     Unknown,
 }
 
@@ -98,7 +96,7 @@ impl Place {
     }
 }
 
-/// Filter of the requested events.
+/// Runs whose events are asked for.
 #[derive(Debug, Default)]
 struct Filter {
     workflow: Option<WorkflowKey>,
@@ -112,18 +110,18 @@ impl Filter {
     }
 }
 
-/// Position of one client in the events.
+/// Place of one client in the events.
 struct Reader {
     state: Arc<State>,
     filter: Filter,
     cursor: EventCursor,
     stop: Option<ShutdownSignal>,
-    /// Time before which the next frame is not sent.
+    /// Earliest time of the next frame.
     not_before: Instant,
 }
 
 impl Reader {
-    /// Returns the next frame, or `None` when the stream ends: at shutdown, or when events cannot be read.
+    /// Returns the next frame, or `None` when the stream ends: at shutdown, or if events cannot be read.
     async fn next(&mut self) -> Option<Vec<u8>> {
         let silent_until = Instant::now() + HEARTBEAT;
         tokio::select! {
@@ -149,7 +147,7 @@ impl Reader {
                 write(&mut frame, "reset", events.cursor, &json!({}));
             }
             for event in &events.items {
-                // Events beyond the bound are read again later, so nothing is kept for one client.
+                // The rest is read again for the next frame: nothing is kept for one client.
                 if frame.len() >= FRAME_BYTES {
                     break;
                 }
@@ -165,8 +163,7 @@ impl Reader {
         }
     }
 
-    /// Waits until the server shuts down, or without a signal of the server, until the service accepts no
-    /// more calls.
+    /// Waits until the server shuts down. Without a signal, waits until the service accepts no more calls.
     async fn stopping(&self) {
         match &self.stop {
             Some(signal) => signal.shutting_down().await,
@@ -174,8 +171,7 @@ impl Reader {
         }
     }
 
-    /// Returns a comment, which clients ignore, with the position of the stream: a filter may have left out
-    /// many events since the last one.
+    /// Returns a comment, which clients ignore, and the present cursor: a filter may have left out many events.
     fn heartbeat(&self) -> Vec<u8> {
         format!(":\nid: {}\n\n", self.cursor).into_bytes()
     }

@@ -1,4 +1,4 @@
-//! Health of the process, and its readiness for calls.
+//! Health checks: `/healthz` and `/readyz`.
 
 use http::StatusCode;
 
@@ -7,7 +7,7 @@ use crate::contract::wire::service::Health;
 use crate::response::answer::{Answer, json};
 use crate::state::State;
 
-/// 200 while the process lives and its store can be written.
+/// Handles `/healthz`: 200 while the process runs and its store can be written.
 pub(crate) async fn health(state: &State) -> Result<Answer, Problem> {
     match state.webhooks.health().await {
         Ok(_) => Ok(json(StatusCode::OK, &Health::new(state.webhooks.work_health()))),
@@ -15,7 +15,7 @@ pub(crate) async fn health(state: &State) -> Result<Answer, Problem> {
     }
 }
 
-/// 200 while calls are also accepted, and the store has space for their runs.
+/// Handles `/readyz`: 200 while calls are accepted too, and the store has room for their runs.
 pub(crate) async fn ready(state: &State) -> Result<Answer, Problem> {
     if !state.webhooks.is_accepting() {
         return Err(Problem::new(Slug::ShuttingDown));

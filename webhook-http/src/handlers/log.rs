@@ -11,10 +11,10 @@ use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, set, with_body};
 use crate::state::State;
 
-/// Returns the answer with the log from `?offset=N` on, as text.
+/// Returns the log from `?offset=N` on, as text.
 ///
-/// `Webhook-Log-Offset` is the offset of the text, which is later than requested if older lines were dropped.
-/// `Webhook-Log-End` is the offset of the next part.
+/// `Webhook-Log-Offset` says where the text starts: later than asked if older lines were dropped. `Webhook-Log-End` is
+/// the offset to continue with.
 pub(crate) async fn answer(state: &State, run: RunId, head: &Head) -> Result<Answer, Problem> {
     let mut query = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let offset = query.take(&fields::OFFSET).unwrap_or(0);

@@ -10,7 +10,7 @@ use webhook_core::error::chain;
 use crate::response::answer::{Answer, with_body};
 use crate::state::State;
 
-/// Returns the text of all metrics, from the recorder that the host has installed.
+/// Renders the text of all metrics, from the recorder that the host has installed.
 #[derive(Clone)]
 pub(crate) struct Renderer(Arc<dyn Fn() -> String + Send + Sync>);
 
@@ -29,7 +29,7 @@ impl fmt::Debug for Renderer {
     }
 }
 
-/// `GET /metrics`. Gauges are read now, so that they cost the calls nothing.
+/// Handles `GET /metrics`. Gauges are read now, so they cost calls nothing.
 pub(crate) async fn metrics(state: &State, renderer: &Renderer) -> Answer {
     match state.webhooks.health().await {
         Ok(health) => {

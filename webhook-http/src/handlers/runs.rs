@@ -23,7 +23,7 @@ use crate::response::answer::{Answer, json, page, set};
 use crate::response::large::written;
 use crate::state::State;
 
-/// `GET /runs`: by workflow, webhook and state, newest first.
+/// Handles `GET /runs`: by workflow, webhook and state, newest first.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
     let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let query = RunQuery::default()
@@ -51,15 +51,14 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     Ok(page(written, next))
 }
 
-/// Number of runs that are read first, before their size is known.
+/// Runs that are read first, before their size is known.
 const FIRST_READ: usize = 8;
-/// Upper bound on the runs that are read at once.
+/// Upper bound on runs that are read at once.
 const MOST_READ: usize = 128;
-/// Upper bound on the memory of the runs that are read at once, estimated from those before.
+/// Memory that runs read at once should take, estimated from those before.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
-/// Returns the excerpts of a page of runs, and the cursor of the next. Long values are released before more
-/// runs are read.
+/// Reads a page of runs, and the cursor of the next. Long values are dropped before further runs are read.
 async fn excerpts(state: &State, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, Option<RunId>), Problem> {
     let limit = query.limit;
     let (mut runs, mut at_once) = (Vec::new(), FIRST_READ);
@@ -80,30 +79,30 @@ fn manage(state: &State) -> Management<'_> {
     state.webhooks.manage()
 }
 
-/// Returns whether a run may have deliveries: live, cancelled and skipped runs have none.
+/// Returns whether a run can have deliveries: live, cancelled and skipped runs have none.
 fn may_have_deliveries(run: &Run) -> bool {
     run.state.event().is_some()
 }
 
-/// `GET /runs/{id}`: a run with its deliveries.
+/// Handles `GET /runs/{id}`: a run with its deliveries.
 pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
     let run = state.webhooks.manage().run_record(head.route.run()?).await?;
     whole(state, StatusCode::OK, run).await
 }
 
-/// `GET /runs/{id}/log`: the log of a run.
+/// Handles `GET /runs/{id}/log`: its log as text.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
     let run = state.webhooks.manage().run_record(head.route.run()?).await?;
     logs::answer(state, run.id, head).await
 }
 
-/// `GET /runs/{id}/artifacts/{name}`: the content of an artifact.
+/// Handles `GET /runs/{id}/artifacts/{name}`: the content of an artifact.
 pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Problem> {
     let run = state.webhooks.manage().run_record(head.route.run()?).await?;
     artifacts::answer(state, &run, head.route.artifact()).await
 }
 
-/// `POST /runs/{id}/cancel`: 200 with the run if it has ended, 202 if it was told to stop.
+/// Handles `POST /runs/{id}/cancel`: 200 if the run has ended, 202 if it was told to stop.
 pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
@@ -112,7 +111,7 @@ pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Res
     whole(state, status, run).await
 }
 
-/// `POST /runs/{id}/retry`: a new run like an ended one.
+/// Handles `POST /runs/{id}/retry`: a new run like one that has ended.
 pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
@@ -122,7 +121,7 @@ pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<An
 
 /// Returns the answer to starting a run by hand, in the form of a trigger call's.
 ///
-/// Its address requires the admin token, since a user of the management API may not have the webhook's.
+/// Its address needs the admin token: people who manage runs may not have the webhook's.
 pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) -> Answer {
     let status_url = state.links().run(run.id);
     let mut answer = json(StatusCode::ACCEPTED, &Accepted::new(run, &status_url, warnings));

@@ -23,8 +23,8 @@ use crate::response::large::written;
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 
-/// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then it
-/// starts a run, or reports the run that a dry run would have started.
+/// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then starts a run, or
+/// returns the parameters of a dry run.
 pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let limit = state.limits().body_bytes;
     let has_body = request.head.method == Method::POST;
@@ -67,8 +67,7 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
     }
 }
 
-/// Answers 202 at once. If the caller prefers to wait: 200 once the run has ended, and 202 if it does not end
-/// in time.
+/// Returns 202 at once. If the caller prefers to wait: 200 once the run has ended, or 202 if it does not in time.
 async fn accepted(
     state: &Arc<State>,
     run: Arc<Run>,
@@ -103,10 +102,10 @@ async fn accepted(
     answer
 }
 
-/// Returns the run once it has ended, patience ends, the server shuts down, or its connections run short.
+/// Waits until the run ends or `patience` has passed, and returns the run.
 ///
-/// A preference may be ignored (RFC 7240 section 2). The run is already accepted, so a failure to read it is
-/// not an error.
+/// It stops waiting when the server shuts down or connections run short; RFC 7240 section 2 allows to ignore a
+/// preference. The run is accepted already, so a failed read is no error.
 async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -> Arc<Run> {
     if run.state.is_ended() || patience.is_zero() {
         return run;
@@ -122,7 +121,7 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
         }
     };
     let id = run.id;
-    // Many callers wait at once, and parameters can be large.
+    // Many calls wait at the same time, and parameters can be large.
     let run = without_parameters(run);
     let outcome = tokio::select! {
         outcome = state.webhooks.wait_for_end(id, patience) => outcome,
@@ -140,14 +139,14 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
     }
 }
 
-/// Returns a live run without parameters, since its answer has only id and state.
+/// Drops the parameters of a run that has not ended: its answer shows only id and state.
 fn without_parameters(run: Arc<Run>) -> Arc<Run> {
     let mut run = Arc::unwrap_or_clone(run);
     run.parameters = RunParameters::default();
     Arc::new(run)
 }
 
-/// Waits for a signal of the server, forever if there is none.
+/// Waits for a signal of the server. Without a source, waits forever.
 async fn told_by<T>(source: Option<&T>, told: impl AsyncFnOnce(&T)) {
     match source {
         Some(source) => told(source).await,

@@ -18,7 +18,7 @@ use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, json, no_content, page, set};
 use crate::state::State;
 
-/// `GET /webhooks`: all, or those of `?workflow=kind/id`, newest first.
+/// Handles `GET /webhooks`: all, or those of `?workflow=kind/id`, newest first.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
     let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let workflow = given.take(&fields::WORKFLOW);
@@ -41,7 +41,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     Ok(page(written, next))
 }
 
-/// `POST /webhooks`: settings and the workflow they are for.
+/// Handles `POST /webhooks`: creates a webhook of a workflow, with settings.
 pub(crate) async fn create(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let new: NewWebhook = request.object(state.limits()).await?;
     let (workflow, settings) = new.read().map_err(Problem::fields)?;
@@ -52,13 +52,13 @@ pub(crate) async fn create(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(tagged(answer, &created.webhook))
 }
 
-/// `GET /webhooks/{id}`: one webhook.
+/// Handles `GET /webhooks/{id}`: its record.
 pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
     let webhook = state.webhooks.manage().get(head.route.webhook()?).await?;
     Ok(record(&webhook))
 }
 
-/// `PATCH /webhooks/{id}`: a JSON merge patch (RFC 7396) of the settings.
+/// Handles `PATCH /webhooks/{id}`: a JSON merge patch (RFC 7396) of the settings.
 pub(crate) async fn change(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     let SettingsPatch(patch) = request.object(state.limits()).await?;
@@ -67,7 +67,7 @@ pub(crate) async fn change(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(record(&webhook))
 }
 
-/// `DELETE /webhooks/{id}`: deletes it and cancels its queued runs.
+/// Handles `DELETE /webhooks/{id}`: its history stays.
 pub(crate) async fn delete(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;
@@ -76,13 +76,13 @@ pub(crate) async fn delete(state: &State, request: &mut Request<'_>) -> Result<A
     Ok(no_content())
 }
 
-/// `GET /webhooks/{id}/url`: its URL, for copying.
+/// Handles `GET /webhooks/{id}/url`: the URL with its token.
 pub(crate) async fn url(state: &State, head: &Head) -> Result<Answer, Problem> {
     let url = state.webhooks.manage().url(head.route.webhook()?).await?;
     Ok(json(StatusCode::OK, &Url { url: url.expose() }))
 }
 
-/// `POST /webhooks/{id}/refresh-token`: replaces its token.
+/// Handles `POST /webhooks/{id}/refresh-token`: the old URL stops at once.
 pub(crate) async fn refresh_token(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;
@@ -92,7 +92,7 @@ pub(crate) async fn refresh_token(state: &State, request: &mut Request<'_>) -> R
     Ok(tagged(answer, &refreshed.webhook))
 }
 
-/// `POST /webhooks/{id}/run`: a run by hand, with these parameters over the blocks' defaults.
+/// Handles `POST /webhooks/{id}/run`: a run by hand, with these parameters over the blocks' defaults.
 pub(crate) async fn run(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     let new: NewRun = request.object(state.limits()).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn run(state: &State, request: &mut Request<'_>) -> Result<Answ
     Ok(runs::accepted(state, &started.run, &started.warnings))
 }
 
-/// `POST /webhooks/{id}/test-notification`: notifies each recipient in its settings.
+/// Handles `POST /webhooks/{id}/test-notification`: a test message to each recipient.
 pub(crate) async fn test_notification(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;

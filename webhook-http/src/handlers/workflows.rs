@@ -20,7 +20,7 @@ use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, json, json_bytes, page};
 use crate::state::State;
 
-/// `GET /workflows`: all workflows with their webhooks.
+/// Handles `GET /workflows`: workflows with their webhooks, long values cut.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
     let mut given = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let cursor: Cursor = given.take(&fields::cursor()).unwrap_or_default();
@@ -39,8 +39,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     Ok(page(written, next))
 }
 
-/// `GET /workflows/{kind}/{id}`: one workflow with nothing cut. Webhooks beyond the bound have to be listed
-/// by themselves.
+/// Handles `GET /workflows/{kind}/{id}`: one workflow with nothing cut. Webhooks beyond the bound have their own list.
 pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
     let key = head.route.workflow().ok_or_else(|| Problem::not_found(Resource::Workflow))?;
     let workflow = state.webhooks.manage().workflow(&key).await?;
@@ -72,8 +71,9 @@ async fn webhooks(state: &State, workflow: &WorkflowKey) -> Result<(Vec<Arc<Webh
     }
 }
 
-/// Position in the list: the executor's page, and the number of its items that were returned, since its pages
-/// may be larger than `limit`.
+/// Place in the list: the executor's page, and the number of its items that were returned.
+///
+/// A page of the executor may be larger than one of this list.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Cursor {
     skip: usize,

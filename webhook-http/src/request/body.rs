@@ -1,4 +1,4 @@
-//! Reads a request's body within bounds, and discards unwanted bodies.
+//! Reading a request's body within bounds, and draining the rest of it.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -14,17 +14,16 @@ use crate::capacity::body_budget::{FREE, Turn};
 use crate::capacity::shares::Share;
 use crate::contract::problem::{Problem, Slug};
 
-/// Upper bound on the part of an unwanted body that is read, so that its sender reads the answer (RFC 9112
-/// section 9.6).
+/// Upper bound on the drained bytes. A client reads the answer only after it has sent its body (RFC 9112 section 9.6).
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;
-/// Upper bound on the time for that.
+/// Upper bound on the time of draining.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// Default deadline of a body, from its first read.
 pub(crate) const READ_TIME: Duration = Duration::from_secs(30);
-/// Upper bound on the memory that is reserved for a declared length, before the bytes have arrived.
+/// Upper bound on the memory that is reserved for a declared length.
 const FIRST_CAPACITY: usize = 64 * 1024;
 
-/// A body that is not read before a handler asks for it.
+/// Body of a request. Nothing of it is read before a handler asks.
 pub(crate) struct RequestBody<'a> {
     body: Pin<&'a mut (dyn Body<Data = Bytes, Error = BoxError> + Send + 'a)>,
     declared: Option<u64>,
@@ -47,13 +46,13 @@ impl<'a> RequestBody<'a> {
         Self { body, declared, awaits_continue, is_over, allowed: READ_TIME }
     }
 
-    /// Sets the upper bound on the time for reading it.
+    /// Sets the time that reading may take.
     pub(crate) fn within(mut self, allowed: Duration) -> Self {
         self.allowed = allowed;
         self
     }
 
-    /// Refuses a body with too large a declared length, without reading any of it.
+    /// Refuses a body by its declared length, before any of it is read.
     pub(crate) fn check_declared(&self, limit: usize) -> Result<(), Problem> {
         match self.declared {
             Some(length) if length > limit as u64 => Err(TriggerError::BodyTooLarge { limit }.into()),
@@ -61,16 +60,15 @@ impl<'a> RequestBody<'a> {
         }
     }
 
-    /// Reads the whole body, and counts it as it arrives. Gives up on a body that is too slow.
+    /// Reads the whole body and counts its bytes. A body that is too slow is refused.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Vec<u8>, Problem> {
         let (body, _) = self.read_in_turn(limit, None).await?;
         Ok(body)
     }
 
-    /// Reads the whole body of a call, and counts it as it arrives.
+    /// Reads the whole body of a call and counts its bytes.
     ///
-    /// Unless it is small, it first waits for its share of the budget, and holds that until the returned
-    /// share is dropped.
+    /// Unless the body is small, this waits for its share of the budget first. The share is held until it is dropped.
     pub(crate) async fn read_in_turn(
         &mut self,
         limit: usize,
@@ -114,12 +112,12 @@ impl<'a> RequestBody<'a> {
         Vec::with_capacity(expected.min(FIRST_CAPACITY))
     }
 
-    /// Returns whether all of it has been read.
+    /// Returns whether the body has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Reads and discards the rest, within bounds. Returns whether the body has ended.
+    /// Reads and drops the rest, within bounds. Returns whether the body has ended.
     pub(crate) async fn drain(&mut self) -> bool {
         // A client that waits for permission to send its body gets the answer instead (RFC 9110 section
         // 10.1.1).
@@ -135,7 +133,7 @@ impl<'a> RequestBody<'a> {
                 }
             }
         };
-        // `is_over` shows whether it took too long.
+        // After a time-out, `is_over` is false.
         let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
         self.is_over
     }

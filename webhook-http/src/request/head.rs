@@ -1,4 +1,4 @@
-//! One request, as its handlers see it.
+//! A request as handlers get it.
 
 use std::net::IpAddr;
 
@@ -25,22 +25,22 @@ pub(crate) struct Request<'a> {
     pub(crate) body: RequestBody<'a>,
 }
 
-/// Head of a request without its path; the path is already parsed into a [`Route`](crate::Route).
+/// Head of a request without its path, which a [`Route`](crate::Route) stands for.
 ///
-/// It holds the token, so there is no `Debug`.
+/// It holds the token, so it has no `Debug`.
 #[non_exhaustive]
 pub struct RequestHead {
     /// Method of the request.
     pub method: Method,
-    /// Query as it was sent, without the question mark; empty if there is none.
+    /// Raw query without the question mark; empty if there is none.
     pub query: Zeroizing<String>,
-    /// Headers of the request.
+    /// Headers, as they came.
     pub headers: HeaderMap,
-    /// Version of HTTP. Default: HTTP/1.1.
+    /// Version of HTTP; 1.1 unless it is set.
     pub version: Version,
-    /// Signal that the server shuts down, if the server provides it.
+    /// Signal of the server's shutdown, if the server has one.
     pub shutdown: Option<ShutdownSignal>,
-    /// Room of the connection in its server, if the server provides it.
+    /// Room of the connection, if the server has one.
     pub room: Option<Room>,
 }
 
@@ -52,14 +52,14 @@ impl RequestHead {
         Self { method, query, headers, version: Version::HTTP_11, shutdown: None, room: None }
     }
 
-    /// Sets the signal that the server shuts down.
+    /// Sets the signal of the server's shutdown.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: Option<ShutdownSignal>) -> Self {
         self.shutdown = shutdown;
         self
     }
 
-    /// Sets the room of the connection in its server.
+    /// Sets the room of the connection.
     #[must_use]
     pub fn with_room(mut self, room: Option<Room>) -> Self {
         self.room = room;
@@ -67,8 +67,7 @@ impl RequestHead {
     }
 }
 
-/// Takes a [`ShutdownSignal`] and a [`Room`] from the extensions. The `:authority` of HTTP/2 replaces a
-/// missing `Host`.
+/// Takes a [`ShutdownSignal`] and a [`Room`] from the extensions. Without a `Host`, the `:authority` of HTTP/2 becomes one.
 impl From<Parts> for RequestHead {
     fn from(mut parts: Parts) -> Self {
         if !parts.headers.contains_key(header::HOST)
@@ -84,7 +83,7 @@ impl From<Parts> for RequestHead {
     }
 }
 
-/// Head of a request, with its sender and its id.
+/// Head of a request with its route, the address of its sender, and its id.
 pub(crate) struct Head {
     pub(crate) request: RequestHead,
     pub(crate) route: Route,
@@ -100,7 +99,7 @@ impl std::ops::Deref for Head {
 }
 
 impl Head {
-    /// Waits for a permit to let the store process it, which callers need if the server provides its room.
+    /// Waits for a permit to let the store work on it. Under a server without rooms, none is needed.
     pub(crate) async fn work(&self) -> Result<Option<Working>, Problem> {
         match &self.room {
             Some(room) => room.work().await.map(Some),
@@ -108,7 +107,7 @@ impl Head {
         }
     }
 
-    /// Returns facts about the sender.
+    /// Returns the facts about the caller that a run records.
     pub(crate) fn caller(&self) -> Caller {
         let headers = &self.headers;
         let mut caller = Caller::default();
@@ -176,15 +175,15 @@ impl Request<'_> {
         serde_json::from_value(members).map_err(|error| malformed(error.to_string()))
     }
 
-    /// Refuses a body with any field, for operations that take none.
+    /// Refuses a body with any member, for operations that take no fields.
     pub(crate) async fn no_fields(&mut self, limits: &ParameterLimits) -> Result<(), Problem> {
         self.object::<NoFields>(limits).await?.check().map_err(Problem::fields)
     }
 }
 
-/// Returns the name of a method that HTTP defines (RFC 9110 section 9, RFC 5789), and `other` for any other.
+/// Returns the name of a method of HTTP (RFC 9110 section 9, RFC 5789), or `other`.
 ///
-/// A method can be any word, even a token.
+/// A client can send any word as a method, even a token, so no other word may reach logs and records.
 pub(crate) fn known_method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,4 @@
-//! Parses headers. Every function here is pure.
+//! Reading and writing headers: pure functions.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -11,13 +11,13 @@ use uuid::{Builder, Uuid};
 use webhook_core::token::mask_tokens;
 use zeroize::Zeroizing;
 
-/// Upper bound on the wait of `Prefer: wait`.
+/// Longest wait by `Prefer: wait`.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Upper bound on a request id that is taken over, in bytes.
+/// Upper bound on the bytes of a request id that is taken over.
 const REQUEST_ID_BYTES: usize = 128;
-/// Length of a `traceparent`, and of the known part of one of a later version, in bytes.
+/// Bytes of a `traceparent`, and of the known part of one of a later version.
 const TRACEPARENT_BYTES: usize = 55;
-/// Upper bound on the kept part of a user agent, in characters.
+/// Characters that are kept of a user agent.
 const USER_AGENT_CHARACTERS: usize = 256;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,7 +28,7 @@ pub(crate) const LOG_OFFSET: HeaderName = HeaderName::from_static("webhook-log-o
 pub(crate) const LOG_END: HeaderName = HeaderName::from_static("webhook-log-end");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Who may load an answer into a page (Fetch standard, section 3.7).
+/// Origins whose pages may load an answer (Fetch standard, section 3.7).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const DRY_RUN: HeaderName = HeaderName::from_static("webhook-dry-run");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -38,12 +38,12 @@ const PREFETCH: [HeaderName; 3] = [
     HeaderName::from_static("x-moz"),
 ];
 
-/// Returns the text of a header, if it is present and visible ASCII.
+/// Returns the text of a header, if it is visible ASCII.
 pub(crate) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Returns the id of a request: the one that it has if the form is valid, otherwise a new one.
+/// Returns the id that a request brings if it is well-formed, else a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> String {
     let brought = text(headers, REQUEST_ID).filter(|id| {
         let is_sane = !id.is_empty() && id.len() <= REQUEST_ID_BYTES;
@@ -59,8 +59,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// Returns the token of `Authorization: Bearer` (RFC 6750). The scheme may be in any case (RFC 9110 section
-/// 11.1).
+/// Returns the token of `Authorization: Bearer` (RFC 6750). The scheme's case is ignored (RFC 9110 section 11.1).
 ///
 /// The header may be repeated with the same token.
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, TwoTokens> {
@@ -76,12 +75,11 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, T
     Ok(first.map(|token| Zeroizing::new(token.to_owned())))
 }
 
-/// Error for different tokens in the headers of one request.
+/// Error: headers of one request have different tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TwoTokens;
 
-/// Returns the `Idempotency-Key` header. Several different ones become one text that is refused, since none
-/// can be chosen.
+/// Returns the `Idempotency-Key`. Several different ones become an empty key, which is refused.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let first = values.next();
@@ -95,17 +93,17 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
 /// Returns the user agent, cut to 256 characters. Bytes that are not UTF-8 are replaced.
 pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
-    // Masked before it is cut, so that no part of a token remains.
+    // Masked before the cut: no part of a token may remain.
     Some(mask_tokens(&agent).chars().take(USER_AGENT_CHARACTERS).collect())
 }
 
-/// Returns a header for [`TriggerCall`](webhook_core::intake::TriggerCall). One that is not text becomes a
-/// text that is refused, not an absent header.
+/// Returns a header for [`TriggerCall`](webhook_core::intake::TriggerCall). One that is no text keeps a form that is refused
+/// later, so it is not ignored.
 pub(crate) fn given(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Returns whether a browser prefetches this, without the user asking for it.
+/// Returns whether a browser prefetches this.
 pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     PREFETCH.iter().flat_map(|name| headers.get_all(name)).any(|value| {
         let value = value.to_str().unwrap_or_default();
@@ -116,7 +114,7 @@ pub(crate) fn is_prefetch(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Returns whether the call is a dry run: any value but `false` and `0`.
+/// Returns whether a dry run is asked for: by any value but `false` and `0`.
 pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
     headers.get(DRY_RUN).is_some_and(|value| {
         let value = value.to_str().unwrap_or_default().trim();
@@ -124,11 +122,9 @@ pub(crate) fn is_dry_run(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Returns the caller's trace context (W3C Trace Context, section 3.2). By that section, a malformed or
-/// repeated one is ignored.
+/// Returns the caller's trace (W3C Trace Context, section 3.2). A malformed or repeated one is ignored, as specified there.
 ///
-/// A later version may append text to the four known fields. It is unknown text of the caller's, and is cut
-/// off.
+/// Text behind the four known fields, as later versions may have, is cut off.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("traceparent").into_iter();
     let value = values.next().filter(|_| values.next().is_none())?.to_str().ok()?;
@@ -145,9 +141,9 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     value.get(..TRACEPARENT_BYTES).filter(|_| ends_here || version != "00")
 }
 
-/// Returns the preferred wait (`Prefer: wait=N`, RFC 7240 section 4.3), cut to a minute.
+/// Returns the wait that the caller prefers (`Prefer: wait=N`, RFC 7240 section 4.3), at most a minute.
 ///
-/// Of several, the first counts. An invalid one is ignored, as all preferences may be.
+/// The first of several counts. One that cannot be parsed is ignored, as all preferences may be.
 pub(crate) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
     let preferences = values.flat_map(|value| split_unquoted(value, ','));
@@ -180,25 +176,25 @@ fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
 
 /// Returns whether the head announces a body of at least one byte (RFC 9112 section 6.3).
 ///
-/// The body itself does not know: the wrapper of a framework may hide its end.
+/// The body itself cannot tell: a framework's wrapper may hide its end.
 pub(crate) fn announces_body(headers: &HeaderMap) -> bool {
     let length = text(headers, header::CONTENT_LENGTH).map_or("0", str::trim);
     headers.contains_key(header::TRANSFER_ENCODING) || length.bytes().any(|digit| digit != b'0')
 }
 
-/// Returns the codings of the body, of all `Content-Encoding` headers together.
+/// Returns the codings of the body, from all `Content-Encoding` headers.
 pub(crate) fn content_encoding(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(header::CONTENT_ENCODING).into_iter();
     let codings: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     (!codings.is_empty()).then(|| codings.join(", "))
 }
 
-/// Condition of `If-Match` (RFC 9110 section 13.1.1).
+/// Revisions that `If-Match` allows (RFC 9110 section 13.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// No condition, or `*`.
+    /// Any revision: there is no such header, or it is `*`.
     Any,
-    /// One of these revisions. Foreign tags, and weak ones, match nothing.
+    /// One of these. Foreign and weak tags match nothing.
     Revisions(Vec<u64>),
 }
 
@@ -236,7 +232,7 @@ pub(crate) fn add_common(headers: &mut HeaderMap, request_id: &str) {
 pub(crate) fn content_tag(content: &[u8]) -> String {
     let mut tag = String::from("\"");
     for byte in Sha256::digest(content).iter().take(12) {
-        // Writing to a text cannot fail.
+        // Writing to a string never fails.
         let _ = write!(tag, "{byte:02x}");
     }
     tag.push('"');

@@ -1,4 +1,4 @@
-//! The query of a request that is not a trigger call: known names, each once, and nothing else.
+//! Queries of requests other than trigger calls: known names, each at most once.
 
 use std::str::FromStr;
 
@@ -8,14 +8,14 @@ use webhook_core::webhook::{SettingCode, SettingProblem};
 use crate::contract::fields::{DEFAULT_ITEMS, LIMIT, MOST_ITEMS, QueryField};
 use crate::contract::problem::{Problem, Slug};
 
-/// Takes fields from a query and collects their problems.
+/// Fields of a query, and the problems that were found in them.
 pub(crate) struct QueryFields {
     pairs: Vec<(String, String)>,
     problems: Vec<SettingProblem>,
 }
 
 impl QueryFields {
-    /// Parses a query. A token in it is ignored, since callers may send theirs so.
+    /// Reads a query. A token in it is ignored: callers may present theirs so.
     pub(crate) fn read(query: &str, longest: usize) -> Result<Self, Problem> {
         if query.len() > longest {
             return Err(webhook_core::intake::TriggerError::QueryTooLong { limit: longest }.into());
@@ -27,7 +27,7 @@ impl QueryFields {
         Ok(Self { pairs: pairs.collect(), problems: Vec::new() })
     }
 
-    /// Takes the one value of a field.
+    /// Takes the value of a field.
     pub(crate) fn take<T: FromStr>(&mut self, field: &QueryField<T>) -> Option<T> {
         let name = field.field.name;
         let (of_name, others): (Vec<_>, Vec<_>) =
@@ -53,7 +53,7 @@ impl QueryFields {
         read
     }
 
-    /// Takes `limit`: 1 to 200, default 50.
+    /// Takes `limit`: 1 to 200, by default 50.
     pub(crate) fn limit(&mut self) -> usize {
         let limit = self.take(&LIMIT).unwrap_or(DEFAULT_ITEMS);
         if !(1..=MOST_ITEMS).contains(&limit) {
@@ -63,7 +63,7 @@ impl QueryFields {
         limit
     }
 
-    /// Refuses problems and unknown fields.
+    /// Returns all problems, unknown fields among them.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in &self.pairs {
             let problem = SettingProblem::new(name.as_str(), SettingCode::Unknown, "there is no such field");

@@ -16,11 +16,10 @@ use crate::contract::wire::page::Page;
 
 pub(crate) type Answer = Response<ResponseBody>;
 
-/// Upper bound on the bytes that are passed to a connection at once. So a client that stops reading is
-/// noticed before all bytes count as sent.
+/// Bytes that are handed to a connection at once. So a client that stops reading is noticed before all bytes count as sent.
 const PIECE: usize = 64 * 1024;
 
-/// Body of an answer: bytes in memory, or a stream of unknown or great length.
+/// Body of a response: bytes in memory, or a stream.
 pub struct ResponseBody(Content);
 
 enum Content {
@@ -29,18 +28,18 @@ enum Content {
 }
 
 impl ResponseBody {
-    /// Returns a body of these bytes.
+    /// Creates a body of these bytes.
     #[must_use]
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         Self(Content::Bytes(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())))
     }
 
-    /// Returns a body that is made while it is sent.
+    /// Creates a body that is produced while it is sent.
     pub fn streamed(body: impl Body<Data = Bytes, Error = io::Error> + Send + Sync + 'static) -> Self {
         Self(Content::Stream(body.boxed()))
     }
 
-    /// Returns an empty body.
+    /// Creates an empty body.
     #[must_use]
     pub fn empty() -> Self {
         Self(Content::Bytes(None))
@@ -105,20 +104,20 @@ impl Body for ResponseBody {
     }
 }
 
-/// Returns an answer with a body in memory.
+/// Creates an answer with this body.
 pub(crate) fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
     let body = body.into();
     let length = body.len();
     let mut answer = Response::new(ResponseBody::from_bytes(body));
     *answer.status_mut() = status;
-    // Capacity for all headers of a usual answer, so that it is allocated once.
+    // Room for the headers of most answers, so it is allocated once.
     answer.headers_mut().reserve(8);
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     answer
 }
 
-/// Returns an answer with a JSON body.
+/// Creates an answer with a JSON body.
 pub(crate) fn json(status: StatusCode, content: &impl Serialize) -> Answer {
     with_body(status, "application/json", json_bytes(content))
 }
@@ -130,34 +129,34 @@ pub(crate) fn json_bytes(content: &impl Serialize) -> Vec<u8> {
     body
 }
 
-/// Returns the answer with a page of a list. With a cursor, more follows.
+/// Creates an answer with a page of a list. With a cursor, more follows.
 pub(crate) fn page(page: Page, next_cursor: Option<impl ToString>) -> Answer {
     let body = page.into_bytes(next_cursor.map(|cursor| cursor.to_string()));
     with_body(StatusCode::OK, "application/json", body)
 }
 
-/// Returns the answer to a client that already has the content (RFC 9110 section 15.4.5).
+/// Creates a 304: the client holds the present content already (RFC 9110 section 15.4.5).
 pub(crate) fn not_modified() -> Answer {
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::NOT_MODIFIED;
     answer
 }
 
-/// Returns an answer without a body.
+/// Creates a 204.
 pub(crate) fn no_content() -> Answer {
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
 }
 
-/// Sets a header whose value this crate made, so it contains only valid characters.
+/// Sets a header whose value comes from this service, so it has only characters that a header can hold.
 pub(crate) fn set(answer: &mut Answer, name: impl header::IntoHeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         answer.headers_mut().insert(name, value);
     }
 }
 
-/// Converts the answer to GET into that to HEAD, which has no body (RFC 9110 section 9.3.2).
+/// Turns an answer to GET into one to HEAD (RFC 9110 section 9.3.2).
 pub(crate) fn without_body(answer: Answer) -> Answer {
     answer.map(|_| ResponseBody::empty())
 }

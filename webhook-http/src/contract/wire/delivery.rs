@@ -67,7 +67,7 @@ pub(crate) struct Channels {
 #[schemars(inline)]
 struct ChannelView {
     channel: Channel,
-    /// Whether the server has an integration for it.
+    /// True if the server has an integration for it.
     available: bool,
 }
 

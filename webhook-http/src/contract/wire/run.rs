@@ -20,7 +20,7 @@ use crate::contract::wire::value::{Detail, Timestamp, Truncated};
 
 /// Upper bound on the artifacts, and on the deliveries, that lists and events show of a run.
 const MOST_PARTS: usize = 20;
-/// Upper bound on the names, types and addresses of those artifacts, in bytes.
+/// Upper bound on the bytes of the names, types and addresses of those artifacts.
 const ARTIFACT_BYTES: usize = 16 * EXCERPT_BYTES;
 /// Upper bound on the parameters that lists and events show of a run.
 const MOST_PARAMETERS: usize = 256;
@@ -170,7 +170,7 @@ impl<'a> ManagedRun<'a> {
     }
 }
 
-/// A run's parameters, which are read from their text once.
+/// Parameters of a run, read from their text once.
 #[derive(Debug)]
 struct ParametersView {
     shown: Vec<(String, ParameterView)>,
@@ -210,7 +210,7 @@ impl ParameterView {
         let value = match parameter.value {
             ParameterValue::Plain(value) => value,
             ParameterValue::Truncated(text) => Value::from(text),
-            // A sealed value, and every other hidden one.
+            // A sealed value, or a kind of value that this version does not know.
             _ => Value::from(MASK),
         };
         Self { value, source, truncated }
@@ -259,7 +259,7 @@ impl<'a> ErrorView<'a> {
 struct ArtifactView<'a> {
     name: &'a str,
     content_type: &'a str,
-    /// Size of the content in bytes.
+    /// Size in bytes.
     size: u64,
     url: String,
 }

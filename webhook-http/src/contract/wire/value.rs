@@ -29,7 +29,7 @@ impl Detail {
     }
 }
 
-/// A time of day, in its wire form.
+/// A time, written as RFC 3339 with milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timestamp(pub(crate) SystemTime);
 

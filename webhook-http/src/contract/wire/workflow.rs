@@ -12,9 +12,9 @@ use webhook_core::run::{EXCERPT_BYTES, excerpt_value};
 use crate::contract::wire::value::{Detail, Truncated};
 use crate::contract::wire::webhook::WebhookView;
 
-/// Upper bound on the choices of one block in a list, in bytes.
+/// Upper bound on the bytes of one block's choices in a list.
 const CHOICES_BYTES: usize = 4 * EXCERPT_BYTES;
-/// Upper bound on the texts of the blocks of one workflow in a list, in bytes.
+/// Upper bound on the bytes of the texts of one workflow's blocks in a list.
 const BLOCKS_BYTES: usize = 64 * EXCERPT_BYTES;
 
 /// A workflow. An item of a list says `truncated` when anything in it was cut.
@@ -25,7 +25,7 @@ pub(crate) struct WorkflowView<'a> {
     id: &'a WorkflowId,
     title: &'a str,
     parameters: Vec<BlockView<'a>>,
-    /// Why it cannot be executed, if so.
+    /// Reason for which it cannot be executed. `null`: it can.
     unavailable: Option<&'a str>,
     webhooks: Vec<WebhookView<'a>>,
     #[serde(skip_serializing_if = "Truncated::is_whole")]
@@ -33,7 +33,7 @@ pub(crate) struct WorkflowView<'a> {
 }
 
 impl<'a> WorkflowView<'a> {
-    /// A workflow with its webhooks, of which there may be `more`.
+    /// Shows a workflow with its webhooks. `more`: it has further ones.
     pub(crate) fn new(
         workflow: &'a Workflow,
         webhooks: Vec<WebhookView<'a>>,
@@ -117,7 +117,7 @@ impl<'a> BlockView<'a> {
         }
     }
 
-    /// Returns its approximate length, in bytes.
+    /// Estimates its length on the wire, in bytes.
     fn bytes(&self) -> usize {
         let default = match &self.default {
             Default::Whole(value) => value.and_then(Value::as_str).map_or(EXCERPT_BYTES / 8, str::len),
