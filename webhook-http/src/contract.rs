@@ -7,5 +7,6 @@ pub(crate) mod operation;
 pub(crate) mod operations;
 pub(crate) mod problem;
 pub(crate) mod route;
+pub(crate) mod slug;
 pub(crate) mod template;
 pub(crate) mod wire;

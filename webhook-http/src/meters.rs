@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use metrics::{Counter, counter, describe_counter};
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 
 /// Outcome of a trigger call that was not refused.
 #[derive(Clone, Copy)]

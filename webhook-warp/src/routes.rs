@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use futures_util::{Stream, TryStreamExt};
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::{BodyDataStream, StreamBody};
 use warp::filters::BoxedFilter;
@@ -87,17 +87,20 @@ fn filter(api: Api, audiences: &'static [Audience]) -> BoxedFilter<(WarpResponse
         async move { route.ok_or_else(warp::reject::not_found) }
     });
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let peer = warp::ext::optional::<PeerAddress>().and(warp::addr::remote());
+    let peer = peer.map(|given: Option<PeerAddress>, remote: Option<SocketAddr>| {
+        given.map(|given| given.0).or(remote.map(|remote| remote.ip()))
+    });
     ours.and(query)
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<PeerAddress>())
-        .and(warp::addr::remote())
+        .and(peer)
         .and(warp::ext::optional::<ShutdownSignal>())
         .and(warp::ext::optional::<Room>())
         .and(warp::body::stream())
-        .then(move |route, query, method, headers, peer, remote, shutdown, room, body| {
-            let head = Head { route, query, method, headers, peer, remote, shutdown, room };
-            answer(api.clone(), head, body)
+        .then(move |route, query: String, method, headers, peer, shutdown, room, body| {
+            let head = RequestHead::new(method, query, headers).with_shutdown(shutdown).with_room(room);
+            answer(api.clone(), route, head, peer, body)
         })
         .boxed()
 }
@@ -113,27 +116,15 @@ pub(crate) fn rest_of_path() -> impl Filter<Extract = (Tail,), Error = Rejection
     not_empty.untuple_one().and(warp::path::tail())
 }
 
-struct Head {
-    route: Route,
-    query: String,
-    method: Method,
-    headers: HeaderMap,
-    peer: Option<PeerAddress>,
-    remote: Option<SocketAddr>,
-    shutdown: Option<ShutdownSignal>,
-    room: Option<Room>,
-}
-
 async fn answer<D: Buf + Send>(
     api: Arc<Api>,
-    head: Head,
+    route: Route,
+    head: RequestHead,
+    peer: Option<IpAddr>,
     body: impl Stream<Item = Result<D, warp::Error>> + Send,
 ) -> WarpResponse {
-    let request = RequestHead::new(head.method, head.query, head.headers);
-    let request = request.with_shutdown(head.shutdown).with_room(head.room);
-    let peer = head.peer.map(|peer| peer.0).or(head.remote.map(|address| address.ip()));
     let body = StreamBody::new(body.map_ok(Frame::data));
-    reply(api.handle(head.route, request, peer, body).await)
+    reply(api.handle(route, head, peer, body).await)
 }
 
 pub(crate) fn reply(response: Response<ResponseBody>) -> WarpResponse {

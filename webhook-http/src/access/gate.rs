@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use webhook_core::intake::{FailureLimiter, TriggerError};
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::request::headers;
 
 /// Lower bound on the characters of an admin token.

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, Method, header, uri::Authority};
 use webhook_core::Webhooks;
 
 use crate::access::gate::AdminAccess;
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::request::head::RequestHead;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

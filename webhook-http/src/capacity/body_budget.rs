@@ -6,7 +6,8 @@ use webhook_core::id::WebhookId;
 
 use crate::capacity::room::Room;
 use crate::capacity::shares::{Share, Shares};
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 
 /// Upper bound on the bytes of bodies in process, from their first byte to the answer.
 const IN_ALL: usize = 64 << 20;

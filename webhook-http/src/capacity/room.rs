@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use webhook_core::id::WebhookId;
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 
 /// Time that a call waits for others to leave the store before it is refused.
 const PATIENCE: Duration = Duration::from_millis(250);

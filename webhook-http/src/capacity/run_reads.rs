@@ -6,7 +6,8 @@ use webhook_core::id::WebhookId;
 
 use crate::capacity::room::Room;
 use crate::capacity::shares::{Exhausted, Share, Shares};
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 
 /// Upper bound on concurrent reads of one webhook's runs, from the store to the written answer.
 const OF_WEBHOOK: usize = 4;

@@ -95,7 +95,7 @@ fn document() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::problem::Slug;
+    use crate::contract::slug::Slug;
 
     #[test]
     fn every_problem_but_the_method_is_described_and_every_reference_leads_somewhere() {

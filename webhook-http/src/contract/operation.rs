@@ -4,7 +4,7 @@ use http::Method;
 use schemars::{JsonSchema, SchemaGenerator};
 
 use crate::contract::fields::{Field, SchemaOf};
-use crate::contract::problem::Slug;
+use crate::contract::slug::Slug;
 use crate::contract::template::Template;
 
 /// Group of clients that a path is for. It decides which token is required.

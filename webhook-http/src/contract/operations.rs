@@ -11,13 +11,14 @@ use crate::contract::operation::{
     AnswerHeader, Audience, Content, Path, Spec, Success, Takes, delete, get, json, nothing, optional, patch,
     post, required, text,
 };
-use crate::contract::problem::Slug::{self, *};
+use crate::contract::slug::Slug::{self, *};
 use crate::contract::template::Template;
 use crate::contract::wire::delivery::{Channels, DeliveryView, ResentDeliveries, TestedNotifications};
 use crate::contract::wire::page::PageOf;
-use crate::contract::wire::request::{NewRun, NewWebhook, NoFields, ResendDeliveries, SettingsPatch};
+use crate::contract::wire::request::{NewRun, NewWebhook, NoFields, ResendDeliveries};
 use crate::contract::wire::run::{Accepted, CallerRun, DryRun, Ended, ManagedRun};
 use crate::contract::wire::service::Health;
+use crate::contract::wire::settings::SettingsPatch;
 use crate::contract::wire::webhook::{CreatedWebhook, Url, WebhookView};
 use crate::contract::wire::workflow::WorkflowView;
 use AnswerHeader::{Always, Sometimes};

@@ -7,6 +7,7 @@ pub(crate) mod problem;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod service;
+pub(crate) mod settings;
 pub(crate) mod value;
 pub(crate) mod webhook;
 pub(crate) mod workflow;

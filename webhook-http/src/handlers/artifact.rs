@@ -18,7 +18,8 @@ use webhook_core::executor::ArtifactContent;
 use webhook_core::parameters::MediaType;
 use webhook_core::run::Run;
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::response::answer::{Answer, ResponseBody, set};
 use crate::state::State;
 

@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::contract::wire::service::Health;
 use crate::response::answer::{Answer, json};
 use crate::state::State;

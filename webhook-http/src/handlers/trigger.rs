@@ -13,7 +13,8 @@ use webhook_core::run::{Run, RunParameters};
 
 use crate::capacity::body_budget::Turn;
 use crate::capacity::room::Room;
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::contract::wire::run::{Accepted, DryRun, Ended};
 use crate::meters::Answered;
 use crate::request::head::{Head, Request};

@@ -6,10 +6,12 @@ use webhook_core::store::WebhookQuery;
 use webhook_core::webhook::Webhook;
 
 use crate::contract::fields;
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::contract::wire::delivery::TestedNotifications;
 use crate::contract::wire::page::Page;
-use crate::contract::wire::request::{NewRun, NewWebhook, SettingsPatch};
+use crate::contract::wire::request::{NewRun, NewWebhook};
+use crate::contract::wire::settings::SettingsPatch;
 use crate::contract::wire::webhook::{CreatedWebhook, Url, WebhookView};
 use crate::handlers::runs;
 use crate::request::head::{Head, Request};

@@ -12,7 +12,8 @@ use webhook_core::intake::TriggerError;
 
 use crate::capacity::body_budget::{FREE, Turn};
 use crate::capacity::shares::Share;
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 
 /// Upper bound on the drained bytes. A client reads the answer only after it has sent its body (RFC 9112 section 9.6).
 const DRAIN_BYTES: usize = 8 * 1024 * 1024;

@@ -13,8 +13,9 @@ use webhook_core::run::Caller;
 use zeroize::Zeroizing;
 
 use crate::capacity::room::{Room, Working};
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
 use crate::contract::route::Route;
+use crate::contract::slug::Slug;
 use crate::contract::wire::request::NoFields;
 use crate::request::body::RequestBody;
 use crate::request::headers;

@@ -6,7 +6,8 @@ use webhook_core::parameters::{MalformedQuery, parse_query};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::contract::fields::{DEFAULT_ITEMS, LIMIT, MOST_ITEMS, QueryField};
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 
 /// Fields of a query, and the problems that were found in them.
 pub(crate) struct QueryFields {

@@ -1,6 +1,7 @@
 //! Answers that take long to write.
 
-use crate::contract::problem::{Problem, Slug};
+use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::response::answer::Answer;
 
 /// Size in memory from which a record is written on a thread of its own, in bytes.

@@ -10,7 +10,7 @@ use super::schemas::Schemas;
 use crate::contract::fields::{Field, REQUEST_ID, SchemaOf};
 use crate::contract::operation::{AnswerHeader, Audience, Content, Path, Spec, Success, Takes};
 use crate::contract::operations::Operation;
-use crate::contract::problem::Slug;
+use crate::contract::slug::Slug;
 use crate::contract::template::PathParameter;
 
 const JSON: &str = "application/json";

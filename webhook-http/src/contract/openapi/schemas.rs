@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::contract::fields::SchemaOf;
-use crate::contract::problem::Slug;
+use crate::contract::slug::Slug;
 use crate::contract::wire::problem::ProblemDocument;
 
 /// Path of the schemas within the document.
