@@ -120,8 +120,9 @@ impl WebhooksBuilder {
         self
     }
 
-    /// Where people see a run: notifications link to it. Without this they have no link, since this crate knows of no
-    /// page. Where the panel is mounted, `webhook_panel::panel_run_url` gives its address.
+    /// Sets the URL at which people see a run, to which notifications link. Without it they have no link.
+    ///
+    /// If the panel is mounted, `webhook_panel::panel_run_url` returns the URL.
     #[must_use]
     pub fn run_url(mut self, url: impl Fn(&Run) -> Option<String> + Send + Sync + 'static) -> Self {
         self.run_url = Some(Arc::new(url));

@@ -122,9 +122,12 @@ impl Management<'_> {
         channels
     }
 
-    /// Sends a made-up notification to everyone a webhook's settings name, without the outbox and without a link, eight
-    /// at a time: mail servers take few connections from one client. Returns whom it reached and whom not; recipients
-    /// whose turn has not come within a minute are not tried.
+    /// Sends a made-up notification to each recipient in a webhook's settings, without the outbox and without
+    /// a link.
+    ///
+    /// Eight are sent at a time, since mail servers accept few connections from one client. A recipient whose
+    /// turn has not come within a minute is not tried.
+    /// Returns the result for each recipient.
     ///
     /// # Errors
     /// [`ManagementError::Executor`] too.
