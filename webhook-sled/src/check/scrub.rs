@@ -69,13 +69,13 @@ impl Drop for Scrubber {
         *self.stop.is_set.lock() = true;
         self.stop.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // A panic of it changes nothing here.
+            // A panic of the scrubber concerns no other thread.
             let _ = thread.join();
         }
     }
 }
 
-/// Checks everything once. Returns whether it was told to stop.
+/// Checks everything once. Returns true if it was told to stop.
 fn check_all(parts: &Parts, stop: &Stop, sweep: impl Fn(Vec<Removal>)) -> bool {
     let known = parts.damage().count();
     let mut walk = Walk::new();

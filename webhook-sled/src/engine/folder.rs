@@ -192,6 +192,7 @@ impl Folder {
         let facts = SuperblockFacts { identity, acknowledged: last, is_closed: true };
         self.superblock.write(facts, disk).map_err(place.io())?;
         disk.sync_folder(&place.path).map_err(place.io())?;
+        // The journal is worthless from here on, until the end: the superblock says that the database holds everything.
         *self.journal() = Journal::begin(&place.path, identity, last, disk).map_err(place.io())?;
         let identify = |database: &sled::Db| {
             let mut batch = sled::Batch::default();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::Semaphore;
+use webhook_core::backend::{DueIndex, WebhookIndex};
 use webhook_core::store::StoreError;
 
 use crate::engine::announcements::Announcements;
@@ -15,8 +16,6 @@ use crate::engine::database::Database;
 use crate::engine::log_joining::EndedLogs;
 use crate::engine::visible_runs::VisibleRuns;
 use crate::tree::damage::Damage;
-use webhook_core::backend::DueIndex;
-use webhook_core::backend::WebhookIndex;
 
 /// Most reads at once, so a disk that hangs does not take all threads that may block.
 const MOST_READS: usize = 16;

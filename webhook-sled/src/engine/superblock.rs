@@ -111,7 +111,9 @@ impl Superblock {
     pub(crate) fn acknowledge(&self, number: u64) -> io::Result<()> {
         let mut present = self.facts.lock();
         let Some(facts) = &mut *present else { return Ok(()) };
+        debug_assert!(number >= facts.acknowledged, "acknowledged only grows");
         facts.acknowledged = number;
+        // Not the first sector: it never changes while the store is open. A torn write spoils one of the other two at most.
         self.file.write_all_at(&whole(facts)[SECTOR..], SECTOR as u64)
     }
 

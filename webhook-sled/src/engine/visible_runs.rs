@@ -53,7 +53,7 @@ impl Shown {
 }
 
 impl VisibleRuns {
-    /// A run as the writer has decided, whether that is durable or not, if its record is in memory.
+    /// A run as the writer has decided, durable or not, if its record is in memory.
     pub(crate) fn record(&self, id: RunId) -> Option<Arc<Run>> {
         self.live.record(id).or_else(|| self.ending.get(&id).cloned())
     }
@@ -92,7 +92,8 @@ impl VisibleRuns {
         *self = Self { live, lease: self.lease, ..Self::default() };
     }
 
-    /// Extends a lease. It is held as well while the end of the run is on its way to the disk, or was refused there.
+    /// Extends a lease. The lease of an ended run is still held while its end is not durable: if the disk refuses the end, the
+    /// worker must settle it again.
     pub(crate) fn renew(&mut self, renewal: &Renewal, lease: Duration, now: Instant) -> Renewed {
         self.lease = lease;
         match (self.live.renew(renewal, later(now, lease)), self.unsynced.get(&renewal.run)) {
@@ -110,7 +111,7 @@ impl VisibleRuns {
         self.live.claim(request, now)
     }
 
-    /// The runs that are being executed as far as the disk knows, and the length of their leases.
+    /// Runs that are executing as far as the disk knows, and the length of their leases.
     pub(crate) fn executing(&self) -> (HashMap<RunId, Arc<Run>>, Duration) {
         let ending = self
             .unsynced
@@ -121,8 +122,8 @@ impl VisibleRuns {
         (self.live.claimed().chain(ending).map(|run| (run.id, run)).collect(), self.lease)
     }
 
-    /// The runs known in memory that a query asks for, as they are shown: at least the newest `limit`. Of some, the record
-    /// is in the database only.
+    /// Runs in memory that a query asks for, as they are shown: at least the newest `limit`. `None` is a record that only the
+    /// database has.
     pub(crate) fn list(&self, query: &RunQuery, limit: usize) -> BTreeMap<Reverse<RunId>, Option<Arc<Run>>> {
         let ending = self.ending.values().filter(|run| !self.unsynced.contains_key(&run.id));
         let shown = ending.chain(self.unsynced.values().filter_map(Shown::run));

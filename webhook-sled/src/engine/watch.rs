@@ -22,6 +22,7 @@ pub(crate) struct Watch {
 
 #[derive(Debug, Default)]
 struct WatchedSteps {
+    /// Start of each step, by its number. The first is the oldest, since numbers only grow.
     began: BTreeMap<u64, Instant>,
     last: u64,
 }
@@ -50,6 +51,7 @@ impl Watch {
         let oldest = self.steps.lock().began.values().next().copied();
         let passed = oldest.map_or(Duration::ZERO, |began| began.elapsed());
         let hangs = passed > PATIENCE;
+        // One of several checks sees the change, and tells of it.
         let hung = self.hangs.swap(hangs, Ordering::AcqRel);
         if hangs && !hung {
             tracing::error!(seconds = passed.as_secs(), "the disk hangs: it does not do what it was asked");
@@ -74,6 +76,7 @@ impl Watch {
     pub(crate) async fn hung(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
+            // Registered before the look, so a change in between is not missed.
             changed.as_mut().enable();
             if self.hangs.load(Ordering::Acquire) {
                 return;

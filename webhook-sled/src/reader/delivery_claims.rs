@@ -2,13 +2,13 @@
 
 use sled::Tree;
 use tokio::time::Instant;
+use webhook_core::backend::ClaimedDelivery;
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::store::{DeliveryClaimRequest, StoreError};
 
 use crate::engine::parts::Parts;
 use crate::format::keys;
 use crate::reader::read;
-use webhook_core::backend::ClaimedDelivery;
 
 /// Upper bound on the claims of one call, each in place of deliveries of other channels.
 const ROUNDS: usize = 128;

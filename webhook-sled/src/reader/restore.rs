@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use sled::{IVec, Tree};
 use tokio::time::Instant;
-use webhook_core::backend::LiveRuns;
+use webhook_core::backend::{DueIndex, LiveRuns, WebhookIndex};
 use webhook_core::clock::from_milliseconds;
 use webhook_core::clock::later;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
@@ -27,8 +27,6 @@ use crate::tree::damage::Damage;
 use crate::tree::scan::Scan;
 use crate::tree::sums::{StoredSums, Sums};
 use crate::tree::values;
-use webhook_core::backend::DueIndex;
-use webhook_core::backend::WebhookIndex;
 
 /// Upper bound on the records of queued runs in memory, in bytes, about. The newest are kept.
 const CACHE_BYTES: usize = 8 << 20;

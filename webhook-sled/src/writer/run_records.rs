@@ -124,9 +124,11 @@ impl Writer {
     /// longer, and its record stays where it is.
     pub(crate) fn load(&mut self, ids: &[RunId]) -> Result<(), StoreError> {
         let wanted: HashSet<RunId> = ids.iter().copied().collect();
+        // Not everything that was decided: a queue that is worked off would wait for the checkpointer at each step.
         let newest = self.unapplied.iter().rev().find(|(_, run)| wanted.contains(run));
         if let Some(number) = newest.map(|(number, _)| *number) {
             if number > self.number {
+                // It is part of the gathered change.
                 self.commit();
             }
             self.wait_applied(number)?;
@@ -138,7 +140,7 @@ impl Writer {
             .into_iter()
             .collect();
         let mut runs = self.parts.runs();
-        // Those that are due first come last, and so stay longest.
+        // Those that are due first are provided last, and so stay longest in the cache.
         for id in ids.iter().rev() {
             match read.remove(id).unwrap_or_else(|| Err(damaged("a queued run has no record"))) {
                 Ok(run) => runs.live.provide(Arc::new(run)),

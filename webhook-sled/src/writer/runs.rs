@@ -31,7 +31,7 @@ impl Writer {
         let is_all_durable = self.change.is_empty() && self.flusher.is_idle();
         match enqueued {
             Enqueued::Created { .. } => Decision::synced(enqueued),
-            // The run may be part of what is not durable yet.
+            // The run, or its key, may be part of what is not durable yet.
             Enqueued::Replayed(_) if !is_all_durable => Decision::synced(enqueued),
             _ => Decision::now(enqueued),
         }
@@ -63,6 +63,8 @@ impl Writer {
             return Err(StoreError::Conflict(Resource::Run));
         }
         self.parts.check_room()?;
+        // Up to the admission nothing has changed, and an error refuses the call. From then on memory is ahead of the journal,
+        // and an error fails the store: a recovery reads memory from disk again.
         let admission = loop {
             let mut runs = self.parts.runs();
             let admission = match runs.live.admit(&request, bound) {
@@ -74,6 +76,7 @@ impl Writer {
                 }
                 Err(_) => return Ok(Enqueued::QueueFull),
             };
+            // Under the same lock, so no reader finds a superseded run neither live nor ended.
             runs.ending.extend(admission.superseded.iter().map(|run| (run.id, run.clone())));
             if admission.run.state.is_ended() {
                 runs.end(admission.run.clone(), None);
@@ -127,7 +130,7 @@ impl Writer {
         let claims: Vec<Claim> = all.into_iter().enumerate().map(claim).collect();
         drop(webhooks);
         self.change.group.published.extend(claimed.into_iter().map(|run| (run, Arc::default())));
-        // A claim that is lost with the machine is made again, with a higher fence.
+        // A loss of power takes the workers along, so a claim need survive only the process.
         Decision::flushed(claims)
     }
 
