@@ -1,5 +1,9 @@
 //! Every decision about live runs.
 
+mod claims;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,23 +12,16 @@ use tokio::time::Instant;
 
 use crate::backend::live::index::{Place, RunIndex};
 use crate::backend::live::listing::newest;
-use crate::backend::live::outcome::{Admission, ClaimedRuns, LiveCancel, NotAdmitted};
+use crate::backend::live::outcome::{Admission, LiveCancel, NotAdmitted};
 use crate::backend::live::queue::WebhookQueue;
 use crate::backend::live::records::RecordCache;
 use crate::clock::later;
 use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
-use crate::store::{Begun, ClaimRequest, Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
+use crate::store::{Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
 
 /// A live run, by its id, and its record if that is in memory.
 pub type ListedRun = (RunId, Option<Arc<Run>>);
-
-/// Records that are asked for at once, when that of the next run is missing.
-const READ_AHEAD: usize = 128;
-/// Bytes of their parameters, unless the first alone has more.
-const READ_AHEAD_BYTES: u64 = 1 << 20;
-/// Runs behind the next one that are read along, even where the webhook has room for fewer.
-const LEAST_READ_AHEAD: usize = 16;
 
 /// The runs that have not ended, and every decision about them, for a store that one process opens.
 ///
@@ -182,92 +179,6 @@ impl LiveRuns {
         }
         let first = self.index.first_due().into_iter().chain(self.index.first_lease_end());
         first.map(|(at, _)| at).min()
-    }
-
-    /// Claims due runs, oldest first, after interrupting those whose lease has ended: some to execute now, and those behind
-    /// them ahead of need. It stops at a run whose record is [missing](ClaimedRuns::missing); once that is provided, the
-    /// rest can be claimed.
-    pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
-        let mut outcome = ClaimedRuns::default();
-        self.interrupt_expired(request, instant, &mut outcome);
-        while let Some((_, id)) = self.index.first_due().filter(|(due, _)| *due <= instant) {
-            self.place(id, Place::Ready);
-        }
-        while outcome.claimed.len() + outcome.ahead.len() < request.limit + request.ahead {
-            let Some((id, webhook)) = self.index.next() else { break };
-            let Some(queued) = self.records.get(id) else {
-                outcome.missing = self.read_ahead(webhook);
-                break;
-            };
-            let fence = self.last_fence + 1;
-            match queued.claimed(fence, request.interruption_bound, request.now) {
-                Ok(run) => {
-                    self.last_fence = fence;
-                    let (queued, run) = (queued.clone(), Arc::new(run));
-                    let lease_end = later(instant, request.lease);
-                    if outcome.claimed.len() < request.limit {
-                        self.update(run.clone(), Place::Running(lease_end));
-                        outcome.claimed.push(run);
-                    } else {
-                        self.update(queued, Place::Claimed(lease_end));
-                        self.ahead.insert(id, run.clone());
-                        outcome.ahead.push(run);
-                    }
-                }
-                // A run that cannot be claimed must not stay next, or this loop would not end.
-                Err(_) => self.remove(id),
-            }
-        }
-        self.records.trim();
-        outcome
-    }
-
-    fn interrupt_expired(&mut self, request: &ClaimRequest, instant: Instant, outcome: &mut ClaimedRuns) {
-        while let Some((_, id)) = self.index.first_lease_end().filter(|(end, _)| *end <= instant) {
-            let Some(run) = self.claim_of(id) else {
-                self.remove(id);
-                continue;
-            };
-            if self.is_closed(run.webhook_id) {
-                let ending = Ending::Cancelled(CancelReason::WebhookDeleted);
-                outcome.ended.extend(self.end(run, ending, request.now));
-                continue;
-            }
-            match run.interrupted(request.now) {
-                Ok(run) => {
-                    let run = Arc::new(run);
-                    self.update(run.clone(), Place::Ready);
-                    outcome.interrupted.push(run);
-                }
-                Err(_) => self.remove(id),
-            }
-        }
-    }
-
-    /// The next runs of a webhook whose records are missing.
-    fn read_ahead(&self, webhook: WebhookId) -> Vec<RunId> {
-        let Some(queue) = self.index.queue(webhook) else { return Vec::new() };
-        let count = queue.room().map_or(READ_AHEAD, |room| room.clamp(LEAST_READ_AHEAD, READ_AHEAD));
-        let (mut missing, mut bytes) = (Vec::new(), 0);
-        for id in queue.ready().take(count).filter(|id| !self.records.has(*id)) {
-            bytes += self.index.parameter_bytes(id);
-            if !missing.is_empty() && bytes > READ_AHEAD_BYTES {
-                break;
-            }
-            missing.push(id);
-        }
-        missing
-    }
-
-    /// Begins a run that was claimed ahead, and returns it. `None` when it began before, or its fence is stale; nothing has
-    /// changed then.
-    pub fn begin(&mut self, begun: &Begun) -> Option<Arc<Run>> {
-        let lease_end = self.index.get(begun.run)?.place.lease_end()?;
-        let claimed = self.ahead.get(&begun.run).filter(|run| run.fence == begun.fence)?;
-        let started_at = self.records.get(begun.run).and_then(|queued| queued.started_at).or(Some(begun.now));
-        let run = Arc::new(Run { started_at, ..(**claimed).clone() });
-        self.update(run.clone(), Place::Running(lease_end));
-        Some(run)
     }
 
     /// Extends a lease to `end` and records progress, which only a run that has begun makes.
@@ -446,6 +357,3 @@ impl LiveRuns {
         self.index.place(id, place);
     }
 }
-
-#[cfg(test)]
-mod tests;

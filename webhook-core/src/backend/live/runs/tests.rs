@@ -3,9 +3,11 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::claims::{LEAST_READ_AHEAD, READ_AHEAD, READ_AHEAD_BYTES};
 use super::*;
+use crate::backend::live::outcome::ClaimedRuns;
 use crate::run::{Caller, ErrorKind, RunError, RunParameters};
-use crate::store::{Begun, RunQuery};
+use crate::store::{Begun, ClaimRequest, RunQuery};
 use crate::webhook::{Concurrency, OnOverlap};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
