@@ -91,10 +91,18 @@ impl Walk {
     fn check(&mut self, parts: &Parts, tree: &Tree, key: &IVec, value: IVec) -> Result<(), StoreError> {
         let damage = parts.damage();
         match key.first().copied().unwrap_or(0) {
-            keys::WEBHOOK => drop(values::read::<Webhook>(tree, key, &value)?),
-            keys::LIVE => drop(complete_runs(tree, &Block::new(key.clone(), value)?)?),
-            keys::CLAIMS => drop(decode_claims(&value)?),
-            keys::LAST_USE | keys::KEPT => drop(decode_number(&value)?),
+            keys::WEBHOOK => {
+                values::read::<Webhook>(tree, key, &value)?;
+            }
+            keys::LIVE => {
+                complete_runs(tree, &Block::new(key.clone(), value)?)?;
+            }
+            keys::CLAIMS => {
+                decode_claims(&value)?;
+            }
+            keys::LAST_USE | keys::KEPT => {
+                decode_number(&value)?;
+            }
             keys::ENDED => check_ended(tree, damage, &Block::new(key.clone(), value)?)?,
             keys::BY_WORKFLOW | keys::BY_WEBHOOK => {
                 let first = keys::last_id(key).ok_or_else(|| damaged("an index entry is too short"))?;

@@ -219,7 +219,9 @@ pub(crate) struct NewestFirst<'a> {
 impl<'a> NewestFirst<'a> {
     pub(crate) fn new(indexes: impl Iterator<Item = Scan<'a>>) -> Self {
         let mut newest = Self { indexes: indexes.collect(), heads: BinaryHeap::new() };
-        (0..newest.indexes.len()).for_each(|place| newest.advance(place));
+        for place in 0..newest.indexes.len() {
+            newest.advance(place);
+        }
         newest
     }
 

@@ -65,7 +65,9 @@ impl GatheredChange {
     /// Inserts the further values of a record that had `old` ones. Returns how many it has now.
     pub(crate) fn insert_tails(&mut self, key: &[u8], tails: Vec<Vec<u8>>, old: u16) -> u16 {
         let count = self.put_tails(key, tails, Self::insert);
-        (count..old).for_each(|number| self.remove(keys::tail(key, number)));
+        for number in count..old {
+            self.remove(keys::tail(key, number));
+        }
         count
     }
 

@@ -83,7 +83,9 @@ impl Writer {
         let live = keys::by_id(keys::LIVE, run.id.as_bytes());
         self.change.remove(&live);
         let tails = self.tails.remove(&run.id).unwrap_or(0);
-        (0..tails).for_each(|number| self.change.remove(keys::tail(&live, number)));
+        for number in 0..tails {
+            self.change.remove(keys::tail(&live, number));
+        }
         self.release_claim(run.id);
         if self.logs.remove(&run.id).is_some() {
             self.change.ended_logs.push(run.id);

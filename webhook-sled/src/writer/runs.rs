@@ -239,7 +239,9 @@ impl Writer {
             if is_live || self.parts.deliveries().has_pending(removal.run) {
                 continue;
             }
-            removal.keys.into_iter().for_each(|key| self.change.remove(key));
+            for key in removal.keys {
+                self.change.remove(key);
+            }
             removed.push(removal.run);
         }
         for key in expired {

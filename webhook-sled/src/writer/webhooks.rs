@@ -52,7 +52,9 @@ impl Writer {
         };
         self.parts.webhooks_mut().remove(id);
         self.change.remove(&key);
-        (0..tails).for_each(|number| self.change.remove(keys::tail(&key, number)));
+        for number in 0..tails {
+            self.change.remove(keys::tail(&key, number));
+        }
         self.change.remove(&keys::by_id(keys::LAST_USE, id.as_bytes()));
         let queued = self.parts.runs().live.close_webhook(id);
         let cancelled = Vec::with_capacity(queued.len());
