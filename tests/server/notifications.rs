@@ -1,7 +1,7 @@
 //! Tests of notifications through a real mail server, and through a server that behaves like Slack.
 
 mod email;
-mod house;
+mod fixture;
 mod mail_server;
 mod outage;
 mod program;

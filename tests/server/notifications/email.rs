@@ -8,11 +8,10 @@ use webhook_core::Webhooks;
 use webhook_core::notifier::DeliveryState;
 use webhook_core::webhook::SettingCode;
 use webhook_notify::smtp::{Encryption, SmtpNotifier, SmtpOptions};
-use webhook_testing::Step;
+use webhook_testing::{Step, python};
 
-use super::house::{CANARY, House};
+use super::fixture::{CANARY, NotifyingFixture};
 use super::mail_server::MailServer;
-use webhook_testing::python;
 
 const PASSWORD: &str = "p@ss canary-77";
 
@@ -34,9 +33,9 @@ pub(crate) fn certificate(folder: &Path) -> (String, [String; 4]) {
     (cert.pem(), ["--certificate".to_owned(), text(&certificate), "--key".to_owned(), text(&key)])
 }
 
-async fn plain_house(server: &MailServer, settings: serde_json::Value) -> House {
+async fn plain_fixture(server: &MailServer, settings: serde_json::Value) -> NotifyingFixture {
     let options = SmtpOptions::from_url(&format!("smtp://127.0.0.1:{}", server.port)).unwrap();
-    House::new(Webhooks::builder().notifier(notifier(options)), settings).await
+    NotifyingFixture::new(Webhooks::builder().notifier(notifier(options)), settings).await
 }
 
 #[tokio::test]
@@ -44,15 +43,15 @@ async fn a_success_and_a_failure_reach_every_recipient_as_configured() {
     let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
     let recipients = ["a@example.com", "b@example.com", "c@example.org"];
-    let house = plain_house(&server, email(&recipients, &["success", "failure"])).await;
-    house.executor.script_next([Step::SucceedWith("12 rows & <b>more</b>".to_owned())]);
+    let fixture = plain_fixture(&server, email(&recipients, &["success", "failure"])).await;
+    fixture.executor.script_next([Step::SucceedWith("12 rows & <b>more</b>".to_owned())]);
     let region = "EMEA <script>\r\nBcc: x@y.z";
-    let good = house.start(json!({"region": region, "password": CANARY})).await;
-    let delivered = house.settled(good).await;
+    let good = fixture.start(json!({"note": region, "password": CANARY})).await;
+    let delivered = fixture.settled(good).await;
     assert!(delivered.iter().all(|delivery| delivery.state == DeliveryState::Delivered), "{delivered:?}");
-    house.executor.script_next([Step::FailFatal("no such table: Ü".to_owned())]);
-    let bad = house.start(json!({})).await;
-    house.settled(bad).await;
+    fixture.executor.script_next([Step::FailFatal("no such table: Ü".to_owned())]);
+    let bad = fixture.start(json!({})).await;
+    fixture.settled(bad).await;
 
     let mut mails = server.mails(6).await;
     let failures = mails.split_off(3);
@@ -67,10 +66,10 @@ async fn a_success_and_a_failure_reach_every_recipient_as_configured() {
         assert!(!mail.headers.iter().any(|name| name.eq_ignore_ascii_case("bcc")), "{:?}", mail.headers);
         let url = format!("https://app.example.com/hooks/panel#/report/sales/runs/{good}");
         assert!(mail.text.contains("12 rows & <b>more</b>") && mail.text.contains(&url), "{}", mail.text);
-        assert!(mail.text.contains("password = ***") && mail.text.contains("region = EMEA <script>"));
+        assert!(mail.text.contains("password = ***") && mail.text.contains("note = EMEA <script>"));
         assert!(mail.html.contains("&lt;script&gt;") && !mail.html.contains("<script>"), "{}", mail.html);
         for said in [&mail.text, &mail.html, &mail.raw] {
-            assert!(!said.contains(CANARY) && !said.contains(&house.token) && !said.contains("token="));
+            assert!(!said.contains(CANARY) && !said.contains(&fixture.token) && !said.contains("token="));
         }
         let id = delivered.iter().find(|delivery| delivery.recipient == recipient).unwrap().id;
         assert_eq!(mail.message_id, format!("{id}@example.com"));
@@ -85,23 +84,23 @@ async fn a_success_and_a_failure_reach_every_recipient_as_configured() {
 async fn events_that_nobody_asked_for_are_not_sent() {
     let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
-    let house = plain_house(&server, email(&["a@example.com"], &["failure"])).await;
-    let good = house.start(json!({})).await;
-    house.ended(good).await;
-    assert!(house.webhooks.manage().deliveries(good).await.unwrap().is_empty());
-    house.executor.script_next([Step::FailFatal("no".to_owned())]);
-    let bad = house.start(json!({})).await;
-    house.settled(bad).await;
-    house
+    let fixture = plain_fixture(&server, email(&["a@example.com"], &["failure"])).await;
+    let good = fixture.start(json!({})).await;
+    fixture.ended(good).await;
+    assert!(fixture.webhooks.manage().deliveries(good).await.unwrap().is_empty());
+    fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
+    let bad = fixture.start(json!({})).await;
+    fixture.settled(bad).await;
+    fixture
         .webhooks
         .manage()
-        .update(house.webhook.id, &json!({"notifications": {"email": null}}), None)
+        .update(fixture.webhook.id, &json!({"notifications": {"email": null}}), None)
         .await
         .unwrap();
-    house.executor.script_next([Step::FailFatal("no".to_owned())]);
-    let silent = house.start(json!({})).await;
-    house.ended(silent).await;
-    assert!(house.webhooks.manage().deliveries(silent).await.unwrap().is_empty());
+    fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
+    let silent = fixture.start(json!({})).await;
+    fixture.ended(silent).await;
+    assert!(fixture.webhooks.manage().deliveries(silent).await.unwrap().is_empty());
     assert_eq!(server.mails(1).await.len(), 1);
     assert_eq!(server.count(), 1);
 }
@@ -111,10 +110,10 @@ async fn what_is_refused_for_good_is_given_up_and_holds_back_nobody() {
     let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
     let recipients = ["reject@example.com", "busy@example.com", "slow@example.com", "a@example.com"];
-    let house = plain_house(&server, email(&recipients, &["success"])).await;
+    let fixture = plain_fixture(&server, email(&recipients, &["success"])).await;
     let mut runs = Vec::new();
     for _ in 0..10 {
-        runs.push(house.start(json!({})).await);
+        runs.push(fixture.start(json!({})).await);
     }
     assert!(server.mails(10).await.iter().all(|mail| mail.to == ["a@example.com"]));
     let of = |recipient: &'static str| {
@@ -124,11 +123,11 @@ async fn what_is_refused_for_good_is_given_up_and_holds_back_nobody() {
                 || delivery.state != DeliveryState::Pending
         }
     };
-    let deliveries = house.deliveries_when(runs[0], of("reject@example.com")).await;
+    let deliveries = fixture.deliveries_when(runs[0], of("reject@example.com")).await;
     let rejected = deliveries.iter().find(|it| it.recipient == "reject@example.com").unwrap();
     assert_eq!((rejected.state, rejected.attempts), (DeliveryState::GivenUp, 1));
     assert!(rejected.last_error.as_ref().unwrap().contains("no such mailbox"), "{rejected:?}");
-    let deliveries = house.deliveries_when(runs[0], of("busy@example.com")).await;
+    let deliveries = fixture.deliveries_when(runs[0], of("busy@example.com")).await;
     let busy = deliveries.iter().find(|it| it.recipient == "busy@example.com").unwrap();
     assert_eq!(busy.state, DeliveryState::Pending);
     assert!(busy.last_error.as_ref().unwrap().contains("come again later"), "{busy:?}");
@@ -152,26 +151,33 @@ async fn mail_goes_over_tls_with_a_password_and_an_unknown_certificate_gets_noth
         let trusting = |password: &str| options(password).with_root_certificates(pem.as_bytes()).unwrap();
         let settings = || email(&["a@example.com"], &["success"]);
 
-        let house =
-            House::new(Webhooks::builder().notifier(notifier(trusting("p%40ss%20canary-77"))), settings())
-                .await;
-        let run = house.start(json!({})).await;
-        assert_eq!(house.settled(run).await[0].state, DeliveryState::Delivered);
+        let fixture = NotifyingFixture::new(
+            Webhooks::builder().notifier(notifier(trusting("p%40ss%20canary-77"))),
+            settings(),
+        )
+        .await;
+        let run = fixture.start(json!({})).await;
+        assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
         let mail = server.mails(1).await.remove(0);
         assert!(mail.encrypted && mail.authenticated);
 
-        let house =
-            House::new(Webhooks::builder().notifier(notifier(options("p%40ss%20canary-77"))), settings())
-                .await;
-        let run = house.start(json!({})).await;
-        let delivery = house.deliveries_when(run, |delivery| delivery.attempts > 0).await.remove(0);
+        let fixture = NotifyingFixture::new(
+            Webhooks::builder().notifier(notifier(options("p%40ss%20canary-77"))),
+            settings(),
+        )
+        .await;
+        let run = fixture.start(json!({})).await;
+        let delivery = fixture.deliveries_when(run, |delivery| delivery.attempts > 0).await.remove(0);
         let error = delivery.last_error.unwrap();
         assert!(error.contains("certificate"), "{error}");
 
-        let house =
-            House::new(Webhooks::builder().notifier(notifier(trusting("wrong-canary"))), settings()).await;
-        let run = house.start(json!({})).await;
-        let delivery = house.deliveries_when(run, |delivery| delivery.attempts > 0).await.remove(0);
+        let fixture = NotifyingFixture::new(
+            Webhooks::builder().notifier(notifier(trusting("wrong-canary"))),
+            settings(),
+        )
+        .await;
+        let run = fixture.start(json!({})).await;
+        let delivery = fixture.deliveries_when(run, |delivery| delivery.attempts > 0).await.remove(0);
         assert_eq!(delivery.state, DeliveryState::Pending, "a password can be put right");
         let error = delivery.last_error.unwrap();
         assert!(error.contains("535") && !error.contains("canary"), "{error}");
@@ -187,18 +193,18 @@ async fn mails_wait_while_the_password_is_refused_and_go_out_once_it_is_accepted
     let port = server.port;
     let options = SmtpOptions::from_url(&format!("smtp://me:{}@127.0.0.1:{port}", "first")).unwrap();
     let settings = email(&["a@example.com", "b@example.com"], &["success"]);
-    let house = House::new(Webhooks::builder().notifier(notifier(options)), settings).await;
+    let fixture = NotifyingFixture::new(Webhooks::builder().notifier(notifier(options)), settings).await;
     let mut runs = Vec::new();
     for _ in 0..20 {
-        runs.push(house.start(json!({})).await);
+        runs.push(fixture.start(json!({})).await);
     }
     for run in &runs {
-        house.ended(*run).await;
+        fixture.ended(*run).await;
     }
-    house
+    fixture
         .deliveries_when(runs[0], |delivery| delivery.attempts > 0 || delivery.recipient.starts_with('b'))
         .await;
-    let pending = house.webhooks.health().await.unwrap().pending_deliveries;
+    let pending = fixture.webhooks.health().await.unwrap().pending_deliveries;
     assert_eq!((pending, server.count()), (40, 0), "none is given up");
     drop(server);
     let server = MailServer::start(&python, port, &login("first"));
@@ -209,12 +215,12 @@ async fn mails_wait_while_the_password_is_refused_and_go_out_once_it_is_accepted
 async fn an_internationalised_domain_reaches_its_server_and_another_address_is_refused_by_name() {
     let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let server = MailServer::start(&python, 0, &[]);
-    let house = plain_house(&server, email(&["ops@müller.example"], &["success"])).await;
-    let run = house.start(json!({})).await;
-    assert_eq!(house.settled(run).await[0].state, DeliveryState::Delivered);
+    let fixture = plain_fixture(&server, email(&["ops@müller.example"], &["success"])).await;
+    let run = fixture.start(json!({})).await;
+    assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     assert_eq!(server.mails(1).await[0].recipients, ["ops@xn--mller-kva.example"]);
     let patch = email(&["a@example.com", "müller@example.com"], &["success"]);
-    let refused = house.webhooks.manage().update(house.webhook.id, &patch, None).await;
+    let refused = fixture.webhooks.manage().update(fixture.webhook.id, &patch, None).await;
     let Err(webhook_core::manage::ManagementError::Settings(problems)) = refused else {
         panic!("not refused: {refused:?}")
     };
@@ -229,9 +235,9 @@ async fn a_server_without_starttls_gets_no_mail() {
     let options = SmtpOptions::from_url(&format!("smtp://localhost:{}", server.port)).unwrap();
     let options = options.with_encryption(Encryption::StartTls);
     let builder = Webhooks::builder().notifier(notifier(options));
-    let house = House::new(builder, email(&["a@example.com"], &["success"])).await;
-    let run = house.start(json!({})).await;
-    let delivery = house.deliveries_when(run, |delivery| delivery.attempts > 0).await.remove(0);
+    let fixture = NotifyingFixture::new(builder, email(&["a@example.com"], &["success"])).await;
+    let run = fixture.start(json!({})).await;
+    let delivery = fixture.deliveries_when(run, |delivery| delivery.attempts > 0).await.remove(0);
     assert_eq!(delivery.state, DeliveryState::Pending);
     assert!(delivery.last_error.is_some());
     assert_eq!(server.count(), 0);
@@ -240,7 +246,7 @@ async fn a_server_without_starttls_gets_no_mail() {
 #[tokio::test]
 async fn settings_are_checked_by_name() {
     let options = SmtpOptions::from_url("smtp://localhost").unwrap();
-    let house = House::new(Webhooks::builder().notifier(notifier(options)), json!({})).await;
+    let fixture = NotifyingFixture::new(Webhooks::builder().notifier(notifier(options)), json!({})).await;
     let many: Vec<String> = (0..51).map(|number| format!("a{number}@example.com")).collect();
     for (notifications, field, code) in [
         (
@@ -256,7 +262,7 @@ async fn settings_are_checked_by_name() {
         (json!({"slack": {"channel": "#ops", "on": ["success"]}}), "slack", SettingCode::IntegrationMissing),
     ] {
         let patch = json!({"notifications": notifications});
-        let refused = house.webhooks.manage().update(house.webhook.id, &patch, None).await;
+        let refused = fixture.webhooks.manage().update(fixture.webhook.id, &patch, None).await;
         let Err(webhook_core::manage::ManagementError::Settings(problems)) = refused else {
             panic!("{patch} gave {refused:?}")
         };

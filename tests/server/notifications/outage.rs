@@ -16,7 +16,7 @@ use webhook_core::run::RunState;
 use webhook_core::work::WorkerOptions;
 use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
 
-use super::house::House;
+use super::fixture::NotifyingFixture;
 use super::mail_server::MailServer;
 use webhook_testing::python;
 
@@ -38,26 +38,26 @@ fn settings() -> serde_json::Value {
 
 /// Measures a thousand runs under the default options of a host.
 async fn measured(port: u16) -> Duration {
-    let house = House::with_options(builder(port), settings(), WorkerOptions::default()).await;
-    let (_, took) = thousand(&house).await;
-    house.workers.shutdown(Duration::from_secs(1)).await;
+    let fixture = NotifyingFixture::with_options(builder(port), settings(), WorkerOptions::default()).await;
+    let (_, took) = thousand(&fixture).await;
+    fixture.workers.shutdown(Duration::from_secs(1)).await;
     took
 }
 
 /// Starts a thousand runs and waits for their ends. Returns their deliveries' message ids, and the duration.
-async fn thousand(house: &House) -> (BTreeSet<String>, Duration) {
+async fn thousand(fixture: &NotifyingFixture) -> (BTreeSet<String>, Duration) {
     let start = Instant::now();
     let mut runs = Vec::new();
     for _ in 0..RUNS {
-        runs.push(house.start(json!({})).await);
+        runs.push(fixture.start(json!({})).await);
     }
     for run in &runs {
-        assert_eq!(house.ended(*run).await.state, RunState::Succeeded);
+        assert_eq!(fixture.ended(*run).await.state, RunState::Succeeded);
     }
     let took = start.elapsed();
     let mut ids = BTreeSet::new();
     for run in runs {
-        let deliveries = house.webhooks.manage().deliveries(run).await.unwrap();
+        let deliveries = fixture.webhooks.manage().deliveries(run).await.unwrap();
         ids.extend(deliveries.iter().map(|delivery| format!("{}@localhost", delivery.id)));
     }
     (ids, took)
@@ -67,11 +67,11 @@ async fn thousand(house: &House) -> (BTreeSet<String>, Duration) {
 async fn a_thousand_runs_end_while_the_mail_server_is_down_and_every_mail_arrives_later() {
     let Some(python) = python("notifications", &["aiosmtpd"]) else { return };
     let port = free_port();
-    let house = House::new(builder(port), settings()).await;
-    let (expected, took) = thousand(&house).await;
+    let fixture = NotifyingFixture::new(builder(port), settings()).await;
+    let (expected, took) = thousand(&fixture).await;
     assert_eq!(expected.len(), RUNS);
     assert!(took < Duration::from_secs(20), "{took:?}");
-    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
+    assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
     let server = MailServer::start(&python, port, &[]);
     let arrived: BTreeSet<String> =
         server.mails(RUNS).await.into_iter().map(|mail| mail.message_id).collect();

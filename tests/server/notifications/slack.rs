@@ -15,27 +15,27 @@ use webhook_core::notifier::DeliveryState;
 use webhook_notify::slack::SlackNotifier;
 use webhook_testing::Step;
 
-use super::house::{CANARY, House};
+use super::fixture::{CANARY, NotifyingFixture};
 use super::outage::free_port;
 use super::slack_server::{Answer, SlackServer};
 
 const TOKEN: &str = "xoxb-canary-88";
 
-async fn house_with(server: &SlackServer, on: &[&str]) -> House {
+async fn fixture_with(server: &SlackServer, on: &[&str]) -> NotifyingFixture {
     let notifier = SlackNotifier::with_token(TOKEN).unwrap().with_api(&server.api()).unwrap();
     let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": on}}});
-    House::new(Webhooks::builder().notifier(notifier), settings).await
+    NotifyingFixture::new(Webhooks::builder().notifier(notifier), settings).await
 }
 
 #[tokio::test]
 async fn a_message_says_how_the_run_ended_and_mentions_nobody() {
     let server = SlackServer::start([]).await;
-    let house = house_with(&server, &["failure"]).await;
-    let quiet = house.start(json!({})).await;
-    house.ended(quiet).await;
-    house.executor.script_next([Step::FailFatal("<!channel> & more".to_owned())]);
-    let run = house.start(json!({"region": "<https://evil.example|x>", "password": CANARY})).await;
-    assert_eq!(house.settled(run).await[0].state, DeliveryState::Delivered);
+    let fixture = fixture_with(&server, &["failure"]).await;
+    let quiet = fixture.start(json!({})).await;
+    fixture.ended(quiet).await;
+    fixture.executor.script_next([Step::FailFatal("<!channel> & more".to_owned())]);
+    let run = fixture.start(json!({"note": "<https://evil.example|x>", "password": CANARY})).await;
+    assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     let calls = server.calls(1).await;
     assert_eq!(calls.len(), 1, "the success was not asked for");
     let call = &calls[0];
@@ -48,7 +48,7 @@ async fn a_message_says_how_the_run_ended_and_mentions_nobody() {
     let link = call.message["blocks"][1]["text"]["text"].as_str().unwrap();
     assert_eq!(link, format!("<https://app.example.com/hooks/panel#/report/sales/runs/{run}|Open the run>"));
     let said = call.message.to_string();
-    for secret in [CANARY, TOKEN, &house.token, "token="] {
+    for secret in [CANARY, TOKEN, &fixture.token, "token="] {
         assert!(!said.contains(secret), "{said}");
     }
 }
@@ -57,9 +57,9 @@ async fn a_message_says_how_the_run_ended_and_mentions_nobody() {
 async fn a_rate_limit_is_obeyed_and_a_passing_error_is_tried_again() {
     let answers = [Answer::RateLimited(2), Answer::Broken, Answer::Error("internal_error")];
     let server = SlackServer::start(answers).await;
-    let house = house_with(&server, &["success"]).await;
-    let run = house.start(json!({})).await;
-    let delivery = house.settled(run).await.remove(0);
+    let fixture = fixture_with(&server, &["success"]).await;
+    let run = fixture.start(json!({})).await;
+    let delivery = fixture.settled(run).await.remove(0);
     assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 4));
     let calls = server.calls(4).await;
     assert!(calls[1].at - calls[0].at >= Duration::from_secs(2), "{:?}", calls[1].at - calls[0].at);
@@ -70,15 +70,15 @@ async fn a_rate_limit_is_obeyed_and_a_passing_error_is_tried_again() {
 async fn what_slack_refuses_for_good_is_given_up_at_once_and_can_be_sent_again() {
     for answer in [Answer::Error("channel_not_found"), Answer::Error("msg_too_long")] {
         let server = SlackServer::start([answer.clone()]).await;
-        let house = house_with(&server, &["success"]).await;
-        let run = house.start(json!({})).await;
-        let delivery = house.settled(run).await.remove(0);
+        let fixture = fixture_with(&server, &["success"]).await;
+        let run = fixture.start(json!({})).await;
+        let delivery = fixture.settled(run).await.remove(0);
         assert_eq!((delivery.state, delivery.attempts), (DeliveryState::GivenUp, 1), "{answer:?}");
         let error = delivery.last_error.unwrap();
         assert!(matches!(answer, Answer::Error(name) if error.contains(name)), "{error}");
-        house.webhooks.manage().resend(delivery.id).await.unwrap();
+        fixture.webhooks.manage().resend(delivery.id).await.unwrap();
         server.calls(2).await;
-        assert_eq!(house.settled(run).await[0].state, DeliveryState::Delivered);
+        assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     }
 }
 
@@ -88,11 +88,11 @@ async fn messages_wait_while_the_token_or_the_address_is_refused_and_go_out_once
     let redirect = Answer::Redirect(format!("{}/chat.postMessage", other.api()));
     for answer in [Answer::Error("invalid_auth"), Answer::Error("token_revoked"), redirect] {
         let server = SlackServer::start([answer.clone(), answer.clone()]).await;
-        let house = house_with(&server, &["success"]).await;
-        let (first, second) = (house.start(json!({})).await, house.start(json!({})).await);
-        let delivered = house.settled(first).await.remove(0);
+        let fixture = fixture_with(&server, &["success"]).await;
+        let (first, second) = (fixture.start(json!({})).await, fixture.start(json!({})).await);
+        let delivered = fixture.settled(first).await.remove(0);
         assert_eq!(delivered.state, DeliveryState::Delivered, "{answer:?}");
-        assert_eq!(house.settled(second).await[0].state, DeliveryState::Delivered, "{answer:?}");
+        assert_eq!(fixture.settled(second).await[0].state, DeliveryState::Delivered, "{answer:?}");
     }
     assert!(other.calls(0).await.is_empty(), "the token went to another host");
 }
@@ -100,44 +100,44 @@ async fn messages_wait_while_the_token_or_the_address_is_refused_and_go_out_once
 #[tokio::test]
 async fn a_slow_answer_holds_up_no_run() {
     let server = SlackServer::start([Answer::Slow(Duration::from_secs(600))]).await;
-    let house = house_with(&server, &["success"]).await;
+    let fixture = fixture_with(&server, &["success"]).await;
     let start = std::time::Instant::now();
-    let first = house.start(json!({})).await;
+    let first = fixture.start(json!({})).await;
     server.calls(1).await;
     for _ in 0..20 {
-        let run = house.start(json!({})).await;
-        assert_eq!(house.settled(run).await[0].state, DeliveryState::Delivered);
+        let run = fixture.start(json!({})).await;
+        assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     }
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(house.webhooks.manage().deliveries(first).await.unwrap()[0].state, DeliveryState::Pending);
+    assert_eq!(fixture.webhooks.manage().deliveries(first).await.unwrap()[0].state, DeliveryState::Pending);
 }
 
 #[tokio::test]
 async fn a_test_message_reaches_the_channel() {
     let server = SlackServer::start([]).await;
-    let house = house_with(&server, &["success"]).await;
-    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    let fixture = fixture_with(&server, &["success"]).await;
+    let tested = fixture.webhooks.manage().test_notifications(fixture.webhook.id).await.unwrap();
     assert!(tested.iter().all(|tested| tested.outcome.is_ok()), "{tested:?}");
     server.answer_next(Answer::Error("not_in_channel"));
-    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    let tested = fixture.webhooks.manage().test_notifications(fixture.webhook.id).await.unwrap();
     assert!(tested[0].to_string().contains("not_in_channel"), "{}", tested[0]);
     let message: Value = server.calls(1).await[0].message.clone();
     assert!(message["text"].as_str().unwrap().starts_with("Test: Sales"), "{message}");
 }
 
-async fn house_behind(url: &str) -> House {
+async fn fixture_behind(url: &str) -> NotifyingFixture {
     let notifier = SlackNotifier::with_incoming_webhook(url).unwrap();
     assert!(!format!("{notifier:?}").contains("canary-url"));
     let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
-    House::new(Webhooks::builder().notifier(notifier), settings).await
+    NotifyingFixture::new(Webhooks::builder().notifier(notifier), settings).await
 }
 
 #[tokio::test]
 async fn an_incoming_webhook_takes_messages_too() {
     let server = SlackServer::start([Answer::Broken]).await;
-    let house = house_behind(&format!("http://{}/services/canary-url", server.address)).await;
-    let run = house.start(json!({})).await;
-    let delivery = house.settled(run).await.remove(0);
+    let fixture = fixture_behind(&format!("http://{}/services/canary-url", server.address)).await;
+    let run = fixture.start(json!({})).await;
+    let delivery = fixture.settled(run).await.remove(0);
     assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Delivered, 2));
     let call = server.calls(2).await.remove(1);
     assert_eq!((call.path.as_str(), call.authorization), ("/services/canary-url", None));
@@ -160,11 +160,11 @@ async fn the_url_of_an_incoming_webhook_is_in_no_log_and_no_error() {
     ];
     let mut errors = Vec::new();
     let mut tell = async |address: String| {
-        let house = house_behind(&format!("http://{address}/services/canary-url")).await;
-        let run = house.start(json!({})).await;
-        let tried = house.deliveries_when(run, |delivery| delivery.last_error.is_some()).await;
+        let fixture = fixture_behind(&format!("http://{address}/services/canary-url")).await;
+        let run = fixture.start(json!({})).await;
+        let tried = fixture.deliveries_when(run, |delivery| delivery.last_error.is_some()).await;
         errors.extend(tried.into_iter().filter_map(|delivery| delivery.last_error));
-        house.workers.shutdown(Duration::from_secs(1)).await;
+        fixture.workers.shutdown(Duration::from_secs(1)).await;
     };
     // Each answer comes from its own server, since the first may delay a second message.
     for answer in answers {
@@ -212,9 +212,9 @@ async fn a_server_that_cannot_prove_to_be_slack_is_told_nothing() {
     let notifier = SlackNotifier::with_token(TOKEN).unwrap();
     let notifier = notifier.with_api(&format!("https://localhost:{port}/api")).unwrap();
     let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
-    let house = House::new(Webhooks::builder().notifier(notifier), settings).await;
-    let run = house.start(json!({})).await;
-    let delivery = house.deliveries_when(run, |delivery| delivery.attempts > 1).await.remove(0);
+    let fixture = NotifyingFixture::new(Webhooks::builder().notifier(notifier), settings).await;
+    let run = fixture.start(json!({})).await;
+    let delivery = fixture.deliveries_when(run, |delivery| delivery.attempts > 1).await.remove(0);
     assert_eq!(delivery.state, DeliveryState::Pending);
     let error = delivery.last_error.unwrap();
     assert!(error.contains("certificate") && !error.contains(TOKEN), "{error}");

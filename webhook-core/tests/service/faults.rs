@@ -13,16 +13,15 @@ use webhook_core::store::{Outcome, RunQuery, Settlement, Store};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::work::{WorkerOptions, Workers};
-use webhook_testing::Step;
+use webhook_testing::{Fixture, Step, sales_workflow};
 
-use super::House;
 use super::unsteady::{Fault, UnsteadyStore};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Faulty {
-    house: House,
+    fixture: Fixture,
     store: UnsteadyStore,
     workers: Workers,
 }
@@ -31,9 +30,9 @@ impl Faulty {
     async fn new(settings: Value, options: WorkerOptions) -> Self {
         let memory = MemoryStore::new();
         let store = UnsteadyStore::new(memory.clone());
-        let house = House::over(Webhooks::builder(), memory, store.clone(), settings).await;
-        let workers = house.webhooks.start_workers(options.with_threads(false));
-        Self { house, store, workers }
+        let fixture = Fixture::with_store(Webhooks::builder(), memory, store.clone(), settings).await;
+        let workers = fixture.webhooks.start_workers(options.with_threads(false));
+        Self { fixture, store, workers }
     }
 
     fn with_slots(slots: usize) -> WorkerOptions {
@@ -42,25 +41,25 @@ impl Faulty {
 
     async fn count(&self, state: RunState) -> usize {
         let query = RunQuery::default().in_state(Some(state)).limit(1_000);
-        self.house.webhooks.manage().runs(query).await.unwrap().items.len()
+        self.fixture.webhooks.manage().runs(query).await.unwrap().items.len()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_the_store_is_away_for_longer_than_a_lease_no_run_executes_twice() {
     let faulty = Faulty::new(json!({"concurrency": {"max": 1}}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
-    house.executor.script_next([Step::Sleep(10 * MINUTE)]);
-    let run = house.trigger("").await;
-    house.executor.executed(1).await;
+    let fixture = &faulty.fixture;
+    fixture.executor.script_next([Step::Sleep(10 * MINUTE)]);
+    let run = fixture.trigger("").await;
+    fixture.executor.executed(1).await;
     faulty.store.always(&["renew", "claim", "settle", "health"], Fault::Fails);
     // The stop comes within its lease, and the next attempt begins once the store is back.
-    house.executor.ended(1).await;
+    fixture.executor.ended(1).await;
     tokio::time::sleep(MINUTE).await;
-    assert_eq!(house.executor.executed(1).await.len(), 1);
+    assert_eq!(fixture.executor.executed(1).await.len(), 1);
     faulty.store.heal();
-    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
-    assert_eq!((house.executor.executed(2).await.len(), house.executor.most_at_once()), (2, 1));
+    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!((fixture.executor.executed(2).await.len(), fixture.executor.most_at_once()), (2, 1));
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -68,120 +67,120 @@ async fn while_the_store_is_away_for_longer_than_a_lease_no_run_executes_twice()
 async fn a_worker_whose_renewals_fail_stops_what_it_executes_within_the_lease_and_claims_nothing() {
     let options = Faulty::with_slots(4).with_cancel_grace(MINUTE);
     let faulty = Faulty::new(json!({}), options.with_lease(Duration::from_secs(30))).await;
-    let house = &faulty.house;
-    house.executor.script_next([Step::IgnoreCancellation, Step::Sleep(Duration::from_secs(50))]);
-    let first = house.trigger("").await;
-    house.executor.executed(1).await;
+    let fixture = &faulty.fixture;
+    fixture.executor.script_next([Step::IgnoreCancellation, Step::Sleep(Duration::from_secs(50))]);
+    let first = fixture.trigger("").await;
+    fixture.executor.executed(1).await;
     faulty.store.always(&["renew"], Fault::Fails);
     tokio::time::sleep(Duration::from_secs(31)).await;
-    let second = house.trigger("").await;
+    let second = fixture.trigger("").await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(
-        house.executor.executed(1).await.len(),
+        fixture.executor.executed(1).await.len(),
         1,
         "another may execute the first, so nothing is claimed"
     );
     faulty.store.heal();
     for run in [first.id, second.id] {
-        assert_eq!(house.end(run).await.state, RunState::Succeeded);
+        assert_eq!(fixture.ended(run).await.state, RunState::Succeeded);
     }
-    assert_eq!(house.executor.executed(2).await.len(), 2);
+    assert_eq!(fixture.executor.executed(2).await.len(), 2);
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outcome_that_cannot_be_recorded_fails_its_run_and_holds_up_no_other() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(8)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.refuse_summary("bad");
-    house.executor.script_next([Step::SucceedWith("bad".to_owned())]);
-    let bad = house.trigger("").await;
+    fixture.executor.script_next([Step::SucceedWith("bad".to_owned())]);
+    let bad = fixture.trigger("").await;
     for _ in 0..20 {
-        let other = house.trigger("").await;
+        let other = fixture.trigger("").await;
         let begun = Instant::now();
-        assert_eq!(house.end(other.id).await.state, RunState::Succeeded);
+        assert_eq!(fixture.ended(other.id).await.state, RunState::Succeeded);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
-    assert_eq!(house.webhooks.work_health().unrecorded_outcomes, 1);
-    let ended = house.end(bad.id).await;
+    assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 1);
+    let ended = fixture.ended(bad.id).await;
     assert_eq!((ended.state, ended.error.as_ref().unwrap().kind), (RunState::Failed, ErrorKind::Fatal));
     assert!(ended.error.as_ref().unwrap().message.contains("could not be recorded"));
-    assert_eq!(house.executor.executed(21).await.len(), 21, "nothing was executed twice");
+    assert_eq!(fixture.executor.executed(21).await.len(), 21, "nothing was executed twice");
     tokio::time::sleep(MINUTE).await;
-    assert!(!house.webhooks.work_health().is_stuck());
+    assert!(!fixture.webhooks.work_health().is_stuck());
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn outcomes_that_wait_for_an_answer_of_the_store_show_as_stuck() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.next("settle", Fault::Stalls(MINUTE), 1);
-    let run = house.trigger("").await;
+    let run = fixture.trigger("").await;
     tokio::time::sleep(MINUTE / 2).await;
-    assert_eq!(house.webhooks.work_health().unrecorded_outcomes, 1);
+    assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 1);
     tokio::time::sleep(2 * MINUTE).await;
-    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
-    assert!(!house.webhooks.work_health().is_stuck());
+    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert!(!fixture.webhooks.work_health().is_stuck());
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn outcomes_wait_for_a_store_that_is_away_and_hold_back_claims() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.always(&["settle", "health"], Fault::Fails);
     for _ in 0..3_000 {
-        house.trigger("").await;
+        fixture.trigger("").await;
     }
     tokio::time::sleep(MINUTE).await;
-    let executed = house.executor.executed(4).await.len();
+    let executed = fixture.executor.executed(4).await.len();
     assert!(executed < 1_500, "{executed} outcomes are held");
-    assert!(house.webhooks.work_health().is_stuck());
+    assert!(fixture.webhooks.work_health().is_stuck());
     faulty.store.heal();
-    house.executor.ended(3_000).await;
+    fixture.executor.ended(3_000).await;
     tokio::time::sleep(MINUTE).await;
-    assert_eq!(house.executor.executed(3_000).await.len(), 3_000, "nothing was executed twice");
-    assert_eq!(house.webhooks.health().await.unwrap().running, 0);
-    assert!(!house.webhooks.work_health().is_stuck(), "nothing is stuck any more");
+    assert_eq!(fixture.executor.executed(3_000).await.len(), 3_000, "nothing was executed twice");
+    assert_eq!(fixture.webhooks.health().await.unwrap().running, 0);
+    assert!(!fixture.webhooks.work_health().is_stuck(), "nothing is stuck any more");
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_lost_lose_no_run_and_record_none_twice() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.next("settle", Fault::LosesItsAnswer, 3);
     faulty.store.next("renew", Fault::LosesItsAnswer, 3);
-    house.executor.script_next([Step::Sleep(MINUTE), Step::SucceedWith("once".to_owned())]);
-    let run = house.trigger("").await;
-    let ended = house.end(run.id).await;
+    fixture.executor.script_next([Step::Sleep(MINUTE), Step::SucceedWith("once".to_owned())]);
+    let run = fixture.trigger("").await;
+    let ended = fixture.ended(run.id).await;
     assert_eq!((ended.summary.as_deref(), ended.interruptions), (Some("once"), 0));
     // Runs claimed by a lost answer are due again when their lease expires.
     faulty.store.next("claim", Fault::LosesItsAnswer, 1);
-    let run = house.trigger("").await;
-    let ended = house.end(run.id).await;
+    let run = fixture.trigger("").await;
+    let ended = fixture.ended(run.id).await;
     assert_eq!((ended.state, ended.interruptions), (RunState::Succeeded, 1));
-    assert_eq!(house.executor.executed(2).await.len(), 2);
+    assert_eq!(fixture.executor.executed(2).await.len(), 2);
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_last_lines_and_progress_are_recorded_before_the_end_however_slow_the_store_is() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.always(&["append_log", "renew"], Fault::Stalls(Duration::from_secs(1)));
-    house.executor.script_next([
+    fixture.executor.script_next([
         Step::Log("first".to_owned()),
         Step::Sleep(Duration::from_millis(500)),
         Step::Log("traceback".to_owned()),
         Step::Progress(1.0, "all".to_owned()),
         Step::FailFatal("no".to_owned()),
     ]);
-    let run = house.trigger("").await;
-    let ended = house.end(run.id).await;
+    let run = fixture.trigger("").await;
+    let ended = fixture.ended(run.id).await;
     assert_eq!(ended.progress.as_ref().map(|progress| progress.fraction), Some(1.0));
-    let log = house.webhooks.manage().log(run.id, 0).await.unwrap().text;
+    let log = fixture.webhooks.manage().log(run.id, 0).await.unwrap().text;
     assert_eq!(log, "first\ntraceback\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -189,29 +188,29 @@ async fn the_last_lines_and_progress_are_recorded_before_the_end_however_slow_th
 #[tokio::test(start_paused = true)]
 async fn lines_that_the_store_refuses_are_kept_and_recorded_later_in_order() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.next("append_log", Fault::Fails, 3);
     let steps = (0..5).flat_map(|line| [Step::Log(line.to_string()), Step::Sleep(Duration::from_secs(1))]);
-    house.executor.script_next(steps);
-    let run = house.trigger("").await;
-    house.end(run.id).await;
-    assert_eq!(house.webhooks.manage().log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
+    fixture.executor.script_next(steps);
+    let run = fixture.trigger("").await;
+    fixture.ended(run.id).await;
+    assert_eq!(fixture.webhooks.manage().log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_panics_at_log_lines_loses_neither_them_nor_the_outcome() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.next("append_log", Fault::Panics, 1);
     let steps = [Step::Log("first".to_owned()), Step::Sleep(MINUTE), Step::Log("last".to_owned())];
-    house.executor.script_next(steps);
-    let run = house.trigger("").await;
+    fixture.executor.script_next(steps);
+    let run = fixture.trigger("").await;
     tokio::time::sleep(MINUTE / 2).await;
-    let log = async || house.webhooks.manage().log(run.id, 0).await.unwrap().text;
+    let log = async || fixture.webhooks.manage().log(run.id, 0).await.unwrap().text;
     assert_eq!(log().await, "first\n", "it is passed on again while the run goes on");
     faulty.store.next("append_log", Fault::Panics, 2);
-    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
     assert_eq!(log().await, "first\nlast\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -219,12 +218,12 @@ async fn a_store_that_panics_at_log_lines_loses_neither_them_nor_the_outcome() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_never_takes_the_last_lines_holds_up_the_outcome_for_a_lease_at_most() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.always(&["append_log"], Fault::Stalls(60 * MINUTE));
-    house.executor.script_next([Step::Log("said".to_owned())]);
+    fixture.executor.script_next([Step::Log("said".to_owned())]);
     let begun = Instant::now();
-    let run = house.trigger("").await;
-    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+    let run = fixture.trigger("").await;
+    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
     assert!(begun.elapsed() < Duration::from_secs(32), "{:?}", begun.elapsed());
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -232,19 +231,19 @@ async fn a_store_that_never_takes_the_last_lines_holds_up_the_outcome_for_a_leas
 #[tokio::test(start_paused = true)]
 async fn a_slow_answer_to_progress_does_not_shorten_a_lease_that_was_renewed_since() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     // The answer comes after 29 of the 30 seconds of a lease, and five seconds after the last renewal.
-    house.executor.script_next([
+    fixture.executor.script_next([
         Step::Sleep(Duration::from_secs(5)),
         Step::Progress(0.5, "half".to_owned()),
         Step::Sleep(MINUTE),
     ]);
-    let run = house.trigger("").await;
-    house.executor.executed(1).await;
+    let run = fixture.trigger("").await;
+    fixture.executor.executed(1).await;
     tokio::time::sleep(Duration::from_secs(4)).await;
     faulty.store.next("renew", Fault::Stalls(Duration::from_millis(14_500)), 1);
     assert_eq!(
-        (house.end(run.id).await.state, house.executor.executed(1).await.len()),
+        (fixture.ended(run.id).await.state, fixture.executor.executed(1).await.len()),
         (RunState::Succeeded, 1)
     );
     faulty.workers.shutdown(PATIENCE).await;
@@ -253,20 +252,20 @@ async fn a_slow_answer_to_progress_does_not_shorten_a_lease_that_was_renewed_sin
 #[tokio::test(start_paused = true)]
 async fn while_a_run_executes_whose_lease_the_store_has_given_away_nothing_is_claimed() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let house = &faulty.house;
-    house.executor.script_next([Step::IgnoreCancellation, Step::Sleep(10 * MINUTE)]);
-    let run = house.trigger("").await;
-    house.executor.executed(1).await;
+    let fixture = &faulty.fixture;
+    fixture.executor.script_next([Step::IgnoreCancellation, Step::Sleep(10 * MINUTE)]);
+    let run = fixture.trigger("").await;
+    fixture.executor.executed(1).await;
     // The store releases the run before the lease ends by the worker's clock. The worker learns of it at its
     // next renewal.
     faulty.store.always(&["claim"], Fault::Fails);
-    let fence = house.run(run.id).await.fence;
+    let fence = fixture.run(run.id).await.fence;
     let now = std::time::SystemTime::now();
-    house.store.settle(vec![Settlement::new(run.id, fence, Outcome::HandBack, now)]).await.unwrap();
+    fixture.store.settle(vec![Settlement::new(run.id, fence, Outcome::HandBack, now)]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(11)).await;
     faulty.store.heal();
-    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
-    assert_eq!((house.executor.executed(2).await.len(), house.executor.most_at_once()), (2, 1));
+    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!((fixture.executor.executed(2).await.len(), fixture.executor.most_at_once()), (2, 1));
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -274,11 +273,11 @@ async fn while_a_run_executes_whose_lease_the_store_has_given_away_nothing_is_cl
 async fn a_panic_while_the_outbox_is_measured_loses_no_outcome() {
     let notifications = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
     let faulty = Faulty::new(notifications, Faulty::with_slots(4)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.next("health", Fault::Panics, 1);
-    let run = house.trigger("").await;
-    assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
-    assert_eq!(house.notifier.delivered(1).await.len(), 1);
+    let run = fixture.trigger("").await;
+    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.notifier.delivered(1).await.len(), 1);
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -286,8 +285,8 @@ async fn a_panic_while_the_outbox_is_measured_loses_no_outcome() {
 async fn a_shutdown_keeps_to_its_patience_where_last_uses_cannot_be_recorded() {
     for fault in [Fault::Stalls(60 * MINUTE), Fault::Panics] {
         let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-        let run = faulty.house.trigger("").await;
-        faulty.house.end(run.id).await;
+        let run = faulty.fixture.trigger("").await;
+        faulty.fixture.ended(run.id).await;
         faulty.store.always(&["record_use"], fault);
         let begun = Instant::now();
         faulty.workers.shutdown(PATIENCE).await;
@@ -311,7 +310,7 @@ impl std::error::Error for Untellable {}
 async fn an_error_that_panics_when_it_is_told_fails_its_attempt_and_no_other_run() {
     for threads in [true, false] {
         let executor =
-            FnExecutor::new([super::sales()], |_| async { Err(ExecuteError::retryable(Untellable)) });
+            FnExecutor::new([sales_workflow()], |_| async { Err(ExecuteError::retryable(Untellable)) });
         let webhooks = webhooks(MemoryStore::new(), executor).await;
         let options = WorkerOptions::default().with_slots(1).with_threads(threads);
         let workers = webhooks.start_workers(options);
@@ -340,68 +339,68 @@ async fn start_run(webhooks: &Webhooks) -> RunId {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_any_call_of_the_store_ends_no_task_of_the_workers() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(2).with_prune_every(MINUTE)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     for call in ["claim", "renew", "settle", "append_log", "prune", "health"] {
         faulty.store.next(call, Fault::Panics, 1);
     }
     for _ in 0..3 {
-        house.executor.script_next([Step::Log("said".to_owned()), Step::Sleep(2 * MINUTE)]);
-        let run = house.trigger("").await;
-        assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+        fixture.executor.script_next([Step::Log("said".to_owned()), Step::Sleep(2 * MINUTE)]);
+        let run = fixture.trigger("").await;
+        assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
     }
-    assert!(house.webhooks.work_health().panics >= 3);
-    assert_eq!(house.executor.executed(3).await.len(), 3);
+    assert!(fixture.webhooks.work_health().panics >= 3);
+    assert_eq!(fixture.executor.executed(3).await.len(), 3);
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_claimed_ahead_shows_as_queued_can_be_cancelled_and_is_handed_back_when_no_slot_comes_free() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(2)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     // Claims that take longer than runs make the worker claim ahead.
     faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(50)));
     let mut runs = Vec::new();
     for number in 0..60 {
         let long = (40..42).contains(&number);
         let time = if long { 60 * MINUTE } else { Duration::from_millis(10) };
-        house.executor.script_next([Step::Sleep(time)]);
-        runs.push(house.trigger("").await);
+        fixture.executor.script_next([Step::Sleep(time)]);
+        runs.push(fixture.trigger("").await);
     }
-    house.executor.ended(40).await;
-    house.executor.executed(42).await;
+    fixture.executor.ended(40).await;
+    fixture.executor.executed(42).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let ahead = faulty.workers.executing() - 2;
     assert!(ahead > 0, "none was claimed ahead");
     assert_eq!((faulty.count(RunState::Running).await, faulty.count(RunState::Queued).await), (2, 18));
-    house.webhooks.manage().cancel(runs[42].id).await.unwrap();
+    fixture.webhooks.manage().cancel(runs[42].id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(house.run(runs[42].id).await.state, RunState::Cancelled);
+    assert_eq!(fixture.run(runs[42].id).await.state, RunState::Cancelled);
     assert_eq!(faulty.workers.executing(), 2, "what waits too long is handed back");
     for run in &runs[43..] {
-        let run = house.run(run.id).await;
+        let run = fixture.run(run.id).await;
         assert_eq!((run.state, run.attempt, run.started_at), (RunState::Queued, 0, None));
     }
     for run in &runs[40..42] {
-        house.webhooks.manage().cancel(run.id).await.unwrap();
+        fixture.webhooks.manage().cancel(run.id).await.unwrap();
     }
     for run in &runs[43..] {
-        assert_eq!(house.end(run.id).await.attempt, 1);
+        assert_eq!(fixture.ended(run.id).await.attempt, 1);
     }
-    assert_eq!(house.executor.executed(59).await.len(), 59);
+    assert_eq!(fixture.executor.executed(59).await.len(), 59);
     faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_time_out_counts_from_the_start_of_the_execution() {
     let faulty = Faulty::new(json!({"timeout_s": 1}), Faulty::with_slots(1)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(450)));
     // With one slot, runs claimed ahead wait for nearly as long as their time-out.
     for _ in 0..12 {
-        house.executor.script_next([Step::Sleep(Duration::from_millis(400))]);
-        house.trigger("").await;
+        fixture.executor.script_next([Step::Sleep(Duration::from_millis(400))]);
+        fixture.trigger("").await;
     }
-    house.executor.ended(12).await;
+    fixture.executor.ended(12).await;
     tokio::time::sleep(MINUTE).await;
     assert_eq!(faulty.count(RunState::Succeeded).await, 12);
     faulty.workers.shutdown(PATIENCE).await;
@@ -410,13 +409,13 @@ async fn a_time_out_counts_from_the_start_of_the_execution() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_only_yields_makes_nobody_wait_for_a_timer() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(16)).await;
-    let house = &faulty.house;
+    let fixture = &faulty.fixture;
     faulty.store.always(&["claim", "begin", "settle"], Fault::Stalls(Duration::ZERO));
     for _ in 0..500 {
-        house.trigger("").await;
+        fixture.trigger("").await;
     }
     let begun = Instant::now();
-    house.executor.ended(500).await;
+    fixture.executor.ended(500).await;
     // Each step of tokio's clock is a millisecond.
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     faulty.workers.shutdown(PATIENCE).await;

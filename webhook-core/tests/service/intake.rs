@@ -15,9 +15,7 @@ use webhook_core::run::RunState;
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::{ServiceOptions, Webhooks, WebhooksBuilder};
-use webhook_testing::ScriptedExecutor;
-
-use super::House;
+use webhook_testing::{Fixture, ScriptedExecutor};
 
 /// Returns a workflow that needs no token key.
 fn without_parameters() -> Workflow {
@@ -26,10 +24,10 @@ fn without_parameters() -> Workflow {
 
 #[tokio::test]
 async fn a_call_queues_a_run_with_its_effective_parameters() {
-    let house = House::new(json!({})).await;
-    let mut call = house.call(Method::Post, "region=APAC&rows=5&extra=1");
+    let fixture = Fixture::new(json!({})).await;
+    let mut call = fixture.call(Method::Post, "region=APAC&rows=5&extra=1");
     call.caller.user_agent = Some("curl/8".to_owned());
-    let Ok(Triggered::Accepted { run, replayed: false, .. }) = house.send(call, r#"{"rows": 6}"#).await
+    let Ok(Triggered::Accepted { run, replayed: false, .. }) = fixture.send(call, r#"{"rows": 6}"#).await
     else {
         panic!("not accepted");
     };
@@ -42,86 +40,87 @@ async fn a_call_queues_a_run_with_its_effective_parameters() {
     ];
     assert_eq!(shown, expected);
     assert_eq!(run.caller.method, "POST");
-    assert_eq!(run.caller.token_hint.as_deref(), Some(&house.token[house.token.len() - 4..]));
+    assert_eq!(run.caller.token_hint.as_deref(), Some(&fixture.token[fixture.token.len() - 4..]));
     assert_eq!(run.caller.user_agent.as_deref(), Some("curl/8"));
 }
 
 #[tokio::test]
 async fn no_token_a_wrong_one_and_one_of_another_workflow_are_refused_alike() {
-    let house = House::new(json!({})).await;
-    let workflow = house.webhook.workflow.clone();
+    let fixture = Fixture::new(json!({})).await;
+    let workflow = fixture.webhook.workflow.clone();
     let nothing = TriggerCall::new(workflow.clone(), Method::Get);
     let mut wrong = TriggerCall::new(workflow, Method::Get);
     wrong.query = "token=whk_wrong".to_owned().into();
     let mut foreign = TriggerCall::new("report/other".parse().unwrap(), Method::Get);
-    foreign.query = format!("token={}", house.token).into();
+    foreign.query = format!("token={}", fixture.token).into();
     for call in [nothing, wrong, foreign] {
-        assert!(matches!(house.webhooks.authenticate(call).await, Err(TriggerError::Unauthorized)));
+        assert!(matches!(fixture.webhooks.authenticate(call).await, Err(TriggerError::Unauthorized)));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn wrong_tokens_from_one_address_are_limited_and_a_right_one_never_is() {
-    let house = House::new(json!({})).await;
+    let fixture = Fixture::new(json!({})).await;
     let attempt = || {
-        let mut call = TriggerCall::new(house.webhook.workflow.clone(), Method::Get);
+        let mut call = TriggerCall::new(fixture.webhook.workflow.clone(), Method::Get);
         call.caller.address = Some("192.0.2.7".parse().unwrap());
-        house.webhooks.authenticate(call)
+        fixture.webhooks.authenticate(call)
     };
     for _ in 0..60 {
         assert!(matches!(attempt().await, Err(TriggerError::Unauthorized)));
     }
     assert!(matches!(attempt().await, Err(TriggerError::TooManyFailures { .. })));
-    let mut right = house.call(Method::Get, "");
+    let mut right = fixture.call(Method::Get, "");
     right.caller.address = Some("192.0.2.7".parse().unwrap());
-    assert!(house.webhooks.authenticate(right).await.is_ok());
+    assert!(fixture.webhooks.authenticate(right).await.is_ok());
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(matches!(attempt().await, Err(TriggerError::Unauthorized)));
 }
 
 #[tokio::test]
 async fn a_disabled_webhook_and_a_refused_get_start_nothing() {
-    let house = House::new(json!({"allow_get": false})).await;
-    let refused = house.send(house.call(Method::Get, ""), "").await;
+    let fixture = Fixture::new(json!({"allow_get": false})).await;
+    let refused = fixture.send(fixture.call(Method::Get, ""), "").await;
     assert!(matches!(refused, Err(TriggerError::GetNotAllowed)));
-    house.webhooks.manage().set_enabled(house.webhook.id, false).await.unwrap();
-    let refused = house.send(house.call(Method::Post, ""), "").await;
+    fixture.webhooks.manage().set_enabled(fixture.webhook.id, false).await.unwrap();
+    let refused = fixture.send(fixture.call(Method::Post, ""), "").await;
     assert!(matches!(refused, Err(TriggerError::Disabled)));
-    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+    assert_eq!(fixture.webhooks.health().await.unwrap().queued, 0);
 }
 
 #[tokio::test]
 async fn link_previews_and_prefetches_start_nothing() {
-    let house = House::new(json!({})).await;
-    let mut preview = house.call(Method::Get, "");
+    let fixture = Fixture::new(json!({})).await;
+    let mut preview = fixture.call(Method::Get, "");
     preview.caller.user_agent = Some("Slackbot-LinkExpanding 1.0".to_owned());
-    assert!(matches!(house.send(preview, "").await, Err(TriggerError::PreviewRefused)));
-    let mut prefetch = house.call(Method::Get, "");
+    assert!(matches!(fixture.send(preview, "").await, Err(TriggerError::PreviewRefused)));
+    let mut prefetch = fixture.call(Method::Get, "");
     prefetch.prefetch = true;
-    assert!(matches!(house.send(prefetch, "").await, Err(TriggerError::PreviewRefused)));
-    let mut post = house.call(Method::Post, "");
+    assert!(matches!(fixture.send(prefetch, "").await, Err(TriggerError::PreviewRefused)));
+    let mut post = fixture.call(Method::Post, "");
     post.caller.user_agent = Some("Slackbot 1.0".to_owned());
-    assert!(house.send(post, "").await.is_ok());
+    assert!(fixture.send(post, "").await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_rate_limit_says_when_to_come_again() {
-    let house = House::new(json!({"rate_limit": {"per_minute": 6, "burst": 2}})).await;
-    house.trigger("").await;
-    house.trigger("").await;
-    let Err(TriggerError::RateLimited { retry_after }) = house.send(house.call(Method::Post, ""), "").await
+    let fixture = Fixture::new(json!({"rate_limit": {"per_minute": 6, "burst": 2}})).await;
+    fixture.trigger("").await;
+    fixture.trigger("").await;
+    let Err(TriggerError::RateLimited { retry_after }) =
+        fixture.send(fixture.call(Method::Post, ""), "").await
     else {
         panic!("not limited");
     };
     assert_eq!(retry_after, Duration::from_secs(10));
     tokio::time::sleep(retry_after).await;
-    house.trigger("").await;
+    fixture.trigger("").await;
 }
 
 #[tokio::test]
 async fn all_parameter_problems_are_reported_at_once() {
-    let house = House::new(json!({"strict": true})).await;
-    let refused = house.send(house.call(Method::Post, "region=MARS&rows=many&extra=1"), "").await;
+    let fixture = Fixture::new(json!({"strict": true})).await;
+    let refused = fixture.send(fixture.call(Method::Post, "region=MARS&rows=many&extra=1"), "").await;
     let Err(TriggerError::Parameters(problems)) = refused else { panic!("{refused:?}") };
     let names: Vec<_> = problems.iter().map(|problem| problem.parameter.as_str()).collect();
     assert_eq!(names, ["region", "rows", "extra"]);
@@ -129,32 +128,32 @@ async fn all_parameter_problems_are_reported_at_once() {
 
 #[tokio::test]
 async fn a_dry_run_checks_everything_and_starts_nothing() {
-    let house = House::new(json!({})).await;
-    let mut call = house.call(Method::Post, "rows=5");
+    let fixture = Fixture::new(json!({})).await;
+    let mut call = fixture.call(Method::Post, "rows=5");
     call.dry_run = true;
     call.idempotency_key = Some("k".to_owned());
-    let Ok(Triggered::DryRun { parameters, .. }) = house.send(call, "").await else {
+    let Ok(Triggered::DryRun { parameters, .. }) = fixture.send(call, "").await else {
         panic!("not a dry run")
     };
     assert_eq!(parameters.get("rows").unwrap().value, json!(5));
     assert_eq!(parameters.get("region").unwrap().source, Source::Default);
-    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
-    let mut real = house.call(Method::Post, "rows=6");
+    assert_eq!(fixture.webhooks.health().await.unwrap().queued, 0);
+    let mut real = fixture.call(Method::Post, "rows=6");
     real.idempotency_key = Some("k".to_owned());
-    assert!(house.send(real, "").await.is_ok(), "a dry run burns no key");
+    assert!(fixture.send(real, "").await.is_ok(), "a dry run burns no key");
 }
 
 #[tokio::test]
 async fn one_key_gives_one_run_and_another_request_under_it_is_refused() {
-    let house = Arc::new(House::new(json!({})).await);
+    let fixture = Arc::new(Fixture::new(json!({})).await);
     let keyed = |query: &str| {
-        let mut call = house.call(Method::Post, query);
+        let mut call = fixture.call(Method::Post, query);
         call.idempotency_key = Some("\"night-1\"".to_owned());
         call
     };
     let calls = (0..100).map(|_| {
-        let (house, call) = (house.clone(), keyed("rows=1"));
-        tokio::spawn(async move { house.send(call, "").await })
+        let (fixture, call) = (fixture.clone(), keyed("rows=1"));
+        tokio::spawn(async move { fixture.send(call, "").await })
     });
     let mut ids = Vec::new();
     let mut replays = 0;
@@ -169,11 +168,11 @@ async fn one_key_gives_one_run_and_another_request_under_it_is_refused() {
     assert_eq!((ids.len(), replays), (1, 99));
     let mut quoted_otherwise = keyed("rows=1");
     quoted_otherwise.idempotency_key = Some("night-1".to_owned());
-    let again = house.send(quoted_otherwise, "").await;
+    let again = fixture.send(quoted_otherwise, "").await;
     assert!(matches!(again, Ok(Triggered::Accepted { replayed: true, .. })));
-    let other = house.send(keyed("rows=2"), "").await;
+    let other = fixture.send(keyed("rows=2"), "").await;
     assert!(matches!(other, Err(TriggerError::IdempotencyMismatch)));
-    let refused = house.send(keyed("rows=x"), "").await;
+    let refused = fixture.send(keyed("rows=x"), "").await;
     assert!(matches!(refused, Err(TriggerError::Parameters(_))));
 }
 
@@ -236,89 +235,89 @@ async fn a_webhook_without_a_limit_of_its_own_leaves_half_of_the_queue_to_others
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_the_end_of_accepting_is_told_at_once() {
-    let house = House::new(json!({})).await;
-    let webhooks = house.webhooks.clone();
+    let fixture = Fixture::new(json!({})).await;
+    let webhooks = fixture.webhooks.clone();
     let waiting = tokio::spawn(async move { webhooks.stopped_accepting().await });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     let before = tokio::time::Instant::now();
-    house.webhooks.stop_accepting();
+    fixture.webhooks.stop_accepting();
     waiting.await.unwrap();
-    house.webhooks.stopped_accepting().await;
+    fixture.webhooks.stopped_accepting().await;
     assert_eq!(before.elapsed(), std::time::Duration::ZERO, "nothing was polled for");
 }
 
 #[tokio::test]
 async fn a_secret_value_shows_nowhere_but_to_the_executor() {
-    let house = House::new(json!({})).await;
-    let run = house.trigger("password=canary-canary").await;
+    let fixture = Fixture::new(json!({})).await;
+    let run = fixture.trigger("password=canary-canary").await;
     assert!(!format!("{run:?}").contains("canary"));
     assert!(!serde_json::to_string(&*run).unwrap().contains("canary"));
-    house.webhooks.run_until_idle().await.unwrap();
-    let executed = house.executor.executed(1).await;
+    fixture.webhooks.run_until_idle().await.unwrap();
+    let executed = fixture.executor.executed(1).await;
     assert_eq!(executed[0].parameters.get("password").unwrap().value, json!("canary-canary"));
     assert!(!format!("{executed:?}").contains("canary"));
 }
 
 #[tokio::test]
 async fn the_token_shows_in_no_record_and_no_debug_output() {
-    let house = House::new(json!({})).await;
-    let run = house.trigger("rows=1").await;
-    let call = house.call(Method::Post, "");
-    let authenticated = house.webhooks.authenticate(house.call(Method::Post, "")).await.unwrap();
-    let stored = serde_json::to_string(&*house.webhook).unwrap() + &serde_json::to_string(&*run).unwrap();
+    let fixture = Fixture::new(json!({})).await;
+    let run = fixture.trigger("rows=1").await;
+    let call = fixture.call(Method::Post, "");
+    let authenticated = fixture.webhooks.authenticate(fixture.call(Method::Post, "")).await.unwrap();
+    let stored = serde_json::to_string(&*fixture.webhook).unwrap() + &serde_json::to_string(&*run).unwrap();
     let shown =
-        format!("{stored} {run:?} {call:?} {authenticated:?} {:?} {:?}", house.webhook, house.webhooks);
-    assert!(!shown.contains(&house.token[4..47]));
+        format!("{stored} {run:?} {call:?} {authenticated:?} {:?} {:?}", fixture.webhook, fixture.webhooks);
+    assert!(!shown.contains(&fixture.token[4..47]));
 }
 
 #[tokio::test]
 async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_nothing() {
-    let house = House::new(json!({})).await;
+    let fixture = Fixture::new(json!({})).await;
     let admitted = async || {
-        let call = house.webhooks.authenticate(house.call(Method::Post, "")).await.unwrap();
-        house.webhooks.admit(call).unwrap()
+        let call = fixture.webhooks.authenticate(fixture.call(Method::Post, "")).await.unwrap();
+        fixture.webhooks.admit(call).unwrap()
     };
     let call = admitted().await;
-    house.webhooks.manage().set_enabled(house.webhook.id, false).await.unwrap();
-    assert!(matches!(house.webhooks.trigger(call, b"").await, Err(TriggerError::Disabled)));
-    house.webhooks.manage().set_enabled(house.webhook.id, true).await.unwrap();
+    fixture.webhooks.manage().set_enabled(fixture.webhook.id, false).await.unwrap();
+    assert!(matches!(fixture.webhooks.trigger(call, b"").await, Err(TriggerError::Disabled)));
+    fixture.webhooks.manage().set_enabled(fixture.webhook.id, true).await.unwrap();
     let call = admitted().await;
-    house.webhooks.manage().refresh_token(house.webhook.id, None).await.unwrap();
-    assert!(matches!(house.webhooks.trigger(call, b"").await, Err(TriggerError::Unauthorized)));
-    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
+    fixture.webhooks.manage().refresh_token(fixture.webhook.id, None).await.unwrap();
+    assert!(matches!(fixture.webhooks.trigger(call, b"").await, Err(TriggerError::Unauthorized)));
+    assert_eq!(fixture.webhooks.health().await.unwrap().queued, 0);
 }
 
 #[tokio::test]
 async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described_starts_nothing() {
-    let house = House::new(json!({})).await;
-    let (executor, mut described) = SlowlyDescribed::around(house.executor.clone());
-    let slow = Webhooks::builder().store(house.store.clone()).executor(executor);
+    let fixture = Fixture::new(json!({})).await;
+    let (executor, mut described) = SlowlyDescribed::around(fixture.executor.clone());
+    let slow = Webhooks::builder().store(fixture.store.clone()).executor(executor);
     let slow = slow.forget_unknown_keys().build().await.unwrap();
     let admitted = async || {
-        let call = slow.authenticate(house.call(Method::Post, "")).await.unwrap();
+        let call = slow.authenticate(fixture.call(Method::Post, "")).await.unwrap();
         slow.admit(call).unwrap()
     };
     let begin = |call| {
         let slow = slow.clone();
         tokio::spawn(async move { slow.trigger(call, b"").await })
     };
-    let manage = house.webhooks.manage();
+    let manage = fixture.webhooks.manage();
 
     let call = begin(admitted().await);
     let go_on = described.recv().await.unwrap();
-    manage.set_enabled(house.webhook.id, false).await.unwrap();
+    manage.set_enabled(fixture.webhook.id, false).await.unwrap();
     go_on.send(()).unwrap();
     assert!(matches!(call.await.unwrap(), Err(TriggerError::Disabled)));
-    manage.set_enabled(house.webhook.id, true).await.unwrap();
+    manage.set_enabled(fixture.webhook.id, true).await.unwrap();
 
     let call = begin(admitted().await);
     let go_on = described.recv().await.unwrap();
-    manage.refresh_token(house.webhook.id, None).await.unwrap();
+    manage.refresh_token(fixture.webhook.id, None).await.unwrap();
     go_on.send(()).unwrap();
     assert!(matches!(call.await.unwrap(), Err(TriggerError::Unauthorized)));
-    assert_eq!(house.webhooks.health().await.unwrap().queued, 0);
-    assert_eq!(slow.manage().get(house.webhook.id).await.unwrap().last_used_at, None);
+    assert_eq!(fixture.webhooks.health().await.unwrap().queued, 0);
+    assert_eq!(slow.manage().get(fixture.webhook.id).await.unwrap().last_used_at, None);
 }
 
 /// Executor that describes a workflow only once the test lets it.
@@ -362,12 +361,12 @@ impl Executor for SlowlyDescribed {
 
 #[tokio::test]
 async fn the_parameters_of_a_media_type_do_not_make_another_request() {
-    let house = House::new(json!({})).await;
+    let fixture = Fixture::new(json!({})).await;
     for (content_type, replay) in [("application/json", false), ("Application/JSON; charset=utf-8", true)] {
-        let mut call = house.call(Method::Post, "");
+        let mut call = fixture.call(Method::Post, "");
         call.content_type = Some(content_type.to_owned());
         call.idempotency_key = Some("k".to_owned());
-        let Ok(Triggered::Accepted { replayed, .. }) = house.send(call, "{}").await else {
+        let Ok(Triggered::Accepted { replayed, .. }) = fixture.send(call, "{}").await else {
             panic!("not accepted");
         };
         assert_eq!(replayed, replay, "{content_type}");

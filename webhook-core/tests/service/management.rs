@@ -13,38 +13,38 @@ use webhook_core::store::{RunQuery, WebhookQuery};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::{SettingCode, WebhookSettings};
 use webhook_core::{BuildError, Webhooks};
-use webhook_testing::{ScriptedExecutor, Step};
-
-use super::{House, sales};
+use webhook_testing::{Fixture, ScriptedExecutor, Step, sales_workflow};
 
 #[tokio::test]
 async fn a_refreshed_token_replaces_the_old_one_at_once() {
-    let mut house = House::new(json!({})).await;
-    let old = house.call(Method::Post, "");
-    let refreshed = house.webhooks.manage().refresh_token(house.webhook.id, None).await.unwrap();
-    assert!(matches!(house.send(old, "").await, Err(TriggerError::Unauthorized)));
-    house.token = refreshed.url.expose().split_once("token=").unwrap().1.to_owned();
-    house.trigger("").await;
+    let mut fixture = Fixture::new(json!({})).await;
+    let old = fixture.call(Method::Post, "");
+    let refreshed = fixture.webhooks.manage().refresh_token(fixture.webhook.id, None).await.unwrap();
+    assert!(matches!(fixture.send(old, "").await, Err(TriggerError::Unauthorized)));
+    fixture.token = refreshed.url.expose().split_once("token=").unwrap().1.to_owned();
+    fixture.trigger("").await;
     assert_eq!(refreshed.webhook.revision, 2);
 }
 
 #[tokio::test]
 async fn the_url_can_be_copied_later_with_the_key_and_not_without() {
-    let house = House::new(json!({})).await;
-    let url = house.webhooks.manage().url(house.webhook.id).await.unwrap();
-    let expected = format!("https://app.example.com/hooks/api/v1/report/sales/webhook?token={}", house.token);
+    let fixture = Fixture::new(json!({})).await;
+    let url = fixture.webhooks.manage().url(fixture.webhook.id).await.unwrap();
+    let expected =
+        format!("https://app.example.com/hooks/api/v1/report/sales/webhook?token={}", fixture.token);
     assert_eq!(url.expose(), expected);
     assert_eq!(format!("{url:?}"), "TriggerUrl(***)");
-    let without = Webhooks::builder().store(house.store.clone()).executor(house.executor.clone());
+    let without = Webhooks::builder().store(fixture.store.clone()).executor(fixture.executor.clone());
     let without = without.build().await.unwrap();
-    let refused = without.manage().url(house.webhook.id).await;
+    let refused = without.manage().url(fixture.webhook.id).await;
     assert!(matches!(refused, Err(ManagementError::UrlNotRecoverable(None))));
 }
 
 #[tokio::test]
 async fn a_wrong_key_is_an_error_at_start_up_and_a_former_key_still_opens() {
     let store = MemoryStore::new();
-    let builder = || Webhooks::builder().store(store.clone()).executor(ScriptedExecutor::new([sales()]));
+    let builder =
+        || Webhooks::builder().store(store.clone()).executor(ScriptedExecutor::new([sales_workflow()]));
     let (old, new) = (TokenKey::generate(), TokenKey::generate());
     let first = builder().token_key(old.clone()).build().await.unwrap();
     let created = first.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
@@ -74,7 +74,7 @@ async fn builders_say_what_is_missing_or_wrong() {
 async fn an_unknown_workflow_and_a_missing_integration_are_named() {
     let executor = ScriptedExecutor::new([
         Workflow::new("report/open".parse().unwrap(), "Open", ParameterBlocks::default()),
-        sales(),
+        sales_workflow(),
     ]);
     let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await.unwrap();
     let settings = WebhookSettings::default()
@@ -97,45 +97,45 @@ async fn an_unknown_workflow_and_a_missing_integration_are_named() {
 
 #[tokio::test]
 async fn an_update_keeps_what_it_does_not_name_and_refuses_a_stale_revision() {
-    let house = House::new(json!({"label": "CI", "timeout_s": 5})).await;
-    let manage = house.webhooks.manage();
-    let updated = manage.update(house.webhook.id, &json!({"strict": true}), Some(1)).await.unwrap();
+    let fixture = Fixture::new(json!({"label": "CI", "timeout_s": 5})).await;
+    let manage = fixture.webhooks.manage();
+    let updated = manage.update(fixture.webhook.id, &json!({"strict": true}), Some(1)).await.unwrap();
     assert_eq!(updated.settings.label.as_deref(), Some("CI"));
     assert!(updated.settings.strict);
-    let stale = manage.update(house.webhook.id, &json!({"strict": false}), Some(1)).await;
+    let stale = manage.update(fixture.webhook.id, &json!({"strict": false}), Some(1)).await;
     assert!(matches!(stale, Err(ManagementError::Conflict)));
-    let wrong = manage.update(house.webhook.id, &json!({"timeout_s": -1, "x": 1}), None).await;
+    let wrong = manage.update(fixture.webhook.id, &json!({"timeout_s": -1, "x": 1}), None).await;
     assert!(matches!(wrong, Err(ManagementError::Settings(problems)) if problems.len() == 2));
-    assert_eq!(manage.get(house.webhook.id).await.unwrap().revision, 2);
+    assert_eq!(manage.get(fixture.webhook.id).await.unwrap().revision, 2);
     let nobody = WebhookId::generate(std::time::SystemTime::now());
     assert!(matches!(manage.get(nobody).await, Err(ManagementError::NotFound(Resource::Webhook))));
 }
 
 #[tokio::test]
 async fn a_wrong_recipient_is_named_when_settings_are_made() {
-    let house = House::new(json!({})).await;
+    let fixture = Fixture::new(json!({})).await;
     let patch = json!({"notifications": {"email": {"recipients": ["nobody"], "on": ["success"]}}});
-    let refused = house.webhooks.manage().update(house.webhook.id, &patch, None).await;
+    let refused = fixture.webhooks.manage().update(fixture.webhook.id, &patch, None).await;
     let Err(ManagementError::Settings(problems)) = refused else { panic!("{refused:?}") };
     assert!(problems[0].message.contains("nobody"));
 }
 
 #[tokio::test]
 async fn deleting_stops_the_url_cancels_what_waits_and_keeps_the_history() {
-    let house = House::new(json!({})).await;
-    let run = house.trigger("").await;
-    let cancelled = house.webhooks.manage().delete(house.webhook.id, None).await.unwrap();
+    let fixture = Fixture::new(json!({})).await;
+    let run = fixture.trigger("").await;
+    let cancelled = fixture.webhooks.manage().delete(fixture.webhook.id, None).await.unwrap();
     assert_eq!(cancelled, [run.id]);
-    assert_eq!(house.run(run.id).await.state, RunState::Cancelled);
-    assert!(house.send(house.call(Method::Post, ""), "").await.is_err());
-    let list = house.webhooks.manage().list(WebhookQuery::default()).await.unwrap();
+    assert_eq!(fixture.run(run.id).await.state, RunState::Cancelled);
+    assert!(fixture.send(fixture.call(Method::Post, ""), "").await.is_err());
+    let list = fixture.webhooks.manage().list(WebhookQuery::default()).await.unwrap();
     assert!(list.items.is_empty());
 }
 
 #[tokio::test]
 async fn a_deletion_names_the_revision_it_expects() {
-    let house = House::new(json!({})).await;
-    let (manage, id) = (house.webhooks.manage(), house.webhook.id);
+    let fixture = Fixture::new(json!({})).await;
+    let (manage, id) = (fixture.webhooks.manage(), fixture.webhook.id);
     manage.set_enabled(id, false).await.unwrap();
     assert!(matches!(manage.delete(id, Some(1)).await, Err(ManagementError::Conflict)));
     assert_eq!(manage.get(id).await.unwrap().revision, 2);
@@ -145,29 +145,30 @@ async fn a_deletion_names_the_revision_it_expects() {
 
 #[tokio::test]
 async fn a_run_can_be_started_by_hand_also_on_a_disabled_webhook() {
-    let house = House::new(json!({"enabled": false})).await;
+    let fixture = Fixture::new(json!({"enabled": false})).await;
     let parameters = Map::from_iter([("rows".to_owned(), json!(3))]);
-    let run = house.webhooks.manage().run(house.webhook.id, parameters, Caller::default()).await.unwrap().run;
-    house.webhooks.run_until_idle().await.unwrap();
-    assert_eq!(house.run(run.id).await.state, RunState::Succeeded);
+    let run =
+        fixture.webhooks.manage().run(fixture.webhook.id, parameters, Caller::default()).await.unwrap().run;
+    fixture.webhooks.run_until_idle().await.unwrap();
+    assert_eq!(fixture.run(run.id).await.state, RunState::Succeeded);
     let wrong = Map::from_iter([("rows".to_owned(), json!("x"))]);
-    let refused = house.webhooks.manage().run(house.webhook.id, wrong, Caller::default()).await;
+    let refused = fixture.webhooks.manage().run(fixture.webhook.id, wrong, Caller::default()).await;
     assert!(matches!(refused, Err(ManagementError::Trigger(TriggerError::Parameters(_)))));
 }
 
 #[tokio::test]
 async fn a_retry_is_a_new_run_with_the_same_parameters() {
-    let house = House::new(json!({})).await;
-    house.executor.script_next([Step::FailFatal("no".to_owned())]);
-    let first = house.trigger("rows=5&password=canary").await;
-    let manage = house.webhooks.manage();
+    let fixture = Fixture::new(json!({})).await;
+    fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
+    let first = fixture.trigger("rows=5&password=canary").await;
+    let manage = fixture.webhooks.manage();
     assert!(matches!(manage.retry(first.id, Caller::default()).await, Err(ManagementError::StillLive)));
-    house.webhooks.run_until_idle().await.unwrap();
+    fixture.webhooks.run_until_idle().await.unwrap();
     let second = manage.retry(first.id, Caller::default()).await.unwrap();
     assert_eq!(second.retried_from, Some(first.id));
-    house.webhooks.run_until_idle().await.unwrap();
-    assert_eq!(house.run(second.id).await.state, RunState::Succeeded);
-    let executed = house.executor.executed(2).await;
+    fixture.webhooks.run_until_idle().await.unwrap();
+    assert_eq!(fixture.run(second.id).await.state, RunState::Succeeded);
+    let executed = fixture.executor.executed(2).await;
     assert_eq!(executed[0].parameters, executed[1].parameters);
     let query = RunQuery::default().in_state(Some(RunState::Failed));
     assert_eq!(manage.runs(query).await.unwrap().items[0].id, first.id);
@@ -175,9 +176,9 @@ async fn a_retry_is_a_new_run_with_the_same_parameters() {
 
 #[tokio::test]
 async fn cancelling_what_has_ended_or_never_was_is_said() {
-    let house = House::new(json!({})).await;
-    let run = house.trigger("").await;
-    let manage = house.webhooks.manage();
+    let fixture = Fixture::new(json!({})).await;
+    let run = fixture.trigger("").await;
+    let manage = fixture.webhooks.manage();
     assert_eq!(manage.cancel(run.id).await.unwrap().state, RunState::Cancelled);
     assert!(matches!(manage.cancel(run.id).await, Err(ManagementError::AlreadyEnded)));
     let nobody = RunId::generate(std::time::SystemTime::now());
@@ -186,34 +187,35 @@ async fn cancelling_what_has_ended_or_never_was_is_said() {
 
 #[tokio::test]
 async fn the_last_use_shows_at_once_and_is_written_later() {
-    let house = House::new(json!({})).await;
-    house.trigger("").await;
-    let fresh = house.webhooks.manage().get(house.webhook.id).await.unwrap();
+    let fixture = Fixture::new(json!({})).await;
+    fixture.trigger("").await;
+    let fresh = fixture.webhooks.manage().get(fixture.webhook.id).await.unwrap();
     assert!(fresh.last_used_at.is_some());
     assert_eq!(fresh.revision, 1);
-    let workers = house.webhooks.start_workers(Default::default());
+    let workers = fixture.webhooks.start_workers(Default::default());
     workers.shutdown(Duration::from_secs(5)).await;
-    let other = Webhooks::builder().store(house.store.clone()).executor(house.executor.clone());
-    let stored = other.build().await.unwrap().manage().get(house.webhook.id).await.unwrap();
+    let other = Webhooks::builder().store(fixture.store.clone()).executor(fixture.executor.clone());
+    let stored = other.build().await.unwrap().manage().get(fixture.webhook.id).await.unwrap();
     assert_eq!(stored.last_used_at, fresh.last_used_at);
 }
 
 #[tokio::test]
 async fn a_test_notification_reaches_everyone_named() {
-    let house = House::new(json!({"notifications": {
+    let fixture = Fixture::new(json!({"notifications": {
         "email": {"recipients": ["a@example.com", "b@example.com"], "on": ["failure"]},
         "slack": {"channel": "#ops", "on": ["success"]},
     }}))
     .await;
-    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    let tested = fixture.webhooks.manage().test_notifications(fixture.webhook.id).await.unwrap();
     assert_eq!(tested.iter().filter(|tested| tested.outcome.is_ok()).count(), 3);
-    assert_eq!(house.notifier.delivered(3).await.len(), 3);
+    assert_eq!(fixture.notifier.delivered(3).await.len(), 3);
 }
 
 #[tokio::test]
 async fn a_lost_key_can_be_forgotten_and_a_refresh_makes_the_url_copyable_again() {
     let store = MemoryStore::new();
-    let builder = || Webhooks::builder().store(store.clone()).executor(ScriptedExecutor::new([sales()]));
+    let builder =
+        || Webhooks::builder().store(store.clone()).executor(ScriptedExecutor::new([sales_workflow()]));
     let first = builder().token_key(TokenKey::generate()).build().await.unwrap();
     let created = first.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
     let second = builder().token_key(TokenKey::generate()).forget_unknown_keys().build().await.unwrap();

@@ -16,9 +16,8 @@ use webhook_core::retry::RetryPolicy;
 use webhook_core::run::RunState;
 use webhook_core::webhook::{Channel, SettingCode, WebhookSettings};
 use webhook_core::work::WorkerOptions;
-use webhook_testing::TestClock;
+use webhook_testing::{Fixture, TestClock};
 
-use super::House;
 use super::faults::Untellable;
 
 /// Notifier for mail that fails as the start of a recipient's address says.
@@ -56,7 +55,7 @@ impl Notifier for Mail {
     }
 
     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
-        if recipient.ends_with("@example.com") { Ok(()) } else { Err("not of this house".to_owned()) }
+        if recipient.ends_with("@example.com") { Ok(()) } else { Err("not of this fixture".to_owned()) }
     }
 
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
@@ -89,24 +88,24 @@ fn mail_to(recipients: &[&str]) -> serde_json::Value {
     }})
 }
 
-async fn house_with(mail: &Mail, recipients: &[&str]) -> House {
-    House::of(Webhooks::builder().notifier(mail.clone()), mail_to(recipients)).await
+async fn fixture_with(mail: &Mail, recipients: &[&str]) -> Fixture {
+    Fixture::with_builder(Webhooks::builder().notifier(mail.clone()), mail_to(recipients)).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_dead_recipient_holds_up_no_other() {
     let mail = Mail::new([]);
-    let house = house_with(&mail, &["dead@example.com", "alive@example.com"]).await;
+    let fixture = fixture_with(&mail, &["dead@example.com", "alive@example.com"]).await;
     let start = Instant::now();
-    let workers = house.webhooks.start_workers(options());
+    let workers = fixture.webhooks.start_workers(options());
     for _ in 0..200 {
-        house.trigger("").await;
+        fixture.trigger("").await;
     }
     let alive = mail.tried("alive", 200).await;
     // A delivery of the kind of a slow recipient may wait for one lease. Without the limit, this takes 12
     // minutes.
     assert!(alive[199] - start < Duration::from_secs(60), "{:?}", alive[199] - start);
-    house.notifier.delivered(200).await;
+    fixture.notifier.delivered(200).await;
     assert!(start.elapsed() < Duration::from_secs(60));
     workers.shutdown(Duration::from_secs(1)).await;
 }
@@ -116,13 +115,13 @@ async fn a_mail_server_that_never_answers_does_not_hold_up_slack() {
     let mail = Mail::new([]);
     let recipients: Vec<String> = (0..50).map(|number| format!("dead{number}@example.com")).collect();
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
-    let house = house_with(&mail, &recipients).await;
+    let fixture = fixture_with(&mail, &recipients).await;
     let start = Instant::now();
-    let workers = house.webhooks.start_workers(options());
+    let workers = fixture.webhooks.start_workers(options());
     for _ in 0..100 {
-        house.trigger("").await;
+        fixture.trigger("").await;
     }
-    house.notifier.delivered(100).await;
+    fixture.notifier.delivered(100).await;
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     workers.shutdown(Duration::from_secs(1)).await;
 }
@@ -134,9 +133,9 @@ async fn the_pause_that_the_other_side_asks_for_is_kept_within_a_day() {
         after: Some(Duration::from_secs(seconds)),
     };
     let mail = Mail::new([ask(500), ask(u64::MAX), DeliverError::retryable("busy")]);
-    let house = house_with(&mail, &["a@example.com"]).await;
-    let workers = house.webhooks.start_workers(options());
-    house.trigger("").await;
+    let fixture = fixture_with(&mail, &["a@example.com"]).await;
+    let workers = fixture.webhooks.start_workers(options());
+    fixture.trigger("").await;
     let tried = mail.tried("a", 4).await;
     let pauses: Vec<u64> = tried.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
     assert!((500..510).contains(&pauses[0]), "{pauses:?}");
@@ -148,17 +147,17 @@ async fn the_pause_that_the_other_side_asks_for_is_kept_within_a_day() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_down_is_tried_for_about_two_days_and_then_given_up() {
     let mail = Mail::new((0..1_000).map(|_| DeliverError::retryable("connection refused")));
-    let house = house_with(&mail, &["a@example.com"]).await;
+    let fixture = fixture_with(&mail, &["a@example.com"]).await;
     let start = Instant::now();
-    let run = house.trigger("").await;
-    house.webhooks.run_until_idle().await.unwrap();
+    let run = fixture.trigger("").await;
+    fixture.webhooks.run_until_idle().await.unwrap();
     let days = start.elapsed().as_secs_f64() / 86_400.0;
     assert!((1.5..2.5).contains(&days), "{days} days");
-    let deliveries = house.webhooks.manage().deliveries(run.id).await.unwrap();
+    let deliveries = fixture.webhooks.manage().deliveries(run.id).await.unwrap();
     let mail = deliveries.iter().find(|delivery| delivery.channel == Channel::Email).unwrap();
     assert_eq!((mail.state, mail.attempts), (DeliveryState::GivenUp, 55));
     assert_eq!(mail.last_error.as_deref(), Some("connection refused"));
-    assert_eq!(house.run(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.run(run.id).await.state, RunState::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,18 +166,18 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
     let settings = json!({"notifications": {"email": {
         "recipients": ["a@example.com", "b@example.com", "c@example.com"], "on": ["success"],
     }}});
-    let house = House::of(Webhooks::builder().notifier(mail.clone()), settings).await;
+    let fixture = Fixture::with_builder(Webhooks::builder().notifier(mail.clone()), settings).await;
     let forever = RetryPolicy::new(u32::MAX).with_base(Duration::from_secs(3_600));
     let options = options().with_outbox_limit(10).with_delivery_retries(forever);
-    let workers = house.webhooks.start_workers(options);
+    let workers = fixture.webhooks.start_workers(options);
     let mut runs = Vec::new();
     for _ in 0..20 {
-        let run = house.trigger("").await;
-        assert_eq!(house.end(run.id).await.state, RunState::Succeeded);
+        let run = fixture.trigger("").await;
+        assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
         runs.push(run.id);
     }
-    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, 10);
-    let refused = house.webhooks.manage().deliveries(runs[19]).await.unwrap();
+    assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, 10);
+    let refused = fixture.webhooks.manage().deliveries(runs[19]).await.unwrap();
     assert_eq!(refused.len(), 3, "what was not sent is shown");
     for delivery in &refused {
         assert_eq!((delivery.state, delivery.attempts), (DeliveryState::GivenUp, 0));
@@ -186,7 +185,7 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
     }
     mail.failures.lock().clear();
     let before = mail.tried("", 10).await.len();
-    house.webhooks.manage().resend(refused[0].id).await.unwrap();
+    fixture.webhooks.manage().resend(refused[0].id).await.unwrap();
     mail.tried("", before + 1).await;
     workers.shutdown(Duration::from_secs(1)).await;
 }
@@ -195,14 +194,14 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
 async fn an_hour_without_the_mail_server_costs_few_tries_and_its_end_is_noticed_soon() {
     const RUNS: usize = 1_500;
     let mail = Mail::new([]);
-    let house = house_with(&mail, &["a@example.com"]).await;
+    let fixture = fixture_with(&mail, &["a@example.com"]).await;
     mail.is_down.store(true, Ordering::SeqCst);
-    let workers = house.webhooks.start_workers(options());
+    let workers = fixture.webhooks.start_workers(options());
     let mut runs = Vec::new();
     for _ in 0..RUNS {
-        runs.push(house.trigger("").await.id);
+        runs.push(fixture.trigger("").await.id);
     }
-    house.notifier.delivered(RUNS).await;
+    fixture.notifier.delivered(RUNS).await;
     let first_minute = {
         tokio::time::sleep(Duration::from_secs(60)).await;
         mail.tried("a", 1).await.len()
@@ -216,7 +215,7 @@ async fn an_hour_without_the_mail_server_costs_few_tries_and_its_end_is_noticed_
     let mut late = 0;
     tokio::time::sleep(Duration::from_secs(150)).await;
     for run in runs {
-        for delivery in house.webhooks.manage().deliveries(run).await.unwrap() {
+        for delivery in fixture.webhooks.manage().deliveries(run).await.unwrap() {
             assert!(delivery.attempts < 20 && delivery.state != DeliveryState::GivenUp, "{delivery:?}");
             late += usize::from(delivery.state == DeliveryState::Pending && delivery.attempts == 0);
         }
@@ -232,23 +231,23 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     mail.is_down.store(true, Ordering::SeqCst);
     let settings = json!({"notifications": {"email": {"recipients": ["a@example.com"], "on": ["success"]}}});
     let builder = Webhooks::builder().notifier(mail.clone()).clock(TestClock::default());
-    let house = House::of(builder, settings).await;
+    let fixture = Fixture::with_builder(builder, settings).await;
     let minutes = |count: u64| Duration::from_secs(60 * count);
-    let workers = house.webhooks.start_workers(options().with_delivery_expiry(minutes(30)));
+    let workers = fixture.webhooks.start_workers(options().with_delivery_expiry(minutes(30)));
     let mut runs = Vec::new();
     for _ in 0..RUNS {
-        let run = house.trigger("").await;
-        house.end(run.id).await;
+        let run = fixture.trigger("").await;
+        fixture.ended(run.id).await;
         runs.push(run.id);
     }
     tokio::time::sleep(minutes(28)).await;
-    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
+    assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
     // Deliveries that were tried wait for their own pause.
     tokio::time::sleep(minutes(2 + 60 + 3)).await;
-    assert_eq!(house.webhooks.health().await.unwrap().pending_deliveries, 0);
+    assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, 0);
     let mut untried = Vec::new();
     for run in runs {
-        let delivery = house.webhooks.manage().deliveries(run).await.unwrap().remove(0);
+        let delivery = fixture.webhooks.manage().deliveries(run).await.unwrap().remove(0);
         assert_eq!(delivery.state, DeliveryState::GivenUp);
         assert!(
             delivery.last_error.as_ref().unwrap().contains("connection refused") || delivery.attempts == 0
@@ -259,9 +258,9 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     }
     let again = untried.iter().find(|delivery| delivery.attempts == 0).expect("some were never tried");
     mail.is_down.store(false, Ordering::SeqCst);
-    house.webhooks.manage().resend(again.id).await.unwrap();
+    fixture.webhooks.manage().resend(again.id).await.unwrap();
     tokio::time::sleep(minutes(1)).await;
-    let sent = house.webhooks.manage().deliveries(again.run).await.unwrap().remove(0);
+    let sent = fixture.webhooks.manage().deliveries(again.run).await.unwrap().remove(0);
     assert_eq!((sent.state, sent.attempts), (DeliveryState::Delivered, 1));
     workers.shutdown(Duration::from_secs(1)).await;
 }
@@ -270,15 +269,15 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
 async fn a_delivery_to_a_slow_recipient_is_not_dropped_however_old_it_is() {
     let mail = Mail::new([]);
     let builder = Webhooks::builder().notifier(mail.clone()).clock(TestClock::default());
-    let house = House::of(builder, mail_to(&["dead@example.com"])).await;
-    let workers = house.webhooks.start_workers(options().with_delivery_expiry(Duration::ZERO));
+    let fixture = Fixture::with_builder(builder, mail_to(&["dead@example.com"])).await;
+    let workers = fixture.webhooks.start_workers(options().with_delivery_expiry(Duration::ZERO));
     let mut runs = Vec::new();
     for _ in 0..40 {
-        runs.push(house.trigger("").await.id);
+        runs.push(fixture.trigger("").await.id);
     }
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     for run in runs {
-        let deliveries = house.webhooks.manage().deliveries(run).await.unwrap();
+        let deliveries = fixture.webhooks.manage().deliveries(run).await.unwrap();
         assert!(deliveries.iter().all(|delivery| delivery.state != DeliveryState::GivenUp), "{deliveries:?}");
     }
     workers.shutdown(Duration::from_secs(1)).await;
@@ -287,9 +286,9 @@ async fn a_delivery_to_a_slow_recipient_is_not_dropped_however_old_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_test_message_to_a_dead_address_keeps_the_others_waiting_for_one_time_out_only() {
     let mail = Mail::new([]);
-    let house = house_with(&mail, &["dead1@example.com", "dead2@example.com", "a@example.com"]).await;
+    let fixture = fixture_with(&mail, &["dead1@example.com", "dead2@example.com", "a@example.com"]).await;
     let start = Instant::now();
-    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    let tested = fixture.webhooks.manage().test_notifications(fixture.webhook.id).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(61), "{:?}", start.elapsed());
     let reached: Vec<_> = tested.iter().map(|tested| tested.outcome.is_ok()).collect();
     assert_eq!(reached, [false, false, true, true]);
@@ -300,9 +299,9 @@ async fn a_test_message_to_a_dead_address_keeps_the_others_waiting_for_one_time_
 async fn a_test_message_opens_few_connections_at_once_and_leaves_nobody_out() {
     let recipients: Vec<String> = (0..50).map(|number| format!("dead{number}@example.com")).collect();
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
-    let house = house_with(&Mail::new([]), &recipients).await;
+    let fixture = fixture_with(&Mail::new([]), &recipients).await;
     let start = Instant::now();
-    let tested = house.webhooks.manage().test_notifications(house.webhook.id).await.unwrap();
+    let tested = fixture.webhooks.manage().test_notifications(fixture.webhook.id).await.unwrap();
     assert!(start.elapsed() <= Duration::from_secs(121), "{:?}", start.elapsed());
     assert_eq!(tested.len(), 51);
     let not_tried = |tested: &&webhook_core::manage::TestedNotification| {
@@ -319,21 +318,21 @@ async fn a_message_links_to_a_run_only_where_the_host_says_so() {
             |run: &webhook_core::run::Run| Some(format!("https://intranet.example/runs/{}", run.workflow));
         let builder = if run_url { builder.run_url(page) } else { builder };
         let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
-        let house = House::of(builder, settings).await;
-        house.trigger("").await;
-        house.webhooks.run_until_idle().await.unwrap();
-        let told = house.notifier.delivered(1).await;
+        let fixture = Fixture::with_builder(builder, settings).await;
+        fixture.trigger("").await;
+        fixture.webhooks.run_until_idle().await.unwrap();
+        let told = fixture.notifier.delivered(1).await;
         assert_eq!(told[0].run_url.as_deref(), expected);
     }
 }
 
 #[tokio::test]
 async fn a_recipient_that_the_notifier_refuses_is_a_problem_by_name() {
-    let house = house_with(&Mail::new([]), &["a@example.com"]).await;
+    let fixture = fixture_with(&Mail::new([]), &["a@example.com"]).await;
     let settings = WebhookSettings::default()
         .patched(&mail_to(&["a@example.com", "b@example.org", "c@example.com"]))
         .unwrap();
-    let created = house.webhooks.manage().create("report/sales".parse().unwrap(), settings).await;
+    let created = fixture.webhooks.manage().create("report/sales".parse().unwrap(), settings).await;
     let Err(webhook_core::manage::ManagementError::Settings(problems)) = created else {
         panic!("not refused: {created:?}")
     };

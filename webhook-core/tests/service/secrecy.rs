@@ -10,7 +10,7 @@ use webhook_core::memory::MemoryStore;
 use webhook_core::run::{Artifact, Run, RunState};
 use webhook_core::token::TokenKey;
 
-use super::sales;
+use webhook_testing::sales_workflow;
 
 const SECRET: &str = "SECRETcanary-0123456789abcdef";
 
@@ -35,7 +35,7 @@ async fn kept<F>(execute: F) -> (Arc<Run>, String)
 where
     F: Fn(RunContext, String) -> Result<RunOutput, ExecuteError> + Send + Sync + 'static,
 {
-    let executor = FnExecutor::new([sales()], move |context: RunContext| {
+    let executor = FnExecutor::new([sales_workflow()], move |context: RunContext| {
         let secret = context.parameters.get("password").unwrap().value.as_str().unwrap().to_owned();
         std::future::ready(execute(context, secret))
     });
