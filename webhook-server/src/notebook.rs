@@ -11,7 +11,7 @@ use webhook_process::{Notebook, NotebookWorkflow, Python};
 use crate::loaded_workflow::{Action, LoadedWorkflow};
 use crate::parameter_section::{self, Unrefined};
 use crate::report::chain;
-use crate::section::{Entry, Problem};
+use crate::section::{Entry, FileProblem};
 
 /// Reads the section, and the notebook for its parameters.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn load(
     (key, title): (WorkflowKey, &str),
     folder: &Path,
     python: &Python,
-) -> Result<LoadedWorkflow, Problem> {
+) -> Result<LoadedWorkflow, FileProblem> {
     let mut section = entry.section()?;
     let path = section.require("path")?;
     let kernel = section.take("kernel").map(|kernel| kernel.text()).transpose()?;

@@ -2,10 +2,10 @@
 
 use webhook_core::parameters::{InvalidBlocks, ParameterBlock, ParameterBlocks, ParameterType};
 
-use crate::section::{Entry, Problem, Section};
+use crate::section::{Entry, FileProblem, Section};
 
 /// Returns the parameters that a file declares without a notebook.
-pub(crate) fn declared(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
+pub(crate) fn declared(entry: &Entry<'_>) -> Result<ParameterBlocks, FileProblem> {
     let items = entry.items()?;
     let mut blocks = Vec::new();
     for item in &items {
@@ -23,15 +23,15 @@ pub(crate) fn declared(entry: &Entry<'_>) -> Result<ParameterBlocks, Problem> {
 #[derive(Debug)]
 pub(crate) enum Unrefined {
     /// The file is wrong, whatever the notebook.
-    File(Problem),
+    File(FileProblem),
     /// The notebook contradicts the file, or itself.
     ///
     /// Any editor of the notebook can cause that, so it must not stop the other workflows.
     Notebook(String),
 }
 
-impl From<Problem> for Unrefined {
-    fn from(problem: Problem) -> Self {
+impl From<FileProblem> for Unrefined {
+    fn from(problem: FileProblem) -> Self {
         Self::File(problem)
     }
 }
@@ -85,12 +85,12 @@ fn refinement(item: &Entry<'_>, own: &[ParameterBlock]) -> Result<ParameterBlock
     block(item, section, refined, unfit)
 }
 
-fn type_of(kind: &Entry<'_>) -> Result<ParameterType, Problem> {
+fn type_of(kind: &Entry<'_>) -> Result<ParameterType, FileProblem> {
     kind.text()?.parse().map_err(|error| kind.problem(format!("{error}")))
 }
 
 /// Adds the rest of a section to a block. `unfit` makes the error for an invalid block.
-fn block<E: From<Problem>>(
+fn block<E: From<FileProblem>>(
     item: &Entry<'_>,
     mut section: Section<'_>,
     mut block: ParameterBlock,

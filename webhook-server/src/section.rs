@@ -9,9 +9,9 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Problem of a file: `workflows/daily.toml:7: parameters[0].type: …`.
+/// Problem of a file, with its place: `workflows/daily.toml:7: parameters[0].type: …`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub(crate) struct FileProblem {
     file: PathBuf,
     line: usize,
     /// Key of the value; empty for the file as a whole.
@@ -19,7 +19,7 @@ pub(crate) struct Problem {
     message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for FileProblem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}: ", self.file.display(), self.line)?;
         if !self.key.is_empty() {
@@ -38,17 +38,17 @@ pub(crate) struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// Parses the file and checks its syntax.
-    pub(crate) fn parse(self) -> Result<Spanned<DeTable<'a>>, Problem> {
+    pub(crate) fn parse(self) -> Result<Spanned<DeTable<'a>>, FileProblem> {
         DeTable::parse(self.text).map_err(|error| {
             let message = error.message().lines().collect::<Vec<_>>().join(", ");
             self.problem(error.span().unwrap_or(0..0), "", message)
         })
     }
 
-    fn problem(self, span: Range<usize>, key: &str, message: impl Into<String>) -> Problem {
+    fn problem(self, span: Range<usize>, key: &str, message: impl Into<String>) -> FileProblem {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = 1 + before.matches('\n').count();
-        Problem { file: self.file.to_owned(), line, key: key.to_owned(), message: message.into() }
+        FileProblem { file: self.file.to_owned(), line, key: key.to_owned(), message: message.into() }
     }
 }
 
@@ -99,7 +99,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes the value of a required key.
-    pub(crate) fn require(&mut self, key: &'static str) -> Result<Entry<'a>, Problem> {
+    pub(crate) fn require(&mut self, key: &'static str) -> Result<Entry<'a>, FileProblem> {
         self.take(key).ok_or_else(|| self.problem(format!("the key {key} is missing")))
     }
 
@@ -109,7 +109,7 @@ impl<'a> Section<'a> {
     }
 
     /// Checks that no key remains.
-    pub(crate) fn finish(self) -> Result<(), Problem> {
+    pub(crate) fn finish(self) -> Result<(), FileProblem> {
         match self.entries.into_values().next() {
             None => Ok(()),
             Some(entry) if self.known.is_empty() => Err(entry.problem("unknown key; no key is known here")),
@@ -120,7 +120,7 @@ impl<'a> Section<'a> {
     }
 
     /// Returns a problem of the table as a whole.
-    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, message: impl Into<String>) -> FileProblem {
         self.document.problem(self.span.clone(), &self.key, message)
     }
 }
@@ -132,12 +132,12 @@ impl<'a> Entry<'a> {
     }
 
     /// Returns a problem of this value.
-    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, message: impl Into<String>) -> FileProblem {
         self.document.problem(self.span.clone(), &self.key, message)
     }
 
     /// Returns it as text that is not empty.
-    pub(crate) fn text(&self) -> Result<&'a str, Problem> {
+    pub(crate) fn text(&self) -> Result<&'a str, FileProblem> {
         match self.value {
             DeValue::String(text) if text.trim().is_empty() => Err(self.problem("must not be empty")),
             DeValue::String(text) => Ok(text),
@@ -146,7 +146,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Returns it as text that may be empty.
-    pub(crate) fn any_text(&self) -> Result<&'a str, Problem> {
+    pub(crate) fn any_text(&self) -> Result<&'a str, FileProblem> {
         match self.value {
             DeValue::String(text) => Ok(text),
             _ => Err(self.mismatch("text")),
@@ -154,7 +154,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Returns it as a boolean.
-    pub(crate) fn boolean(&self) -> Result<bool, Problem> {
+    pub(crate) fn boolean(&self) -> Result<bool, FileProblem> {
         match self.value {
             DeValue::Boolean(value) => Ok(*value),
             _ => Err(self.mismatch("true or false")),
@@ -162,7 +162,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Returns it as a list.
-    pub(crate) fn items(&self) -> Result<Vec<Entry<'a>>, Problem> {
+    pub(crate) fn items(&self) -> Result<Vec<Entry<'a>>, FileProblem> {
         let DeValue::Array(items) = self.value else { return Err(self.mismatch("a list")) };
         Ok(items
             .iter()
@@ -177,7 +177,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Returns it as a table.
-    pub(crate) fn section(&self) -> Result<Section<'a>, Problem> {
+    pub(crate) fn section(&self) -> Result<Section<'a>, FileProblem> {
         match self.value {
             DeValue::Table(table) => {
                 Ok(Section::new(self.document, self.key.clone(), self.span.clone(), table))
@@ -187,7 +187,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Returns it as JSON; dates and times become text.
-    pub(crate) fn json(&self) -> Result<Value, Problem> {
+    pub(crate) fn json(&self) -> Result<Value, FileProblem> {
         Ok(match self.value {
             DeValue::String(text) => Value::from(text.as_ref()),
             DeValue::Boolean(value) => Value::from(*value),
@@ -205,12 +205,12 @@ impl<'a> Entry<'a> {
             DeValue::Table(_) => {
                 let entries = self.section()?.take_all().into_iter();
                 let members = entries.map(|(name, entry)| Ok((name.to_owned(), entry.json()?)));
-                Value::Object(members.collect::<Result<Map<_, _>, Problem>>()?)
+                Value::Object(members.collect::<Result<Map<_, _>, FileProblem>>()?)
             }
         })
     }
 
-    fn mismatch(&self, expected: &str) -> Problem {
+    fn mismatch(&self, expected: &str) -> FileProblem {
         self.problem(format!("must be {expected}, not {}", self.value.type_str()))
     }
 }

@@ -14,7 +14,7 @@ use webhook_process::{Command, CommandWorkflow, Python};
 
 use crate::loaded_workflow::{Action, LoadedWorkflow};
 use crate::report::Report;
-use crate::section::{Document, Entry, Problem, Section};
+use crate::section::{Document, Entry, FileProblem, Section};
 use crate::{notebook, parameter_section, regular_file};
 
 /// Upper bound on the files that are loaded side by side. Each notebook costs a start of Python.
@@ -41,7 +41,7 @@ pub(crate) enum WorkflowFileError {
     },
     /// A file is invalid.
     #[error("{0}")]
-    Invalid(Problem),
+    Invalid(FileProblem),
     /// Two files declare the same workflow.
     #[error("{} and {} both declare the workflow {workflow}", .first.display(), .second.display())]
     Duplicate {
@@ -117,7 +117,7 @@ fn load_file(file: &Path, python: &Python) -> Result<LoadedWorkflow, WorkflowFil
 }
 
 /// Parses one file. Paths in it are relative to its folder. `python` runs notebooks.
-pub(crate) fn load(file: &Path, text: &str, python: &Python) -> Result<LoadedWorkflow, Problem> {
+pub(crate) fn load(file: &Path, text: &str, python: &Python) -> Result<LoadedWorkflow, FileProblem> {
     let folder = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -152,7 +152,12 @@ pub(crate) fn load(file: &Path, text: &str, python: &Python) -> Result<LoadedWor
     Ok(loaded)
 }
 
-fn act(name: &str, entry: &Entry<'_>, workflow: Workflow, folder: &Path) -> Result<LoadedWorkflow, Problem> {
+fn act(
+    name: &str,
+    entry: &Entry<'_>,
+    workflow: Workflow,
+    folder: &Path,
+) -> Result<LoadedWorkflow, FileProblem> {
     let mut section = entry.section()?;
     let (workflow, action) = match name {
         "command" => {
@@ -173,7 +178,7 @@ fn act(name: &str, entry: &Entry<'_>, workflow: Workflow, folder: &Path) -> Resu
 /// Parses a command. A program with a slash, and the working folder, are relative to the folder of the file.
 ///
 /// Without a working folder, it is that folder itself.
-fn command(section: &mut Section<'_>, folder: &Path) -> Result<Command, Problem> {
+fn command(section: &mut Section<'_>, folder: &Path) -> Result<Command, FileProblem> {
     let folder = std::path::absolute(folder).map_err(|error| section.problem(error.to_string()))?;
     let program = section.require("program")?.text()?;
     let mut command =
@@ -203,7 +208,7 @@ mod tests {
 
     const HEAD: &str = "kind = 'report'\nid = 'a'\ntitle = 'A'\n";
 
-    fn load_text(text: &str) -> Result<LoadedWorkflow, Problem> {
+    fn load_text(text: &str) -> Result<LoadedWorkflow, FileProblem> {
         load(Path::new("workflows/a.toml"), text, &no_python())
     }
 

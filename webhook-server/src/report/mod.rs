@@ -14,9 +14,9 @@ use webhook_core::executor::{Cancellation, ExecuteError, Reporter, RunContext, W
 use webhook_core::parameters::ParameterBlocks;
 
 use crate::regular_file;
-use crate::section::{Problem, Section};
+use crate::section::{FileProblem, Section};
 use data::{Data, DataError, DataFile, Query};
-use page::{Page, PageError};
+use page::{PageError, ReportPage};
 
 /// Names that a query cannot have, because the template already has them.
 const PARAMETERS: &str = "parameters";
@@ -28,7 +28,7 @@ const RUN_ID: &str = "run_id";
 pub(crate) struct Report {
     data: Data,
     queries: Vec<Query>,
-    page: Page,
+    page: ReportPage,
 }
 
 /// Result of a report.
@@ -72,7 +72,7 @@ impl Report {
         section: &mut Section<'_>,
         folder: &Path,
         workflow: &Workflow,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, FileProblem> {
         let (data, place) = match (section.take("database"), section.take("csv")) {
             (Some(file), None) => (Data::Database(DataFile::new(folder, file.text()?)), file),
             (None, Some(tables)) => {
@@ -108,7 +108,7 @@ impl Report {
         let file = folder.join(template.text()?);
         let source = regular_file::read_to_string(&file)
             .map_err(|error| template.problem(format!("{} cannot be read: {error}", file.display())))?;
-        let mut page = Page::new(source, &known).map_err(|error| template.problem(chain(&error)))?;
+        let mut page = ReportPage::new(source, &known).map_err(|error| template.problem(chain(&error)))?;
         if let Some(summary) = section.take("summary") {
             page = page
                 .with_summary(summary.text()?.to_owned(), &known)

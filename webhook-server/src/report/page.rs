@@ -14,7 +14,7 @@ const SUMMARY: &str = "summary";
 
 /// A compiled template, and one for the summary.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct ReportPage {
     environment: Environment<'static>,
     has_summary: bool,
 }
@@ -35,7 +35,7 @@ pub(crate) enum PageError {
     },
 }
 
-impl Page {
+impl ReportPage {
     /// Compiles a template that gets values of the names `known`.
     pub(crate) fn new(source: String, known: &[&str]) -> Result<Self, PageError> {
         let mut environment = Environment::new();
