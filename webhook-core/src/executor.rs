@@ -80,8 +80,8 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// Every call of a webhook asks for it, so it should return from memory.
     ///
-    /// # Errors
-    /// [`ExecutorError`] when it cannot be described now. The caller of the webhook is told to try again later.
+    /// Fails with [`ExecutorError`] when it cannot be described now. The caller of the webhook is told to try
+    /// again later.
     async fn describe(&self, workflow: &WorkflowKey) -> Result<Option<Arc<Workflow>>, ExecutorError>;
 
     /// Executes one attempt of a run.
@@ -92,8 +92,7 @@ pub trait Executor: Send + Sync + 'static {
     /// follows, its work has no effect on the run.
     /// It may block its thread, which delays no other run. It may panic, which fails the attempt.
     ///
-    /// # Errors
-    /// [`ExecuteError`], which says whether another attempt may help.
+    /// Fails with [`ExecuteError`], which says whether another attempt may help.
     ///
     /// # Cancel safety
     /// The future is dropped if it ignores a cancellation for longer than the grace period. Nothing it
@@ -109,8 +108,7 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// Ignores unknown runs. It may be called again for the same runs.
     ///
-    /// # Errors
-    /// [`ExecutorError`] when something could not be removed; it is logged.
+    /// Fails with [`ExecutorError`] when something could not be removed, which is logged.
     ///
     /// # Cancel safety
     /// A dropped call may leave some files behind.

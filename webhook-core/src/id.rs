@@ -23,8 +23,7 @@ macro_rules! name {
         impl $type {
             /// Parses a name.
             ///
-            /// # Errors
-            /// [`InvalidName`] when the text does not have the form above.
+            /// Fails with [`InvalidName`] when the text does not have the form above.
             pub fn new(text: &str) -> Result<Self, InvalidName> {
                 let first: fn(u8) -> bool = $first;
                 let rest: fn(u8) -> bool = $rest;

@@ -61,8 +61,7 @@ pub trait Notifier: Send + Sync + 'static {
     /// so it can serve as a message id.
     /// A failure never changes the run.
     ///
-    /// # Errors
-    /// [`DeliverError`], which says whether another try may help.
+    /// Fails with [`DeliverError`], which says whether another try may help.
     ///
     /// # Cancel safety
     /// It is dropped after 60 s, or when the patience of a shutdown ends; the delivery is tried again later.

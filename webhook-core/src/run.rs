@@ -149,8 +149,7 @@ impl Run {
     /// A run whose interruptions reached their bound, or whose cancellation was requested, is claimed only to
     /// be settled. That claim is no further attempt.
     ///
-    /// # Errors
-    /// [`IllegalTransition`] when it is not queued.
+    /// Fails with [`IllegalTransition`] when it is not queued.
     pub fn claimed(
         &self,
         fence: u64,
@@ -184,8 +183,7 @@ impl Run {
 
     /// Returns this run after its worker vanished: queued again at once, with one more interruption.
     ///
-    /// # Errors
-    /// [`IllegalTransition`] when it is not running.
+    /// Fails with [`IllegalTransition`] when it is not running.
     pub fn interrupted(&self, now: SystemTime) -> Result<Self, IllegalTransition> {
         let state = self.state.after(Transition::Interrupt)?;
         Ok(Self { state, interruptions: self.interruptions + 1, due_at: now, progress: None, ..self.clone() })
@@ -193,8 +191,7 @@ impl Run {
 
     /// Returns this run handed back unfinished at shutdown. The attempt does not count.
     ///
-    /// # Errors
-    /// [`IllegalTransition`] when it is not running.
+    /// Fails with [`IllegalTransition`] when it is not running.
     pub fn handed_back(&self, now: SystemTime) -> Result<Self, IllegalTransition> {
         let state = self.state.after(Transition::HandBack)?;
         let attempt = self.attempt.saturating_sub(1);
@@ -204,8 +201,7 @@ impl Run {
 
     /// Returns this run after a failed attempt, queued again for `due_at`.
     ///
-    /// # Errors
-    /// [`IllegalTransition`] when it is not running.
+    /// Fails with [`IllegalTransition`] when it is not running.
     pub fn retrying(&self, error: RunError, due_at: SystemTime) -> Result<Self, IllegalTransition> {
         let state = self.state.after(Transition::Retry)?;
         Ok(Self { state, error: Some(error), due_at, progress: None, ..self.clone() })
@@ -213,8 +209,7 @@ impl Run {
 
     /// Returns this run at its end.
     ///
-    /// # Errors
-    /// [`IllegalTransition`] when its state does not allow this ending.
+    /// Fails with [`IllegalTransition`] when its state does not allow this ending.
     pub fn ended(&self, ending: Ending, now: SystemTime) -> Result<Self, IllegalTransition> {
         let state = self.state.after(ending.transition())?;
         let mut run = Self { state, finished_at: Some(now), error: None, ..self.clone() };

@@ -89,8 +89,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Records a new webhook.
     ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when its id or token digest is taken.
+    /// Fails with [`StoreError::Conflict`] when its id or token digest is taken.
     async fn create_webhook(&self, webhook: Webhook) -> Result<(), StoreError>;
 
     /// Returns the webhook with this id, or `None` if there is none.
@@ -106,8 +105,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Every later claim follows the new settings.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Conflict`] when the stored revision is not `expected_revision`, or when another webhook has the token digest.
+    /// Fails with [`StoreError::NotFound`], and with [`StoreError::Conflict`] when the stored revision is not
+    /// `expected_revision`, or when another webhook has the token digest.
     async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError>;
 
     /// Removes a webhook, cancels its queued runs, and returns the cancelled runs, oldest first.
@@ -116,8 +115,8 @@ pub trait Store: Send + Sync + 'static {
     /// From the first change on, the webhook is not found and none of its queued runs is claimed, even if the
     /// process dies before the call returns. The next start of the store then cancels the remaining runs.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Conflict`] when the stored revision is not `expected_revision`.
+    /// Fails with [`StoreError::NotFound`], and with [`StoreError::Conflict`] when the stored revision is not
+    /// `expected_revision`.
     async fn delete_webhook(
         &self,
         id: WebhookId,
@@ -154,9 +153,9 @@ pub trait Store: Send + Sync + 'static {
     /// A refused run changes nothing. Refusals are values of [`Enqueued`], not errors: a full queue, a
     /// mismatched key, another token, a disabled webhook.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`] when the webhook does not exist; [`StoreError::Conflict`] when the run's id is taken.
-    /// After [`StoreError::Unavailable`] the run may be recorded: the disk may have failed after the write.
+    /// Fails with [`StoreError::NotFound`] when the webhook does not exist, and with [`StoreError::Conflict`]
+    /// when the run's id is taken. After [`StoreError::Unavailable`] the run may be recorded: the disk may
+    /// have failed after the write.
     ///
     /// # Cancel safety
     /// After a dropped call, a call with an idempotency key can be repeated.
@@ -175,7 +174,6 @@ pub trait Store: Send + Sync + 'static {
     /// - A claim survives the death of the process, so interruptions count. It need not survive the death of
     ///   the machine.
     ///
-    /// # Errors
     /// On any error, nothing is claimed.
     ///
     /// # Cancel safety
@@ -195,7 +193,6 @@ pub trait Store: Send + Sync + 'static {
     /// A claim whose fence is stale, or whose run is not running, is [`Renewed::Lost`] and nothing is
     /// changed.
     ///
-    /// # Errors
     /// On any error, it is unknown which leases were extended.
     async fn renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>, StoreError>;
 
@@ -207,7 +204,6 @@ pub trait Store: Send + Sync + 'static {
     /// - A run with a requested cancellation ends cancelled instead of being queued again.
     /// - A run of a deleted webhook fails instead of being queued again.
     ///
-    /// # Errors
     /// On any error, it is unknown which outcomes were recorded. Settling again is safe.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError>;
 
@@ -216,8 +212,7 @@ pub trait Store: Send + Sync + 'static {
     /// The worker of a running run learns of the request through [`renew`](Self::renew).
     /// A run that has ended is [`Cancelled::TooLate`], not an error.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
+    /// Fails with [`StoreError::NotFound`].
     async fn cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled, StoreError>;
 
     /// Returns the run with this id, or `None` if there is none.
@@ -241,7 +236,6 @@ pub trait Store: Send + Sync + 'static {
     /// - A run whose idempotency key is still valid at [`PruneRequest::now`], since a repeated call must find
     ///   the run. A key's time counts from when the run was queued.
     ///
-    /// # Errors
     /// On any error, some runs may have been removed.
     ///
     /// # Cancel safety
@@ -267,7 +261,6 @@ pub trait Store: Send + Sync + 'static {
     /// Deliveries of other channels stay as they are, and the next request for those channels gets them at
     /// once.
     ///
-    /// # Errors
     /// On any error, nothing is claimed.
     ///
     /// # Cancel safety
@@ -278,7 +271,6 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Ignores unknown deliveries, and outcomes that come too late by [`DeliverySettlement::applied_to`].
     ///
-    /// # Errors
     /// After any error, settling again is safe.
     async fn settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<(), StoreError>;
 
@@ -297,8 +289,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a delivery due again now, resets its count of tries, and returns it.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`].
+    /// Fails with [`StoreError::NotFound`].
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError>;
 
     // Events and health.
@@ -329,8 +320,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Cheap enough to be called every second.
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the store cannot be written.
+    /// Fails with [`StoreError::Unavailable`] when the store cannot be written.
     async fn health(&self) -> Result<StoreHealth, StoreError>;
 }
 

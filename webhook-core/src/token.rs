@@ -69,8 +69,7 @@ impl Token {
 
     /// Parses the text form of a token and verifies its checksum, which detects typing errors.
     ///
-    /// # Errors
-    /// [`InvalidName`], which repeats nothing of the text.
+    /// Fails with [`InvalidName`], which repeats nothing of the text.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let form = text
             .strip_prefix(PREFIX)

@@ -136,8 +136,7 @@ impl Messages {
 
     /// Replaces a template.
     ///
-    /// # Errors
-    /// [`TemplateError`] when it cannot be parsed or uses an unknown name.
+    /// Fails with [`TemplateError`] when it cannot be parsed or uses an unknown name.
     pub fn with_template(
         mut self,
         template: Template,
@@ -160,8 +159,8 @@ impl Messages {
 
     /// Renders a template.
     ///
-    /// # Errors
-    /// [`TemplateError`] when the template does something impossible, such as iterating over a number.
+    /// Fails with [`TemplateError`] when the template does something impossible, such as iterating over a
+    /// number.
     pub fn render(&self, template: Template, news: &Notification) -> Result<String, TemplateError> {
         let wrong = |source| TemplateError::Wrong { template: template.name(), source };
         let compiled = self.environment.get_template(template.name()).map_err(wrong)?;

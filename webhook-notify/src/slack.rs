@@ -82,8 +82,7 @@ pub enum SlackOptionsError {
 impl SlackNotifier {
     /// Posts with a bot token. The token needs the scope `chat:write`, and the bot must be in the channel.
     ///
-    /// # Errors
-    /// [`SlackOptionsError::Token`], [`SlackOptionsError::Certificates`].
+    /// Fails with [`SlackOptionsError::Token`] or [`SlackOptionsError::Certificates`].
     pub fn with_token(token: &str) -> Result<Self, SlackOptionsError> {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(SlackOptionsError::Token);
@@ -98,8 +97,7 @@ impl SlackNotifier {
     /// Posts to an incoming webhook, which belongs to one channel. The channels that settings name are then
     /// labels only.
     ///
-    /// # Errors
-    /// [`SlackOptionsError::Url`], [`SlackOptionsError::Certificates`].
+    /// Fails with [`SlackOptionsError::Url`] or [`SlackOptionsError::Certificates`].
     pub fn with_incoming_webhook(url: &str) -> Result<Self, SlackOptionsError> {
         let checked = checked_url(url)?;
         // The last part of the path is the secret, and may occur alone in an answer.
@@ -125,8 +123,7 @@ impl SlackNotifier {
 
     /// Replaces the base URL of the Web API, for example by a gateway's. No effect on an incoming webhook.
     ///
-    /// # Errors
-    /// [`SlackOptionsError::Url`].
+    /// Fails with [`SlackOptionsError::Url`].
     pub fn with_api(mut self, api: &str) -> Result<Self, SlackOptionsError> {
         if let Target::Api { endpoint, .. } = &mut self.target {
             *endpoint = endpoint_of(api)?;

@@ -44,8 +44,8 @@ impl SmtpNotifier {
     /// Creates a notifier for this server. It reads the certificates that the machine trusts, and does not
     /// connect yet.
     ///
-    /// # Errors
-    /// [`SmtpOptionsError`] when a certificate of the options cannot be used, or when the sender is `@localhost` and the server is on another machine.
+    /// Fails with [`SmtpOptionsError`] when a certificate of the options cannot be used, or when the sender
+    /// is `@localhost` and the server is on another machine.
     pub fn new(options: SmtpOptions) -> Result<Self, SmtpOptionsError> {
         options.check_sender()?;
         let tls = |options: &SmtpOptions| {

@@ -124,8 +124,7 @@ impl ArtifactFolder {
 
     /// Keeps `bytes` as the artifact `name`. Blocks until they are on disk.
     ///
-    /// # Errors
-    /// [`ArtifactError`] when they exceed a bound or cannot be written.
+    /// Fails with [`ArtifactError`] when they exceed a bound or cannot be written.
     pub fn write(
         &self,
         run: RunId,
@@ -143,8 +142,7 @@ impl ArtifactFolder {
     ///
     /// Each attempt has its own draft, since an attempt that lost its lease may still be writing.
     ///
-    /// # Errors
-    /// [`ArtifactError`] when the folder cannot be created.
+    /// Fails with [`ArtifactError`] when the folder cannot be created.
     pub fn draft(&self, run: RunId, attempt: u32) -> Result<Draft<'_>, ArtifactError> {
         let name = format!("{DRAFT}{attempt}");
         let path = self.folder.join(run.to_string()).join(&name);
@@ -162,8 +160,7 @@ impl ArtifactFolder {
     /// Returns the artifact `name` of a run, or `None` if it does not exist. `name` may be any text: it is
     /// not used as a path.
     ///
-    /// # Errors
-    /// The error of the operating system when it cannot be read now.
+    /// Fails with the error of the operating system when it cannot be read now.
     pub fn content(&self, run: RunId, name: &str) -> io::Result<Option<ArtifactContent>> {
         // Drafts begin with a dot.
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
@@ -179,8 +176,7 @@ impl ArtifactFolder {
 
     /// Removes all artifacts of these runs. Runs without artifacts are ignored.
     ///
-    /// # Errors
-    /// The error of the operating system for the first artifact that cannot be removed.
+    /// Fails with the error of the operating system for the first artifact that cannot be removed.
     pub fn discard(&self, runs: &[RunId]) -> io::Result<()> {
         let mut total = self.total.lock();
         for run in runs {
@@ -200,8 +196,8 @@ impl ArtifactFolder {
     /// A host calls this once after its start, in the background. It also counts the size of all artifacts,
     /// which otherwise delays the first artifact.
     ///
-    /// # Errors
-    /// The error of the operating system when the folder cannot be read, or the error of `is_known`.
+    /// Fails with the error of the operating system when the folder cannot be read, or the error of
+    /// `is_known`.
     ///
     /// # Cancel safety
     /// A dropped call leaves the folders that it has not reached.
@@ -308,8 +304,8 @@ impl Draft<'_> {
     /// Keeps the file `name` of the draft as an artifact of the run, in place of an earlier one of that name.
     /// Blocks until it is on disk.
     ///
-    /// # Errors
-    /// [`ArtifactError`] when it is too large, is not a regular file with one name, or cannot be moved, or when the quota is reached.
+    /// Fails with [`ArtifactError`] when it is too large, is not a regular file with one name, or cannot be
+    /// moved, or when the quota is reached.
     pub fn keep(&self, name: &str) -> Result<Artifact, ArtifactError> {
         let Self { artifacts, run, .. } = self;
         let unwritable = |source| artifacts.unwritable(*run, name, source);

@@ -29,8 +29,7 @@ pub struct CommandExecutor {
 impl CommandExecutor {
     /// Creates an executor for these workflows.
     ///
-    /// # Errors
-    /// [`DuplicateWorkflow`] when two have the same kind and id.
+    /// Fails with [`DuplicateWorkflow`] when two have the same kind and id.
     pub fn new(workflows: impl IntoIterator<Item = CommandWorkflow>) -> Result<Self, DuplicateWorkflow> {
         Ok(Self { workflows: listing::by_key(workflows)?, options: CommandOptions::default() })
     }

@@ -83,16 +83,14 @@ impl Notebook {
     /// Nothing of the cell is executed. So a value that is not a literal gives no default: if a call omits
     /// the parameter, the notebook sets it.
     ///
-    /// # Errors
-    /// [`InvalidNotebook`], which says how to correct the problem.
+    /// Fails with [`InvalidNotebook`], which says how to correct the problem.
     pub fn load(path: impl AsRef<Path>, python: &Python) -> Result<Self, InvalidNotebook> {
         Self::load_with_kernel(path, python, None)
     }
 
     /// Reads a notebook like [`load`](Self::load), for another Jupyter kernel than the one it names.
     ///
-    /// # Errors
-    /// As for [`load`](Self::load).
+    /// Fails like [`load`](Self::load).
     pub fn load_with_kernel(
         path: impl AsRef<Path>,
         python: &Python,
@@ -170,8 +168,8 @@ pub struct NotebookWorkflow {
 impl NotebookWorkflow {
     /// Combines a workflow with its notebook.
     ///
-    /// # Errors
-    /// [`InvalidCommand`](crate::InvalidCommand) when a variable of the notebook has an invalid name or value, or when the workflow has a parameter that the notebook does not declare.
+    /// Fails with [`InvalidCommand`](crate::InvalidCommand) when a variable of the notebook has an invalid
+    /// name or value, or when the workflow has a parameter that the notebook does not declare.
     pub fn new(workflow: Workflow, notebook: Notebook) -> Result<Self, crate::InvalidCommand> {
         environment::check(&notebook.command(), &[])?;
         // Python treats names that are equal after NFKC as one; declared names are in that form.
@@ -191,9 +189,8 @@ impl NotebookWorkflow {
 
     /// Runs the notebook for one attempt, as the [crate] describes, and keeps its files in `artifacts`.
     ///
-    /// # Errors
-    /// [`ExecuteError`] with a [`NotebookError`]: retryable when a cell fails, the kernel dies or the attempt is
-    /// stopped, fatal when Python, a package or the kernel is missing.
+    /// Fails with an [`ExecuteError`] that holds a [`NotebookError`]: retryable when a cell fails, the kernel
+    /// dies or the attempt is stopped, fatal when Python, a package or the kernel is missing.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.

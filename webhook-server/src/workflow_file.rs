@@ -56,8 +56,7 @@ pub(crate) enum WorkflowFileError {
 
 /// Loads every `*.toml` of a folder, in the order of their names. Other files are ignored.
 ///
-/// # Errors
-/// [`WorkflowFileError`] for the first fault.
+/// Fails with [`WorkflowFileError`] for the first fault.
 pub(crate) fn load_folder(folder: &Path, python: &Python) -> Result<Vec<LoadedWorkflow>, WorkflowFileError> {
     let unreadable = |source| {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

@@ -50,8 +50,7 @@ impl SledStore {
     ///
     /// Blocks while it recovers from a crash, typically for less than a second.
     ///
-    /// # Errors
-    /// [`OpenError`]; the folder's records are unchanged then.
+    /// Fails with [`OpenError`]; the folder's records are unchanged then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::options().open(path)
     }
@@ -81,8 +80,7 @@ impl SledStore {
     /// A thread does the same slowly, after the opening and then once a day. The report includes the faults
     /// that this thread and reads have found.
     ///
-    /// # Errors
-    /// [`StoreError`] when the check cannot continue, as when the store cannot be read.
+    /// Fails with [`StoreError`] when the check cannot continue, as when the store cannot be read.
     pub async fn verify(&self) -> Result<VerifyReport, StoreError> {
         verify(self.parts()).await
     }
@@ -112,8 +110,7 @@ impl SledOptions {
     /// Blocks while it recovers from a crash, typically for less than a second, and for up to a second while
     /// another process has the folder open. Runs that were running are queued again.
     ///
-    /// # Errors
-    /// [`OpenError`]; the folder's records are unchanged then.
+    /// Fails with [`OpenError`]; the folder's records are unchanged then.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SledStore, OpenError> {
         SledStore::open_with(path.as_ref(), self, Arc::new(FileDisk))
     }

@@ -15,8 +15,7 @@ pub type WrapDisk = Box<dyn FnOnce(Box<dyn Disk>) -> Box<dyn Disk>>;
 
 /// Opens a store on a custom disk.
 ///
-/// # Errors
-/// As [`SledOptions::open`].
+/// Fails like [`SledOptions::open`].
 pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Result<SledStore, OpenError> {
     SledStore::open_with(path, options, wrap(Box::new(FileDisk)).into())
 }
@@ -26,8 +25,7 @@ pub fn open_with_disk(path: &Path, options: SledOptions, wrap: WrapDisk) -> Resu
 /// `sled::open` would fail now and then: sled's threads keep the lock of a database a moment longer than its
 /// last handle.
 ///
-/// # Errors
-/// As [`SledOptions::open`].
+/// Fails like [`SledOptions::open`].
 pub fn open_database(store: &Path) -> Result<sled::Db, OpenError> {
     const CACHE: u64 = 16 << 20;
     sled_folder::start(store, &store.join(sled_folder::SLED), CACHE)

@@ -104,8 +104,7 @@ pub struct Server {
 impl Server {
     /// Listens at an address.
     ///
-    /// # Errors
-    /// [`ServeError::Bind`].
+    /// Fails with [`ServeError::Bind`].
     ///
     /// # Cancel safety
     /// A dropped call leaves no listener.
@@ -128,8 +127,7 @@ impl Server {
 
     /// Returns the address of the listener; its port is known even if any free port was requested.
     ///
-    /// # Errors
-    /// The error of the operating system.
+    /// Fails with the error of the operating system.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

@@ -47,8 +47,7 @@ impl WebhookIndex {
 
     /// Checks that a new webhook may take its id and digest.
     ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when another webhook has one of them.
+    /// Fails with [`StoreError::Conflict`] when another webhook has one of them.
     pub fn check_new(&self, webhook: &Webhook) -> Result<(), StoreError> {
         if self.by_id.contains_key(&webhook.id) {
             return Err(StoreError::Conflict(Resource::Webhook));
@@ -61,9 +60,8 @@ impl WebhookIndex {
 
     /// Returns the record that an update stores: the given one with the stored time of its last use.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`], or [`StoreError::Conflict`] when the revision is not the expected one or another webhook has the
-    /// digest.
+    /// Fails with [`StoreError::NotFound`], or [`StoreError::Conflict`] when the revision is not the expected
+    /// one or another webhook has the digest.
     pub fn updated(&self, mut webhook: Webhook, expected: u64) -> Result<Webhook, StoreError> {
         let stored = self.get(webhook.id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if stored.revision != expected {
@@ -87,8 +85,7 @@ impl WebhookIndex {
 
     /// Checks that a caller who expects this revision may remove a webhook.
     ///
-    /// # Errors
-    /// [`StoreError::NotFound`], or [`StoreError::Conflict`] when the revision is another one.
+    /// Fails with [`StoreError::NotFound`], or [`StoreError::Conflict`] when the revision is another one.
     pub fn check_removal(&self, id: WebhookId, expected: Option<u64>) -> Result<(), StoreError> {
         let stored = self.get(id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         match expected {

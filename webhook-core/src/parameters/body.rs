@@ -34,9 +34,8 @@ use super::quotes::{
 /// streams in; [`merge`](super::merge()) checks names and their number.
 /// A number that cannot be kept is a problem that [`merge`](super::merge()) reports.
 ///
-/// # Errors
-///
-/// [`BodyError::Malformed`] when the body does not have the form that its media type demands, and [`BodyError::UnsupportedMediaType`] for another media type or charset.
+/// Fails with [`BodyError::Malformed`] when the body does not have the form that its media type demands, and
+/// [`BodyError::UnsupportedMediaType`] for another media type or charset.
 pub fn parse_body(
     content_type: Option<&str>,
     bytes: &[u8],
@@ -63,9 +62,7 @@ pub fn parse_body(
 ///
 /// `encoding` is the `Content-Encoding` header, in which commas separate several codings.
 ///
-/// # Errors
-///
-/// [`BodyError::UnsupportedContentEncoding`] for every coding but `identity`.
+/// Fails with [`BodyError::UnsupportedContentEncoding`] for every coding but `identity`.
 pub fn check_content_encoding(encoding: Option<&str>) -> Result<(), BodyError> {
     let mut codings = encoding.unwrap_or_default().split(',').map(str::trim);
     match codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {

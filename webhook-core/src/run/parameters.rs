@@ -67,8 +67,8 @@ pub enum ParameterValue {
 impl RunParameters {
     /// Seals the secret values for the run `id` and keeps the others as they are.
     ///
-    /// # Errors
-    /// [`SealError`] names the first secret parameter if there are no `keys`, or a parameter that could not be read back.
+    /// Fails with a [`SealError`] that names the first secret parameter if there are no `keys`, or a
+    /// parameter that could not be read back.
     pub fn seal(
         parameters: EffectiveParameters,
         keys: Option<&TokenKeys>,
@@ -116,8 +116,7 @@ impl RunParameters {
 
     /// Opens the secret values for the run `id`.
     ///
-    /// # Errors
-    /// [`UnsealError`] when none of the keys sealed them.
+    /// Fails with [`UnsealError`] when none of the keys sealed them.
     pub fn open(&self, keys: Option<&TokenKeys>, id: RunId) -> Result<EffectiveParameters, UnsealError> {
         let open = |(name, RunParameter { value, source }): (String, RunParameter)| {
             let (value, secret) = match value {

@@ -75,8 +75,7 @@ impl RunState {
 
     /// Returns the state after a transition. No other code decides which transitions are legal.
     ///
-    /// # Errors
-    /// [`IllegalTransition`] for every other pair. The state of an ended run never changes.
+    /// Fails with [`IllegalTransition`] for every other pair. The state of an ended run never changes.
     pub fn after(self, transition: Transition) -> Result<Self, IllegalTransition> {
         match (self, transition) {
             (Self::Queued, Transition::Claim) => Ok(Self::Running),

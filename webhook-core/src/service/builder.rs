@@ -152,8 +152,7 @@ impl WebhooksBuilder {
 
     /// Builds the service, after checking that the given keys open the store's sealed tokens.
     ///
-    /// # Errors
-    /// [`BuildError`] names the missing or invalid part.
+    /// Fails with a [`BuildError`] that names the missing or invalid part.
     ///
     /// # Cancel safety
     /// A dropped call has no effect.

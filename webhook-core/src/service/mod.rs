@@ -98,17 +98,15 @@ impl Webhooks {
 
     /// Checks the rules that need no body: enabled, GET allowed, no preview, rate limit.
     ///
-    /// # Errors
-    /// [`TriggerError::Disabled`], [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`],
-    /// [`TriggerError::RateLimited`].
+    /// Fails with [`TriggerError::Disabled`], [`TriggerError::GetNotAllowed`],
+    /// [`TriggerError::PreviewRefused`] or [`TriggerError::RateLimited`].
     pub fn admit(&self, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
         intake::admit(&self.parts, call)
     }
 
     /// Finds the webhook of the token by which a caller wants to read a run. Its settings are not checked.
     ///
-    /// # Errors
-    /// As [`find_run`](Self::find_run).
+    /// Fails like [`find_run`](Self::find_run).
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -118,8 +116,8 @@ impl Webhooks {
 
     /// Returns the run that a caller reads with its webhook's token; `None` if that webhook has no such run.
     ///
-    /// # Errors
-    /// As [`authenticate`](Self::authenticate), except that [`TriggerError::ShuttingDown`] does not occur.
+    /// Fails like [`authenticate`](Self::authenticate), except that [`TriggerError::ShuttingDown`] does not
+    /// occur.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -133,8 +131,7 @@ impl Webhooks {
     /// again, in the atomic step that records the run. A token refreshed or a webhook disabled in the
     /// meantime starts nothing.
     ///
-    /// # Errors
-    /// Any [`TriggerError`]. Nothing is recorded then.
+    /// Fails with any [`TriggerError`]. Nothing is recorded then.
     ///
     /// # Cancel safety
     /// When dropped, the run may or may not have been enqueued; with an idempotency key the call can be repeated.
@@ -165,8 +162,7 @@ impl Webhooks {
     ///
     /// For hosts' tests: with tokio's time paused, pauses take no time.
     ///
-    /// # Errors
-    /// [`StoreError`] when the store fails.
+    /// Fails with [`StoreError`] when the store fails.
     ///
     /// # Cancel safety
     /// When dropped, running runs are given up; they are due again when their lease expires.
@@ -221,8 +217,7 @@ impl Webhooks {
 
     /// Returns the number of records in the store, or an error if the store cannot be written.
     ///
-    /// # Errors
-    /// [`StoreError`] when the store cannot be written.
+    /// Fails with [`StoreError`] when the store cannot be written.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -265,8 +260,7 @@ impl Webhooks {
     /// `None` returns the current cursor at once. See
     /// [`Store::events_since`](crate::store::Store::events_since).
     ///
-    /// # Errors
-    /// [`StoreError`] when events cannot be read.
+    /// Fails with [`StoreError`] when events cannot be read.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -279,8 +273,7 @@ impl Webhooks {
     ///
     /// Neither the time-out nor dropping this affects the run.
     ///
-    /// # Errors
-    /// [`StoreError`] when the store cannot be read.
+    /// Fails with [`StoreError`] when the store cannot be read.
     ///
     /// # Cancel safety
     /// It may be dropped at any time.

@@ -53,8 +53,8 @@ impl TokenKey {
     /// processes that start at once agree on one key.
     /// The call blocks on the file system; make it at start-up.
     ///
-    /// # Errors
-    /// [`KeyFileError`] names the file, and says that it could not be read, could not be created, or holds no key.
+    /// Fails with a [`KeyFileError`], which names the file, when it cannot be read, cannot be created, or
+    /// holds no key.
     ///
     /// ```
     /// # use webhook_core::token::TokenKey;
@@ -75,8 +75,7 @@ impl TokenKey {
 
     /// Reads the key at `path`.
     ///
-    /// # Errors
-    /// [`KeyFileError`] when the file cannot be read or holds no key.
+    /// Fails with [`KeyFileError`] when the file cannot be read or holds no key.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
         let mut text = Zeroizing::new(String::new());
@@ -213,8 +212,9 @@ impl TokenKeys {
 
     /// Opens a value that was sealed for the same `associated_data`.
     ///
-    /// # Errors
-    /// [`UnsealError::UnknownKey`] when none of these keys sealed it, [`UnsealError::UnknownFormat`] when a newer version did, and [`UnsealError::Damaged`] when it was changed or sealed for another place.
+    /// Fails with [`UnsealError::UnknownKey`] when none of these keys sealed it,
+    /// [`UnsealError::UnknownFormat`] when a newer version did, and [`UnsealError::Damaged`] when it was
+    /// changed or sealed for another place.
     pub fn open(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
         let key = self.key_for(sealed)?;
         let body = sealed.0.get(HEADER..).ok_or(UnsealError::Damaged)?;
@@ -227,8 +227,7 @@ impl TokenKeys {
 
     /// Checks that one of these keys sealed a value, without opening it.
     ///
-    /// # Errors
-    /// As [`open`](Self::open), except [`UnsealError::Damaged`] for changed content.
+    /// Fails like [`open`](Self::open), except [`UnsealError::Damaged`] for changed content.
     pub fn check(&self, sealed: &Sealed) -> Result<(), UnsealError> {
         self.key_for(sealed).map(|_| ())
     }

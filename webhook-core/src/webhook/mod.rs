@@ -91,8 +91,7 @@ impl Webhook {
 
     /// Opens the sealed token. `None` if it was never sealed.
     ///
-    /// # Errors
-    /// [`UnsealError`] when none of `keys` sealed it, or when it is damaged.
+    /// Fails with [`UnsealError`] when none of `keys` sealed it, or when it is damaged.
     pub fn open_token(&self, keys: &TokenKeys) -> Result<Option<Token>, UnsealError> {
         let Some(sealed) = &self.sealed_token else { return Ok(None) };
         let plaintext = keys.open(sealed, self.id.as_bytes())?;

@@ -88,8 +88,7 @@ impl SmtpOptions {
     /// machine, on port 25, and requires STARTTLS to every other, on port 587.
     /// User and password are percent-decoded.
     ///
-    /// # Errors
-    /// [`SmtpOptionsError::Url`] names the problem without repeating the URL.
+    /// Fails with [`SmtpOptionsError::Url`], which names the problem without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, SmtpOptionsError> {
         let url = Url::parse(url).map_err(|_| SmtpOptionsError::Url("it is not a URL"))?;
         let host = match url.host() {
@@ -135,8 +134,7 @@ impl SmtpOptions {
     ///
     /// Default: `webhooks@localhost`, which only a server on this machine accepts.
     ///
-    /// # Errors
-    /// [`SmtpOptionsError::From`].
+    /// Fails with [`SmtpOptionsError::From`].
     pub fn with_from(mut self, from: &str) -> Result<Self, SmtpOptionsError> {
         self.from = sender(from)?;
         Ok(self)
@@ -146,8 +144,7 @@ impl SmtpOptions {
     ///
     /// Default: the host name of this machine if it is a full domain name, otherwise the sender's domain.
     ///
-    /// # Errors
-    /// [`SmtpOptionsError::HelloName`].
+    /// Fails with [`SmtpOptionsError::HelloName`].
     pub fn with_hello_name(mut self, name: &str) -> Result<Self, SmtpOptionsError> {
         if !is_domain(name) {
             return Err(SmtpOptionsError::HelloName);
@@ -165,8 +162,7 @@ impl SmtpOptions {
 
     /// Trusts these certificates in addition, in PEM, such as those of a private authority.
     ///
-    /// # Errors
-    /// [`SmtpOptionsError::Certificate`] when `pem` contains none.
+    /// Fails with [`SmtpOptionsError::Certificate`] when `pem` contains none.
     pub fn with_root_certificates(mut self, pem: &[u8]) -> Result<Self, SmtpOptionsError> {
         self.roots.push(certificates(pem)?);
         Ok(self)

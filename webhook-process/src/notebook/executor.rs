@@ -31,8 +31,7 @@ pub struct NotebookExecutor {
 impl NotebookExecutor {
     /// Creates an executor for these workflows.
     ///
-    /// # Errors
-    /// [`DuplicateWorkflow`] when two have the same kind and id.
+    /// Fails with [`DuplicateWorkflow`] when two have the same kind and id.
     pub fn new(
         workflows: impl IntoIterator<Item = NotebookWorkflow>,
         artifacts: ArtifactFolder,

@@ -30,8 +30,7 @@ pub(crate) struct Capacity {
 impl Capacity {
     /// Checks that another run may come to a store with so many bytes.
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] with the reason.
+    /// Fails with [`StoreError::Unavailable`] with the reason.
     pub(crate) fn check(&self, stored: u64) -> Result<(), StoreError> {
         let quota = self.quota_bytes;
         if stored > quota {
@@ -45,8 +44,7 @@ impl Capacity {
 
     /// Checks that the folder is in its place, and the disk has room.
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] with the reason.
+    /// Fails with [`StoreError::Unavailable`] with the reason.
     pub(crate) fn check_space(&self) -> Result<(), StoreError> {
         self.open_files.check()?;
         let reserve = self.reserve_bytes;

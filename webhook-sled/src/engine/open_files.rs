@@ -42,8 +42,8 @@ impl OpenFiles {
 
     /// Looks whether each path still leads to the open file, and logs it when that has changed.
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] while one does not. The error names no path, since callers may see it.
+    /// Fails with [`StoreError::Unavailable`] while one does not. The error names no path, since callers may
+    /// see it.
     pub(crate) fn look(&self) -> Result<(), StoreError> {
         self.look_unless(|_| false)
     }

@@ -82,8 +82,7 @@ impl Parts {
 
     /// Checks that another run may be accepted.
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] with the reason.
+    /// Fails with [`StoreError::Unavailable`] with the reason.
     pub(crate) fn check_room(&self) -> Result<(), StoreError> {
         self.capacity.check(self.database.stored_bytes())
     }

@@ -31,8 +31,7 @@ pub(crate) fn open(folder: &Path, name: &str, options: &mut OpenOptions) -> io::
 
 /// Opens a file of the store in `folder` for reading, without waiting.
 ///
-/// # Errors
-/// As for [`open`].
+/// Fails like [`open`].
 pub(crate) fn open_to_read(folder: &Path, name: &str) -> io::Result<File> {
     open(folder, name, File::options().read(true))
 }

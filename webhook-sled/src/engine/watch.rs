@@ -45,8 +45,7 @@ impl Watch {
 
     /// Checks that no step has been under way for too long.
     ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] while one has.
+    /// Fails with [`StoreError::Unavailable`] while one has.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let oldest = self.steps.lock().began.values().next().copied();
         let passed = oldest.map_or(Duration::ZERO, |began| began.elapsed());

@@ -100,8 +100,7 @@ impl LiveRuns {
     /// concurrency that the webhook has now. Once it is persisted, the caller calls [`commit`](Self::commit), or
     /// [`forget`](Self::forget) when that failed.
     ///
-    /// # Errors
-    /// [`NotAdmitted`]; nothing has changed then.
+    /// Fails with [`NotAdmitted`]; nothing has changed then.
     pub fn admit(&mut self, request: &Enqueue, bound: Option<u32>) -> Result<Admission, NotAdmitted> {
         let now = request.run.queued_at;
         let webhook = request.run.webhook_id;

@@ -83,8 +83,7 @@ impl Management<'_> {
 
     /// Makes one page of deliveries due again now, or only counts them in a dry run.
     ///
-    /// # Errors
-    /// [`ManagementError::Store`]; some may be due again then, and the call can be repeated.
+    /// Fails with [`ManagementError::Store`]; some may be due again then, and the call can be repeated.
     pub async fn resend_deliveries(
         &self,
         query: DeliveryQuery,
@@ -129,8 +128,7 @@ impl Management<'_> {
     /// turn has not come within a minute is not tried.
     /// Returns the result for each recipient.
     ///
-    /// # Errors
-    /// [`ManagementError::Executor`] too.
+    /// May also fail with [`ManagementError::Executor`].
     pub async fn test_notifications(
         &self,
         id: WebhookId,

@@ -30,8 +30,7 @@ impl Management<'_> {
     ///
     /// The values have the same limits as those of a call.
     ///
-    /// # Errors
-    /// [`ManagementError::Trigger`] for problems of the parameters or a full queue.
+    /// Fails with [`ManagementError::Trigger`] for problems of the parameters or a full queue.
     pub async fn run(
         &self,
         id: WebhookId,
@@ -83,8 +82,7 @@ impl Management<'_> {
 
     /// Cancels a run and returns it: a queued run ends at once, a running one is told to stop.
     ///
-    /// # Errors
-    /// [`ManagementError::AlreadyEnded`].
+    /// Fails with [`ManagementError::AlreadyEnded`].
     pub async fn cancel(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
         let parts = self.parts;
         match parts.store.cancel_run(id, parts.now()).await? {
@@ -114,8 +112,8 @@ impl Management<'_> {
 
     /// Returns the content of one of a run's artifacts.
     ///
-    /// # Errors
-    /// [`ManagementError::NotFound`] also when the content is gone; [`ManagementError::Executor`].
+    /// Fails with [`ManagementError::NotFound`] also when the content is gone, and with
+    /// [`ManagementError::Executor`].
     pub async fn artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
         if !run.artifacts.iter().any(|artifact| artifact.name == name) {
             return Err(ManagementError::NotFound(Resource::Artifact));

@@ -25,8 +25,8 @@ pub struct CreatedWebhook {
 impl Management<'_> {
     /// Creates a webhook for a workflow.
     ///
-    /// # Errors
-    /// [`ManagementError::Settings`] for an unknown workflow (`workflow`), settings out of bounds, and channels without an integration.
+    /// Fails with [`ManagementError::Settings`] for an unknown workflow (`workflow`), settings out of bounds,
+    /// and channels without an integration.
     pub async fn create(
         &self,
         workflow: WorkflowKey,
@@ -74,8 +74,8 @@ impl Management<'_> {
     ///
     /// With `expected_revision`, the change requires that the webhook still has this revision.
     ///
-    /// # Errors
-    /// [`ManagementError::Settings`] with every problem; [`ManagementError::Conflict`] for another revision.
+    /// Fails with [`ManagementError::Settings`], which has every problem, and with
+    /// [`ManagementError::Conflict`] for another revision.
     pub async fn update(
         &self,
         id: WebhookId,
@@ -100,8 +100,7 @@ impl Management<'_> {
 
     /// Replaces a webhook's token. The old URL stops working at once; accepted runs continue.
     ///
-    /// # Errors
-    /// [`ManagementError::Conflict`] for another revision.
+    /// Fails with [`ManagementError::Conflict`] for another revision.
     pub async fn refresh_token(
         &self,
         id: WebhookId,
@@ -120,8 +119,7 @@ impl Management<'_> {
 
     /// Returns the URL of a webhook, for copying.
     ///
-    /// # Errors
-    /// [`ManagementError::UrlNotRecoverable`] when none of the keys sealed the token.
+    /// Fails with [`ManagementError::UrlNotRecoverable`] when none of the keys sealed the token.
     pub async fn url(&self, id: WebhookId) -> Result<TriggerUrl, ManagementError> {
         let parts = self.parts;
         let webhook = self.get(id).await?;
@@ -137,8 +135,7 @@ impl Management<'_> {
     ///
     /// With `expected_revision`, the deletion requires that the webhook still has this revision.
     ///
-    /// # Errors
-    /// [`ManagementError::Conflict`] for another revision.
+    /// Fails with [`ManagementError::Conflict`] for another revision.
     pub async fn delete(
         &self,
         id: WebhookId,

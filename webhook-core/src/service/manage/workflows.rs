@@ -11,16 +11,15 @@ use crate::id::WorkflowKey;
 impl Management<'_> {
     /// Lists workflows as the executor does.
     ///
-    /// # Errors
-    /// [`ManagementError::Executor`].
+    /// Fails with [`ManagementError::Executor`].
     pub async fn workflows(&self, cursor: Option<String>) -> Result<WorkflowPage, ManagementError> {
         Ok(self.parts.executor.list(cursor).await?)
     }
 
     /// Returns a workflow.
     ///
-    /// # Errors
-    /// [`ManagementError::NotFound`] also for a kind that is not registered; [`ManagementError::Executor`].
+    /// Fails with [`ManagementError::NotFound`] also for a kind that is not registered, and with
+    /// [`ManagementError::Executor`].
     pub async fn workflow(&self, key: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
         let missing = ManagementError::NotFound(Resource::Workflow);
         if !self.parts.knows_kind(&key.kind) {
