@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod imports;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -20,8 +20,7 @@ pub struct CommandWorkflow {
 impl CommandWorkflow {
     /// Combines a workflow with its command.
     ///
-    /// # Errors
-    /// [`InvalidCommand`]:
+    /// Fails with [`InvalidCommand`] in these cases:
     ///
     /// - Two parameters would have the same variable.
     /// - A variable of the command has an invalid or reserved name.
@@ -46,9 +45,8 @@ impl CommandWorkflow {
 
     /// Runs the command for one attempt, as the [crate] describes.
     ///
-    /// # Errors
-    /// [`ExecuteError::Fatal`] when the program cannot be started, [`ExecuteError::Retryable`] when it fails or is
-    /// stopped; both hold a [`CommandError`](crate::CommandError).
+    /// Fails with [`ExecuteError::Fatal`] when the program cannot be started, [`ExecuteError::Retryable`]
+    /// when it fails or is stopped; both hold a [`CommandError`](crate::CommandError).
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
