@@ -40,7 +40,9 @@ fn the_pages_name_and_link_only_files_that_exist() {
         let relative = path.strip_prefix(root()).unwrap();
         let is_here = relative.components().count() == 1 || relative.starts_with("docs");
         // The change log may name files of the past.
-        is_here && relative.extension().is_some_and(|end| end == "md") && !relative.starts_with("CHANGELOG.md")
+        is_here
+            && relative.extension().is_some_and(|end| end == "md")
+            && !relative.starts_with("CHANGELOG.md")
     };
     let mut dead = Vec::new();
     for page in all.iter().filter(is_page) {
@@ -53,7 +55,9 @@ fn the_pages_name_and_link_only_files_that_exist() {
                     dead.push(format!("{place} names {name}"));
                 }
             }
-            for link in between(line, "](", ")").filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            for link in
+                between(line, "](", ")").filter(|link| !link.contains("://") && !link.starts_with('#'))
+            {
                 let target = link.split('#').next().unwrap_or_default();
                 if !page.parent().unwrap().join(target).exists() {
                     dead.push(format!("{place} links to {link}"));
