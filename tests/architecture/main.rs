@@ -12,11 +12,16 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Layers of the modules of webhook-core. A module may import modules of earlier layers only.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 16] = [
     &["error"],
     &["token"],
-    &["id", "parameters", "retry", "clock"],
-    &["masking", "webhook"],
+    &["id", "parameters", "raw_call", "retry", "clock", "setting"],
+    &["masking", "network", "secret"],
+    &["verification"],
+    &["mapping"],
+    &["handshake"],
+    &["sender"],
+    &["webhook"],
     &["run"],
     &["executor", "notifier"],
     &["events"],

@@ -37,6 +37,8 @@ pub enum Resource {
     Artifact,
     /// A notification to one recipient.
     Delivery,
+    /// A secret of a webhook's sender.
+    Secret,
     /// The digest of a token, which is unique to one webhook.
     TokenDigest,
 }
@@ -51,6 +53,7 @@ impl Resource {
             Self::Run => "run",
             Self::Artifact => "artifact",
             Self::Delivery => "delivery",
+            Self::Secret => "secret",
             Self::TokenDigest => "token digest",
         }
     }

@@ -280,6 +280,11 @@ uuid_id!(
     DeliveryId,
     "delivery id"
 );
+uuid_id!(
+    /// The id of a secret with which a sender signs its calls.
+    SecretId,
+    "secret id"
+);
 
 fn parse_uuid(text: &str) -> Option<Uuid> {
     let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());

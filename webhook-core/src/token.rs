@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::error::InvalidName;
 
 pub use key::{KeyFileError, Sealed, TokenKey, TokenKeys, UnsealError};
+pub(crate) use key::{fill_random, hexadecimal};
 pub(crate) use mask::token_start;
 pub use mask::{MASKED_TOKEN, mask_tokens};
 pub use url::TriggerUrl;

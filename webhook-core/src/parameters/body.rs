@@ -5,16 +5,13 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::body_error::BodyError;
 use super::given::Given;
-use super::json::{Read, read, without_byte_order_mark};
 use super::limits::ParameterLimits;
-use super::media_type::MediaType;
 use super::number_literal::{NumberFlaw, flawed_members};
-use super::problem::{excerpt, shortened};
-use super::query::{MalformedForm, Pairs, parse_form};
-use super::quotes::{
-    QUOTES_HINT, begins_like_json, has_shell_quotes, has_single_quotes, is_encoded_json, is_like_form,
-};
+use super::payload::{Content, Payload, PayloadForms, parse_payload};
+use super::problem::shortened;
+use super::query::Pairs;
 
 /// Decodes the body of a POST call.
 ///
@@ -41,21 +38,7 @@ pub fn parse_body(
     bytes: &[u8],
     limits: &ParameterLimits,
 ) -> Result<BodyParameters, BodyError> {
-    let content_type = content_type.map(str::trim).filter(|text| !text.is_empty());
-    let media_type = match content_type {
-        Some(text) => Some(MediaType::parse(text).ok_or_else(|| BodyError::unsupported(text))?),
-        None => None,
-    };
-    let bytes = without_byte_order_mark(bytes);
-    if bytes.iter().all(|byte| b" \t\r\n".contains(byte)) {
-        return Ok(BodyParameters::default());
-    }
-    match media_type {
-        None => parse_object(bytes, limits),
-        Some(media_type) if media_type.is_json() => parse_object(bytes, limits),
-        Some(media_type) if media_type.is_form() => parse_form_body(bytes, limits),
-        Some(_) => Err(BodyError::unsupported(content_type.unwrap_or_default())),
-    }
+    BodyParameters::from_payload(parse_payload(content_type, bytes, limits, PayloadForms::default())?)
 }
 
 /// Checks that a body is not compressed or otherwise encoded (RFC 9110 §8.4).
@@ -71,58 +54,16 @@ pub fn check_content_encoding(encoding: Option<&str>) -> Result<(), BodyError> {
     }
 }
 
-fn parse_object(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters, BodyError> {
-    let Read { value, has_doubles } = read(bytes, limits).map_err(|error| {
-        let hint = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            "; it is UTF-16, and must be UTF-8"
-        } else if has_shell_quotes(bytes) {
-            QUOTES_HINT
-        } else if has_single_quotes(bytes) {
-            "; names and texts must be in double quotes"
-        } else if is_like_form(bytes) {
-            "; it looks like a form, which needs the header Content-Type: application/x-www-form-urlencoded"
-        } else {
-            ""
-        };
-        BodyError::Malformed { message: format!("the body was refused as JSON: {error}{hint}") }
-    })?;
-    let kind = match value {
-        Value::Object(members) => {
-            let flawed = if has_doubles { flawed_members(bytes) } else { BTreeMap::new() };
-            return Ok(BodyParameters { given: GivenBody::Object { members, flawed } });
-        }
+/// Returns the kind of a JSON value, with its article.
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "an object",
         Value::Array(_) => "an array",
         Value::String(_) => "a string",
         Value::Number(_) => "a number",
         Value::Bool(_) => "a boolean",
         Value::Null => "null",
-    };
-    Err(BodyError::Malformed {
-        message: format!(
-            "the body is JSON, but {kind}; an object is expected whose members are the parameters, such as \
-             {{\"region\": \"EMEA\"}}"
-        ),
-    })
-}
-
-fn parse_form_body(bytes: &[u8], limits: &ParameterLimits) -> Result<BodyParameters, BodyError> {
-    let is_json = begins_like_json(bytes) || is_encoded_json(bytes);
-    if is_json || has_shell_quotes(bytes) {
-        let hint = if has_shell_quotes(bytes) { QUOTES_HINT } else { "" };
-        return Err(BodyError::Malformed {
-            message: format!(
-                "the body looks like JSON, but was sent as application/x-www-form-urlencoded, as `curl -d` does by \
-                 default; add the header -H 'Content-Type: application/json'{hint}"
-            ),
-        });
     }
-    let pairs = parse_form(bytes, limits.json_values).map_err(|error| BodyError::Malformed {
-        message: match error {
-            MalformedForm::Pair(error) => format!("the form in the body is malformed: {error}"),
-            MalformedForm::TooMany { limit } => format!("the form in the body has more than {limit} pairs"),
-        },
-    })?;
-    Ok(BodyParameters { given: GivenBody::Form(pairs) })
 }
 
 /// Parameters of a body: members of a JSON object, or pairs of a form.
@@ -155,6 +96,33 @@ impl BodyParameters {
         Self { given: GivenBody::Object { members, flawed: BTreeMap::new() } }
     }
 
+    /// Takes the members or pairs of a payload, which must be an object or a form.
+    ///
+    /// # Errors
+    /// [`BodyError::Malformed`] for any other JSON value.
+    pub fn from_payload(payload: Payload<'_>) -> Result<Self, BodyError> {
+        let kind = match payload.content {
+            Content::Empty => return Ok(Self::default()),
+            Content::Form(pairs) => return Ok(Self { given: GivenBody::Form(pairs) }),
+            Content::Json { value: Value::Object(members), text, has_doubles } => {
+                let flawed = if has_doubles { flawed_members(&text) } else { BTreeMap::new() };
+                return Ok(Self { given: GivenBody::Object { members, flawed } });
+            }
+            Content::Json { value, .. } => json_kind(&value),
+        };
+        Err(BodyError::Malformed {
+            message: format!(
+                "the body is JSON, but {kind}; an object is expected whose members are the parameters, such as \
+                 {{\"region\": \"EMEA\"}}"
+            ),
+        })
+    }
+
+    /// Takes the members or pairs of a payload, or nothing from an array or scalar, of which a mapping takes what it needs.
+    pub fn from_mapped(payload: Payload<'_>) -> Self {
+        Self::from_payload(payload).unwrap_or_default()
+    }
+
     /// Returns whether the body gives no parameters.
     pub fn is_empty(&self) -> bool {
         match &self.given {
@@ -179,43 +147,6 @@ impl fmt::Debug for BodyParameters {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("BodyParameters")?;
         formatter.debug_list().entries(self.by_name().into_keys().map(shortened)).finish()
-    }
-}
-
-/// Error of reading a body. No error repeats a value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BodyError {
-    /// The body does not have the form that its media type demands.
-    #[error("{message}")]
-    Malformed {
-        /// The fault and its remedy, in words for the caller.
-        message: String,
-    },
-    /// The `Content-Type` is not a media type, is an unsupported one, or names another charset.
-    #[error(
-        "the media type {} is not supported; send application/json or application/x-www-form-urlencoded in \
-         UTF-8",
-        excerpt(.content_type)
-    )]
-    UnsupportedMediaType {
-        /// The `Content-Type` as sent, shortened if it is long.
-        content_type: String,
-    },
-    /// The body is compressed or otherwise encoded.
-    #[error(
-        "the content coding {} is not supported; send the body as it is, without Content-Encoding",
-        excerpt(.coding)
-    )]
-    UnsupportedContentEncoding {
-        /// First unsupported coding, shortened if it is long.
-        coding: String,
-    },
-}
-
-impl BodyError {
-    fn unsupported(content_type: &str) -> Self {
-        Self::UnsupportedMediaType { content_type: shortened(content_type) }
     }
 }
 

@@ -54,15 +54,21 @@ pub enum Source {
     Query,
     /// Body of the call, JSON or form.
     Body,
+    /// Mapping of the webhook, which takes the value from the call.
+    Mapping,
+    /// Fixed parameters of the webhook.
+    Fixed,
 }
 
 impl Source {
-    /// Returns the text on the wire: `default`, `query` or `body`.
+    /// Returns the text on the wire, such as `default`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::Query => "query",
             Self::Body => "body",
+            Self::Mapping => "mapping",
+            Self::Fixed => "fixed",
         }
     }
 }
@@ -190,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_source_has_the_same_text_on_the_wire_and_for_people() {
-        for source in [Source::Default, Source::Query, Source::Body] {
+        for source in [Source::Default, Source::Query, Source::Body, Source::Mapping, Source::Fixed] {
             assert_eq!(serde_json::to_value(source).unwrap(), source.to_string());
         }
     }

@@ -21,6 +21,11 @@ pub(super) fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED)
 }
 
+/// Returns whether a text may be the name of a parameter, by the limits that hold where none are set.
+pub(crate) fn is_parameter_name(name: &str) -> bool {
+    (1..=ParameterLimits::default().name_bytes).contains(&name.len()) && !is_reserved(name)
+}
+
 /// Returns whether a value contains, at any depth, a name that serde_json reserves.
 pub(super) fn has_reserved_name(value: &Value) -> bool {
     match value {

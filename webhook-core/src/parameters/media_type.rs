@@ -63,6 +63,11 @@ impl MediaType {
     pub fn is_form(&self) -> bool {
         self.is_utf8 && self.essence == "application/x-www-form-urlencoded"
     }
+
+    /// Returns whether it is `multipart/form-data` in UTF-8.
+    pub fn is_multipart_form(&self) -> bool {
+        self.is_utf8 && self.essence == "multipart/form-data"
+    }
 }
 
 /// Splits off the first parameter. An empty one, as in `;;`, is `None` in the pair (RFC 9110 §5.6.6).

@@ -1,6 +1,6 @@
 //! Merges defaults, query and body.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -9,12 +9,13 @@ use super::blocks::ParameterBlocks;
 use super::body::BodyParameters;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
-use super::given::Given;
+use super::given::{Candidates, Given, Layers};
 use super::json::{RESERVED, has_reserved_name, is_reserved};
 use super::limits::ParameterLimits;
 use super::look_alike::{LookAlike, look_alikes};
 use super::mask::{free_name, mask_value};
 use super::number_literal::NumberFlaw;
+use super::overlay::{Overlay, PassThrough};
 use super::problem::{ParameterProblem, ProblemCode, excerpt, shortened, without_token};
 use super::query::QueryParameters;
 use super::size::JsonSize;
@@ -100,10 +101,42 @@ pub fn merge(
     strict: bool,
     limits: &ParameterLimits,
 ) -> Result<Merged, Vec<ParameterProblem>> {
-    let query = Given::by_name(query.pairs());
-    let body = body.by_name();
-    let values = measure(&body, limits)?;
-    let names: BTreeSet<&str> = query.keys().chain(body.keys()).copied().collect();
+    merge_over(blocks, query, body, &Overlay::default(), strict, limits)
+}
+
+/// As [`merge`], with values of a webhook's own over those of the call: … < body < mapped < fixed.
+///
+/// Of query and body only what may [pass](PassThrough) counts. A mapped value is converted like one of a query, or of a
+/// JSON body. A caller that gives a fixed parameter gets a warning, or a problem when the webhook is strict.
+///
+/// # Errors
+///
+/// As [`merge`]; what could not be mapped comes first.
+pub fn merge_over(
+    blocks: &ParameterBlocks,
+    query: &QueryParameters,
+    body: &BodyParameters,
+    overlay: &Overlay,
+    strict: bool,
+    limits: &ParameterLimits,
+) -> Result<Merged, Vec<ParameterProblem>> {
+    let mut layers = Layers {
+        fixed: overlay.fixed(),
+        mapped: overlay.mapped(),
+        body: body.by_name(),
+        query: Given::by_name(query.pairs()),
+    };
+    let passes = |name: &str| match overlay.pass_through {
+        PassThrough::All => true,
+        PassThrough::Declared => blocks.get(name).is_some(),
+        PassThrough::None => false,
+    };
+    if overlay.pass_through != PassThrough::All {
+        layers.body.retain(|name, _| passes(name));
+        layers.query.retain(|name, _| passes(name));
+    }
+    let values = measure(&layers, limits)?;
+    let names = layers.names();
     let undeclared: Vec<&str> = if names.len() > limits.parameters {
         Vec::new()
     } else {
@@ -111,21 +144,22 @@ pub fn merge(
     };
     let mut merging = Merging {
         effective: EffectiveParameters::new(),
-        problems: Vec::new(),
+        problems: overlay.problems.clone(),
         warnings: Vec::new(),
         limits: limits.with_json_values(limits.json_values.saturating_sub(values)),
         look_alikes: look_alikes(blocks, undeclared.iter().copied()),
         secret_values: 0,
     };
     for block in blocks {
-        merging.declared(block, query.get(block.name.as_str()), body.get(block.name.as_str()));
+        merging.declared(block, layers.of(&block.name).without_nulls());
     }
     if names.len() > limits.parameters {
         merging.problems.push(too_many(names.len(), limits));
     }
     for name in undeclared {
-        merging.undeclared(name, query.get(name), body.get(name), strict);
+        merging.undeclared(name, layers.of(name), strict);
     }
+    merging.report_overrides(&layers, strict);
     if merging.secret_values > SECRET_VALUES {
         merging.problems.push(too_many_secrets(merging.secret_values));
     }
@@ -135,13 +169,10 @@ pub fn merge(
     }
 }
 
-/// Checks the size of a body's values, and counts them.
-fn measure(
-    body: &BTreeMap<&str, Given<'_>>,
-    limits: &ParameterLimits,
-) -> Result<usize, Vec<ParameterProblem>> {
+/// Checks the size of what a body and a mapping give, and counts the values.
+fn measure(layers: &Layers<'_>, limits: &ParameterLimits) -> Result<usize, Vec<ParameterProblem>> {
     let mut total = JsonSize::default();
-    for (name, given) in body {
+    for (name, given) in layers.body.iter().chain(&layers.mapped) {
         let Given::Json { value, .. } = given else { continue };
         if total.add(value, limits.depth()).is_err() {
             let depth = limits.depth();
@@ -149,6 +180,11 @@ fn measure(
             return Err(vec![problem(name, ProblemCode::TooDeep, message, None)]);
         }
         total.text_bytes += name.len();
+    }
+    // A mapping can take the same text many times.
+    for given in layers.mapped.values() {
+        let Given::Texts(texts) = given else { continue };
+        total.text_bytes += texts.iter().map(|text| text.len()).sum::<usize>();
     }
     let too = |code, message| Err(vec![ParameterProblem::new("*", code, message)]);
     if total.values > limits.json_values {
@@ -177,13 +213,11 @@ struct Merging<'a, 'n> {
 }
 
 impl Merging<'_, '_> {
-    fn declared(&mut self, block: &ParameterBlock, query: Option<&Given<'_>>, body: Option<&Given<'_>>) {
-        let body = body.filter(|given| !given.is_null());
+    fn declared(&mut self, block: &ParameterBlock, given: Candidates<'_, '_>) {
         if block.parameter_type != ParameterType::List {
-            self.report_repetitions(&block.name, query, body, block.secret);
+            self.report_repetitions(&block.name, given, block.secret);
         }
-        let given = body.map(|given| (given, Source::Body)).or(query.map(|given| (given, Source::Query)));
-        let outcome = match given {
+        let outcome = match given.strongest() {
             Some((given, source)) => match self.convert(block, given) {
                 Some(converted) => converted.map(|value| (value, source)),
                 None => return,
@@ -236,7 +270,7 @@ impl Merging<'_, '_> {
         self.limits.json_values = self.limits.json_values.saturating_sub(count(value));
     }
 
-    fn undeclared(&mut self, name: &str, query: Option<&Given<'_>>, body: Option<&Given<'_>>, strict: bool) {
+    fn undeclared(&mut self, name: &str, given: Candidates<'_, '_>, strict: bool) {
         if name.is_empty() || name.len() > self.limits.name_bytes || is_reserved(name) {
             self.problems.push(name_invalid(name, &self.limits));
             return;
@@ -244,19 +278,18 @@ impl Merging<'_, '_> {
         let look_alike = self.look_alikes.get(name).copied();
         let secret = look_alike.is_some_and(|found| found.block.secret);
         if strict {
-            let given = query.into_iter().chain(body).filter(|_| !secret);
+            let texts = given.query.into_iter().chain(given.body).filter(|_| !secret);
             let hint =
-                look_alike.map(|found| found.hint(name)).or_else(|| given.into_iter().find_map(Given::hint));
+                look_alike.map(|found| found.hint(name)).or_else(|| texts.into_iter().find_map(Given::hint));
             self.problems.push(undeclared(name, hint));
             return;
         }
-        self.report_repetitions(name, query, body, secret);
+        self.report_repetitions(name, given, secret);
         if let Some(found) = look_alike {
             let warning = ParameterWarning::new(shortened(name), WarningCode::LookAlike, found.hint(name));
             self.warnings.push(warning);
         }
-        let given = body.map(|given| (given, Source::Body)).or(query.map(|given| (given, Source::Query)));
-        let (value, source) = match given {
+        let (value, source) = match given.strongest() {
             Some((Given::Json { flaw: Some(flaw), .. }, _)) if *flaw != NumberFlaw::RoundedToWhole => {
                 self.problems.push(flawed(name, *flaw));
                 return;
@@ -294,14 +327,22 @@ impl Merging<'_, '_> {
         self.effective.insert(name, parameter);
     }
 
-    fn report_repetitions(
-        &mut self,
-        name: &str,
-        query: Option<&Given<'_>>,
-        body: Option<&Given<'_>>,
-        secret: bool,
-    ) {
-        for (given, place) in [(query, "query"), (body, "body")] {
+    /// Tells a caller that the webhook's settings decide a value.
+    fn report_overrides(&mut self, layers: &Layers<'_>, strict: bool) {
+        let given = |name: &&str| layers.query.contains_key(name) || layers.body.contains_key(name);
+        for name in layers.fixed.keys().copied().filter(given) {
+            let message =
+                format!("The parameter {} is fixed for this webhook; no caller sets it.", excerpt(name));
+            if strict {
+                self.problems.push(problem(name, ProblemCode::Fixed, message, None));
+            } else {
+                self.warnings.push(ParameterWarning::new(shortened(name), WarningCode::Fixed, message));
+            }
+        }
+    }
+
+    fn report_repetitions(&mut self, name: &str, given: Candidates<'_, '_>, secret: bool) {
+        for (given, place) in [(given.query, "query"), (given.body, "body")] {
             let Some(given) = given.filter(|given| given.is_repeated()) else { continue };
             let message = format!(
                 "The parameter {} is given more than once in the {place}; only one declared as a list may be.",

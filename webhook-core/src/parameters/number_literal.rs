@@ -141,6 +141,19 @@ pub(super) fn first_flaw(text: &[u8]) -> Option<(usize, NumberFlaw)> {
     first
 }
 
+/// Returns the worst flaw of the numbers in a valid JSON text.
+///
+/// [`RoundedToWhole`](NumberFlaw::RoundedToWhole) counts only where the text is that number itself.
+pub(super) fn worst_flaw(text: &[u8]) -> Option<NumberFlaw> {
+    let mut worst = None;
+    visit_numbers(text, |_, depth, _, flaw| match flaw {
+        NumberFlaw::RoundedToWhole if depth > 0 => {}
+        NumberFlaw::RoundedToWhole => worst = worst.or(Some(flaw)),
+        _ => worst = Some(flaw),
+    });
+    worst
+}
+
 /// Calls `visit` for every flawed number, with the quoted name of its member in the outermost object, its
 /// depth, and the offset of its first byte.
 fn visit_numbers(text: &[u8], mut visit: impl FnMut(Option<&[u8]>, usize, usize, NumberFlaw)) {

@@ -62,6 +62,8 @@ pub enum ProblemCode {
     TooDeep,
     /// The values are too long in total. The problem's parameter is `*`.
     TooLarge,
+    /// The webhook is strict and fixes the value.
+    Fixed,
     /// The value is secret, and the server has no token key to seal it. Only the operator can correct that.
     NoTokenKey,
 }
@@ -79,6 +81,7 @@ impl ProblemCode {
             Self::TooMany => "too_many",
             Self::TooDeep => "too_deep",
             Self::TooLarge => "too_large",
+            Self::Fixed => "fixed",
             Self::NoTokenKey => "no_token_key",
         }
     }
@@ -156,6 +159,7 @@ mod tests {
             ProblemCode::TooMany,
             ProblemCode::TooDeep,
             ProblemCode::TooLarge,
+            ProblemCode::Fixed,
             ProblemCode::NoTokenKey,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());

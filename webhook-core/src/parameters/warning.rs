@@ -30,6 +30,8 @@ pub enum WarningCode {
     LookAlike,
     /// The call is a GET with a body, which is ignored.
     BodyIgnored,
+    /// The webhook fixes the value, and the call gives one as well.
+    Fixed,
     /// There are more warnings than an answer holds.
     More,
 }

@@ -225,6 +225,21 @@ impl TokenKeys {
         Ok(Zeroizing::new(plaintext))
     }
 
+    /// Seals a value again if an opening key sealed it. `None` when the sealing key sealed it already.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As [`seal`](Self::seal).
+    pub fn reseal(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Option<Sealed>, UnsealError> {
+        if self.key_for(sealed)?.id() == self.sealing.id() {
+            return Ok(None);
+        }
+        let plaintext = self.open(sealed, associated_data)?;
+        Ok(Some(self.seal(&plaintext, associated_data)))
+    }
+
     /// Checks that one of these keys sealed a value, without opening it.
     ///
     /// Fails like [`open`](Self::open), except [`UnsealError::Damaged`] for changed content.
@@ -334,12 +349,12 @@ pub enum KeyFileError {
     },
 }
 
-fn fill_random(bytes: &mut [u8]) {
+pub(crate) fn fill_random(bytes: &mut [u8]) {
     #[allow(clippy::expect_used)]
     SysRng.try_fill_bytes(bytes).expect("the operating system's random generator failed");
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -364,6 +379,19 @@ mod tests {
         let sealed = TokenKeys::new(old.clone()).seal(b"secret", b"");
         let keys = TokenKeys::new(new).with_opening_key(old);
         assert_eq!(&**keys.open(&sealed, b"").unwrap(), b"secret");
+    }
+
+    #[test]
+    fn what_an_old_key_sealed_is_sealed_again_once() {
+        let (old, new) = (TokenKey::generate(), TokenKey::generate());
+        let sealed = TokenKeys::new(old.clone()).seal(b"secret", b"place");
+        let keys = TokenKeys::new(new.clone()).with_opening_key(old);
+        assert_eq!(keys.reseal(&sealed, b"elsewhere").unwrap_err(), UnsealError::Damaged);
+        let again = keys.reseal(&sealed, b"place").unwrap().unwrap();
+        assert_eq!(keys.reseal(&again, b"place").unwrap(), None);
+        let alone = TokenKeys::new(new);
+        assert_eq!(&**alone.open(&again, b"place").unwrap(), b"secret");
+        assert!(matches!(alone.reseal(&sealed, b"place"), Err(UnsealError::UnknownKey { .. })));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidName;
 use crate::retry::RetryPolicy;
-use crate::token::mask_tokens;
+use crate::sender::SenderSettings;
 
 /// Bounds of settings: least and greatest values, and lengths of texts and lists.
 pub(super) mod bounds {
@@ -75,6 +75,9 @@ pub struct WebhookSettings {
     pub retention_days: Option<u32>,
     /// Recipients of the news that a run ended.
     pub notifications: Notifications,
+    /// Settings for a sender that cannot be taught our names and headers.
+    #[serde(flatten)]
+    pub sender: SenderSettings,
 }
 
 impl Default for WebhookSettings {
@@ -91,6 +94,7 @@ impl Default for WebhookSettings {
             rate_limit: None,
             retention_days: None,
             notifications: Notifications::default(),
+            sender: SenderSettings::default(),
         }
     }
 }
@@ -275,53 +279,6 @@ impl Slack {
     #[must_use]
     pub fn new(channel: impl Into<String>, on: Vec<EventKind>) -> Self {
         Self { channel: channel.into(), on }
-    }
-}
-
-/// Problem of one setting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[error("{field}: {message}")]
-#[non_exhaustive]
-pub struct SettingProblem {
-    /// Name of the setting, with dots between levels, such as `retries.max_attempts`.
-    pub field: String,
-    /// Kind of the problem, stable for programs.
-    pub code: SettingCode,
-    /// The problem and its remedy, in words for people.
-    pub message: String,
-}
-
-/// Kind of a [`SettingProblem`]. Its text on the wire is snake_case, such as `out_of_range`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SettingCode {
-    /// The field is required and was not given.
-    Required,
-    /// The field may be given only once.
-    Repeated,
-    /// There is no field, or no value, of this name.
-    Unknown,
-    /// The value has another JSON type.
-    WrongType,
-    /// The value is too small, too large or too long.
-    OutOfRange,
-    /// The value has the right type but an invalid form.
-    Invalid,
-    /// The text contains a webhook's token, which everyone who sees the settings would see.
-    ContainsToken,
-    /// The server has no notifier for this channel.
-    IntegrationMissing,
-}
-
-impl SettingProblem {
-    /// Creates a problem of `field`. Tokens in the caller's texts are masked.
-    #[must_use]
-    pub fn new(field: impl Into<String>, code: SettingCode, message: impl Into<String>) -> Self {
-        let masked = |text: String| mask_tokens(&text).into_owned();
-        Self { field: masked(field.into()), code, message: masked(message.into()) }
     }
 }
 

@@ -1,24 +1,22 @@
 //! Parses settings that people send: a JSON merge patch (RFC 7396). Every problem names its field.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::settings::bounds::{self, LABEL_CHARACTERS, RECIPIENTS};
-use super::settings::{
-    Concurrency, Email, EventKind, Notifications, RateLimit, SettingCode, SettingProblem, Slack,
-    WebhookSettings,
-};
+use super::settings::{Concurrency, Email, EventKind, Notifications, RateLimit, Slack, WebhookSettings};
 use crate::retry::RetryPolicy;
+use crate::sender::SenderSettings;
+use crate::setting::{SettingCode, SettingProblem, SettingsForm};
 use crate::token::mask_tokens;
 
 /// Upper bound on an email address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 const ADDRESS_BYTES: usize = 254;
 impl WebhookSettings {
     /// Returns these settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null`
-    /// means default, nested objects merge.
+    /// means default, nested objects merge. The settings of a sender that have several forms (`verification`,
+    /// `idempotency_from`, `conditions`) are replaced as a whole.
     ///
     /// Only the settings that the patch names are checked. A stored value that is out of bounds stays as it
     /// is, and does not prevent disabling a webhook.
@@ -35,6 +33,11 @@ impl WebhookSettings {
             )]);
         };
         let mut merged = serde_json::to_value(self).unwrap_or_default();
+        if let Value::Object(merged) = &mut merged {
+            for name in SenderSettings::REPLACED.into_iter().filter(|name| named.contains_key(*name)) {
+                merged.remove(name);
+            }
+        }
         merge_patch(&mut merged, patch);
         let (read, mut problems) = read(merged);
         let setting = |problem: &SettingProblem| problem.field.split(['.', '[']).next().map(str::to_owned);
@@ -42,12 +45,18 @@ impl WebhookSettings {
         let is_named =
             |problem: &SettingProblem| setting(problem).is_some_and(|name| named.contains_key(&name));
         problems.retain(|problem| problem.code == SettingCode::Unknown || is_named(problem));
-        if !problems.is_empty() {
-            return Err(problems);
-        }
         let mut patched = self.clone();
-        named.keys().for_each(|name| patched.copy_setting(name, &read));
-        Ok(patched)
+        for name in named.keys() {
+            patched.copy_setting(name, &read);
+        }
+        // A conflict may be reported for the setting that the patch does not name.
+        if SenderSettings::NAMES.iter().any(|name| named.contains_key(*name)) {
+            let conflicts = patched.sender.conflicts();
+            problems.extend(
+                conflicts.into_iter().filter(|conflict| !problems.contains(conflict)).collect::<Vec<_>>(),
+            );
+        }
+        if problems.is_empty() { Ok(patched) } else { Err(problems) }
     }
 
     /// Returns these settings as they are to be stored, if all are within their bounds.
@@ -77,8 +86,7 @@ impl WebhookSettings {
             "rate_limit" => self.rate_limit = from.rate_limit,
             "retention_days" => self.retention_days = from.retention_days,
             "notifications" => self.notifications.clone_from(&from.notifications),
-            // Unknown names are already refused.
-            _ => {}
+            name => self.sender.copy_setting(name, &from.sender),
         }
     }
 }
@@ -108,7 +116,7 @@ fn merge_patch(target: &mut Value, patch: &Value) {
 fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
     let mut problems = Vec::new();
     find_tokens(&merged, "", &mut problems);
-    let mut form = Form::new("", merged, &mut problems);
+    let mut form = SettingsForm::new("", merged, &mut problems);
     let mut settings = WebhookSettings {
         label: form.optional("label", "a text"),
         enabled: form.take("enabled", "true or false").unwrap_or(true),
@@ -117,6 +125,7 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
         timeout: form.seconds("timeout_s", bounds::TIMEOUT_SECONDS),
         queue_limit: form.whole("queue_limit", bounds::QUEUE_LIMIT),
         retention_days: form.whole("retention_days", bounds::RETENTION_DAYS),
+        sender: SenderSettings::read(&mut form),
         ..WebhookSettings::default()
     };
     let retries = form.inner("retries");
@@ -133,7 +142,7 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
         settings.retries = read_retries(value, &mut problems);
     }
     if let Some(value) = concurrency {
-        let mut form = Form::new("concurrency.", value, &mut problems);
+        let mut form = SettingsForm::new("concurrency.", value, &mut problems);
         settings.concurrency = Concurrency {
             max: form.whole("max", bounds::CONCURRENT_RUNS),
             on_overlap: form.take("on_overlap", "queue, skip, replace or coalesce").unwrap_or_default(),
@@ -171,7 +180,7 @@ fn find_tokens(value: &Value, field: &str, problems: &mut Vec<SettingProblem>) {
 
 fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy {
     let default = RetryPolicy::default();
-    let mut form = Form::new("retries.", value, problems);
+    let mut form = SettingsForm::new("retries.", value, problems);
     let policy = RetryPolicy {
         max_attempts: form.whole("max_attempts", bounds::ATTEMPTS).unwrap_or(default.max_attempts),
         base: form.seconds("base_s", bounds::PAUSE_SECONDS).unwrap_or(default.base),
@@ -184,7 +193,7 @@ fn read_retries(value: Value, problems: &mut Vec<SettingProblem>) -> RetryPolicy
 }
 
 fn read_rate_limit(value: Value, problems: &mut Vec<SettingProblem>) -> RateLimit {
-    let mut form = Form::new("rate_limit.", value, problems);
+    let mut form = SettingsForm::new("rate_limit.", value, problems);
     let per_minute = form.whole("per_minute", bounds::CALLS);
     let burst = form.whole("burst", bounds::CALLS);
     form.refuse_the_rest();
@@ -200,15 +209,15 @@ fn read_rate_limit(value: Value, problems: &mut Vec<SettingProblem>) -> RateLimi
 }
 
 fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notifications {
-    let mut form = Form::new("notifications.", value, problems);
+    let mut form = SettingsForm::new("notifications.", value, problems);
     let email = form.inner("email");
     let slack = form.inner("slack");
     form.refuse_the_rest();
     Notifications {
         email: email.map(|value| {
-            let mut form = Form::new("notifications.email.", value, problems);
+            let mut form = SettingsForm::new("notifications.email.", value, problems);
             let recipients: Vec<String> = form.take("recipients", "a list of addresses").unwrap_or_default();
-            let on = form.events();
+            let on = read_events(&mut form);
             if recipients.is_empty() || recipients.len() > RECIPIENTS {
                 form.problem(
                     "recipients",
@@ -228,9 +237,9 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             Email { recipients, on }
         }),
         slack: slack.map(|value| {
-            let mut form = Form::new("notifications.slack.", value, problems);
+            let mut form = SettingsForm::new("notifications.slack.", value, problems);
             let channel: String = form.take("channel", "a channel name").unwrap_or_default();
-            let on = form.events();
+            let on = read_events(&mut form);
             let size = channel.trim().chars().count();
             if size == 0 || size > bounds::SLACK_CHANNEL_CHARACTERS || channel.chars().any(char::is_control) {
                 form.problem(
@@ -243,6 +252,17 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
             Slack { channel, on }
         }),
     }
+}
+
+/// Takes the events that one channel tells of, without repetitions.
+fn read_events(form: &mut SettingsForm<'_>) -> Vec<EventKind> {
+    let mut events: Vec<EventKind> = form.take("on", "a list of success and failure").unwrap_or_default();
+    events.sort_unstable();
+    events.dedup();
+    if events.is_empty() {
+        form.problem("on", SettingCode::Invalid, "at least one of success and failure is needed".to_owned());
+    }
+    events
 }
 
 /// Checks the minimum that every address must fulfil, whatever carries the mail; a notifier may require more.
@@ -258,99 +278,10 @@ fn first_repeated(items: &[String]) -> Option<&String> {
     items.iter().enumerate().find(|(index, item)| items[..*index].contains(item)).map(|(_, item)| item)
 }
 
-/// Object of settings from which fields are taken. The remaining fields are unknown.
-struct Form<'a> {
-    prefix: &'static str,
-    fields: Map<String, Value>,
-    problems: &'a mut Vec<SettingProblem>,
-}
-
-impl<'a> Form<'a> {
-    fn new(prefix: &'static str, value: Value, problems: &'a mut Vec<SettingProblem>) -> Self {
-        let fields = match value {
-            Value::Object(fields) => fields,
-            _ => {
-                let field = prefix.trim_end_matches('.');
-                problems.push(SettingProblem::new(field, SettingCode::WrongType, "an object is expected"));
-                Map::new()
-            }
-        };
-        Self { prefix, fields, problems }
-    }
-
-    fn problem(&mut self, name: &str, code: SettingCode, message: String) {
-        self.problems.push(SettingProblem::new(format!("{}{name}", self.prefix), code, message));
-    }
-
-    fn inner(&mut self, name: &str) -> Option<Value> {
-        self.fields.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn take<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Option<T> {
-        let value = self.inner(name)?;
-        let read = serde_json::from_value(value).ok();
-        if read.is_none() {
-            self.problem(name, SettingCode::WrongType, format!("{expected} is expected"));
-        }
-        read
-    }
-
-    fn optional(&mut self, name: &str, expected: &str) -> Option<String> {
-        self.take(name, expected)
-    }
-
-    fn number(&mut self, name: &str, (least, most): (f64, f64)) -> Option<f64> {
-        let number: f64 = self.take(name, "a number")?;
-        if (least..=most).contains(&number) {
-            return Some(number);
-        }
-        self.problem(name, SettingCode::OutOfRange, format!("a number from {least} to {most} is expected"));
-        None
-    }
-
-    fn whole(&mut self, name: &str, (least, most): (u32, u32)) -> Option<u32> {
-        let number: i64 = self.take(name, "a whole number")?;
-        match u32::try_from(number) {
-            Ok(number) if (least..=most).contains(&number) => Some(number),
-            _ => {
-                self.problem(
-                    name,
-                    SettingCode::OutOfRange,
-                    format!("a whole number from {least} to {most} is expected"),
-                );
-                None
-            }
-        }
-    }
-
-    fn seconds(&mut self, name: &str, bounds: (f64, f64)) -> Option<Duration> {
-        self.number(name, bounds).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-    }
-
-    fn events(&mut self) -> Vec<EventKind> {
-        let mut events: Vec<EventKind> = self.take("on", "a list of success and failure").unwrap_or_default();
-        events.sort_unstable();
-        events.dedup();
-        if events.is_empty() {
-            self.problem(
-                "on",
-                SettingCode::Invalid,
-                "at least one of success and failure is needed".to_owned(),
-            );
-        }
-        events
-    }
-
-    fn refuse_the_rest(self) {
-        for name in self.fields.keys() {
-            let field = format!("{}{name}", self.prefix);
-            self.problems.push(SettingProblem::new(field, SettingCode::Unknown, "there is no such setting"));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::super::OnOverlap;
@@ -378,6 +309,8 @@ mod tests {
             "retries": {"max_attempts": 1, "base_s": 10, "factor": 2.0, "cap_s": 600, "jitter": 0.2},
             "concurrency": {"max": null, "on_overlap": "queue"}, "queue_limit": null, "rate_limit": null,
             "retention_days": null, "notifications": {"email": null, "slack": null},
+            "verification": null, "idempotency_from": null, "allowed_networks": null, "conditions": null, "mapping": [],
+            "pass_through": "all", "fixed": {}, "answer": null,
         });
         assert_eq!(wire, expected);
     }
@@ -487,6 +420,11 @@ mod tests {
                 "email": {"recipients": ["a@example.com"], "on": ["failure"]},
                 "slack": {"channel": "#a", "on": ["success"]},
             },
+            "verification": {"preset": "github"}, "idempotency_from": {"from": "header", "name": "X-Id"},
+            "allowed_networks": ["192.0.2.0/24"],
+            "conditions": {"all": [{"from": "header", "name": "X-GitHub-Event", "op": "equals", "value": "push"}]},
+            "mapping": [{"parameter": "region", "from": "body", "pointer": "/region", "default": null}],
+            "pass_through": "declared", "fixed": {"currency": "EUR"}, "answer": {"status": 200},
         });
         let patched = WebhookSettings::default().patched(&all).unwrap();
         assert_eq!(serde_json::to_value(&patched).unwrap(), all);
@@ -578,6 +516,24 @@ mod tests {
         let settings = settings.patched(&json!({"concurrency": {"on_overlap": "skip"}})).unwrap();
         assert_eq!(settings.concurrency, Concurrency::new(None, OnOverlap::Skip));
         assert_eq!(settings.concurrency.bound(), Some(1));
+    }
+
+    #[test]
+    fn a_setting_with_several_forms_is_replaced_and_a_conflict_is_found_from_either_side() {
+        let settings = WebhookSettings::default();
+        let scheme = json!({"scheme": "shared-secret", "header": "X-Api-Key"});
+        let settings = settings.patched(&json!({"verification": scheme})).unwrap();
+        let settings = settings.patched(&json!({"verification": {"preset": "github"}})).unwrap();
+        let mapping = json!([{"parameter": "region", "from": "header", "name": "X-Api-Key"}]);
+        let mapped = settings.patched(&json!({"mapping": mapping, "fixed": {"a": 1, "b": 2}})).unwrap();
+        let named = |patch| {
+            let problems = mapped.patched(&patch).unwrap_err();
+            problems.into_iter().map(|problem| problem.field).collect::<Vec<_>>()
+        };
+        assert_eq!(named(json!({"verification": scheme})), ["mapping[0].name"]);
+        assert_eq!(named(json!({"fixed": {"region": "EMEA"}})), ["mapping[0].parameter"]);
+        let fixed = mapped.patched(&json!({"fixed": {"a": null}})).unwrap().sender.fixed;
+        assert_eq!(serde_json::to_value(fixed).unwrap(), json!({"b": 2}));
     }
 
     #[test]

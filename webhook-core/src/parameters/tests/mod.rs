@@ -4,6 +4,7 @@
 mod blocks;
 mod conversion;
 mod merging;
+mod overlay;
 mod properties;
 
 use serde_json::{Value, json};
