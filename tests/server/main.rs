@@ -15,6 +15,7 @@ mod memory;
 mod notebook;
 mod notifications;
 mod process;
+mod senders;
 mod server;
 mod start;
 mod use_cases;

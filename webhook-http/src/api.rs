@@ -19,7 +19,9 @@ use crate::contract::operations::Operation;
 use crate::contract::problem::{self, Problem};
 use crate::contract::route::Route;
 use crate::handlers::metrics::Renderer;
-use crate::handlers::{caller_runs, deliveries, description, events, health, metrics, runs, trigger};
+use crate::handlers::{
+    caller_runs, deliveries, description, events, health, metrics, runs, senders, trigger,
+};
 use crate::handlers::{webhooks, workflows};
 use crate::request::body::{READ_TIME, RequestBody};
 use crate::request::head::{Head, Request, RequestHead, known_method};
@@ -87,7 +89,8 @@ impl Api {
         ours.then_some(route)
     }
 
-    /// Handles a request and returns the complete response, errors included. `peer` is the address of the connection.
+    /// Handles a request and returns the complete response, errors included. `peer` is the address of the connection; where
+    /// that is a [trusted proxy](webhook_core::WebhooksBuilder::trusted_proxies), its word on the address of the client counts.
     ///
     /// A body is not read before the token is checked. An unread rest is drained, up to 8 MiB or 2 s, so the client gets to
     /// read the response (RFC 9112 section 9.6). It is not drained with a 429, nor while connections run short.
@@ -114,6 +117,8 @@ impl Api {
         let head = head.into();
         let body = RequestBody::new(body, &head.headers).within(self.body_deadline);
         let id = headers::request_id(&head.headers);
+        let peer =
+            peer.map(|peer| headers::client_address(peer, &head.headers, self.webhooks().trusted_proxies()));
         let mut request = Request { head: Head { request: head, route, peer, id }, body };
         let answered = self.answer(&mut request).await;
         let audience = request.head.route.audience();
@@ -180,7 +185,10 @@ impl Api {
     async fn dispatch(&self, operation: Operation, request: &mut Request<'_>) -> Result<Answer, Problem> {
         let (state, head) = (&self.state, &request.head);
         match operation {
-            Operation::Trigger | Operation::TriggerByGet => {
+            Operation::Trigger
+            | Operation::TriggerByGet
+            | Operation::CheckByHead
+            | Operation::CheckByOptions => {
                 let answered = trigger::trigger(state, request).await;
                 answered.inspect_err(|problem| state.calls.refused(problem))
             }
@@ -196,6 +204,10 @@ impl Api {
             Operation::DeleteWebhook => webhooks::delete(state, request).await,
             Operation::ReadUrl => webhooks::url(state, head).await,
             Operation::RefreshToken => webhooks::refresh_token(state, request).await,
+            Operation::ListSecrets => senders::list(state, head).await,
+            Operation::AddSecret => senders::add(state, request).await,
+            Operation::RemoveSecret => senders::remove(state, request).await,
+            Operation::PreviewCall => senders::preview(state, request).await,
             Operation::RunNow => webhooks::run(state, request).await,
             Operation::TestNotification => webhooks::test_notification(state, request).await,
             Operation::ListRuns => runs::list(state, head).await,

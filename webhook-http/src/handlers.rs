@@ -9,6 +9,7 @@ pub(crate) mod health;
 mod log;
 pub(crate) mod metrics;
 pub(crate) mod runs;
+pub(crate) mod senders;
 pub(crate) mod trigger;
 pub(crate) mod webhooks;
 pub(crate) mod workflows;

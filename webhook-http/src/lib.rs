@@ -35,9 +35,11 @@
 //!
 //! ## Calls
 //!
-//! - The trigger path takes GET and POST only. Every other path that takes GET takes HEAD as well.
+//! - The trigger path takes GET and POST, and HEAD and OPTIONS where the sender of a preset checks a URL so. Every other
+//!   path that takes GET takes HEAD as well.
 //! - `Webhook-Dry-Run` with any value but `false` and `0` is a dry run, so a mistyped value starts nothing.
-//! - The address of a caller is that of the connection. `X-Forwarded-For` is not read.
+//! - The address of a caller is that of the connection. Behind
+//!   [trusted proxies](webhook_core::WebhooksBuilder::trusted_proxies) it is read from `Forwarded` or `X-Forwarded-For`.
 //! - A body that breaks off or is too slow is 400 `malformed-body` ([`Api::with_body_deadline`]).
 //! - `Prefer: wait` is ignored while a server says that its connections run short ([`Room`]).
 //! - `Authorization: Bearer` and `Idempotency-Key` may be repeated with the same value. Different values are 400 `two-tokens`

@@ -14,6 +14,8 @@ pub(crate) enum Answered {
     Accepted,
     Replayed,
     DryRun,
+    Handshake,
+    Ignored,
 }
 
 /// Counters of trigger calls, one for each outcome.
@@ -22,6 +24,8 @@ pub(crate) struct CallMeters {
     accepted: Counter,
     replayed: Counter,
     dry_run: Counter,
+    handshake: Counter,
+    ignored: Counter,
     refused: RefusalMeters,
 }
 
@@ -63,6 +67,8 @@ impl CallMeters {
             accepted: calls("accepted"),
             replayed: calls("replayed"),
             dry_run: calls("dry-run"),
+            handshake: calls("handshake"),
+            ignored: calls("ignored"),
             refused: RefusalMeters(Slug::ALL.iter().map(|slug| calls(slug.as_str())).collect()),
         }
     }
@@ -72,6 +78,8 @@ impl CallMeters {
             Answered::Accepted => &self.accepted,
             Answered::Replayed => &self.replayed,
             Answered::DryRun => &self.dry_run,
+            Answered::Handshake => &self.handshake,
+            Answered::Ignored => &self.ignored,
         }
         .increment(1);
     }

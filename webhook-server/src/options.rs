@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
 use url::Url;
+use webhook_core::network::{Network, Networks};
 use webhook_notify::slack::SlackNotifier;
 use webhook_notify::smtp::SmtpNotifier;
 use webhook_warp::{AdminToken, InvalidAdminToken};
@@ -35,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) workflows: PathBuf,
     /// Base of all URLs, if it is not the address listened on.
     base_url: Option<Url>,
+    /// Networks of the proxies in front of the server.
+    pub(crate) trusted_proxies: Networks,
     /// Store for the runs.
     pub(crate) store: StoreChoice,
     /// Event that an acknowledged call survives.
@@ -99,6 +102,10 @@ struct Flags {
     /// Base of all URLs, such as https://hooks.example.com [default: the address listened on]
     #[arg(long, env = "WEBHOOK_BASE_URL", hide_env_values = true, value_name = "URL")]
     base_url: Option<String>,
+    /// Network of proxies in front of the server, such as 10.0.0.0/8; the address of a client is then read from
+    /// Forwarded or X-Forwarded-For. May be given several times; the variable has commas between them
+    #[arg(long, env = "WEBHOOK_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<Network>,
     /// Store for the runs: sled (a database in the data folder) or memory (lost when the server ends)
     #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE", default_value = "sled")]
     store: String,
@@ -203,6 +210,7 @@ impl Options {
             data: flags.data,
             workflows: flags.workflows,
             base_url: flags.base_url.as_deref().map(base_url).transpose()?,
+            trusted_proxies: Networks::new(flags.trusted_proxy),
             store: store(&flags.store)?,
             durability: flags.durability,
             workers: flags.workers.map(usize::from),
@@ -377,6 +385,18 @@ mod tests {
         assert_eq!((options.workers, options.admin_token.clone()), (None, None));
         assert_eq!(options.shutdown_timeout, Duration::from_secs(30));
         assert_eq!(options.base_url(options.listen).unwrap().as_str(), "http://127.0.0.1:8080/");
+    }
+
+    #[test]
+    fn trusted_proxies_are_networks_and_may_be_several() {
+        assert!(parse(&[]).unwrap().trusted_proxies.is_empty());
+        let given = ["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "192.0.2.1,fd00::/8"];
+        let proxies = parse(&given).unwrap().trusted_proxies;
+        for address in ["10.1.2.3", "192.0.2.1", "fd00::7"] {
+            assert!(proxies.contain(address.parse().unwrap()), "{address}");
+        }
+        assert!(!proxies.contain("192.0.2.2".parse().unwrap()));
+        assert!(usage(&["--trusted-proxy", "10.0.0.0/33"]).contains("--trusted-proxy"));
     }
 
     #[test]

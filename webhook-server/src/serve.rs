@@ -126,6 +126,7 @@ pub(crate) async fn prepare(
         .executor(ServerExecutor::new(workflows, artifacts.clone()))
         .token_key(key)
         .base_url(base_url.clone())
+        .trusted_proxies(options.trusted_proxies.clone())
         .run_url(move |run| Some(webhook_warp::panel_run_url(&base_url, run)))
         .build()
         .await

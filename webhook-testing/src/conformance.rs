@@ -127,6 +127,7 @@ promises! { $
         a_run_id_is_recorded_once,
         a_key_finds_its_run_in_its_present_state,
         a_key_with_another_request_is_a_mismatch,
+        a_key_may_stand_for_any_request,
         each_webhook_has_its_own_keys,
         enqueue_is_idempotent_under_one_key,
         a_key_is_free_after_its_time,

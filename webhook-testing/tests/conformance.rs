@@ -75,6 +75,7 @@ async fn a_store_that_gives_a_run_out_twice_is_found_out() {
 async fn a_store_that_ignores_keys_is_found_out() {
     breaks(Defect::IgnoresKeys, conformance::enqueue_is_idempotent_under_one_key).await;
     breaks(Defect::IgnoresKeys, conformance::a_key_with_another_request_is_a_mismatch).await;
+    breaks(Defect::IgnoresKeys, conformance::a_key_may_stand_for_any_request).await;
     breaks(Defect::IgnoresKeys, conformance::a_dropped_enqueue_can_be_repeated).await;
 }
 

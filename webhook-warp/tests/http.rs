@@ -20,4 +20,5 @@ mod http {
     mod server;
     mod status;
     mod trigger;
+    mod verified;
 }

@@ -1,6 +1,7 @@
 //! Builds the service.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use url::Url;
@@ -16,9 +17,10 @@ use super::trouble::Trouble;
 use super::uses::Uses;
 use super::waiters::Waiters;
 use crate::clock::{Clock, SystemClock};
-use crate::error::InvalidName;
+use crate::error::{InvalidName, chain};
 use crate::executor::Executor;
 use crate::id::WorkflowKind;
+use crate::network::Networks;
 use crate::notifier::Notifier;
 use crate::run::Run;
 use crate::store::{Store, StoreError, WebhookQuery};
@@ -46,6 +48,7 @@ pub struct WebhooksBuilder {
     forget_unknown_keys: bool,
     base_url: Option<Url>,
     allowed_origins: Vec<Url>,
+    trusted_proxies: Networks,
     run_url: Option<RunUrl>,
     kinds: Vec<String>,
     clock: Option<Arc<dyn Clock>>,
@@ -120,6 +123,16 @@ impl WebhooksBuilder {
         self
     }
 
+    /// Sets the networks of the proxies in front of this service. Default: none.
+    ///
+    /// Where the connection comes from one of them, the address of the client is read from `Forwarded` (RFC 7239), or
+    /// from `X-Forwarded-For`. Everything that shows or limits an address uses the result.
+    #[must_use]
+    pub fn trusted_proxies(mut self, proxies: Networks) -> Self {
+        self.trusted_proxies = proxies;
+        self
+    }
+
     /// Sets the URL at which people see a run, to which notifications link. Without it they have no link.
     ///
     /// If the panel is mounted, `webhook_panel::panel_run_url` returns the URL.
@@ -150,12 +163,12 @@ impl WebhooksBuilder {
         self
     }
 
-    /// Builds the service, after checking that the given keys open the store's sealed tokens.
+    /// Builds the service, after checking that the given keys open the store's sealed tokens and secrets of senders.
     ///
     /// Fails with a [`BuildError`] that names the missing or invalid part.
     ///
     /// # Cancel safety
-    /// A dropped call has no effect.
+    /// A dropped call may have sealed secrets of senders again, which changes nothing for their webhooks.
     pub async fn build(self) -> Result<Webhooks, BuildError> {
         let store = self.store.ok_or(BuildError::Missing("store"))?;
         let executor = self.executor.ok_or(BuildError::Missing("executor"))?;
@@ -173,8 +186,9 @@ impl WebhooksBuilder {
         let keys = self
             .key
             .map(|key| self.opening_keys.into_iter().fold(TokenKeys::new(key), TokenKeys::with_opening_key));
-        if let Some(keys) = keys.as_ref().filter(|_| !self.forget_unknown_keys) {
-            check_keys(&*store, keys).await?;
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        if let Some(keys) = &keys {
+            prepare_sealed(&*store, keys, self.forget_unknown_keys, clock.now()).await?;
         }
         let channels = self.notifiers.iter().flat_map(|notifier| notifier.channels().to_vec());
         let meters = Meters::new(channels);
@@ -186,9 +200,10 @@ impl WebhooksBuilder {
             keys,
             base_url,
             allowed_origins: self.allowed_origins,
+            trusted_proxies: self.trusted_proxies,
             run_url: self.run_url,
             kinds,
-            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            clock,
             options: self.options,
             failures: FailureLimiter::default(),
             rates: RateLimiter::default(),
@@ -203,13 +218,33 @@ impl WebhooksBuilder {
     }
 }
 
-/// Checks the keys, so that a wrong key shows at start-up, and not when a URL is to be copied.
-async fn check_keys(store: &dyn Store, keys: &TokenKeys) -> Result<(), BuildError> {
+/// Checks the keys, so that a wrong key shows at start-up, and not when a URL is to be copied or a call is refused. Then
+/// seals the secrets of senders with the sealing key, so that a former key is no longer needed for them.
+async fn prepare_sealed(
+    store: &dyn Store,
+    keys: &TokenKeys,
+    forget_unknown_keys: bool,
+    now: SystemTime,
+) -> Result<(), BuildError> {
     let mut query = WebhookQuery::default().limit(200);
     loop {
         let page = store.list_webhooks(query.clone()).await?;
-        for sealed in page.items.iter().filter_map(|webhook| webhook.sealed_token.as_ref()) {
-            keys.check(sealed)?;
+        for webhook in &page.items {
+            if let Some(sealed) = webhook.sealed_token.as_ref().filter(|_| !forget_unknown_keys) {
+                keys.check(sealed)?;
+            }
+            match webhook.resealed(keys, now) {
+                Ok(None) => {}
+                Ok(Some(resealed)) => match store.update_webhook(resealed, webhook.revision).await {
+                    // Another process has changed it, and seals it when it starts.
+                    Err(StoreError::Conflict(_) | StoreError::NotFound(_)) | Ok(()) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Err(error) if forget_unknown_keys => {
+                    tracing::warn!(webhook = %webhook.id, error = chain(&error), "a sender's secret cannot be opened");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         if page.next.is_none() {
             return Ok(());
@@ -234,7 +269,7 @@ pub enum BuildError {
     /// An allowed origin is not an absolute http or https URL.
     #[error("an allowed origin must be an absolute http or https URL")]
     AllowedOrigin,
-    /// The store holds a sealed token that the given keys do not open.
+    /// The store holds a sealed token or secret that the given keys do not open.
     #[error("the token key is not the one this store's tokens were sealed with")]
     WrongKey(#[from] UnsealError),
     /// The store could not be read.

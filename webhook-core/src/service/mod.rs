@@ -30,9 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::events::{EventCursor, Events};
-use crate::id::{RunId, WorkflowKind};
+use crate::id::{RunId, WorkflowKey, WorkflowKind};
+use crate::network::Networks;
 use crate::run::Run;
 use crate::store::{StoreError, StoreHealth};
 use crate::webhook::Webhook;
@@ -96,10 +98,15 @@ impl Webhooks {
         intake::authenticate(&self.parts, call).await
     }
 
-    /// Checks the rules that need no body: enabled, GET allowed, no preview, rate limit.
+    /// Checks the rules that need no body: allowed networks, enabled, GET allowed, no preview, rate limit. A
+    /// handshake that its sender does not sign is recognized here.
     ///
-    /// Fails with [`TriggerError::Disabled`], [`TriggerError::GetNotAllowed`],
-    /// [`TriggerError::PreviewRefused`] or [`TriggerError::RateLimited`].
+    /// A front end adds the [head](AuthenticatedCall::with_head) of the call before, where it is
+    /// [needed](AuthenticatedCall::needs_head).
+    ///
+    /// Fails with [`TriggerError::AddressNotAllowed`], [`TriggerError::Disabled`], [`TriggerError::MethodNotAllowed`],
+    /// [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`], [`TriggerError::RateLimited`] or
+    /// [`TriggerError::SignatureInvalid`].
     pub fn admit(&self, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
         intake::admit(&self.parts, call)
     }
@@ -125,7 +132,7 @@ impl Webhooks {
         intake::find_run(&self.parts, call, run).await
     }
 
-    /// Checks the rest of a call and enqueues its run. For GET, `body` is ignored.
+    /// Checks the rest of a call and enqueues its run. Only for POST is `body` read.
     ///
     /// Reading a body and describing a workflow may take a while. So the store checks token and `enabled`
     /// again, in the atomic step that records the run. A token refreshed or a webhook disabled in the
@@ -243,10 +250,23 @@ impl Webhooks {
         &self.parts.base_url
     }
 
+    /// Returns the URL of a call with this query, as it was entered at its sender: below the base URL, whatever host the
+    /// request names.
+    #[must_use]
+    pub fn called_url(&self, workflow: &WorkflowKey, query: &str) -> Zeroizing<String> {
+        self.parts.called_url(workflow, query)
+    }
+
     /// Returns the URLs whose origins may use the management pages: the base URL, then the
     /// [allowed](WebhooksBuilder::allow_origin) ones.
     pub fn origins(&self) -> impl Iterator<Item = &Url> {
         std::iter::once(&self.parts.base_url).chain(&self.parts.allowed_origins)
+    }
+
+    /// Returns the networks of the proxies whose word on the address of a client counts.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> &Networks {
+        &self.parts.trusted_proxies
     }
 
     /// Returns the bounds and times of the service.

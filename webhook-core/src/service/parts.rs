@@ -22,6 +22,7 @@ use super::waiters::Waiters;
 use crate::clock::Clock;
 use crate::executor::{Executor, ExecutorError};
 use crate::id::{WorkflowKey, WorkflowKind};
+use crate::network::Networks;
 use crate::notifier::Notifier;
 use crate::run::Run;
 use crate::store::{Store, StoreError};
@@ -39,6 +40,7 @@ pub(super) struct Parts {
     pub(super) base_url: Url,
     /// Origins of the management pages besides that of the base URL.
     pub(super) allowed_origins: Vec<Url>,
+    pub(super) trusted_proxies: Networks,
     pub(super) run_url: Option<RunUrl>,
     /// Registered kinds of workflows.
     pub(super) kinds: BTreeSet<WorkflowKind>,
@@ -80,15 +82,23 @@ impl Parts {
         self.notifiers.iter().find(|notifier| notifier.channels().contains(&channel))
     }
 
+    /// Returns the URL of a call with this query, token included, as it was entered at the sender.
+    pub(super) fn called_url(&self, workflow: &WorkflowKey, query: &str) -> Zeroizing<String> {
+        let base = self.base_url.as_str().trim_end_matches('/');
+        let path = format!("{base}/api/v1/{workflow}/webhook");
+        // With room for all of it, so that growing leaves no copy of the token behind.
+        let mut url = Zeroizing::new(String::with_capacity(path.len() + 1 + query.len()));
+        url.push_str(&path);
+        if !query.is_empty() {
+            url.push('?');
+            url.push_str(query);
+        }
+        url
+    }
+
     /// Returns the URL that triggers a workflow with this token.
     pub(super) fn trigger_url(&self, workflow: &WorkflowKey, token: &Token) -> TriggerUrl {
-        let base = self.base_url.as_str().trim_end_matches('/');
-        let before = format!("{base}/api/v1/{workflow}/webhook?token=");
-        // With room for all of it, so that growing leaves no copy of the token behind.
-        let mut url = Zeroizing::new(String::with_capacity(before.len() + token.expose().len()));
-        url.push_str(&before);
-        url.push_str(token.expose());
-        TriggerUrl::new(url)
+        TriggerUrl::new(self.called_url(workflow, &Zeroizing::new(format!("token={}", token.expose()))))
     }
 
     /// Returns the title of a workflow, or its key if the workflow is gone.

@@ -118,6 +118,9 @@ pub struct Idempotency {
     pub fingerprint: [u8; 32],
     /// Other hashes of the same request: under a token key that was replaced, or without a token key.
     pub former_fingerprints: Vec<[u8; 32]>,
+    /// True if the key alone names the request, as the id of a sender's event does: an attempt that differs from the
+    /// first, by its time or its signature, is the same event.
+    pub any_request: bool,
     /// Time for which the key is kept.
     pub keep_for: Duration,
 }
@@ -126,7 +129,7 @@ impl Idempotency {
     /// Binds a key to the request with this fingerprint.
     #[must_use]
     pub fn new(key: impl Into<String>, fingerprint: [u8; 32], keep_for: Duration) -> Self {
-        Self { key: key.into(), fingerprint, former_fingerprints: Vec::new(), keep_for }
+        Self { key: key.into(), fingerprint, former_fingerprints: Vec::new(), any_request: false, keep_for }
     }
 
     /// Sets the other hashes under which the same request may already be recorded.
@@ -136,11 +139,18 @@ impl Idempotency {
         self
     }
 
+    /// Lets the key stand for its first request, whatever a later one holds.
+    #[must_use]
+    pub fn with_any_request(mut self) -> Self {
+        self.any_request = true;
+        self
+    }
+
     /// Returns whether a recorded fingerprint is that of the same request. The same key with another request
-    /// is a mismatch.
+    /// is a mismatch, unless the key alone counts.
     #[must_use]
     pub fn matches(&self, recorded: &[u8; 32]) -> bool {
-        *recorded == self.fingerprint || self.former_fingerprints.contains(recorded)
+        self.any_request || *recorded == self.fingerprint || self.former_fingerprints.contains(recorded)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use webhook_core::Webhooks;
-use webhook_core::id::{RunId, WebhookId};
+use webhook_core::id::{RunId, SecretId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{Artifact, Run};
 
@@ -40,6 +40,11 @@ impl<'a> Links<'a> {
     /// Returns the address at which a webhook is managed.
     pub(crate) fn webhook(self, webhook: WebhookId) -> String {
         self.to(Operation::ReadWebhook, &[&webhook])
+    }
+
+    /// Returns the address at which a secret of a webhook's sender is removed.
+    pub(crate) fn secret(self, webhook: WebhookId, secret: SecretId) -> String {
+        self.to(Operation::RemoveSecret, &[&webhook, &secret])
     }
 
     /// Shows a whole run to its callers.

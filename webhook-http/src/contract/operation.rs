@@ -32,6 +32,8 @@ pub(crate) enum Verb {
     Post,
     Patch,
     Delete,
+    Head,
+    Options,
 }
 
 impl Verb {
@@ -41,6 +43,8 @@ impl Verb {
             Self::Post => "POST",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
         }
     }
 }
@@ -89,6 +93,8 @@ pub(crate) struct Success {
 pub(crate) enum Content {
     Nothing,
     Json(SchemaOf),
+    /// JSON, or a text that a sender gets back.
+    JsonOrText(SchemaOf),
     Text(&'static str),
     /// Any artifact of a run.
     Artifact,
@@ -125,6 +131,11 @@ pub(crate) const fn patch(summary: &'static str) -> Spec {
 
 pub(crate) const fn delete(summary: &'static str) -> Spec {
     Spec { verb: Verb::Delete, answers_head: false, ..get(summary) }
+}
+
+/// A check of the URL by its sender.
+pub(crate) const fn check(verb: Verb, summary: &'static str) -> Spec {
+    Spec { verb, answers_head: false, ..get(summary) }
 }
 
 /// A JSON body that may be omitted.

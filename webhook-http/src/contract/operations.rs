@@ -8,8 +8,8 @@ use crate::contract::fields::{
     OFFSET, PREFER, RUN_OF_DELIVERIES, RUN_OF_EVENTS, RUN_STATE, TRACEPARENT, WEBHOOK, WORKFLOW,
 };
 use crate::contract::operation::{
-    AnswerHeader, Audience, Content, Path, Spec, Success, Takes, delete, get, json, nothing, optional, patch,
-    post, required, text,
+    AnswerHeader, Audience, Content, Path, Spec, Success, Takes, Verb, check, delete, get, json, nothing,
+    optional, patch, post, required, text,
 };
 use crate::contract::slug::Slug::{self, *};
 use crate::contract::template::Template;
@@ -17,6 +17,9 @@ use crate::contract::wire::delivery::{Channels, DeliveryView, ResentDeliveries, 
 use crate::contract::wire::page::PageOf;
 use crate::contract::wire::request::{NewRun, NewWebhook, NoFields, ResendDeliveries};
 use crate::contract::wire::run::{Accepted, CallerRun, DryRun, Ended, ManagedRun};
+use crate::contract::wire::sender::{
+    Handshake, Ignored, NewSecret, PreviewView, Sample, SecretToStore, SecretView,
+};
 use crate::contract::wire::service::Health;
 use crate::contract::wire::settings::SettingsPatch;
 use crate::contract::wire::webhook::{CreatedWebhook, Url, WebhookView};
@@ -57,7 +60,7 @@ const TRIGGER: Spec = Spec {
     answers: &[
         Success {
             status: 200,
-            content: Content::Json(ended_or_dry_run),
+            content: Content::JsonOrText(answered),
             headers: &[
                 Sometimes("Location"),
                 Sometimes("Preference-Applied"),
@@ -65,22 +68,45 @@ const TRIGGER: Spec = Spec {
             ],
         },
         json::<Accepted<'static>>(202).with(&[Always("Location"), Sometimes("Idempotency-Replayed")]),
+        nothing(204).with(&[Always("Location"), Sometimes("Idempotency-Replayed")]),
     ],
     ..post("Start a run")
 };
 
-/// Returns the schema of an answer to `Prefer: wait` and to a dry run.
-fn ended_or_dry_run(schemas: &mut SchemaGenerator) -> Schema {
-    let alternatives =
-        [schemas.subschema_for::<Ended<'static>>(), schemas.subschema_for::<DryRun<'static>>()];
-    json_schema!({"oneOf": alternatives})
+/// Returns the schema of an answer to `Prefer: wait`, to a dry run, to a sender that takes no other status for success,
+/// to a call that is ignored, and to a handshake.
+fn answered(schemas: &mut SchemaGenerator) -> Schema {
+    let alternatives = [
+        schemas.subschema_for::<Ended<'static>>(),
+        schemas.subschema_for::<DryRun<'static>>(),
+        schemas.subschema_for::<Accepted<'static>>(),
+        schemas.subschema_for::<Ignored<'static>>(),
+        schemas.subschema_for::<Handshake<'static>>(),
+    ];
+    json_schema!({"anyOf": alternatives})
 }
+
+/// Checks of the URL are not refused for what a run needs.
+const CHECK_PROBLEMS: &[Slug] = &[
+    Unauthorized,
+    TwoTokens,
+    MalformedQuery,
+    QueryTooLong,
+    WebhookDisabled,
+    AddressNotAllowed,
+    MethodNotAllowed,
+    RateLimited,
+    StoreUnavailable,
+    ShuttingDown,
+];
 
 const TRIGGER_PROBLEMS: &[Slug] = &[
     Unauthorized,
     TwoTokens,
     MalformedQuery,
     IdempotencyKeyInvalid,
+    SignatureInvalid,
+    AddressNotAllowed,
     WebhookDisabled,
     WorkflowMissing,
     QueryTooLong,
@@ -117,6 +143,20 @@ operations! {
             takes: Takes::Parameters,
             problems: &[TRIGGER_PROBLEMS, &[MalformedBody, TooLarge, UnsupportedMediaType]],
             ..TRIGGER
+        },
+        CheckByHead = Spec {
+            answers: &[nothing(200)],
+            problems: &[CHECK_PROBLEMS],
+            ..check(Verb::Head, "Check the URL, for a preset whose sender does so")
+        },
+        CheckByOptions = Spec {
+            answers: &[nothing(200).with(&[
+                Always("Allow"),
+                Always("WebHook-Allowed-Origin"),
+                Sometimes("WebHook-Allowed-Rate"),
+            ])],
+            problems: &[CHECK_PROBLEMS],
+            ..check(Verb::Options, "Check the URL, for a preset whose sender does so")
         },
     }
     "/api/v1/{kind}/{workflow_id}/runs/{run_id}" for Status {
@@ -203,6 +243,37 @@ operations! {
             problems: &[&[PreconditionFailed]],
             audit: Some("refresh-token"),
             ..post("A new URL")
+        },
+    }
+    "/admin/api/v1/webhooks/{id}/secrets" for Management {
+        ListSecrets = Spec {
+            answers: &[json::<PageOf<SecretView<'static>>>(200)],
+            ..get("Secrets of the sender, newest first; never what they are")
+        },
+        AddSecret = Spec {
+            takes: optional::<SecretToStore>(),
+            answers: &[json::<NewSecret<'static>>(201).with(&[Always("Location")])],
+            problems: &[&[PreconditionFailed]],
+            audit: Some("add-secret"),
+            ..post("Store a secret of the sender, at most two; one that is left out is generated")
+        },
+    }
+    "/admin/api/v1/webhooks/{id}/secrets/{secret_id}" for Management {
+        RemoveSecret = Spec {
+            takes: optional::<NoFields>(),
+            answers: &[nothing(204)],
+            problems: &[&[PreconditionFailed]],
+            audit: Some("remove-secret"),
+            ..delete("Remove a secret of the sender")
+        },
+    }
+    "/admin/api/v1/webhooks/{id}/preview" for Management {
+        PreviewCall = Spec {
+            takes: optional::<Sample>(),
+            answers: &[json::<PreviewView<'static>>(200)],
+            problems: &[&[WorkflowMissing, ParametersInvalid, MalformedQuery]],
+            audit: Some("preview-call"),
+            ..post("The way of a sample of a call through the settings; it starts nothing")
         },
     }
     "/admin/api/v1/webhooks/{id}/run" for Management {

@@ -150,6 +150,10 @@ impl Problem {
             };
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        // RFC 9110 section 11.6.1 demands the header; no client can respond to it.
+        if self.slug == Slug::SignatureInvalid {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
+        }
         // Distinguishes an unsupported coding from a media type (RFC 9110 section 12.5.3).
         if self.refuses_coding {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -205,6 +209,9 @@ impl From<TriggerError> for Problem {
             TriggerError::TwoTokens => Slug::TwoTokens,
             TriggerError::MalformedQuery(_) => Slug::MalformedQuery,
             TriggerError::QueryTooLong { .. } => Slug::QueryTooLong,
+            TriggerError::MethodNotAllowed => return Self::method_not_allowed("GET, POST"),
+            TriggerError::AddressNotAllowed => Slug::AddressNotAllowed,
+            TriggerError::SignatureInvalid(_) => Slug::SignatureInvalid,
             TriggerError::Disabled => Slug::WebhookDisabled,
             TriggerError::GetNotAllowed => Slug::GetNotAllowed,
             TriggerError::PreviewRefused => Slug::PreviewRefused,

@@ -6,7 +6,7 @@ use std::fmt;
 use http::Method;
 use percent_encoding::percent_decode_str;
 use webhook_core::error::Resource;
-use webhook_core::id::{DeliveryId, RunId, WebhookId, WorkflowId, WorkflowKey, WorkflowKind};
+use webhook_core::id::{DeliveryId, RunId, SecretId, WebhookId, WorkflowId, WorkflowKey, WorkflowKind};
 
 use crate::contract::operation::{Audience, Path, Spec};
 use crate::contract::operations::{Operation, PATHS};
@@ -23,6 +23,7 @@ pub struct Route {
     kind: Option<WorkflowKind>,
     workflow_id: Option<WorkflowId>,
     id: Option<RunId>,
+    secret: Option<SecretId>,
     name: Option<String>,
 }
 
@@ -43,7 +44,7 @@ impl Route {
     }
 
     fn new(path: &'static Path<Operation>, captures: &Captures<'_>) -> Option<Self> {
-        let mut route = Self { path, kind: None, workflow_id: None, id: None, name: None };
+        let mut route = Self { path, kind: None, workflow_id: None, id: None, secret: None, name: None };
         for parameter in path.template.parameters() {
             let text = captures.get(parameter);
             match parameter {
@@ -52,6 +53,7 @@ impl Route {
                 PathParameter::Id | PathParameter::RunId => {
                     route.id = text.and_then(|text| text.parse().ok());
                 }
+                PathParameter::SecretId => route.secret = text.and_then(|text| text.parse().ok()),
                 PathParameter::Name => route.name = Some(text.filter(|name| !name.is_empty())?.to_owned()),
             }
         }
@@ -110,6 +112,14 @@ impl Route {
         self.id(Resource::Delivery).map(|id| DeliveryId::from_bytes(*id.as_bytes()))
     }
 
+    /// Returns the secret that the path names.
+    ///
+    /// # Errors
+    /// 404 for an ill-formed id, as for an unknown one.
+    pub(crate) fn secret(&self) -> Result<SecretId, Problem> {
+        self.secret.ok_or_else(|| Problem::not_found(Resource::Secret))
+    }
+
     /// Returns the name of the artifact, or an empty text, which no artifact has.
     pub(crate) fn artifact(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
@@ -161,7 +171,7 @@ mod tests {
     /// Returns a path with these values in place of its parameters.
     fn filled(template: &str) -> String {
         let samples = [("{kind}", "report"), ("{workflow_id}", "sales"), ("{name}", "a%20b.html")];
-        let ids = [("{id}", ID), ("{run_id}", ID)];
+        let ids = [("{id}", ID), ("{run_id}", ID), ("{secret_id}", ID)];
         samples.iter().chain(&ids).fold(template.to_owned(), |path, (name, value)| path.replace(name, value))
     }
 
@@ -231,11 +241,12 @@ mod tests {
         let trigger = "/api/v1/report/sales/webhook";
         assert_eq!(operation(Method::GET, trigger), Some(Operation::TriggerByGet));
         assert_eq!(operation(Method::POST, trigger), Some(Operation::Trigger));
-        assert_eq!(operation(Method::HEAD, trigger), None);
+        assert_eq!(operation(Method::HEAD, trigger), Some(Operation::CheckByHead));
+        assert_eq!(operation(Method::OPTIONS, trigger), Some(Operation::CheckByOptions));
         assert_eq!(operation(Method::HEAD, "/healthz"), Some(Operation::Health));
         assert_eq!(operation(Method::from_bytes(b"get").unwrap(), "/healthz"), None);
         let allow = |path: &str| Route::of(path).unwrap().path.allow();
-        assert_eq!(allow(trigger), "GET, POST");
+        assert_eq!(allow(trigger), "GET, POST, HEAD, OPTIONS");
         assert_eq!(allow("/admin/api/v1/webhooks"), "GET, HEAD, POST");
         assert_eq!(allow("/admin/api/v1/webhooks/x"), "GET, HEAD, PATCH, DELETE");
     }

@@ -56,11 +56,15 @@ pub enum Slug {
     IntegrationMissing,
     /// A page of another site, or a name that is not this service's, may have caused the request.
     CrossSiteRefused,
+    /// The call is not its sender's, or its signature cannot be checked.
+    SignatureInvalid,
+    /// The webhook may not be called from this address.
+    AddressNotAllowed,
 }
 
 impl Slug {
     /// Every kind of problem.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Unauthorized,
         Self::WebhookDisabled,
         Self::GetNotAllowed,
@@ -86,6 +90,8 @@ impl Slug {
         Self::UrlNotRecoverable,
         Self::IntegrationMissing,
         Self::CrossSiteRefused,
+        Self::SignatureInvalid,
+        Self::AddressNotAllowed,
     ];
 
     /// The only table of slugs, statuses and titles.
@@ -118,6 +124,8 @@ impl Slug {
             Self::UrlNotRecoverable => ("url-not-recoverable", 409, "The URL cannot be shown again"),
             Self::IntegrationMissing => ("integration-missing", 422, "There is no such integration"),
             Self::CrossSiteRefused => ("cross-site-refused", 403, "Requests of other sites are refused"),
+            Self::SignatureInvalid => ("signature-invalid", 401, "The call is not known to be its sender's"),
+            Self::AddressNotAllowed => ("address-not-allowed", 403, "The address may not call this webhook"),
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) enum PathParameter {
     Id,
     /// `{run_id}`: id of a run below its workflow.
     RunId,
+    /// `{secret_id}`: id of a secret below its webhook.
+    SecretId,
     /// `{name}`: name of an artifact.
     Name,
 }
@@ -42,6 +44,7 @@ impl PathParameter {
             Self::WorkflowId => "workflow_id",
             Self::Id => "id",
             Self::RunId => "run_id",
+            Self::SecretId => "secret_id",
             Self::Name => "name",
         }
     }
@@ -54,6 +57,7 @@ impl Segment {
             b"{workflow_id}" => Self::Parameter(PathParameter::WorkflowId),
             b"{id}" => Self::Parameter(PathParameter::Id),
             b"{run_id}" => Self::Parameter(PathParameter::RunId),
+            b"{secret_id}" => Self::Parameter(PathParameter::SecretId),
             b"{name}" => Self::Parameter(PathParameter::Name),
             [b'{', ..] => panic!("a path parameter is unknown"),
             _ => Self::Literal(text),
@@ -134,7 +138,7 @@ impl Template {
 
 /// Text of a path in place of each parameter.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Captures<'p>([Option<&'p str>; 5]);
+pub(crate) struct Captures<'p>([Option<&'p str>; 6]);
 
 impl<'p> Captures<'p> {
     pub(crate) fn get(&self, parameter: PathParameter) -> Option<&'p str> {

@@ -6,6 +6,7 @@ pub(crate) mod page;
 pub(crate) mod problem;
 pub(crate) mod request;
 pub(crate) mod run;
+pub(crate) mod sender;
 pub(crate) mod service;
 pub(crate) mod settings;
 pub(crate) mod value;

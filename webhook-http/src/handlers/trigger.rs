@@ -1,25 +1,28 @@
-//! The trigger call: a GET or POST at a webhook's URL starts a run.
+//! The trigger call: a GET or POST at a webhook's URL starts a run, or is a check of the URL by its sender.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument;
 use tracing::field::{Empty, display};
 use webhook_core::error::chain;
+use webhook_core::handshake::HandshakeAnswer;
 use webhook_core::intake::Triggered;
 use webhook_core::parameters::ParameterWarning;
 use webhook_core::run::{Run, RunParameters};
+use webhook_core::webhook::Webhook;
 
 use crate::capacity::body_budget::Turn;
 use crate::capacity::room::Room;
 use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
 use crate::contract::wire::run::{Accepted, DryRun, Ended};
+use crate::contract::wire::sender::Ignored;
 use crate::meters::Answered;
 use crate::request::head::{Head, Request};
 use crate::request::headers;
-use crate::response::answer::{Answer, json, set};
+use crate::response::answer::{Answer, ResponseBody, json, no_content, set};
 use crate::response::large::written;
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
@@ -34,12 +37,19 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
     }
     let call = request.head.call()?;
     let call = state.webhooks.authenticate(call).await?;
+    let call = if call.needs_head() {
+        let sent = request.head.sent(&state.webhooks, &call.webhook().workflow);
+        call.with_head(sent)
+    } else {
+        call
+    };
     let room = request.head.room.clone();
     if let Some(room) = &room {
         room.belongs_to(call.webhook().id);
     }
     let call = state.webhooks.admit(call)?;
-    let (body, share) = if has_body {
+    let success = success(call.webhook());
+    let (body, share) = if has_body && !call.is_handshake() {
         let turn = Turn { budget: &state.bodies, webhook: call.webhook().id, server: room.as_ref() };
         request.body.read_in_turn(limit, Some(turn)).await?
     } else {
@@ -58,22 +68,47 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
             span.in_scope(|| tracing::debug!(replayed, "accepted"));
             drop(span);
             state.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
-            Ok(accepted(state, run, replayed, &warnings, &request.head).await)
+            Ok(accepted(state, run, replayed, &warnings, success, &request.head).await)
         }
         Triggered::DryRun { parameters, warnings, .. } => {
             state.calls.answered(Answered::DryRun);
             Ok(json(StatusCode::OK, &DryRun::new(&parameters, &warnings)))
         }
+        Triggered::Handshake(answer) => {
+            state.calls.answered(Answered::Handshake);
+            Ok(handshake(answer))
+        }
+        Triggered::Ignored(condition) => {
+            state.calls.answered(Answered::Ignored);
+            Ok(json(StatusCode::OK, &Ignored::new(&condition)))
+        }
         _ => Err(Problem::new(Slug::StoreUnavailable)),
     }
 }
 
-/// Returns 202 at once. If the caller prefers to wait: 200 once the run has ended, or 202 if it does not in time.
+/// Returns the status that the webhook's sender takes for success.
+fn success(webhook: &Webhook) -> StatusCode {
+    StatusCode::from_u16(webhook.settings.sender.success_status()).unwrap_or(StatusCode::ACCEPTED)
+}
+
+fn handshake(handshake: HandshakeAnswer) -> Answer {
+    let mut answer = Answer::new(ResponseBody::from_bytes(handshake.body));
+    for (name, value) in handshake.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
+
+/// Returns `success`, 202 by default, at once. If the caller prefers to wait: 200 once the run has ended, or `success` if it
+/// does not in time.
 async fn accepted(
     state: &Arc<State>,
     run: Arc<Run>,
     replayed: bool,
     warnings: &[ParameterWarning],
+    success: StatusCode,
     head: &Head,
 ) -> Answer {
     let preferred = headers::preferred_wait(&head.headers);
@@ -94,7 +129,8 @@ async fn accepted(
             set(&mut answer, headers::PREFERENCE_APPLIED, &format!("wait={}", patience.as_secs()));
             answer
         }
-        None => json(StatusCode::ACCEPTED, &Accepted::new(&run, &status_url, warnings)),
+        None if success == StatusCode::NO_CONTENT => no_content(),
+        None => json(success, &Accepted::new(&run, &status_url, warnings)),
     };
     set(&mut answer, header::LOCATION, &status_url);
     if replayed {

@@ -46,8 +46,8 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
 /// Handles `POST /webhooks`: creates a webhook of a workflow, with settings.
 pub(crate) async fn create(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let new: NewWebhook = request.object(state.limits()).await?;
-    let (workflow, settings) = new.read().map_err(Problem::fields)?;
-    let created = state.webhooks.manage().create(workflow, settings).await?;
+    let (workflow, patch) = new.read().map_err(Problem::fields)?;
+    let created = state.webhooks.manage().create_patched(workflow, &patch).await?;
     let content = CreatedWebhook { url: created.url.expose(), webhook: WebhookView::new(&created.webhook) };
     let mut answer = json(StatusCode::CREATED, &content);
     set(&mut answer, header::LOCATION, &state.links().webhook(created.webhook.id));

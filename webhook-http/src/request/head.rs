@@ -6,8 +6,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use webhook_core::Webhooks;
 use webhook_core::id::WorkflowKey;
-use webhook_core::intake::{self, TriggerCall, TriggerError};
+use webhook_core::intake::{self, SentHead, TriggerCall, TriggerError};
 use webhook_core::parameters::{MediaType, ParameterLimits, check_content_encoding, read_json};
 use webhook_core::run::Caller;
 use zeroize::Zeroizing;
@@ -121,12 +122,22 @@ impl Head {
         caller
     }
 
+    /// Returns URL and headers as they were sent, for a webhook that looks at them.
+    pub(crate) fn sent(&self, webhooks: &Webhooks, workflow: &WorkflowKey) -> SentHead {
+        SentHead::new(webhooks.called_url(workflow, &self.query), &self.headers)
+    }
+
     /// Returns the call as the core knows it.
     ///
     /// An ill-formed workflow id is treated as a call without a token: same 401, same rate limit.
     pub(crate) fn call(&self) -> Result<TriggerCall, Problem> {
         let headers = &self.headers;
-        let method = if self.method == Method::POST { intake::Method::Post } else { intake::Method::Get };
+        let method = match self.method {
+            Method::POST => intake::Method::Post,
+            Method::HEAD => intake::Method::Head,
+            Method::OPTIONS => intake::Method::Options,
+            _ => intake::Method::Get,
+        };
         let Some(key) = self.route.workflow() else {
             let mut call = TriggerCall::new(any_workflow(&self.route)?, method);
             call.caller = self.caller();

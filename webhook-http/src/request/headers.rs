@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
+use webhook_core::network::{self, Networks};
+use webhook_core::raw_call::RawCall;
 use webhook_core::token::mask_tokens;
 use zeroize::Zeroizing;
 
@@ -101,6 +104,18 @@ pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
 /// later, so it is not ignored.
 pub(crate) fn given(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Returns the address of the client, where `peer` is the other end of the connection.
+pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
+    if trusted.is_empty() {
+        return peer;
+    }
+    let lines: Vec<(&[u8], &[u8])> = ["forwarded", "x-forwarded-for"]
+        .iter()
+        .flat_map(|name| headers.get_all(*name).iter().map(|value| (name.as_bytes(), value.as_bytes())))
+        .collect();
+    network::client_address(peer, &RawCall::new("", "", &lines, b""), trusted)
 }
 
 /// Returns whether a browser prefetches this.

@@ -148,6 +148,23 @@ pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
     replayed(&*store, request(&webhook).with_idempotency(Some(rehashed)), first.id).await;
 }
 
+/// A key that stands for any request, as the id of a sender's event does, finds its first run whatever the request
+/// holds. The flag is that of each request.
+pub async fn a_key_may_stand_for_any_request(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let event = |fingerprint: u8| {
+        let key = Idempotency::new("event", [fingerprint; 32], Duration::from_secs(3_600)).with_any_request();
+        request(&webhook).with_idempotency(Some(key))
+    };
+    let first = created(store.enqueue(event(1)).await.must("enqueue a run"));
+    replayed(&*store, event(1), first.id).await;
+    replayed(&*store, event(2), first.id).await;
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id], "a replay must record nothing");
+    let result = store.enqueue(keyed(&webhook, "event", 2)).await.must("answer a mismatch");
+    assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
+    replayed(&*store, keyed(&webhook, "event", 1), first.id).await;
+}
+
 /// A key belongs to its webhook: the same text is another key at another webhook.
 pub async fn each_webhook_has_its_own_keys(store: Arc<dyn Store>) {
     let (one, other) = (webhook(&*store).await, webhook(&*store).await);

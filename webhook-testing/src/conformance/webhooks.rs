@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::scene::*;
 use webhook_core::id::{WebhookId, WorkflowKey};
 use webhook_core::run::RunState;
+use webhook_core::secret::Secret;
 use webhook_core::store::{Renewal, Renewed, RunQuery, Store, StoreError, WebhookQuery};
-use webhook_core::token::Token;
+use webhook_core::token::{Token, TokenKey, TokenKeys};
 use webhook_core::webhook::{Email, EventKind, OnOverlap, RateLimit, Webhook, WebhookSettings};
 
 /// A webhook is read back as it was created, by its id and by its token's digest.
@@ -20,7 +21,28 @@ pub async fn a_created_webhook_is_found_by_id_and_by_digest(store: Arc<dyn Store
     settings.retention_days = Some(7);
     settings.notifications.email =
         Some(Email::new(vec!["a@example.com".to_owned()], vec![EventKind::Failure]));
-    let webhook = recorded(&*store, webhook_for("report/sales", settings)).await;
+    let sender = serde_json::json!({
+        "verification": {"scheme": "hmac", "algorithm": "sha512", "header": "X-Signature", "encoding": "base64"},
+        "idempotency_from": {"from": "body", "pointer": "/id"}, "allowed_networks": ["192.0.2.0/24", "2001:db8::/32"],
+        "conditions": {"all": [
+            {"from": "header", "name": "X-Event", "op": "one_of", "value": ["push", "tag"]},
+            {"from": "body", "pointer": "/ref", "op": "matches", "value": "^refs/"},
+            {"from": "query", "name": "test", "op": "exists", "value": false},
+        ]},
+        "mapping": [
+            {"parameter": "region", "from": "body", "pointer": "/a~1b/0", "default": {"none": [1.5, null]}},
+            {"parameter": "all", "from": "raw_body"},
+        ],
+        "pass_through": "declared", "fixed": {"currency": "€", "rows": u64::MAX}, "answer": {"status": 204},
+    });
+    let settings = settings.patched(&sender).must("set the settings of a sender");
+    let keys = TokenKeys::new(TokenKey::generate());
+    let mut webhook = webhook_for("report/sales", settings);
+    let secret = Secret::new("secret-for-tests").must("make a secret");
+    for _ in 0..2 {
+        webhook.secrets.add(&secret, webhook.id, &keys, now()).must("seal a secret");
+    }
+    let webhook = recorded(&*store, webhook.with_verify_token(Some(&secret), &keys)).await;
     let by_id = store.get_webhook(webhook.id).await.must("get a webhook");
     assert_eq!(by_id.as_deref(), Some(&webhook), "a webhook must be read back as it was created");
     let by_digest = store.find_webhook(&webhook.token_digest).await.must("find a webhook");

@@ -99,7 +99,7 @@ fn requests(token: String, webhook: String, run: String) -> impl Strategy<Value 
             };
             let path = [("{kind}", "report"), ("{workflow_id}", "sales"), ("{name}", "a.txt")]
                 .iter()
-                .chain(&[("{id}", id.as_str()), ("{run_id}", id.as_str())])
+                .chain(&[("{id}", id.as_str()), ("{run_id}", id.as_str()), ("{secret_id}", id.as_str())])
                 .fold(path, |path, (name, value)| path.replace(name, value));
             let mut values = values.into_iter();
             let mut given = |names: Vec<String>, wanted: bool| -> Vec<(String, String)> {

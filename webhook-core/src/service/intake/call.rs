@@ -21,6 +21,10 @@ pub enum Method {
     Get,
     /// POST, with an optional body.
     Post,
+    /// HEAD, by which some senders check a URL. It starts nothing.
+    Head,
+    /// OPTIONS, by which some senders check a URL. It starts nothing.
+    Options,
 }
 
 impl Method {
@@ -30,6 +34,8 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
         }
     }
 }

@@ -7,7 +7,7 @@ use super::error::TriggerError;
 use crate::executor::Workflow;
 use crate::id::RunId;
 use crate::parameters::{
-    self, BodyParameters, EffectiveParameter, Merged, ParameterWarning, QueryParameters,
+    self, BodyParameters, EffectiveParameter, Merged, Overlay, ParameterWarning, QueryParameters,
 };
 use crate::run::{Caller, CancelReason, Run, RunParameters, SealError};
 use crate::service::parts::Parts;
@@ -39,10 +39,12 @@ pub(in crate::service) fn effective(
     webhook: &Webhook,
     query: &QueryParameters,
     body: &BodyParameters,
+    overlay: &Overlay,
 ) -> Result<Merged, TriggerError> {
     let strict = webhook.settings.strict;
-    let merged = parameters::merge(&workflow.parameters, query, body, strict, &parts.options.limits)
-        .map_err(TriggerError::Parameters)?;
+    let merged =
+        parameters::merge_over(&workflow.parameters, query, body, overlay, strict, &parts.options.limits)
+            .map_err(TriggerError::Parameters)?;
     let unsafe_to_keep =
         |(_, parameter): &(&str, &EffectiveParameter)| parameter.secret && parts.keys.is_none();
     if let Some((name, _)) = merged.parameters.iter().find(unsafe_to_keep) {

@@ -6,6 +6,7 @@ use crate::executor::ExecutorError;
 use crate::parameters::{BodyError, MalformedQuery, ParameterProblem, ProblemCode};
 use crate::run::SealError;
 use crate::store::StoreError;
+use crate::verification::Refusal;
 
 /// Error of a call that started nothing. No variant holds a token.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,15 @@ pub enum TriggerError {
     /// The webhook is disabled.
     #[error("this webhook is disabled; its administrator can enable it")]
     Disabled,
+    /// The address of the caller is in none of the webhook's networks.
+    #[error("this webhook may not be called from this address")]
+    AddressNotAllowed,
+    /// The call is not its sender's, or its signature cannot be checked.
+    #[error(transparent)]
+    SignatureInvalid(Refusal),
+    /// The method starts nothing, and the call is no handshake.
+    #[error("this webhook is called by GET or POST")]
+    MethodNotAllowed,
     /// The webhook may not be called by GET.
     #[error("this webhook may not be called by GET; use POST")]
     GetNotAllowed,

@@ -24,7 +24,7 @@ pub(super) fn fingerprints(
 ) -> ([u8; 32], Vec<[u8; 32]>) {
     let canonical = query.canonical();
     let media_type = match call.method {
-        Method::Get => "",
+        Method::Get | Method::Head | Method::Options => "",
         Method::Post => call.content_type.as_deref().unwrap_or_default(),
     };
     let media_type =

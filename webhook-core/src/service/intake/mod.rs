@@ -4,8 +4,9 @@
 //! [`Webhooks::admit`](crate::Webhooks::admit) with the result. Then it reads the body, and calls
 //! [`Webhooks::trigger`](crate::Webhooks::trigger).
 //!
-//! Together they check in this order: token (failures are limited), enabled, GET allowed and preview, rate
-//! limit, body, parameters. Then a dry run is answered, or the run is enqueued.
+//! Together they check in this order: token (failures are limited), allowed networks, enabled, handshakes that are not
+//! signed, GET allowed and preview, rate limit, body, signature, handshake, conditions, mapping, parameters. Then a dry
+//! run is answered, or the run is enqueued.
 //! A refused call leaves nothing behind and uses up no idempotency key.
 
 mod call;
@@ -13,16 +14,21 @@ mod enqueue;
 mod error;
 mod fingerprint;
 mod preview;
+mod sender;
+mod threads;
 
 use std::sync::Arc;
 
 use super::parts::Parts;
+use crate::handshake::HandshakeAnswer;
 use crate::id::RunId;
+use crate::mapping::{Condition, EventKey};
 use crate::parameters::{
-    self, BodyParameters, EffectiveParameters, Merged, ParameterLimits, ParameterWarning, ParsedQuery,
-    QueryParameters, WarningCode,
+    self, BodyParameters, EffectiveParameters, Merged, Overlay, ParameterLimits, ParameterWarning,
+    ParsedQuery, QueryParameters, WarningCode,
 };
 use crate::run::{Caller, Run};
+use crate::sender::{Reception, RunContent};
 use crate::store::{Enqueue, Idempotency, StoreError};
 use crate::token::TokenDigest;
 use crate::webhook::Webhook;
@@ -32,6 +38,9 @@ pub use call::{Method, TriggerCall};
 pub(super) use enqueue::{Accepted, available_workflow, effective, enqueue, submit};
 pub use error::TriggerError;
 use fingerprint::fingerprints;
+pub use sender::SentHead;
+pub(super) use sender::{handshake, secrets};
+use threads::{SMALL_BODY, elsewhere};
 
 /// A call with a valid token.
 #[derive(Debug)]
@@ -40,6 +49,7 @@ pub struct AuthenticatedCall {
     query: QueryParameters,
     digest: TokenDigest,
     webhook: Arc<Webhook>,
+    head: SentHead,
 }
 
 impl AuthenticatedCall {
@@ -48,17 +58,41 @@ impl AuthenticatedCall {
     pub fn webhook(&self) -> &Arc<Webhook> {
         &self.webhook
     }
+
+    /// Returns whether the webhook's settings look at the URL and the headers of the call.
+    #[must_use]
+    pub fn needs_head(&self) -> bool {
+        self.webhook.settings.sender.looks_into_calls()
+    }
+
+    /// Adds the URL and the headers. A call whose webhook [needs](Self::needs_head) them and that lacks them is one
+    /// without headers.
+    #[must_use]
+    pub fn with_head(mut self, head: SentHead) -> Self {
+        self.head = head;
+        self
+    }
 }
 
-/// A call whose body may be read: its webhook is enabled, allows its method, and is not called too often.
+/// A call whose body may be read: its webhook is enabled, allows its address and method, and is not called too often.
 #[derive(Debug)]
-pub struct AdmittedCall(AuthenticatedCall);
+pub struct AdmittedCall {
+    call: AuthenticatedCall,
+    /// The answer to a handshake that needs no body.
+    handshake: Option<HandshakeAnswer>,
+}
 
 impl AdmittedCall {
     /// Returns the called webhook.
     #[must_use]
     pub fn webhook(&self) -> &Arc<Webhook> {
-        self.0.webhook()
+        self.call.webhook()
+    }
+
+    /// Returns whether the call is a handshake that is answered without its body.
+    #[must_use]
+    pub fn is_handshake(&self) -> bool {
+        self.handshake.is_some()
     }
 }
 
@@ -85,6 +119,10 @@ pub enum Triggered {
         /// Warnings for the caller.
         warnings: Vec<ParameterWarning>,
     },
+    /// The sender checked the URL. Nothing was started.
+    Handshake(HandshakeAnswer),
+    /// The call does not meet this condition of its webhook. Nothing was started.
+    Ignored(Condition),
 }
 
 /// See [`Webhooks::authenticate`](crate::Webhooks::authenticate).
@@ -97,17 +135,26 @@ pub(super) async fn authenticate(
         return Err(TriggerError::ShuttingDown);
     }
     call.forget_tokens();
-    Ok(AuthenticatedCall { call, query, digest: webhook.token_digest, webhook })
+    Ok(AuthenticatedCall { call, query, digest: webhook.token_digest, webhook, head: SentHead::default() })
 }
 
 /// See [`Webhooks::admit`](crate::Webhooks::admit).
 pub(super) fn admit(parts: &Parts, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
-    check_permitted(&call.call, &call.webhook)?;
+    sender::check_address(&call.call, &call.webhook)?;
+    if !call.webhook.settings.enabled {
+        return Err(TriggerError::Disabled);
+    }
+    let handshake = handshake(parts, &call.webhook, call.call.method, &call.head, &call.query);
+    if matches!(handshake, Ok(None)) {
+        check_method(&call.call, &call.webhook)?;
+    }
+    // Before a wrong verify token is answered, so that the limit holds for guesses too.
     if let Some(limit) = call.webhook.settings.rate_limit {
         let limited = |retry_after| TriggerError::RateLimited { retry_after };
         parts.rates.take(call.webhook.id, limit).map_err(limited)?;
     }
-    Ok(AdmittedCall(call))
+    let handshake = handshake.map_err(TriggerError::SignatureInvalid)?;
+    Ok(AdmittedCall { call, handshake })
 }
 
 /// See [`Webhooks::find_webhook`](crate::Webhooks::find_webhook).
@@ -160,25 +207,43 @@ pub(super) async fn trigger(
     call: AdmittedCall,
     body: &[u8],
 ) -> Result<Triggered, TriggerError> {
-    let AdmittedCall(AuthenticatedCall { call, query, digest, webhook }) = call;
+    let AdmittedCall { call, handshake } = call;
+    let AuthenticatedCall { call, query, digest, webhook, head } = call;
     let now = parts.now();
-    let workflow = available_workflow(parts, &webhook).await?;
-    let body = if call.method == Method::Get { &[] } else { body };
-    let limits = &parts.options.limits;
-    if body.len() > limits.body_bytes {
-        return Err(TriggerError::BodyTooLarge { limit: limits.body_bytes });
+    if let Some(answer) = handshake {
+        parts.uses.note(webhook.id, now);
+        return Ok(Triggered::Handshake(answer));
     }
-    let given = match call.method {
-        Method::Get => BodyParameters::default(),
-        Method::Post => {
-            if !body.is_empty() {
-                parameters::check_content_encoding(call.content_encoding.as_deref())?;
+    let body = if call.method == Method::Post { body } else { &[] };
+    let (workflow, content) = if webhook.settings.sender.looks_into_calls() {
+        check_body(parts, &call, body)?;
+        let content = match sender::receive(parts, &webhook, &call, head, &query, body, now).await? {
+            Reception::Run(content) => content,
+            Reception::Handshake(answer) => {
+                parts.uses.note(webhook.id, now);
+                return Ok(Triggered::Handshake(answer));
             }
-            read_body(call.content_type.as_deref(), body, limits).await?
-        }
+            Reception::Ignored(condition) => {
+                parts.uses.note(webhook.id, now);
+                return Ok(Triggered::Ignored(condition));
+            }
+        };
+        (available_workflow(parts, &webhook).await?, content)
+    } else {
+        let workflow = available_workflow(parts, &webhook).await?;
+        check_body(parts, &call, body)?;
+        let body = match call.method {
+            Method::Post => read_body(call.content_type.as_deref(), body, &parts.options.limits).await?,
+            Method::Get | Method::Head | Method::Options => BodyParameters::default(),
+        };
+        (workflow, RunContent { body, overlay: Overlay::default(), key: EventKey::FromCaller })
     };
-    let key = call.idempotency_key()?;
-    let mut merged = effective(parts, &workflow, &webhook, &query, &given)?;
+    let (key, is_event) = match content.key {
+        EventKey::FromCaller => (call.idempotency_key()?, false),
+        EventKey::Absent => (None, true),
+        EventKey::Key(key) => (Some(key), true),
+    };
+    let mut merged = effective(parts, &workflow, &webhook, &query, &content.body, &content.overlay)?;
     if call.method == Method::Get && call.has_body {
         merged.warnings.push(body_ignored());
     }
@@ -189,8 +254,10 @@ pub(super) async fn trigger(
     }
     let idempotency = key.map(|key| {
         let (fingerprint, former) = fingerprints(parts.keys.as_ref(), &call, &query, body);
-        Idempotency::new(key, fingerprint, parts.options.keep_idempotency_keys)
-            .with_former_fingerprints(former)
+        let idempotency = Idempotency::new(key, fingerprint, parts.options.keep_idempotency_keys)
+            .with_former_fingerprints(former);
+        // A sender's next attempt at an event may bear another time or signature.
+        if is_event { idempotency.with_any_request() } else { idempotency }
     });
     let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
     let conditions = |request: Enqueue| {
@@ -208,9 +275,6 @@ pub(super) async fn trigger(
     Ok(Triggered::Accepted { run, replayed, warnings })
 }
 
-/// Size, in bytes, up to which a body is parsed on the caller's thread.
-const SMALL_BODY: usize = 64 << 10;
-
 /// Parses the parameters in a body. Another thread parses a large one, which takes milliseconds, so other
 /// calls continue.
 async fn read_body(
@@ -222,30 +286,34 @@ async fn read_body(
         return Ok(parameters::parse_body(content_type, body, limits)?);
     }
     let (content_type, body, limits) = (content_type.map(str::to_owned), body.to_vec(), *limits);
-    let reading =
-        tokio::task::spawn_blocking(move || parameters::parse_body(content_type.as_deref(), &body, &limits));
-    match reading.await {
-        Ok(read) => Ok(read?),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(TriggerError::ShuttingDown),
-        },
-    }
+    elsewhere(move || parameters::parse_body(content_type.as_deref(), &body, &limits))
+        .await?
+        .map_err(Into::into)
 }
 
-fn check_permitted(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerError> {
-    if !webhook.settings.enabled {
-        return Err(TriggerError::Disabled);
+/// Checks the size of a body, and that it is not encoded.
+fn check_body(parts: &Parts, call: &TriggerCall, body: &[u8]) -> Result<(), TriggerError> {
+    let limit = parts.options.limits.body_bytes;
+    if body.len() > limit {
+        return Err(TriggerError::BodyTooLarge { limit });
     }
-    if call.method == Method::Get {
-        if !webhook.settings.allow_get {
-            return Err(TriggerError::GetNotAllowed);
-        }
-        if call.prefetch || call.caller.user_agent.as_deref().is_some_and(preview::is_link_expander) {
-            return Err(TriggerError::PreviewRefused);
-        }
+    if !body.is_empty() {
+        parameters::check_content_encoding(call.content_encoding.as_deref())?;
     }
     Ok(())
+}
+
+/// Checks whether a call of this method may start a run.
+fn check_method(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerError> {
+    match call.method {
+        Method::Post => Ok(()),
+        Method::Head | Method::Options => Err(TriggerError::MethodNotAllowed),
+        Method::Get if !webhook.settings.allow_get => Err(TriggerError::GetNotAllowed),
+        Method::Get => {
+            let is_expander = || call.caller.user_agent.as_deref().is_some_and(preview::is_link_expander);
+            if call.prefetch || is_expander() { Err(TriggerError::PreviewRefused) } else { Ok(()) }
+        }
+    }
 }
 
 fn body_ignored() -> ParameterWarning {

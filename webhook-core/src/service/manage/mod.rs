@@ -5,6 +5,7 @@
 mod deliveries;
 mod error;
 mod runs;
+mod senders;
 mod webhooks;
 mod workflows;
 
@@ -13,6 +14,7 @@ use super::parts::Parts;
 pub use deliveries::{ResentDeliveries, TestedNotification};
 pub use error::ManagementError;
 pub use runs::StartedRun;
+pub use senders::{AddedSecret, CallPreview, PreviewProblem, SampleCall};
 pub use webhooks::CreatedWebhook;
 
 /// Management operations of a service.

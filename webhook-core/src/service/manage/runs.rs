@@ -28,7 +28,7 @@ impl Management<'_> {
     /// Starts a run by hand, with these values over the defaults of the parameter blocks, even for a disabled
     /// webhook.
     ///
-    /// The values have the same limits as those of a call.
+    /// The values have the same limits as those of a call, and parameters that are fixed for the webhook stay so.
     ///
     /// Fails with [`ManagementError::Trigger`] for problems of the parameters or a full queue.
     pub async fn run(
@@ -42,7 +42,8 @@ impl Management<'_> {
         let workflow = intake::available_workflow(parts, &webhook).await?;
         let body = BodyParameters::from_object(parameters);
         let query = QueryParameters::default();
-        let merged = intake::effective(parts, &workflow, &webhook, &query, &body)?;
+        let overlay = webhook.settings.sender.fixed_alone();
+        let merged = intake::effective(parts, &workflow, &webhook, &query, &body, &overlay)?;
         self.refuse_while_shutting_down()?;
         let accepted =
             intake::submit(parts, &webhook, merged, caller, parts.now(), |request| request).await?;

@@ -10,6 +10,7 @@ use crate::error::Resource;
 use crate::id::{RunId, WebhookId, WorkflowKey};
 use crate::store::{Page, StoreError, WebhookQuery};
 use crate::token::{Token, TriggerUrl};
+use crate::verification::{Verification, VerifyTokenChange};
 use crate::webhook::{Channel, SettingCode, SettingProblem, Webhook, WebhookSettings};
 
 /// A webhook with its URL, the result of creating it or refreshing its token.
@@ -32,9 +33,33 @@ impl Management<'_> {
         workflow: WorkflowKey,
         settings: WebhookSettings,
     ) -> Result<CreatedWebhook, ManagementError> {
-        let parts = self.parts;
         let settings = settings.validated().map_err(ManagementError::Settings)?;
+        self.create_validated(workflow, settings, &VerifyTokenChange::Keep).await
+    }
+
+    /// Creates a webhook for a workflow, with a JSON merge patch of the default settings. It may hold a verify token,
+    /// which settings never do.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_patched(
+        &self,
+        workflow: WorkflowKey,
+        patch: &Value,
+    ) -> Result<CreatedWebhook, ManagementError> {
+        let settings = WebhookSettings::default().patched(patch).map_err(ManagementError::Settings)?;
+        self.create_validated(workflow, settings, &VerifyTokenChange::in_patch(patch)).await
+    }
+
+    async fn create_validated(
+        &self,
+        workflow: WorkflowKey,
+        settings: WebhookSettings,
+        verify_token: &VerifyTokenChange,
+    ) -> Result<CreatedWebhook, ManagementError> {
+        let parts = self.parts;
         let mut problems = self.integration_problems(&settings);
+        problems.extend(self.sealing_problem(&settings, verify_token));
         let described = match self.parts.knows_kind(&workflow.kind) {
             true => parts.executor.describe(&workflow).await?,
             false => None,
@@ -52,6 +77,7 @@ impl Management<'_> {
         let token = Token::generate();
         let webhook =
             Webhook::new(WebhookId::generate(now), workflow, settings, &token, parts.keys.as_ref(), now);
+        let webhook = self.with_verify_token(webhook, verify_token);
         parts.store.create_webhook(webhook.clone()).await?;
         let url = parts.trigger_url(&webhook.workflow, &token);
         Ok(CreatedWebhook { webhook: Arc::new(webhook), url })
@@ -83,12 +109,18 @@ impl Management<'_> {
         expected_revision: Option<u64>,
     ) -> Result<Arc<Webhook>, ManagementError> {
         let parts = self.parts;
+        let verify_token = VerifyTokenChange::in_patch(patch);
         self.change(id, expected_revision, |webhook| {
             let settings = webhook.settings.patched(patch).map_err(ManagementError::Settings)?;
             if settings.notifications != webhook.settings.notifications {
                 refuse(self.integration_problems(&settings))?;
             }
-            Ok(webhook.with_settings(settings, parts.now()))
+            if settings.sender.verification != webhook.settings.sender.verification
+                || matches!(verify_token, VerifyTokenChange::Set(_))
+            {
+                refuse(self.sealing_problem(&settings, &verify_token).into_iter().collect())?;
+            }
+            Ok(self.with_verify_token(webhook.with_settings(settings, parts.now()), &verify_token))
         })
         .await
     }
@@ -148,11 +180,11 @@ impl Management<'_> {
         }
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         id: WebhookId,
         expected_revision: Option<u64>,
-        next: impl Fn(&Webhook) -> Result<Webhook, ManagementError>,
+        mut next: impl FnMut(&Webhook) -> Result<Webhook, ManagementError>,
     ) -> Result<Arc<Webhook>, ManagementError> {
         loop {
             let present = self.get(id).await?;
@@ -177,6 +209,29 @@ impl Management<'_> {
                 Arc::new(Webhook { last_used_at: Some(used), ..(*webhook).clone() })
             }
             _ => webhook,
+        }
+    }
+
+    /// Returns the problem that there is no key to seal what the verification needs.
+    fn sealing_problem(
+        &self,
+        settings: &WebhookSettings,
+        verify_token: &VerifyTokenChange,
+    ) -> Option<SettingProblem> {
+        let needs_secret = settings.sender.verification.as_ref().is_some_and(Verification::needs_secret);
+        let needs_key = needs_secret || matches!(verify_token, VerifyTokenChange::Set(_));
+        let message =
+            "this server has no token key to seal the sender's secret with, so every call would be refused";
+        let problem = || SettingProblem::new("verification", SettingCode::Invalid, message);
+        (needs_key && self.parts.keys.is_none()).then(problem)
+    }
+
+    /// Applies a change of the verify token.
+    fn with_verify_token(&self, webhook: Webhook, change: &VerifyTokenChange) -> Webhook {
+        match (change, &self.parts.keys) {
+            (VerifyTokenChange::Keep, _) | (_, None) => webhook,
+            (VerifyTokenChange::Remove, Some(keys)) => webhook.with_verify_token(None, keys),
+            (VerifyTokenChange::Set(token), Some(keys)) => webhook.with_verify_token(Some(token), keys),
         }
     }
 

@@ -16,6 +16,9 @@ fn meaning(name: &str) -> (&'static str, Value) {
         "Idempotency-Replayed" => {
             ("The call was answered before: this is the same run", json!({"const": "true"}))
         }
+        "Allow" => ("The methods that start a run", text()),
+        "WebHook-Allowed-Origin" => ("Who may call, by the rules of CloudEvents", text()),
+        "WebHook-Allowed-Rate" => ("Calls a minute, or `*`, by the rules of CloudEvents", text()),
         "Preference-Applied" => ("How long the answer would have waited (RFC 7240)", text()),
         "Retry-After" => ("After how many seconds to try again", positive()),
         "Accept-Encoding" => {
@@ -45,6 +48,7 @@ pub(super) fn common() -> Map<String, Value> {
 pub(super) fn of_problem(status: u16) -> Map<String, Value> {
     match status {
         401 => always(&["X-Request-Id", "WWW-Authenticate"]),
+        405 => always(&["X-Request-Id", "Allow"]),
         415 => {
             let mut headers = common();
             headers.insert("Accept-Encoding".to_owned(), described("Accept-Encoding", false));

@@ -3,12 +3,12 @@
 use http::StatusCode;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
-use webhook_core::id::{RunId, WorkflowId, WorkflowKind};
+use webhook_core::id::{RunId, SecretId, WorkflowId, WorkflowKind};
 
 use super::answer_headers;
 use super::schemas::Schemas;
 use crate::contract::fields::{Field, REQUEST_ID, SchemaOf};
-use crate::contract::operation::{AnswerHeader, Audience, Content, Path, Spec, Success, Takes};
+use crate::contract::operation::{AnswerHeader, Audience, Content, Path, Spec, Success, Takes, Verb};
 use crate::contract::operations::Operation;
 use crate::contract::slug::Slug;
 use crate::contract::template::PathParameter;
@@ -56,18 +56,26 @@ pub(super) fn operation(path: &Path<Operation>, id: &str, spec: &Spec, schemas: 
                 json!({"description": PARAMETERS, "content": {JSON: object, FORM: object}});
         }
     }
+    if spec.verb == Verb::Head {
+        remove_content(&mut described);
+    }
     described
 }
 
 /// Describes HEAD, which is answered like GET and without a body.
 pub(super) fn head(path: &Path<Operation>, id: &str, spec: &Spec, schemas: &mut Schemas) -> Value {
     let mut described = operation(path, &format!("{id}Head"), spec, schemas);
-    for response in described["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+    remove_content(&mut described);
+    described
+}
+
+/// Removes the bodies of answers, which HEAD has none of.
+fn remove_content(operation: &mut Value) {
+    for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         if let Some(response) = response.as_object_mut() {
             response.remove("content");
         }
     }
-    described
 }
 
 fn tag(audience: Audience) -> &'static str {
@@ -136,6 +144,11 @@ fn response(success: &Success, schemas: &mut Schemas) -> Value {
     let (media_type, schema) = match success.content {
         Content::Nothing => return response,
         Content::Json(schema) => (JSON, schemas.answer(schema)),
+        Content::JsonOrText(schema) => {
+            let content = json!({JSON: {"schema": schemas.answer(schema)}, "text/plain": {"schema": {"type": "string"}}});
+            response["content"] = content;
+            return response;
+        }
         Content::Text(media_type) => (media_type, json!({"type": "string"})),
         Content::Artifact => ("*/*", Value::Bool(true)),
     };
@@ -174,6 +187,7 @@ fn path_parameter(path_parameter: PathParameter, schemas: &mut Schemas) -> Value
             (SchemaGenerator::subschema_for::<RunId>, "The id of what the path names (a UUIDv7)")
         }
         PathParameter::RunId => (SchemaGenerator::subschema_for::<RunId>, "The id of the run"),
+        PathParameter::SecretId => (SchemaGenerator::subschema_for::<SecretId>, "The id of the secret"),
         PathParameter::Name => (name, "The name of the artifact"),
     };
     parameter("path", &Field { name: path_parameter.name(), description, schema }, schemas)

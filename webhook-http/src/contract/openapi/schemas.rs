@@ -110,8 +110,39 @@ fn as_enumeration(schema: &mut Map<String, Value>) {
     }
 }
 
+/// Keywords that put a schema together of several.
+const COMPOSITIONS: [&str; 3] = ["oneOf", "anyOf", "allOf"];
+
+/// Lets a part of an object have other members, which stand in its other parts.
+fn open(part: &mut Value) {
+    match part {
+        Value::Array(parts) => parts.iter_mut().for_each(open),
+        Value::Object(members) => {
+            members.remove("unevaluatedProperties");
+            if members.get("additionalProperties") == Some(&Value::Bool(false)) {
+                members.remove("additionalProperties");
+            }
+            for name in COMPOSITIONS {
+                members.get_mut(name).into_iter().for_each(open);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Says that an object has no other members, unless it says otherwise.
 fn close(schema: &mut Map<String, Value>) {
+    let is_composed = COMPOSITIONS.iter().any(|name| schema.contains_key(*name));
+    if is_composed && (schema.contains_key("properties") || schema.contains_key("allOf")) {
+        for part in COMPOSITIONS.iter().filter_map(|name| schema.remove_entry(*name)).collect::<Vec<_>>() {
+            let (name, mut parts) = part;
+            open(&mut parts);
+            schema.insert(name, parts);
+        }
+        schema.remove("additionalProperties");
+        schema.insert("unevaluatedProperties".to_owned(), Value::Bool(false));
+        return;
+    }
     let has_members = schema.get("properties").is_some_and(Value::is_object);
     match schema.get("additionalProperties") {
         None if has_members => {

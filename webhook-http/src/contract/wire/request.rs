@@ -15,7 +15,7 @@ const NO_SUCH_FIELD: &str = "there is no such field";
 
 /// A member of a request. `null` counts as omitted.
 #[derive(Debug, Default, PartialEq)]
-enum Member<T> {
+pub(super) enum Member<T> {
     #[default]
     Absent,
     Value(T),
@@ -34,7 +34,11 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Member<T> {
 
 impl<T> Member<T> {
     /// Returns the value, and reports a wrong one as a problem.
-    fn take(self, problem: impl FnOnce() -> SettingProblem, problems: &mut Vec<SettingProblem>) -> Option<T> {
+    pub(super) fn take(
+        self,
+        problem: impl FnOnce() -> SettingProblem,
+        problems: &mut Vec<SettingProblem>,
+    ) -> Option<T> {
         match self {
             Self::Absent => None,
             Self::Value(value) => Some(value),
@@ -47,15 +51,15 @@ impl<T> Member<T> {
 }
 
 /// Members that a request does not have.
-type Unknown = Map<String, Value>;
+pub(super) type Unknown = Map<String, Value>;
 
-fn refuse(unknown: &Unknown, prefix: &str, problems: &mut Vec<SettingProblem>) {
+pub(super) fn refuse(unknown: &Unknown, prefix: &str, problems: &mut Vec<SettingProblem>) {
     for name in unknown.keys() {
         problems.push(SettingProblem::new(format!("{prefix}{name}"), SettingCode::Unknown, NO_SUCH_FIELD));
     }
 }
 
-fn found<T>(value: T, problems: Vec<SettingProblem>) -> Result<T, Vec<SettingProblem>> {
+pub(super) fn found<T>(value: T, problems: Vec<SettingProblem>) -> Result<T, Vec<SettingProblem>> {
     if problems.is_empty() { Ok(value) } else { Err(problems) }
 }
 
@@ -92,11 +96,11 @@ pub(crate) struct NewWebhook {
 impl NewWebhook {
     /// # Errors
     /// All problems of the workflow and of the settings.
-    pub(crate) fn read(self) -> Result<(WorkflowKey, WebhookSettings), Vec<SettingProblem>> {
+    pub(crate) fn read(self) -> Result<(WorkflowKey, Value), Vec<SettingProblem>> {
         let workflow = workflow(self.workflow);
-        let settings = WebhookSettings::default().patched(&Value::Object(self.settings.0));
-        match (workflow, settings) {
-            (Ok(workflow), Ok(settings)) => Ok((workflow, settings)),
+        let patch = Value::Object(self.settings.0);
+        match (workflow, WebhookSettings::default().patched(&patch)) {
+            (Ok(workflow), Ok(_)) => Ok((workflow, patch)),
             (workflow, settings) => {
                 let mut problems = workflow.err().unwrap_or_default();
                 problems.extend(settings.err().unwrap_or_default());
@@ -274,9 +278,9 @@ mod tests {
         }
         let more = json!({"workflow": {"kind": "report", "id": "sales", "name": "Sales"}});
         assert_eq!(named(new(more)), ["workflow.name"]);
-        let (workflow, settings) =
+        let (workflow, patch) =
             new(json!({"workflow": {"kind": "report", "id": "sales"}, "label": "CI"})).unwrap();
-        assert_eq!((workflow.to_string().as_str(), settings.label.as_deref()), ("report/sales", Some("CI")));
+        assert_eq!((workflow.to_string().as_str(), patch), ("report/sales", json!({"label": "CI"})));
     }
 
     #[test]

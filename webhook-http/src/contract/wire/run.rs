@@ -197,7 +197,7 @@ impl Serialize for ParametersView {
 /// A parameter of a run.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Parameter")]
-struct ParameterView {
+pub(super) struct ParameterView {
     value: Value,
     source: Source,
     #[serde(skip_serializing_if = "Truncated::is_whole")]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use webhook_core::webhook::WebhookSettings;
 
 /// Settings to change. Any may be left out, and `null` sets the default.
@@ -24,10 +24,25 @@ impl JsonSchema for SettingsPatch {
             settings.meta_schema = None;
         });
         let mut schema = settings.into_generator().into_root_schema_for::<WebhookSettings>();
+        add_verify_token(&mut schema);
         make_optional(schema.ensure_object());
         let description = "Settings to change. Any may be left out, and `null` sets the default.";
         schema.insert("description".to_owned(), description.into());
         schema
+    }
+}
+
+/// Adds the one member that is taken and never returned, beside the preset.
+fn add_verify_token(schema: &mut Schema) {
+    let alternatives =
+        schema.pointer_mut("/properties/verification/anyOf/0/anyOf").and_then(Value::as_array_mut);
+    for alternative in alternatives.into_iter().flatten() {
+        let members = alternative.get_mut("properties").and_then(Value::as_object_mut);
+        if let Some(members) = members.filter(|members| members.contains_key("preset")) {
+            let description =
+                "Text that Meta presents when it checks the URL. It is sealed, and never returned.";
+            members.insert("verify_token".to_owned(), json!({"type": "string", "description": description}));
+        }
     }
 }
 
@@ -66,7 +81,7 @@ fn make_nullable(schema: &mut Map<String, Value>) {
         None => {
             let description = schema.remove("description");
             let inner = Value::Object(std::mem::take(schema));
-            schema.insert("anyOf".to_owned(), Value::from(vec![inner, serde_json::json!({"type": "null"})]));
+            schema.insert("anyOf".to_owned(), Value::from(vec![inner, json!({"type": "null"})]));
             if let Some(description) = description {
                 schema.insert("description".to_owned(), description);
             }
@@ -76,8 +91,6 @@ fn make_nullable(schema: &mut Map<String, Value>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -1,0 +1,49 @@
+//! Senders of a webhook's calls: their secrets, and samples of their calls.
+
+use http::{StatusCode, header};
+
+use crate::contract::problem::Problem;
+use crate::contract::wire::page::Page;
+use crate::contract::wire::sender::{NewSecret, PreviewView, Sample, SecretToStore, SecretView};
+use crate::request::head::{Head, Request};
+use crate::response::answer::{Answer, json, no_content, page, set};
+use crate::state::State;
+
+/// `GET /webhooks/{id}/secrets`, newest first; never the secrets themselves.
+pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
+    let webhook = state.webhooks.manage().get(head.route.webhook()?).await?;
+    let mut written = Page::new();
+    for secret in webhook.secrets.iter().rev() {
+        // There are at most two.
+        let _ = written.push(&SecretView::new(secret));
+    }
+    Ok(page(written, None::<String>))
+}
+
+/// `POST /webhooks/{id}/secrets`: stores the given secret, or a new one, which is shown this once.
+pub(crate) async fn add(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let id = request.head.route.webhook()?;
+    let secret: SecretToStore = request.object(state.limits()).await?;
+    let secret = secret.read().map_err(Problem::fields)?.map(zeroize::Zeroizing::new);
+    let added = state.webhooks.manage().add_secret(id, secret.as_deref().map(String::as_str)).await?;
+    let mut answer = json(StatusCode::CREATED, &NewSecret::new(&added));
+    set(&mut answer, header::LOCATION, &state.links().secret(id, added.record.id));
+    Ok(answer)
+}
+
+/// `DELETE /webhooks/{id}/secrets/{secret_id}`.
+pub(crate) async fn remove(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let (id, secret) = (request.head.route.webhook()?, request.head.route.secret()?);
+    request.no_fields(state.limits()).await?;
+    state.webhooks.manage().remove_secret(id, secret).await?;
+    Ok(no_content())
+}
+
+/// `POST /webhooks/{id}/preview`: the way of a sample through the settings.
+pub(crate) async fn preview(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let id = request.head.route.webhook()?;
+    let sample: Sample = request.object(state.limits()).await?;
+    let sample = sample.read().map_err(Problem::fields)?;
+    let preview = state.webhooks.manage().preview(id, &sample).await?;
+    Ok(json(StatusCode::OK, &PreviewView::new(&preview)))
+}
