@@ -57,8 +57,25 @@ fn bodies() -> impl Strategy<Value = String> {
 }
 
 fn names() -> impl Strategy<Value = String> {
-    let known =
-        ["workflow", "label", "enabled", "retries", "concurrency", "notifications", "parameters", "count"];
+    let known = [
+        "workflow",
+        "label",
+        "enabled",
+        "retries",
+        "concurrency",
+        "notifications",
+        "parameters",
+        "count",
+        "verification",
+        "conditions",
+        "mapping",
+        "fixed",
+        "answer",
+        "secret",
+        "method",
+        "headers",
+        "body",
+    ];
     prop_oneof![prop::sample::select(known.to_vec()).prop_map(str::to_owned), "[a-z_]{1,8}"]
 }
 
@@ -71,6 +88,10 @@ fn json_values() -> impl Strategy<Value = Value> {
         "\\PC{0,12}".prop_map(Value::from),
         Just(json!({"kind": "report", "id": "sales"})),
         Just(json!({"max_attempts": 3, "count": 1})),
+        Just(json!({"preset": "trello"})),
+        Just(json!({"status": 204})),
+        Just(json!({"all": [{"from": "query", "name": "count", "op": "exists", "value": true}]})),
+        Just(json!([{"parameter": "count", "from": "method"}])),
         Just(json!({"email": {"recipients": ["a@example.com"], "on": ["success"]}})),
         Just(json!([1, "a", null])),
     ]
