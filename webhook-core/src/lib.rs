@@ -58,15 +58,15 @@
 //! # The life of a run
 //!
 //! ```text
-//!              claimed by a worker          the executor returned
-//!   queued ────────────────────────▶ running ─────────────────────▶ succeeded │ failed │ cancelled
+//!              claimed by a worker             end of an attempt
+//!   queued ────────────────────────▶ running ─────────────────────▶ succeeded │ failed │ timed_out │ cancelled
 //!    │  ▲                               │
-//!    │  └── retry, lease over, shutdown ┘
+//!    │  └── retry, lost lease, shutdown ┘
 //!    └───▶ cancelled (by a person, its webhook's deletion, or a newer run) │ skipped (on overlap)
 //! ```
 //!
-//! A run is executed at least once. Each claim has a [fence](run::Run::fence): a worker whose lease ended cannot record
-//! anything any more. [`RunState`](run::RunState) has all transitions.
+//! A run is executed at least once. Each claim has a [fence](run::Run::fence): a worker whose lease ended can record
+//! nothing. [`RunState::after`](run::RunState::after) has all transitions.
 //!
 //! # Where to look
 //!
@@ -84,7 +84,7 @@
 //! # Time, errors and cancellation
 //!
 //! Records bear the time of a [`Clock`](clock::Clock). Whatever expires is measured with [`tokio::time::Instant`], so a
-//! clock that jumps expires nothing wrongly. Every error is a type that keeps its source and names what to change.
+//! clock that jumps expires nothing wrongly. Every error is a type that keeps its source, and its text names the remedy.
 //! An async function may be dropped at any time unless its documentation says otherwise.
 
 pub mod backend;

@@ -18,9 +18,9 @@
 //! Each request carries the time of day, so a store needs no wall clock. Pauses and leases are measured with
 //! a monotonic clock, so a jump of the wall clock expires nothing.
 //!
-//! A store for one process can build on two parts: [`LiveRuns`](crate::backend::LiveRuns) decides everything
-//! about runs that have not ended, and [`EventLog`](crate::backend::EventLog) keeps recent events.
-//! [`MemoryStore`](crate::memory::MemoryStore) is the complete sample implementation, built from these parts.
+//! A store for one process can build on the parts in [`backend`](crate::backend). Of these,
+//! [`LiveRuns`](crate::backend::LiveRuns) decides everything about runs that have not ended.
+//! [`MemoryStore`](crate::memory::MemoryStore) is the complete sample, built from these parts.
 //!
 //! The conformance suite in the crate `webhook-testing` holds a store to these promises, one test for each property.
 //! A store's crate runs it with one line in a file of its tests, such as `tests/conformance.rs`. The expression

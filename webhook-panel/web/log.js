@@ -1,6 +1,5 @@
-// A run's log as it is written. Only a bounded part is drawn: old lines are dropped, and a very long line is cut
-// until
-// the user asks for all of it.
+// The view of a run's log, which follows it live. Only a bounded part is drawn: old lines are dropped, and a very long
+// line is cut until the user asks for all of it.
 
 import * as api from "./api.js";
 import { button, element, fill } from "./dom.js";

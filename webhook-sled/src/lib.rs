@@ -13,13 +13,8 @@
 //!
 //! # Promises
 //!
-//! It keeps the promises of [`Store`](webhook_core::store::Store). With [`Durability::Power`], what it
-//! acknowledged survives the loss of power, with [`Durability::Process`] the death of the process. One process
-//! opens a folder at a time; another one gets [`OpenError::InUse`]. A damaged folder is an error that names the file when it is
-//! opened or read, and never an empty store. The only damage that cannot be told is that of the last record of the
-//! journal after a loss of power: it looks like a write that was torn. When the disk fails, every later write fails too,
-//! until the folder is opened again. When the disk is merely full, the store recovers by itself once there is room, and
-//! running runs go on.
+//! It keeps the promises of [`Store`](webhook_core::store::Store). With [`Durability::Power`], acknowledged changes
+//! survive the loss of power; with [`Durability::Process`], they survive the death of the process.
 //!
 //! - **One process** opens a folder at a time; another gets [`OpenError::InUse`].
 //! - **A damaged folder** is an error that names the file, when it is opened or read, and never an empty
@@ -40,15 +35,16 @@
 //!
 //! Webhooks and the runs that have not ended are in memory as well as on disk, so looking up a token and claiming
 //! a run read nothing. One thread decides every change, in the order of arrival, and appends it to a journal. It syncs the
-//! journal, and only then tells the callers. Meanwhile the next group gathers, so many callers share one sync.
-//! A second thread takes the journal's content to sled, many changes at once. A run that ends before that reaches sled in its
-//! last form only. When the store is opened, sled gets the changes that only the journal has.
+//! journal, and then tells the callers. Changes that arrive meanwhile share the next sync.
+//! A second thread takes the journal's content to sled, many changes at once. A run that ends before that reaches sled
+//! only in its last form. An opening takes to sled what only the journal has.
 //!
-//! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share values of some
-//! 2 KB. No value is larger than some 6 KB, and larger records are split. A page of sled has up to 16 values, and one of more
-//! than 128 KiB would go to a file of its own that sled never syncs. The store syncs sled's log itself, since sled 0.34 does not do that on
-//! Linux. It does so before more than some 100 KB were written, because sled reuses parts of its log without knowing what the
-//! disk has confirmed.
+//! For sled a large value costs hardly more than a small one, so runs made within the same 16 ms share values of about
+//! 2 KB. No value exceeds 6,000 bytes; larger records are split. So a page of sled, which has up to 16 values, stays
+//! below 128 KiB: sled writes larger pages to files that it never syncs.
+//!
+//! On Linux, sled 0.34 does not sync its log, and reuses parts of it without knowing what the disk has confirmed. So the
+//! store syncs that log itself, after at most 96 KiB of changes.
 
 mod check;
 mod engine;

@@ -38,9 +38,9 @@ use crate::writer::state::Writer;
 
 /// The default durable store. Its clones share one open folder.
 ///
-/// An acknowledgement never runs ahead of the disk. A read may show a change before it is durable, if the store would repeat
-/// it after a crash. Such a change is that a run is running, waits for its retry, or was cancelled because another took its
-/// place or its webhook was deleted. All other ends of runs, and new runs in lists, show only once they are durable.
+/// A change is acknowledged only once it is durable. A read may show some changes earlier: those that the store would repeat
+/// after a crash. Such a run is running, waits for its retry, or was cancelled (a newer run took its place, or its webhook was
+/// deleted). All other ends of runs, and new runs in lists, show only once they are durable.
 #[derive(Clone)]
 pub struct SledStore(Arc<Handle>);
 

@@ -47,7 +47,7 @@ impl<T: PartialOrd> KeyHolder<T> {
     }
 }
 
-/// A key belongs to its webhook.
+/// Webhook and text of a key: each webhook has its own keys.
 type KeyPlace = (WebhookId, Arc<str>);
 
 /// All idempotency keys, for a store that keeps them in memory.

@@ -1,7 +1,7 @@
 //! Parts of a store that one process opens.
 //!
-//! [`MemoryStore`](crate::memory::MemoryStore) and webhook-sled's `SledStore` are made of them, and a store of your own can be.
-//! They decide and index; the store around them locks, persists and wakes. None of them does I/O.
+//! [`MemoryStore`](crate::memory::MemoryStore) and webhook-sled's `SledStore` are made of them, and your own store can be too.
+//! They decide and index. The store around them locks them, persists what they return, and wakes workers. None does I/O.
 //! All but [`EventLog`], which has a lock of its own, are plain data.
 //!
 //! | part | what it holds |

@@ -5,8 +5,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Waits until there is work.
 ///
-/// `work_at` returns the time from which on there is some, if nothing changes. It is called again after every change, which
-/// `changes` tells by [`Notify::notify_waiters`].
+/// `work_at` returns the time at which work is due if nothing changes. It is called again after every change, which
+/// the store signals through `changes` with [`Notify::notify_waiters`].
 ///
 /// # Cancel safety
 /// A caller that drops the wait misses nothing.

@@ -12,7 +12,7 @@ use crate::webhook::Webhook;
 
 /// All webhooks of a store, by id and by the digest of their token.
 ///
-/// It has a webhook's id under the digest of each webhook, and no other.
+/// Invariant: `by_digest` has exactly one entry for each webhook, from its current digest to its id.
 #[derive(Debug, Default)]
 pub struct WebhookIndex {
     by_id: BTreeMap<WebhookId, Arc<Webhook>>,

@@ -1,7 +1,7 @@
 //! The service: what a host builds once and hands to its front ends.
 //!
 //! ```text
-//!              Webhooks            the roof: what hosts and front ends call
+//!              Webhooks            the top layer: what hosts and front ends call
 //!            ┌─────┼─────┐
 //!         manage   │    work       management · claiming, executing and notifying
 //!            └──▶ intake │         from a call to a durable run

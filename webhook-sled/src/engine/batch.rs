@@ -11,12 +11,12 @@ use crate::format::keys::{self, ENDED};
 /// Upper bound on the changes of sled between two syncs, in bytes.
 ///
 /// sled reuses a segment of its log (512 KiB) once its content was moved elsewhere, and does not know what the disk has
-/// confirmed. So between two syncs, less than a segment may be written. Then the content of an overwritten segment was moved
-/// before the last sync. sled writes about four bytes for each byte of a change.
+/// confirmed. If less than a segment is written between two syncs, the content of a reused segment was moved before the
+/// last sync. For each byte of a change, sled writes about four.
 pub(crate) const BYTES_BETWEEN_SYNCS: usize = 96 * 1024;
 
-/// Log records that reach sled together. Of a key that several of them write, only the last write is left, since much is
-/// removed soon after it was put.
+/// Log records that reach sled together. Of several writes of one key, only the last is left: much is removed soon after it
+/// was put.
 #[derive(Default)]
 pub(crate) struct CheckpointBatch {
     writes: BTreeMap<IVec, (Option<IVec>, bool)>,
@@ -88,7 +88,7 @@ impl CheckpointBatch {
         ended.filter_map(|(key, _)| keys::last_id(key).map(RunId::from_bytes)).collect()
     }
 
-    /// The remaining write of each key: its value, or `None` for a removal, and whether the database never had the key.
+    /// The remaining write of each key: its value, or `None` for a removal; and true if the database never had the key.
     pub(crate) fn into_writes(self) -> impl Iterator<Item = (IVec, (Option<IVec>, bool))> {
         self.writes.into_iter()
     }

@@ -1,7 +1,7 @@
-//! Log records on their way from the journal to sled, and the sequence numbers that say how far they have come.
+//! Log records that sled lacks, and the sequence numbers that say how far journal and sled are.
 //!
-//! Records wait for a moment, so a value that is put and soon removed never reaches sled. A reader of sled has it brought up
-//! to date first.
+//! Records wait for 100 ms, so a value that is put and soon removed never reaches sled. A reader ends the wait, since sled
+//! must be up to date before it is read.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::engine::condition::{Failure, Severity};
 
 /// Longest wait of a record that no reader needs in sled.
 const FLUSH_DELAY: Duration = Duration::from_millis(100);
-/// Cost of the waiting records from which on they wait no longer, in bytes.
+/// Cost of the waiting records at which they wait no longer, in bytes.
 const FLUSH_BYTES: usize = 256 * 1024;
 /// Longest time for which the superblock on disk may lag behind its content in memory.
 const SUPERBLOCK_DELAY: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ struct State {
     wanted: u64,
     /// Newest record that the writer needs durable in sled.
     wanted_durable: u64,
-    /// Number of restarts. A wait that began before the last one would be in vain.
+    /// Number of restarts. A wait that began before the last restart fails: its record may never come.
     generation: u64,
     /// True if the checkpointer has a task in hand.
     busy: bool,
@@ -177,7 +177,7 @@ impl CheckpointQueue {
         self.wait(state, awaited.generation, |state| state.applied >= awaited.number)
     }
 
-    /// Has everything up to this record made durable in sled, without waiting for it.
+    /// Requests that everything up to this record becomes durable in sled, and does not wait for it.
     pub(crate) fn want_durable(&self, number: u64) {
         let mut state = self.state.lock();
         state.wanted_durable = state.wanted_durable.max(number);

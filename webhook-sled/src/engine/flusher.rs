@@ -17,14 +17,14 @@ use crate::engine::journal::Journal;
 use crate::engine::visible_runs::VisibleRuns;
 use crate::options::Durability;
 
-/// Bytes of records from which on a group is written, although more could join it. A file of the journal outgrows its size by
-/// at most that and one record.
+/// Bytes of records at which a group is written at once, although more could join it. So a file of the journal exceeds its
+/// size by at most this and one record.
 const GROUP_BYTES: usize = 1 << 20;
 
-/// Gathers groups. What arrives while one is made durable is the next.
+/// Gathers groups. Operations that arrive while one becomes durable are the next group.
 ///
-/// The writer calls it, so the thread that decides also waits for the disk. With a thread for each, callers would be divided
-/// between the group that is written and the one that is decided, for twice as many syncs and switches.
+/// The thread of the writer calls it, so one thread decides and waits for the disk. Two threads would divide the callers
+/// between the group that is written and the one that is decided: twice as many syncs and switches.
 pub(crate) struct Flusher {
     store: Flushed,
     meters: CommitMeters,

@@ -1,6 +1,6 @@
 //! Opening the folder of a store, so that a crash at any moment leaves one that opens, and damage is a typed error.
 //!
-//! [`journal`](crate::engine::journal) says how the files depend on one another and what an opening demands.
+//! The page of the [engine](crate::engine) says how the files depend on one another and what an opening demands.
 
 use std::fs;
 use std::io;
@@ -177,8 +177,8 @@ impl Folder {
         Ok((opened, last))
     }
 
-    /// Begins an epoch of a database that shows everything up to `last`. Until the end of this, the superblock says that
-    /// the database alone holds everything, so that it may be interrupted anywhere.
+    /// Begins an epoch of a database that shows everything up to `last`. It may be interrupted anywhere: until its end,
+    /// the superblock says that the database alone holds everything.
     fn begin(
         &self,
         opened: &OpenDatabase,

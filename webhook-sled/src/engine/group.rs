@@ -28,11 +28,11 @@ pub(crate) type Acknowledgement = Box<dyn FnOnce(Result<(), StoreError>) + Send>
 #[derive(Default)]
 pub(crate) struct Group {
     pub(crate) level: Level,
-    /// Its records, as far as the journal lacks them.
+    /// Its records that the journal lacks.
     pub(crate) records: Vec<LogRecord>,
     /// New runs, which may be claimed once they are durable.
     pub(crate) admitted: Vec<RunId>,
-    /// Runs whose state changed, as they are now, with the deliveries that their end brought.
+    /// Runs whose state changed, in their new state, each with the deliveries recorded at its end.
     pub(crate) published: Vec<(Arc<Run>, Arc<[Delivery]>)>,
     pub(crate) wakes_runs: bool,
     pub(crate) wakes_deliveries: bool,

@@ -17,7 +17,7 @@ use crate::format::identity::Identity;
 
 use record::{RecordHeader, encode};
 
-/// Length from which on a file is full. Files are made with it, so a shorter one was cut off.
+/// Length at which a file is full. Files are created with this length, so a shorter one was cut off.
 const LEAST: u64 = 1 << 20;
 /// Length of the first record of a file, which is alone in its sector.
 pub(crate) const BEGINNING: usize = 512;
@@ -25,7 +25,7 @@ pub(crate) const NAMES: [&str; 2] = ["journal-0", "journal-1"];
 
 /// The journal of a folder that this process holds.
 ///
-/// It cannot be written before it was begun.
+/// It can be written only once it was [begun](Self::begin).
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     begun: Option<Begun>,

@@ -1,4 +1,4 @@
-//! Joining the parts of a log once its run has ended: for sled, many small values are dear.
+//! Joins the parts of a log once its run has ended, since many small values cost sled much.
 
 use std::collections::VecDeque;
 
@@ -46,7 +46,7 @@ impl Joined {
     /// `None` when there is nothing to join.
     fn into_step(self) -> Option<Step> {
         let (first, others) = self.keys.split_first().filter(|(_, others)| !others.is_empty())?;
-        // Those who read the log while its parts change their places would miss some.
+        // A reader of the log would miss parts that change their places meanwhile.
         let mut step = Step::that_moves_history();
         let rewritten = self.text.len();
         for key in others {

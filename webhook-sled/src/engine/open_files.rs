@@ -1,7 +1,7 @@
 //! Notices that the files of an open store were moved, removed or replaced.
 //!
-//! The system lets an open file be written wherever it is, and also when it is in no folder any more. A run that was
-//! accepted into such a file would be gone at the next start.
+//! An open file can still be written after it was moved or removed. A run accepted into such a file would be missing at
+//! the next start.
 
 use std::fs::{self, File};
 use std::io;

@@ -118,7 +118,7 @@ impl Relocation {
         let group_key = if kind == ENDED { Some(block.group_key(tree)?) } else { None };
         let with_id = |record: Vec<u8>| Ok((run::id_of(&record)?, record));
         let records = records.into_iter().map(with_id).collect::<Result<Vec<_>, StoreError>>()?;
-        // From here on nothing fails, so a value is taken apart wholly or not at all.
+        // Nothing below fails, so a value is taken apart wholly or not at all.
         if let Some(group_key) = group_key {
             for key in group_key.index_keys(block.first()) {
                 steps.write(key, None);

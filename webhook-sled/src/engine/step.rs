@@ -16,8 +16,8 @@ use crate::tree::sums::{StoredSums, ValueChange};
 /// Cost of removing a part of a log or of a large record, in bytes. Every few removals rewrite or merge a page of them.
 const PART_REMOVAL: usize = VALUE_BYTES;
 
-/// A checkpoint batch as writes of sled, in their order: new parts, then in one atomic step everything that readers find
-/// together with the batch's sequence number, then removed parts.
+/// A checkpoint batch as writes of sled, in this order: new parts; in one atomic step, all records and index entries with the
+/// batch's sequence number; removed parts.
 ///
 /// A crash between two steps leaves only parts that belong to no record. A check removes them.
 #[derive(Default)]

@@ -14,8 +14,8 @@ use webhook_core::store::{ClaimRequest, Renewal, Renewed, RunQuery};
 
 /// The runs in memory.
 ///
-/// A run is in `live`, then in `ending`, then in sled alone. `unsynced` is a view over that: until the end of a run is durable,
-/// callers see the run as it was before.
+/// A run is in `live`, then in `ending`, then in sled alone. `unsynced` hides ends that are not durable: callers see such a
+/// run as it was before.
 #[derive(Default)]
 pub(crate) struct VisibleRuns {
     pub(crate) live: LiveRuns,
@@ -30,7 +30,7 @@ pub(crate) struct VisibleRuns {
 /// A run as callers see it while its end is not durable.
 #[derive(Debug, Clone)]
 pub(crate) enum Shown {
-    /// As if it had never been: it was skipped when it was enqueued, which is not durable either.
+    /// As missing: it was skipped when it was enqueued, and neither is durable.
     Hidden,
     /// As it was before.
     As(Arc<Run>),
@@ -122,8 +122,8 @@ impl VisibleRuns {
         (self.live.claimed().chain(ending).map(|run| (run.id, run)).collect(), self.lease)
     }
 
-    /// Runs in memory that a query asks for, as they are shown: at least the newest `limit`. `None` is a record that only the
-    /// database has.
+    /// Runs in memory that a query asks for, as callers see them: at least the newest `limit`. `None` stands for a record that
+    /// only the database has.
     pub(crate) fn list(&self, query: &RunQuery, limit: usize) -> BTreeMap<Reverse<RunId>, Option<Arc<Run>>> {
         let ending = self.ending.values().filter(|run| !self.unsynced.contains_key(&run.id));
         let shown = ending.chain(self.unsynced.values().filter_map(Shown::run));

@@ -1,4 +1,4 @@
-//! Claiming deliveries: the index says which may be due, and their records whether they were asked for.
+//! Claiming deliveries: the index knows which may be due, and the record of each names its channel.
 
 use sled::Tree;
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use crate::engine::parts::Parts;
 use crate::format::keys;
 use crate::reader::read;
 
-/// Upper bound on the claims of one call, each in place of deliveries of other channels.
+/// Upper bound on the rounds of one call. Each further round replaces deliveries of other channels.
 const ROUNDS: usize = 128;
 
 /// Reads the records of claimed deliveries. Those that turn out to be of another channel are given back, and others are

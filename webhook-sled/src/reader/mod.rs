@@ -1,4 +1,4 @@
-//! Reading: single records, lists, what is past its retention, and everything that is in memory when a store is opened.
+//! Reads single records, lists, expired runs, and at an opening everything that is kept in memory.
 
 pub(crate) mod delivery_claims;
 pub(crate) mod prune;

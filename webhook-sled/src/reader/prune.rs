@@ -1,4 +1,4 @@
-//! Finding what is past its time: ended runs with all that belongs to them, and idempotency keys.
+//! Finds expired records: ended runs with everything that belongs to them, and idempotency keys.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -37,10 +37,10 @@ const STEP: usize = 64;
 /// Keys after which a step takes no further run.
 const STEP_KEYS: usize = 2_000;
 
-/// Where a search for runs past their retention is: it goes on later, so that nothing waits for it.
+/// Position of a search for expired runs. The search pauses after a few milliseconds, so no other operation waits for it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RetentionSearch {
-    /// The webhook whose runs are looked at, all of them when there is none.
+    /// The webhook whose runs are searched. `None` before the first.
     webhook: Option<WebhookSearch>,
     is_over: bool,
 }
@@ -48,12 +48,12 @@ pub(crate) struct RetentionSearch {
 #[derive(Debug, Clone)]
 struct WebhookSearch {
     id: WebhookId,
-    /// The newest run that is one too many, once that was looked for.
+    /// The newest run beyond the number to keep, once it is known. All older ones exceed that number as well.
     newest_too_many: Option<RunId>,
-    /// Number of the newest runs that are still to be passed over before that one is found, and the run before which none was
-    /// looked at. `None` once it is found.
+    /// Number of newest runs still to skip until `newest_too_many` is found, and the run to continue before. `None` once it is
+    /// found.
     counting: Option<(usize, Option<RunId>)>,
-    /// Number of states that were searched, and the key up to which the present one was.
+    /// Number of completely searched states. `after` is the last searched key of the current state.
     state: usize,
     after: Option<Vec<u8>>,
 }
@@ -63,8 +63,7 @@ impl RetentionSearch {
         self.is_over
     }
 
-    /// Goes on for a moment. Ended runs past their retention come to `past`, until there is one more than are to be
-    /// removed.
+    /// Searches for a few milliseconds. Adds expired runs to `past`, until it has one more than the request's limit.
     pub(crate) fn go_on(
         &mut self,
         parts: &Parts,
@@ -88,7 +87,7 @@ impl RetentionSearch {
         Ok(())
     }
 
-    /// Goes on to the first webhook with ended runs, or to the one after this.
+    /// Continues with the webhook after this one, or with the first, that has ended runs.
     fn begin(&mut self, damage: &Damage, tree: &Tree, request: &PruneRequest, after: Option<WebhookId>) {
         let next = match after {
             None => read::next_group(tree, keys::BY_WEBHOOK, None, damage),
@@ -165,7 +164,7 @@ impl WebhookSearch {
         Ok(true)
     }
 
-    /// Looks for the newest run that is one too many. All older ones are too many as well. Returns true once it is known.
+    /// Searches for the newest run beyond the number to keep. Returns true once it is known.
     fn count(
         &mut self,
         tree: &Tree,
@@ -216,7 +215,7 @@ fn age(run: RunId) -> u64 {
     u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
-/// Everything that belongs to the first of these runs, which leave the queue: to as many as are removed in one step.
+/// Takes the first of these runs, as many as are removed in one step, and returns everything that belongs to them.
 pub(crate) fn removals(
     tree: &Tree,
     runs: &mut VecDeque<RunId>,
@@ -233,8 +232,8 @@ pub(crate) fn removals(
     Ok(removals)
 }
 
-/// Everything that belongs to a run, `None` when some of that is damaged: what cannot be read cannot be removed either,
-/// and trying to would fail the store.
+/// Everything that belongs to a run. `None` when some of it is damaged: it could not be removed either, and the attempt
+/// would fail the store.
 fn removal(tree: &Tree, id: RunId, damage: &Damage) -> Result<Option<Removal>, StoreError> {
     let record = keys::by_id(keys::ENDED, id.as_bytes());
     Ok(damage.set_aside(&record, whole_removal(tree, id, damage))?.flatten())
@@ -274,7 +273,7 @@ fn readable(tree: &Tree, keys: impl IntoIterator<Item = Vec<u8>>) -> Result<Vec<
     keys.into_iter().map(|key| scan::get(tree, &key).map(|_| key)).collect()
 }
 
-/// Idempotency keys past their time, at most `limit`. What is damaged is passed over.
+/// Expired idempotency keys, at most `limit`. Skips damaged ones.
 pub(crate) fn expired_keys(tree: &Tree, now: u64, limit: usize, damage: &Damage) -> Vec<ExpiredKey> {
     Scan::up(tree, damage, &[keys::EXPIRY], None)
         .map_while(|(key, _)| keys::parse_expiry(&key))

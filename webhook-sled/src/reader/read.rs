@@ -57,7 +57,7 @@ pub(crate) fn complete(tree: &Tree, recorded: RecordedRun) -> Result<Run, StoreE
     Ok(run)
 }
 
-/// Of these queued runs, those that are there, as they are recorded or with what is wrong with their records.
+/// Those of these queued runs that exist, each as its record or the fault of its record.
 pub(crate) fn queued_runs(
     tree: &Tree,
     ids: &[RunId],
@@ -113,8 +113,8 @@ pub(crate) struct EndedRuns {
     pub(crate) before: Option<RunId>,
 }
 
-/// The newest ended runs that a query asks for, at most `limit`, and maybe fewer: it takes its time only for so long.
-/// What is damaged is passed over.
+/// The newest ended runs that a query asks for, at most `limit`; fewer if the read would exceed [`CHUNK`]. Skips damaged
+/// records.
 pub(crate) fn list_ended(
     tree: &Tree,
     query: &RunQuery,
@@ -209,7 +209,7 @@ pub(crate) fn older<'a>(
     Scan::down(tree, damage, prefix, before.as_deref())
 }
 
-/// Goes through several indexes at once, newest first, bucket by bucket: within one, runs lie in any order.
+/// Merges several indexes, newest first, bucket by bucket. Within a bucket, runs have no order.
 pub(crate) struct NewestFirst<'a> {
     indexes: Vec<Scan<'a>>,
     /// The next of each index: the oldest run of a value, and the key that names it.
@@ -225,8 +225,8 @@ impl<'a> NewestFirst<'a> {
         newest
     }
 
-    /// The values with the ended runs of the newest bucket that is left. One that an index names and that is missing is
-    /// damage: readers hold the lock under which values change their places.
+    /// The values with the ended runs of the newest bucket that is left. A missing value that an index names is damage: values
+    /// change their places only under the lock that readers hold.
     pub(crate) fn next_bucket(
         &mut self,
         tree: &Tree,
@@ -334,8 +334,7 @@ pub(crate) fn log(tree: &Tree, run: RunId, offset: u64) -> Result<LogPart, Store
     Ok(LogPart::of_log(start, &text, offset))
 }
 
-/// Completes a list of runs with the records that are in the database only. A run that has ended and was removed meanwhile is
-/// left out.
+/// Completes a list of runs with the records that only the database has. A run that was pruned meanwhile is left out.
 pub(crate) async fn with_records(
     parts: &Arc<Parts>,
     listed: Vec<ListedRun>,

@@ -53,10 +53,9 @@ pub(crate) struct RestoredState {
     pub(crate) newest_ended: Option<RunId>,
 }
 
-/// The memory of this process before it opened the store again, so that its executions go on.
+/// Memory of this process from before it reopened the store, so its executions continue.
 ///
-/// Leases begin again once the store is open. Nothing could be claimed meanwhile, and the opening may take longer than a
-/// lease.
+/// Leases start again once the store is open: nothing can be claimed meanwhile, and the opening may take longer than a lease.
 #[derive(Default)]
 pub(crate) struct EarlierMemory {
     executing: HashMap<RunId, Arc<Run>>,
@@ -79,7 +78,7 @@ impl EarlierMemory {
         Self { executing, lease, deliveries }
     }
 
-    /// A run of the database as it is in memory, if it stays claimed, and until when.
+    /// A run as it was in memory, and the end of its lease, if it stays claimed.
     fn claim_of(&self, run: &Run, now: Instant) -> Option<(&Run, Instant)> {
         let before = self.executing.get(&run.id).filter(|before| before.fence == run.fence)?;
         Some((before, later(now, self.lease)))
@@ -107,7 +106,7 @@ pub(crate) fn restore(
     folder.read(opened, |tree| read_all(tree, &at, damage))
 }
 
-/// The moment at which a store is restored, and what goes on from before.
+/// Time of a restoration, and what continues from before it.
 struct Start<'a> {
     now: SystemTime,
     instant: Instant,

@@ -77,7 +77,7 @@ impl fmt::Display for RecordKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DamagedRecord {
-    /// RecordKind of the record.
+    /// Kind of the record.
     pub kind: RecordKind,
     /// Its key in the database, in hexadecimal. Empty when the fault concerns a whole kind.
     pub key: String,

@@ -46,8 +46,8 @@ impl OpenClaims {
 #[derive(Default)]
 pub(crate) struct PendingKeys {
     by_place: HashMap<KeyPlace, (KeyRecord, u64)>,
-    /// Number of keys from which on the next one drops those that sled has. It grows with what is left, so each key is looked
-    /// at a few times only.
+    /// Number of keys at which those that sled has are dropped. It grows with the number that is left, so each key is examined
+    /// only a few times.
     sweep_at: usize,
 }
 

@@ -1,8 +1,8 @@
 //! The writer: one thread that decides every change, in the order of arrival.
 //!
-//! An operation is a closure over the [`Writer`](state::Writer). It looks up and changes what is in memory, gathers the writes
-//! that record the change, and says how durable these must be before its caller is told. To add one, write a method here
-//! and call it from the store's method; neither the queue nor the thread knows the operations.
+//! An operation is a closure over the [`Writer`](state::Writer). It decides by what is in memory, changes that, and gathers the
+//! writes that record the change. Its result says how durable these must be before the caller is told.
+//! To add an operation, write a method of `Writer` here and call it from the store's method. Queue and thread stay as they are.
 
 pub(crate) mod change;
 pub(crate) mod deliveries;

@@ -70,7 +70,7 @@ impl Writer {
         put(&mut self.change, &key, record.head);
     }
 
-    /// Relocation a run that ended without deliveries to the history.
+    /// Moves a run that ended without deliveries to the history.
     pub(crate) fn end_run(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
         self.end_run_with(run, Arc::default())
     }
@@ -99,7 +99,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A run's record is newer than its claim now, so the claim need not be kept.
+    /// Drops the stored claim of a run whose record was written after it.
     fn release_claim(&mut self, run: RunId) {
         if let Some(fence) = self.claims.close(run) {
             self.change.remove(&keys::claims(fence));
@@ -126,7 +126,7 @@ impl Writer {
     /// longer, and its record stays where it is.
     pub(crate) fn load(&mut self, ids: &[RunId]) -> Result<(), StoreError> {
         let wanted: HashSet<RunId> = ids.iter().copied().collect();
-        // Not everything that was decided: a queue that is worked off would wait for the checkpointer at each step.
+        // Waits for these records only: waiting for every decided change would tie each claim to the checkpointer.
         let newest = self.unapplied.iter().rev().find(|(_, run)| wanted.contains(run));
         if let Some(number) = newest.map(|(number, _)| *number) {
             if number > self.number {

@@ -1,4 +1,4 @@
-//! The writer's state: what is in hand, and what it knows beyond what sled shows.
+//! The writer's state: the change that is being gathered, and what sled does not show yet.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
@@ -23,7 +23,7 @@ use crate::writer::reply::{Decided, Decision, Reply, acknowledge, send};
 /// Time between two saves of the store's clock while there are changes.
 const CLOCK_PAUSE: Duration = Duration::from_secs(60);
 
-/// Decides every change of the store. One thread has it, so an operation sees all earlier ones and no other at once.
+/// Decides every change of the store. One thread owns it, so an operation sees all earlier ones, and none runs beside it.
 pub(crate) struct Writer {
     pub(crate) parts: Arc<Parts>,
     pub(crate) flusher: Flusher,
@@ -33,7 +33,7 @@ pub(crate) struct Writer {
     pub(crate) tails: HashMap<RunId, u16>,
     /// Live runs that have large parameters in their records, as earlier formats do.
     pub(crate) with_large_parameters: HashSet<RunId>,
-    /// Live runs whose newest record sled may lack, with the sequence numbers of these, oldest first.
+    /// Live runs whose newest record sled may lack, with the sequence number of that record, oldest first.
     pub(crate) unapplied: VecDeque<(u64, RunId)>,
     pub(crate) closing: VecDeque<ClosingWebhook>,
     pub(crate) claims: OpenClaims,
@@ -106,7 +106,7 @@ impl Writer {
         }
     }
 
-    /// Forgets which records sled lacked that it has now.
+    /// Forgets the runs whose newest record has reached sled.
     fn forget_applied(&mut self) {
         if !self.unapplied.is_empty() {
             let applied = self.parts.checkpoints.applied();
@@ -142,8 +142,8 @@ impl Writer {
         self.parts.condition.fail(failure);
     }
 
-    /// Number of further values of the record under this key in sled. The gathered change may have changed it: a part that is
-    /// then left over belongs to no record and does no harm.
+    /// Number of further values of the record under this key in sled. The gathered change may have changed it. A part that is
+    /// left over then belongs to no record and is harmless.
     pub(crate) fn stored_tails(&self, key: &[u8]) -> Result<u16, StoreError> {
         let head = self.parts.database.read(|tree| tree.get(key).map_err(store_error))?;
         head.map_or(Ok(0), |head| tail_count(&head))

@@ -76,8 +76,8 @@ impl Writer {
 
     /// Cancels some of the queued runs of a deleted webhook. After the last of them, its caller is told.
     ///
-    /// The webhook is gone already and its queue closed, so that none of them is claimed meanwhile; a start that finds
-    /// runs without their webhook goes on with them.
+    /// The webhook is already removed and its queue closed, so none of these runs is claimed meanwhile. After a crash, the
+    /// next start finds runs without a webhook, and cancels them.
     pub(crate) fn cancel_some(&mut self) {
         let Some(mut closing) = self.closing.pop_front() else { return };
         let count = closing.queued.len().min(CANCELLED_AT_ONCE);

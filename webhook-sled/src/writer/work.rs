@@ -118,7 +118,7 @@ impl WriterThread {
             writer.fail(&error);
         }
         writer.cancel_orphans(restored.orphans);
-        // The first of them before a caller can look.
+        // Cancels the first batch of them before a caller can read.
         writer.cancel_some();
         if !writer.change.is_empty() {
             writer.change.group.level = Level::Synced;

@@ -41,8 +41,8 @@ pub struct ClaimedRuns {
     pub claimed: Vec<Arc<Run>>,
     /// Runs that were claimed ahead, as they will be once they [begin](crate::backend::LiveRuns::begin).
     pub ahead: Vec<Arc<Run>>,
-    /// The next run to claim and some behind it, if there is room for it and its record must be
-    /// [provided](crate::backend::LiveRuns::provide) first.
+    /// Runs whose records must be [provided](crate::backend::LiveRuns::provide) before the rest can be claimed: the next
+    /// run, and some behind it. Empty if nothing more can be claimed.
     pub missing: Vec<RunId>,
 }
 

@@ -60,7 +60,7 @@ impl WebhookQueue {
         self.running.len() + self.claimed.len()
     }
 
-    /// Run to claim next, if there is room for it.
+    /// Run to claim next, if the concurrency allows another.
     pub(crate) fn next(&self) -> Option<RunId> {
         let has_room = !self.closed && self.room().is_none_or(|room| room > 0);
         self.ready.first().copied().filter(|_| has_room)
@@ -71,7 +71,7 @@ impl WebhookQueue {
         self.ready.iter().copied()
     }
 
-    /// Effect of a new run, where `asked` says of a running one whether its cancellation is requested already.
+    /// Effect of a new run. `asked` returns whether the cancellation of a running run is already requested.
     pub(crate) fn plan(&self, on_overlap: OnOverlap, asked: impl Fn(&RunId) -> bool) -> Plan {
         let Some(bound) = self.bound.map(|bound| bound as usize) else { return Plan::default() };
         match on_overlap {

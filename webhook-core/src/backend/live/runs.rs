@@ -25,10 +25,9 @@ pub type ListedRun = (RunId, Option<Arc<Run>>);
 
 /// The runs that have not ended, and every decision about them, for a store that one process opens.
 ///
-/// `LiveRuns` knows the queued and running runs and says what becomes of them: which are admitted, which are claimed,
-/// which lease has ended, whose fence is stale. It is synchronous and does no I/O; the store around it
-/// persists the records it returns. Time that passes is handed in as [`Instant`], so a jump of the clock changes
-/// nothing.
+/// `LiveRuns` decides which runs are admitted and claimed, which leases have ended, and which fences are stale. It is
+/// synchronous and does no I/O; the store around it persists the records it returns. The time is passed in as
+/// [`Instant`], so a jump of the clock changes nothing.
 ///
 /// Of a queued run an index entry is in memory. Its record is too while it fits into a [cache](Self::with_cache).
 /// A method that needs another record changes nothing and returns the missing ids. The store
@@ -79,7 +78,7 @@ impl LiveRuns {
         run
     }
 
-    /// Takes a running run that goes on, because its store was opened again within the process that executes it. It stays
+    /// Takes a running run that continues: the process that executes it has reopened the store. It stays
     /// claimed until `lease_end`. `bytes` is the size of its parameters.
     pub fn resume(&mut self, run: Arc<Run>, bytes: usize, lease_end: Instant) {
         self.last_fence = self.last_fence.max(run.fence);
