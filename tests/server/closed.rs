@@ -10,7 +10,7 @@ use crate::process::{Process, server_program};
 
 const CANARY: &str = "canary-5f1c2a-canary-5f1c2a-canary-5f1c2a";
 
-/// Id of the user `nobody`. Root may see everything; tests that run as root start the server and the others
+/// Id of an unprivileged user. Root may see everything; tests that run as root start the server and the others
 /// as this user.
 const NOBODY: u32 = 65_534;
 

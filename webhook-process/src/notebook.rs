@@ -189,8 +189,8 @@ impl NotebookWorkflow {
 
     /// Runs the notebook for one attempt, as the [crate] describes, and keeps its files in `artifacts`.
     ///
-    /// Fails with an [`ExecuteError`] that holds a [`NotebookError`]: retryable when a cell fails, the kernel
-    /// dies or the attempt is stopped, fatal when Python, a package or the kernel is missing.
+    /// Fails with an [`ExecuteError`] that holds a [`NotebookError`]. It is retryable when a cell fails, the kernel
+    /// dies or the attempt is stopped. It is fatal when Python, a package or the kernel is missing.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.

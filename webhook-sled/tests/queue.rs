@@ -86,7 +86,7 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start() {
     let key = [&b"w"[..], gone.id.as_bytes()].concat();
     tamper(folder.path(), |database| {
         database.remove(&key).unwrap().unwrap();
-        // The same change records the number of webhooks.
+        // Removed with it, since this record counts the webhooks.
         database.remove("b").unwrap().unwrap();
     });
 

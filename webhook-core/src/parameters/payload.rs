@@ -48,7 +48,7 @@ impl PayloadForms {
         self
     }
 
-    /// Reads `multipart/form-data`.
+    /// Accepts bodies of the type `multipart/form-data`.
     #[must_use]
     pub fn with_multipart(mut self) -> Self {
         self.multipart = true;

@@ -118,8 +118,8 @@ pub struct Idempotency {
     pub fingerprint: [u8; 32],
     /// Other hashes of the same request: under a token key that was replaced, or without a token key.
     pub former_fingerprints: Vec<[u8; 32]>,
-    /// True if the key alone names the request, as the id of a sender's event does: an attempt that differs from the
-    /// first, by its time or its signature, is the same event.
+    /// True if the key alone names the request, as the id of a sender's event does. A later attempt with another time or
+    /// signature is the same event.
     pub any_request: bool,
     /// Time for which the key is kept.
     pub keep_for: Duration,

@@ -73,8 +73,8 @@ const TRIGGER: Spec = Spec {
     ..post("Start a run")
 };
 
-/// Returns the schema of an answer to `Prefer: wait`, to a dry run, to a sender that takes no other status for success,
-/// to a call that is ignored, and to a handshake.
+/// Returns the schema of every 200: the end of `Prefer: wait`, a dry run, an ignored call, a handshake, and a run at a
+/// sender that takes 200 for success.
 fn answered(schemas: &mut SchemaGenerator) -> Schema {
     let alternatives = [
         schemas.subschema_for::<Ended<'static>>(),

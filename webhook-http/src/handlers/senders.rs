@@ -31,7 +31,7 @@ pub(crate) async fn add(state: &State, request: &mut Request<'_>) -> Result<Answ
     Ok(answer)
 }
 
-/// `DELETE /webhooks/{id}/secrets/{secret_id}`.
+/// Handles `DELETE /webhooks/{id}/secrets/{secret_id}`.
 pub(crate) async fn remove(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let (id, secret) = (request.head.route.webhook()?, request.head.route.secret()?);
     request.no_fields(state.limits()).await?;

@@ -191,7 +191,7 @@ async fn a_verify_token_is_taken_and_never_returned() {
     assert_eq!(meta["verification"], json!({"preset": "meta"}));
     assert_eq!(check("my-verify-token").await, (200, "1158201444".to_owned()));
     assert_eq!(check("another-token").await.0, 401);
-    // What was read back is saved, which names no verify token.
+    // Saves the settings as they were read, without the verify token.
     patch(json!({"verification": meta["verification"]}), 200).await;
     assert_eq!(check("my-verify-token").await.0, 200);
     let wrong =
