@@ -1,7 +1,8 @@
-//! A host's own notifier: Microsoft Teams takes the place of Slack.
+//! A host's own notifier, for Microsoft Teams.
 //!
-//! A Slack channel in a webhook's settings is a name that the host gave to the URL of a Teams workflow. The workflow's
-//! template in Teams is "Post to a channel when a webhook request is received".
+//! A webhook's settings name its recipients: `{"notifications": {"teams": {"recipients": ["ops"], "on": ["failure"]}}}`.
+//! A recipient is a name that the host gave to the URL of a Teams workflow. The workflow's template in Teams is "Post to a
+//! channel when a webhook request is received".
 
 use std::collections::HashMap;
 
@@ -9,6 +10,9 @@ use serde_json::json;
 use webhook_trigger::notifier::{DeliverError, Notification};
 use webhook_trigger::prelude::*;
 use webhook_trigger::webhook::Channel;
+
+/// The host's own channel.
+const TEAMS: Channel = Channel::new("teams");
 
 struct Teams {
     urls: HashMap<String, String>,
@@ -18,7 +22,7 @@ struct Teams {
 #[async_trait::async_trait]
 impl Notifier for Teams {
     fn channels(&self) -> &[Channel] {
-        &[Channel::Slack]
+        &[TEAMS]
     }
 
     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {

@@ -54,7 +54,7 @@
 //! }
 //! ```
 //!
-//! A real host implements [`Executor`](executor::Executor): list, describe, execute. The panel and the management API
+//! A real host implements [`Executor`]: list, describe, execute. The panel and the management API
 //! are further routes, behind an admin token or the host's own sign-in.
 //!
 //! # The path of a call

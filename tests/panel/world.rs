@@ -113,7 +113,7 @@ struct MailOnly(RecordingNotifier);
 #[async_trait::async_trait]
 impl Notifier for MailOnly {
     fn channels(&self) -> &[Channel] {
-        &[Channel::Email]
+        &[Channel::EMAIL]
     }
 
     fn check(&self, channel: Channel, recipient: &str) -> Result<(), String> {

@@ -6,21 +6,17 @@
 //!
 //! # Quick start
 //!
-//! A service needs a [store](store::Store), which keeps webhooks and runs, and an [executor](executor::Executor), which
-//! knows the workflows and executes them. [`notifiers`](notifier::Notifier) are optional. This one keeps everything in
+//! A service needs a [`Store`], which keeps webhooks and runs, and an [`Executor`], which knows the workflows and executes
+//! them. [`Notifier`]s are optional. This one keeps everything in
 //! memory and is called without a server:
 //!
 //! ```
 //! use std::time::Duration;
 //!
-//! use webhook_core::Webhooks;
-//! use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
-//! use webhook_core::memory::MemoryStore;
-//! use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
-//! use webhook_core::run::RunState;
-//! use webhook_core::intake::{Method, TriggerCall, Triggered};
-//! use webhook_core::webhook::WebhookSettings;
-//! use webhook_core::work::WorkerOptions;
+//! use webhook_core::{
+//!     FnExecutor, MemoryStore, Method, ParameterBlock, ParameterBlocks, ParameterType, RunOutput, RunState, TriggerCall,
+//!     Triggered, WebhookSettings, Webhooks, WorkerOptions, Workflow,
+//! };
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,8 +61,8 @@
 //!    └───▶ cancelled (by a person, its webhook's deletion, or a newer run) │ skipped (on overlap)
 //! ```
 //!
-//! A run is executed at least once. Each claim has a [fence](run::Run::fence): a worker whose lease ended can record
-//! nothing. [`RunState::after`](run::RunState::after) has all transitions.
+//! A run is executed at least once. Each claim has a [fence](Run::fence): a worker whose lease ended can record
+//! nothing. [`RunState::after`] has all transitions.
 //!
 //! # Where to look
 //!
@@ -112,4 +108,16 @@ pub mod token;
 pub mod verification;
 pub mod webhook;
 
+pub use executor::{Executor, FnExecutor, RunContext, RunOutput, Workflow};
+pub use id::{RunId, WebhookId, WorkflowKey};
+pub use intake::{Method, TriggerCall, TriggerError, Triggered};
+pub use manage::ManagementError;
+pub use memory::MemoryStore;
+pub use notifier::Notifier;
+pub use parameters::{ParameterBlock, ParameterBlocks, ParameterType};
+pub use run::{Run, RunState};
 pub use service::{BuildError, ServiceOptions, Webhooks, WebhooksBuilder, WorkHealth, intake, manage, work};
+pub use store::Store;
+pub use token::TokenKey;
+pub use webhook::{Webhook, WebhookSettings};
+pub use work::{WorkerOptions, Workers};

@@ -11,7 +11,7 @@
 //! #[async_trait::async_trait]
 //! impl Notifier for PrintEmail {
 //!     fn channels(&self) -> &[Channel] {
-//!         &[Channel::Email]
+//!         &[Channel::EMAIL]
 //!     }
 //!     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
 //!         if recipient.contains('@') { Ok(()) } else { Err("an address with an @ is expected".into()) }

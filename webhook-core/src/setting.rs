@@ -1,6 +1,7 @@
 //! Settings that people send: parsing an object of them, and what may be wrong with each.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -97,6 +98,13 @@ impl<'a> SettingsForm<'a> {
 
     pub(crate) fn inner(&mut self, name: &str) -> Option<Value> {
         self.fields.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes the remaining fields whose names are of a form, unless they are `null`.
+    pub(crate) fn named<T: FromStr>(&mut self) -> Vec<(T, Value)> {
+        let parsed = |name: &String| Some((name.parse::<T>().ok()?, name.clone()));
+        let names: Vec<_> = self.fields.keys().filter_map(parsed).collect();
+        names.into_iter().filter_map(|(parsed, name)| Some((parsed, self.inner(&name)?))).collect()
     }
 
     pub(crate) fn take<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Option<T> {

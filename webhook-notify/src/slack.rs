@@ -219,7 +219,7 @@ enum SendError {
 #[async_trait::async_trait]
 impl Notifier for SlackNotifier {
     fn channels(&self) -> &[Channel] {
-        &[Channel::Slack]
+        &[Channel::SLACK]
     }
 
     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_message_has_a_section_a_link_and_a_text_without_control_characters() {
         let notifier = SlackNotifier::with_token("xoxb-canary").unwrap();
-        let news = hostile(Channel::Slack, "#ops");
+        let news = hostile(Channel::SLACK, "#ops");
         let message = notifier.message(&news).unwrap();
         assert_eq!(message["channel"], "#ops");
         assert!(!message["text"].as_str().unwrap().contains(['<', '>']), "{message}");
@@ -340,11 +340,11 @@ mod tests {
     fn a_channel_is_a_name_or_an_id() {
         let notifier = SlackNotifier::with_token("xoxb-1").unwrap();
         for good in ["#reports", "reports-2", "C024BE91L", "#größe"] {
-            assert!(notifier.check(Channel::Slack, good).is_ok(), "{good}");
+            assert!(notifier.check(Channel::SLACK, good).is_ok(), "{good}");
         }
         let long = "x".repeat(81);
         for bad in ["", "#", "@here", "#a b", "<!channel>", "#a,#b", "##a", "a\nb", long.as_str()] {
-            assert!(notifier.check(Channel::Slack, bad).is_err(), "{bad:?}");
+            assert!(notifier.check(Channel::SLACK, bad).is_err(), "{bad:?}");
         }
     }
 }

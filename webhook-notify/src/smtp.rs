@@ -132,7 +132,7 @@ impl Header for AutoSubmitted {
 #[async_trait::async_trait]
 impl Notifier for SmtpNotifier {
     fn channels(&self) -> &[Channel] {
-        &[Channel::Email]
+        &[Channel::EMAIL]
     }
 
     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {

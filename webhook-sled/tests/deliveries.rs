@@ -77,14 +77,14 @@ async fn after_a_restart_too_only_deliveries_of_channels_that_are_asked_for_are_
     let run = claim(&store, 1).await.remove(0).run;
     let mut deliveries: Vec<Delivery> = (0..500).map(|_| delivery(run.id)).collect();
     deliveries.push(delivery(run.id));
-    deliveries[500].channel = Channel::Slack;
+    deliveries[500].channel = Channel::SLACK;
     let slack = deliveries[500].id;
     succeed(&store, &run, deliveries).await;
     drop(store);
 
     let store = open(folder.path());
     let (only_slack, but_slack) =
-        (Channels::Only(Channel::Slack), Channels::Except([Channel::Slack].into_iter().collect()));
+        (Channels::Only(Channel::SLACK), Channels::Except([Channel::SLACK].into_iter().collect()));
     let claim = async |limit, channels: &Channels| {
         let request = DeliveryClaimRequest::new(limit, LEASE).through(channels.clone());
         store.claim_deliveries(request).await.unwrap()

@@ -27,7 +27,7 @@ use webhook_core::webhook::Channel;
 /// #     id, "report/a".parse()?, webhook, RunParameters::default(), 1, Caller::default(), now,
 /// # );
 /// # let delivery = DeliveryId::generate(now);
-/// # let (channel, event) = (Channel::Slack, EventKind::Success);
+/// # let (channel, event) = (Channel::SLACK, EventKind::Success);
 /// # let notification = Notification::new(delivery, channel, "#reports", event, "A", Arc::new(run));
 /// let notifier = RecordingNotifier::new();
 /// notifier.fail_next(1, DeliverFailure::Retryable);
@@ -103,12 +103,12 @@ impl fmt::Debug for RecordingNotifier {
 #[async_trait::async_trait]
 impl Notifier for RecordingNotifier {
     fn channels(&self) -> &[Channel] {
-        &[Channel::Email, Channel::Slack]
+        &[Channel::EMAIL, Channel::SLACK]
     }
 
     fn check(&self, channel: Channel, recipient: &str) -> Result<(), String> {
         match channel {
-            Channel::Email if !recipient.contains('@') => Err("an address with an @ is expected".to_owned()),
+            Channel::EMAIL if !recipient.contains('@') => Err("an address with an @ is expected".to_owned()),
             _ if recipient.is_empty() => Err("a recipient is expected".to_owned()),
             _ => Ok(()),
         }

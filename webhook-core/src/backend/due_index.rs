@@ -181,7 +181,7 @@ mod tests {
         let run = RunId::generate(SystemTime::now());
         let ids: Vec<DeliveryId> = (0..3).map(|_| DeliveryId::generate(SystemTime::now())).collect();
         for id in &ids {
-            index.put(run, *id, Some(Channel::Email), instant);
+            index.put(run, *id, Some(Channel::EMAIL), instant);
         }
         let request = |limit| DeliveryClaimRequest::new(limit, lease);
         assert_eq!(index.claim(&request(2), instant).len(), 2);
@@ -201,15 +201,15 @@ mod tests {
         let (mut index, instant) = (DueIndex::default(), Instant::now());
         let run = RunId::generate(SystemTime::now());
         let request = DeliveryClaimRequest::new(1, Duration::from_secs(30));
-        let (email, slack) = (Channels::Only(Channel::Email), Channels::Only(Channel::Slack));
+        let (email, slack) = (Channels::Only(Channel::EMAIL), Channels::Only(Channel::SLACK));
         let id = DeliveryId::generate(SystemTime::now());
         index.put(run, id, None, instant);
         let claimed = index.claim(&request.clone().through(slack.clone()), instant)[0];
-        index.give_back(claimed, Some(Channel::Email));
+        index.give_back(claimed, Some(Channel::EMAIL));
         assert_eq!((index.next_deadline(&email), index.next_deadline(&slack)), (Some(instant), None));
         let claimed = index.claim(&request, instant)[0];
         let later = instant + Duration::from_secs(5);
-        index.put(run, id, Some(Channel::Email), later);
+        index.put(run, id, Some(Channel::EMAIL), later);
         index.give_back(claimed, None);
         assert_eq!(index.next_deadline(&email), Some(later));
     }

@@ -110,11 +110,11 @@ pub(super) mod outages {
 
     /// Reports that a channel is unreachable.
     pub(in crate::service) fn began(channel: Channel) {
-        gauge!(NAME, "channel" => channel.as_str()).set(1.0);
+        gauge!(NAME, "channel" => channel.to_string()).set(1.0);
     }
 
     /// Reports that a channel is reachable again.
     pub(in crate::service) fn ended(channel: Channel) {
-        gauge!(NAME, "channel" => channel.as_str()).set(0.0);
+        gauge!(NAME, "channel" => channel.to_string()).set(0.0);
     }
 }

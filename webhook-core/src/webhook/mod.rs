@@ -1,5 +1,6 @@
 //! Webhooks: the workflow that a token starts, and the rules for it.
 
+mod channel;
 mod settings;
 mod settings_form;
 
@@ -13,8 +14,9 @@ use crate::secret::{SealedSecrets, Secret};
 use crate::token::{Sealed, Token, TokenDigest, TokenKeys, UnsealError};
 
 pub use crate::setting::{SettingCode, SettingProblem};
+pub use channel::Channel;
 pub use settings::{
-    Channel, Concurrency, Email, EventKind, Notifications, OnOverlap, RateLimit, Slack, WebhookSettings,
+    Concurrency, Email, EventKind, Notifications, OnOverlap, RateLimit, Recipients, Slack, WebhookSettings,
 };
 
 /// A webhook, as stores keep it. It holds the token's digest and its sealed form, never the token.

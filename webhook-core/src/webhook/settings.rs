@@ -1,10 +1,11 @@
 //! Settings of a webhook, with their defaults and bounds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::InvalidName;
+use super::channel::Channel;
 use crate::retry::RetryPolicy;
 use crate::sender::SenderSettings;
 
@@ -167,37 +168,6 @@ impl RateLimit {
     }
 }
 
-/// Medium of a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Channel {
-    /// An email to one address.
-    Email,
-    /// A message in one Slack channel.
-    Slack,
-}
-
-impl Channel {
-    /// Returns the name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Slack => "slack",
-        }
-    }
-}
-
-impl std::str::FromStr for Channel {
-    type Err = InvalidName;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = [Self::Email, Self::Slack].into_iter().find(|channel| channel.as_str() == text);
-        known.ok_or(InvalidName::new("channel", "email or slack"))
-    }
-}
-
 /// Event that a notification reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -220,6 +190,11 @@ pub struct Notifications {
     pub email: Option<Email>,
     /// Recipient in Slack.
     pub slack: Option<Slack>,
+    /// Recipients through the channels of the host's own notifiers, by the channel's name.
+    #[serde(flatten)]
+    // Described as additional members: a pattern for their names would also hold for `email` and `slack`.
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, Recipients>"))]
+    pub others: BTreeMap<Channel, Recipients>,
 }
 
 impl Notifications {
@@ -232,11 +207,36 @@ impl Notifications {
     pub fn targets(&self) -> impl Iterator<Item = (Channel, &str, &[EventKind])> {
         let email = self.email.iter().flat_map(|email| {
             let on = email.on.as_slice();
-            email.recipients.iter().map(move |recipient| (Channel::Email, recipient.as_str(), on))
+            email.recipients.iter().map(move |recipient| (Channel::EMAIL, recipient.as_str(), on))
         });
         let slack =
-            self.slack.iter().map(|slack| (Channel::Slack, slack.channel.as_str(), slack.on.as_slice()));
-        email.chain(slack)
+            self.slack.iter().map(|slack| (Channel::SLACK, slack.channel.as_str(), slack.on.as_slice()));
+        let others = self.others.iter().flat_map(|(channel, others)| {
+            let on = others.on.as_slice();
+            others.recipients.iter().map(move |recipient| (*channel, recipient.as_str(), on))
+        });
+        email.chain(slack).chain(others)
+    }
+}
+
+/// Notifications through a channel of the host's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Recipients {
+    /// Recipients as the channel's notifier knows them, at most 50.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = bounds::RECIPIENTS)))]
+    pub recipients: Vec<String>,
+    /// Events to report.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
+    pub on: Vec<EventKind>,
+}
+
+impl Recipients {
+    /// Reports these events to these recipients.
+    #[must_use]
+    pub fn new(recipients: Vec<String>, on: Vec<EventKind>) -> Self {
+        Self { recipients, on }
     }
 }
 

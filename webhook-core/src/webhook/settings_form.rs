@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::channel::Channel;
 use super::settings::bounds::{self, LABEL_CHARACTERS, RECIPIENTS};
-use super::settings::{Concurrency, Email, EventKind, Notifications, RateLimit, Slack, WebhookSettings};
+use super::settings::{
+    Concurrency, Email, EventKind, Notifications, RateLimit, Recipients, Slack, WebhookSettings,
+};
 use crate::retry::RetryPolicy;
 use crate::sender::SenderSettings;
 use crate::setting::{SettingCode, SettingProblem, SettingsForm};
@@ -13,6 +16,7 @@ use crate::token::mask_tokens;
 
 /// Upper bound on an email address, in bytes (RFC 5321 section 4.5.3.1.3, without the angle brackets).
 const ADDRESS_BYTES: usize = 254;
+
 impl WebhookSettings {
     /// Returns these settings with a JSON merge patch (RFC 7396) applied: absent means unchanged, `null`
     /// means default, nested objects merge. The settings of a sender that have several forms (`verification`,
@@ -212,26 +216,23 @@ fn read_notifications(value: Value, problems: &mut Vec<SettingProblem>) -> Notif
     let mut form = SettingsForm::new("notifications.", value, problems);
     let email = form.inner("email");
     let slack = form.inner("slack");
+    // A channel that is `null` is none.
+    let others: Vec<(Channel, Value)> = form.named();
     form.refuse_the_rest();
     Notifications {
+        others: others
+            .into_iter()
+            .map(|(name, value)| (name, read_recipients(name, value, problems)))
+            .collect(),
         email: email.map(|value| {
             let mut form = SettingsForm::new("notifications.email.", value, problems);
             let recipients: Vec<String> = form.take("recipients", "a list of addresses").unwrap_or_default();
             let on = read_events(&mut form);
-            if recipients.is_empty() || recipients.len() > RECIPIENTS {
-                form.problem(
-                    "recipients",
-                    SettingCode::OutOfRange,
-                    format!("1 to {RECIPIENTS} addresses are needed"),
-                );
-            }
+            check_number_of(&recipients, "addresses", &mut form);
             for (index, recipient) in recipients.iter().enumerate().filter(|(_, it)| !is_address(it)) {
                 let shown = recipient.escape_default();
                 let message = format!("\"{shown}\" is not an address such as someone@example.com");
                 form.problem(&format!("recipients[{index}]"), SettingCode::Invalid, message);
-            }
-            if let Some(twice) = first_repeated(&recipients) {
-                form.problem("recipients", SettingCode::Invalid, format!("{twice:?} is named twice"));
             }
             form.refuse_the_rest();
             Email { recipients, on }
@@ -263,6 +264,34 @@ fn read_events(form: &mut SettingsForm<'_>) -> Vec<EventKind> {
         form.problem("on", SettingCode::Invalid, "at least one of success and failure is needed".to_owned());
     }
     events
+}
+
+/// Reports a list of recipients that is empty, too long, or names one twice.
+fn check_number_of(recipients: &[String], what: &str, form: &mut SettingsForm<'_>) {
+    if recipients.is_empty() || recipients.len() > RECIPIENTS {
+        let message = format!("1 to {RECIPIENTS} {what} are needed");
+        form.problem("recipients", SettingCode::OutOfRange, message);
+    }
+    if let Some(twice) = first_repeated(recipients) {
+        form.problem("recipients", SettingCode::Invalid, format!("{twice:?} is named twice"));
+    }
+}
+
+/// Reads the recipients of a channel of the host's own. Its notifier checks their form.
+fn read_recipients(channel: Channel, value: Value, problems: &mut Vec<SettingProblem>) -> Recipients {
+    let mut form = SettingsForm::new(format!("notifications.{channel}."), value, problems);
+    let recipients: Vec<String> = form.take("recipients", "a list of recipients").unwrap_or_default();
+    let on = read_events(&mut form);
+    check_number_of(&recipients, "recipients", &mut form);
+    for (index, recipient) in recipients.iter().enumerate() {
+        let fits = !recipient.trim().is_empty() && recipient.len() <= ADDRESS_BYTES;
+        if !fits || recipient.chars().any(char::is_control) {
+            let message = format!("1 to {ADDRESS_BYTES} bytes without control characters are expected");
+            form.problem(&format!("recipients[{index}]"), SettingCode::Invalid, message);
+        }
+    }
+    form.refuse_the_rest();
+    Recipients { recipients, on }
 }
 
 /// Checks the minimum that every address must fulfil, whatever carries the mail; a notifier may require more.
@@ -332,7 +361,7 @@ mod tests {
         let fields = fields(json!({
             "colour": "red", "enabled": "yes", "timeout_s": 0, "queue_limit": -1, "label": "x".repeat(201),
             "retries": {"max_attempts": 0, "jitter": 2, "speed": 1}, "concurrency": {"on_overlap": "explode"},
-            "rate_limit": {"burst": 1}, "notifications": {"email": {"recipients": [], "on": []}, "teams": {}},
+            "rate_limit": {"burst": 1}, "notifications": {"email": {"recipients": [], "on": []}, "Teams": {}},
         }));
         let expected = [
             "enabled",
@@ -345,7 +374,7 @@ mod tests {
             "retries.speed",
             "concurrency.on_overlap",
             "rate_limit.per_minute",
-            "notifications.teams",
+            "notifications.Teams",
             "notifications.email.on",
             "notifications.email.recipients",
         ];
@@ -373,14 +402,14 @@ mod tests {
         let patch = json!({
             "time_out_s": null, "label": null, "retries": {"tries": null, "jitter": null},
             "concurrency": {"maximum": null}, "rate_limit": {"per_minute": 5, "per_hour": null},
-            "notifications": {"teams": null, "email": null, "slack": {"channel": "#a", "on": ["failure"], "to": null}},
+            "notifications": {"Teams": null, "email": null, "slack": {"channel": "#a", "on": ["failure"], "to": null}},
         });
         let expected = [
             "time_out_s",
             "retries.tries",
             "concurrency.maximum",
             "rate_limit.per_hour",
-            "notifications.teams",
+            "notifications.Teams",
             "notifications.slack.to",
         ];
         assert_eq!(fields(patch), expected);
@@ -393,6 +422,7 @@ mod tests {
             timeout: Some(Duration::from_secs(45 * 86_400)),
             rate_limit: Some(RateLimit::new(0, 10)),
             notifications: Notifications {
+                others: Default::default(),
                 email: Some(Email::new(vec!["no".to_owned()], Vec::new())),
                 slack: None,
             },
@@ -438,6 +468,7 @@ mod tests {
             rate_limit: Some(RateLimit::new(0, 10)),
             concurrency: Concurrency::new(Some(0), OnOverlap::Queue),
             notifications: Notifications {
+                others: Default::default(),
                 email: Some(Email::new(vec!["a@b.c\r\nBcc: x@y.z".to_owned()], vec![EventKind::Failure])),
                 slack: None,
             },

@@ -11,12 +11,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use webhook_core::Webhooks;
+use webhook_core::manage::ManagementError;
 use webhook_core::notifier::{DeliverError, DeliveryState, Notification, Notifier};
 use webhook_core::retry::RetryPolicy;
 use webhook_core::run::RunState;
 use webhook_core::webhook::{Channel, SettingCode, WebhookSettings};
 use webhook_core::work::WorkerOptions;
-use webhook_testing::{Fixture, TestClock};
+use webhook_testing::{Fixture, RecordingNotifier, TestClock};
 
 use super::faults::Untellable;
 
@@ -51,7 +52,7 @@ impl Mail {
 #[async_trait::async_trait]
 impl Notifier for Mail {
     fn channels(&self) -> &[Channel] {
-        &[Channel::Email]
+        &[Channel::EMAIL]
     }
 
     fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
@@ -154,7 +155,7 @@ async fn a_server_that_is_down_is_tried_for_about_two_days_and_then_given_up() {
     let days = start.elapsed().as_secs_f64() / 86_400.0;
     assert!((1.5..2.5).contains(&days), "{days} days");
     let deliveries = fixture.webhooks.manage().deliveries(run.id).await.unwrap();
-    let mail = deliveries.iter().find(|delivery| delivery.channel == Channel::Email).unwrap();
+    let mail = deliveries.iter().find(|delivery| delivery.channel == Channel::EMAIL).unwrap();
     assert_eq!((mail.state, mail.attempts), (DeliveryState::GivenUp, 55));
     assert_eq!(mail.last_error.as_deref(), Some("connection refused"));
     assert_eq!(fixture.run(run.id).await.state, RunState::Succeeded);
@@ -338,4 +339,61 @@ async fn a_recipient_that_the_notifier_refuses_is_a_problem_by_name() {
     };
     let named: Vec<_> = problems.iter().map(|problem| (problem.field.as_str(), problem.code)).collect();
     assert_eq!(named, [("notifications.email.recipients[1]", SettingCode::Invalid)]);
+}
+
+/// Notifier of a channel that only this host has.
+struct Teams(RecordingNotifier);
+
+const TEAMS: Channel = Channel::new("teams");
+
+#[async_trait::async_trait]
+impl Notifier for Teams {
+    fn channels(&self) -> &[Channel] {
+        &[TEAMS]
+    }
+
+    fn check(&self, _channel: Channel, recipient: &str) -> Result<(), String> {
+        if recipient == "ops" { Ok(()) } else { Err("no such team".to_owned()) }
+    }
+
+    async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
+        self.0.deliver(notification).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_of_the_hosts_own_has_settings_deliveries_and_problems_of_its_name() {
+    let teams = RecordingNotifier::new();
+    let builder = Webhooks::builder().notifier(Teams(teams.clone()));
+    let to = |recipients: &[&str]| json!({"notifications": {"teams": {"recipients": recipients, "on": ["success"]}}});
+    let fixture = Fixture::with_own_notifiers(builder, to(&["ops"])).await;
+    let wire = serde_json::to_value(&fixture.webhook.settings).unwrap();
+    assert_eq!(wire["notifications"]["teams"], to(&["ops"])["notifications"]["teams"]);
+    let run = fixture.trigger("").await.id;
+    fixture.webhooks.run_until_idle().await.unwrap();
+    let told = teams.delivered(1).await;
+    assert_eq!((told[0].channel, told[0].recipient.as_str(), told[0].run.id), (TEAMS, "ops", run));
+    let delivery = &fixture.webhooks.manage().deliveries(run).await.unwrap()[0];
+    assert_eq!((delivery.channel, delivery.state), (TEAMS, DeliveryState::Delivered));
+
+    let (manage, id) = (fixture.webhooks.manage(), fixture.webhook.id);
+    for (patch, code, field) in [
+        (to(&["ops", "nobody"]), SettingCode::Invalid, "notifications.teams.recipients[1]"),
+        (to(&[]), SettingCode::OutOfRange, "notifications.teams.recipients"),
+        (to(&["ops", "ops"]), SettingCode::Invalid, "notifications.teams.recipients"),
+        (
+            json!({"notifications": {"pager": {"recipients": ["a"], "on": ["failure"]}}}),
+            SettingCode::IntegrationMissing,
+            "notifications.pager",
+        ),
+        (json!({"notifications": {"No name": {}}}), SettingCode::Unknown, "notifications.No name"),
+    ] {
+        let Err(ManagementError::Settings(problems)) = manage.update(id, &patch, None).await else {
+            panic!("{patch} is accepted")
+        };
+        let found: Vec<_> = problems.iter().map(|problem| (problem.code, problem.field.as_str())).collect();
+        assert_eq!(found, [(code, field)], "{patch}");
+    }
+    let webhook = manage.update(id, &json!({"notifications": {"teams": null}}), None).await.unwrap();
+    assert!(webhook.settings.notifications.others.is_empty());
 }

@@ -144,8 +144,8 @@ async fn an_outage_claims_nothing_but_probes_and_asks_seldom() {
     let asked = std::mem::take(&mut *store.asked.lock());
     assert!((200..2_000).contains(&asked.len()), "{} requests in an hour", asked.len());
     for (request, claimed) in &asked {
-        let may_be_email = request.channels.include(Channel::Email);
-        assert_eq!(may_be_email, request.channels == Channels::Only(Channel::Email), "{request:?}");
+        let may_be_email = request.channels.include(Channel::EMAIL);
+        assert_eq!(may_be_email, request.channels == Channels::Only(Channel::EMAIL), "{request:?}");
         assert!(!may_be_email || request.limit == 1, "{request:?}");
         assert!(*claimed <= 1);
     }

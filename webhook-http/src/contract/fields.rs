@@ -86,9 +86,9 @@ pub(crate) fn delivery_states() -> String {
     format!("one of {}", DeliveryState::ALL.map(DeliveryState::as_str).join(", "))
 }
 
-/// Lists the channels, for people.
+/// Describes the names of channels, for people.
 pub(crate) fn channels() -> String {
-    "one of email, slack".to_owned()
+    "the name of a channel, such as email or slack".to_owned()
 }
 
 macro_rules! request_headers {

@@ -48,7 +48,7 @@ pub(crate) fn hostile(channel: Channel, recipient: &str) -> Notification {
 }
 
 fn render(template: Template) -> String {
-    let news = hostile(Channel::Email, "a@example.com");
+    let news = hostile(Channel::EMAIL, "a@example.com");
     let text = Messages::new().unwrap().render(template, &news).unwrap();
     assert!(!text.contains(CANARY), "{text}");
     text
@@ -116,7 +116,7 @@ fn slack_sees_no_mention_and_no_link_of_others() {
 
 #[test]
 fn a_template_of_the_host_takes_the_place_of_ours() {
-    let news = hostile(Channel::Slack, "#ops");
+    let news = hostile(Channel::SLACK, "#ops");
     let own = "{{ event }} {{ state }} {{ duration_s }} {{ attempt }}/{{ max_attempts }} {{ summary }}.";
     let messages = Messages::new().unwrap().with_template(Template::Text, own).unwrap();
     assert_eq!(messages.render(Template::Text, &news).unwrap(), "failure failed 75.0 1/3 .");

@@ -106,7 +106,7 @@ pub async fn settle_delivery(
 
 pub fn delivery(run: RunId) -> Delivery {
     let id = DeliveryId::generate(now());
-    Delivery::new(id, run, Channel::Email, "a@example.com", EventKind::Success, now())
+    Delivery::new(id, run, Channel::EMAIL, "a@example.com", EventKind::Success, now())
 }
 
 /// Script of a disk.

@@ -180,11 +180,11 @@ pub async fn only_deliveries_that_are_asked_for_are_claimed(store: Arc<dyn Store
         store.claim_deliveries(request).await.must("claim deliveries")
     };
     let but = |channel| Channels::Except(BTreeSet::from([channel]));
-    assert_eq!(claim(9, Channels::Except(BTreeSet::from([Channel::Email, Channel::Slack]))).await, vec![]);
-    assert_eq!(claim(9, but(Channel::Email)).await, vec![slack], "later ones must be found behind others");
-    assert_eq!(claim(9, Channels::Only(Channel::Slack)).await, vec![], "it is leased");
-    assert_eq!(claim(1, Channels::Only(Channel::Email)).await.len(), 1, "those left out must not be leased");
-    assert_eq!(claim(9, but(Channel::Slack)).await.len(), mails.len() - 1);
+    assert_eq!(claim(9, Channels::Except(BTreeSet::from([Channel::EMAIL, Channel::SLACK]))).await, vec![]);
+    assert_eq!(claim(9, but(Channel::EMAIL)).await, vec![slack], "later ones must be found behind others");
+    assert_eq!(claim(9, Channels::Only(Channel::SLACK)).await, vec![], "it is leased");
+    assert_eq!(claim(1, Channels::Only(Channel::EMAIL)).await.len(), 1, "those left out must not be leased");
+    assert_eq!(claim(9, but(Channel::SLACK)).await.len(), mails.len() - 1);
     assert_eq!(claim(9, Channels::default()).await, vec![]);
 }
 
@@ -227,7 +227,7 @@ pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
     for _ in 0..9 {
         let run = running(&*store, &webhook).await;
         let mut slack = delivery(run.id, "#ops");
-        slack.channel = Channel::Slack;
+        slack.channel = Channel::SLACK;
         let told = vec![delivery(run.id, "a@example.com"), slack];
         applied(settle(&*store, &run, success_with(told.clone())).await);
         all.extend(told);
@@ -247,7 +247,7 @@ pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
     let mut expected: Vec<Delivery> = all.iter().enumerate().map(now_is).collect();
     expected.sort_by_key(|told| std::cmp::Reverse(told.id));
     for state in [None].into_iter().chain(DeliveryState::ALL.map(Some)) {
-        for channel in [None, Some(Channel::Email), Some(Channel::Slack)] {
+        for channel in [None, Some(Channel::EMAIL), Some(Channel::SLACK)] {
             let query = DeliveryQuery::default().in_state(state).through(channel);
             let wanted: Vec<_> = expected.iter().filter(|told| query.matches(told)).cloned().collect();
             assert!(wanted.len() >= 3);

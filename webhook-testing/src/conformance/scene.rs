@@ -212,7 +212,7 @@ pub(super) fn retry(delay: Duration) -> Outcome {
 
 pub(super) fn delivery(run: RunId, recipient: &str) -> Delivery {
     let now = now();
-    Delivery::new(DeliveryId::generate(now), run, Channel::Email, recipient, EventKind::Success, now)
+    Delivery::new(DeliveryId::generate(now), run, Channel::EMAIL, recipient, EventKind::Success, now)
 }
 
 /// Records a run that succeeded with this many deliveries.
@@ -228,7 +228,7 @@ pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usiz
 pub(super) async fn delivering_to_slack(store: &dyn Store, webhook: &Webhook) -> Delivery {
     let run = running(store, webhook).await;
     let mut told = delivery(run.id, "#ops");
-    told.channel = Channel::Slack;
+    told.channel = Channel::SLACK;
     applied(settle(store, &run, success_with(vec![told.clone()])).await);
     told
 }

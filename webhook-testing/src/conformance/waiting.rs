@@ -137,7 +137,7 @@ pub async fn work_of_the_other_sort_wakes_nobody_for_long(store: Arc<dyn Store>)
 pub async fn deliveries_of_other_channels_wake_nobody_for_long(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     delivering(&*store, &webhook, 3).await;
-    for channels in [Channels::Only(Channel::Slack), Channels::Except(BTreeSet::from([Channel::Email]))] {
+    for channels in [Channels::Only(Channel::SLACK), Channels::Except(BTreeSet::from([Channel::EMAIL]))] {
         let slack = Work::Deliveries(channels);
         let count = wake_ups_without_work(&*store, slack.clone()).await;
         assert!(count <= FEW, "deliveries of another channel woke a worker {count} times in {WATCH:?}");

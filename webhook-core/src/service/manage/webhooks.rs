@@ -1,5 +1,6 @@
 //! Webhooks: their settings, tokens and URLs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -237,8 +238,11 @@ impl Management<'_> {
 
     fn integration_problems(&self, settings: &WebhookSettings) -> Vec<SettingProblem> {
         let mut problems: Vec<SettingProblem> = Vec::new();
-        for (index, (channel, recipient, _)) in settings.notifications.targets().enumerate() {
-            let name = channel.as_str();
+        let mut counts: BTreeMap<Channel, usize> = BTreeMap::new();
+        for (channel, recipient, _) in settings.notifications.targets() {
+            let (name, count) = (channel.as_str(), counts.entry(channel).or_default());
+            let index = *count;
+            *count += 1;
             let problem = match self.parts.notifier(channel) {
                 None => {
                     let message = format!("this server has no integration for {name}");
@@ -251,10 +255,9 @@ impl Management<'_> {
                 Some(notifier) => match notifier.check(channel, recipient) {
                     Ok(()) => continue,
                     Err(message) => {
-                        // Addresses come first, so they are counted in the order of the settings.
                         let field = match channel {
-                            Channel::Email => format!("notifications.email.recipients[{index}]"),
-                            Channel::Slack => "notifications.slack.channel".to_owned(),
+                            Channel::SLACK => "notifications.slack.channel".to_owned(),
+                            _ => format!("notifications.{name}.recipients[{index}]"),
                         };
                         SettingProblem::new(field, SettingCode::Invalid, format!("{recipient:?}: {message}"))
                     }

@@ -75,7 +75,7 @@ impl Channels {
     /// Shows the channels that settings have and those that the host `serves`.
     pub(crate) fn new(serves: &[Channel]) -> Self {
         let mut items: Vec<ChannelView> = Vec::new();
-        for channel in [Channel::Email, Channel::Slack] {
+        for channel in [Channel::EMAIL, Channel::SLACK] {
             items.push(ChannelView { available: serves.contains(&channel), channel });
         }
         for channel in serves {

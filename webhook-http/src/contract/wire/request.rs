@@ -265,7 +265,7 @@ mod tests {
         let given =
             json!({"filter": {"state": "given_up", "channel": "slack"}, "dry_run": true, "cursor": null});
         let state = DeliveryState::GivenUp;
-        let expected = Resend { state, channel: Some(Channel::Slack), before: None, dry_run: true };
+        let expected = Resend { state, channel: Some(Channel::SLACK), before: None, dry_run: true };
         assert_eq!(resend(given), Ok(expected));
     }
 

@@ -58,6 +58,10 @@ fn make_optional(schema: &mut Map<String, Value>) {
             make_nullable(object);
         }
     }
+    if let Some(object) = schema.get_mut("additionalProperties").and_then(Value::as_object_mut) {
+        make_optional(object);
+        make_nullable(object);
+    }
     for alternative in schema.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(object) = alternative.as_object_mut() {
             make_optional(object);

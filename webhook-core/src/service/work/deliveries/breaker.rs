@@ -130,7 +130,7 @@ impl Breakers {
 mod tests {
     use super::*;
 
-    const EMAIL: Channel = Channel::Email;
+    const EMAIL: Channel = Channel::EMAIL;
 
     fn nobody() -> Reached {
         Reached::Nobody { why: "refused".to_owned() }
@@ -194,8 +194,8 @@ mod tests {
     fn the_outage_of_one_channel_is_none_of_another() {
         let now = Instant::now();
         let mut breakers = open(now);
-        assert_eq!(breakers.end(Channel::Slack, false, Reached::OtherSide, now), None);
-        assert_eq!(breakers.end(Channel::Slack, false, Reached::NotAsked, now), None);
+        assert_eq!(breakers.end(Channel::SLACK, false, Reached::OtherSide, now), None);
+        assert_eq!(breakers.end(Channel::SLACK, false, Reached::NotAsked, now), None);
         assert_eq!(breakers.out(), BTreeSet::from([EMAIL]));
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn mail_to(address: &str) -> Recipient {
-        to(Channel::Email, address)
+        to(Channel::EMAIL, address)
     }
 
     #[test]
@@ -156,8 +156,8 @@ mod tests {
             numbers.extend(slots.begin(mail_to(&number.to_string()), start));
         }
         assert_eq!(slots.saturated(start), BTreeSet::new(), "they may be quick yet");
-        assert_eq!(slots.saturated(start + SLOW), BTreeSet::from([Channel::Email]));
-        assert!(slots.begin(to(Channel::Slack, "#ops"), start + SLOW).is_some());
+        assert_eq!(slots.saturated(start + SLOW), BTreeSet::from([Channel::EMAIL]));
+        assert!(slots.begin(to(Channel::SLACK, "#ops"), start + SLOW).is_some());
         slots.end(numbers[0], start + SLOW);
         assert_eq!(slots.saturated(start + SLOW), BTreeSet::new());
     }

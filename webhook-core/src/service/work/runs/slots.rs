@@ -71,7 +71,9 @@ impl RunSlots {
         state.waiting.extend(attempts);
         let count = state.free.min(state.waiting.len());
         state.free -= count;
-        state.waiting.drain(..count).collect()
+        let begin = state.waiting.drain(..count).collect();
+        debug_assert!(state.free == 0 || state.waiting.is_empty(), "no attempt waits beside a free slot");
+        begin
     }
 
     /// Releases a slot, and returns the next attempt for it. `occupied` is the duration of its execution.
@@ -83,6 +85,7 @@ impl RunSlots {
             state.occupied = if is_first { occupied } else { state.occupied * 0.9 + occupied * 0.1 };
         }
         let next = state.waiting.pop_front();
+        // The slot goes straight to the next attempt: it is never free in between, so no claim can take it.
         state.free += usize::from(next.is_none());
         drop(state);
         self.changed.notify_one();

@@ -26,13 +26,19 @@ pub(in crate::service::work) struct ExecutorThreads {
 #[derive(Default)]
 struct State {
     runnable: VecDeque<Runnable>,
-    /// Upper bound on threads.
+    /// Upper bound on threads: one for each slot, and one for each thread that is blocked by a given-up
+    /// executor.
     most: usize,
+    /// Number of threads. It exceeds `most` only after a blocked thread has returned, until one of them finds
+    /// no work.
     threads: usize,
-    /// Number of threads that wait for work.
+    /// Number of threads that wait for work: `idle <= threads`.
     idle: usize,
-    /// True if a thread was woken or started and has not looked for work yet. Meanwhile no other is woken: it
-    /// wakes the next one itself if more work is left.
+    /// True if a thread was woken or started and has not looked for work yet.
+    ///
+    /// Meanwhile no other is woken: it wakes the next one itself if more work is left. So a burst of short
+    /// polls wakes one thread, not all of them. Work is never left alone: while `runnable` is not empty, this
+    /// is true, or no further thread is allowed, or the system refuses one, which `retry` asks for again.
     coming: bool,
     /// True if the system refused to start the last thread, so that this is logged once.
     refused: bool,
@@ -93,6 +99,7 @@ impl ExecutorThreads {
         if state.coming || state.runnable.is_empty() {
             return;
         }
+        debug_assert!(state.idle <= state.threads, "an idle thread is a thread");
         if state.idle > 0 {
             state.coming = true;
             self.woken.notify_one();
@@ -100,6 +107,7 @@ impl ExecutorThreads {
             let threads = self.clone();
             let thread = std::thread::Builder::new().name("webhook-executor".to_owned());
             match thread.spawn(move || threads.work()) {
+                // The new thread waits for the lock, so it sees itself counted.
                 Ok(_) => {
                     state.threads += 1;
                     state.coming = true;
