@@ -116,6 +116,29 @@ pub(crate) fn store_error(error: sled::Error) -> StoreError {
     }
 }
 
+/// Returns true if the error, or one of its sources, is that of a disk without room, which may change.
+pub(crate) fn comes_of_full_disk(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = error.source();
+        if let Some(sled::Error::Io(error)) = error.downcast_ref()
+            && is_full(error)
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            if is_full(error) {
+                return true;
+            }
+            if let Some(wrapped) = error.get_ref() {
+                // `source` skips the error that an I/O error wraps.
+                next = Some(wrapped);
+            }
+        }
+    }
+    false
+}
+
 /// Returns true if the disk had no room, which may change.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};

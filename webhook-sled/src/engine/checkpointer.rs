@@ -95,10 +95,7 @@ impl Work {
         let place = |tree: &sled::Tree| {
             scan::guarded(|| placement::place(batch, tree, acknowledged, database.damage()))
         };
-        let steps = database.read(place).map_err(|error| {
-            let reason = format!("the database cannot be read: {error}");
-            Failure { reason, severity: Severity::Damaged }
-        })?;
+        let steps = database.read(place).map_err(|error| Failure::of_reading(&error))?;
         for step in steps.into_steps() {
             self.write(step, &mut tallies)?;
         }

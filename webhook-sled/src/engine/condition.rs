@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use webhook_core::store::StoreError;
 
-use crate::error::is_full;
+use crate::error::{comes_of_full_disk, is_full};
 use crate::panics::catch;
 
 /// True if the store can be written.
@@ -53,6 +53,12 @@ impl Failure {
                 Err(Self { reason, severity: Severity::Panicked })
             }
         }
+    }
+
+    /// The failure for a read. sled writes while it reads, and refuses all reads after a write that found no room.
+    pub(crate) fn of_reading(error: &StoreError) -> Self {
+        let severity = if comes_of_full_disk(error) { Severity::Full } else { Severity::Damaged };
+        Self { reason: format!("the database cannot be read: {error}"), severity }
     }
 
     /// The failure for a sync: what is on the disk is unknown, and a second sync would not tell.
@@ -120,7 +126,22 @@ impl Condition {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::error::store_error;
+
+    #[test]
+    fn a_read_that_failed_for_want_of_room_can_be_recovered_from() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let failed = |error| Failure::of_reading(&store_error(sled::Error::Io(error)));
+        assert_eq!(failed(full()).severity, Severity::Full);
+        let wrapped =
+            StoreError::unavailable_because("the record", io::Error::other(store_error(full().into())));
+        assert_eq!(Failure::of_reading(&wrapped).severity, Severity::Full);
+        assert_eq!(failed(io::ErrorKind::InvalidData.into()).severity, Severity::Damaged);
+        assert_eq!(Failure::of_reading(&StoreError::unavailable("closed")).severity, Severity::Damaged);
+    }
 
     #[test]
     fn the_worst_of_several_failures_decides_whether_the_store_can_recover() {

@@ -13,7 +13,7 @@ use crate::engine::checkpointer::Checkpointer;
 use crate::engine::condition::{Failure, Severity};
 use crate::engine::folder::Folder;
 use crate::engine::group::Level;
-use crate::error::{OpenError, is_full};
+use crate::error::{OpenError, comes_of_full_disk};
 use crate::format::keys::CLOCK;
 use crate::panics::catch;
 use crate::reader::restore::{EarlierMemory, RestoredState, restore};
@@ -146,7 +146,7 @@ impl WriterThread {
                 parts.announcements.deliveries_changed.notify_waiters();
             }
             Err(OpenError::InUse { .. }) => {}
-            Err(OpenError::Io { source, .. }) if is_full(&source) => {}
+            Err(error) if comes_of_full_disk(&error) => {}
             Err(error) => {
                 let reason = format!("the store cannot be opened again: {}", chain(&error));
                 parts.condition.fail(Failure { reason, severity: Severity::Damaged });
