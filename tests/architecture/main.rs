@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// Layers of the modules of webhook-core. A module may import modules of earlier layers only.
 const LAYERS: [&[&str]; 16] = [
-    &["error"],
+    &["error", "schema"],
     &["token"],
     &["id", "parameters", "raw_call", "retry", "clock", "setting"],
     &["masking", "network", "secret"],

@@ -99,6 +99,7 @@ pub mod parameters;
 pub mod raw_call;
 pub mod retry;
 pub mod run;
+mod schema;
 pub mod secret;
 pub mod sender;
 mod service;

@@ -53,7 +53,7 @@ impl Ledger {
         self.unexpected.extend(other.unexpected);
     }
 
-    /// Compares answers with recorded runs, and these with the traces of executions.
+    /// Compares the responses with the recorded runs, and those runs with the traces of executions.
     ///
     /// Each execution of the workflow `traced` writes the id of its run to `executions`.
     pub(crate) fn compared(&self, recorded: &[RunRecord], traced: &str, executions: &[String]) -> Verdict {

@@ -58,6 +58,13 @@ pub struct RunContent {
     pub key: EventKey,
 }
 
+impl RunContent {
+    /// Content of a call at a webhook that does not look into calls.
+    pub(crate) fn of_body(body: BodyParameters) -> Self {
+        Self { body, overlay: Overlay::default(), key: EventKey::FromCaller }
+    }
+}
+
 /// The reason why a call is refused before its parameters are looked at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -105,20 +105,7 @@ impl<'de> Deserialize<'de> for Channel {
     }
 }
 
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for Channel {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Channel".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "pattern": format!("^{FORM}$")})
-    }
-}
+crate::schema::text_schema!(Channel, "pattern", format!("^{FORM}$"));
 
 #[cfg(test)]
 mod tests {

@@ -24,8 +24,8 @@ use crate::handshake::HandshakeAnswer;
 use crate::id::RunId;
 use crate::mapping::{Condition, EventKey};
 use crate::parameters::{
-    self, BodyParameters, EffectiveParameters, Merged, Overlay, ParameterLimits, ParameterWarning,
-    ParsedQuery, QueryParameters, WarningCode,
+    self, BodyParameters, EffectiveParameters, Merged, ParameterLimits, ParameterWarning, ParsedQuery,
+    QueryParameters, WarningCode,
 };
 use crate::run::{Caller, Run};
 use crate::sender::{Reception, RunContent};
@@ -236,7 +236,7 @@ pub(super) async fn trigger(
             Method::Post => read_body(call.content_type.as_deref(), body, &parts.options.limits).await?,
             Method::Get | Method::Head | Method::Options => BodyParameters::default(),
         };
-        (workflow, RunContent { body, overlay: Overlay::default(), key: EventKey::FromCaller })
+        (workflow, RunContent::of_body(body))
     };
     let (key, is_event) = match content.key {
         EventKey::FromCaller => (call.idempotency_key()?, false),

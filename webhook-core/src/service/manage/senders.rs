@@ -7,10 +7,9 @@ use super::error::ManagementError;
 use crate::error::Resource;
 use crate::executor::Workflow;
 use crate::id::{SecretId, WebhookId};
-use crate::mapping::{Condition, EventKey};
+use crate::mapping::Condition;
 use crate::parameters::{
-    BodyParameters, EffectiveParameters, Overlay, ParameterProblem, ParameterWarning, QueryParameters,
-    parse_body, parse_query,
+    EffectiveParameters, ParameterProblem, ParameterWarning, QueryParameters, parse_body, parse_query,
 };
 use crate::secret::{InvalidSecret, SealedSecret, Secret, SecretForm};
 use crate::sender::{Preview, ReceivedCall, RunContent};
@@ -198,13 +197,7 @@ impl Management<'_> {
             preview.verification = Some(Err(refusal));
         }
         if !settings.looks_into_calls() {
-            let body = parse_body(content_type, body, limits);
-            let content = |body: BodyParameters| RunContent {
-                body,
-                overlay: Overlay::default(),
-                key: EventKey::FromCaller,
-            };
-            preview.content = body.map(content);
+            preview.content = parse_body(content_type, body, limits).map(RunContent::of_body);
         }
         preview
     }
