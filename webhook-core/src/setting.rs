@@ -51,6 +51,8 @@ pub enum SettingCode {
     NotInSample,
     /// The server has no notifier for this channel.
     IntegrationMissing,
+    /// The server has no token key to seal a secret. Only the operator can correct that.
+    NoTokenKey,
 }
 
 impl SettingProblem {

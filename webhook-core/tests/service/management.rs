@@ -56,6 +56,28 @@ async fn a_wrong_key_is_an_error_at_start_up_and_a_former_key_still_opens() {
 }
 
 #[tokio::test]
+async fn whatever_needs_the_token_key_of_a_service_without_one_says_so_by_its_code() {
+    let plain = Workflow::new("report/plain".parse().unwrap(), "Plain", ParameterBlocks::default());
+    let executor = ScriptedExecutor::new([sales_workflow(), plain]);
+    let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await.unwrap();
+    let manage = webhooks.manage();
+    let code = |refused: ManagementError| {
+        let ManagementError::Settings(problems) = refused else { panic!("{refused}") };
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        (problem.field.clone(), json!(problem.code))
+    };
+    let secret_parameters = manage.create("report/sales".parse().unwrap(), WebhookSettings::default()).await;
+    assert_eq!(code(secret_parameters.unwrap_err()), ("workflow".to_owned(), json!("no_token_key")));
+    let signed = json!({"verification": {"preset": "github"}});
+    let signed = WebhookSettings::default().patched(&signed).unwrap();
+    let signed = manage.create("report/plain".parse().unwrap(), signed).await;
+    assert_eq!(code(signed.unwrap_err()), ("verification".to_owned(), json!("no_token_key")));
+    let created = manage.create("report/plain".parse().unwrap(), WebhookSettings::default()).await.unwrap();
+    let secret = manage.add_secret(created.webhook.id, None).await;
+    assert_eq!(code(secret.err().unwrap()), ("secret".to_owned(), json!("no_token_key")));
+}
+
+#[tokio::test]
 async fn builders_say_what_is_missing_or_wrong() {
     let executor = || ScriptedExecutor::new([]);
     let missing = Webhooks::builder().executor(executor()).build().await;
@@ -91,7 +113,10 @@ async fn an_unknown_workflow_and_a_missing_integration_are_named() {
         fields("dashboard/none").await,
         [("workflow".to_owned(), SettingCode::Unknown), slack.clone()]
     );
-    assert_eq!(fields("report/sales").await, [("workflow".to_owned(), SettingCode::Invalid), slack.clone()]);
+    assert_eq!(
+        fields("report/sales").await,
+        [("workflow".to_owned(), SettingCode::NoTokenKey), slack.clone()]
+    );
     assert_eq!(fields("report/open").await, [slack]);
 }
 

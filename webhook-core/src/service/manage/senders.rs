@@ -95,7 +95,7 @@ impl Management<'_> {
     ) -> Result<AddedSecret, ManagementError> {
         let parts = self.parts;
         let keys = parts.keys.as_ref().ok_or_else(|| {
-            problem(SettingCode::Invalid, "this server has no token key, so it cannot seal a secret")
+            problem(SettingCode::NoTokenKey, "this server has no token key, so it cannot seal a secret")
         })?;
         let given = given.map(Secret::new).transpose().map_err(|error| unusable(&error))?;
         let mut generated = None;

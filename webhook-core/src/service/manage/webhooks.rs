@@ -69,7 +69,7 @@ impl Management<'_> {
             None => problems.insert(0, no_such_workflow(&workflow)),
             Some(described) if described.parameters.has_secret() && parts.keys.is_none() => {
                 let message = "it has secret parameters, and this server has no token key to seal them with";
-                problems.insert(0, SettingProblem::new("workflow", SettingCode::Invalid, message));
+                problems.insert(0, SettingProblem::new("workflow", SettingCode::NoTokenKey, message));
             }
             Some(_) => {}
         }
@@ -223,7 +223,7 @@ impl Management<'_> {
         let needs_key = needs_secret || matches!(verify_token, VerifyTokenChange::Set(_));
         let message =
             "this server has no token key to seal the sender's secret with, so every call would be refused";
-        let problem = || SettingProblem::new("verification", SettingCode::Invalid, message);
+        let problem = || SettingProblem::new("verification", SettingCode::NoTokenKey, message);
         (needs_key && self.parts.keys.is_none()).then(problem)
     }
 
