@@ -10,16 +10,73 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[error("{what} must match {expected}")]
 #[non_exhaustive]
 pub struct InvalidName {
-    /// Kind of name that was parsed, such as `workflow id`.
-    pub what: &'static str,
+    /// Kind of name that was parsed.
+    pub what: NameKind,
     /// Expected form, such as a regular expression.
     pub expected: &'static str,
 }
 
 impl InvalidName {
     /// Creates an error for `what`, which must have the form `expected`.
-    pub fn new(what: &'static str, expected: &'static str) -> Self {
+    pub fn new(what: NameKind, expected: &'static str) -> Self {
         Self { what, expected }
+    }
+}
+
+/// Kind of name or id that a text is parsed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NameKind {
+    /// Kind of workflows, such as `report`.
+    WorkflowKind,
+    /// Id of a workflow within its kind.
+    WorkflowId,
+    /// Kind and id of a workflow.
+    Workflow,
+    /// Id of a webhook.
+    WebhookId,
+    /// Id of a run.
+    RunId,
+    /// Id of a delivery.
+    DeliveryId,
+    /// Id of a secret of a webhook's sender.
+    SecretId,
+    /// Id of an event, as the stream of events gives it out.
+    EventId,
+    /// State of a run.
+    RunState,
+    /// State of a delivery.
+    DeliveryState,
+    /// Channel of notifications.
+    Channel,
+    /// Token of a webhook.
+    Token,
+}
+
+impl NameKind {
+    /// Returns the words for people, such as `workflow id`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkflowKind => "workflow kind",
+            Self::WorkflowId => "workflow id",
+            Self::Workflow => "workflow",
+            Self::WebhookId => "webhook id",
+            Self::RunId => "run id",
+            Self::DeliveryId => "delivery id",
+            Self::SecretId => "secret id",
+            Self::EventId => "event id",
+            Self::RunState => "run state",
+            Self::DeliveryState => "delivery state",
+            Self::Channel => "channel",
+            Self::Token => "token",
+        }
+    }
+}
+
+impl std::fmt::Display for NameKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
     }
 }
 
@@ -68,9 +125,9 @@ impl std::fmt::Display for Resource {
 /// Formats an error with its causes in one line, each cause once.
 ///
 /// ```
-/// use webhook_core::error::{InvalidName, chain};
+/// use webhook_core::error::{InvalidName, NameKind, chain};
 /// use webhook_core::executor::ExecutorError;
-/// let error = ExecutorError::new(InvalidName::new("workflow id", "a name"));
+/// let error = ExecutorError::new(InvalidName::new(NameKind::WorkflowId, "a name"));
 /// assert_eq!(chain(&error), "the executor cannot answer: workflow id must match a name");
 /// ```
 #[must_use]

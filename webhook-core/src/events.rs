@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::error::InvalidName;
+use crate::error::{InvalidName, NameKind};
 use crate::id::{RunId, WebhookId, WorkflowKey};
 use crate::notifier::Delivery;
 use crate::run::{Progress, Run};
@@ -84,7 +84,7 @@ impl FromStr for EventCursor {
             let (life, sequence) = text.split_once('-')?;
             Some(Self { life: u64::from_str_radix(life, 16).ok()?, sequence: sequence.parse().ok()? })
         };
-        parse().ok_or(InvalidName::new("event id", "an id that this service gave out"))
+        parse().ok_or(InvalidName::new(NameKind::EventId, "an id that this service gave out"))
     }
 }
 

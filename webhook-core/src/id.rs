@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::error::InvalidName;
+use crate::error::{InvalidName, NameKind};
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $what:literal, $expected:literal, $first:expr, $rest:expr, $max:literal) => {
+    ($(#[$doc:meta])* $type:ident, $expected:literal, $first:expr, $rest:expr, $max:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
         #[serde(try_from = "String")]
@@ -33,7 +33,7 @@ macro_rules! name {
                     {
                         Ok(Self(text.into()))
                     }
-                    _ => Err(InvalidName::new($what, $expected)),
+                    _ => Err(InvalidName::new(NameKind::$type, $expected)),
                 }
             }
 
@@ -88,7 +88,6 @@ macro_rules! name {
 name!(
     /// Kind of a workflow, such as `report` or `notebook`: `[a-z][a-z0-9-]{0,31}`.
     WorkflowKind,
-    "workflow kind",
     "[a-z][a-z0-9-]{0,31}",
     |byte| byte.is_ascii_lowercase(),
     |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-',
@@ -98,7 +97,6 @@ name!(
 name!(
     /// Id of a workflow within its kind: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
     WorkflowId,
-    "workflow id",
     "[A-Za-z0-9][A-Za-z0-9._-]{0,127}",
     |byte| byte.is_ascii_alphanumeric(),
     |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'),
@@ -139,13 +137,13 @@ impl fmt::Display for WorkflowKey {
 impl FromStr for WorkflowKey {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let (kind, id) = text.split_once('/').ok_or(InvalidName::new("workflow", "kind/id"))?;
+        let (kind, id) = text.split_once('/').ok_or(InvalidName::new(NameKind::Workflow, "kind/id"))?;
         Ok(Self { kind: kind.parse()?, id: id.parse()? })
     }
 }
 
 macro_rules! uuid_id {
-    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+    ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
         ///
         /// A UUIDv7 (RFC 9562): ids generated later in one process sort after earlier ones. The text form is
@@ -200,7 +198,8 @@ macro_rules! uuid_id {
         impl FromStr for $type {
             type Err = InvalidName;
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                parse_uuid(text).map(Self).ok_or(InvalidName::new($what, "a UUID in lower-case hyphenated form"))
+                let form = "a UUID in lower-case hyphenated form";
+                parse_uuid(text).map(Self).ok_or(InvalidName::new(NameKind::$type, form))
             }
         }
 
@@ -241,23 +240,19 @@ macro_rules! uuid_id {
 
 uuid_id!(
     /// Id of a webhook.
-    WebhookId,
-    "webhook id"
+    WebhookId
 );
 uuid_id!(
     /// Id of a run, the same over all attempts. A host can deduplicate by it.
-    RunId,
-    "run id"
+    RunId
 );
 uuid_id!(
     /// Id of a delivery, which is one notification to one recipient.
-    DeliveryId,
-    "delivery id"
+    DeliveryId
 );
 uuid_id!(
     /// The id of a secret with which a sender signs its calls.
-    SecretId,
-    "secret id"
+    SecretId
 );
 
 fn parse_uuid(text: &str) -> Option<Uuid> {

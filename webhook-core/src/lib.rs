@@ -117,7 +117,9 @@ pub use memory::MemoryStore;
 pub use notifier::Notifier;
 pub use parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 pub use run::{Run, RunState};
-pub use service::{BuildError, ServiceOptions, Webhooks, WebhooksBuilder, WorkHealth, intake, manage, work};
+pub use service::{
+    BuildError, RequiredPart, ServiceOptions, Webhooks, WebhooksBuilder, WorkHealth, intake, manage, work,
+};
 pub use store::Store;
 pub use token::TokenKey;
 pub use webhook::{Webhook, WebhookSettings};

@@ -32,7 +32,7 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::milliseconds;
-use crate::error::{BoxError, InvalidName};
+use crate::error::{BoxError, InvalidName, NameKind};
 use crate::id::{DeliveryId, RunId};
 use crate::run::Run;
 use crate::webhook::{Channel, EventKind};
@@ -299,7 +299,7 @@ impl std::str::FromStr for DeliveryState {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let known = Self::ALL.into_iter().find(|state| state.as_str() == text);
-        known.ok_or(InvalidName::new("delivery state", "pending, delivered or given_up"))
+        known.ok_or(InvalidName::new(NameKind::DeliveryState, "pending, delivered or given_up"))
     }
 }
 

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::error::InvalidName;
+use crate::error::{InvalidName, NameKind};
 
 pub use key::{KeyFileError, Sealed, TokenKey, TokenKeys, UnsealError};
 pub(crate) use key::{fill_random, hexadecimal};
@@ -77,7 +77,7 @@ impl Token {
             .is_some_and(|digits| digits.bytes().all(|it| it.is_ascii_alphanumeric()));
         match <&[u8; LENGTH]>::try_from(text.as_bytes()) {
             Ok(bytes) if form && has_checksum(bytes) => Ok(Self(Zeroizing::new(text.to_owned()))),
-            _ => Err(InvalidName::new("token", "whk_ and 49 base62 digits with a matching checksum")),
+            _ => Err(InvalidName::new(NameKind::Token, "whk_ and 49 base62 digits with a matching checksum")),
         }
     }
 

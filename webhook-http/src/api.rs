@@ -154,7 +154,7 @@ impl Api {
     /// Returns the 404 for a path that neither the contract nor the host has.
     #[must_use]
     pub fn not_found(headers: &HeaderMap) -> http::Response<ResponseBody> {
-        let mut answer = Problem::not_found("path").into_response();
+        let mut answer = Problem::no_such_path().into_response();
         headers::add_common(answer.headers_mut(), &headers::request_id(headers));
         answer
     }
@@ -224,7 +224,7 @@ impl Api {
             Operation::Describe => Ok(description::describe(state, head)),
             Operation::Metrics => match &self.renderer {
                 Some(renderer) => Ok(metrics::metrics(state, renderer).await),
-                None => Err(Problem::not_found("path")),
+                None => Err(Problem::no_such_path()),
             },
             Operation::Health => health::health(state).await,
             Operation::Ready => health::ready(state).await,

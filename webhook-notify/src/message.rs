@@ -22,6 +22,7 @@
 //! as markup.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
@@ -77,6 +78,12 @@ impl Template {
     }
 }
 
+impl fmt::Display for Template {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
 /// Set of templates for all messages.
 ///
 /// ```
@@ -99,15 +106,18 @@ pub enum TemplateError {
     #[error("the template {template} is wrong")]
     Wrong {
         /// Kind of the template.
-        template: &'static str,
+        template: Template,
         /// Error of the template engine.
         source: minijinja::Error,
     },
+    /// The template engine refuses this crate's settings.
+    #[error("the template engine cannot be set up")]
+    Syntax(#[source] minijinja::Error),
     /// The template uses an unknown name.
     #[error("the template {template} uses {name}, which is not known; it has {}", NAMES.join(", "))]
     UnknownName {
         /// Kind of the template.
-        template: &'static str,
+        template: Template,
         /// The unknown name.
         name: String,
     },
@@ -128,8 +138,7 @@ impl Messages {
         environment.set_formatter(format_value);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        let wrong = |source| TemplateError::Wrong { template: "syntax", source };
-        environment.set_syntax(syntax.map_err(wrong)?);
+        environment.set_syntax(syntax.map_err(TemplateError::Syntax)?);
         let messages = Self { environment };
         Template::ALL.into_iter().try_fold(messages, |all, one| all.with_template(one, one.source()))
     }
@@ -143,7 +152,7 @@ impl Messages {
         source: impl Into<String>,
     ) -> Result<Self, TemplateError> {
         let name = template.name();
-        let wrong = |source| TemplateError::Wrong { template: name, source };
+        let wrong = |source| TemplateError::Wrong { template, source };
         self.environment.add_template_owned(name, source.into()).map_err(wrong)?;
         let used = self.environment.get_template(name).map_err(wrong)?.undeclared_variables(false);
         let is_known = |used: &str| {
@@ -152,7 +161,7 @@ impl Messages {
         let mut unknown: Vec<String> = used.into_iter().filter(|used| !is_known(used)).collect();
         unknown.sort();
         match unknown.into_iter().next() {
-            Some(unknown) => Err(TemplateError::UnknownName { template: name, name: unknown }),
+            Some(unknown) => Err(TemplateError::UnknownName { template, name: unknown }),
             None => Ok(self),
         }
     }
@@ -162,7 +171,7 @@ impl Messages {
     /// Fails with [`TemplateError`] when the template does something impossible, such as iterating over a
     /// number.
     pub fn render(&self, template: Template, news: &Notification) -> Result<String, TemplateError> {
-        let wrong = |source| TemplateError::Wrong { template: template.name(), source };
+        let wrong = |source| TemplateError::Wrong { template, source };
         let compiled = self.environment.get_template(template.name()).map_err(wrong)?;
         let text = compiled.render(Value::from(Serde(Facts::of(news)))).map_err(wrong)?;
         Ok(match template {

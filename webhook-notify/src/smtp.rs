@@ -16,7 +16,7 @@ use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::webhook::Channel;
 
 use crate::message::{Messages, Template, TemplateError};
-pub use options::{Encryption, SmtpOptions, SmtpOptionsError};
+pub use options::{Encryption, SmtpOptions, SmtpOptionsError, SmtpUrlProblem};
 
 /// Upper bound on the time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

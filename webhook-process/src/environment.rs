@@ -9,7 +9,7 @@ use webhook_core::id::RunId;
 use webhook_core::parameters::{EffectiveParameters, ParameterBlocks, ParameterType};
 
 use crate::command::Command;
-use crate::error::InvalidCommand;
+use crate::error::{CommandPart, InvalidCommand};
 
 /// Prefix of the variables of this process that no command gets. They configure the service and hold its
 /// secrets.
@@ -63,16 +63,16 @@ pub(crate) fn check(command: &Command, variables: &[ParameterVariable]) -> Resul
             return Err(InvalidCommand::ReservedVariable { variable: name.clone() });
         }
         if value.contains('\0') {
-            return Err(InvalidCommand::Nul { part: "value of an environment variable" });
+            return Err(InvalidCommand::Nul { part: CommandPart::EnvironmentValue });
         }
     }
     let has_nul = |text: &OsStr| text.as_bytes().contains(&0);
     if has_nul(&command.program) {
-        Err(InvalidCommand::Nul { part: "program" })
+        Err(InvalidCommand::Nul { part: CommandPart::Program })
     } else if command.arguments.iter().any(|argument| has_nul(argument)) {
-        Err(InvalidCommand::Nul { part: "argument" })
+        Err(InvalidCommand::Nul { part: CommandPart::Argument })
     } else if command.folder.as_ref().is_some_and(|folder| has_nul(folder.as_os_str())) {
-        Err(InvalidCommand::Nul { part: "working folder" })
+        Err(InvalidCommand::Nul { part: CommandPart::WorkingFolder })
     } else {
         Ok(())
     }

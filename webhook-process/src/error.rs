@@ -160,7 +160,7 @@ pub enum InvalidCommand {
     #[error("the {part} contains a NUL character")]
     Nul {
         /// Part of the command with the NUL character.
-        part: &'static str,
+        part: CommandPart,
     },
     /// The workflow of a notebook has a parameter that the notebook does not declare.
     #[error("the notebook declares no parameter {parameter:?}")]
@@ -171,6 +171,31 @@ pub enum InvalidCommand {
     /// The name of the program is empty.
     #[error("the program is empty")]
     NoProgram,
+}
+
+/// Part of a command that is handed to the operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandPart {
+    /// The program.
+    Program,
+    /// One of the arguments.
+    Argument,
+    /// The folder in which the program starts.
+    WorkingFolder,
+    /// The value of a variable.
+    EnvironmentValue,
+}
+
+impl std::fmt::Display for CommandPart {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Program => "program",
+            Self::Argument => "argument",
+            Self::WorkingFolder => "working folder",
+            Self::EnvironmentValue => "value of an environment variable",
+        })
+    }
 }
 
 /// Error for two workflows with the same kind and id.

@@ -102,7 +102,7 @@ mod workflow;
 
 pub use artifact::{ArtifactError, ArtifactFolder, Draft};
 pub use command::{Command, CommandOptions};
-pub use error::{CommandError, DuplicateWorkflow, InvalidCommand};
+pub use error::{CommandError, CommandPart, DuplicateWorkflow, InvalidCommand};
 pub use executor::CommandExecutor;
 pub use notebook::{InvalidNotebook, Notebook, NotebookError, NotebookExecutor, NotebookWorkflow, Python};
 pub use workflow::CommandWorkflow;

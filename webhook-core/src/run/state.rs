@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{InvalidName, NameKind};
 use crate::webhook::EventKind;
 
 /// State of a run.
@@ -123,11 +124,10 @@ impl RunState {
 }
 
 impl std::str::FromStr for RunState {
-    type Err = crate::error::InvalidName;
+    type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(crate::error::InvalidName::new(
-            "run state",
-            "queued, running, succeeded, failed, timed_out, cancelled or skipped",
-        ))
+        let states = "queued, running, succeeded, failed, timed_out, cancelled or skipped";
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        known.ok_or(InvalidName::new(NameKind::RunState, states))
     }
 }

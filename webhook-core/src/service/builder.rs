@@ -170,8 +170,8 @@ impl WebhooksBuilder {
     /// # Cancel safety
     /// A dropped call may have sealed secrets of senders again, which changes nothing for their webhooks.
     pub async fn build(self) -> Result<Webhooks, BuildError> {
-        let store = self.store.ok_or(BuildError::Missing("store"))?;
-        let executor = self.executor.ok_or(BuildError::Missing("executor"))?;
+        let store = self.store.ok_or(BuildError::Missing(RequiredPart::Store))?;
+        let executor = self.executor.ok_or(BuildError::Missing(RequiredPart::Executor))?;
         let names = DEFAULT_KINDS.into_iter().map(str::to_owned).chain(self.kinds);
         let kinds = names.map(|name| WorkflowKind::new(&name)).collect::<Result<_, _>>()?;
         let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
@@ -253,13 +253,32 @@ async fn prepare_sealed(
     }
 }
 
+/// Part of a service that a host must give, since it has no default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequiredPart {
+    /// [`WebhooksBuilder::store`].
+    Store,
+    /// [`WebhooksBuilder::executor`].
+    Executor,
+}
+
+impl std::fmt::Display for RequiredPart {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Store => "store",
+            Self::Executor => "executor",
+        })
+    }
+}
+
 /// Error of building a service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// A part without a default was not given.
     #[error("no {0} was given")]
-    Missing(&'static str),
+    Missing(RequiredPart),
     /// The name of a kind has an invalid form.
     #[error("a kind cannot be registered")]
     Kind(#[from] InvalidName),

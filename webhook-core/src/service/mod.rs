@@ -39,7 +39,7 @@ use crate::run::Run;
 use crate::store::{StoreError, StoreHealth};
 use crate::webhook::Webhook;
 
-pub use builder::{BuildError, WebhooksBuilder};
+pub use builder::{BuildError, RequiredPart, WebhooksBuilder};
 use intake::{AdmittedCall, AuthenticatedCall, TriggerCall, TriggerError, Triggered};
 use manage::Management;
 pub use options::ServiceOptions;

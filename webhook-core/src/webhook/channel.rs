@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::InvalidName;
+use crate::error::{InvalidName, NameKind};
 
 /// Upper bound on a name, in bytes.
 const NAME_BYTES: usize = 31;
@@ -76,7 +76,7 @@ impl Channel {
 impl FromStr for Channel {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::checked(text).ok_or(InvalidName::new("channel", FORM))
+        Self::checked(text).ok_or(InvalidName::new(NameKind::Channel, FORM))
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use webhook_core::intake::{FailureLimiter, TriggerError};
 
-use crate::contract::problem::Problem;
+use crate::contract::problem::{Problem, Realm};
 use crate::contract::slug::Slug;
 use crate::request::headers;
 
@@ -133,7 +133,7 @@ impl Gate {
             tracing::warn!(address, unlogged, "a management request came without the right admin token");
         }
         self.failures.fail(peer).map_err(|retry_after| TriggerError::TooManyFailures { retry_after })?;
-        Err(Problem::new(Slug::Unauthorized).with_realm("management"))
+        Err(Problem::new(Slug::Unauthorized).with_realm(Realm::Management))
     }
 }
 

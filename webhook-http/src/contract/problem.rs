@@ -3,18 +3,45 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
-use webhook_core::error::chain;
+use webhook_core::error::{Resource, chain};
 use webhook_core::intake::TriggerError;
 use webhook_core::manage::ManagementError;
 use webhook_core::parameters::{BodyError, ParameterProblem};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::contract::slug::Slug;
-use crate::contract::wire::problem::{ErrorCode, ErrorItem, ProblemDocument};
+use crate::contract::wire::problem::{ErrorItem, ProblemDocument};
 use crate::response::answer::{ResponseBody, json_bytes, with_body};
 
 /// Pause before the next try if nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Part of the service whose credentials a 401 asks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Realm {
+    /// Calls and their runs, which take the token of a webhook.
+    Calls,
+    /// Management, which takes the admin token.
+    Management,
+}
+
+impl Realm {
+    fn challenge(self) -> HeaderValue {
+        match self {
+            Self::Calls => HeaderValue::from_static("Bearer"),
+            Self::Management => HeaderValue::from_static("Bearer realm=\"management\""),
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Calls => {
+                "send the token of a webhook of this workflow, as ?token= or as Authorization: Bearer"
+            }
+            Self::Management => "send the admin token as Authorization: Bearer",
+        }
+    }
+}
 
 /// Error that becomes a response.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +52,7 @@ pub struct Problem {
     retry_after: Option<Duration>,
     /// Methods of the path, as `Allow` lists them.
     allow: Option<Box<str>>,
-    realm: Option<&'static str>,
+    realm: Realm,
     /// The coding of the body is not supported, rather than its media type.
     refuses_coding: bool,
     /// Failure inside the service, for the log only.
@@ -43,7 +70,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after,
             allow: None,
-            realm: None,
+            realm: Realm::Calls,
             refuses_coding: false,
             cause: None,
         }
@@ -72,8 +99,8 @@ impl Problem {
         self.slug
     }
 
-    pub(crate) fn with_realm(mut self, realm: &'static str) -> Self {
-        self.realm = Some(realm);
+    pub(crate) fn with_realm(mut self, realm: Realm) -> Self {
+        self.realm = realm;
         self
     }
 
@@ -84,8 +111,12 @@ impl Problem {
         Self { allow: Some(allow.into()), ..Self::new(Slug::MethodNotAllowed) }.with_detail(detail)
     }
 
-    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
-        Self::new(Slug::NotFound).with_detail(format!("there is no such {what}"))
+    pub(crate) fn not_found(record: Resource) -> Self {
+        Self::new(Slug::NotFound).with_detail(format!("there is no such {record}"))
+    }
+
+    pub(crate) fn no_such_path() -> Self {
+        Self::new(Slug::NotFound).with_detail("there is no such path")
     }
 
     /// Creates the problem of a request with invalid fields.
@@ -94,23 +125,13 @@ impl Problem {
             && problems.iter().all(|problem| problem.code == SettingCode::IntegrationMissing);
         let slug = if missing { Slug::IntegrationMissing } else { Slug::SettingsInvalid };
         let detail = counted(problems.len(), "field");
-        let errors = problems.into_iter().map(|problem| ErrorItem {
-            code: ErrorCode::Setting(problem.code),
-            field: Some(problem.field),
-            message: problem.message,
-            parameter: None,
-        });
-        Self { errors: errors.collect(), ..Self::new(slug) }.with_detail(detail)
+        let errors = problems.iter().map(ErrorItem::from).collect();
+        Self { errors, ..Self::new(slug) }.with_detail(detail)
     }
 
     fn parameters(problems: &[ParameterProblem]) -> Self {
-        let errors = problems.iter().map(|problem| ErrorItem {
-            code: ErrorCode::Parameter(problem.code.as_str()),
-            field: None,
-            message: problem.message.clone(),
-            parameter: Some(problem.parameter.clone()),
-        });
-        Self { errors: errors.collect(), ..Self::new(Slug::ParametersInvalid) }
+        let errors = problems.iter().map(ErrorItem::from).collect();
+        Self { errors, ..Self::new(Slug::ParametersInvalid) }
             .with_detail(counted(problems.len(), "parameter"))
     }
 
@@ -121,11 +142,8 @@ impl Problem {
 
     /// Returns advice that is the same for every problem of a kind.
     fn advice(&self) -> Option<&'static str> {
-        match (self.slug, self.realm) {
-            (Slug::Unauthorized, Some("management")) => Some("send the admin token as Authorization: Bearer"),
-            (Slug::Unauthorized, _) => {
-                Some("send the token of a webhook of this workflow, as ?token= or as Authorization: Bearer")
-            }
+        match self.slug {
+            Slug::Unauthorized => Some(self.realm.advice()),
             _ => None,
         }
     }
@@ -144,11 +162,7 @@ impl Problem {
         let mut response = problem(status, &document);
         let headers = response.headers_mut();
         if self.slug == Slug::Unauthorized {
-            let challenge = match self.realm {
-                Some("management") => HeaderValue::from_static("Bearer realm=\"management\""),
-                _ => HeaderValue::from_static("Bearer"),
-            };
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+            headers.insert(header::WWW_AUTHENTICATE, self.realm.challenge());
         }
         // RFC 9110 section 11.6.1 demands the header; no client can respond to it.
         if self.slug == Slug::SignatureInvalid {

@@ -57,13 +57,40 @@ struct Login {
     password: Zeroizing<String>,
 }
 
+/// Problem of the URL of a mail server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SmtpUrlProblem {
+    /// The text is not a URL.
+    #[error("it is not a URL")]
+    NotAUrl,
+    /// The URL has no host.
+    #[error("it names no host")]
+    NoHost,
+    /// The scheme is unknown.
+    #[error("its scheme is neither smtp nor smtps")]
+    Scheme,
+    /// More than a host, a port and a login is given.
+    #[error("it has a path, a query or a fragment")]
+    MoreThanAHost,
+    /// The login lacks its user.
+    #[error("it has a password without a user")]
+    NoUser,
+    /// The login lacks its password.
+    #[error("it has a user without a password")]
+    NoPassword,
+    /// The login is not UTF-8 once it is decoded.
+    #[error("user and password must be UTF-8 text")]
+    LoginNotText,
+}
+
 /// Error of the SMTP configuration. No message repeats the URL, since it may hold a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SmtpOptionsError {
     /// The URL is not that of a mail server.
     #[error("{0}; expected is smtp://[user:password@]host[:port] or smtps://…")]
-    Url(&'static str),
+    Url(SmtpUrlProblem),
     /// The sender is not an address.
     #[error("the sender must be an address such as webhooks@example.com or Name <webhooks@example.com>")]
     From(#[source] BoxError),
@@ -90,21 +117,21 @@ impl SmtpOptions {
     ///
     /// Fails with [`SmtpOptionsError::Url`], which names the problem without repeating the URL.
     pub fn from_url(url: &str) -> Result<Self, SmtpOptionsError> {
-        let url = Url::parse(url).map_err(|_| SmtpOptionsError::Url("it is not a URL"))?;
+        let url = Url::parse(url).map_err(|_| SmtpOptionsError::Url(SmtpUrlProblem::NotAUrl))?;
         let host = match url.host() {
             Some(Host::Domain(name)) if !name.is_empty() => name.to_owned(),
             Some(Host::Ipv4(address)) => address.to_string(),
             Some(Host::Ipv6(address)) => address.to_string(),
-            _ => return Err(SmtpOptionsError::Url("it names no host")),
+            _ => return Err(SmtpOptionsError::Url(SmtpUrlProblem::NoHost)),
         };
         let encryption = match url.scheme() {
             "smtps" => Encryption::Implicit,
             "smtp" if is_loopback(&host) => Encryption::None,
             "smtp" => Encryption::StartTls,
-            _ => return Err(SmtpOptionsError::Url("its scheme is neither smtp nor smtps")),
+            _ => return Err(SmtpOptionsError::Url(SmtpUrlProblem::Scheme)),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(SmtpOptionsError::Url("it has a path, a query or a fragment"));
+            return Err(SmtpOptionsError::Url(SmtpUrlProblem::MoreThanAHost));
         }
         let port = url.port().unwrap_or(match encryption {
             Encryption::None => 25,
@@ -113,8 +140,8 @@ impl SmtpOptions {
         });
         let login = match (url.username(), url.password()) {
             ("", None) => None,
-            ("", Some(_)) => return Err(SmtpOptionsError::Url("it has a password without a user")),
-            (_, None) => return Err(SmtpOptionsError::Url("it has a user without a password")),
+            ("", Some(_)) => return Err(SmtpOptionsError::Url(SmtpUrlProblem::NoUser)),
+            (_, None) => return Err(SmtpOptionsError::Url(SmtpUrlProblem::NoPassword)),
             (user, Some(password)) => {
                 Some(Login { user: decoded(user)?, password: Zeroizing::new(decoded(password)?) })
             }
@@ -245,7 +272,7 @@ fn is_domain(name: &str) -> bool {
 
 fn decoded(text: &str) -> Result<String, SmtpOptionsError> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| SmtpOptionsError::Url("user and password must be UTF-8 text"))
+    decoded.map(Into::into).map_err(|_| SmtpOptionsError::Url(SmtpUrlProblem::LoginNotText))
 }
 
 /// Returns whether a host is this machine, so that nothing sent to it leaves the machine.

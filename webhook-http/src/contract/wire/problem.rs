@@ -2,7 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use webhook_core::webhook::SettingCode;
+use webhook_core::parameters::{ParameterProblem, ProblemCode};
+use webhook_core::webhook::{SettingCode, SettingProblem};
 
 /// A problem (RFC 9457).
 #[derive(Debug, Serialize, JsonSchema)]
@@ -34,10 +35,43 @@ pub(crate) struct ErrorItem {
     pub(crate) parameter: Option<String>,
 }
 
+impl From<&ParameterProblem> for ErrorItem {
+    fn from(problem: &ParameterProblem) -> Self {
+        Self {
+            code: ErrorCode::Parameter(problem.code),
+            field: None,
+            message: problem.message.clone(),
+            parameter: Some(problem.parameter.clone()),
+        }
+    }
+}
+
+impl From<&SettingProblem> for ErrorItem {
+    fn from(problem: &SettingProblem) -> Self {
+        Self {
+            code: ErrorCode::Setting(problem.code),
+            field: Some(problem.field.clone()),
+            message: problem.message.clone(),
+            parameter: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(with = "String")]
 pub(crate) enum ErrorCode {
     Setting(SettingCode),
-    Parameter(&'static str),
+    Parameter(ProblemCode),
+    Call(CallCode),
+}
+
+/// Kind of an error of a call as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CallCode {
+    /// The body cannot be read.
+    MalformedBody,
+    /// A kind that this front end does not know.
+    Other,
 }

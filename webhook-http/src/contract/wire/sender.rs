@@ -13,7 +13,7 @@ use webhook_core::parameters::{EffectiveParameters, ParameterWarning};
 use webhook_core::secret::{SealedSecret, Secret};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
-use crate::contract::wire::problem::{ErrorCode, ErrorItem};
+use crate::contract::wire::problem::{CallCode, ErrorCode, ErrorItem};
 use crate::contract::wire::request::{Member, Unknown, found, refuse};
 use crate::contract::wire::run::ParameterView;
 use crate::contract::wire::value::Timestamp;
@@ -220,31 +220,15 @@ impl<'a> PreviewView<'a> {
 
 fn item(problem: &PreviewProblem) -> ErrorItem {
     match problem {
-        PreviewProblem::Parameter(problem) => ErrorItem {
-            code: ErrorCode::Parameter(problem.code.as_str()),
-            field: None,
-            message: problem.message.clone(),
-            parameter: Some(problem.parameter.clone()),
-        },
-        PreviewProblem::Setting(problem) => ErrorItem {
-            code: ErrorCode::Setting(problem.code),
-            field: Some(problem.field.clone()),
-            message: problem.message.clone(),
-            parameter: None,
-        },
-        PreviewProblem::Call(message) => ErrorItem {
-            code: ErrorCode::Parameter("malformed_body"),
-            field: None,
-            message: message.clone(),
-            parameter: None,
-        },
-        _ => ErrorItem {
-            code: ErrorCode::Parameter("other"),
-            field: None,
-            message: String::new(),
-            parameter: None,
-        },
+        PreviewProblem::Parameter(problem) => problem.into(),
+        PreviewProblem::Setting(problem) => problem.into(),
+        PreviewProblem::Call(message) => of_the_call(CallCode::MalformedBody, message.clone()),
+        _ => of_the_call(CallCode::Other, String::new()),
     }
+}
+
+fn of_the_call(code: CallCode, message: String) -> ErrorItem {
+    ErrorItem { code: ErrorCode::Call(code), field: None, message, parameter: None }
 }
 
 #[cfg(test)]
