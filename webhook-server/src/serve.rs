@@ -56,6 +56,7 @@ const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0
 /// Everything that is created before the first call can come.
 pub(crate) struct Prepared {
     webhooks: Webhooks,
+    store: OpenStore,
     server: Server,
     access: AdminAccess,
     metrics: PrometheusHandle,
@@ -97,7 +98,7 @@ pub(crate) async fn prepare(
     }
     let may_create = !store_exists || options.forget_unknown_keys;
     let key = token_key::load_or_create(&options.token_key, may_create)?;
-    let store = open_store(&options, &folder)?;
+    let store = OpenStore::open(&options, &folder)?;
     if is_sled {
         // From now on, a start without the store is refused. Nothing in the store was announced before.
         note(&store_made)?;
@@ -122,7 +123,7 @@ pub(crate) async fn prepare(
     let base_url = options.base_url(server.local_address()?)?;
     let builder = names_of_this_machine(&base_url).into_iter().fold(builder, WebhooksBuilder::allow_origin);
     let webhooks = builder
-        .store(store)
+        .store(store.shared())
         .executor(ServerExecutor::new(workflows, artifacts.clone()))
         .token_key(key)
         .base_url(base_url.clone())
@@ -150,6 +151,7 @@ pub(crate) async fn prepare(
     greet(&webhooks, demo.as_ref(), is_empty, &admin_token_place)?;
     Ok(Prepared {
         webhooks,
+        store,
         server,
         access,
         metrics,
@@ -250,18 +252,41 @@ async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
     }
 }
 
-fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dyn Error>> {
-    let durability = match options.durability {
-        DurabilityChoice::Power => Durability::Power,
-        DurabilityChoice::Process => Durability::Process,
-    };
-    Ok(match options.store {
-        StoreChoice::Sled => {
-            let sled = SledStore::options().durability(durability).quota_bytes(options.store_quota);
-            Arc::new(sled.open(folder)?)
+/// The store as it was opened, to be closed at the end.
+enum OpenStore {
+    Sled(SledStore),
+    Memory(Arc<MemoryStore>),
+}
+
+impl OpenStore {
+    fn open(options: &Options, folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let durability = match options.durability {
+            DurabilityChoice::Power => Durability::Power,
+            DurabilityChoice::Process => Durability::Process,
+        };
+        Ok(match options.store {
+            StoreChoice::Sled => {
+                let sled = SledStore::options().durability(durability).quota_bytes(options.store_quota);
+                Self::Sled(sled.open(folder)?)
+            }
+            StoreChoice::Memory => Self::Memory(Arc::new(MemoryStore::new())),
+        })
+    }
+
+    fn shared(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sled(store) => Arc::new(store.clone()),
+            Self::Memory(store) => store.clone(),
         }
-        StoreChoice::Memory => Arc::new(MemoryStore::new()),
-    })
+    }
+
+    /// Closes it, whoever still holds it: a background task may do so until the process ends.
+    fn close(&self) {
+        match self {
+            Self::Sled(store) => store.close(),
+            Self::Memory(_) => {}
+        }
+    }
 }
 
 /// Creates a folder and its parents, for the server's user only. An existing folder is left unchanged.
@@ -364,6 +389,7 @@ impl Prepared {
             }
         };
         tokio::join!(serving, ending);
+        self.store.close();
         Ok(())
     }
 }

@@ -31,13 +31,18 @@ use crate::writer::queue::Queue;
 use crate::writer::state::Writer;
 use crate::writer::work::WriterThread;
 
-/// An open store. Dropping it closes the folder, which waits for the work in hand.
+/// An open store. Dropping it closes it.
 pub(crate) struct Handle {
     pub(crate) options: SledOptions,
     pub(crate) parts: Arc<Parts>,
     queue: Arc<Queue<Operation>>,
-    writer: Option<JoinHandle<()>>,
-    scrubber: Option<Scrubber>,
+    /// `None` once the store is closed.
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: JoinHandle<()>,
+    scrubber: Scrubber,
 }
 
 impl Handle {
@@ -68,25 +73,42 @@ impl Handle {
         let writer = start_writer(&parts, &queue, folder, restored, number).map_err(&io)?;
         parts.condition.check().map_err(|error| OpenError::from_store(path, error))?;
         let writer = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.run());
-        let mut handle = Self {
-            options,
-            parts: parts.clone(),
-            queue: queue.clone(),
-            writer: Some(writer.map_err(&io)?),
-            scrubber: None,
-        };
+        let writer = writer.map_err(&io)?;
+        let sweeping = queue.clone();
         let sweep = move |leftovers| {
             // No caller waits for the answer, and a closed store removes nothing.
             let (operation, _) = deciding(|writer: &mut Writer| writer.prune(leftovers, Vec::new()));
-            let _ = queue.push(operation);
+            let _ = sweeping.push(operation);
         };
-        handle.scrubber = Some(Scrubber::start(parts, sweep).map_err(io)?);
-        Ok(handle)
+        let scrubber = Scrubber::start(parts.clone(), sweep).map_err(|error| {
+            queue.close();
+            io(error)
+        })?;
+        Ok(Self { options, parts, queue, threads: Mutex::new(Some(Threads { writer, scrubber })) })
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        if self.queue.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Closes the folder, and waits for the work in hand unless the disk hangs.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        // A second caller waits here until the first has closed it.
+        let mut threads = self.threads.lock();
+        let Some(Threads { writer, scrubber }) = threads.take() else { return };
+        if self.parts.database.watch().hangs() {
+            // The threads end when the disk does what it was asked.
+            std::mem::forget(scrubber);
+            return;
+        }
+        drop(scrubber);
+        // It catches panics, so there is nothing to learn from how it ended.
+        let _ = writer.join();
     }
 
     /// Gives an operation to the writer, and waits for its result.
     pub(crate) async fn submit<T>(&self, operation: Operation, answer: Answer<T>) -> Result<T, StoreError> {
-        let closed = || StoreError::unavailable("it is closed");
         self.parts.condition.check()?;
         self.parts.database.watch().check()?;
         if self.queue.push(operation).is_err() {
@@ -101,6 +123,10 @@ impl Handle {
             }
         }
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::unavailable("it is closed")
 }
 
 /// Starts the checkpointer, and makes the writer of a database that was just opened.
@@ -136,16 +162,6 @@ fn start_writer(
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.queue.close();
-        if self.parts.database.watch().hangs() {
-            // Its threads end when the disk does what it was asked.
-            std::mem::forget(self.scrubber.take());
-            return;
-        }
-        drop(self.scrubber.take());
-        if let Some(writer) = self.writer.take() {
-            // It catches panics, so there is nothing to learn from how it ended.
-            let _ = writer.join();
-        }
+        self.close();
     }
 }

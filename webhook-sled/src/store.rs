@@ -38,6 +38,9 @@ use crate::writer::state::Writer;
 
 /// The default durable store. Its clones share one open folder.
 ///
+/// [`close`](Self::close) it before the program ends. Dropping the last clone closes it too, but a task that still holds a clone
+/// when the runtime ends may be the last to drop one. A store that was not closed loses nothing: the next opening recovers it.
+///
 /// A change is acknowledged only once it is durable. A read may show some changes earlier: those that the store would repeat
 /// after a crash. Such a run is running, waits for its retry, or was cancelled (a newer run took its place, or its webhook was
 /// deleted). All other ends of runs, and new runs in lists, show only once they are durable.
@@ -67,6 +70,15 @@ impl SledStore {
         disk: Arc<dyn Disk>,
     ) -> Result<Self, OpenError> {
         Ok(Self(Arc::new(Handle::open(path, options, disk)?)))
+    }
+
+    /// Closes the store for all its clones, and releases the folder. Later calls fail as unavailable, except for reads that
+    /// need no database.
+    ///
+    /// Blocks until the changes in hand are in the database, so that the next opening has nothing to recover. It does not
+    /// wait for a disk that hangs. Closing a closed store does nothing.
+    pub fn close(&self) {
+        self.0.close();
     }
 
     pub(crate) fn parts(&self) -> &Arc<Parts> {
@@ -354,6 +366,7 @@ impl Store for SledStore {
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.0.check_open()?;
         self.parts().condition.check()?;
         self.parts().database.watch().check()?;
         self.parts().capacity.open_files.look()?;

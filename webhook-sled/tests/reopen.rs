@@ -19,6 +19,26 @@ use webhook_core::webhook::{Concurrency, OnOverlap};
 use webhook_sled::Durability;
 use webhook_sled::testing::open_database;
 
+#[tokio::test]
+async fn a_closed_store_is_whole_in_its_database_whoever_still_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let held = store.clone();
+    let webhook = webhook(&store).await;
+    store.close();
+    store.close();
+    for refused in [held.record_use(&[(webhook.id, now())]).await, held.health().await.map(drop)] {
+        assert!(refused.unwrap_err().to_string().contains("it is closed"));
+    }
+
+    let database = open_database(folder.path()).unwrap();
+    assert_eq!(database.scan_prefix("w").count(), 1, "nothing is left for the journal to repeat");
+    drop(database);
+    let store = open(folder.path());
+    assert!(store.get_webhook(webhook.id).await.unwrap().is_some());
+    drop(held);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_survives_being_opened_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -73,6 +73,10 @@ impl<O> Queue<O> {
         taken.append(&mut self.waiting.lock().operations);
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting.lock().closed
+    }
+
     pub(crate) fn close(&self) {
         self.waiting.lock().closed = true;
         self.arrived.notify_one();
