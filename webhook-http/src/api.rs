@@ -117,9 +117,10 @@ impl Api {
         let head = head.into();
         let body = RequestBody::new(body, &head.headers).within(self.body_deadline);
         let id = headers::request_id(&head.headers);
+        let connection = peer;
         let peer =
             peer.map(|peer| headers::client_address(peer, &head.headers, self.webhooks().trusted_proxies()));
-        let mut request = Request { head: Head { request: head, route, peer, id }, body };
+        let mut request = Request { head: Head { request: head, route, peer, connection, id }, body };
         let answered = self.answer(&mut request).await;
         let audience = request.head.route.audience();
         self.state.trouble.note(audience, &answered);
@@ -208,6 +209,9 @@ impl Api {
             Operation::AddSecret => senders::add(state, request).await,
             Operation::RemoveSecret => senders::remove(state, request).await,
             Operation::PreviewCall => senders::preview(state, request).await,
+            Operation::ListPresets => Ok(senders::presets()),
+            Operation::ListRecipes => Ok(senders::recipes()),
+            Operation::ReadClient => Ok(health::client(head)),
             Operation::RunNow => webhooks::run(state, request).await,
             Operation::TestNotification => webhooks::test_notification(state, request).await,
             Operation::ListRuns => runs::list(state, head).await,

@@ -15,12 +15,14 @@ use crate::contract::slug::Slug::{self, *};
 use crate::contract::template::Template;
 use crate::contract::wire::delivery::{Channels, DeliveryView, ResentDeliveries, TestedNotifications};
 use crate::contract::wire::page::PageOf;
+use crate::contract::wire::preset::Presets;
+use crate::contract::wire::recipe::Recipes;
 use crate::contract::wire::request::{NewRun, NewWebhook, NoFields, ResendDeliveries};
 use crate::contract::wire::run::{Accepted, CallerRun, DryRun, Ended, ManagedRun};
 use crate::contract::wire::sender::{
     Handshake, Ignored, NewSecret, PreviewView, Sample, SecretToStore, SecretView,
 };
-use crate::contract::wire::service::Health;
+use crate::contract::wire::service::{Client, Health};
 use crate::contract::wire::settings::SettingsPatch;
 use crate::contract::wire::webhook::{CreatedWebhook, Url, WebhookView};
 use crate::contract::wire::workflow::WorkflowView;
@@ -274,6 +276,24 @@ operations! {
             problems: &[&[WorkflowMissing, ParametersInvalid, MalformedQuery]],
             audit: Some("preview-call"),
             ..post("The way of a sample of a call through the settings; it starts nothing")
+        },
+    }
+    "/admin/api/v1/presets" for Management {
+        ListPresets = Spec {
+            answers: &[json::<Presets>(200)],
+            ..get("Senders whose rules are known")
+        },
+    }
+    "/admin/api/v1/recipes" for Management {
+        ListRecipes = Spec {
+            answers: &[json::<Recipes>(200)],
+            ..get("How to set up known senders, with settings, steps and a sample for each")
+        },
+    }
+    "/admin/api/v1/client" for Management {
+        ReadClient = Spec {
+            answers: &[json::<Client>(200)],
+            ..get("The address from which this request comes, as calls from there are seen")
         },
     }
     "/admin/api/v1/webhooks/{id}/run" for Management {

@@ -3,7 +3,9 @@
 pub(crate) mod delivery;
 pub(crate) mod event;
 pub(crate) mod page;
+pub(crate) mod preset;
 pub(crate) mod problem;
+pub(crate) mod recipe;
 pub(crate) mod request;
 pub(crate) mod run;
 pub(crate) mod sender;

@@ -208,7 +208,10 @@ mod tests {
     async fn answer(state: &Arc<State>, stop: Option<ShutdownSignal>) -> ResponseBody {
         let route = Route::of("/admin/api/v1/events").unwrap();
         let request = RequestHead::new(Method::GET, "", HeaderMap::new()).with_shutdown(stop);
-        watch(state, &Head { request, route, peer: None, id: String::new() }).await.unwrap().into_body()
+        watch(state, &Head { request, route, peer: None, connection: None, id: String::new() })
+            .await
+            .unwrap()
+            .into_body()
     }
 
     async fn frame(body: &mut ResponseBody) -> Option<String> {

@@ -1,10 +1,12 @@
-//! Health checks: `/healthz` and `/readyz`.
+//! Health checks `/healthz` and `/readyz`, and the client as the server sees it.
 
 use http::StatusCode;
 
 use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
-use crate::contract::wire::service::Health;
+use crate::contract::wire::service::{Client, Health};
+use crate::request::head::Head;
+use crate::request::headers;
 use crate::response::answer::{Answer, json};
 use crate::state::State;
 
@@ -25,6 +27,12 @@ pub(crate) async fn ready(state: &State) -> Result<Answer, Problem> {
         Ok(health) if health.is_full => Err(unhealthy("the store has no room for further runs")),
         _ => health(state).await,
     }
+}
+
+/// Handles `GET /client`.
+pub(crate) fn client(head: &Head) -> Answer {
+    let forwarded = headers::is_forwarded(&head.headers);
+    json(StatusCode::OK, &Client { address: head.peer, connection: head.connection, forwarded })
 }
 
 fn unhealthy(detail: &str) -> Problem {

@@ -1,9 +1,11 @@
-//! Senders of a webhook's calls: their secrets, and samples of their calls.
+//! Senders of a webhook's calls: their secrets, samples of their calls, and the senders that are known.
 
 use http::{StatusCode, header};
 
 use crate::contract::problem::Problem;
 use crate::contract::wire::page::Page;
+use crate::contract::wire::preset::Presets;
+use crate::contract::wire::recipe::Recipes;
 use crate::contract::wire::sender::{NewSecret, PreviewView, Sample, SecretToStore, SecretView};
 use crate::request::head::{Head, Request};
 use crate::response::answer::{Answer, json, no_content, page, set};
@@ -46,4 +48,14 @@ pub(crate) async fn preview(state: &State, request: &mut Request<'_>) -> Result<
     let sample = sample.read().map_err(Problem::fields)?;
     let preview = state.webhooks.manage().preview(id, &sample).await?;
     Ok(json(StatusCode::OK, &PreviewView::new(&preview)))
+}
+
+/// Handles `GET /presets`.
+pub(crate) fn presets() -> Answer {
+    json(StatusCode::OK, &Presets::all())
+}
+
+/// Handles `GET /recipes`.
+pub(crate) fn recipes() -> Answer {
+    json(StatusCode::OK, &Recipes::all())
 }

@@ -89,7 +89,10 @@ impl From<Parts> for RequestHead {
 pub(crate) struct Head {
     pub(crate) request: RequestHead,
     pub(crate) route: Route,
+    /// Address of the client.
     pub(crate) peer: Option<IpAddr>,
+    /// Address of the connection: that of the client, or of a trusted proxy in front of it.
+    pub(crate) connection: Option<IpAddr>,
     pub(crate) id: String,
 }
 

@@ -34,6 +34,8 @@ pub(crate) const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-
 /// Origins whose pages may load an answer (Fetch standard, section 3.7).
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const DRY_RUN: HeaderName = HeaderName::from_static("webhook-dry-run");
+/// Headers in which proxies note the addresses that called them.
+const FORWARDED: [&str; 2] = ["forwarded", "x-forwarded-for"];
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFETCH: [HeaderName; 3] = [
     HeaderName::from_static("purpose"),
@@ -111,11 +113,16 @@ pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networ
     if trusted.is_empty() {
         return peer;
     }
-    let lines: Vec<(&[u8], &[u8])> = ["forwarded", "x-forwarded-for"]
+    let lines: Vec<(&[u8], &[u8])> = FORWARDED
         .iter()
         .flat_map(|name| headers.get_all(*name).iter().map(|value| (name.as_bytes(), value.as_bytes())))
         .collect();
     network::client_address(peer, &RawCall::new("", "", &lines, b""), trusted)
+}
+
+/// Returns whether a proxy names the address of a client.
+pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 
 /// Returns whether a browser prefetches this.

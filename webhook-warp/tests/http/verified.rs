@@ -292,6 +292,46 @@ async fn only_allowed_networks_may_call_and_the_word_of_a_trusted_proxy_counts()
 }
 
 #[tokio::test]
+async fn a_manager_is_told_the_address_that_counts_and_whether_a_proxy_is_believed() {
+    let client = async |world: &World, forwarded: Option<&str>| {
+        let request = world.admin(Method::GET, "/client");
+        let request =
+            forwarded.iter().fold(request, |request, value| request.header("X-Forwarded-For", *value));
+        content(request.send().await.unwrap(), 200).await
+    };
+    let trusted = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    let behind =
+        World::start_with(|builder| builder.trusted_proxies(trusted), ServerOptions::default(), false).await;
+    let seen = json!({"address": "192.0.2.7", "connection": "127.0.0.1", "forwarded": true});
+    assert_eq!(client(&behind, Some("203.0.113.9, 192.0.2.7")).await, seen);
+    let direct = World::start_idle().await;
+    for (given, forwarded) in [(None, false), (Some("192.0.2.7"), true)] {
+        let seen = json!({"address": "127.0.0.1", "connection": "127.0.0.1", "forwarded": forwarded});
+        assert_eq!(client(&direct, given).await, seen);
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_follows_a_recipe_takes_the_sample_of_the_recipe() {
+    let world = World::start_idle().await;
+    let list = async |path| content(world.admin(Method::GET, path).send().await.unwrap(), 200).await;
+    let presets = list("/presets").await["items"].as_array().unwrap().len();
+    assert_eq!(presets, 13);
+    for recipe in list("/recipes").await["items"].as_array().unwrap() {
+        let mut settings = recipe["settings"].clone();
+        settings["fixed"] = json!({"count": 7});
+        let hook = world.hook(settings).await;
+        let request = world.admin(Method::POST, &format!("/webhooks/{}/preview", hook.id));
+        let shown = content(request.json(&recipe["sample"]).send().await.unwrap(), 200).await;
+        assert_eq!(shown["conditions"]["met"], true, "{shown}");
+        assert_eq!(shown["parameters"]["region"], json!({"value": "APAC", "source": "mapping"}), "{recipe}");
+        // A sample has no signature, so only a webhook without a secret accepts it.
+        let accepted = shown["verification"].is_null() || shown["verification"]["ok"] == true;
+        assert_eq!(accepted, recipe["secret"] == "none", "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn success_has_the_status_that_the_sender_takes() {
     let world = World::start_idle().await;
     for (status, is_empty) in [(200, false), (202, false), (204, true)] {

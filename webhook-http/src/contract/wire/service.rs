@@ -1,8 +1,23 @@
-//! The health of the service.
+//! The health of the service, and its clients.
+
+use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use webhook_core::WorkHealth;
+
+/// The client of a request, as the server sees it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Client {
+    /// Address of the client: what limits, logs and allowed networks go by.
+    #[schemars(with = "Option<String>")]
+    pub(crate) address: Option<IpAddr>,
+    /// Address of the connection. It differs from `address` behind a trusted proxy.
+    #[schemars(with = "Option<String>")]
+    pub(crate) connection: Option<IpAddr>,
+    /// True if a proxy named a client, trusted or not.
+    pub(crate) forwarded: bool,
+}
 
 /// A healthy process: calls are taken, although some of its work may be stuck.
 #[derive(Debug, Serialize, JsonSchema)]
