@@ -52,7 +52,7 @@ fn calls(criterion: &mut Criterion) {
     let building = Webhooks::builder().store(MemoryStore::new()).executor(executor).build();
     let webhooks = runtime.block_on(building).expect("a service");
     let management = webhooks.manage();
-    let creating = management.create(workflow.clone(), WebhookSettings::default());
+    let creating = management.create_webhook(workflow.clone(), WebhookSettings::default());
     let url = runtime.block_on(creating).expect("a webhook").url;
     let (_, token) = url.expose().split_once('?').expect("a query");
     let json = Some("application/json");

@@ -22,7 +22,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .base_url("http://127.0.0.1:8080".parse()?)
         .build()
         .await?;
-    let created = webhooks.manage().create("report/greeting".parse()?, WebhookSettings::default()).await?;
+    let manage = webhooks.manage();
+    let created = manage.create_webhook("report/greeting".parse()?, WebhookSettings::default()).await?;
     println!("curl '{}&name=you'", created.url.expose());
 
     let workers = webhooks.start_workers(WorkerOptions::default());

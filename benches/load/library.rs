@@ -145,7 +145,8 @@ async fn serve_ours(builder: WebhooksBuilder, kind: Kind) {
         .await
         .expect("a service");
     let workflow = NOOP.parse().expect("a workflow");
-    let created = webhooks.manage().create(workflow, WebhookSettings::default()).await.expect("a webhook");
+    let created =
+        webhooks.manage().create_webhook(workflow, WebhookSettings::default()).await.expect("a webhook");
     let options = match kind {
         Kind::Memory => Some(WorkerOptions::default().with_prune_every(PRUNE_EVERY)),
         Kind::Sled => Some(WorkerOptions::default()),

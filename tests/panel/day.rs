@@ -98,7 +98,7 @@ async fn settings(scene: &Scene) {
     browser.click("//input[@name = 'notifications.email.on' and @value = 'success']").await;
     browser.press("Save settings").await;
     browser.until_shown("The settings were saved.").await;
-    let page = scene.world.webhooks.manage().list(Default::default()).await.unwrap();
+    let page = scene.world.webhooks.manage().list_webhooks(Default::default()).await.unwrap();
     let settings = serde_json::to_value(&page.items[0].settings).unwrap();
     let email = json!({"recipients": ["ann@example.com", "bob@example.com"], "on": ["success", "failure"]});
     assert_eq!(settings["notifications"], json!({"email": email, "slack": null}));
@@ -111,7 +111,7 @@ async fn settings(scene: &Scene) {
     assert_eq!(scene.world.notifier.delivered(2).await.len(), 2);
 
     // Another user was faster.
-    scene.world.webhooks.manage().set_enabled(page.items[0].id, true).await.unwrap();
+    scene.world.webhooks.manage().set_webhook_enabled(page.items[0].id, true).await.unwrap();
     browser.fill("label", "Later").await;
     browser.press("Save settings").await;
     browser.until_shown("Another user changed this webhook.").await;
@@ -192,7 +192,7 @@ async fn every_type(scene: &Scene) {
     browser.until("location.hash.includes('/runs/')").await;
     browser.until_shown("18446744073709551615").await;
     let run = scene.text("location.hash.split('/').pop()").await;
-    let record = scene.world.webhooks.manage().run_record(run.parse().unwrap()).await.unwrap();
+    let record = scene.world.webhooks.manage().get_run(run.parse().unwrap()).await.unwrap();
     let given = |name: &str| {
         let mut found = record.parameters.iter().filter(|(own, _)| *own == name);
         found.next().map_or(Value::Null, |(_, parameter)| parameter.shown())

@@ -16,7 +16,7 @@ impl Scene {
     }
 
     async fn runs_started(&self) -> usize {
-        self.world.webhooks.manage().runs(Default::default()).await.unwrap().items.len()
+        self.world.webhooks.manage().list_runs(Default::default()).await.unwrap().items.len()
     }
 
     async fn focus_on(&self, name: &str) {
@@ -51,7 +51,7 @@ async fn a_half_typed_date_is_refused_and_text_goes_out_as_it_was_typed() {
     browser.press("Start run").await;
     browser.until("location.hash.includes('/runs/')").await;
     let run = scene.text("location.hash.split('/').pop()").await;
-    let record = scene.world.webhooks.manage().run_record(run.parse().unwrap()).await.unwrap();
+    let record = scene.world.webhooks.manage().get_run(run.parse().unwrap()).await.unwrap();
     let given = |name: &str| record.parameters.iter().find(|(own, _)| *own == name).unwrap().1.shown();
     assert_eq!((given("note"), given("day")), (json!(note), json!("2026-01-31")));
     scene.no_complaints(&[]).await;

@@ -32,7 +32,7 @@ impl Scene {
     }
 
     async fn runs(&self) -> usize {
-        self.world.webhooks.manage().runs(RunQuery::default()).await.unwrap().items.len()
+        self.world.webhooks.manage().list_runs(RunQuery::default()).await.unwrap().items.len()
     }
 }
 
@@ -40,7 +40,7 @@ impl Scene {
 async fn every_ready_made_call_starts_a_run() {
     let Some(scene) = Scene::start().await else { return };
     let hook = scene.world.hook("report/daily-sales", json!({"label": "It's \"mine\""})).await;
-    let url = scene.world.webhooks.manage().url(hook).await.unwrap().expose().to_owned();
+    let url = scene.world.webhooks.manage().get_url(hook).await.unwrap().expose().to_owned();
     let token = url.split_once("token=").unwrap().1;
     scene.sign_in().await;
     scene.go("#/report/daily-sales", "mine").await;

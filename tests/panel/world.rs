@@ -93,13 +93,14 @@ impl World {
 
     pub(crate) async fn hook(&self, workflow: &str, settings: Value) -> WebhookId {
         let settings = WebhookSettings::default().patched(&settings).unwrap();
-        let created = self.webhooks.manage().create(workflow.parse().unwrap(), settings).await.unwrap();
+        let created =
+            self.webhooks.manage().create_webhook(workflow.parse().unwrap(), settings).await.unwrap();
         created.webhook.id
     }
 
     pub(crate) async fn start_run(&self, webhook: WebhookId, parameters: Value) -> RunId {
         let Value::Object(parameters) = parameters else { panic!("an object") };
-        self.webhooks.manage().run(webhook, parameters, Default::default()).await.unwrap().run.id
+        self.webhooks.manage().start_run(webhook, parameters, Default::default()).await.unwrap().run.id
     }
 
     pub(crate) async fn ended(&self, run: RunId) {

@@ -30,7 +30,7 @@
 //! let workers = webhooks.start_workers(WorkerOptions::default());
 //!
 //! // What a person does once:
-//! let created = webhooks.manage().create("report/sales".parse()?, WebhookSettings::default()).await?;
+//! let created = webhooks.manage().create_webhook("report/sales".parse()?, WebhookSettings::default()).await?;
 //!
 //! // What a front end does for each call of the URL:
 //! let (_, query) = created.url.expose().split_once('?').ok_or("a URL without a query")?;

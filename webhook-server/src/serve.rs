@@ -147,7 +147,7 @@ pub(crate) async fn prepare(
     }
     // A reader of the greeting may stop the server at once.
     let stop = Box::pin(stop_signal()?);
-    let is_empty = webhooks.manage().list(WebhookQuery::default().limit(1)).await?.items.is_empty();
+    let is_empty = webhooks.manage().list_webhooks(WebhookQuery::default().limit(1)).await?.items.is_empty();
     greet(&webhooks, demo.as_ref(), is_empty, &admin_token_place)?;
     Ok(Prepared {
         webhooks,
@@ -238,7 +238,7 @@ fn unavailable(workflows: &[LoadedWorkflow]) -> Vec<(String, String)> {
 /// Removes the artifacts of runs that no longer exist. They remain if the server ends between the removal of
 /// both.
 async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
-    let is_known = async |run| match webhooks.manage().run_record(run).await {
+    let is_known = async |run| match webhooks.manage().get_run(run).await {
         Ok(_) => Ok(true),
         Err(ManagementError::NotFound(_)) => Ok(false),
         Err(error) => Err(Box::<dyn Error + Send + Sync>::from(error)),
@@ -266,7 +266,8 @@ impl OpenStore {
         };
         Ok(match options.store {
             StoreChoice::Sled => {
-                let sled = SledStore::options().durability(durability).quota_bytes(options.store_quota);
+                let sled =
+                    SledStore::options().with_durability(durability).with_quota_bytes(options.store_quota);
                 Self::Sled(sled.open(folder)?)
             }
             StoreChoice::Memory => Self::Memory(Arc::new(MemoryStore::new())),
@@ -301,10 +302,10 @@ fn make_private_folder(folder: &Path) -> io::Result<()> {
 async fn demo_url(webhooks: &Webhooks, data: &Path) -> Result<Option<TriggerUrl>, Box<dyn Error>> {
     let made = data.join(DEMO_MADE);
     let query = WebhookQuery::default().of_workflow(DEMO.parse()?).limit(200);
-    let page = webhooks.manage().list(query).await?;
+    let page = webhooks.manage().list_webhooks(query).await?;
     let demo = page.items.iter().find(|webhook| webhook.settings.label.as_deref() == Some(DEMO_LABEL));
     let url = match demo {
-        Some(webhook) => webhooks.manage().url(webhook.id).await.ok(),
+        Some(webhook) => webhooks.manage().get_url(webhook.id).await.ok(),
         None if made.exists() => return Ok(None),
         None => Some(create_demo(webhooks).await?),
     };
@@ -315,7 +316,7 @@ async fn demo_url(webhooks: &Webhooks, data: &Path) -> Result<Option<TriggerUrl>
 async fn create_demo(webhooks: &Webhooks) -> Result<TriggerUrl, Box<dyn Error>> {
     let settings = WebhookSettings::default().patched(&serde_json::json!({ "label": DEMO_LABEL }));
     let settings = settings.map_err(|_| "the demo webhook has wrong settings")?;
-    Ok(webhooks.manage().create(DEMO.parse()?, settings).await?.url)
+    Ok(webhooks.manage().create_webhook(DEMO.parse()?, settings).await?.url)
 }
 
 /// Creates an empty file that survives a power loss, unless it exists.

@@ -42,7 +42,7 @@ async fn measure(
     time: Duration,
     executes: bool,
 ) -> Result<(), Box<dyn Error>> {
-    let store = SledStore::options().durability(durability).open(&path)?;
+    let store = SledStore::options().with_durability(durability).open(&path)?;
     let webhook = create_webhook(&store).await?;
     let end = Instant::now() + time;
     // Claiming and settling at the same time costs several times what accepting does.

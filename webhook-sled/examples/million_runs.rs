@@ -84,7 +84,7 @@ async fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
 
 /// Fills a store with one webhook and this many executed runs, the last of them now.
 async fn fill(path: &Path, count: usize, apart: Option<Duration>) -> Result<(), Box<dyn Error>> {
-    let store = SledStore::options().durability(Durability::Process).open(path)?;
+    let store = SledStore::options().with_durability(Durability::Process).open(path)?;
     let webhook = create_webhook(&store).await?;
     let log = "a line of the log of this run\n".repeat(10);
     let mut left = count;

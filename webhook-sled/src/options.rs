@@ -19,7 +19,7 @@ pub enum Durability {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path();
 /// use webhook_sled::{Durability, SledStore};
-/// let store = SledStore::options().durability(Durability::Process).cache_bytes(64 << 20).open(path)?;
+/// let store = SledStore::options().with_durability(Durability::Process).with_cache_bytes(64 << 20).open(path)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -54,28 +54,28 @@ impl Default for SledOptions {
 impl SledOptions {
     /// Sets the failure that an acknowledged change survives.
     #[must_use]
-    pub fn durability(mut self, durability: Durability) -> Self {
+    pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
     /// Sets the size of the cache of records for reading, in bytes.
     #[must_use]
-    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+    pub fn with_cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
     /// Sets the free disk space below which new runs are refused, in bytes.
     #[must_use]
-    pub fn reserve_bytes(mut self, bytes: u64) -> Self {
+    pub fn with_reserve_bytes(mut self, bytes: u64) -> Self {
         self.reserve_bytes = bytes;
         self
     }
 
     /// Sets the size of records, logs and parameters above which new runs are refused, in bytes.
     #[must_use]
-    pub fn quota_bytes(mut self, bytes: u64) -> Self {
+    pub fn with_quota_bytes(mut self, bytes: u64) -> Self {
         self.quota_bytes = bytes;
         self
     }

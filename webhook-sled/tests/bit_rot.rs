@@ -33,7 +33,7 @@ fn next(random: &mut u64) -> u64 {
 /// Fills and closes a store with runs of all kinds: ended with and without logs, some of them large, and
 /// queued.
 async fn fill(path: &Path, count: u64) -> BTreeMap<RunId, Arc<Run>> {
-    let store = options().durability(Durability::Process).open(path).unwrap();
+    let store = options().with_durability(Durability::Process).open(path).unwrap();
     let webhooks = [webhook(&store).await, webhook(&store).await];
     let mut runs = BTreeMap::new();
     let mut made = 0;

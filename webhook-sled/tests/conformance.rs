@@ -35,7 +35,8 @@ mod durable_for_the_process {
 
     webhook_testing::conformance_tests!({
         let folder = tempfile::tempdir().unwrap();
-        let options = super::SledStore::options().durability(super::Durability::Process).cache_bytes(1 << 20);
+        let options =
+            super::SledStore::options().with_durability(super::Durability::Process).with_cache_bytes(1 << 20);
         (Arc::new(options.open(folder.path()).unwrap()), folder)
     });
 }

@@ -35,7 +35,7 @@ impl Drop for Mounted<'_> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_above_its_quota_refuses_runs_until_some_are_pruned_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || options().quota_bytes(2 << 20).open(folder.path()).unwrap();
+    let open = || options().with_quota_bytes(2 << 20).open(folder.path()).unwrap();
     let store = open();
     let webhook = webhook(&store).await;
     let mut ended = 0;
@@ -77,7 +77,7 @@ async fn a_full_file_system_loses_nothing_and_is_recovered_from_in_the_same_proc
     fs::write(&ballast, vec![1; 12 << 20]).unwrap();
     let path = folder.path().join("store");
     for reserve in [4 << 20, 0] {
-        let store = options().reserve_bytes(reserve).open(&path).unwrap();
+        let store = options().with_reserve_bytes(reserve).open(&path).unwrap();
         let webhook = webhook(&store).await;
         let mut acknowledged = Vec::new();
         let error = loop {
@@ -107,7 +107,7 @@ async fn a_full_file_system_loses_nothing_and_is_recovered_from_in_the_same_proc
             assert!(store.get_run(*id).await.unwrap().is_some(), "an acknowledged run is gone");
         }
         drop(store);
-        let store = options().reserve_bytes(0).open(&path).unwrap();
+        let store = options().with_reserve_bytes(0).open(&path).unwrap();
         for id in &acknowledged {
             assert!(
                 store.get_run(*id).await.unwrap().is_some(),

@@ -167,7 +167,7 @@ async fn claims_and_logs_need_no_sync_and_process_durability_needs_none_at_all()
     store.append_log(run.id, run.fence, "line\n".to_owned()).await.unwrap();
     assert_eq!(faults.syncs.load(Ordering::SeqCst), before);
     drop(store);
-    let options = options().durability(Durability::Process);
+    let options = options().with_durability(Durability::Process);
     let (store, faults) = open_faulty(folder.path(), options).unwrap();
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();
@@ -374,7 +374,7 @@ async fn a_sync_that_found_no_room_is_recovered_from_and_one_that_failed_is_not(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_reserve_of_free_space_is_not_enough() {
     let folder = tempfile::tempdir().unwrap();
-    let store = options().reserve_bytes(u64::MAX).open(folder.path()).unwrap();
+    let store = options().with_reserve_bytes(u64::MAX).open(folder.path()).unwrap();
     let webhook = webhook(&store).await;
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
     // Accepted work continues, so a restart would not help.

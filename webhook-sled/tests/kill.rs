@@ -35,7 +35,7 @@ async fn what_was_acknowledged_survives_being_killed() {
                     _ => continue,
                 };
             }
-            let store = options().durability(durability).open(folder.path()).unwrap();
+            let store = options().with_durability(durability).open(folder.path()).unwrap();
             for (id, what) in &acknowledged {
                 let run = store.get_run(*id).await.unwrap().expect("an acknowledged run is there");
                 assert!(*what == "queued" || run.state == RunState::Succeeded, "{what}: {:?}", run.state);
@@ -94,7 +94,7 @@ async fn work_until_killed() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let process = std::env::var("WEBHOOK_SLED_TEST_DURABILITY").is_ok_and(|text| text == "Process");
     let durability = if process { Durability::Process } else { Durability::Power };
-    let options: SledOptions = options().durability(durability);
+    let options: SledOptions = options().with_durability(durability);
     let store: SledStore = options.open(folder).unwrap();
     let webhooks = store.list_webhooks(WebhookQuery::default()).await.unwrap().items;
     let webhook = match webhooks.first() {

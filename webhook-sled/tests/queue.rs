@@ -74,7 +74,7 @@ async fn large_parameters_are_kept_once_stay_when_their_run_ends_and_go_with_it(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let store = options().durability(Durability::Process).open(folder.path()).unwrap();
+    let store = options().with_durability(Durability::Process).open(folder.path()).unwrap();
     let (gone, stays) = (webhook(&store).await, webhook(&store).await);
     for number in 0..300 {
         queue(&store, if number % 3 == 0 { &stays } else { &gone }, "x").await;
@@ -105,7 +105,7 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_while_a_deep_queue_is_deleted() {
     let folder = tempfile::tempdir().unwrap();
-    let store = options().durability(Durability::Process).open(folder.path()).unwrap();
+    let store = options().with_durability(Durability::Process).open(folder.path()).unwrap();
     let (gone, stays) = (webhook(&store).await, webhook(&store).await);
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..16 {

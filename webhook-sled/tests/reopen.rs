@@ -270,7 +270,7 @@ async fn dropping_the_store_with_reads_under_way_closes_the_folder() {
 async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
     const EACH: usize = 1_500;
     let folder = tempfile::tempdir().unwrap();
-    let deep = || options().durability(Durability::Process);
+    let deep = || options().with_durability(Durability::Process);
     let store = deep().open(folder.path()).unwrap();
     let (kept, deleted) = (webhook(&store).await, webhook(&store).await);
     let mut runs = Vec::new();

@@ -215,7 +215,7 @@ async fn sums_that_are_older_than_the_last_change_are_noticed() {
     assert!(!store.verify().await.unwrap().is_whole());
     drop(store);
     // The quota does not know the size until the check, and holds from then on.
-    let store = options().quota_bytes(2_000).open(folder.path()).unwrap();
+    let store = options().with_quota_bytes(2_000).open(folder.path()).unwrap();
     store.verify().await.unwrap();
     let refused = enqueue(&store, request(&webhook, "too much")).await.unwrap_err();
     assert!(refused.to_string().contains("quota"), "{refused}");

@@ -84,7 +84,8 @@ impl Fixture {
             .expect("the service is built");
         let settings = WebhookSettings::default().patched(&settings).expect("valid settings");
         let workflow = "report/sales".parse().expect("a workflow key");
-        let created = webhooks.manage().create(workflow, settings).await.expect("the webhook is created");
+        let created =
+            webhooks.manage().create_webhook(workflow, settings).await.expect("the webhook is created");
         let token = created.url.expose().split_once("token=").expect("a URL with a token").1.to_owned();
         Self { webhooks, store, executor, notifier, webhook: created.webhook, token }
     }
@@ -117,13 +118,13 @@ impl Fixture {
     /// Starts a run by hand with an object of parameters, and returns its id.
     pub async fn start(&self, parameters: serde_json::Value) -> RunId {
         let serde_json::Value::Object(parameters) = parameters else { panic!("parameters are an object") };
-        let started = self.webhooks.manage().run(self.webhook.id, parameters, Caller::default()).await;
+        let started = self.webhooks.manage().start_run(self.webhook.id, parameters, Caller::default()).await;
         started.expect("the run is started").run.id
     }
 
     /// Returns the record of a run.
     pub async fn run(&self, id: RunId) -> Arc<Run> {
-        self.webhooks.manage().run_record(id).await.expect("the run is recorded")
+        self.webhooks.manage().get_run(id).await.expect("the run is recorded")
     }
 
     /// Waits for the end of a run and returns its record.

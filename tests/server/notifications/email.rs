@@ -87,20 +87,20 @@ async fn events_that_nobody_asked_for_are_not_sent() {
     let fixture = plain_fixture(&server, email(&["a@example.com"], &["failure"])).await;
     let good = fixture.start(json!({})).await;
     fixture.ended(good).await;
-    assert!(fixture.webhooks.manage().deliveries(good).await.unwrap().is_empty());
+    assert!(fixture.webhooks.manage().list_deliveries(good).await.unwrap().is_empty());
     fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
     let bad = fixture.start(json!({})).await;
     fixture.settled(bad).await;
     fixture
         .webhooks
         .manage()
-        .update(fixture.webhook.id, &json!({"notifications": {"email": null}}), None)
+        .update_webhook(fixture.webhook.id, &json!({"notifications": {"email": null}}), None)
         .await
         .unwrap();
     fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
     let silent = fixture.start(json!({})).await;
     fixture.ended(silent).await;
-    assert!(fixture.webhooks.manage().deliveries(silent).await.unwrap().is_empty());
+    assert!(fixture.webhooks.manage().list_deliveries(silent).await.unwrap().is_empty());
     assert_eq!(server.mails(1).await.len(), 1);
     assert_eq!(server.count(), 1);
 }
@@ -220,7 +220,7 @@ async fn an_internationalised_domain_reaches_its_server_and_another_address_is_r
     assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     assert_eq!(server.mails(1).await[0].recipients, ["ops@xn--mller-kva.example"]);
     let patch = email(&["a@example.com", "müller@example.com"], &["success"]);
-    let refused = fixture.webhooks.manage().update(fixture.webhook.id, &patch, None).await;
+    let refused = fixture.webhooks.manage().update_webhook(fixture.webhook.id, &patch, None).await;
     let Err(webhook_core::manage::ManagementError::Settings(problems)) = refused else {
         panic!("not refused: {refused:?}")
     };
@@ -262,7 +262,7 @@ async fn settings_are_checked_by_name() {
         (json!({"slack": {"channel": "#ops", "on": ["success"]}}), "slack", SettingCode::IntegrationMissing),
     ] {
         let patch = json!({"notifications": notifications});
-        let refused = fixture.webhooks.manage().update(fixture.webhook.id, &patch, None).await;
+        let refused = fixture.webhooks.manage().update_webhook(fixture.webhook.id, &patch, None).await;
         let Err(webhook_core::manage::ManagementError::Settings(problems)) = refused else {
             panic!("{patch} gave {refused:?}")
         };

@@ -62,7 +62,7 @@ impl NotifyingFixture {
     ) -> Vec<Delivery> {
         let waiting = async {
             loop {
-                let deliveries = self.webhooks.manage().deliveries(run).await.unwrap();
+                let deliveries = self.webhooks.manage().list_deliveries(run).await.unwrap();
                 if !deliveries.is_empty() && deliveries.iter().all(&is_so) {
                     return deliveries;
                 }

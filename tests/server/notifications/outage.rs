@@ -57,7 +57,7 @@ async fn thousand(fixture: &NotifyingFixture) -> (BTreeSet<String>, Duration) {
     let took = start.elapsed();
     let mut ids = BTreeSet::new();
     for run in runs {
-        let deliveries = fixture.webhooks.manage().deliveries(run).await.unwrap();
+        let deliveries = fixture.webhooks.manage().list_deliveries(run).await.unwrap();
         ids.extend(deliveries.iter().map(|delivery| format!("{}@localhost", delivery.id)));
     }
     (ids, took)

@@ -76,7 +76,7 @@ async fn what_slack_refuses_for_good_is_given_up_at_once_and_can_be_sent_again()
         assert_eq!((delivery.state, delivery.attempts), (DeliveryState::GivenUp, 1), "{answer:?}");
         let error = delivery.last_error.unwrap();
         assert!(matches!(answer, Answer::Error(name) if error.contains(name)), "{error}");
-        fixture.webhooks.manage().resend(delivery.id).await.unwrap();
+        fixture.webhooks.manage().resend_delivery(delivery.id).await.unwrap();
         server.calls(2).await;
         assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     }
@@ -109,7 +109,10 @@ async fn a_slow_answer_holds_up_no_run() {
         assert_eq!(fixture.settled(run).await[0].state, DeliveryState::Delivered);
     }
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(fixture.webhooks.manage().deliveries(first).await.unwrap()[0].state, DeliveryState::Pending);
+    assert_eq!(
+        fixture.webhooks.manage().list_deliveries(first).await.unwrap()[0].state,
+        DeliveryState::Pending
+    );
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ use work::{WorkerOptions, Workers};
 ///     .base_url("https://app.example.com".parse()?)
 ///     .build()
 ///     .await?;
-/// let created = webhooks.manage().create("report/sales".parse()?, WebhookSettings::default()).await?;
+/// let created = webhooks.manage().create_webhook("report/sales".parse()?, WebhookSettings::default()).await?;
 /// assert!(created.url.expose().starts_with("https://app.example.com/api/v1/report/sales/webhook?token=whk_"));
 /// # Ok(())
 /// # }

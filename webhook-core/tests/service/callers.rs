@@ -153,7 +153,7 @@ async fn a_run_by_hand_is_held_to_the_limits_of_a_call() {
     let fixture = Fixture::new(json!({})).await;
     let start = async |value: Value| {
         let parameters = Map::from_iter([("doc".to_owned(), value)]);
-        fixture.webhooks.manage().run(fixture.webhook.id, parameters, Caller::default()).await
+        fixture.webhooks.manage().start_run(fixture.webhook.id, parameters, Caller::default()).await
     };
     assert!(start(nested(64)).await.is_ok());
     let long = || Value::from("x".repeat(1024 * 1024));
@@ -170,7 +170,7 @@ async fn a_run_by_hand_is_held_to_the_limits_of_a_call() {
     }
     let started = fixture.webhooks.manage();
     let names = Map::from_iter([("Rows".to_owned(), json!(1))]);
-    let started = started.run(fixture.webhook.id, names, Caller::default()).await.unwrap();
+    let started = started.start_run(fixture.webhook.id, names, Caller::default()).await.unwrap();
     assert_eq!(started.warnings.len(), 1);
 }
 
@@ -189,7 +189,7 @@ async fn a_retry_seals_what_became_secret_and_refuses_what_does_not_fit_any_more
             .forget_unknown_keys()
             .token_key(TokenKey::generate())
             .base_url("http://a.example".parse().unwrap());
-        changed.build().await.unwrap().manage().retry(first.id, Caller::default()).await
+        changed.build().await.unwrap().manage().retry_run(first.id, Caller::default()).await
     };
     let again = retry(vec![ParameterBlock::new("note", ParameterType::Text).secret()]).await.unwrap();
     assert_eq!(again.retried_from, Some(first.id));

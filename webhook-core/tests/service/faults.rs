@@ -41,7 +41,7 @@ impl Faulty {
 
     async fn count(&self, state: RunState) -> usize {
         let query = RunQuery::default().in_state(Some(state)).limit(1_000);
-        self.fixture.webhooks.manage().runs(query).await.unwrap().items.len()
+        self.fixture.webhooks.manage().list_runs(query).await.unwrap().items.len()
     }
 }
 
@@ -180,7 +180,7 @@ async fn the_last_lines_and_progress_are_recorded_before_the_end_however_slow_th
     let run = fixture.trigger("").await;
     let ended = fixture.ended(run.id).await;
     assert_eq!(ended.progress.as_ref().map(|progress| progress.fraction), Some(1.0));
-    let log = fixture.webhooks.manage().log(run.id, 0).await.unwrap().text;
+    let log = fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text;
     assert_eq!(log, "first\ntraceback\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -194,7 +194,7 @@ async fn lines_that_the_store_refuses_are_kept_and_recorded_later_in_order() {
     fixture.executor.script_next(steps);
     let run = fixture.trigger("").await;
     fixture.ended(run.id).await;
-    assert_eq!(fixture.webhooks.manage().log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
+    assert_eq!(fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -207,7 +207,7 @@ async fn a_store_that_panics_at_log_lines_loses_neither_them_nor_the_outcome() {
     fixture.executor.script_next(steps);
     let run = fixture.trigger("").await;
     tokio::time::sleep(MINUTE / 2).await;
-    let log = async || fixture.webhooks.manage().log(run.id, 0).await.unwrap().text;
+    let log = async || fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text;
     assert_eq!(log().await, "first\n", "it is passed on again while the run goes on");
     faulty.store.next("append_log", Fault::Panics, 2);
     assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
@@ -332,8 +332,8 @@ async fn webhooks(store: impl Store, executor: FnExecutor) -> Webhooks {
 async fn start_run(webhooks: &Webhooks) -> RunId {
     let manage = webhooks.manage();
     let workflow = "report/sales".parse().unwrap();
-    let id = manage.create(workflow, WebhookSettings::default()).await.unwrap().webhook.id;
-    manage.run(id, serde_json::Map::new(), Caller::default()).await.unwrap().run.id
+    let id = manage.create_webhook(workflow, WebhookSettings::default()).await.unwrap().webhook.id;
+    manage.start_run(id, serde_json::Map::new(), Caller::default()).await.unwrap().run.id
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,7 +372,7 @@ async fn what_is_claimed_ahead_shows_as_queued_can_be_cancelled_and_is_handed_ba
     let ahead = faulty.workers.executing() - 2;
     assert!(ahead > 0, "none was claimed ahead");
     assert_eq!((faulty.count(RunState::Running).await, faulty.count(RunState::Queued).await), (2, 18));
-    fixture.webhooks.manage().cancel(runs[42].id).await.unwrap();
+    fixture.webhooks.manage().cancel_run(runs[42].id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(fixture.run(runs[42].id).await.state, RunState::Cancelled);
     assert_eq!(faulty.workers.executing(), 2, "what waits too long is handed back");
@@ -381,7 +381,7 @@ async fn what_is_claimed_ahead_shows_as_queued_can_be_cancelled_and_is_handed_ba
         assert_eq!((run.state, run.attempt, run.started_at), (RunState::Queued, 0, None));
     }
     for run in &runs[40..42] {
-        fixture.webhooks.manage().cancel(run.id).await.unwrap();
+        fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
     }
     for run in &runs[43..] {
         assert_eq!(fixture.ended(run.id).await.attempt, 1);

@@ -82,7 +82,7 @@ async fn a_disabled_webhook_and_a_refused_get_start_nothing() {
     let fixture = Fixture::new(json!({"allow_get": false})).await;
     let refused = fixture.send(fixture.call(Method::Get, ""), "").await;
     assert!(matches!(refused, Err(TriggerError::GetNotAllowed)));
-    fixture.webhooks.manage().set_enabled(fixture.webhook.id, false).await.unwrap();
+    fixture.webhooks.manage().set_webhook_enabled(fixture.webhook.id, false).await.unwrap();
     let refused = fixture.send(fixture.call(Method::Post, ""), "").await;
     assert!(matches!(refused, Err(TriggerError::Disabled)));
     assert_eq!(fixture.webhooks.health().await.unwrap().queued, 0);
@@ -186,7 +186,7 @@ async fn a_full_queue_and_a_shutdown_refuse_calls() {
         .await
         .unwrap();
     let created =
-        webhooks.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+        webhooks.manage().create_webhook("report/sales".parse().unwrap(), Default::default()).await.unwrap();
     let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
     let send = async || {
         let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
@@ -210,7 +210,7 @@ async fn a_webhook_without_a_limit_of_its_own_leaves_half_of_the_queue_to_others
     for queue_limit in [None, None, Some(6)] {
         let mut settings = WebhookSettings::default();
         settings.queue_limit = queue_limit;
-        let created = webhooks.manage().create(workflow(), settings).await.unwrap();
+        let created = webhooks.manage().create_webhook(workflow(), settings).await.unwrap();
         tokens.push(created.url.expose().split_once("token=").unwrap().1.to_owned());
     }
     let accepted = async |token: &str, body: &str| {
@@ -279,9 +279,9 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_n
         fixture.webhooks.admit(call).unwrap()
     };
     let call = admitted().await;
-    fixture.webhooks.manage().set_enabled(fixture.webhook.id, false).await.unwrap();
+    fixture.webhooks.manage().set_webhook_enabled(fixture.webhook.id, false).await.unwrap();
     assert!(matches!(fixture.webhooks.trigger(call, b"").await, Err(TriggerError::Disabled)));
-    fixture.webhooks.manage().set_enabled(fixture.webhook.id, true).await.unwrap();
+    fixture.webhooks.manage().set_webhook_enabled(fixture.webhook.id, true).await.unwrap();
     let call = admitted().await;
     fixture.webhooks.manage().refresh_token(fixture.webhook.id, None).await.unwrap();
     assert!(matches!(fixture.webhooks.trigger(call, b"").await, Err(TriggerError::Unauthorized)));
@@ -306,10 +306,10 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described
 
     let call = begin(admitted().await);
     let go_on = described.recv().await.unwrap();
-    manage.set_enabled(fixture.webhook.id, false).await.unwrap();
+    manage.set_webhook_enabled(fixture.webhook.id, false).await.unwrap();
     go_on.send(()).unwrap();
     assert!(matches!(call.await.unwrap(), Err(TriggerError::Disabled)));
-    manage.set_enabled(fixture.webhook.id, true).await.unwrap();
+    manage.set_webhook_enabled(fixture.webhook.id, true).await.unwrap();
 
     let call = begin(admitted().await);
     let go_on = described.recv().await.unwrap();
@@ -317,7 +317,7 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described
     go_on.send(()).unwrap();
     assert!(matches!(call.await.unwrap(), Err(TriggerError::Unauthorized)));
     assert_eq!(fixture.webhooks.health().await.unwrap().queued, 0);
-    assert_eq!(slow.manage().get(fixture.webhook.id).await.unwrap().last_used_at, None);
+    assert_eq!(slow.manage().get_webhook(fixture.webhook.id).await.unwrap().last_used_at, None);
 }
 
 /// Executor that describes a workflow only once the test lets it.
@@ -382,7 +382,8 @@ async fn a_key_of_a_service_without_a_token_key_stands_for_its_run_under_one() {
         key.into_iter().fold(builder, WebhooksBuilder::token_key).build().await.unwrap()
     };
     let without = build(None).await;
-    let created = without.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+    let created =
+        without.manage().create_webhook("report/sales".parse().unwrap(), Default::default()).await.unwrap();
     let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
     let send = async |webhooks: &Webhooks| {
         let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
@@ -406,16 +407,17 @@ async fn a_workflow_that_is_unavailable_is_listed_with_its_reason_and_starts_not
     let executor = ScriptedExecutor::new([without_parameters().with_unavailable("/srv/python is missing")]);
     let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await.unwrap();
     let created =
-        webhooks.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+        webhooks.manage().create_webhook("report/sales".parse().unwrap(), Default::default()).await.unwrap();
     let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
     let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
     call.bearer = Some(token.into());
     let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
     let refused = webhooks.trigger(admitted, b"").await.unwrap_err();
     assert!(matches!(refused, TriggerError::WorkflowUnavailable) && !refused.to_string().contains("/srv"));
-    let by_hand = webhooks.manage().run(created.webhook.id, serde_json::Map::new(), Default::default()).await;
+    let by_hand =
+        webhooks.manage().start_run(created.webhook.id, serde_json::Map::new(), Default::default()).await;
     assert!(matches!(by_hand, Err(ManagementError::Trigger(TriggerError::WorkflowUnavailable))));
-    let listed = webhooks.manage().workflows(None).await.unwrap();
+    let listed = webhooks.manage().list_workflows(None).await.unwrap();
     assert_eq!(listed.items[0].unavailable.as_deref(), Some("/srv/python is missing"));
     assert_eq!(webhooks.health().await.unwrap().queued, 0);
 }

@@ -154,7 +154,7 @@ async fn a_server_that_is_down_is_tried_for_about_two_days_and_then_given_up() {
     fixture.webhooks.run_until_idle().await.unwrap();
     let days = start.elapsed().as_secs_f64() / 86_400.0;
     assert!((1.5..2.5).contains(&days), "{days} days");
-    let deliveries = fixture.webhooks.manage().deliveries(run.id).await.unwrap();
+    let deliveries = fixture.webhooks.manage().list_deliveries(run.id).await.unwrap();
     let mail = deliveries.iter().find(|delivery| delivery.channel == Channel::EMAIL).unwrap();
     assert_eq!((mail.state, mail.attempts), (DeliveryState::GivenUp, 55));
     assert_eq!(mail.last_error.as_deref(), Some("connection refused"));
@@ -178,7 +178,7 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
         runs.push(run.id);
     }
     assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, 10);
-    let refused = fixture.webhooks.manage().deliveries(runs[19]).await.unwrap();
+    let refused = fixture.webhooks.manage().list_deliveries(runs[19]).await.unwrap();
     assert_eq!(refused.len(), 3, "what was not sent is shown");
     for delivery in &refused {
         assert_eq!((delivery.state, delivery.attempts), (DeliveryState::GivenUp, 0));
@@ -186,7 +186,7 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
     }
     mail.failures.lock().clear();
     let before = mail.tried("", 10).await.len();
-    fixture.webhooks.manage().resend(refused[0].id).await.unwrap();
+    fixture.webhooks.manage().resend_delivery(refused[0].id).await.unwrap();
     mail.tried("", before + 1).await;
     workers.shutdown(Duration::from_secs(1)).await;
 }
@@ -216,7 +216,7 @@ async fn an_hour_without_the_mail_server_costs_few_tries_and_its_end_is_noticed_
     let mut late = 0;
     tokio::time::sleep(Duration::from_secs(150)).await;
     for run in runs {
-        for delivery in fixture.webhooks.manage().deliveries(run).await.unwrap() {
+        for delivery in fixture.webhooks.manage().list_deliveries(run).await.unwrap() {
             assert!(delivery.attempts < 20 && delivery.state != DeliveryState::GivenUp, "{delivery:?}");
             late += usize::from(delivery.state == DeliveryState::Pending && delivery.attempts == 0);
         }
@@ -248,7 +248,7 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, 0);
     let mut untried = Vec::new();
     for run in runs {
-        let delivery = fixture.webhooks.manage().deliveries(run).await.unwrap().remove(0);
+        let delivery = fixture.webhooks.manage().list_deliveries(run).await.unwrap().remove(0);
         assert_eq!(delivery.state, DeliveryState::GivenUp);
         assert!(
             delivery.last_error.as_ref().unwrap().contains("connection refused") || delivery.attempts == 0
@@ -259,9 +259,9 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     }
     let again = untried.iter().find(|delivery| delivery.attempts == 0).expect("some were never tried");
     mail.is_down.store(false, Ordering::SeqCst);
-    fixture.webhooks.manage().resend(again.id).await.unwrap();
+    fixture.webhooks.manage().resend_delivery(again.id).await.unwrap();
     tokio::time::sleep(minutes(1)).await;
-    let sent = fixture.webhooks.manage().deliveries(again.run).await.unwrap().remove(0);
+    let sent = fixture.webhooks.manage().list_deliveries(again.run).await.unwrap().remove(0);
     assert_eq!((sent.state, sent.attempts), (DeliveryState::Delivered, 1));
     workers.shutdown(Duration::from_secs(1)).await;
 }
@@ -278,7 +278,7 @@ async fn a_delivery_to_a_slow_recipient_is_not_dropped_however_old_it_is() {
     }
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     for run in runs {
-        let deliveries = fixture.webhooks.manage().deliveries(run).await.unwrap();
+        let deliveries = fixture.webhooks.manage().list_deliveries(run).await.unwrap();
         assert!(deliveries.iter().all(|delivery| delivery.state != DeliveryState::GivenUp), "{deliveries:?}");
     }
     workers.shutdown(Duration::from_secs(1)).await;
@@ -333,7 +333,7 @@ async fn a_recipient_that_the_notifier_refuses_is_a_problem_by_name() {
     let settings = WebhookSettings::default()
         .patched(&mail_to(&["a@example.com", "b@example.org", "c@example.com"]))
         .unwrap();
-    let created = fixture.webhooks.manage().create("report/sales".parse().unwrap(), settings).await;
+    let created = fixture.webhooks.manage().create_webhook("report/sales".parse().unwrap(), settings).await;
     let Err(webhook_core::manage::ManagementError::Settings(problems)) = created else {
         panic!("not refused: {created:?}")
     };
@@ -373,7 +373,7 @@ async fn a_channel_of_the_hosts_own_has_settings_deliveries_and_problems_of_its_
     fixture.webhooks.run_until_idle().await.unwrap();
     let told = teams.delivered(1).await;
     assert_eq!((told[0].channel, told[0].recipient.as_str(), told[0].run.id), (TEAMS, "ops", run));
-    let delivery = &fixture.webhooks.manage().deliveries(run).await.unwrap()[0];
+    let delivery = &fixture.webhooks.manage().list_deliveries(run).await.unwrap()[0];
     assert_eq!((delivery.channel, delivery.state), (TEAMS, DeliveryState::Delivered));
 
     let (manage, id) = (fixture.webhooks.manage(), fixture.webhook.id);
@@ -388,12 +388,12 @@ async fn a_channel_of_the_hosts_own_has_settings_deliveries_and_problems_of_its_
         ),
         (json!({"notifications": {"No name": {}}}), SettingCode::Unknown, "notifications.No name"),
     ] {
-        let Err(ManagementError::Settings(problems)) = manage.update(id, &patch, None).await else {
+        let Err(ManagementError::Settings(problems)) = manage.update_webhook(id, &patch, None).await else {
             panic!("{patch} is accepted")
         };
         let found: Vec<_> = problems.iter().map(|problem| (problem.code, problem.field.as_str())).collect();
         assert_eq!(found, [(code, field)], "{patch}");
     }
-    let webhook = manage.update(id, &json!({"notifications": {"teams": null}}), None).await.unwrap();
+    let webhook = manage.update_webhook(id, &json!({"notifications": {"teams": null}}), None).await.unwrap();
     assert!(webhook.settings.notifications.others.is_empty());
 }

@@ -36,7 +36,7 @@ async fn fixture(mail: &Mail, recipient: &str) -> (Fixture, UnsteadyStore) {
 }
 
 async fn delivery(fixture: &Fixture, run: RunId) -> Delivery {
-    fixture.webhooks.manage().deliveries(run).await.unwrap().remove(0)
+    fixture.webhooks.manage().list_deliveries(run).await.unwrap().remove(0)
 }
 
 /// Fails a method `times` times.
@@ -118,7 +118,7 @@ async fn what_was_claimed_too_late_is_not_tried_under_that_claim() {
     let idle = fixture.webhooks.start_workers(options());
     fixture.ended(run.id).await;
     idle.shutdown(seconds(1)).await;
-    fixture.webhooks.manage().resend(delivery(&fixture, run.id).await.id).await.unwrap();
+    fixture.webhooks.manage().resend_delivery(delivery(&fixture, run.id).await.id).await.unwrap();
     let before = mail.tried("a", 0).await.len();
     store.set(failing("claim_deliveries", 1, Fault::Stalls(seconds(10))));
     let (start, workers) = (Instant::now(), fixture.webhooks.start_workers(options()));
@@ -226,7 +226,7 @@ async fn a_panic_of_notifier_or_store_ends_no_more_than_one_try() {
     for method in ["claim_deliveries", "get_run"] {
         store.set(failing(method, 1, Fault::Panics));
         let before = mail.tried("panics", 0).await.len();
-        fixture.webhooks.manage().resend(told.id).await.unwrap();
+        fixture.webhooks.manage().resend_delivery(told.id).await.unwrap();
         mail.tried("panics", before + 2).await;
     }
     workers.shutdown(seconds(1)).await;

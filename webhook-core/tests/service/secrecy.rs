@@ -42,7 +42,7 @@ where
     let builder = Webhooks::builder().store(MemoryStore::new()).executor(executor);
     let webhooks = builder.token_key(TokenKey::generate()).build().await.unwrap();
     let created =
-        webhooks.manage().create("report/sales".parse().unwrap(), Default::default()).await.unwrap();
+        webhooks.manage().create_webhook("report/sales".parse().unwrap(), Default::default()).await.unwrap();
     let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
     call.query = created.url.expose().split_once('?').unwrap().1.to_owned().into();
     let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
@@ -51,8 +51,8 @@ where
         panic!("not accepted")
     };
     webhooks.run_until_idle().await.unwrap();
-    let run = webhooks.manage().run_record(run.id).await.unwrap();
-    let log = webhooks.manage().log(run.id, 0).await.unwrap();
+    let run = webhooks.manage().get_run(run.id).await.unwrap();
+    let log = webhooks.manage().read_log(run.id, 0).await.unwrap();
     (run, log.text)
 }
 

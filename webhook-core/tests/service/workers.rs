@@ -146,7 +146,7 @@ async fn working_until_idle_ends_when_the_last_queued_run_is_cancelled() {
     let cancelling = async {
         fixture.executor.ended(1).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        fixture.webhooks.manage().cancel(run.id).await.unwrap();
+        fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
     };
     let idle = tokio::time::timeout(Duration::from_secs(120), fixture.webhooks.run_until_idle());
     let (idle, ()) = tokio::join!(idle, cancelling);
@@ -160,7 +160,7 @@ async fn a_running_run_can_be_cancelled() {
     fixture.executor.script_next([Step::WaitForRelease]);
     let run = fixture.trigger("").await;
     fixture.executor.executed(1).await;
-    fixture.webhooks.manage().cancel(run.id).await.unwrap();
+    fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
     let ended = fixture.ended(run.id).await;
     assert_eq!((ended.state, ended.error.clone(), ended.attempt), (RunState::Cancelled, None, 1));
     workers.shutdown(Duration::from_secs(5)).await;
@@ -274,7 +274,7 @@ async fn progress_and_log_lines_arrive_while_the_run_goes_on() {
     assert_eq!(fixture.run(run.id).await.progress.as_ref().unwrap().message.as_deref(), Some("half"));
     fixture.executor.release(1);
     fixture.ended(run.id).await;
-    assert_eq!(fixture.webhooks.manage().log(run.id, 0).await.unwrap().text, "begun\n");
+    assert_eq!(fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text, "begun\n");
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -296,14 +296,14 @@ async fn people_hear_of_the_events_they_asked_for_and_failed_deliveries_are_trie
     fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
     let bad = fixture.trigger("").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    let deliveries = fixture.webhooks.manage().deliveries(bad.id).await.unwrap();
+    let deliveries = fixture.webhooks.manage().list_deliveries(bad.id).await.unwrap();
     let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
     let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
     let given_up = states.iter().filter(|state| **state == DeliveryState::GivenUp).count();
     assert_eq!((delivered, given_up), (2, 1));
     assert_eq!(fixture.run(bad.id).await.state, RunState::Failed);
     let lost = deliveries.iter().find(|delivery| delivery.state == DeliveryState::GivenUp).unwrap();
-    fixture.webhooks.manage().resend(lost.id).await.unwrap();
+    fixture.webhooks.manage().resend_delivery(lost.id).await.unwrap();
     fixture.webhooks.run_until_idle().await.unwrap();
     assert_eq!(fixture.notifier.delivered(4).await.len(), 4);
 }
@@ -313,9 +313,9 @@ async fn cancelled_runs_tell_nobody() {
     let on = json!(["success", "failure"]);
     let fixture = Fixture::new(json!({"notifications": {"slack": {"channel": "#ops", "on": on}}})).await;
     let run = fixture.trigger("").await;
-    fixture.webhooks.manage().cancel(run.id).await.unwrap();
+    fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
     fixture.webhooks.run_until_idle().await.unwrap();
-    assert!(fixture.webhooks.manage().deliveries(run.id).await.unwrap().is_empty());
+    assert!(fixture.webhooks.manage().list_deliveries(run.id).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,7 +332,7 @@ async fn ended_runs_are_removed_after_their_retention() {
     );
     let removed = webhook_core::store::Store::prune(&fixture.store, pruned).await.unwrap();
     assert_eq!(removed.runs, [run.id]);
-    assert!(fixture.webhooks.manage().run_record(run.id).await.is_err());
+    assert!(fixture.webhooks.manage().get_run(run.id).await.is_err());
 }
 
 #[tokio::test]
@@ -374,7 +374,7 @@ async fn a_secret_that_an_executor_says_aloud_is_masked_wherever_it_would_be_kep
     let (failed, succeeded) = (fixture.run(failed.id).await, fixture.run(succeeded.id).await);
     assert_eq!(failed.error.as_ref().unwrap().message, "error ***");
     assert_eq!(succeeded.summary.as_deref(), Some("summary ***"));
-    let log = fixture.webhooks.manage().log(failed.id, 0).await.unwrap().text;
+    let log = fixture.webhooks.manage().read_log(failed.id, 0).await.unwrap().text;
     assert_eq!(log, "log ***\n");
     assert!(!format!("{failed:?}{succeeded:?}").contains("canary"));
 }
@@ -395,7 +395,7 @@ async fn a_secret_at_the_place_where_a_long_text_is_cut_does_not_show_its_first_
     let succeeded = fixture.trigger("password=canary-canary").await;
     fixture.webhooks.run_until_idle().await.unwrap();
     let (failed, succeeded) = (fixture.run(failed.id).await, fixture.run(succeeded.id).await);
-    let log = fixture.webhooks.manage().log(failed.id, 0).await.unwrap().text;
+    let log = fixture.webhooks.manage().read_log(failed.id, 0).await.unwrap().text;
     let texts = [
         failed.error.as_ref().unwrap().message.as_str(),
         failed.progress.as_ref().unwrap().message.as_deref().unwrap(),
@@ -417,7 +417,7 @@ async fn what_a_short_attempt_logs_is_there_when_its_run_has_ended() {
         let run = fixture.trigger("").await;
         let ended = fixture.webhooks.wait_for_end(run.id, Duration::from_secs(20)).await.unwrap().unwrap();
         assert_eq!(ended.state, RunState::Succeeded);
-        assert_eq!(fixture.webhooks.manage().log(run.id, 0).await.unwrap().text, "said\n");
+        assert_eq!(fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text, "said\n");
     }
     workers.shutdown(Duration::from_secs(5)).await;
 }

@@ -60,7 +60,7 @@ const EXTENDED_VALUE: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Returns the content of an artifact of a run.
 pub(crate) async fn answer(state: &State, run: &Run, name: &str) -> Result<Answer, Problem> {
-    let (content_type, length, body) = match state.webhooks.manage().artifact(run, name).await? {
+    let (content_type, length, body) = match state.webhooks.manage().get_artifact(run, name).await? {
         ArtifactContent::Bytes { content_type, bytes } => {
             (content_type, bytes.len() as u64, ResponseBody::from_bytes(bytes))
         }

@@ -26,7 +26,7 @@ const MOST_RESENT: usize = 1_000;
 
 /// Handles `GET /channels`: channels, and whether the host serves them.
 pub(crate) fn channels(state: &State) -> Answer {
-    json(StatusCode::OK, &Channels::new(&state.webhooks.manage().channels()))
+    json(StatusCode::OK, &Channels::new(&state.webhooks.manage().list_channels()))
 }
 
 /// Handles `GET /deliveries`: by state, channel and run, newest first.
@@ -61,7 +61,7 @@ async fn of_run(
     run: RunId,
     query: DeliveryQuery,
 ) -> Result<store::Page<Delivery, DeliveryId>, Problem> {
-    let mut items = state.webhooks.manage().deliveries(run).await?;
+    let mut items = state.webhooks.manage().list_deliveries(run).await?;
     let is_older = |delivery: &Delivery| query.before.is_none_or(|before| delivery.id < before);
     items.retain(|delivery| query.matches(delivery) && is_older(delivery));
     items.sort_unstable_by_key(|delivery| Reverse(delivery.id));
@@ -73,7 +73,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
     let mut workflows = HashMap::new();
     for delivery in deliveries {
         let Entry::Vacant(place) = workflows.entry(delivery.run) else { continue };
-        match state.webhooks.manage().run_record(delivery.run).await {
+        match state.webhooks.manage().get_run(delivery.run).await {
             Ok(run) => {
                 place.insert(run.workflow.clone());
             }
@@ -89,7 +89,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
 pub(crate) async fn resend(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.delivery()?;
     request.no_fields(state.limits()).await?;
-    let delivery = state.webhooks.manage().resend(id).await?;
+    let delivery = state.webhooks.manage().resend_delivery(id).await?;
     Ok(json(StatusCode::OK, &DeliveryView::new(&delivery, Detail::Full)))
 }
 

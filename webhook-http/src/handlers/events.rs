@@ -241,7 +241,8 @@ mod tests {
 
     /// Starts a service with a webhook, and returns the parameters of calls with a note of so many bytes.
     async fn noted(state: &Arc<State>, bytes: usize) -> (WebhookId, serde_json::Map<String, Value>) {
-        let create = state.webhooks.manage().create("report/a".parse().unwrap(), Default::default()).await;
+        let create =
+            state.webhooks.manage().create_webhook("report/a".parse().unwrap(), Default::default()).await;
         let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(bytes)))]);
         (create.unwrap().webhook.id, note)
     }
@@ -253,7 +254,7 @@ mod tests {
         frame(&mut body).await.unwrap();
         let (webhook, note) = noted(&state, 100_000).await;
         for _ in 0..100 {
-            state.webhooks.manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+            state.webhooks.manage().start_run(webhook, note.clone(), Caller::default()).await.unwrap();
         }
         let mut events = 0;
         while events < 100 {
@@ -276,7 +277,7 @@ mod tests {
         }
         let (webhook, note) = noted(&state, 10).await;
         for _ in 0..10 {
-            state.webhooks.manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+            state.webhooks.manage().start_run(webhook, note.clone(), Caller::default()).await.unwrap();
         }
         for body in &mut bodies {
             assert_eq!(frame(body).await.unwrap().matches("event: run\n").count(), 10);
@@ -291,7 +292,7 @@ mod tests {
         frame(&mut body).await.unwrap();
         let (webhook, note) = noted(&state, 10).await;
         let start = async || {
-            state.webhooks.manage().run(webhook, note.clone(), Caller::default()).await.unwrap();
+            state.webhooks.manage().start_run(webhook, note.clone(), Caller::default()).await.unwrap();
         };
         start().await;
         let before = Instant::now();

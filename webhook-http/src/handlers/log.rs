@@ -19,7 +19,7 @@ pub(crate) async fn answer(state: &State, run: RunId, head: &Head) -> Result<Ans
     let mut query = QueryFields::read(&head.query, state.limits().query_bytes)?;
     let offset = query.take(&fields::OFFSET).unwrap_or(0);
     query.finish()?;
-    let part = state.webhooks.manage().log(run, offset).await?;
+    let part = state.webhooks.manage().read_log(run, offset).await?;
     let (start, end) = (part.offset, part.end());
     let mut answer = with_body(StatusCode::OK, "text/plain; charset=utf-8", part.text);
     set(&mut answer, headers::LOG_OFFSET, &start.to_string());

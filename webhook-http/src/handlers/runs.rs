@@ -35,7 +35,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     given.finish()?;
     let (runs, mut next) = excerpts(state, query).await?;
     let ids: Vec<RunId> = runs.iter().filter(|run| may_have_deliveries(run)).map(|run| run.id).collect();
-    let deliveries = if ids.is_empty() { Vec::new() } else { manage(state).deliveries_of(&ids).await? };
+    let deliveries = if ids.is_empty() { Vec::new() } else { manage(state).list_deliveries_of(&ids).await? };
     let mut of_runs: HashMap<RunId, Vec<&Delivery>> = HashMap::new();
     for delivery in &deliveries {
         of_runs.entry(delivery.run).or_default().push(delivery);
@@ -64,7 +64,7 @@ async fn excerpts(state: &State, mut query: RunQuery) -> Result<(Vec<Arc<Run>>, 
     let (mut runs, mut at_once) = (Vec::new(), FIRST_READ);
     loop {
         query = query.limit(at_once.min(limit - runs.len()));
-        let page = manage(state).runs(query.clone()).await?;
+        let page = manage(state).list_runs(query.clone()).await?;
         let largest = page.items.iter().map(|run| run.bytes_in_memory()).max().unwrap_or(0);
         at_once = (READ_BYTES / largest.max(1)).clamp(1, MOST_READ);
         runs.extend(page.items.iter().map(Run::excerpt));
@@ -86,19 +86,19 @@ fn may_have_deliveries(run: &Run) -> bool {
 
 /// Handles `GET /runs/{id}`: a run with its deliveries.
 pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Problem> {
-    let run = state.webhooks.manage().run_record(head.route.run()?).await?;
+    let run = state.webhooks.manage().get_run(head.route.run()?).await?;
     whole(state, StatusCode::OK, run).await
 }
 
 /// Handles `GET /runs/{id}/log`: its log as text.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
-    let run = state.webhooks.manage().run_record(head.route.run()?).await?;
+    let run = state.webhooks.manage().get_run(head.route.run()?).await?;
     logs::answer(state, run.id, head).await
 }
 
 /// Handles `GET /runs/{id}/artifacts/{name}`: the content of an artifact.
 pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Problem> {
-    let run = state.webhooks.manage().run_record(head.route.run()?).await?;
+    let run = state.webhooks.manage().get_run(head.route.run()?).await?;
     artifacts::answer(state, &run, head.route.artifact()).await
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn artifact(state: &State, head: &Head) -> Result<Answer, Probl
 pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
-    let run = state.webhooks.manage().cancel(id).await?;
+    let run = state.webhooks.manage().cancel_run(id).await?;
     let status = if run.state.is_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
     whole(state, status, run).await
 }
@@ -115,7 +115,7 @@ pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Res
 pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
-    let run = state.webhooks.manage().retry(id, request.head.caller()).await?;
+    let run = state.webhooks.manage().retry_run(id, request.head.caller()).await?;
     Ok(accepted(state, &run, &[]))
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) 
 /// Returns a whole run with its deliveries.
 async fn whole(state: &Arc<State>, status: StatusCode, run: Arc<Run>) -> Result<Answer, Problem> {
     let deliveries =
-        if may_have_deliveries(&run) { manage(state).deliveries(run.id).await? } else { Vec::new() };
+        if may_have_deliveries(&run) { manage(state).list_deliveries(run.id).await? } else { Vec::new() };
     let state = state.clone();
     let bytes = run.bytes_in_memory();
     let write = move || json(status, &state.links().managed_run(&run, &deliveries, Detail::Full));

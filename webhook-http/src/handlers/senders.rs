@@ -13,7 +13,7 @@ use crate::state::State;
 
 /// `GET /webhooks/{id}/secrets`, newest first; never the secrets themselves.
 pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> {
-    let webhook = state.webhooks.manage().get(head.route.webhook()?).await?;
+    let webhook = state.webhooks.manage().get_webhook(head.route.webhook()?).await?;
     let mut written = Page::new();
     for secret in webhook.secrets.iter().rev() {
         // There are at most two.
@@ -46,7 +46,7 @@ pub(crate) async fn preview(state: &State, request: &mut Request<'_>) -> Result<
     let id = request.head.route.webhook()?;
     let sample: Sample = request.object(state.limits()).await?;
     let sample = sample.read().map_err(Problem::fields)?;
-    let preview = state.webhooks.manage().preview(id, &sample).await?;
+    let preview = state.webhooks.manage().preview_call(id, &sample).await?;
     Ok(json(StatusCode::OK, &PreviewView::new(&preview)))
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
         Some(workflow) => query.of_workflow(workflow),
         None => query,
     };
-    let listed = state.webhooks.manage().list(query).await?;
+    let listed = state.webhooks.manage().list_webhooks(query).await?;
     let (mut written, mut next) = (Page::new(), listed.next);
     for (place, webhook) in listed.items.iter().enumerate() {
         if !written.push(&WebhookView::new(webhook)) {
@@ -47,7 +47,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
 pub(crate) async fn create(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
     let new: NewWebhook = request.object(state.limits()).await?;
     let (workflow, patch) = new.read().map_err(Problem::fields)?;
-    let created = state.webhooks.manage().create_patched(workflow, &patch).await?;
+    let created = state.webhooks.manage().create_webhook_from_patch(workflow, &patch).await?;
     let content = CreatedWebhook { url: created.url.expose(), webhook: WebhookView::new(&created.webhook) };
     let mut answer = json(StatusCode::CREATED, &content);
     set(&mut answer, header::LOCATION, &state.links().webhook(created.webhook.id));
@@ -56,7 +56,7 @@ pub(crate) async fn create(state: &State, request: &mut Request<'_>) -> Result<A
 
 /// Handles `GET /webhooks/{id}`: its record.
 pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
-    let webhook = state.webhooks.manage().get(head.route.webhook()?).await?;
+    let webhook = state.webhooks.manage().get_webhook(head.route.webhook()?).await?;
     Ok(record(&webhook))
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn change(state: &State, request: &mut Request<'_>) -> Result<A
     let id = request.head.route.webhook()?;
     let SettingsPatch(patch) = request.object(state.limits()).await?;
     let expected = expected_revision(state, id, &request.head).await?;
-    let webhook = state.webhooks.manage().update(id, &patch.into(), expected).await?;
+    let webhook = state.webhooks.manage().update_webhook(id, &patch.into(), expected).await?;
     Ok(record(&webhook))
 }
 
@@ -74,13 +74,13 @@ pub(crate) async fn delete(state: &State, request: &mut Request<'_>) -> Result<A
     let id = request.head.route.webhook()?;
     request.no_fields(state.limits()).await?;
     let expected = expected_revision(state, id, &request.head).await?;
-    state.webhooks.manage().delete(id, expected).await?;
+    state.webhooks.manage().delete_webhook(id, expected).await?;
     Ok(no_content())
 }
 
 /// Handles `GET /webhooks/{id}/url`: the URL with its token.
 pub(crate) async fn url(state: &State, head: &Head) -> Result<Answer, Problem> {
-    let url = state.webhooks.manage().url(head.route.webhook()?).await?;
+    let url = state.webhooks.manage().get_url(head.route.webhook()?).await?;
     Ok(json(StatusCode::OK, &Url { url: url.expose() }))
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn run(state: &State, request: &mut Request<'_>) -> Result<Answ
     let id = request.head.route.webhook()?;
     let new: NewRun = request.object(state.limits()).await?;
     let parameters = new.read().map_err(Problem::fields)?;
-    let started = state.webhooks.manage().run(id, parameters, request.head.caller()).await?;
+    let started = state.webhooks.manage().start_run(id, parameters, request.head.caller()).await?;
     Ok(runs::accepted(state, &started.run, &started.warnings))
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn test_notification(state: &State, request: &mut Request<'_>) 
 /// Returns the revision that `If-Match` requires: the current one, if it is among several.
 async fn expected_revision(state: &State, id: WebhookId, head: &Head) -> Result<Option<u64>, Problem> {
     let Expected::Revisions(revisions) = headers::if_match(&head.headers) else { return Ok(None) };
-    let present = state.webhooks.manage().get(id).await?.revision;
+    let present = state.webhooks.manage().get_webhook(id).await?.revision;
     if revisions.contains(&present) {
         return Ok(Some(present));
     }

@@ -26,7 +26,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     let cursor: Cursor = given.take(&fields::cursor()).unwrap_or_default();
     let limit = given.limit();
     given.finish()?;
-    let listed = state.webhooks.manage().workflows(cursor.page.clone()).await?;
+    let listed = state.webhooks.manage().list_workflows(cursor.page.clone()).await?;
     let mut written = Page::new();
     for workflow in listed.items.iter().skip(cursor.skip).take(limit) {
         let (webhooks, more) = webhooks(state, &workflow.key).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
 /// Handles `GET /workflows/{kind}/{id}`: one workflow with nothing cut. Webhooks beyond the bound have their own list.
 pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> {
     let key = head.route.workflow().ok_or_else(|| Problem::not_found(Resource::Workflow))?;
-    let workflow = state.webhooks.manage().workflow(&key).await?;
+    let workflow = state.webhooks.manage().get_workflow(&key).await?;
     let (webhooks, more) = webhooks(state, &workflow.key).await?;
     let webhooks = webhooks.iter().map(|webhook| WebhookView::new(webhook)).collect();
     Ok(json(StatusCode::OK, &WorkflowView::new(&workflow, webhooks, more, Detail::Full)))
@@ -56,7 +56,7 @@ async fn webhooks(state: &State, workflow: &WorkflowKey) -> Result<(Vec<Arc<Webh
     let mut query = WebhookQuery::default().of_workflow(workflow.clone()).limit(200);
     let (mut all, mut bytes) = (Vec::new(), 0);
     loop {
-        let page = state.webhooks.manage().list(query.clone()).await?;
+        let page = state.webhooks.manage().list_webhooks(query.clone()).await?;
         for webhook in page.items {
             bytes += json_bytes(&WebhookView::new(&webhook)).len();
             if bytes > WEBHOOKS_BYTES {

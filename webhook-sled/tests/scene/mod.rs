@@ -31,7 +31,7 @@ pub fn now() -> SystemTime {
 
 /// Returns options with a small reserve, so tests do not depend on the free space of this disk.
 pub fn options() -> SledOptions {
-    SledStore::options().reserve_bytes(1 << 20).cache_bytes(4 << 20)
+    SledStore::options().with_reserve_bytes(1 << 20).with_cache_bytes(4 << 20)
 }
 
 pub fn open(path: &Path) -> SledStore {

@@ -21,7 +21,7 @@ async fn a_list_shows_the_beginning_of_long_values_and_the_record_shows_all() {
     let hook = world.hook(json!({})).await;
     let given = json!({"text": "é".repeat(100_000), "json": vec![json!({"a": 1}); 2_000], "short": 7});
     let Value::Object(given) = given else { unreachable!() };
-    let run = world.webhooks.manage().run(hook.id, given.clone(), Caller::default()).await.unwrap();
+    let run = world.webhooks.manage().start_run(hook.id, given.clone(), Caller::default()).await.unwrap();
     let (listed, _) = page(&world, "").await;
     let listed = &listed["items"][0];
     assert_eq!(listed["truncated"], true);
@@ -44,7 +44,7 @@ async fn fifty_runs_of_a_mebibyte_are_a_small_page() {
     let hook = world.hook(json!({})).await;
     let given = Map::from_iter([("x".to_owned(), Value::from("x".repeat(1_000_000)))]);
     for _ in 0..50 {
-        world.webhooks.manage().run(hook.id, given.clone(), Caller::default()).await.unwrap();
+        world.webhooks.manage().start_run(hook.id, given.clone(), Caller::default()).await.unwrap();
     }
     let (listed, bytes) = page(&world, "limit=50").await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 50);
@@ -60,7 +60,14 @@ async fn a_page_ends_early_rather_than_exceed_its_bound_and_a_walk_misses_nothin
     let mut runs = Vec::new();
     for _ in 0..30 {
         runs.push(
-            world.webhooks.manage().run(hook.id, given.clone(), Caller::default()).await.unwrap().run.id,
+            world
+                .webhooks
+                .manage()
+                .start_run(hook.id, given.clone(), Caller::default())
+                .await
+                .unwrap()
+                .run
+                .id,
         );
     }
     let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, String::new());

@@ -38,7 +38,7 @@ async fn a_page_of_another_site_changes_nothing_even_with_the_right_token() {
             problem(request.send().await.unwrap(), 403, "cross-site-refused").await;
         }
     }
-    let stored = world.webhooks.manage().get(hook.id).await.unwrap();
+    let stored = world.webhooks.manage().get_webhook(hook.id).await.unwrap();
     assert_eq!((stored.revision, world.runs().await), (1, 0), "nothing was changed");
     let own = |request: RequestBuilder| {
         request.header("origin", &world.base).header("sec-fetch-site", "same-origin")

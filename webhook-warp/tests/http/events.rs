@@ -257,7 +257,7 @@ async fn a_client_that_does_not_read_is_kept_little_for_and_told_to_reload() {
     let note = serde_json::Map::from_iter([("note".to_owned(), Value::from("x".repeat(4_000)))]);
     for number in 0..RUNS {
         let hook = &hooks[number % 2];
-        world.webhooks.manage().run(hook.id, note.clone(), Caller::default()).await.unwrap();
+        world.webhooks.manage().start_run(hook.id, note.clone(), Caller::default()).await.unwrap();
     }
     let mut text = Vec::new();
     let mut buffer = vec![0; 256 * 1024];

@@ -188,8 +188,11 @@ async fn without_a_key_a_url_cannot_be_shown_again() {
     let base = format!("http://{}", server.local_address().unwrap());
     let webhooks = Webhooks::builder().store(world.store.clone()).executor(world.executor.clone());
     let webhooks = webhooks.base_url(base.parse().unwrap()).build().await.unwrap();
-    let created =
-        webhooks.manage().create("notebook/train".parse().unwrap(), Default::default()).await.unwrap();
+    let created = webhooks
+        .manage()
+        .create_webhook("notebook/train".parse().unwrap(), Default::default())
+        .await
+        .unwrap();
     let routes = webhook_warp::management_routes(&webhooks, AdminAccess::Open);
     tokio::spawn(server.serve(routes, std::future::pending()));
     let url = format!("{base}/admin/api/v1/webhooks/{}/url", created.webhook.id);

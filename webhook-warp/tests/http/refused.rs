@@ -349,7 +349,7 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_n
         if refresh {
             world.webhooks.manage().refresh_token(hook.id, None).await.unwrap();
         } else {
-            world.webhooks.manage().set_enabled(hook.id, false).await.unwrap();
+            world.webhooks.manage().set_webhook_enabled(hook.id, false).await.unwrap();
         }
         stream.write_all(b"{}").await.unwrap();
         let answer = read_all(&mut stream).await;

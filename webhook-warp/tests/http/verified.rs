@@ -236,7 +236,7 @@ async fn secrets_are_shown_once_kept_sealed_and_at_most_two() {
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
     assert_eq!(listed["items"][0]["id"], given["id"]);
     assert!(!listed.to_string().contains(&first) && !listed.to_string().contains("secret-for-tests"));
-    let stored = format!("{:?}", world.webhooks.manage().get(hook.id).await.unwrap());
+    let stored = format!("{:?}", world.webhooks.manage().get_webhook(hook.id).await.unwrap());
     assert!(!stored.contains("secret-for-tests") && !stored.contains(&first));
     let one = format!("{secrets}/{}", made["id"].as_str().unwrap());
     content(world.admin(Method::DELETE, &one).send().await.unwrap(), 204).await;

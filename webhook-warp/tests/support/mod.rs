@@ -146,7 +146,8 @@ impl World {
 
     pub(crate) async fn hook_of(&self, workflow: &str, settings: Value) -> Hook {
         let settings = WebhookSettings::default().patched(&settings).unwrap();
-        let created = self.webhooks.manage().create(workflow.parse().unwrap(), settings).await.unwrap();
+        let created =
+            self.webhooks.manage().create_webhook(workflow.parse().unwrap(), settings).await.unwrap();
         Hook { id: created.webhook.id, url: created.url.expose().to_owned() }
     }
 
@@ -165,12 +166,12 @@ impl World {
 
     pub(crate) async fn run(&self, accepted: &Value) -> std::sync::Arc<Run> {
         let id: RunId = accepted["run_id"].as_str().unwrap().parse().unwrap();
-        self.webhooks.manage().run_record(id).await.unwrap()
+        self.webhooks.manage().get_run(id).await.unwrap()
     }
 
     /// Returns the number of all runs.
     pub(crate) async fn runs(&self) -> usize {
-        self.webhooks.manage().runs(Default::default()).await.unwrap().items.len()
+        self.webhooks.manage().list_runs(Default::default()).await.unwrap().items.len()
     }
 
     /// Waits for a run's end.

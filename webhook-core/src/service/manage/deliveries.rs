@@ -57,18 +57,18 @@ impl fmt::Display for TestedNotification {
 
 impl Management<'_> {
     /// Lists the deliveries of a run, oldest first.
-    pub async fn deliveries(&self, run: RunId) -> Result<Vec<Delivery>, ManagementError> {
-        self.deliveries_of(&[run]).await
+    pub async fn list_deliveries(&self, run: RunId) -> Result<Vec<Delivery>, ManagementError> {
+        self.list_deliveries_of(&[run]).await
     }
 
     /// Lists the deliveries of several runs in one read: run by run in the given order, each run's oldest
     /// first.
-    pub async fn deliveries_of(&self, runs: &[RunId]) -> Result<Vec<Delivery>, ManagementError> {
+    pub async fn list_deliveries_of(&self, runs: &[RunId]) -> Result<Vec<Delivery>, ManagementError> {
         Ok(self.parts.store.list_deliveries(runs).await?)
     }
 
     /// Makes a delivery due again now.
-    pub async fn resend(&self, delivery: DeliveryId) -> Result<Delivery, ManagementError> {
+    pub async fn resend_delivery(&self, delivery: DeliveryId) -> Result<Delivery, ManagementError> {
         let parts = self.parts;
         Ok(parts.store.resend_delivery(delivery, parts.now()).await?)
     }
@@ -111,7 +111,7 @@ impl Management<'_> {
 
     /// Returns the channels that the host's notifiers serve, each once.
     #[must_use]
-    pub fn channels(&self) -> Vec<Channel> {
+    pub fn list_channels(&self) -> Vec<Channel> {
         let mut channels: Vec<Channel> = Vec::new();
         for channel in self.parts.channels() {
             if !channels.contains(&channel) {
@@ -134,7 +134,7 @@ impl Management<'_> {
         id: WebhookId,
     ) -> Result<Vec<TestedNotification>, ManagementError> {
         let parts = self.parts;
-        let webhook = self.get(id).await?;
+        let webhook = self.get_webhook(id).await?;
         let title = format!("Test: {}", parts.title(&webhook.workflow).await?);
         let now = parts.now();
         let (workflow, parameters) = (webhook.workflow.clone(), RunParameters::default());

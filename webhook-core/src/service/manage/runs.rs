@@ -31,14 +31,14 @@ impl Management<'_> {
     /// The values have the same limits as those of a call, and parameters that are fixed for the webhook stay so.
     ///
     /// Fails with [`ManagementError::Trigger`] for problems of the parameters or a full queue.
-    pub async fn run(
+    pub async fn start_run(
         &self,
         id: WebhookId,
         parameters: serde_json::Map<String, Value>,
         caller: Caller,
     ) -> Result<StartedRun, ManagementError> {
         let parts = self.parts;
-        let webhook = self.get(id).await?;
+        let webhook = self.get_webhook(id).await?;
         let workflow = intake::available_workflow(parts, &webhook).await?;
         let body = BodyParameters::from_object(parameters);
         let query = QueryParameters::default();
@@ -60,14 +60,14 @@ impl Management<'_> {
     /// - [`ManagementError::NotFound`] also when its webhook was deleted
     /// - [`ManagementError::Trigger`] when the queue is full or values do not fit the current blocks
     /// - [`ManagementError::Secret`] when its secret values cannot be opened
-    pub async fn retry(&self, id: RunId, caller: Caller) -> Result<Arc<Run>, ManagementError> {
+    pub async fn retry_run(&self, id: RunId, caller: Caller) -> Result<Arc<Run>, ManagementError> {
         let parts = self.parts;
-        let old = self.run_record(id).await?;
+        let old = self.get_run(id).await?;
         if !old.state.is_ended() {
             return Err(ManagementError::StillLive);
         }
         self.refuse_while_shutting_down()?;
-        let webhook = self.get(old.webhook_id).await?;
+        let webhook = self.get_webhook(old.webhook_id).await?;
         let workflow = intake::available_workflow(parts, &webhook).await?;
         let now = parts.now();
         let new = RunId::generate(now);
@@ -84,7 +84,7 @@ impl Management<'_> {
     /// Cancels a run and returns it: a queued run ends at once, a running one is told to stop.
     ///
     /// Fails with [`ManagementError::AlreadyEnded`].
-    pub async fn cancel(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
+    pub async fn cancel_run(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
         let parts = self.parts;
         match parts.store.cancel_run(id, parts.now()).await? {
             Cancelled::Ended(run) => Ok(run),
@@ -97,17 +97,17 @@ impl Management<'_> {
     }
 
     /// Returns a run.
-    pub async fn run_record(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
+    pub async fn get_run(&self, id: RunId) -> Result<Arc<Run>, ManagementError> {
         self.parts.store.get_run(id).await?.ok_or(ManagementError::NotFound(Resource::Run))
     }
 
     /// Lists runs, newest first.
-    pub async fn runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, ManagementError> {
+    pub async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, ManagementError> {
         Ok(self.parts.store.list_runs(query).await?)
     }
 
     /// Reads a run's log from a byte offset on.
-    pub async fn log(&self, run: RunId, offset: u64) -> Result<LogPart, ManagementError> {
+    pub async fn read_log(&self, run: RunId, offset: u64) -> Result<LogPart, ManagementError> {
         Ok(self.parts.store.read_log(run, offset).await?)
     }
 
@@ -115,7 +115,7 @@ impl Management<'_> {
     ///
     /// Fails with [`ManagementError::NotFound`] also when the content is gone, and with
     /// [`ManagementError::Executor`].
-    pub async fn artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
+    pub async fn get_artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
         if !run.artifacts.iter().any(|artifact| artifact.name == name) {
             return Err(ManagementError::NotFound(Resource::Artifact));
         }

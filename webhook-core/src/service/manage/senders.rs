@@ -145,8 +145,12 @@ impl Management<'_> {
     ///
     /// # Errors
     /// [`ManagementError::Trigger`] when the query cannot be read or the workflow is missing.
-    pub async fn preview(&self, id: WebhookId, sample: &SampleCall) -> Result<CallPreview, ManagementError> {
-        let webhook = self.get(id).await?;
+    pub async fn preview_call(
+        &self,
+        id: WebhookId,
+        sample: &SampleCall,
+    ) -> Result<CallPreview, ManagementError> {
+        let webhook = self.get_webhook(id).await?;
         let workflow = intake::available_workflow(self.parts, &webhook).await?;
         let query = parse_query(&sample.query).map_err(TriggerError::from)?.parameters;
         let head = SentHead::new(

@@ -29,7 +29,7 @@ impl Management<'_> {
     ///
     /// Fails with [`ManagementError::Settings`] for an unknown workflow (`workflow`), settings out of bounds,
     /// and channels without an integration.
-    pub async fn create(
+    pub async fn create_webhook(
         &self,
         workflow: WorkflowKey,
         settings: WebhookSettings,
@@ -42,8 +42,8 @@ impl Management<'_> {
     /// which settings never do.
     ///
     /// # Errors
-    /// As [`create`](Self::create).
-    pub async fn create_patched(
+    /// As [`create_webhook`](Self::create_webhook).
+    pub async fn create_webhook_from_patch(
         &self,
         workflow: WorkflowKey,
         patch: &Value,
@@ -85,13 +85,16 @@ impl Management<'_> {
     }
 
     /// Returns a webhook.
-    pub async fn get(&self, id: WebhookId) -> Result<Arc<Webhook>, ManagementError> {
+    pub async fn get_webhook(&self, id: WebhookId) -> Result<Arc<Webhook>, ManagementError> {
         let webhook = self.parts.store.get_webhook(id).await?;
         webhook.map(|webhook| self.fresh(webhook)).ok_or(ManagementError::NotFound(Resource::Webhook))
     }
 
     /// Lists webhooks, newest first.
-    pub async fn list(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, ManagementError> {
+    pub async fn list_webhooks(
+        &self,
+        query: WebhookQuery,
+    ) -> Result<Page<Arc<Webhook>, WebhookId>, ManagementError> {
         let mut page = self.parts.store.list_webhooks(query).await?;
         page.items = page.items.into_iter().map(|webhook| self.fresh(webhook)).collect();
         Ok(page)
@@ -103,7 +106,7 @@ impl Management<'_> {
     ///
     /// Fails with [`ManagementError::Settings`], which has every problem, and with
     /// [`ManagementError::Conflict`] for another revision.
-    pub async fn update(
+    pub async fn update_webhook(
         &self,
         id: WebhookId,
         patch: &Value,
@@ -127,8 +130,12 @@ impl Management<'_> {
     }
 
     /// Enables or disables a webhook. Accepted runs continue.
-    pub async fn set_enabled(&self, id: WebhookId, enabled: bool) -> Result<Arc<Webhook>, ManagementError> {
-        self.update(id, &serde_json::json!({ "enabled": enabled }), None).await
+    pub async fn set_webhook_enabled(
+        &self,
+        id: WebhookId,
+        enabled: bool,
+    ) -> Result<Arc<Webhook>, ManagementError> {
+        self.update_webhook(id, &serde_json::json!({ "enabled": enabled }), None).await
     }
 
     /// Replaces a webhook's token. The old URL stops working at once; accepted runs continue.
@@ -153,9 +160,9 @@ impl Management<'_> {
     /// Returns the URL of a webhook, for copying.
     ///
     /// Fails with [`ManagementError::UrlNotRecoverable`] when none of the keys sealed the token.
-    pub async fn url(&self, id: WebhookId) -> Result<TriggerUrl, ManagementError> {
+    pub async fn get_url(&self, id: WebhookId) -> Result<TriggerUrl, ManagementError> {
         let parts = self.parts;
-        let webhook = self.get(id).await?;
+        let webhook = self.get_webhook(id).await?;
         let keys = parts.keys.as_ref().ok_or(ManagementError::UrlNotRecoverable(None))?;
         let opened =
             webhook.open_token(keys).map_err(|error| ManagementError::UrlNotRecoverable(Some(error)))?;
@@ -169,7 +176,7 @@ impl Management<'_> {
     /// With `expected_revision`, the deletion requires that the webhook still has this revision.
     ///
     /// Fails with [`ManagementError::Conflict`] for another revision.
-    pub async fn delete(
+    pub async fn delete_webhook(
         &self,
         id: WebhookId,
         expected_revision: Option<u64>,
@@ -188,7 +195,7 @@ impl Management<'_> {
         mut next: impl FnMut(&Webhook) -> Result<Webhook, ManagementError>,
     ) -> Result<Arc<Webhook>, ManagementError> {
         loop {
-            let present = self.get(id).await?;
+            let present = self.get_webhook(id).await?;
             if expected_revision.is_some_and(|expected| expected != present.revision) {
                 return Err(ManagementError::Conflict);
             }

@@ -12,7 +12,7 @@ impl Management<'_> {
     /// Lists workflows as the executor does.
     ///
     /// Fails with [`ManagementError::Executor`].
-    pub async fn workflows(&self, cursor: Option<String>) -> Result<WorkflowPage, ManagementError> {
+    pub async fn list_workflows(&self, cursor: Option<String>) -> Result<WorkflowPage, ManagementError> {
         Ok(self.parts.executor.list(cursor).await?)
     }
 
@@ -20,7 +20,7 @@ impl Management<'_> {
     ///
     /// Fails with [`ManagementError::NotFound`] also for a kind that is not registered, and with
     /// [`ManagementError::Executor`].
-    pub async fn workflow(&self, key: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
+    pub async fn get_workflow(&self, key: &WorkflowKey) -> Result<Arc<Workflow>, ManagementError> {
         let missing = ManagementError::NotFound(Resource::Workflow);
         if !self.parts.knows_kind(&key.kind) {
             return Err(missing);

@@ -69,7 +69,7 @@ impl Disk for Faulty {
 
 fn open(path: &Path) -> (SledStore, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
-    let options = SledStore::options().reserve_bytes(1 << 20);
+    let options = SledStore::options().with_reserve_bytes(1 << 20);
     (SledStore::open_with(path, options, Arc::new(Faulty(faults.clone()))).unwrap(), faults)
 }
 
