@@ -1,11 +1,13 @@
 //! Tests of workers over a store that fails, stalls, loses answers and panics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use webhook_core::Webhooks;
-use webhook_core::executor::{ExecuteError, FnExecutor};
+use webhook_core::executor::{ExecuteError, FnExecutor, RunOutput};
 use webhook_core::id::RunId;
 use webhook_core::memory::MemoryStore;
 use webhook_core::run::{Caller, ErrorKind, RunState};
@@ -121,6 +123,26 @@ async fn outcomes_that_wait_for_an_answer_of_the_store_show_as_stuck() {
     assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 1);
     tokio::time::sleep(2 * MINUTE).await;
     assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert!(!fixture.webhooks.work_health().is_stuck());
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_are_recorded_one_by_one_show_as_stuck_too() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
+    let fixture = &faulty.fixture;
+    faulty.store.refuse_summary("bad");
+    faulty.store.next("settle", Fault::Stalls(MINUTE), 1);
+    let second = Duration::from_secs(1);
+    for summary in ["bad", "good"] {
+        fixture.executor.script_next([Step::Sleep(second), Step::SucceedWith(summary.to_owned())]);
+    }
+    let runs = [fixture.trigger("").await, fixture.trigger("").await];
+    tokio::time::sleep(MINUTE / 2).await;
+    assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 2, "one is refused, the other waits");
+    tokio::time::sleep(2 * MINUTE).await;
+    let states = [fixture.ended(runs[0].id).await.state, fixture.ended(runs[1].id).await.state];
+    assert_eq!(states, [RunState::Failed, RunState::Succeeded]);
     assert!(!fixture.webhooks.work_health().is_stuck());
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -334,6 +356,45 @@ async fn start_run(webhooks: &Webhooks) -> RunId {
     let workflow = "report/sales".parse().unwrap();
     let id = manage.create_webhook(workflow, WebhookSettings::default()).await.unwrap().webhook.id;
     manage.start_run(id, serde_json::Map::new(), Caller::default()).await.unwrap().run.id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_ends_after_its_workers_were_dropped_starts_nothing_and_keeps_nothing_alive() {
+    let store = UnsteadyStore::new(MemoryStore::new());
+    let alive = Arc::new(());
+    let watched = Arc::downgrade(&alive);
+    let executor = FnExecutor::new([sales_workflow()], move |_| {
+        let held = alive.clone();
+        async move {
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok(RunOutput::default())
+        }
+    });
+    let webhooks = webhooks(store.clone(), executor).await;
+    start_run(&webhooks).await;
+    let (entered, claiming) = tokio::sync::oneshot::channel();
+    let (leave, left) = std::sync::mpsc::channel();
+    let gate = Mutex::new(Some((entered, left)));
+    store.set(move |method| {
+        if method == "claim"
+            && let Some((entered, left)) = gate.lock().take()
+        {
+            entered.send(()).unwrap();
+            left.recv().unwrap();
+        }
+        None
+    });
+    let workers = webhooks.start_workers(Faulty::with_slots(1).with_threads(false));
+    claiming.await.unwrap();
+    drop((workers, webhooks));
+    leave.send(()).unwrap();
+    let freed = async {
+        while watched.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(MINUTE, freed).await.expect("the service is freed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,10 +53,12 @@ pub struct Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
+        // First the slots: a claim under way has registered its attempts before it asks for slots. So it either gets none, or
+        // all that begins is abandoned here.
+        self.pool.slots.close();
         for attempt in self.pool.claimed.take_all() {
             attempt.abandon();
         }
-        self.pool.slots.take_waiting();
         if let Some(threads) = &self.pool.threads {
             threads.close();
         }

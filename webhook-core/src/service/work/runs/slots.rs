@@ -33,6 +33,8 @@ struct State {
     occupied: f64,
     /// Number of runs to have claimed ahead.
     ahead: usize,
+    /// True once the workers were dropped.
+    is_closed: bool,
 }
 
 /// Number of runs to claim.
@@ -45,7 +47,8 @@ pub(super) struct Room {
 impl RunSlots {
     pub(super) fn new(count: usize) -> Self {
         let waiting = VecDeque::new();
-        let state = State { count, free: count, withheld: 0, waiting, occupied: f64::INFINITY, ahead: 0 };
+        let occupied = f64::INFINITY;
+        let state = State { count, free: count, withheld: 0, waiting, occupied, ahead: 0, is_closed: false };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -66,6 +69,9 @@ impl RunSlots {
     /// waits for a claim, and no run waits long for a slot.
     pub(super) fn claimed(&self, attempts: Vec<Arc<Attempt>>, took: Duration) -> Vec<Arc<Attempt>> {
         let mut state = self.state.lock();
+        if state.is_closed {
+            return Vec::new();
+        }
         let during_claim = state.count as f64 * took.as_secs_f64() / state.occupied;
         state.ahead = ((2.0 * during_claim) as usize).min(MOST_AHEAD);
         state.waiting.extend(attempts);
@@ -113,9 +119,15 @@ impl RunSlots {
         state.ahead = 0;
     }
 
-    /// Removes all attempts that wait for a slot, and returns them.
-    pub(in crate::service::work) fn take_waiting(&self) -> Vec<Arc<Attempt>> {
-        self.state.lock().waiting.drain(..).collect()
+    /// Gives no slot from now on, also not to the attempts of a claim that is under way.
+    pub(in crate::service::work) fn close(&self) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        // Without the lock, since that frees the input of their executors.
+        drop(waiting);
     }
 
     /// Removes an attempt that waits for a slot. Returns whether it was waiting.
