@@ -161,11 +161,14 @@ pub trait Store: Send + Sync + 'static {
     /// After a dropped call, a call with an idempotency key can be repeated.
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError>;
 
-    /// Claims due runs, oldest first: at most [`ClaimRequest::limit`] to execute now, and at most
-    /// [`ClaimRequest::ahead`] behind them.
+    /// Claims due runs: at most [`ClaimRequest::limit`] to execute now, and at most [`ClaimRequest::ahead`] behind
+    /// them.
     ///
     /// Returns an empty list when nothing is due.
     ///
+    /// - Webhooks are served in turn, from the one after the last that was served: each gets an equal share of the
+    ///   claim, oldest runs first, and what one leaves goes to the others. A store may bound the number of webhooks
+    ///   that one claim serves to 16 or more.
     /// - A run whose lease has expired is interrupted first and may then be claimed again.
     /// - No webhook gets more claimed runs than its stored settings allow, whatever an `enqueue` carried.
     ///   Runs claimed ahead count.

@@ -151,6 +151,7 @@ promises! { $
     claiming:
         each_run_goes_to_one_claimer,
         runs_are_claimed_oldest_first,
+        no_webhook_waits_behind_the_backlog_of_another,
         a_claim_marks_the_run_as_running,
         fences_grow_with_every_claim,
         a_run_whose_lease_is_over_comes_back,

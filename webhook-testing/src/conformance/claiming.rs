@@ -44,6 +44,32 @@ pub async fn runs_are_claimed_oldest_first(store: Arc<dyn Store>) {
     assert!(claim(&*store, 100).await.is_empty(), "a claimed run must not be claimed again");
 }
 
+/// Each webhook with due runs gets its share of every claim, however many runs of another were there before.
+pub async fn no_webhook_waits_behind_the_backlog_of_another(store: Arc<dyn Store>) {
+    let (busy, quiet) = (webhook(&*store).await, webhook(&*store).await);
+    let backlog = enqueue_many(&*store, &busy, 30).await;
+    let few = enqueue_many(&*store, &quiet, 3).await;
+    let mut of_quiet = Vec::new();
+    let mut of_busy = Vec::new();
+    for _ in 0..3 {
+        let claimed = claim(&*store, 4).await;
+        assert_eq!(claimed.len(), 4, "what one webhook leaves of its share must go to the others");
+        for claim in claimed {
+            let of = if claim.run.webhook_id == quiet.id { &mut of_quiet } else { &mut of_busy };
+            of.push(claim.run.id);
+        }
+    }
+    assert_eq!(of_quiet, few, "a webhook with few runs must get an equal share of each claim");
+    assert_eq!(of_busy, backlog[..9], "of each webhook, the oldest runs must come first");
+    let third = webhook(&*store).await;
+    let late = enqueue(&*store, &third).await.id;
+    let mut next = Vec::new();
+    for _ in 0..4 {
+        next.extend(claim_ids(&*store, 1).await);
+    }
+    assert!(next.contains(&late), "claims of one run must serve the webhooks in turn");
+}
+
 /// A claim shows the run as running, with its attempt, start and fence, and so does the store.
 pub async fn a_claim_marks_the_run_as_running(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;

@@ -1,6 +1,7 @@
 //! The live runs by every order in which they are looked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use tokio::time::Instant;
 
@@ -66,8 +67,10 @@ impl Place {
 #[derive(Debug, Default)]
 pub(crate) struct RunIndex {
     runs: BTreeMap<RunId, LiveEntry>,
-    /// Next claimable run of each webhook, oldest first.
-    next: BTreeSet<(RunId, WebhookId)>,
+    /// Next claimable run of each webhook.
+    next: BTreeMap<WebhookId, RunId>,
+    /// Webhook that was served last.
+    served: Option<WebhookId>,
     /// Runs that wait for their due time.
     delayed: BTreeSet<(Instant, RunId)>,
     /// Claimed runs by the end of their lease.
@@ -132,9 +135,24 @@ impl RunIndex {
         queue.plan(on_overlap, asked)
     }
 
-    /// First run of those that may be claimed now, with its webhook.
+    /// Run to claim next, with its webhook.
     pub(crate) fn next(&self) -> Option<(RunId, WebhookId)> {
-        self.next.first().copied()
+        self.in_turn().next()
+    }
+
+    /// Next claimable run of each webhook, from the webhook after the one that was served last.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = (RunId, WebhookId)> {
+        let (after, until) = match self.served {
+            Some(served) => (Bound::Excluded(served), Bound::Included(served)),
+            None => (Bound::Unbounded, Bound::Excluded(WebhookId::from_bytes([0; 16]))),
+        };
+        let first = self.next.range((after, Bound::Unbounded));
+        first.chain(self.next.range((Bound::Unbounded, until))).map(|(webhook, id)| (*id, *webhook))
+    }
+
+    /// Notes that a run of this webhook was claimed, so that those of others are next.
+    pub(crate) fn note_served(&mut self, webhook: WebhookId) {
+        self.served = Some(webhook);
     }
 
     /// Due time of the first run that waits for it.
@@ -249,10 +267,10 @@ impl RunIndex {
         let next = queue.next();
         let known = std::mem::replace(&mut queue.known_next, next);
         if known != next {
-            if let Some(id) = known {
-                self.next.remove(&(id, webhook));
-            }
-            self.next.extend(next.map(|id| (id, webhook)));
+            match next {
+                Some(id) => self.next.insert(webhook, id),
+                None => self.next.remove(&webhook),
+            };
         }
         if queue.is_empty() {
             self.queues.remove(&webhook);

@@ -8,20 +8,22 @@ use super::LiveRuns;
 use crate::backend::live::index::Place;
 use crate::backend::live::outcome::ClaimedRuns;
 use crate::clock::later;
-use crate::id::{RunId, WebhookId};
+use crate::id::RunId;
 use crate::run::{CancelReason, Ending, Run};
 use crate::store::{Begun, ClaimRequest};
 
 /// Records that are asked for at once, when that of the next run is missing.
 pub(super) const READ_AHEAD: usize = 128;
+/// Upper bound on the webhooks that these runs belong to.
+const QUEUES_READ_AHEAD: usize = 16;
 /// Bytes of their parameters, unless the first alone has more.
 pub(super) const READ_AHEAD_BYTES: u64 = 1 << 20;
 /// Runs behind the next one that are read along, even where the webhook has room for fewer.
 pub(super) const LEAST_READ_AHEAD: usize = 16;
 
 impl LiveRuns {
-    /// Claims due runs, oldest first, after interrupting those whose lease has ended: some to execute now, and those behind
-    /// them ahead of need. It stops at a run whose record is [missing](ClaimedRuns::missing); once that is provided, the
+    /// Claims due runs, of one webhook after the other and of each the oldest, after interrupting those whose lease has
+    /// ended: some to execute now, and those behind them ahead of need. It stops at a run whose record is [missing](ClaimedRuns::missing); once that is provided, the
     /// rest can be claimed.
     pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
         let mut outcome = ClaimedRuns::default();
@@ -32,13 +34,14 @@ impl LiveRuns {
         while outcome.claimed.len() + outcome.ahead.len() < request.limit + request.ahead {
             let Some((id, webhook)) = self.index.next() else { break };
             let Some(queued) = self.records.get(id) else {
-                outcome.missing = self.read_ahead(webhook);
+                outcome.missing = self.read_ahead();
                 break;
             };
             let fence = self.last_fence + 1;
             match queued.claimed(fence, request.interruption_bound, request.now) {
                 Ok(run) => {
                     self.last_fence = fence;
+                    self.index.note_served(webhook);
                     let (queued, run) = (queued.clone(), Arc::new(run));
                     let lease_end = later(instant, request.lease);
                     if outcome.claimed.len() < request.limit {
@@ -80,17 +83,21 @@ impl LiveRuns {
         }
     }
 
-    /// The next runs of a webhook whose records are missing.
-    fn read_ahead(&self, webhook: WebhookId) -> Vec<RunId> {
-        let Some(queue) = self.index.queue(webhook) else { return Vec::new() };
-        let count = queue.room().map_or(READ_AHEAD, |room| room.clamp(LEAST_READ_AHEAD, READ_AHEAD));
+    /// The next runs whose records are missing, of several webhooks, since these are served in turn.
+    fn read_ahead(&self) -> Vec<RunId> {
+        let queues = self.index.in_turn().take(QUEUES_READ_AHEAD);
+        let queues: Vec<_> = queues.filter_map(|(_, webhook)| self.index.queue(webhook)).collect();
+        let share = READ_AHEAD.div_ceil(queues.len().max(1));
         let (mut missing, mut bytes) = (Vec::new(), 0);
-        for id in queue.ready().take(count).filter(|id| !self.records.has(*id)) {
-            bytes += self.index.parameter_bytes(id);
-            if !missing.is_empty() && bytes > READ_AHEAD_BYTES {
-                break;
+        for queue in queues {
+            let count = queue.room().map_or(share, |room| room.clamp(LEAST_READ_AHEAD.min(share), share));
+            for id in queue.ready().take(count).filter(|id| !self.records.has(*id)) {
+                bytes += self.index.parameter_bytes(id);
+                if !missing.is_empty() && bytes > READ_AHEAD_BYTES {
+                    return missing;
+                }
+                missing.push(id);
             }
-            missing.push(id);
         }
         missing
     }
