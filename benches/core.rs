@@ -73,7 +73,7 @@ fn calls(criterion: &mut Criterion) {
         };
         let effective = async || {
             let authenticated = webhooks.authenticate(call()).await.expect("the token is right");
-            let admitted = webhooks.admit(authenticated).expect("the call is permitted");
+            let admitted = webhooks.admit(authenticated).await.expect("the call is permitted");
             match webhooks.trigger(admitted, body.as_bytes()).await.expect("good parameters") {
                 Triggered::DryRun { parameters, .. } => parameters,
                 other => panic!("{other:?}"),

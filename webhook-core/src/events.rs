@@ -49,6 +49,20 @@ pub enum Change {
 }
 
 impl Event {
+    /// Combines a change with the run that it belongs to, without deliveries.
+    #[must_use]
+    pub fn new(cursor: EventCursor, run: &Run, change: Change) -> Self {
+        let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
+        Self { cursor, run: run.id, workflow, webhook_id, change, deliveries: Arc::default() }
+    }
+
+    /// Sets the deliveries that were recorded with the run's end.
+    #[must_use]
+    pub fn with_deliveries(mut self, deliveries: Arc<[Delivery]>) -> Self {
+        self.deliveries = deliveries;
+        self
+    }
+
     /// Returns the approximate size of this event in memory, in bytes.
     pub(crate) fn bytes_in_memory(&self) -> usize {
         let change = match &self.change {
@@ -69,6 +83,26 @@ pub struct EventCursor {
     pub(crate) life: u64,
     /// Number of the event, from 1.
     pub(crate) sequence: u64,
+}
+
+impl EventCursor {
+    /// Makes the cursor of the event with this number, from 1, in the log with this identity.
+    #[must_use]
+    pub fn new(life: u64, sequence: u64) -> Self {
+        Self { life, sequence }
+    }
+
+    /// Returns the identity of the log that gave it out.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Returns the number of the event.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
 }
 
 impl fmt::Display for EventCursor {
@@ -98,4 +132,18 @@ pub struct Events {
     pub cursor: EventCursor,
     /// True if events before these were missed, so a view must read everything again.
     pub reset: bool,
+}
+
+impl Events {
+    /// Combines events, oldest first, with the cursor for the next request.
+    #[must_use]
+    pub fn new(items: Vec<Event>, cursor: EventCursor) -> Self {
+        Self { items, cursor, reset: false }
+    }
+
+    /// Reports that events were missed, with the cursor for the next request.
+    #[must_use]
+    pub fn gap(cursor: EventCursor) -> Self {
+        Self { items: Vec::new(), cursor, reset: true }
+    }
 }

@@ -37,7 +37,7 @@
 //! let mut call = TriggerCall::new("report/sales".parse()?, Method::Get);
 //! call.query = format!("{query}&region=APAC").into();
 //! let authenticated = webhooks.authenticate(call).await?;
-//! let admitted = webhooks.admit(authenticated)?;
+//! let admitted = webhooks.admit(authenticated).await?;
 //! let Triggered::Accepted { run, .. } = webhooks.trigger(admitted, b"").await? else { return Err("no run".into()) };
 //!
 //! let ended = webhooks.wait_for_end(run.id, Duration::from_secs(10)).await?.ok_or("the run is gone")?;

@@ -23,12 +23,12 @@ use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run};
 use crate::store::{
-    Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
-    Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
-    StoreError, StoreHealth, WebhookQuery, Work,
+    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
+    Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
 use crate::token::TokenDigest;
-use crate::webhook::Webhook;
+use crate::webhook::{RateLimit, Webhook};
 
 use state::State;
 
@@ -82,6 +82,10 @@ impl MemoryStore {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock()
+    }
+
+    async fn wait_for_runs(&self, workflows: &Workflows) {
+        wait_for_work(&self.0.runs_changed, |now| self.state().live.work_at(workflows, now)).await;
     }
 
     fn wake_workers(&self) {
@@ -158,6 +162,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        Ok(self.state().rates.take(webhook, limit, Instant::now()))
+    }
+
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         let enqueued = self.state().enqueue(request, Instant::now())?;
         self.wake_workers();
@@ -222,12 +230,17 @@ impl Store for MemoryStore {
 
     async fn wait_for_work(&self, work: Work) {
         match work {
-            Work::Runs => wait_for_work(&self.0.runs_changed, |now| self.state().live.work_at(now)).await,
+            Work::Runs => self.wait_for_runs(&Workflows::All).await,
+            Work::RunsOf(workflows) => self.wait_for_runs(&workflows).await,
             Work::Deliveries(channels) => {
                 let due = |_| self.state().deliveries.next_deadline(&channels);
                 wait_for_work(&self.0.deliveries_changed, due).await;
             }
         }
+    }
+
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+        std::future::pending().await
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {

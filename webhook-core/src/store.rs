@@ -59,14 +59,15 @@ use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
-use crate::webhook::Webhook;
+use crate::webhook::{RateLimit, Webhook};
 
 pub use error::StoreError;
 pub use outbox::{Channels, DeliveryClaimRequest, DeliverySettlement};
 pub use query::{DeliveryQuery, Page, RunQuery, WebhookQuery};
 pub use request::{
-    Begun, Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart, Outcome,
-    PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, log_surplus,
+    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart,
+    Outcome, PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, Workflows,
+    log_surplus,
 };
 
 /// Keeps webhooks, runs, their logs and the outbox of deliveries.
@@ -135,6 +136,14 @@ pub trait Store: Send + Sync + 'static {
     /// Need not be durable when it returns.
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError>;
 
+    /// Takes one call from the rate of a webhook. Returns `None` if it is allowed, or else the pause until the next one
+    /// is.
+    ///
+    /// The rate is a token bucket of `limit.burst` calls, which gains `limit.per_minute` calls in a minute. All
+    /// processes that share the store take from one bucket. A refused call takes nothing.
+    /// Need not be durable when it returns. An unknown webhook is no error.
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError>;
+
     // Runs.
 
     /// Records a run, or returns the run that its idempotency key already stands for.
@@ -169,6 +178,7 @@ pub trait Store: Send + Sync + 'static {
     /// - Webhooks are served in turn, from the one after the last that was served: each gets an equal share of the
     ///   claim, oldest runs first, and what one leaves goes to the others. A store may bound the number of webhooks
     ///   that one claim serves to 16 or more.
+    /// - Only runs of [`ClaimRequest::workflows`] are claimed. The others stay as they are.
     /// - A run whose lease has expired is interrupted first and may then be claimed again.
     /// - No webhook gets more claimed runs than its stored settings allow, whatever an `enqueue` carried.
     ///   Runs claimed ahead count.
@@ -212,7 +222,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Cancels a queued run, or requests the cancellation of a running run.
     ///
-    /// The worker of a running run learns of the request through [`renew`](Self::renew).
+    /// The worker of a running run learns of the request through [`renew`](Self::renew), and in another process also
+    /// through [`wait_for_cancellations`](Self::wait_for_cancellations).
     /// A run that has ended is [`Cancelled::TooLate`], not an error.
     ///
     /// Fails with [`StoreError::NotFound`].
@@ -304,7 +315,7 @@ pub trait Store: Send + Sync + 'static {
     /// - Keeps waiting while everything due is held back by its webhook's concurrency.
     /// - Work of another kind does not wake the caller for long. Deliveries that no worker claims must not
     ///   keep workers busy that wait for runs. Due deliveries of an excluded channel must not keep workers
-    ///   busy that wait for the others.
+    ///   busy that wait for the others. The same holds for due runs of workflows that are not asked for.
     ///
     /// A store that fails keeps waiting or returns now and then; the next claim reports the error.
     ///
@@ -312,8 +323,20 @@ pub trait Store: Send + Sync + 'static {
     /// A dropped call loses no wake-up for the next call.
     async fn wait_for_work(&self, work: Work);
 
+    /// Waits until the cancellation of running runs is requested by another process that shares the store, and
+    /// returns at least one notice of it.
+    ///
+    /// So an executor stops promptly, and not only when the lease of its run is [renewed](Self::renew). There may be
+    /// notices of runs that nobody executes here, and several of one run.
+    ///
+    /// A store that one process opens never returns from this: such a process knows its cancellations.
+    ///
+    /// # Cancel safety
+    /// A dropped call may lose notices. The next renewal reports the cancellation.
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice>;
+
     /// Returns the events after `cursor`, once there is at least one. `None` returns the current cursor at
-    /// once.
+    /// once. They are the events of all processes that share the store.
     ///
     /// A cursor that is too old, or from an earlier opening of the store, gives [`Events::reset`]: events
     /// were missed.
@@ -333,6 +356,8 @@ pub trait Store: Send + Sync + 'static {
 pub enum Work {
     /// Runs, for [`Store::claim`].
     Runs,
+    /// Runs of these workflows, for [`Store::claim`].
+    RunsOf(Workflows),
     /// Deliveries through these channels, for [`Store::claim_deliveries`].
     Deliveries(Channels),
 }

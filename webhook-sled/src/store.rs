@@ -14,12 +14,12 @@ use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
-    Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
-    StoreError, StoreHealth, WebhookQuery, Work,
+    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
+    Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
 use webhook_core::token::TokenDigest;
-use webhook_core::webhook::Webhook;
+use webhook_core::webhook::{RateLimit, Webhook};
 
 use crate::check::verify::{VerifyReport, verify};
 use crate::engine::disk::{Disk, FileDisk};
@@ -173,6 +173,10 @@ impl Store for SledStore {
         self.ask(move |writer| writer.record_use(&uses)).await
     }
 
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        Ok(self.parts().rates.lock().take(webhook, limit, Instant::now()))
+    }
+
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         let (instant, record) = (Instant::now(), encode_run(&request.run)?);
         self.ask(move |writer| writer.enqueue(request, record, instant)).await
@@ -324,9 +328,14 @@ impl Store for SledStore {
         };
         let work_at = |now| match &work {
             Work::Deliveries(channels) => parts.deliveries().next_deadline(channels),
-            _ => parts.runs().live.work_at(now),
+            Work::RunsOf(workflows) => parts.runs().live.work_at(workflows, now),
+            _ => parts.runs().live.work_at(&Workflows::All, now),
         };
         wait_for_work(changes, work_at).await;
+    }
+
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+        std::future::pending().await
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {

@@ -102,6 +102,8 @@ macro_rules! promises {
 
 promises! { $
     webhooks:
+        a_rate_is_one_for_all_calls_of_a_webhook,
+        a_bucket_refills_by_its_rate,
         a_created_webhook_is_found_by_id_and_by_digest,
         creating_what_exists_conflicts,
         an_update_demands_the_expected_revision,
@@ -152,6 +154,7 @@ promises! { $
         each_run_goes_to_one_claimer,
         runs_are_claimed_oldest_first,
         no_webhook_waits_behind_the_backlog_of_another,
+        only_runs_of_the_workflows_asked_for_are_claimed,
         a_claim_marks_the_run_as_running,
         fences_grow_with_every_claim,
         a_run_whose_lease_is_over_comes_back,
@@ -206,7 +209,8 @@ promises! { $
         deliveries_wake_who_waits_for_them,
         waiting_is_no_busy_loop,
         work_of_the_other_sort_wakes_nobody_for_long,
-        deliveries_of_other_channels_wake_nobody_for_long;
+        deliveries_of_other_channels_wake_nobody_for_long,
+        runs_of_other_workflows_wake_nobody_for_long;
     events:
         the_present_cursor_is_answered_at_once,
         every_change_of_state_is_an_event,

@@ -104,7 +104,7 @@ impl Fixture {
     /// [`TriggerError`] of the step that refuses the call.
     pub async fn send(&self, call: TriggerCall, body: &str) -> Result<Triggered, TriggerError> {
         let authenticated = self.webhooks.authenticate(call).await?;
-        self.webhooks.trigger(self.webhooks.admit(authenticated)?, body.as_bytes()).await
+        self.webhooks.trigger(self.webhooks.admit(authenticated).await?, body.as_bytes()).await
     }
 
     /// Triggers by POST and returns the accepted run.

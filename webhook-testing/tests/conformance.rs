@@ -13,12 +13,12 @@ use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{
-    Begun, Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement,
-    Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled,
-    Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Begun, CancelNotice, Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    DeliverySettlement, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal, Renewed,
+    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
 use webhook_core::token::TokenDigest;
-use webhook_core::webhook::Webhook;
+use webhook_core::webhook::{RateLimit, Webhook};
 use webhook_testing::conformance;
 
 mod memory_store {
@@ -69,6 +69,17 @@ async fn a_store_that_gives_a_run_out_twice_is_found_out() {
     breaks(Defect::ClaimsTwice, conformance::each_run_goes_to_one_claimer).await;
     breaks(Defect::ClaimsTwice, conformance::runs_are_claimed_oldest_first).await;
     breaks(Defect::ClaimsTwice, conformance::no_more_runs_than_the_bound_are_claimed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_runs_of_other_workflows_is_found_out() {
+    breaks(Defect::ClaimsAnyWorkflow, conformance::only_runs_of_the_workflows_asked_for_are_claimed).await;
+    breaks(Defect::WaitsForAllWorkflows, conformance::runs_of_other_workflows_wake_nobody_for_long).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_forgets_calls_is_found_out() {
+    breaks(Defect::ForgetsCalls, conformance::a_rate_is_one_for_all_calls_of_a_webhook).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +181,10 @@ enum Defect {
     ForgetsTheFence,
     LogsUnderAnyFence,
     ClaimsTwice,
+    ClaimsAnyWorkflow,
+    WaitsForAllWorkflows,
     IgnoresKeys,
+    ForgetsCalls,
     TrustsTheCaller,
     DropsDeliveries,
     ShiftsPages,
@@ -265,6 +279,14 @@ impl Store for BrokenStore {
         self.store.record_use(uses).await
     }
 
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        let limit = match self.has(Defect::ForgetsCalls) {
+            true => RateLimit::new(limit.per_minute, u32::MAX),
+            false => limit,
+        };
+        self.store.take_call(webhook, limit).await
+    }
+
     async fn enqueue(&self, mut request: Enqueue) -> Result<Enqueued, StoreError> {
         if self.has(Defect::IgnoresKeys) {
             request.idempotency = None;
@@ -283,6 +305,10 @@ impl Store for BrokenStore {
                 return Ok(again);
             }
         }
+        let request = match self.has(Defect::ClaimsAnyWorkflow) {
+            true => request.with_workflows(Workflows::All),
+            false => request,
+        };
         let claims = self.store.claim(request).await?;
         self.again.lock().extend(claims.iter().cloned());
         Ok(claims)
@@ -365,8 +391,16 @@ impl Store for BrokenStore {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 self.store.wait_for_work(Work::Deliveries(Channels::default())).await;
             }
+            Work::RunsOf(_) if self.has(Defect::WaitsForAllWorkflows) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                self.store.wait_for_work(Work::Runs).await;
+            }
             work => self.store.wait_for_work(work).await,
         }
+    }
+
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+        self.store.wait_for_cancellations().await
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {

@@ -101,9 +101,8 @@ impl EventLog {
                 return;
             };
             let cursor = EventCursor { life: self.life, sequence: ring.next };
-            let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
             let (change, deliveries) = change();
-            ring.push(Event { cursor, run: run.id, workflow, webhook_id, change, deliveries });
+            ring.push(Event::new(cursor, run, change).with_deliveries(deliveries));
             if given + 1 < ring.oldest() {
                 ring.clear();
                 return;
@@ -137,18 +136,18 @@ impl EventLog {
     fn after(&self, ring: &Ring, cursor: Option<EventCursor>) -> Events {
         let present = EventCursor { life: self.life, sequence: ring.next - 1 };
         let Some(cursor) = cursor else {
-            return Events { items: Vec::new(), cursor: present, reset: false };
+            return Events::new(Vec::new(), present);
         };
         // A cursor may hold any number: add to it only after the bounds check.
         let known =
             cursor.life == self.life && cursor.sequence < ring.next && cursor.sequence + 1 >= ring.oldest();
         if !known {
-            return Events { items: Vec::new(), cursor: present, reset: true };
+            return Events::gap(present);
         }
         let skip = (cursor.sequence + 1 - ring.oldest()) as usize;
         let items: Vec<Event> = ring.events.iter().skip(skip).take(BATCH).cloned().collect();
         let cursor = items.last().map_or(cursor, |event| event.cursor);
-        Events { items, cursor, reset: false }
+        Events::new(items, cursor)
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`WebhookIndex`] | the webhooks, by id and by token digest |
 //! | [`DueIndex`] | the pending deliveries, by due time |
 //! | [`IdempotencyIndex`], [`KeyHolder`] | idempotency keys, in memory or as a record of the store's own |
+//! | [`CallRates`] | the rates of the calls of webhooks |
 //! | [`EventLog`] | the newest events |
 //! | [`wait_for_work`] | waiting for a claim to be worthwhile |
 //!
@@ -26,6 +27,7 @@
 //!
 //! A new run cannot be claimed before it is [committed](LiveRuns::commit).
 
+pub(crate) mod buckets;
 mod due_index;
 mod event_log;
 mod idempotency_index;
@@ -33,6 +35,7 @@ mod live;
 mod wait;
 mod webhook_index;
 
+pub use buckets::CallRates;
 pub use due_index::{ClaimedDelivery, DueIndex};
 pub use event_log::EventLog;
 pub use idempotency_index::{IdempotencyIndex, KeyHolder, KeyMeaning};

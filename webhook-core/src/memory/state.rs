@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::deliveries::Deliveries;
 use super::history::History;
 use super::log::RunLog;
-use crate::backend::{EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex};
+use crate::backend::{CallRates, EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex};
 use crate::clock::later;
 use crate::error::Resource;
 use crate::id::{RunId, WebhookId};
@@ -30,6 +30,7 @@ pub(super) struct State {
     pub(super) logs: HashMap<RunId, RunLog>,
     pub(super) deliveries: Deliveries,
     pub(super) events: Arc<EventLog>,
+    pub(super) rates: CallRates,
 }
 
 impl State {

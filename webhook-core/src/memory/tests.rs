@@ -21,8 +21,8 @@ async fn leases_and_keys_follow_tokios_time() {
     };
     store.enqueue(enqueue()).await.unwrap();
     let request = ClaimRequest::new(1, Duration::from_secs(3_600), now);
-    assert_eq!(store.clone().claim(request).await.unwrap().len(), 1);
-    assert!(store.claim(request).await.unwrap().is_empty());
+    assert_eq!(store.clone().claim(request.clone()).await.unwrap().len(), 1);
+    assert!(store.claim(request.clone()).await.unwrap().is_empty());
     store.wait_for_work(Work::Runs).await;
     let again = store.claim(request).await.unwrap();
     assert_eq!((again[0].run.state, again[0].run.interruptions), (RunState::Running, 1));

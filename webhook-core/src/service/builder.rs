@@ -9,7 +9,7 @@ use url::Url;
 use super::Webhooks;
 use super::accepting::Accepting;
 use super::executing::Executing;
-use super::limiter::{FailureLimiter, RateLimiter};
+use super::limiter::FailureLimiter;
 use super::meters::Meters;
 use super::options::ServiceOptions;
 use super::parts::{Parts, RunUrl};
@@ -206,7 +206,6 @@ impl WebhooksBuilder {
             clock,
             options: self.options,
             failures: FailureLimiter::default(),
-            rates: RateLimiter::default(),
             accepting: Accepting::default(),
             uses: Uses::default(),
             executing: Executing::default(),

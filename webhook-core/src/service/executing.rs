@@ -30,7 +30,7 @@ impl Executing {
         registries.push(registry);
     }
 
-    /// Cancels runs that execute in this process. Other processes learn of it when they renew their leases.
+    /// Cancels runs that execute in this process. The store tells other processes.
     pub(super) fn cancel(&self, runs: &[RunId], reason: CancelReason) {
         if runs.is_empty() {
             return;

@@ -105,10 +105,10 @@ impl Webhooks {
     /// [needed](AuthenticatedCall::needs_head).
     ///
     /// Fails with [`TriggerError::AddressNotAllowed`], [`TriggerError::Disabled`], [`TriggerError::MethodNotAllowed`],
-    /// [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`], [`TriggerError::RateLimited`] or
-    /// [`TriggerError::SignatureInvalid`].
-    pub fn admit(&self, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
-        intake::admit(&self.parts, call)
+    /// [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`], [`TriggerError::RateLimited`],
+    /// [`TriggerError::SignatureInvalid`] or [`TriggerError::Store`].
+    pub async fn admit(&self, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
+        intake::admit(&self.parts, call).await
     }
 
     /// Finds the webhook of the token by which a caller wants to read a run. Its settings are not checked.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::accepting::Accepting;
 use super::executing::Executing;
-use super::limiter::{FailureLimiter, RateLimiter};
+use super::limiter::FailureLimiter;
 use super::meters::Meters;
 use super::options::ServiceOptions;
 use super::trouble::Trouble;
@@ -47,7 +47,6 @@ pub(super) struct Parts {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: ServiceOptions,
     pub(super) failures: FailureLimiter,
-    pub(super) rates: RateLimiter,
     pub(super) accepting: Accepting,
     pub(super) uses: Uses,
     pub(super) executing: Executing,

@@ -112,6 +112,9 @@ impl Waiters {
                     tracing::warn!(%error, "events cannot be read");
                     cursor = None;
                     tokio::time::sleep(Duration::from_secs(1)).await;
+                    // A store that has no events for now may still read runs.
+                    let waiting = self.waiting.lock();
+                    waiting.runs.values().for_each(|sender| sender.send_replace(()));
                 }
             }
         }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Begun, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue,
-    Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
-    StoreError, StoreHealth, WebhookQuery, Work,
+    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
+    Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use crate::events::{EventCursor, Events};
 use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
-use crate::webhook::Webhook;
+use crate::webhook::{RateLimit, Webhook};
 
 #[async_trait::async_trait]
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -48,6 +48,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
         (**self).record_use(uses).await
+    }
+
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        (**self).take_call(webhook, limit).await
     }
 
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
@@ -96,6 +100,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn wait_for_work(&self, work: Work) {
         (**self).wait_for_work(work).await;
+    }
+
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+        (**self).wait_for_cancellations().await
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {

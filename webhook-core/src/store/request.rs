@@ -1,9 +1,10 @@
 //! Requests that change a store, and their results.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::id::RunId;
+use crate::id::{RunId, WorkflowKey, WorkflowKind};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Ending, Progress, Run, RunError};
 use crate::token::TokenDigest;
@@ -177,8 +178,32 @@ pub enum Enqueued {
     Disabled,
 }
 
+/// Set of workflows whose runs a worker requests. Default: all workflows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Workflows {
+    /// All workflows.
+    #[default]
+    All,
+    /// All workflows of these kinds.
+    OfKinds(Arc<BTreeSet<WorkflowKind>>),
+    /// These workflows.
+    Only(Arc<BTreeSet<WorkflowKey>>),
+}
+
+impl Workflows {
+    /// Returns whether the set contains `workflow`.
+    #[must_use]
+    pub fn include(&self, workflow: &WorkflowKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::OfKinds(kinds) => kinds.contains(&workflow.kind),
+            Self::Only(keys) => keys.contains(workflow),
+        }
+    }
+}
+
 /// Request of a worker for due runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClaimRequest {
     /// Upper bound on the runs to execute now.
@@ -192,13 +217,17 @@ pub struct ClaimRequest {
     pub interruption_bound: u32,
     /// Time of day of the request.
     pub now: SystemTime,
+    /// Workflows whose runs are claimed.
+    pub workflows: Workflows,
+    /// Name of the process that claims, for stores that several processes share.
+    pub claimer: Option<Arc<str>>,
 }
 
 impl ClaimRequest {
     /// Requests at most `limit` runs to execute now, and none ahead.
     #[must_use]
     pub fn new(limit: usize, lease: Duration, now: SystemTime) -> Self {
-        Self { limit, ahead: 0, lease, interruption_bound: 5, now }
+        Self { limit, ahead: 0, lease, interruption_bound: 5, now, workflows: Workflows::All, claimer: None }
     }
 
     /// Sets the upper bound on the runs claimed ahead.
@@ -212,6 +241,20 @@ impl ClaimRequest {
     #[must_use]
     pub fn with_interruption_bound(mut self, bound: u32) -> Self {
         self.interruption_bound = bound;
+        self
+    }
+
+    /// Sets the workflows whose runs are claimed.
+    #[must_use]
+    pub fn with_workflows(mut self, workflows: Workflows) -> Self {
+        self.workflows = workflows;
+        self
+    }
+
+    /// Sets the name of the process that claims.
+    #[must_use]
+    pub fn with_claimer(mut self, claimer: Option<Arc<str>>) -> Self {
+        self.claimer = claimer;
         self
     }
 }
@@ -378,6 +421,24 @@ pub enum Cancelled {
     Requested(Arc<Run>),
     /// The run had already ended.
     TooLate(Arc<Run>),
+}
+
+/// Notice that a running run is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CancelNotice {
+    /// Id of the run.
+    pub run: RunId,
+    /// Reason of its cancellation.
+    pub reason: CancelReason,
+}
+
+impl CancelNotice {
+    /// Reports that this run is to stop.
+    #[must_use]
+    pub fn new(run: RunId, reason: CancelReason) -> Self {
+        Self { run, reason }
+    }
 }
 
 /// Retention rules and bounds of a removal of ended runs.

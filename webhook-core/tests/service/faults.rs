@@ -91,6 +91,23 @@ async fn a_worker_whose_renewals_fail_stops_what_it_executes_within_the_lease_an
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_that_another_process_cancels_stops_long_before_its_lease_is_renewed() {
+    let options = Faulty::with_slots(2).with_lease(60 * MINUTE);
+    let faulty = Faulty::new(json!({}), options).await;
+    let fixture = &faulty.fixture;
+    fixture.executor.script_next([Step::WaitForRelease]);
+    fixture.executor.script_next([Step::WaitForRelease]);
+    let (cancelled, other) = (fixture.trigger("").await, fixture.trigger("").await);
+    fixture.executor.executed(2).await;
+    faulty.store.cancel_elsewhere(cancelled.id).await;
+    assert_eq!(fixture.ended(cancelled.id).await.state, RunState::Cancelled);
+    assert_eq!(faulty.count(RunState::Running).await, 1, "the other goes on");
+    fixture.executor.release_all();
+    assert_eq!(fixture.ended(other.id).await.state, RunState::Succeeded);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outcome_that_cannot_be_recorded_fails_its_run_and_holds_up_no_other() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(8)).await;
     let fixture = &faulty.fixture;

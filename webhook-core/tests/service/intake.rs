@@ -191,7 +191,7 @@ async fn a_full_queue_and_a_shutdown_refuse_calls() {
     let send = async || {
         let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
         call.bearer = Some(token.clone().into());
-        webhooks.trigger(webhooks.admit(webhooks.authenticate(call).await?)?, b"").await
+        webhooks.trigger(webhooks.admit(webhooks.authenticate(call).await?).await?, b"").await
     };
     assert!(send().await.is_ok());
     assert!(matches!(send().await, Err(TriggerError::QueueFull)));
@@ -218,7 +218,7 @@ async fn a_webhook_without_a_limit_of_its_own_leaves_half_of_the_queue_to_others
         loop {
             let mut call = TriggerCall::new(workflow(), Method::Post);
             call.bearer = Some(token.to_owned().into());
-            let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
+            let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).await.unwrap();
             match webhooks.trigger(admitted, body.as_bytes()).await {
                 Ok(_) => count += 1,
                 Err(TriggerError::QueueFull) => return count,
@@ -276,7 +276,7 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_body_is_read_starts_n
     let fixture = Fixture::new(json!({})).await;
     let admitted = async || {
         let call = fixture.webhooks.authenticate(fixture.call(Method::Post, "")).await.unwrap();
-        fixture.webhooks.admit(call).unwrap()
+        fixture.webhooks.admit(call).await.unwrap()
     };
     let call = admitted().await;
     fixture.webhooks.manage().set_webhook_enabled(fixture.webhook.id, false).await.unwrap();
@@ -296,7 +296,7 @@ async fn a_token_refreshed_or_a_webhook_disabled_while_the_workflow_is_described
     let slow = slow.forget_unknown_keys().build().await.unwrap();
     let admitted = async || {
         let call = slow.authenticate(fixture.call(Method::Post, "")).await.unwrap();
-        slow.admit(call).unwrap()
+        slow.admit(call).await.unwrap()
     };
     let begin = |call| {
         let slow = slow.clone();
@@ -389,7 +389,7 @@ async fn a_key_of_a_service_without_a_token_key_stands_for_its_run_under_one() {
         let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
         call.bearer = Some(token.clone().into());
         call.idempotency_key = Some("night-1".to_owned());
-        let admitted = webhooks.admit(webhooks.authenticate(call).await?)?;
+        let admitted = webhooks.admit(webhooks.authenticate(call).await?).await?;
         webhooks.trigger(admitted, br#"{"rows":1}"#).await
     };
     let Ok(Triggered::Accepted { replayed: false, run, .. }) = send(&without).await else {
@@ -411,7 +411,7 @@ async fn a_workflow_that_is_unavailable_is_listed_with_its_reason_and_starts_not
     let token = created.url.expose().split_once("token=").unwrap().1.to_owned();
     let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
     call.bearer = Some(token.into());
-    let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
+    let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).await.unwrap();
     let refused = webhooks.trigger(admitted, b"").await.unwrap_err();
     assert!(matches!(refused, TriggerError::WorkflowUnavailable) && !refused.to_string().contains("/srv"));
     let by_hand =

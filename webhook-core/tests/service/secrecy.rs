@@ -45,7 +45,7 @@ where
         webhooks.manage().create_webhook("report/sales".parse().unwrap(), Default::default()).await.unwrap();
     let mut call = TriggerCall::new("report/sales".parse().unwrap(), Method::Post);
     call.query = created.url.expose().split_once('?').unwrap().1.to_owned().into();
-    let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).unwrap();
+    let admitted = webhooks.admit(webhooks.authenticate(call).await.unwrap()).await.unwrap();
     let body = json!({"password": SECRET}).to_string();
     let Ok(Triggered::Accepted { run, .. }) = webhooks.trigger(admitted, body.as_bytes()).await else {
         panic!("not accepted")

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
-use webhook_core::run::{Ending, Run};
+use webhook_core::run::{CancelReason, Ending, Run};
 use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
-use webhook_core::webhook::Webhook;
+use webhook_core::webhook::{RateLimit, Webhook};
 
 /// Fault that a call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) struct UnsteadyStore {
     refused_summary: Arc<Mutex<Option<String>>>,
     /// Answered requests for deliveries, each with the number of returned deliveries.
     pub(crate) asked: Arc<Mutex<Vec<(DeliveryClaimRequest, usize)>>>,
+    /// Runs that another process has cancelled, one permit for each.
+    cancelled: Arc<(Mutex<Vec<CancelNotice>>, Semaphore)>,
 }
 
 fn failure(what: &str) -> StoreError {
@@ -46,7 +49,15 @@ fn failure(what: &str) -> StoreError {
 impl UnsteadyStore {
     pub(crate) fn new(store: MemoryStore) -> Self {
         let faults: Arc<Mutex<Arc<Faults>>> = Arc::new(Mutex::new(Arc::new(|_: &str| None)));
-        Self { store, faults, next: Arc::default(), refused_summary: Arc::default(), asked: Arc::default() }
+        let cancelled = Arc::new((Mutex::default(), Semaphore::new(0)));
+        Self {
+            store,
+            faults,
+            next: Arc::default(),
+            refused_summary: Arc::default(),
+            asked: Arc::default(),
+            cancelled,
+        }
     }
 
     /// Sets the faults of all later calls.
@@ -81,6 +92,13 @@ impl UnsteadyStore {
         }
         let faults = self.faults.lock().clone();
         faults(method)
+    }
+
+    /// Cancels a run as another process that shares the store does.
+    pub(crate) async fn cancel_elsewhere(&self, run: RunId) {
+        self.store.cancel_run(run, SystemTime::now()).await.unwrap();
+        self.cancelled.0.lock().push(CancelNotice::new(run, CancelReason::Requested));
+        self.cancelled.1.add_permits(1);
     }
 
     fn refuses(&self, settlement: &Settlement) -> bool {
@@ -142,6 +160,11 @@ macro_rules! unsteady {
                 self.meet("settle", self.store.settle(settlements)).await
             }
 
+            async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+                self.cancelled.1.acquire().await.unwrap().forget();
+                std::mem::take(&mut *self.cancelled.0.lock())
+            }
+
             async fn wait_for_work(&self, work: Work) {
                 self.store.wait_for_work(work).await;
             }
@@ -157,6 +180,7 @@ unsteady! {
     delete_webhook(id: WebhookId, expected_revision: Option<u64>, now: SystemTime) -> Vec<RunId>;
     list_webhooks(query: WebhookQuery) -> Page<Arc<Webhook>, WebhookId>;
     record_use(uses: &[(WebhookId, SystemTime)]) -> ();
+    take_call(webhook: WebhookId, limit: RateLimit) -> Option<Duration>;
     enqueue(request: Enqueue) -> Enqueued;
     claim(request: ClaimRequest) -> Vec<Claim>;
     begin(begun: Vec<Begun>) -> ();

@@ -47,7 +47,7 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
     if let Some(room) = &room {
         room.belongs_to(call.webhook().id);
     }
-    let call = state.webhooks.admit(call)?;
+    let call = state.webhooks.admit(call).await?;
     let success = success(call.webhook());
     let (body, share) = if has_body && !call.is_handshake() {
         let turn = Turn { budget: &state.bodies, webhook: call.webhook().id, server: room.as_ref() };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::Semaphore;
-use webhook_core::backend::{DueIndex, WebhookIndex};
+use webhook_core::backend::{CallRates, DueIndex, WebhookIndex};
 use webhook_core::store::StoreError;
 
 use crate::engine::announcements::Announcements;
@@ -33,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) capacity: Capacity,
     pub(crate) clock: StoreClock,
     pub(crate) runs: Arc<Mutex<VisibleRuns>>,
+    /// Held for a moment by each call of a webhook with a rate limit, and with no other lock.
+    pub(crate) rates: Mutex<CallRates>,
     webhooks: RwLock<WebhookIndex>,
     deliveries: Mutex<DueIndex>,
     reads: Arc<Semaphore>,
@@ -54,6 +56,7 @@ impl Parts {
             capacity,
             clock,
             runs: Arc::default(),
+            rates: Mutex::default(),
             webhooks: RwLock::default(),
             deliveries: Mutex::default(),
             reads: Arc::new(Semaphore::new(MOST_READS)),

@@ -106,7 +106,7 @@ impl Writer {
     }
 
     pub(crate) fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> Decided<Vec<Claim>> {
-        let (claimed, load) = self.claim_and_load(*request, instant);
+        let (claimed, load) = self.claim_and_load(request.clone(), instant);
         let ClaimedRuns { interrupted, ended, claimed, ahead, .. } = claimed;
         let all: Vec<Arc<Run>> = claimed.iter().chain(&ahead).cloned().collect();
         if interrupted.is_empty() && ended.is_empty() && all.is_empty() {

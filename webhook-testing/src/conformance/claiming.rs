@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
+use webhook_core::id::RunId;
 use webhook_core::run::{CancelReason, Progress, RunState};
 use webhook_core::store::{
-    Begun, Cancelled, ClaimRequest, Renewal, Renewed, RunQuery, Settled, Settlement, Store,
+    Begun, Cancelled, ClaimRequest, Renewal, Renewed, RunQuery, Settled, Settlement, Store, Workflows,
 };
-use webhook_core::webhook::OnOverlap;
+use webhook_core::webhook::{OnOverlap, WebhookSettings};
 
 /// Eight claimers at once over two hundred runs: each run goes to one of them.
 pub async fn each_run_goes_to_one_claimer(store: Arc<dyn Store>) {
@@ -68,6 +69,29 @@ pub async fn no_webhook_waits_behind_the_backlog_of_another(store: Arc<dyn Store
         next.extend(claim_ids(&*store, 1).await);
     }
     assert!(next.contains(&late), "claims of one run must serve the webhooks in turn");
+}
+
+/// A claim of some workflows gives their runs only, and leaves the others to claims of theirs.
+pub async fn only_runs_of_the_workflows_asked_for_are_claimed(store: Arc<dyn Store>) {
+    let settings = WebhookSettings::default;
+    let report = recorded(&*store, webhook_for("report/sales", settings())).await;
+    let notebook = recorded(&*store, webhook_for("notebook/sales", settings())).await;
+    let reports = enqueue_many(&*store, &report, 2).await;
+    let notebooks = enqueue_many(&*store, &notebook, 2).await;
+    let claim_of = async |workflows: Workflows| -> Vec<RunId> {
+        let request = ClaimRequest::new(10, LONG, now()).with_ahead(10).with_workflows(workflows);
+        store.claim(request).await.must("claim runs").iter().map(|claim| claim.run.id).collect()
+    };
+    assert_eq!(
+        claim_of(workflows_only("report/costs")).await,
+        [],
+        "no run of another workflow must be claimed"
+    );
+    assert_eq!(claim_of(workflows_only("report/sales")).await, reports);
+    let kinds = [notebook.workflow.kind.clone()].into_iter().collect();
+    assert_eq!(claim_of(Workflows::OfKinds(Arc::new(kinds))).await, notebooks);
+    let late = enqueue(&*store, &notebook).await.id;
+    assert_eq!(claim_of(Workflows::All).await, [late]);
 }
 
 /// A claim shows the run as running, with its attempt, start and fence, and so does the store.

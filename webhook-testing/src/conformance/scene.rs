@@ -11,7 +11,7 @@ use webhook_core::notifier::{Delivery, DeliveryOutcome};
 use webhook_core::run::{Caller, Ending, ErrorKind, Run, RunError, RunParameters, RunState};
 use webhook_core::store::{
     Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliverySettlement, Enqueue, Enqueued, Idempotency,
-    Outcome, RunQuery, Settled, Settlement, Store, Work,
+    Outcome, RunQuery, Settled, Settlement, Store, Work, Workflows,
 };
 use webhook_core::token::Token;
 use webhook_core::webhook::{Channel, Concurrency, EventKind, OnOverlap, Webhook, WebhookSettings};
@@ -268,6 +268,11 @@ pub(super) async fn settle_delivery(store: &dyn Store, claimed: &Delivery, outco
     store.settle_deliveries(vec![settlement]).await.must("settle a delivery");
 }
 
+/// Returns the set of this workflow alone.
+pub(super) fn workflows_only(workflow: &str) -> Workflows {
+    Workflows::Only(Arc::new([workflow.parse().must("read a workflow key")].into_iter().collect()))
+}
+
 /// Returns the work of waiting for deliveries of all channels.
 pub(super) fn any_delivery() -> Work {
     Work::Deliveries(Channels::default())
@@ -279,6 +284,11 @@ pub(super) async fn wake_ups_without_work(store: &dyn Store, work: Work) -> usiz
     while let Some(left) = WATCH.checked_sub(start.elapsed()) {
         match &work {
             Work::Runs => assert!(claim(store, 10).await.is_empty(), "there was nothing to claim"),
+            Work::RunsOf(workflows) => {
+                let request = ClaimRequest::new(10, LONG, now()).with_workflows(workflows.clone());
+                let claimed = store.claim(request).await.must("claim runs");
+                assert!(claimed.is_empty(), "there was nothing to claim");
+            }
             Work::Deliveries(channels) => {
                 let request = DeliveryClaimRequest::new(10, LONG).through(channels.clone());
                 let claimed = store.claim_deliveries(request).await.must("claim deliveries");

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::scene::*;
 use webhook_core::notifier::DeliveryOutcome;
 use webhook_core::store::{Channels, DeliveryClaimRequest, Store, Work};
-use webhook_core::webhook::{Channel, OnOverlap};
+use webhook_core::webhook::{Channel, OnOverlap, WebhookSettings};
 
 /// Upper bound on the wake-ups of an idle worker in 300 ms.
 const FEW: usize = 30;
@@ -119,6 +119,22 @@ pub async fn waiting_is_no_busy_loop(store: Arc<dyn Store>) {
     applied(settle(&*store, &distant, retry(LONG)).await);
     let count = wake_ups_without_work(&*store, Work::Runs).await;
     assert!(count <= FEW, "runs that cannot start woke a worker {count} times in {WATCH:?}");
+}
+
+/// Due runs of workflows that a worker does not execute do not keep it awake, and those that it does wake it.
+pub async fn runs_of_other_workflows_wake_nobody_for_long(store: Arc<dyn Store>) {
+    let sales = webhook(&*store).await;
+    enqueue_many(&*store, &sales, 3).await;
+    let others = Work::RunsOf(workflows_only("report/costs"));
+    let count = wake_ups_without_work(&*store, others.clone()).await;
+    assert!(count <= FEW, "runs of another workflow woke a worker {count} times in {WATCH:?}");
+    let costs = recorded(&*store, webhook_for("report/costs", WebhookSettings::default())).await;
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.wait_for_work(others).await }
+    });
+    enqueue(&*store, &costs).await;
+    within("a worker to notice a run of its workflow", waiting).await.must("wait for work");
 }
 
 /// Work of one kind does not keep workers awake that wait for the other.

@@ -10,7 +10,7 @@ use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
-use webhook_core::webhook::Webhook;
+use webhook_core::webhook::{RateLimit, Webhook};
 use webhook_warp::AdminAccess;
 use webhook_warp::server::Server;
 
@@ -50,6 +50,13 @@ impl Store for BrokenStore {
     async fn record_use(&self, _uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
         broken()
     }
+    async fn take_call(
+        &self,
+        _webhook: WebhookId,
+        _limit: RateLimit,
+    ) -> Result<Option<Duration>, StoreError> {
+        broken()
+    }
     async fn enqueue(&self, _request: Enqueue) -> Result<Enqueued, StoreError> {
         broken()
     }
@@ -85,6 +92,9 @@ impl Store for BrokenStore {
     }
     async fn wait_for_work(&self, _work: Work) {
         std::future::pending::<()>().await;
+    }
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+        std::future::pending().await
     }
     async fn events_since(&self, _cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         broken()

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::backend::live::queue::{Part, Plan, WebhookQueue};
 use crate::id::{RunId, WebhookId};
 use crate::run::Run;
+use crate::store::Workflows;
 use crate::webhook::OnOverlap;
 
 /// Index entry of a live run.
@@ -135,9 +136,23 @@ impl RunIndex {
         queue.plan(on_overlap, asked)
     }
 
-    /// Run to claim next, with its webhook.
-    pub(crate) fn next(&self) -> Option<(RunId, WebhookId)> {
-        self.in_turn().next()
+    /// Run of these workflows to claim next, with its webhook.
+    pub(crate) fn next(&self, workflows: &Workflows) -> Option<(RunId, WebhookId)> {
+        self.in_turn().find_map(|(id, webhook)| Some((self.first_of(id, webhook, workflows)?, webhook)))
+    }
+
+    /// First claimable run of a webhook that is of these workflows, where `first` is the first of all its workflows.
+    fn first_of(&self, first: RunId, webhook: WebhookId, workflows: &Workflows) -> Option<RunId> {
+        if *workflows == Workflows::All {
+            return Some(first);
+        }
+        let queue = self.queue(webhook)?;
+        let Some(numbers) = queue.numbers_within(workflows) else { return Some(first) };
+        if numbers.is_empty() {
+            return None;
+        }
+        let is_within = |id: &RunId| self.get(*id).is_some_and(|entry| numbers.contains(&entry.workflow));
+        queue.ready().find(is_within)
     }
 
     /// Next claimable run of each webhook, from the webhook after the one that was served last.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::id::{RunId, WorkflowKey};
+use crate::store::Workflows;
 use crate::webhook::OnOverlap;
 
 /// The live runs of one webhook.
@@ -138,6 +139,13 @@ impl WebhookQueue {
     pub(crate) fn number_of(&self, workflow: &WorkflowKey) -> Option<u16> {
         let known = self.workflows.iter().position(|known| known == workflow);
         known.map(|number| u16::try_from(number).unwrap_or(u16::MAX))
+    }
+
+    /// Numbers of its workflows that are in the set. `None` if all are.
+    pub(crate) fn numbers_within(&self, workflows: &Workflows) -> Option<Vec<u16>> {
+        let within: Vec<&WorkflowKey> = self.workflows.iter().filter(|it| workflows.include(it)).collect();
+        let is_all = within.len() == self.workflows.len();
+        (!is_all).then(|| within.into_iter().filter_map(|workflow| self.number_of(workflow)).collect())
     }
 
     /// Runs of each of these parts that are older than `before`, newest first.

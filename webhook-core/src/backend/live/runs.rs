@@ -18,7 +18,7 @@ use crate::backend::live::records::RecordCache;
 use crate::clock::later;
 use crate::id::{RunId, WebhookId};
 use crate::run::{CancelReason, Ending, Run, RunState};
-use crate::store::{Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement};
+use crate::store::{Enqueue, Outcome, Renewal, Renewed, RunQuery, Settlement, Workflows};
 
 /// A live run, by its id, and its record if that is in memory.
 pub type ListedRun = (RunId, Option<Arc<Run>>);
@@ -166,13 +166,14 @@ impl LiveRuns {
     /// Returns true if something can be claimed at this moment.
     #[must_use]
     pub fn has_work(&self, instant: Instant) -> bool {
-        self.work_at(instant).is_some_and(|from| from <= instant)
+        self.work_at(&Workflows::All, instant).is_some_and(|from| from <= instant)
     }
 
-    /// Earliest time at which a run can be claimed if nothing changes: now, or when a run becomes due or a lease ends.
+    /// Earliest time at which a run of these workflows can be claimed if nothing changes: now, or when a run becomes due or a
+    /// lease ends.
     #[must_use]
-    pub fn work_at(&self, now: Instant) -> Option<Instant> {
-        if self.index.next().is_some() {
+    pub fn work_at(&self, workflows: &Workflows, now: Instant) -> Option<Instant> {
+        if self.index.next(workflows).is_some() {
             return Some(now);
         }
         let first = self.index.first_due().into_iter().chain(self.index.first_lease_end());

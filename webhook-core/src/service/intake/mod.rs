@@ -139,7 +139,7 @@ pub(super) async fn authenticate(
 }
 
 /// See [`Webhooks::admit`](crate::Webhooks::admit).
-pub(super) fn admit(parts: &Parts, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
+pub(super) async fn admit(parts: &Parts, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
     sender::check_address(&call.call, &call.webhook)?;
     if !call.webhook.settings.enabled {
         return Err(TriggerError::Disabled);
@@ -150,8 +150,10 @@ pub(super) fn admit(parts: &Parts, call: AuthenticatedCall) -> Result<AdmittedCa
     }
     // Before a wrong verify token is answered, so that the limit holds for guesses too.
     if let Some(limit) = call.webhook.settings.rate_limit {
-        let limited = |retry_after| TriggerError::RateLimited { retry_after };
-        parts.rates.take(call.webhook.id, limit).map_err(limited)?;
+        let pause = parts.store.take_call(call.webhook.id, limit).await?;
+        if let Some(retry_after) = pause {
+            return Err(TriggerError::RateLimited { retry_after });
+        }
     }
     let handshake = handshake.map_err(TriggerError::SignatureInvalid)?;
     Ok(AdmittedCall { call, handshake })

@@ -8,9 +8,11 @@
 //!
 //! - `runs` claims and executes runs, and records their outcomes.
 //! - `deliveries` sends due notifications.
+//! - `cancellations` stops runs that another process cancels.
 //! - `housekeeping` records when webhooks were last used, and removes old runs.
 //! - Each task is supervised: a panic is logged and counted, and the task starts again.
 
+mod cancellations;
 mod deliveries;
 mod housekeeping;
 mod idle;
@@ -27,6 +29,7 @@ use tokio::time::Instant;
 use super::parts::Parts;
 use crate::executor::StopReason;
 
+use cancellations::pass_on_cancellations;
 use deliveries::{DeliverySender, OutboxBound, send_deliveries};
 pub(super) use idle::run_until_idle;
 pub use options::WorkerOptions;
@@ -82,6 +85,8 @@ impl Workers {
         workers.spawn("leases", on(&pool, leases::renew));
         workers.spawn("watch", on(&pool, watch::watch));
         workers.spawn("settling", on(&pool, settling::settle));
+        let parts = pool.parts.clone();
+        workers.spawn("cancellations", move || pass_on_cancellations(parts.clone()));
         let (parts, prune_every) = (pool.parts.clone(), pool.options.prune_every);
         workers.spawn("housekeeping", move || housekeeping::keep_house(parts.clone(), prune_every));
         workers.delivering.spawn(send_deliveries(sender, pool.draining.cancellation()));

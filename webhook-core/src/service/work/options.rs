@@ -1,13 +1,22 @@
 //! Options of workers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::retry::RetryPolicy;
+use crate::store::Workflows;
 
 /// Bounds and times of the workers of a process.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WorkerOptions {
+    /// Name of this process, which runs show in a store that several processes share. Default: none.
+    pub name: Option<Arc<str>>,
+    /// Workflows whose runs these workers execute. Default: all.
+    ///
+    /// Where several processes share a store and not each can execute every workflow, this leaves the others to those
+    /// that can.
+    pub workflows: Workflows,
     /// Upper bound on concurrent runs. Default: 16. At least 1, and at most 400 with
     /// [`threads`](Self::threads).
     pub slots: usize,
@@ -47,6 +56,8 @@ pub struct WorkerOptions {
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
+            name: None,
+            workflows: Workflows::All,
             slots: 16,
             lease: Duration::from_secs(30),
             cancel_grace: Duration::from_secs(10),
@@ -96,6 +107,20 @@ impl WorkerOptions {
     #[must_use]
     pub fn with_threads(mut self, threads: bool) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Sets the name of this process.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the workflows whose runs these workers execute.
+    #[must_use]
+    pub fn with_workflows(mut self, workflows: Workflows) -> Self {
+        self.workflows = workflows;
         self
     }
 

@@ -32,9 +32,9 @@ impl LiveRuns {
             self.place(id, Place::Ready);
         }
         while outcome.claimed.len() + outcome.ahead.len() < request.limit + request.ahead {
-            let Some((id, webhook)) = self.index.next() else { break };
+            let Some((id, webhook)) = self.index.next(&request.workflows) else { break };
             let Some(queued) = self.records.get(id) else {
-                outcome.missing = self.read_ahead();
+                outcome.missing = self.read_ahead(id);
                 break;
             };
             let fence = self.last_fence + 1;
@@ -83,17 +83,17 @@ impl LiveRuns {
         }
     }
 
-    /// The next runs whose records are missing, of several webhooks, since these are served in turn.
-    fn read_ahead(&self) -> Vec<RunId> {
+    /// The next run, and those after it whose records are missing too: of several webhooks, since these are served in turn.
+    fn read_ahead(&self, next: RunId) -> Vec<RunId> {
         let queues = self.index.in_turn().take(QUEUES_READ_AHEAD);
         let queues: Vec<_> = queues.filter_map(|(_, webhook)| self.index.queue(webhook)).collect();
         let share = READ_AHEAD.div_ceil(queues.len().max(1));
-        let (mut missing, mut bytes) = (Vec::new(), 0);
+        let (mut missing, mut bytes) = (vec![next], self.index.parameter_bytes(next));
         for queue in queues {
             let count = queue.room().map_or(share, |room| room.clamp(LEAST_READ_AHEAD.min(share), share));
-            for id in queue.ready().take(count).filter(|id| !self.records.has(*id)) {
+            for id in queue.ready().take(count).filter(|id| *id != next && !self.records.has(*id)) {
                 bytes += self.index.parameter_bytes(id);
-                if !missing.is_empty() && bytes > READ_AHEAD_BYTES {
+                if bytes > READ_AHEAD_BYTES {
                     return missing;
                 }
                 missing.push(id);

@@ -295,7 +295,7 @@ async fn a_stale_fence_neither_renews_nor_settles() {
     admit(&mut live, webhook(), None, OnOverlap::Queue);
     let first = claim(&mut live, 1, instant).remove(0);
     let over = instant + LEASE;
-    assert_eq!(live.work_at(instant), Some(over));
+    assert_eq!(live.work_at(&Workflows::All, instant), Some(over));
     let claimed = live.claim(&ClaimRequest::new(1, LEASE, NOW), over);
     assert_eq!(claimed.interrupted.len(), 1);
     let second = &claimed.claimed[0];
@@ -575,7 +575,7 @@ proptest! {
             }
         }
         prop_assert_eq!((live.queued(), live.running()), (0, 0));
-        prop_assert!(live.index.queues().next().is_none() && live.index.next().is_none() && live.index.first_due().is_none());
+        prop_assert!(live.index.queues().next().is_none() && live.index.next(&Workflows::All).is_none() && live.index.first_due().is_none());
         prop_assert!(live.index.is_empty() && live.ahead.is_empty() && live.records.is_empty() && live.queued_bytes() == 0);
         prop_assert_eq!(ended.len(), admitted.len());
     }

@@ -31,7 +31,7 @@ pub(in crate::service::work) async fn claim_and_execute(pool: Arc<RunPool>) {
             match claimed {
                 // More may be due: claim again at once, if there is room.
                 Ok(count) if count == room.free + room.ahead => {}
-                Ok(_) => pool.parts.store.wait_for_work(Work::Runs).await,
+                Ok(_) => pool.parts.store.wait_for_work(Work::RunsOf(pool.options.workflows.clone())).await,
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "runs cannot be claimed");
                     tokio::time::sleep(PAUSE).await;
@@ -51,7 +51,9 @@ pub(in crate::service::work) async fn claim_and_execute(pool: Arc<RunPool>) {
 async fn claim(pool: &Arc<RunPool>, room: Room) -> Result<usize, StoreError> {
     let request = ClaimRequest::new(room.free, pool.options.lease, pool.parts.now())
         .with_ahead(room.ahead)
-        .with_interruption_bound(pool.options.interruption_bound);
+        .with_interruption_bound(pool.options.interruption_bound)
+        .with_workflows(pool.options.workflows.clone())
+        .with_claimer(pool.options.name.clone());
     // The lease counts from before the call, since the store counts from some moment during it.
     let asked_at = Instant::now();
     let claims = pool.parts.store.claim(request).await?;
