@@ -20,7 +20,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 pub(crate) const TAB: char = '\u{e004}';
 pub(crate) const ENTER: char = '\u{e007}';
 pub(crate) const BACKSPACE: char = '\u{e003}';
-pub(crate) const RIGHT: char = '\u{e014}';
+pub(crate) const LEFT: char = '\u{e012}';
 pub(crate) const ESCAPE: char = '\u{e00c}';
 
 /// Script that runs in every page before its own scripts, and records what the policy refused.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::Scene;
-use crate::browser::{BACKSPACE, ENTER, ESCAPE, RIGHT, TAB};
+use crate::browser::{BACKSPACE, ENTER, ESCAPE, LEFT, TAB};
 
 /// Number of presses of Tab after which an element counts as unreachable: more than once around any page.
 const MOST_TABS: usize = 90;
@@ -88,7 +88,7 @@ async fn a_whole_day_is_done_by_the_keyboard_alone() {
     browser.until("document.querySelector('dialog') === null").await;
 
     scene.tab_to("Call it").await;
-    browser.keys(&[RIGHT]).await;
+    browser.keys(&[LEFT]).await;
     browser.until_shown("Save settings").await;
     scene.type_into("Email to", "ann@example.com").await;
     scene.tab_to("Attempts").await;
@@ -125,7 +125,7 @@ async fn a_whole_day_is_done_by_the_keyboard_alone() {
     scene.enter_on("Daily sales").await;
     browser.until_shown("By keyboard").await;
     scene.tab_to("Call it").await;
-    browser.keys(&[RIGHT]).await;
+    browser.keys(&[LEFT]).await;
     scene.enter_on("Delete webhook").await;
     browser.until("document.activeElement.innerText === 'Cancel'").await;
     scene.enter_on("Delete").await;
@@ -181,7 +181,7 @@ async fn everything_can_be_reached_by_keyboard() {
     }
     // Arrows change tabs, a dialog takes the focus, and Escape closes it and restores the focus.
     browser.run("document.querySelector('[role=tab]').focus()", json!([])).await;
-    browser.keys(&[RIGHT]).await;
+    browser.keys(&[LEFT]).await;
     browser.until_shown("Save settings").await;
     browser
         .run(

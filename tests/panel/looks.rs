@@ -61,7 +61,12 @@ impl Scene {
             ("Run now", "As if called by"),
             ("New webhook", "May be called by GET"),
             ("Refresh token", "The current URL stops working at once"),
+            ("Send a test call", "Dry run"),
+            ("Enter a secret", "never shown again"),
         ] {
+            if opener == "Enter a secret" {
+                self.browser.click("//button[@role = 'tab' and . = 'Sender']").await;
+            }
             self.browser.press(opener).await;
             self.dialog(axe, &format!("{opener} {scheme}"), shown).await;
         }
@@ -144,13 +149,17 @@ async fn every_page_is_accessible_and_fits_a_phone_in_light_and_dark() {
         for (name, hash, text) in &pages {
             browser.size(1280, 860, false).await;
             scene.go(hash, text).await;
-            for tab in if *name == "workflow" { &["", "Settings", "Call it"][..] } else { &[""] } {
+            for tab in if *name == "workflow" { &["", "Sender", "Settings", "Call it"][..] } else { &[""] } {
                 if *name == "workflow" && tab.is_empty() {
                     browser
                         .click("//button[contains(@class, 'card-open') and contains(., 'Nightly build')]")
                         .await;
                 } else if !tab.is_empty() {
                     browser.click(&format!("//button[@role = 'tab' and . = '{tab}']")).await;
+                }
+                if *tab == "Sender" {
+                    browser.choose("recipe", "github").await;
+                    browser.until_shown("Payload URL").await;
                 }
                 if let Some(axe) = &axe {
                     assert_eq!(scene.violations(axe).await, Vec::<String>::new(), "{name} {tab} {scheme}");

@@ -10,6 +10,7 @@ mod keyboard;
 mod looks;
 mod notifications;
 mod safety;
+mod senders;
 mod snippets;
 mod tabs;
 mod world;

@@ -61,8 +61,10 @@ export async function send(method, path, { body, revision, signal, accept } = {}
 async function json(method, path, body, options = {}) {
   const text = body === undefined ? undefined : JSON.stringify(body);
   const answer = await send(method, path, { ...options, body: text });
-  return answer.status === 204 ? null : JSON.parse(await answer.text(), exact);
+  return answer.status === 204 ? null : parseExact(await answer.text());
 }
+
+export const parseExact = (text) => JSON.parse(text, exact);
 
 // Integers beyond JavaScript's keep every digit, if the browser can parse them.
 function exact(name, value, context) {
@@ -98,12 +100,25 @@ export const deleteWebhook = (id) => json("DELETE", `webhooks/${segment(id)}`);
 export const url = async (id) => (await json("GET", `webhooks/${segment(id)}/url`)).url;
 export const refreshToken = async (id) => (await json("POST", `webhooks/${segment(id)}/refresh-token`)).url;
 export const testNotification = (id) => json("POST", `webhooks/${segment(id)}/test-notification`);
-// The channels of notifications. What a server has changes only with its next start.
-let known = null;
-export function channels() {
-  known ??= json("GET", "channels").then(({ items }) => items).catch((error) => { known = null; throw error; });
-  return known;
+export const secrets = async (id) => (await json("GET", `webhooks/${segment(id)}/secrets`)).items;
+export const addSecret = (id, content) => json("POST", `webhooks/${segment(id)}/secrets`, content);
+export const removeSecret = (id, secret) => json("DELETE", `webhooks/${segment(id)}/secrets/${segment(secret)}`);
+export const preview = (id, sample) => json("POST", `webhooks/${segment(id)}/preview`, sample);
+export const client = () => json("GET", "client");
+
+// What a server has changes only with its next start, so it is read once.
+const kept = new Map();
+function listOnce(name) {
+  if (!kept.has(name)) {
+    const read = json("GET", name).then(({ items }) => items);
+    read.catch(() => kept.delete(name));
+    kept.set(name, read);
+  }
+  return kept.get(name);
 }
+export const channels = () => listOnce("channels");
+export const presets = () => listOnce("presets");
+export const recipes = () => listOnce("recipes");
 export const runs = (filter) => json("GET", `runs?${query(filter)}`);
 export const run = (id) => json("GET", `runs/${segment(id)}`);
 export const cancelRun = (id) => json("POST", `runs/${segment(id)}/cancel`);
@@ -117,6 +132,15 @@ export const resend = (id) => json("POST", `deliveries/${segment(id)}/resend`);
 // Starts a run. The body is already text, because a number may be longer than JavaScript's.
 export const startRun = async (id, body) =>
   (await send("POST", `webhooks/${segment(id)}/run`, { body })).json();
+
+// Calls a webhook as a sender does, at the address of this page. Returns the answer, whatever it is.
+export async function callWebhook({ kind, id }, token, { headers: own, body }) {
+  const address = new URL(`api/v1/${segment(kind)}/${segment(id)}/webhook`, document.baseURI);
+  const all = new Headers(own);
+  all.set("Authorization", `Bearer ${token}`);
+  const answer = await fetch(address, { method: "POST", headers: all, body, cache: "no-store", redirect: "error" });
+  return { status: answer.status, text: await answer.text() };
+}
 
 export const artifact = (run, name) =>
   send("GET", `runs/${segment(run)}/artifacts/${segment(name)}`, { accept: "*/*" });

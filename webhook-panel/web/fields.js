@@ -1,5 +1,5 @@
 // Form fields with a label, a hint and space for the server's problems. Each has `name`, the setting or parameter,
-// `element`, `read()` for its value and `problem(text)`.
+// `element`, `read()` for its value and `problem(text)`. `also` has further names of settings that it stands for.
 
 import { element, fill, freshId } from "./dom.js";
 
@@ -129,7 +129,7 @@ export function showProblems(fields, problem, rest) {
   for (const error of problem.errors) {
     const name = String(error.field ?? error.parameter ?? "");
     const plain = name.replace(/\[\d+\]$/, "");
-    const own = fields.find((one) => one.name === name) ?? fields.find((one) => one.name === plain)
+    const own = fields.find((one) => one.name === name || one.also?.includes(name)) ?? fields.find((one) => one.name === plain)
       ?? fields.find((one) => one.name.startsWith(`${plain}.`));
     if (own) met.set(own, [...(met.get(own) ?? []), error.message]);
     else lost.push(`${name}: ${error.message}`);

@@ -121,7 +121,7 @@ const table = (label, titles, rows) => element("div", { class: "scroll", role: "
   element("table", {}, element("thead", {}, element("tr", {}, titles.map((title) => element("th", { scope: "col" }, title)))),
     element("tbody", {}, rows)));
 
-const SOURCES = { default: "default", query: "query", body: "body" };
+export const SOURCES = { default: "default", query: "query", body: "body", mapping: "mapping", fixed: "fixed" };
 
 function parameters(run) {
   const entries = Object.entries(run.parameters);

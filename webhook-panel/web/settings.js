@@ -1,11 +1,11 @@
-// The settings of a webhook. Only changes are sent, and only if no other user changed it in the meantime.
+// The settings of a webhook: limits, overlap, retries and notifications.
 
 import * as api from "./api.js";
-import { button, element, errorState, fill, freshId, whileBusy } from "./dom.js";
-import { area, boxes, canRead, choice, number, showProblems, text, toggle } from "./fields.js";
+import { button, element, fill, freshId, whileBusy } from "./dom.js";
+import { difference, editor, grid, group } from "./editor.js";
+import { area, boxes, choice, number, text, toggle } from "./fields.js";
 import { channelName } from "./format.js";
-import { tell, tellProblem } from "./messages.js";
-import { note } from "./unsaved.js";
+import { tellProblem } from "./messages.js";
 
 const OVERLAP = [["queue", "Queue: the new run waits"], ["skip", "Skip: the new run is not executed"],
   ["replace", "Replace: the running one is cancelled"], ["coalesce", "Coalesce: at most one waits"]];
@@ -16,47 +16,10 @@ const settingsOf = ({ label, allow_get, strict, timeout_s, queue_limit, rate_lim
   notifications }) => JSON.stringify([label, allow_get, strict, timeout_s, queue_limit, rate_limit, retention_days,
   concurrency, retries, notifications]);
 
-// `changed` gets the webhook's new record. The form says whether it `isChanged`, and takes a record that changed
-// elsewhere: typed input stays, and saving it then reports that another user was faster.
-export function settingsForm(webhook, changed) {
-  const holder = element("div");
-  let shown;
-  let draft;
-  const draw = (record) => {
-    shown = { settings: settingsOf(record), revision: record.revision };
-    draft = form(record, shown, {
-      saved(next) {
-        draw(next);
-        changed(next);
-        holder.querySelector("button[type=submit]").focus();
-      },
-      async readAgain() {
-        try {
-          const next = await api.webhook(record.id);
-          draw(next);
-          changed(next);
-          holder.querySelector("input").focus();
-        } catch (error) {
-          tellProblem(api.asProblem(error));
-        }
-      },
-    });
-    fill(holder, draft.element);
-  };
-  draw(webhook);
-  const isChanged = () => draft.isChanged();
-  return {
-    element: holder,
-    isChanged,
-    update(record) {
-      if (settingsOf(record) === shown.settings) shown.revision = record.revision;
-      else if (!isChanged()) draw(record);
-    },
-    close: note(isChanged),
-  };
-}
+// The form of a webhook's own settings. Those for its sender are in sender-form.js.
+export const settingsForm = (webhook, changed) => editor(webhook, changed, { settingsOf, parts });
 
-function form(webhook, shown, { saved, readAgain }) {
+function parts(webhook) {
   const { retries, concurrency, rate_limit: rate, notifications: { email, slack } } = webhook;
   const retry = (name, label, hint) => number(`retries.${name}`, label,
     { value: retries[name], placeholder: "default", hint });
@@ -83,43 +46,14 @@ function form(webhook, shown, { saved, readAgain }) {
       hint: "Empty for no message." }),
     slack_on: boxes("notifications.slack.on", "Slack on", EVENTS, slack?.on ?? ["failure"]),
   };
-  const said = element("div");
-  const save = element("button", { type: "submit", class: "button primary" }, "Save settings");
   const before = read(fields);
-
-  const submit = () => whileBusy(save, async () => {
-    if (!canRead(Object.values(fields))) return;
-    const patch = difference(before, read(fields));
-    if (Object.keys(patch).length === 0) {
-      tell("Nothing was changed.");
-      return;
-    }
-    try {
-      saved(await api.changeWebhook(webhook.id, patch, shown.revision));
-      tell("The settings were saved.");
-    } catch (error) {
-      const problem = api.asProblem(error);
-      if (showProblems(Object.values(fields), problem, said)) return;
-      fill(said, problem.status === 412 ? stale(readAgain) : errorState(problem));
-    }
-  });
-
-  const group = (title, ...content) => element("fieldset", { class: "group" }, element("legend", {}, title), content);
-  const grid = (...content) => element("div", { class: "grid" }, content.map((one) => one.element));
-  const made = element("form", { class: "form", novalidate: true, on: { submit: (event) => {
-    event.preventDefault();
-    submit();
-  } } },
-  fields.label.element, grid(fields.allow_get, fields.strict),
-  group("Limits", grid(fields.timeout_s, fields.queue_limit, fields.per_minute, fields.burst, fields.retention_days)),
-  group("Overlap", grid(fields.max, fields.on_overlap)),
-  group("Retries", grid(fields.max_attempts, fields.base_s, fields.factor, fields.cap_s, fields.jitter)),
-  group("Notifications", channel("email", Boolean(email), fields.recipients, fields.email_on),
-    channel("slack", Boolean(slack), fields.channel, fields.slack_on), testing(webhook)),
-  said, element("div", { class: "row" }, save));
-  const typed = () => JSON.stringify([...made.elements].map((one) => (one.type === "checkbox" ? one.checked : one.value)));
-  const atFirst = typed();
-  return { element: made, isChanged: () => typed() !== atFirst };
+  const content = [fields.label.element, grid(fields.allow_get, fields.strict),
+    group("Limits", grid(fields.timeout_s, fields.queue_limit, fields.per_minute, fields.burst, fields.retention_days)),
+    group("Overlap", grid(fields.max, fields.on_overlap)),
+    group("Retries", grid(fields.max_attempts, fields.base_s, fields.factor, fields.cap_s, fields.jitter)),
+    group("Notifications", channel("email", Boolean(email), fields.recipients, fields.email_on),
+      channel("slack", Boolean(slack), fields.channel, fields.slack_on), testing(webhook))];
+  return { content, fields: () => Object.values(fields), patch: () => difference(before, read(fields)) };
 }
 
 // The content of the form, as settings in their wire form.
@@ -143,24 +77,6 @@ function read(fields) {
       slack: value("channel") === null ? null : { channel: value("channel"), on: value("slack_on") },
     },
   };
-}
-
-const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-
-// The merge patch (RFC 7396) from one to the other.
-export function difference(before, after) {
-  const patch = {};
-  for (const [name, value] of Object.entries(after)) {
-    if (JSON.stringify(before[name]) === JSON.stringify(value)) continue;
-    patch[name] = isObject(value) && isObject(before[name]) ? difference(before[name], value) : value;
-  }
-  return patch;
-}
-
-function stale(readAgain) {
-  return element("div", { class: "notice bad", role: "alert" },
-    element("div", { class: "grow" }, element("strong", {}, "Another user changed this webhook."),
-      element("p", {}, "Load its current settings, then make your change again.")), button("Load", readAgain));
 }
 
 // What to configure for a channel that the server has no integration for.

@@ -5,14 +5,15 @@ import { button, element, fill, freshId, icon, tabs, whileBusy } from "./dom.js"
 import { exactTime, maskedUrl, timeAgo } from "./format.js";
 import { ask, tell, tellProblem } from "./messages.js";
 import { openRunForm } from "./run-form.js";
+import { senderView } from "./sender.js";
 import { settingsForm } from "./settings.js";
 import { snippetView } from "./snippet-view.js";
+import { openTestCall } from "./test-call.js";
 import { urlRow } from "./url.js";
 
 // `gone` and `altered` are called when the webhook was deleted or changed here. The card takes changes from elsewhere
-// by
-// `update`.
-export function webhookCard(webhook, workflow, { gone, altered, open }) {
+// by `update`. `world` has the events of the page.
+export function webhookCard(webhook, workflow, world, { gone, altered, open }) {
   const title = element("span", { class: "card-title" });
   const facts = element("span", { class: "card-facts quiet" });
   const body = element("div", { class: "card-body", id: freshId("webhook"), hidden: true });
@@ -25,13 +26,15 @@ export function webhookCard(webhook, workflow, { gone, altered, open }) {
     disabled: Boolean(workflow.unavailable) });
   const card = element("article", { class: "card" }, element("div", { class: "card-head" }, expand, start, enabled), body);
   const calls = element("div");
+  const test = button("Send a test call", () => openTestCall(webhook, workflow), { symbol: "play" });
   let url = null;
-  let settings = null;
+  // The forms of the open card. Each is made when its tab is first shown.
+  let forms = [];
 
   const name = () => webhook.label ?? "Unnamed webhook";
 
   const chips = () => [webhook.enabled ? null : "disabled", webhook.allow_get ? null : "POST only",
-    webhook.strict ? "strict" : null].filter(Boolean).map((word) => element("span", { class: "chip" }, word));
+    webhook.strict ? "strict" : null, webhook.verification ? "verified" : null].filter(Boolean).map((word) => element("span", { class: "chip" }, word));
 
   const drawHead = () => {
     fill(title, name());
@@ -49,7 +52,7 @@ export function webhookCard(webhook, workflow, { gone, altered, open }) {
     const before = [webhook.allow_get, maskedUrl(webhook)].join();
     Object.assign(webhook, record);
     drawHead();
-    settings?.update(webhook);
+    forms.forEach((form) => form.update(webhook));
     if (before === [webhook.allow_get, maskedUrl(webhook)].join()) return;
     url?.hide();
     if (url) drawCalls();
@@ -90,24 +93,28 @@ export function webhookCard(webhook, workflow, { gone, altered, open }) {
     if (!wanted) {
       url?.hide();
       // Unsaved changes stay in the closed card.
-      if (!settings?.isChanged()) empty();
+      if (!forms.some((form) => form.isChanged())) empty();
       return;
     }
     if (url) return;
     url = urlRow(webhook, changed);
     drawCalls();
     fill(body, url.element, tabs(`${name()}: what to see`, [
-      { title: "Call it", content: () => calls },
-      { title: "Settings", keep: true, content: () => {
-        settings = settingsForm(webhook, changed);
-        return [settings.element, element("div", { class: "danger-zone" }, remove)];
-      } },
+      { title: "Call it", content: () => [calls, element("div", { class: "row test-call" }, test)] },
+      { title: "Sender", keep: true, content: () => shownForm(senderView(webhook, workflow, changed, world)) },
+      { title: "Settings", keep: true,
+        content: () => [shownForm(settingsForm(webhook, changed)), element("div", { class: "danger-zone" }, remove)] },
     ]));
   };
 
+  const shownForm = (form) => {
+    forms.push(form);
+    return form.element;
+  };
   const empty = () => {
-    settings?.close();
-    url = settings = null;
+    forms.forEach((form) => form.close());
+    forms = [];
+    url = null;
     fill(body);
   };
 

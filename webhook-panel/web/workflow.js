@@ -83,7 +83,7 @@ function webhookList(section, world, workflow, changed) {
     const cardOf = (webhook) => {
       if (!known.has(webhook.id)) {
         const isOpen = open === webhook.id || all.length === 1;
-        known.set(webhook.id, webhookCard(webhook, workflow, { gone, altered: changed, open: isOpen }));
+        known.set(webhook.id, webhookCard(webhook, workflow, world, { gone, altered: changed, open: isOpen }));
       }
       return known.get(webhook.id).element;
     };
