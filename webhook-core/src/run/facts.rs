@@ -157,3 +157,14 @@ pub(crate) fn shortened(mut text: String, bytes: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let error = RunError::new(ErrorKind::Fatal, "é".repeat(5_000));
+        assert!(error.message.len() <= MESSAGE_BYTES && error.message.ends_with('…'));
+    }
+}

@@ -185,3 +185,40 @@ pub enum SealError {
 fn place(id: RunId, name: &str) -> Vec<u8> {
     [id.as_bytes().as_slice(), name.as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::token::TokenKey;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    #[test]
+    fn secret_parameters_are_sealed_at_rest_and_open_for_their_run_only() {
+        let keys = TokenKeys::new(TokenKey::generate());
+        let effective: EffectiveParameters = [
+            ("region".to_owned(), EffectiveParameter::new(json!("EMEA"), Source::Query)),
+            ("password".to_owned(), EffectiveParameter::new(json!("canary"), Source::Body).secret()),
+        ]
+        .into_iter()
+        .collect();
+        let id = RunId::generate(NOW);
+        let refused = RunParameters::seal(effective.clone(), None, id).unwrap_err();
+        assert_eq!(refused, SealError::NoKey { name: "password".to_owned() });
+        let parameters = RunParameters::seal(effective.clone(), Some(&keys), id).unwrap();
+        let stored = serde_json::to_string(&parameters).unwrap();
+        assert!(!stored.contains("canary") && !format!("{parameters:?}").contains("canary"));
+        let read: RunParameters = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read, parameters);
+        let shown: Vec<Value> = read.iter().map(|(_, parameter)| parameter.shown()).collect();
+        assert_eq!(shown, [json!("***"), json!("EMEA")]);
+        let opened = read.open(Some(&keys), id).unwrap();
+        assert_eq!(opened.get("password").unwrap().value, json!("canary"));
+        assert!(read.open(Some(&keys), RunId::generate(NOW)).is_err());
+        assert!(read.open(None, id).is_err());
+    }
+}

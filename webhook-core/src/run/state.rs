@@ -131,3 +131,33 @@ impl std::str::FromStr for RunState {
         known.ok_or(InvalidName::new(NameKind::RunState, states))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_documented_transitions_are_legal() {
+        use RunState::*;
+        use Transition::*;
+        let legal = [
+            (Queued, Claim, Running),
+            (Queued, Cancel, Cancelled),
+            (Queued, Skip, Skipped),
+            (Running, Succeed, Succeeded),
+            (Running, Fail, Failed),
+            (Running, TimeOut, TimedOut),
+            (Running, Cancel, Cancelled),
+            (Running, Retry, Queued),
+            (Running, HandBack, Queued),
+            (Running, Interrupt, Queued),
+        ];
+        let transitions = [Claim, Succeed, Fail, TimeOut, Cancel, Skip, Retry, HandBack, Interrupt];
+        for from in RunState::ALL {
+            for transition in transitions {
+                let expected = legal.iter().find(|row| (row.0, row.1) == (from, transition)).map(|row| row.2);
+                assert_eq!(from.after(transition).ok(), expected, "{from:?} {transition:?}");
+            }
+        }
+    }
+}

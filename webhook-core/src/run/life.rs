@@ -1,0 +1,215 @@
+//! The life of a run: each method returns the record after one transition. All are pure.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::Run;
+use super::facts::{Artifact, ErrorKind, MESSAGE_BYTES, RunError, shortened};
+use super::state::{IllegalTransition, Transition};
+
+impl Run {
+    /// Returns this run as claimed under `fence`.
+    ///
+    /// A run whose interruptions reached their bound, or whose cancellation was requested, is claimed only to
+    /// be settled. That claim is no further attempt.
+    ///
+    /// Fails with [`IllegalTransition`] when it is not queued.
+    pub fn claimed(
+        &self,
+        fence: u64,
+        interruption_bound: u32,
+        now: SystemTime,
+    ) -> Result<Self, IllegalTransition> {
+        let state = self.state.after(Transition::Claim)?;
+        let executes = !self.is_exhausted(interruption_bound) && self.cancel_requested.is_none();
+        Ok(Self {
+            state,
+            fence,
+            attempt: self.attempt + u32::from(executes),
+            started_at: if executes { self.started_at.or(Some(now)) } else { self.started_at },
+            progress: None,
+            ..self.clone()
+        })
+    }
+
+    /// Returns whether it was interrupted so often that it is not tried again.
+    #[must_use]
+    pub fn is_exhausted(&self, interruption_bound: u32) -> bool {
+        self.interruptions >= interruption_bound.max(1)
+    }
+
+    /// Returns whether the retry policy allows another attempt after the current one. Interruptions use up
+    /// none.
+    #[must_use]
+    pub fn has_attempts_left(&self) -> bool {
+        self.attempt.saturating_sub(self.interruptions) < self.max_attempts
+    }
+
+    /// Returns this run after its worker vanished: queued again at once, with one more interruption.
+    ///
+    /// Fails with [`IllegalTransition`] when it is not running.
+    pub fn interrupted(&self, now: SystemTime) -> Result<Self, IllegalTransition> {
+        let state = self.state.after(Transition::Interrupt)?;
+        Ok(Self { state, interruptions: self.interruptions + 1, due_at: now, progress: None, ..self.clone() })
+    }
+
+    /// Returns this run handed back unfinished at shutdown. The attempt does not count.
+    ///
+    /// Fails with [`IllegalTransition`] when it is not running.
+    pub fn handed_back(&self, now: SystemTime) -> Result<Self, IllegalTransition> {
+        let state = self.state.after(Transition::HandBack)?;
+        let attempt = self.attempt.saturating_sub(1);
+        let started_at = if attempt == 0 { None } else { self.started_at };
+        Ok(Self { state, attempt, started_at, due_at: now, progress: None, ..self.clone() })
+    }
+
+    /// Returns this run after a failed attempt, queued again for `due_at`.
+    ///
+    /// Fails with [`IllegalTransition`] when it is not running.
+    pub fn retrying(&self, error: RunError, due_at: SystemTime) -> Result<Self, IllegalTransition> {
+        let state = self.state.after(Transition::Retry)?;
+        Ok(Self { state, error: Some(error), due_at, progress: None, ..self.clone() })
+    }
+
+    /// Returns this run at its end.
+    ///
+    /// Fails with [`IllegalTransition`] when its state does not allow this ending.
+    pub fn ended(&self, ending: Ending, now: SystemTime) -> Result<Self, IllegalTransition> {
+        let state = self.state.after(ending.transition())?;
+        let mut run = Self { state, finished_at: Some(now), error: None, ..self.clone() };
+        match ending {
+            Ending::Succeeded { summary, artifacts } => {
+                run.summary = summary.map(|text| shortened(text, MESSAGE_BYTES));
+                run.artifacts = artifacts;
+            }
+            Ending::Failed { error, artifacts } => {
+                run.error = Some(error);
+                run.artifacts = artifacts;
+            }
+            Ending::TimedOut(error) => run.error = Some(error),
+            Ending::Cancelled(reason) => run.error = reason.error(),
+            Ending::Skipped => {}
+        }
+        Ok(run)
+    }
+}
+
+/// Final outcome of a run.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The run succeeded.
+    Succeeded {
+        /// Summary of the result by the executor.
+        summary: Option<String>,
+        /// Artifacts that the run left.
+        artifacts: Vec<Artifact>,
+    },
+    /// The run failed.
+    Failed {
+        /// Error of the last attempt.
+        error: RunError,
+        /// Artifacts that the last attempt left despite its failure.
+        artifacts: Vec<Artifact>,
+    },
+    /// The attempt exceeded its time-out, which the error states.
+    TimedOut(RunError),
+    /// The run was cancelled for this reason.
+    Cancelled(CancelReason),
+    /// The run was never executed.
+    Skipped,
+}
+
+impl Ending {
+    /// Fails with this error and without artifacts.
+    #[must_use]
+    pub fn failed(error: RunError) -> Self {
+        Self::Failed { error, artifacts: Vec::new() }
+    }
+
+    fn transition(&self) -> Transition {
+        match self {
+            Self::Succeeded { .. } => Transition::Succeed,
+            Self::Failed { .. } => Transition::Fail,
+            Self::TimedOut(_) => Transition::TimeOut,
+            Self::Cancelled(_) => Transition::Cancel,
+            Self::Skipped => Transition::Skip,
+        }
+    }
+}
+
+/// Reason for cancelling a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// A person or program requested it.
+    Requested,
+    /// A newer run of the same webhook replaces it.
+    Superseded,
+    /// Its webhook was deleted.
+    WebhookDeleted,
+}
+
+impl CancelReason {
+    fn error(self) -> Option<RunError> {
+        let message = "a newer run of the same webhook took its place";
+        matches!(self, Self::Superseded).then(|| RunError::new(ErrorKind::Superseded, message))
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{RunId, WebhookId};
+    use crate::run::{Caller, RunParameters};
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn run(max_attempts: u32) -> Run {
+        let workflow = "report/a".parse().unwrap();
+        let parameters = RunParameters::default();
+        let webhook = WebhookId::generate(NOW);
+        Run::new(RunId::generate(NOW), workflow, webhook, parameters, max_attempts, Caller::default(), NOW)
+    }
+
+    #[test]
+    fn a_run_that_has_ended_changes_no_more() {
+        let ended = run(1).ended(Ending::Cancelled(CancelReason::Requested), NOW).unwrap();
+        assert!(ended.claimed(1, 5, NOW).is_err());
+        assert!(ended.interrupted(NOW).is_err());
+        assert!(ended.ended(Ending::Skipped, NOW).is_err());
+        assert_eq!(ended.error, None);
+    }
+
+    #[test]
+    fn interruptions_use_up_no_attempt_and_hand_backs_count_as_nothing() {
+        let first = run(2).claimed(1, 5, NOW).unwrap();
+        assert_eq!((first.attempt, first.has_attempts_left()), (1, true));
+        let second = first.interrupted(NOW).unwrap().claimed(2, 5, NOW).unwrap();
+        assert_eq!((second.attempt, second.interruptions, second.has_attempts_left()), (2, 1, true));
+        let handed_back = second.handed_back(NOW).unwrap();
+        assert_eq!((handed_back.attempt, handed_back.interruptions), (1, 1));
+        let third = handed_back.claimed(3, 5, NOW).unwrap();
+        let retrying = third.retrying(RunError::new(ErrorKind::Retryable, "x"), NOW).unwrap();
+        let last = retrying.claimed(4, 5, NOW).unwrap();
+        assert_eq!((last.attempt, last.has_attempts_left()), (3, false));
+    }
+
+    #[test]
+    fn the_fifth_interruption_is_the_last_and_no_further_attempt_begins() {
+        let mut run = run(1);
+        for fence in 1..=5 {
+            run = run.claimed(fence, 5, NOW).unwrap().interrupted(NOW).unwrap();
+        }
+        assert_eq!((run.attempt, run.interruptions), (5, 5));
+        assert!(run.is_exhausted(5));
+        assert_eq!(run.claimed(6, 5, NOW).unwrap().attempt, 5);
+    }
+
+    #[test]
+    fn a_superseded_run_says_so() {
+        let ended = run(1).ended(Ending::Cancelled(CancelReason::Superseded), NOW).unwrap();
+        assert_eq!(ended.error.unwrap().kind, ErrorKind::Superseded);
+    }
+}
