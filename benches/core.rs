@@ -139,7 +139,7 @@ fn store(criterion: &mut Criterion, name: &str, store: Arc<dyn Store>) {
                         deliveries: Vec::new(),
                     };
                     let settle = |claim: &webhook_core::store::Claim| {
-                        Settlement::new(claim.run.id, claim.run.fence, outcome(), SystemTime::now())
+                        Settlement::new(claim.run.id(), claim.run.fence(), outcome(), SystemTime::now())
                     };
                     store.settle(claims.iter().map(settle).collect()).await.expect("settled")
                 }

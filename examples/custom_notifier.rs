@@ -32,7 +32,7 @@ impl Notifier for Teams {
     async fn deliver(&self, news: &Notification) -> Result<(), DeliverError> {
         let unknown = || DeliverError::permanent("no Teams channel has this name any more");
         let url = self.urls.get(&news.recipient).ok_or_else(unknown)?;
-        let text = format!("{} {}", news.title, news.run.state.as_str());
+        let text = format!("{} {}", news.title, news.run.state().as_str());
         let request = self.client.post(url).json(&json!({"text": text, "link": news.run_url}));
         // The URL is a secret, so no error may repeat it.
         let answer = request.send().await.map_err(|error| DeliverError::retryable(error.without_url()))?;

@@ -134,7 +134,7 @@ fn check_store(bench: &Bench, call: Call, folder: &Path, load: &Load) -> u64 {
             let found = store.get_run(id).await.expect("the store answers");
             let found = found.unwrap_or_else(|| panic!("run {id} was acknowledged and is lost"));
             // A caller that waits is answered when the run has ended.
-            assert!(call != Call::Command || found.state == RunState::Succeeded, "{found:?}");
+            assert!(call != Call::Command || found.state() == RunState::Succeeded, "{found:?}");
         }
     });
     assert_eq!(load.runs.len(), load.latencies.len(), "every call was acknowledged with a run");

@@ -194,7 +194,7 @@ async fn every_type(scene: &Scene) {
     let run = scene.text("location.hash.split('/').pop()").await;
     let record = scene.world.webhooks.manage().get_run(run.parse().unwrap()).await.unwrap();
     let given = |name: &str| {
-        let mut found = record.parameters.iter().filter(|(own, _)| *own == name);
+        let mut found = record.parameters().iter().filter(|(own, _)| *own == name);
         found.next().map_or(Value::Null, |(_, parameter)| parameter.shown())
     };
     assert_eq!((given("epochs"), given("rate"), given("shuffle")), (json!(3), json!(0.5), json!(true)));

@@ -52,7 +52,7 @@ async fn a_half_typed_date_is_refused_and_text_goes_out_as_it_was_typed() {
     browser.until("location.hash.includes('/runs/')").await;
     let run = scene.text("location.hash.split('/').pop()").await;
     let record = scene.world.webhooks.manage().get_run(run.parse().unwrap()).await.unwrap();
-    let given = |name: &str| record.parameters.iter().find(|(own, _)| *own == name).unwrap().1.shown();
+    let given = |name: &str| record.parameters().iter().find(|(own, _)| *own == name).unwrap().1.shown();
     assert_eq!((given("note"), given("day")), (json!(note), json!("2026-01-31")));
     scene.no_complaints(&[]).await;
 }

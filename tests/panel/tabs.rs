@@ -101,7 +101,7 @@ async fn runs_that_come_to_fit_the_filter_are_put_where_they_belong() {
     browser.until_shown("No run fits the filter").await;
     for place in [1, 2, 0] {
         let cancelled = world.webhooks.manage().cancel_run(runs[place]).await.unwrap();
-        browser.until(&shows(&cancelled.id.to_string())).await;
+        browser.until(&shows(&cancelled.id().to_string())).await;
     }
     let listed = "return [...document.querySelectorAll('[data-run]')].map(item => item.dataset.run)";
     let newest_first: Vec<Value> = runs.iter().rev().map(|run| json!(run.to_string())).collect();

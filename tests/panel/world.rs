@@ -100,7 +100,7 @@ impl World {
 
     pub(crate) async fn start_run(&self, webhook: WebhookId, parameters: Value) -> RunId {
         let Value::Object(parameters) = parameters else { panic!("an object") };
-        self.webhooks.manage().start_run(webhook, parameters, Default::default()).await.unwrap().run.id
+        self.webhooks.manage().start_run(webhook, parameters, Default::default()).await.unwrap().run.id()
     }
 
     pub(crate) async fn ended(&self, run: RunId) {

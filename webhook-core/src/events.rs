@@ -52,8 +52,8 @@ impl Event {
     /// Combines a change with the run that it belongs to, without deliveries.
     #[must_use]
     pub fn new(cursor: EventCursor, run: &Run, change: Change) -> Self {
-        let (workflow, webhook_id) = (run.workflow.clone(), run.webhook_id);
-        Self { cursor, run: run.id, workflow, webhook_id, change, deliveries: Arc::default() }
+        let (workflow, webhook_id) = (run.workflow().clone(), run.webhook_id());
+        Self { cursor, run: run.id(), workflow, webhook_id, change, deliveries: Arc::default() }
     }
 
     /// Sets the deliveries that were recorded with the run's end.

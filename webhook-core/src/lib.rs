@@ -40,9 +40,9 @@
 //! let admitted = webhooks.admit(authenticated).await?;
 //! let Triggered::Accepted { run, .. } = webhooks.trigger(admitted, b"").await? else { return Err("no run".into()) };
 //!
-//! let ended = webhooks.wait_for_end(run.id, Duration::from_secs(10)).await?.ok_or("the run is gone")?;
-//! assert_eq!(ended.state, RunState::Succeeded);
-//! assert_eq!(ended.summary.as_deref(), Some(r#"sold in "APAC""#));
+//! let ended = webhooks.wait_for_end(run.id(), Duration::from_secs(10)).await?.ok_or("the run is gone")?;
+//! assert_eq!(ended.state(), RunState::Succeeded);
+//! assert_eq!(ended.summary(), Some(r#"sold in "APAC""#));
 //! workers.shutdown(Duration::from_secs(10)).await;
 //! # Ok(())
 //! # }

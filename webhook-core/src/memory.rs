@@ -57,7 +57,7 @@ use state::State;
 /// );
 /// store.enqueue(Enqueue::new(run)).await?;
 /// let claims = store.claim(ClaimRequest::new(10, Duration::from_secs(30), now)).await?;
-/// assert_eq!(claims[0].run.attempt, 1);
+/// assert_eq!(claims[0].run.attempt(), 1);
 /// # Ok(())
 /// # }
 /// ```

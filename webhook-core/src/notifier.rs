@@ -17,7 +17,7 @@
 //!         if recipient.contains('@') { Ok(()) } else { Err("an address with an @ is expected".into()) }
 //!     }
 //!     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
-//!         println!("to {}: {} {}", notification.recipient, notification.title, notification.run.state.as_str());
+//!         println!("to {}: {} {}", notification.recipient, notification.title, notification.run.state().as_str());
 //!         Ok(())
 //!     }
 //! }

@@ -1,12 +1,14 @@
 //! Runs: one execution of a workflow, from the accepted call to its end.
 //!
-//! Every change of state goes through [`RunState::after`], which knows the legal transitions. The methods of
-//! [`Run`] that return the next version of a record are pure; stores apply them and persist the result.
+//! A [`Run`] changes by the transitions of its life only, and each goes through [`RunState::after`], which knows the legal
+//! ones. The methods that return the next version of a record are pure; stores apply them and persist the result.
+//! A store that keeps the fields in a form of its own reads and makes them as [`RunParts`].
 
 mod excerpt;
 mod facts;
 mod life;
 mod parameters;
+mod parts;
 mod state;
 
 use std::sync::Arc;
@@ -14,7 +16,6 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::milliseconds;
 use crate::id::{RunId, WebhookId, WorkflowKey};
 
 pub use excerpt::{EXCERPT_BYTES, excerpt_text, excerpt_value};
@@ -22,92 +23,18 @@ pub(crate) use facts::shortened;
 pub use facts::{Artifact, Caller, ErrorKind, Progress, RunError};
 pub use life::{CancelReason, Ending};
 pub use parameters::{ParameterValue, RunParameter, RunParameters, SealError};
+pub use parts::{InconsistentRun, RunParts};
 pub use state::{IllegalTransition, RunState, Transition};
 
 /// A run, as stores keep it.
+///
+/// Getters read it. The methods for the transitions of its life return its next version, or
+/// [`IllegalTransition`]: [`claimed`](Self::claimed), [`begun`](Self::begun), [`progressed`](Self::progressed),
+/// [`asked_to_stop`](Self::asked_to_stop), [`retrying`](Self::retrying), [`handed_back`](Self::handed_back),
+/// [`interrupted`](Self::interrupted) and [`ended`](Self::ended).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Run {
-    /// Id of the run, the same over all attempts.
-    pub id: RunId,
-    /// Workflow that it executes.
-    pub workflow: WorkflowKey,
-    /// Webhook through which it was started.
-    pub webhook_id: WebhookId,
-    /// State after the last recorded change.
-    pub state: RunState,
-    /// Number of claims that began an execution; 0 before the first. A hand-back at shutdown undoes its
-    /// attempt.
-    pub attempt: u32,
-    /// Number of attempts that the retry policy allowed when the run was queued.
-    pub max_attempts: u32,
-    /// Number of times its worker vanished mid-run. They do not use up `max_attempts`.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub interruptions: u32,
-    /// Fence of the newest claim; it grows with every claim. Only the holder of the newest fence may renew or
-    /// settle.
-    #[serde(default)]
-    pub fence: u64,
-    /// Reason of a cancellation that was requested while it was running.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cancel_requested: Option<CancelReason>,
-    /// Earlier run that this one repeats.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retried_from: Option<RunId>,
-    /// Time at which it was accepted.
-    #[serde(with = "milliseconds")]
-    pub queued_at: SystemTime,
-    /// Start of its first attempt.
-    #[serde(default, with = "milliseconds::option", skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<SystemTime>,
-    /// Time at which it ended.
-    #[serde(default, with = "milliseconds::option", skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<SystemTime>,
-    /// Time before which it is not claimed.
-    #[serde(with = "milliseconds")]
-    pub due_at: SystemTime,
-    /// Parameters of every attempt. They never change.
-    #[serde(default, skip_serializing_if = "RunParameters::is_empty")]
-    pub parameters: RunParameters,
-    /// Progress as its executor last reported it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-    /// Summary of the result by its executor, in a line or two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
-    /// Artifacts that it left; the executor keeps the content.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub artifacts: Vec<Artifact>,
-    /// Error of the last failed attempt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<RunError>,
-    /// Facts about the call that started it.
-    #[serde(with = "shared")]
-    pub caller: Arc<Caller>,
-}
-
-/// Serializes facts that all versions of a record share in memory, and that each holds in a store.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<T: Serialize, S: Serializer>(shared: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
-        T::serialize(shared, to)
-    }
-
-    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Arc<T>, D::Error>
-    where
-        T: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        T::deserialize(from).map(Arc::new)
-    }
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
+#[serde(try_from = "RunParts")]
+pub struct Run(RunParts);
 
 impl Run {
     /// Creates a run that is queued now and due at once.
@@ -121,28 +48,162 @@ impl Run {
         caller: Caller,
         now: SystemTime,
     ) -> Self {
-        Self {
-            id,
-            workflow,
-            webhook_id,
-            state: RunState::Queued,
-            attempt: 0,
-            max_attempts,
-            interruptions: 0,
-            fence: 0,
-            cancel_requested: None,
-            retried_from: None,
-            queued_at: now,
-            started_at: None,
-            finished_at: None,
-            due_at: now,
-            parameters,
-            progress: None,
-            summary: None,
-            artifacts: Vec::new(),
-            error: None,
-            caller: Arc::new(caller),
-        }
+        Self(RunParts { parameters, max_attempts, ..RunParts::new(id, workflow, webhook_id, caller, now) })
+    }
+
+    /// Returns this run as one that repeats an earlier run.
+    #[must_use]
+    pub fn with_retried_from(mut self, earlier: RunId) -> Self {
+        self.0.retried_from = Some(earlier);
+        self
+    }
+
+    /// Returns this run with other parameters: those that a store keeps apart, or none where they are not shown.
+    #[must_use]
+    pub fn with_parameters(mut self, parameters: RunParameters) -> Self {
+        self.0.parameters = parameters;
+        self
+    }
+
+    /// Makes a run of its fields, as a store has kept them.
+    ///
+    /// Fails with [`InconsistentRun`] when no transitions lead to these fields.
+    pub fn from_parts(parts: RunParts) -> Result<Self, InconsistentRun> {
+        parts.checked().map(Self)
+    }
+
+    /// Returns the fields, to be kept.
+    #[must_use]
+    pub fn parts(&self) -> &RunParts {
+        &self.0
+    }
+
+    /// Returns the fields without a copy.
+    #[must_use]
+    pub fn into_parts(self) -> RunParts {
+        self.0
+    }
+
+    /// Returns the id of the run, the same over all attempts.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.0.id
+    }
+
+    /// Returns the workflow that it executes.
+    #[must_use]
+    pub fn workflow(&self) -> &WorkflowKey {
+        &self.0.workflow
+    }
+
+    /// Returns the id of the webhook through which it was started.
+    #[must_use]
+    pub fn webhook_id(&self) -> WebhookId {
+        self.0.webhook_id
+    }
+
+    /// Returns the state after the last recorded change.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.0.state
+    }
+
+    /// Returns the number of claims that began an execution; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// Returns the number of attempts that the retry policy allowed when the run was queued.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.0.max_attempts
+    }
+
+    /// Returns the number of times its worker vanished mid-run. They use up no attempt.
+    #[must_use]
+    pub fn interruptions(&self) -> u32 {
+        self.0.interruptions
+    }
+
+    /// Returns the fence of the newest claim, which grows with every claim; 0 before the first.
+    ///
+    /// Only the holder of the newest fence may renew or settle.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.0.fence
+    }
+
+    /// Returns the reason of a cancellation that was requested while it was running.
+    #[must_use]
+    pub fn cancel_requested(&self) -> Option<CancelReason> {
+        self.0.cancel_requested
+    }
+
+    /// Returns the id of the earlier run that this one repeats.
+    #[must_use]
+    pub fn retried_from(&self) -> Option<RunId> {
+        self.0.retried_from
+    }
+
+    /// Returns the time at which it was accepted.
+    #[must_use]
+    pub fn queued_at(&self) -> SystemTime {
+        self.0.queued_at
+    }
+
+    /// Returns the start of its first attempt.
+    #[must_use]
+    pub fn started_at(&self) -> Option<SystemTime> {
+        self.0.started_at
+    }
+
+    /// Returns the time at which it ended.
+    #[must_use]
+    pub fn finished_at(&self) -> Option<SystemTime> {
+        self.0.finished_at
+    }
+
+    /// Returns the time before which it is not claimed.
+    #[must_use]
+    pub fn due_at(&self) -> SystemTime {
+        self.0.due_at
+    }
+
+    /// Returns the parameters of every attempt. They never change.
+    #[must_use]
+    pub fn parameters(&self) -> &RunParameters {
+        &self.0.parameters
+    }
+
+    /// Returns the progress as its executor last reported it.
+    #[must_use]
+    pub fn progress(&self) -> Option<&Progress> {
+        self.0.progress.as_ref()
+    }
+
+    /// Returns the summary of the result by its executor, in a line or two.
+    #[must_use]
+    pub fn summary(&self) -> Option<&str> {
+        self.0.summary.as_deref()
+    }
+
+    /// Returns the artifacts that it left; the executor keeps the content.
+    #[must_use]
+    pub fn artifacts(&self) -> &[Artifact] {
+        &self.0.artifacts
+    }
+
+    /// Returns the error of the last failed attempt.
+    #[must_use]
+    pub fn error(&self) -> Option<&RunError> {
+        self.0.error.as_ref()
+    }
+
+    /// Returns the facts about the call that started it.
+    #[must_use]
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.0.caller
     }
 }
 

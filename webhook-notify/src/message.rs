@@ -305,31 +305,31 @@ impl<'a> Facts<'a> {
     fn of(news: &'a Notification) -> Self {
         let run: &Run = &news.run;
         let duration =
-            run.started_at.zip(run.finished_at).and_then(|(start, end)| end.duration_since(start).ok());
-        let shown = run.parameters.iter().take(PARAMETERS);
+            run.started_at().zip(run.finished_at()).and_then(|(start, end)| end.duration_since(start).ok());
+        let shown = run.parameters().iter().take(PARAMETERS);
         Self {
             title: &news.title,
-            workflow: run.workflow.to_string(),
+            workflow: run.workflow().to_string(),
             event: match news.event {
                 EventKind::Success => "success",
                 _ => "failure",
             },
-            state: run.state.as_str(),
-            state_text: if run.state == RunState::TimedOut { "timed out" } else { run.state.as_str() },
+            state: run.state().as_str(),
+            state_text: if run.state() == RunState::TimedOut { "timed out" } else { run.state().as_str() },
             duration: duration.map(for_people),
             duration_s: duration.map(|duration| duration.as_secs_f64()),
-            attempt: run.attempt,
-            max_attempts: run.max_attempts,
+            attempt: run.attempt(),
+            max_attempts: run.max_attempts(),
             parameters: shown
                 .map(|(name, value)| Parameter { name: one_line(&name), value: shown_value(&value) })
                 .collect(),
-            parameters_left_out: run.parameters.iter().count().saturating_sub(PARAMETERS),
+            parameters_left_out: run.parameters().iter().count().saturating_sub(PARAMETERS),
             error: run
-                .error
+                .error()
                 .as_ref()
                 .map(|error| Failure { kind: error.kind.as_str(), message: &error.message }),
-            summary: run.summary.as_deref(),
-            run_id: run.id.to_string(),
+            summary: run.summary(),
+            run_id: run.id().to_string(),
             run_url: news.run_url.as_deref(),
         }
     }

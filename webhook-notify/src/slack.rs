@@ -296,7 +296,7 @@ mod tests {
         assert!(section.contains("&lt;!channel&gt;") && !section.contains('<'), "{section}");
         let link = message["blocks"][1]["text"]["text"].as_str().unwrap();
         let expected =
-            format!("<https://app.example.com/panel#/report/sales/runs/{}|Open the run>", news.run.id);
+            format!("<https://app.example.com/panel#/report/sales/runs/{}|Open the run>", news.run.id());
         assert_eq!(link, expected);
         assert!(!message.to_string().contains(CANARY) && !message.to_string().contains("xoxb"));
         assert!(!format!("{notifier:?}").contains("xoxb"));

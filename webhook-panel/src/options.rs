@@ -66,7 +66,7 @@ impl PanelOptions {
 /// ```
 #[must_use]
 pub fn panel_run_url(base_url: &url::Url, run: &webhook_core::run::Run) -> String {
-    format!("{}/panel#/{}/runs/{}", base_url.as_str().trim_end_matches('/'), run.workflow, run.id)
+    format!("{}/panel#/{}/runs/{}", base_url.as_str().trim_end_matches('/'), run.workflow(), run.id())
 }
 
 /// Error: the text names no origin that can be allowed to show the panel in a frame.

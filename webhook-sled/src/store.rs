@@ -259,17 +259,17 @@ impl Store for SledStore {
             {
                 let runs = self.parts().runs();
                 // A run whose end is not durable was found in memory, as it was before.
-                ended.extend(part.runs.into_iter().filter(|run| !runs.has_unsynced_end(run.id)));
+                ended.extend(part.runs.into_iter().filter(|run| !runs.has_unsynced_end(run.id())));
             }
             match part.before {
                 Some(rest) if ended.len() < enough => before = Some(rest),
                 _ => break,
             }
         }
-        found.extend(ended.into_iter().map(|run| (Reverse(run.id), Some(run))));
+        found.extend(ended.into_iter().map(|run| (Reverse(run.id()), Some(run))));
         let page: Vec<_> = found.into_iter().take(enough).map(|(Reverse(id), run)| (id, run)).collect();
         let page = read::with_records(self.parts(), page).await?;
-        Ok(Page::cut(page, limit, |run: &Arc<Run>| run.id))
+        Ok(Page::cut(page, limit, |run: &Arc<Run>| run.id()))
     }
 
     async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {

@@ -44,7 +44,7 @@ async fn fill(path: &Path, count: u64) -> BTreeMap<RunId, Arc<Run>> {
             let text = format!("{number} {}", "x".repeat(usize::try_from(size).unwrap()));
             let webhook = &webhooks[usize::from(number % 3 == 0)];
             let run = enqueue(&store, keyed(webhook, &text)).await.unwrap();
-            runs.insert(run.id, run);
+            runs.insert(run.id(), run);
         }
         made += together;
         // The last runs stay queued.
@@ -52,10 +52,10 @@ async fn fill(path: &Path, count: u64) -> BTreeMap<RunId, Arc<Run>> {
         for claim in claim(&store, limit).await {
             if runs.len() % 3 == 0 {
                 let line = "a line of the log of this run\n".repeat(20);
-                store.append_log(claim.run.id, claim.run.fence, line).await.unwrap();
+                store.append_log(claim.run.id(), claim.run.fence(), line).await.unwrap();
             }
             let ended = succeed(&store, &claim.run, Vec::new()).await;
-            runs.insert(ended.id, ended);
+            runs.insert(ended.id(), ended);
         }
     }
     runs
@@ -85,9 +85,9 @@ async fn open_flipped(path: &Path, runs: &BTreeMap<RunId, Arc<Run>>, what: &str,
         let page = store.list_runs(RunQuery::default().before(before).limit(200)).await;
         let page = page.unwrap_or_else(|error| panic!("{what}: {error}"));
         for run in &page.items {
-            let expected = runs.get(&run.id).unwrap_or_else(|| panic!("{what}: an unknown run"));
+            let expected = runs.get(&run.id()).unwrap_or_else(|| panic!("{what}: an unknown run"));
             // A run whose last change is lost is as it was before.
-            assert!(run.id == expected.id && run.parameters == expected.parameters, "{what}");
+            assert!(run.id() == expected.id() && run.parameters() == expected.parameters(), "{what}");
             found += usize::from(run == expected);
         }
         before = page.next;

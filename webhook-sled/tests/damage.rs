@@ -31,8 +31,8 @@ async fn filled(path: &Path) -> Vec<Arc<Run>> {
         store.list_runs(RunQuery::default()).await.unwrap();
     }
     for claim in claim(&store, 20).await {
-        let ended = succeed(&store, &claim.run, vec![delivery(claim.run.id)]).await;
-        let place = runs.iter().position(|run| run.id == ended.id).unwrap();
+        let ended = succeed(&store, &claim.run, vec![delivery(claim.run.id())]).await;
+        let place = runs.iter().position(|run| run.id() == ended.id()).unwrap();
         runs[place] = ended;
     }
     runs
@@ -47,7 +47,7 @@ async fn open_damaged(path: &Path, runs: &[Arc<Run>], what: &str) -> bool {
     };
     let mut damaged = false;
     for run in runs {
-        match store.get_run(run.id).await {
+        match store.get_run(run.id()).await {
             Ok(Some(found)) => assert_eq!(found, *run, "{what}"),
             Ok(None) => panic!("{what}: an acknowledged run is silently gone"),
             Err(StoreError::Corrupt { .. } | StoreError::Unavailable { .. }) => damaged = true,
@@ -367,7 +367,7 @@ async fn what_is_taken_from_the_journal_into_a_damaged_database_is_there_at_the_
                 }
             };
             for run in &runs {
-                let found = store.get_run(run.id).await.unwrap();
+                let found = store.get_run(run.id()).await.unwrap();
                 assert!(found.is_some(), "byte {at}, start {start}: an acknowledged run is silently gone");
             }
             let webhook = webhook(&store).await;

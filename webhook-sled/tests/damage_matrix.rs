@@ -125,7 +125,7 @@ async fn open_damaged(found: &Found, copy: &Path, what: &str) -> Outcome {
     let mut gone = Vec::new();
     for (id, state) in &found.acknowledged {
         match store.get_run(*id).await {
-            Ok(Some(run)) if run.state == *state || *state == RunState::Queued => {}
+            Ok(Some(run)) if run.state() == *state || *state == RunState::Queued => {}
             Ok(_) => gone.push(*id),
             Err(StoreError::Corrupt { .. } | StoreError::Unavailable { .. }) => return Outcome::Told,
             Err(error) => panic!("{what}: {error}"),
@@ -166,12 +166,12 @@ async fn found(folder: &Path) -> Vec<Found> {
     for number in 0..90_usize {
         let text = "x".repeat(if number.is_multiple_of(3) { 60_000 } else { 400 + number });
         let run = enqueue(&store, request(&webhook, &text)).await.unwrap();
-        acknowledged.insert(run.id, RunState::Queued);
-        last = Some(run.id);
+        acknowledged.insert(run.id(), RunState::Queued);
+        last = Some(run.id());
         if number.is_multiple_of(4) {
             let claimed = claim(&store, 1).await.remove(0).run;
             let ended = succeed(&store, &claimed, Vec::new()).await;
-            acknowledged.insert(ended.id, ended.state);
+            acknowledged.insert(ended.id(), ended.state());
         }
         if number.is_multiple_of(20) {
             // A reader makes the checkpointer update the database.

@@ -37,7 +37,7 @@ async fn a_rare_delivery_is_found_behind_thousands_in_bounded_steps_also_after_a
     for _ in 0..RUNS {
         enqueue(&store, request(&webhook, "x")).await.unwrap();
         let run = claim(&store, 1).await.remove(0).run;
-        let deliveries: Vec<Delivery> = (0..RECIPIENTS).map(|_| delivery(run.id)).collect();
+        let deliveries: Vec<Delivery> = (0..RECIPIENTS).map(|_| delivery(run.id())).collect();
         all.extend(deliveries.iter().cloned());
         succeed(&store, &run, deliveries).await;
     }
@@ -75,8 +75,8 @@ async fn after_a_restart_too_only_deliveries_of_channels_that_are_asked_for_are_
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();
     let run = claim(&store, 1).await.remove(0).run;
-    let mut deliveries: Vec<Delivery> = (0..500).map(|_| delivery(run.id)).collect();
-    deliveries.push(delivery(run.id));
+    let mut deliveries: Vec<Delivery> = (0..500).map(|_| delivery(run.id())).collect();
+    deliveries.push(delivery(run.id()));
     deliveries[500].channel = Channel::SLACK;
     let slack = deliveries[500].id;
     succeed(&store, &run, deliveries).await;

@@ -43,7 +43,7 @@ async fn a_store_above_its_quota_refuses_runs_until_some_are_pruned_also_after_a
         match enqueue(&store, request(&webhook, &"x".repeat(40_000))).await {
             Ok(_) => {
                 let claimed = claim(&store, 1).await.remove(0).run;
-                store.append_log(claimed.id, claimed.fence, "a line\n".repeat(100)).await.unwrap();
+                store.append_log(claimed.id(), claimed.fence(), "a line\n".repeat(100)).await.unwrap();
                 succeed(&store, &claimed, Vec::new()).await;
                 ended += 1;
                 // A reader makes the checkpointer update the database.
@@ -82,7 +82,7 @@ async fn a_full_file_system_loses_nothing_and_is_recovered_from_in_the_same_proc
         let mut acknowledged = Vec::new();
         let error = loop {
             match enqueue(&store, request(&webhook, &"x".repeat(40_000))).await {
-                Ok(run) => acknowledged.push(run.id),
+                Ok(run) => acknowledged.push(run.id()),
                 Err(error) => break error,
             }
         };
@@ -102,7 +102,7 @@ async fn a_full_file_system_loses_nothing_and_is_recovered_from_in_the_same_proc
         };
         let recovered = tokio::time::timeout(Duration::from_secs(30), healthy).await;
         assert!(recovered.is_ok(), "after {error}: {:?}", store.health().await);
-        acknowledged.push(enqueue(&store, request(&webhook, "x")).await.unwrap().id);
+        acknowledged.push(enqueue(&store, request(&webhook, "x")).await.unwrap().id());
         for id in &acknowledged {
             assert!(store.get_run(*id).await.unwrap().is_some(), "an acknowledged run is gone");
         }

@@ -61,9 +61,9 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
     let older = enqueue(&store, request(&webhook, "older")).await.unwrap();
     enqueue(&store, request(&webhook, "x")).await.unwrap();
     let mut runs: Vec<_> = claim(&store, 2).await.into_iter().map(|claim| claim.run).collect();
-    runs.sort_by_key(|run| run.id);
+    runs.sort_by_key(|run| run.id());
     succeed(&store, &runs[0], Vec::new()).await;
-    let (id, fence) = (runs[1].id, runs[1].fence);
+    let (id, fence) = (runs[1].id(), runs[1].fence());
 
     faults.sync_hangs.store(true, Ordering::SeqCst);
     let syncing = faults.next_sync();
@@ -75,28 +75,30 @@ async fn a_run_shows_as_ended_only_after_the_sync() {
     // Lists are read from the database once it has all changes decided before a sync, so the end is in it
     // below.
     let shown = store.get_run(id).await.unwrap().unwrap();
-    assert_eq!((shown.state, shown.fence), (RunState::Running, fence));
+    assert_eq!((shown.state(), shown.fence()), (RunState::Running, fence));
     let in_state = |state| {
         let (store, query) = (store.clone(), RunQuery::default().in_state(state).limit(1));
         async move { store.list_runs(query).await.unwrap() }
     };
-    assert_eq!(in_state(Some(RunState::Running)).await.items[0].id, id);
+    assert_eq!(in_state(Some(RunState::Running)).await.items[0].id(), id);
     assert_eq!(
-        in_state(Some(RunState::Succeeded)).await.items[0].id,
-        older.id,
+        in_state(Some(RunState::Succeeded)).await.items[0].id(),
+        older.id(),
         "a page is full all the same"
     );
     let first = in_state(None).await;
-    assert_eq!((first.items[0].state, first.next), (RunState::Running, Some(id)));
+    assert_eq!((first.items[0].state(), first.next), (RunState::Running, Some(id)));
     let mut cancelled = Box::pin(store.cancel_run(id, now()));
     let waited = Duration::from_millis(150);
     assert!(tokio::time::timeout(waited, &mut cancelled).await.is_err());
 
     faults.sync_hangs.store(false, Ordering::SeqCst);
-    assert_eq!(settling.await.unwrap().state, RunState::Succeeded);
-    assert!(matches!(cancelled.await.unwrap(), Cancelled::TooLate(run) if run.state == RunState::Succeeded));
-    assert_eq!(store.get_run(id).await.unwrap().unwrap().state, RunState::Succeeded);
-    assert_eq!(in_state(Some(RunState::Succeeded)).await.items[0].id, id);
+    assert_eq!(settling.await.unwrap().state(), RunState::Succeeded);
+    assert!(
+        matches!(cancelled.await.unwrap(), Cancelled::TooLate(run) if run.state() == RunState::Succeeded)
+    );
+    assert_eq!(store.get_run(id).await.unwrap().unwrap().state(), RunState::Succeeded);
+    assert_eq!(in_state(Some(RunState::Succeeded)).await.items[0].id(), id);
     assert!(in_state(Some(RunState::Running)).await.items.is_empty());
 }
 
@@ -116,9 +118,9 @@ async fn whoever_is_answered_with_what_another_did_waits_for_it_to_be_durable() 
     syncing.await;
     let ending = Ending::Succeeded { summary: None, artifacts: Vec::new() };
     let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
-    let settlement = Settlement::new(running.id, running.fence, outcome, now());
+    let settlement = Settlement::new(running.id(), running.fence(), outcome, now());
     let mut settled = Box::pin(store.settle(vec![settlement]));
-    let mut cancelled = Box::pin(store.cancel_run(running.id, now()));
+    let mut cancelled = Box::pin(store.cancel_run(running.id(), now()));
     let mut enqueued = Box::pin(store.enqueue(keyed(&webhook, "key")));
     let mut replayed = Box::pin(store.enqueue(keyed(&webhook, "key")));
     // They wait for the writer in this order.
@@ -164,7 +166,7 @@ async fn claims_and_logs_need_no_sync_and_process_durability_needs_none_at_all()
     enqueue(&store, request(&webhook_of_power, "x")).await.unwrap();
     let before = faults.syncs.load(Ordering::SeqCst);
     let run = claim(&store, 1).await.remove(0).run;
-    store.append_log(run.id, run.fence, "line\n".to_owned()).await.unwrap();
+    store.append_log(run.id(), run.fence(), "line\n".to_owned()).await.unwrap();
     assert_eq!(faults.syncs.load(Ordering::SeqCst), before);
     drop(store);
     let options = options().with_durability(Durability::Process);
@@ -186,12 +188,12 @@ async fn a_failed_sync_ends_all_writing_and_what_was_acknowledged_is_there_after
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await), "no second try after a failed sync");
     assert!(is_unavailable(store.health().await));
     assert!(is_unavailable(store.claim(webhook_core::store::ClaimRequest::new(1, LEASE, now())).await));
-    assert!(is_unavailable(store.cancel_run(kept.id, now()).await));
+    assert!(is_unavailable(store.cancel_run(kept.id(), now()).await));
     assert!(is_unavailable(store.create_webhook(webhook.with_settings(Default::default(), now())).await));
-    assert_eq!(store.get_run(kept.id).await.unwrap().unwrap().state, RunState::Queued, "reads go on");
+    assert_eq!(store.get_run(kept.id()).await.unwrap().unwrap().state(), RunState::Queued, "reads go on");
     drop(store);
     let store = open(folder.path());
-    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id(), kept.id());
     store.health().await.unwrap();
 }
 
@@ -209,7 +211,7 @@ async fn a_panic_while_changes_are_made_durable_fails_the_store_and_leaves_nobod
     assert!(refused.contains("panicked"), "{refused}");
     drop(store);
     let store = open(folder.path());
-    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id(), kept.id());
 }
 
 /// A run logs without a pause, and no caller waits for the log to be durable.
@@ -220,7 +222,7 @@ async fn what_nobody_waits_for_is_written_before_it_fills_the_memory() {
     let before = faults.writes.load(Ordering::SeqCst);
     let line = "x".repeat(5_000) + "\n";
     for _ in 0..3 * (1 << 20) / line.len() {
-        store.append_log(run.id, run.fence, line.clone()).await.unwrap();
+        store.append_log(run.id(), run.fence(), line.clone()).await.unwrap();
     }
     assert!(faults.writes.load(Ordering::SeqCst) >= before + 2, "3 MiB are gathered in memory");
 }
@@ -229,7 +231,7 @@ async fn what_nobody_waits_for_is_written_before_it_fills_the_memory() {
 async fn outcomes_that_come_one_by_one_share_a_sync() {
     let folder = tempfile::tempdir().unwrap();
     let (store, faults, _, run) = open_with_a_running_run(folder.path()).await;
-    let deliveries: Vec<_> = (0..50).map(|_| delivery(run.id)).collect();
+    let deliveries: Vec<_> = (0..50).map(|_| delivery(run.id())).collect();
     succeed(&store, &run, deliveries.clone()).await;
     faults.sync_hangs.store(true, Ordering::SeqCst);
     let before = faults.syncs.load(Ordering::SeqCst);
@@ -269,20 +271,20 @@ async fn a_full_disk_refuses_runs_and_is_healthy_again_once_there_is_room() {
     assert!(store.health().await.unwrap().is_full);
     // A write that fails because the disk is full stops all writing for now.
     faults.writes_fail.store(true, Ordering::SeqCst);
-    let cancelled = store.cancel_run(first.id, now()).await;
+    let cancelled = store.cancel_run(first.id(), now()).await;
     assert!(is_unavailable(cancelled));
     faults.writes_fail.store(false, Ordering::SeqCst);
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await), "there is no room yet");
     faults.no_room.store(false, Ordering::SeqCst);
     recovers(&store).await;
     let second = enqueue(&store, request(&webhook, "second")).await.unwrap();
-    assert_eq!(enqueue(&store, keyed(&webhook, "first")).await.unwrap().id, first.id);
+    assert_eq!(enqueue(&store, keyed(&webhook, "first")).await.unwrap().id(), first.id());
     store.wait_for_work(Work::Runs).await;
     let claimed = claim(&store, 9).await;
-    let ids: Vec<_> = claimed.iter().map(|claim| claim.run.id).collect();
-    assert_eq!(ids, [second.id], "what this process executes is not claimed again");
+    let ids: Vec<_> = claimed.iter().map(|claim| claim.run.id()).collect();
+    assert_eq!(ids, [second.id()], "what this process executes is not claimed again");
     let ended = succeed(&store, &running, Vec::new()).await;
-    assert_eq!((ended.id, ended.fence, ended.interruptions), (first.id, running.fence, 0));
+    assert_eq!((ended.id(), ended.fence(), ended.interruptions()), (first.id(), running.fence(), 0));
 }
 
 async fn recovers(store: &SledStore) {
@@ -314,7 +316,7 @@ async fn what_a_full_disk_refused_is_not_executed() {
 async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_and_happen_once() {
     let folder = tempfile::tempdir().unwrap();
     let (store, faults, webhook, first) = open_with_a_running_run(folder.path()).await;
-    let told = delivery(first.id);
+    let told = delivery(first.id());
     succeed(&store, &first, vec![told.clone()]).await;
     assert_eq!(claim_deliveries(&store).await.len(), 1);
     enqueue(&store, request(&webhook, "y")).await.unwrap();
@@ -323,10 +325,10 @@ async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_a
     faults.writes_fail.store(true, Ordering::SeqCst);
     let ending = Ending::Succeeded { summary: None, artifacts: Vec::new() };
     let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
-    let settlement = Settlement::new(run.id, run.fence, outcome, now());
+    let settlement = Settlement::new(run.id(), run.fence(), outcome, now());
     assert!(is_unavailable(store.settle(vec![settlement.clone()]).await));
     assert!(is_unavailable(settle_delivery(&store, &told, DeliveryOutcome::Delivered).await));
-    let renewal = || vec![Renewal::new(run.id, run.fence, None)];
+    let renewal = || vec![Renewal::new(run.id(), run.fence(), None)];
     let renewed = store.renew(renewal(), LEASE).await.unwrap();
     assert_eq!(renewed, [Renewed::Held { cancel: None }], "nobody else can have claimed it");
     faults.writes_fail.store(false, Ordering::SeqCst);
@@ -336,7 +338,7 @@ async fn an_outcome_and_a_delivery_that_a_full_disk_refused_are_recorded_later_a
     assert!(claim(&store, 9).await.is_empty(), "it was executed");
     assert!(claim_deliveries(&store).await.is_empty(), "it is still leased");
     assert!(
-        matches!(&store.settle(vec![settlement]).await.unwrap()[..], [Settled::Applied(run)] if run.interruptions == 0)
+        matches!(&store.settle(vec![settlement]).await.unwrap()[..], [Settled::Applied(run)] if run.interruptions() == 0)
     );
     settle_delivery(&store, &told, DeliveryOutcome::Delivered).await.unwrap();
     assert_eq!(store.health().await.unwrap().pending_deliveries, 0);
@@ -352,7 +354,7 @@ async fn a_sync_that_found_no_room_is_recovered_from_and_one_that_failed_is_not(
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
     faults.sync_is_full.store(false, Ordering::SeqCst);
     recovers(&store).await;
-    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id(), kept.id());
     // The disk fails while the store waits for space.
     faults.sync_is_full.store(true, Ordering::SeqCst);
     assert!(is_unavailable(store.enqueue(request(&webhook, "x")).await));
@@ -368,7 +370,7 @@ async fn a_sync_that_found_no_room_is_recovered_from_and_one_that_failed_is_not(
     assert!(is_unavailable(store.health().await), "nothing but a restart helps");
     drop(store);
     let store = open(folder.path());
-    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id, kept.id);
+    assert_eq!(enqueue(&store, keyed(&webhook, "kept")).await.unwrap().id(), kept.id());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

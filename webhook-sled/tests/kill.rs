@@ -38,9 +38,9 @@ async fn what_was_acknowledged_survives_being_killed() {
             let store = options().with_durability(durability).open(folder.path()).unwrap();
             for (id, what) in &acknowledged {
                 let run = store.get_run(*id).await.unwrap().expect("an acknowledged run is there");
-                assert!(*what == "queued" || run.state == RunState::Succeeded, "{what}: {:?}", run.state);
-                assert_ne!(run.state, RunState::Running);
-                interruptions = interruptions.max(run.interruptions);
+                assert!(*what == "queued" || run.state() == RunState::Succeeded, "{what}: {:?}", run.state());
+                assert_ne!(run.state(), RunState::Running);
+                interruptions = interruptions.max(run.interruptions());
             }
             let mut listed = 0;
             let mut query = RunQuery::default().limit(500);
@@ -107,7 +107,7 @@ async fn work_until_killed() {
             for number in 0.. {
                 let run = request(&webhook, &"x".repeat(50 + (number * 37 + caller) % 3_000));
                 let run = enqueue(&store, run).await.unwrap();
-                println!("queued {}", run.id);
+                println!("queued {}", run.id());
             }
         });
     }
@@ -116,7 +116,7 @@ async fn work_until_killed() {
         // Some of the claimed runs are never settled.
         for claim in claims.iter().skip(1) {
             let run = succeed(&store, &claim.run, Vec::new()).await;
-            println!("ended {}", run.id);
+            println!("ended {}", run.id());
         }
         tokio::task::yield_now().await;
     }

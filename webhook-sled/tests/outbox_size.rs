@@ -36,7 +36,7 @@ async fn bytes_each(recipient: &str, tries: u32, error: &str) -> u64 {
     let before = bytes_in(folder.path());
     for run in &runs {
         let to = |_| {
-            let mut delivery = delivery(run.id);
+            let mut delivery = delivery(run.id());
             delivery.recipient = recipient.to_owned();
             delivery
         };

@@ -46,7 +46,7 @@ async fn nothing_acknowledged_is_lost_when_unsynced_writes_are() {
                 let text = "x".repeat(100 + (number * 97 + caller * 31) % 2_500);
                 let run =
                     enqueue(&store, keyed(&webhook, &format!("{caller} {number} {text}"))).await.unwrap();
-                acknowledged.lock().insert(run.id, RunState::Queued);
+                acknowledged.lock().insert(run.id(), RunState::Queued);
             }
         }));
     }
@@ -90,17 +90,17 @@ async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_ar
         let claimed = claim(&store, 1).await.remove(0).run;
         for _ in 0..8 {
             let line = format!("{number} {}\n", "x".repeat(3_000));
-            store.append_log(run.id, claimed.fence, line).await.unwrap();
+            store.append_log(run.id(), claimed.fence(), line).await.unwrap();
         }
         let ended = succeed(&store, &claimed, Vec::new()).await;
         if webhook.id == staying.id {
-            scene.acknowledged.lock().insert(ended.id, ended.state);
-            kept.push((ended, store.read_log(run.id, 0).await.unwrap()));
+            scene.acknowledged.lock().insert(ended.id(), ended.state());
+            kept.push((ended, store.read_log(run.id(), 0).await.unwrap()));
         }
     }
     for _ in 0..40 {
         let run = enqueue(&store, request(&going, &"q".repeat(400))).await.unwrap();
-        scene.acknowledged.lock().insert(run.id, run.state);
+        scene.acknowledged.lock().insert(run.id(), run.state());
         waiting.push(run);
     }
     scene.one_in.store(4, Ordering::SeqCst);
@@ -113,16 +113,16 @@ async fn nothing_that_stays_is_lost_while_runs_with_logs_and_large_parameters_ar
         let store =
             check(&loss.folder, &loss.acknowledged, &format!("{number}, before {}", loss.before)).await;
         for (run, log) in &kept {
-            assert_eq!(store.get_run(run.id).await.unwrap().as_ref(), Some(run), "loss {number}");
-            assert_eq!(store.read_log(run.id, 0).await.unwrap(), *log, "loss {number}");
+            assert_eq!(store.get_run(run.id()).await.unwrap().as_ref(), Some(run), "loss {number}");
+            assert_eq!(store.read_log(run.id(), 0).await.unwrap(), *log, "loss {number}");
         }
         for run in &waiting {
-            assert_eq!(store.get_run(run.id).await.unwrap().as_ref(), Some(run), "loss {number}");
+            assert_eq!(store.get_run(run.id()).await.unwrap().as_ref(), Some(run), "loss {number}");
         }
         // Runs that were about to be removed are there, or not.
         while store.prune(request).await.unwrap().more {}
         let left = store.list_runs(RunQuery::default().limit(200)).await.unwrap().items;
-        let ended = left.iter().filter(|run| run.state.is_ended()).count();
+        let ended = left.iter().filter(|run| run.state().is_ended()).count();
         assert_eq!(ended, kept.len(), "loss {number}");
     }
 }
@@ -136,7 +136,7 @@ async fn a_store_that_was_being_made_opens() {
         let store = losses.open(&folder.path().join("store"), options(), seed).unwrap();
         let webhook = webhook(&store).await;
         let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
-        losses.acknowledged.lock().insert(run.id, run.state);
+        losses.acknowledged.lock().insert(run.id(), run.state());
         drop(store);
         let losses = losses.take();
         assert!(losses.len() > 10, "power was lost {} times only", losses.len());
@@ -155,11 +155,11 @@ async fn killed(folder: &Path, losses: &Losses) -> (PathBuf, HashMap<PathBuf, Ve
     for number in 0..60_usize {
         let text = "x".repeat(if number.is_multiple_of(9) { 50_000 } else { 300 });
         let run = enqueue(&store, request(&webhook, &text)).await.unwrap();
-        losses.acknowledged.lock().insert(run.id, run.state);
+        losses.acknowledged.lock().insert(run.id(), run.state());
         if number.is_multiple_of(3) {
             let claimed = claim(&store, 1).await.remove(0).run;
             let ended = succeed(&store, &claimed, Vec::new()).await;
-            losses.acknowledged.lock().insert(ended.id, ended.state);
+            losses.acknowledged.lock().insert(ended.id(), ended.state());
         }
     }
     let killed = folder.join("killed");
@@ -210,7 +210,7 @@ async fn power_lost_while_a_full_disk_is_recovered_from_loses_nothing() {
     let webhook = webhook(&store).await;
     for _ in 0..40 {
         let run = enqueue(&store, request(&webhook, &"x".repeat(2_000))).await.unwrap();
-        losses.acknowledged.lock().insert(run.id, run.state);
+        losses.acknowledged.lock().insert(run.id(), run.state());
     }
     losses.no_room.store(true, Ordering::SeqCst);
     assert!(enqueue(&store, request(&webhook, "refused")).await.is_err());
@@ -226,7 +226,7 @@ async fn power_lost_while_a_full_disk_is_recovered_from_loses_nothing() {
     let run = enqueue(&store, request(&webhook, "after")).await.unwrap();
     drop(store);
     let store = options().open(folder.path().join("store")).unwrap();
-    assert!(store.get_run(run.id).await.unwrap().is_some());
+    assert!(store.get_run(run.id()).await.unwrap().is_some());
     let losses = losses.take();
     assert!(losses.len() > 5, "power was lost {} times only", losses.len());
     for loss in losses {
@@ -242,7 +242,7 @@ async fn settle_and_prune(store: webhook_sled::SledStore, acknowledged: Acknowle
         }
         for claim in claims {
             let ended = succeed(&store, &claim.run, Vec::new()).await;
-            acknowledged.lock().insert(ended.id, ended.state);
+            acknowledged.lock().insert(ended.id(), ended.state());
         }
         // The oldest ended runs are removed; whether they still exist after a loss does not matter.
         let mut old: Vec<RunId> = {
@@ -269,9 +269,9 @@ async fn check(
         let run = store.get_run(*id).await.unwrap_or_else(|error| panic!("loss {what}: {error:?}"));
         let run = run.unwrap_or_else(|| panic!("loss {what}: an acknowledged run is gone"));
         assert!(
-            run.state == *state || *state == RunState::Queued,
+            run.state() == *state || *state == RunState::Queued,
             "loss {what}: {} again",
-            run.state.as_str()
+            run.state().as_str()
         );
     }
     let report = store.verify().await.unwrap();

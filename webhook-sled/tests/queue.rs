@@ -30,7 +30,7 @@ fn count(folder: &Path, kind: &[u8]) -> usize {
 }
 
 async fn queue(store: &SledStore, webhook: &Webhook, text: &str) -> webhook_core::id::RunId {
-    enqueue(store, request(webhook, text)).await.unwrap().id
+    enqueue(store, request(webhook, text)).await.unwrap().id()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,17 +48,17 @@ async fn large_parameters_are_kept_once_stay_when_their_run_ends_and_go_with_it(
     let store = open(folder.path());
     let claims = claim(&store, 2).await;
     succeed(&store, &claims[0].run, Vec::new()).await;
-    let Cancelled::Requested(running) = store.cancel_run(claims[1].run.id, now()).await.unwrap() else {
+    let Cancelled::Requested(running) = store.cancel_run(claims[1].run.id(), now()).await.unwrap() else {
         panic!("it is running")
     };
-    assert_eq!(running.parameters.bytes(), claims[1].run.parameters.bytes());
+    assert_eq!(running.parameters().bytes(), claims[1].run.parameters().bytes());
     drop(store);
     assert_eq!((count(folder.path(), b"p"), count(folder.path(), b"t")), (parts, 0));
 
     let store = open(folder.path());
     for run in store.list_runs(RunQuery::default()).await.unwrap().items {
-        assert!(run.parameters.bytes() > LARGE, "{:?}", run.state);
-        let text = run.parameters.iter().next().unwrap().1.shown();
+        assert!(run.parameters().bytes() > LARGE, "{:?}", run.state());
+        let text = run.parameters().iter().next().unwrap().1.shown();
         assert_eq!(text.as_str().unwrap().len(), LARGE);
     }
     for claimed in claim(&store, 9).await {
@@ -92,7 +92,7 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start() {
 
     let store = open(folder.path());
     let claims = claim(&store, 999).await;
-    assert!(claims.len() == 100 && claims.iter().all(|claim| claim.run.webhook_id == stays.id));
+    assert!(claims.len() == 100 && claims.iter().all(|claim| claim.run.webhook_id() == stays.id));
     let cancelled = || RunQuery::default().of_webhook(Some(gone.id)).in_state(Some(RunState::Cancelled));
     while store.list_runs(cancelled().limit(500)).await.unwrap().items.len() < 200 {
         tokio::task::yield_now().await;
@@ -125,7 +125,7 @@ async fn others_are_served_while_a_deep_queue_is_deleted() {
         tokio::task::yield_now().await;
     }
     let other = queue(&store, &stays, "x").await;
-    assert_eq!(claim(&store, 9).await.iter().map(|claim| claim.run.id).collect::<Vec<_>>(), [other]);
+    assert_eq!(claim(&store, 9).await.iter().map(|claim| claim.run.id()).collect::<Vec<_>>(), [other]);
     assert!(!deleting.is_finished(), "a call and a claim waited for sixteen thousand runs to be cancelled");
     assert_eq!(deleting.await.unwrap(), 16_000);
     assert_eq!(store.health().await.unwrap().queued, 0);
@@ -151,7 +151,7 @@ async fn a_queued_run_that_cannot_be_read_is_set_aside_and_the_others_are_execut
     });
     let store = open(folder.path());
     assert_eq!(store.health().await.unwrap().queued, 3, "a record is not readable, which shows at once");
-    let claimed: Vec<_> = claim(&store, 9).await.iter().map(|claim| claim.run.id).collect();
+    let claimed: Vec<_> = claim(&store, 9).await.iter().map(|claim| claim.run.id()).collect();
     assert_eq!(claimed, [runs[0], runs[3]]);
     assert_eq!(store.health().await.unwrap().queued, 0);
 }

@@ -30,7 +30,7 @@ async fn a_second_recovery_in_a_row_hands_out_no_delivery_that_is_under_way() {
         let webhook = webhook(&store).await;
         enqueue(&store, request(&webhook, "x")).await.unwrap();
         let run = claim(&store, 1).await.remove(0).run;
-        let told = delivery(run.id);
+        let told = delivery(run.id());
         succeed(&store, &run, vec![told.clone()]).await;
         assert_eq!(claim_deliveries(&store).await.len(), 1);
         for last in 1..=recoveries {
@@ -57,8 +57,9 @@ async fn a_recovery_that_takes_longer_than_a_lease_loses_no_claim() {
     let webhook = webhook(&store).await;
     enqueue(&store, request(&webhook, "x")).await.unwrap();
     let run = store.claim(ClaimRequest::new(1, lease, now())).await.unwrap().remove(0).run;
-    let renew =
-        || async { store.renew(vec![Renewal::new(run.id, run.fence, None)], lease).await.unwrap().remove(0) };
+    let renew = || async {
+        store.renew(vec![Renewal::new(run.id(), run.fence(), None)], lease).await.unwrap().remove(0)
+    };
     faults.writes_fail.store(true, Ordering::SeqCst);
     enqueue(&store, request(&webhook, "y")).await.unwrap_err();
     assert!(matches!(renew().await, Renewed::Held { .. }));

@@ -50,8 +50,8 @@ async fn everything_survives_being_opened_again() {
     store.record_use(&[(first.id, used)]).await.unwrap();
     let ended = enqueue(&store, keyed(&first, "ended")).await.unwrap();
     let running = claim(&store, 1).await.remove(0).run;
-    store.append_log(running.id, running.fence, "one\ntwo\n".to_owned()).await.unwrap();
-    let (told, retried) = (delivery(ended.id), delivery(ended.id));
+    store.append_log(running.id(), running.fence(), "one\ntwo\n".to_owned()).await.unwrap();
+    let (told, retried) = (delivery(ended.id()), delivery(ended.id()));
     let ended = succeed(&store, &running, vec![told.clone(), retried.clone()]).await;
     let again = DeliveryOutcome::Retry {
         error: "x".repeat(20_000),
@@ -68,14 +68,14 @@ async fn everything_survives_being_opened_again() {
     assert_eq!(found.last_used_at, Some(used));
     assert_eq!(store.find_webhook(&second.token_digest).await.unwrap().unwrap().id, second.id);
     assert_eq!(store.list_webhooks(WebhookQuery::default()).await.unwrap().items.len(), 2);
-    assert_eq!(*store.get_run(ended.id).await.unwrap().unwrap(), *ended);
-    assert_eq!(*store.get_run(queued.id).await.unwrap().unwrap(), *queued);
-    assert_eq!(store.read_log(ended.id, 4).await.unwrap().text, "two\n");
-    for (key, webhook, id) in [("ended", &first, ended.id), ("queued", &second, queued.id)] {
+    assert_eq!(*store.get_run(ended.id()).await.unwrap().unwrap(), *ended);
+    assert_eq!(*store.get_run(queued.id()).await.unwrap().unwrap(), *queued);
+    assert_eq!(store.read_log(ended.id(), 4).await.unwrap().text, "two\n");
+    for (key, webhook, id) in [("ended", &first, ended.id()), ("queued", &second, queued.id())] {
         let replayed = store.enqueue(keyed(webhook, key)).await.unwrap();
-        assert!(matches!(replayed, Enqueued::Replayed(run) if run.id == id));
+        assert!(matches!(replayed, Enqueued::Replayed(run) if run.id() == id));
     }
-    let deliveries = store.list_deliveries(&[ended.id]).await.unwrap();
+    let deliveries = store.list_deliveries(&[ended.id()]).await.unwrap();
     let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
     assert_eq!(states, [DeliveryState::Delivered, DeliveryState::Pending]);
     assert_eq!(deliveries[1].last_error.as_ref().unwrap().len(), 20_000);
@@ -85,7 +85,7 @@ async fn everything_survives_being_opened_again() {
     store.resend_delivery(retried.id, now()).await.unwrap();
     assert_eq!(claim_deliveries(&store).await.len(), 1);
     let page = store.list_runs(RunQuery::default()).await.unwrap();
-    assert_eq!(page.items.iter().map(|run| run.id).collect::<Vec<_>>(), [queued.id, ended.id]);
+    assert_eq!(page.items.iter().map(|run| run.id()).collect::<Vec<_>>(), [queued.id(), ended.id()]);
 }
 
 #[test]
@@ -117,10 +117,10 @@ async fn a_run_is_kept_for_its_key_after_a_reopening_and_nothing_is_left_of_eith
     let at = |now| PruneRequest::new(now, LEASE, 9).with_keep_per_webhook(Some(0));
     assert!(store.prune(at(now())).await.unwrap().runs.is_empty());
     let later = now() + Duration::from_secs(3_601);
-    assert_eq!(store.prune(at(later)).await.unwrap().runs, [run.id]);
+    assert_eq!(store.prune(at(later)).await.unwrap().runs, [run.id()]);
     drop(store);
     let database = open_database(folder.path()).unwrap();
-    let of_run = |key: &sled::IVec| key.windows(16).any(|part| part == run.id.as_bytes());
+    let of_run = |key: &sled::IVec| key.windows(16).any(|part| part == run.id().as_bytes());
     assert!(!database.iter().keys().any(|key| of_run(&key.unwrap())));
 }
 
@@ -134,22 +134,22 @@ async fn running_runs_come_back_at_once_as_interrupted() {
     let mut store = store;
     for interruptions in 1..=3 {
         let claimed = claim(&store, 1).await.remove(0).run;
-        assert!(claimed.fence > fence);
-        fence = claimed.fence;
+        assert!(claimed.fence() > fence);
+        fence = claimed.fence();
         drop(store);
         store = open(folder.path());
-        let restored = store.get_run(run.id).await.unwrap().unwrap();
-        assert_eq!((restored.state, restored.interruptions), (RunState::Queued, interruptions));
-        assert_eq!((restored.fence, restored.attempt), (fence, interruptions));
+        let restored = store.get_run(run.id()).await.unwrap().unwrap();
+        assert_eq!((restored.state(), restored.interruptions()), (RunState::Queued, interruptions));
+        assert_eq!((restored.fence(), restored.attempt()), (fence, interruptions));
     }
     let claimed = claim(&store, 1).await.remove(0).run;
-    let cancelled = store.cancel_run(run.id, now()).await.unwrap();
+    let cancelled = store.cancel_run(run.id(), now()).await.unwrap();
     assert!(matches!(cancelled, Cancelled::Requested(_)));
     drop(store);
     let store = open(folder.path());
-    let restored = store.get_run(run.id).await.unwrap().unwrap();
-    assert_eq!(restored.cancel_requested, Some(CancelReason::Requested));
-    assert_eq!((restored.interruptions, restored.attempt), (4, claimed.attempt));
+    let restored = store.get_run(run.id()).await.unwrap().unwrap();
+    assert_eq!(restored.cancel_requested(), Some(CancelReason::Requested));
+    assert_eq!((restored.interruptions(), restored.attempt()), (4, claimed.attempt()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,7 +163,7 @@ async fn a_run_whose_webhook_was_deleted_while_it_ran_is_not_tried_again() {
     drop(store);
     for _ in 0..2 {
         let store = open(folder.path());
-        assert_eq!(store.get_run(run.id).await.unwrap().unwrap().state, RunState::Cancelled);
+        assert_eq!(store.get_run(run.id()).await.unwrap().unwrap().state(), RunState::Cancelled);
         assert!(claim(&store, 1).await.is_empty());
         let query = RunQuery::default().in_state(Some(RunState::Cancelled));
         assert_eq!(store.list_runs(query).await.unwrap().items.len(), 1);
@@ -205,14 +205,14 @@ async fn large_parameters_are_split_and_leave_no_file_that_is_not_synced() {
     assert_eq!(blobs, 0, "sled never syncs these");
     let store = open(folder.path());
     for run in &runs {
-        let found = store.get_run(run.id).await.unwrap().unwrap();
-        assert_eq!(found.parameters, run.parameters);
+        let found = store.get_run(run.id()).await.unwrap().unwrap();
+        assert_eq!(found.parameters(), run.parameters());
     }
     let later = now() + Duration::from_secs(10);
     let pruned = store.prune(PruneRequest::new(later, Duration::from_secs(1), 9)).await.unwrap();
     assert_eq!(pruned.runs.len(), 3);
-    assert!(store.get_run(runs[0].id).await.unwrap().is_none());
-    assert!(store.get_run(runs[3].id).await.unwrap().is_some());
+    assert!(store.get_run(runs[0].id()).await.unwrap().is_none());
+    assert!(store.get_run(runs[3].id()).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,7 +258,7 @@ async fn dropping_the_store_with_reads_under_way_closes_the_folder() {
         let webhook = webhook(&store).await;
         let run = enqueue(&store, request(&webhook, "x")).await.unwrap();
         let reader = store.clone();
-        let reading = tokio::spawn(async move { reader.read_log(run.id, 0).await });
+        let reading = tokio::spawn(async move { reader.read_log(run.id(), 0).await });
         reading.abort();
         let _ = reading.await;
         drop(store);
@@ -275,30 +275,31 @@ async fn a_deep_queue_is_cancelled_deleted_reopened_and_claimed_in_order() {
     let (kept, deleted) = (webhook(&store).await, webhook(&store).await);
     let mut runs = Vec::new();
     for _ in 0..EACH {
-        runs.push(enqueue(&store, request(&kept, "kept")).await.unwrap().id);
+        runs.push(enqueue(&store, request(&kept, "kept")).await.unwrap().id());
         enqueue(&store, request(&deleted, "deleted")).await.unwrap();
     }
     for run in runs.extract_if(EACH / 2.., |run| run.as_bytes()[15] % 8 == 0).collect::<Vec<_>>() {
         let cancelled = store.cancel_run(run, now()).await.unwrap();
-        assert!(matches!(cancelled, Cancelled::Ended(run) if run.state == RunState::Cancelled));
+        assert!(matches!(cancelled, Cancelled::Ended(run) if run.state() == RunState::Cancelled));
     }
     assert_eq!(store.delete_webhook(deleted.id, None, now()).await.unwrap().len(), EACH);
     let page =
         store.list_runs(RunQuery::default().in_state(Some(RunState::Queued)).limit(200)).await.unwrap();
-    let newest: Vec<_> = page.items.iter().map(|run| run.id).collect();
+    let newest: Vec<_> = page.items.iter().map(|run| run.id()).collect();
     assert_eq!(newest, runs.iter().rev().take(200).copied().collect::<Vec<_>>());
     drop(store);
 
     let store = deep().open(folder.path()).unwrap();
     assert_eq!(store.health().await.unwrap().queued, runs.len() as u64);
     let middle = store.get_run(runs[runs.len() / 2]).await.unwrap().unwrap();
-    let text = |run: &Run| run.parameters.iter().map(|(_, parameter)| parameter.shown()).collect::<Vec<_>>();
-    assert_eq!((middle.state, text(&middle)), (RunState::Queued, vec![json!("kept")]));
+    let text =
+        |run: &Run| run.parameters().iter().map(|(_, parameter)| parameter.shown()).collect::<Vec<_>>();
+    assert_eq!((middle.state(), text(&middle)), (RunState::Queued, vec![json!("kept")]));
     let mut claimed = Vec::new();
     while claimed.len() < runs.len() {
         let claims = claim(&store, 100).await;
         assert!(!claims.is_empty() && claims.iter().all(|claim| text(&claim.run) == [json!("kept")]));
-        claimed.extend(claims.into_iter().map(|claim| claim.run.id));
+        claimed.extend(claims.into_iter().map(|claim| claim.run.id()));
     }
     assert_eq!(claimed, runs);
 }
@@ -320,7 +321,7 @@ async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_th
         ("a link to another folder", |path, _| std::os::unix::fs::symlink("/", path).unwrap()),
     ];
     for (what, replace) in replacements {
-        accepted.push(enqueue(&store, request(&webhook, what)).await.unwrap().id);
+        accepted.push(enqueue(&store, request(&webhook, what)).await.unwrap().id());
         let claimed = claim(&store, 1).await.remove(0).run;
         fs::rename(&path, &moved).unwrap();
         replace(&path, &moved);
@@ -333,7 +334,7 @@ async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_th
             store.create_webhook(webhook.clone()).await,
             store.update_webhook(webhook.clone(), webhook.revision).await,
             store.delete_webhook(webhook.id, None, now()).await.map(drop),
-            store.cancel_run(claimed.id, now()).await.map(drop),
+            store.cancel_run(claimed.id(), now()).await.map(drop),
             store.resend_delivery(DeliveryId::generate(now()), now()).await.map(drop),
         ] {
             let error = refused.unwrap_err().to_string();
@@ -359,7 +360,7 @@ async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_th
     drop(store);
     let store = open(&path);
     for id in accepted {
-        assert_eq!(store.get_run(id).await.unwrap().unwrap().state, RunState::Succeeded);
+        assert_eq!(store.get_run(id).await.unwrap().unwrap().state(), RunState::Succeeded);
     }
     assert!(store.verify().await.unwrap().is_whole());
 }

@@ -49,7 +49,7 @@ fn index(database: &sled::Db, kind: u8, id: RunId) -> Vec<sled::IVec> {
 }
 
 async fn listed(store: &SledStore, query: RunQuery) -> Vec<RunId> {
-    store.list_runs(query.limit(200)).await.unwrap().items.iter().map(|run| run.id).collect()
+    store.list_runs(query.limit(200)).await.unwrap().items.iter().map(|run| run.id()).collect()
 }
 
 async fn damaged(store: &SledStore) -> u64 {
@@ -64,11 +64,11 @@ async fn a_whole_store_is_whole() {
     let run = enqueue(&store, keyed(&webhook, &"large ".repeat(20_000))).await.unwrap();
     let claimed = claim(&store, 1).await.remove(0).run;
     for number in 0..500 {
-        store.append_log(run.id, claimed.fence, format!("line {number}\n")).await.unwrap();
+        store.append_log(run.id(), claimed.fence(), format!("line {number}\n")).await.unwrap();
     }
-    let log = store.read_log(run.id, 0).await.unwrap();
-    succeed(&store, &claimed, vec![delivery(run.id)]).await;
-    assert_eq!(store.read_log(run.id, 0).await.unwrap(), log, "its parts are joined");
+    let log = store.read_log(run.id(), 0).await.unwrap();
+    succeed(&store, &claimed, vec![delivery(run.id())]).await;
+    assert_eq!(store.read_log(run.id(), 0).await.unwrap(), log, "its parts are joined");
     ended(&store, &webhook, 5).await;
     enqueue(&store, keyed(&webhook, "waits")).await.unwrap();
     for _ in 0..2 {
@@ -92,7 +92,7 @@ async fn a_damaged_ended_run_hides_no_other_and_stops_no_pruning() {
     let runs = ended(&store, &webhook, 10).await;
     drop(store);
     edit(folder.path(), |database| {
-        database.insert(key(b'r', runs[4].id.as_bytes()), GARBAGE).unwrap();
+        database.insert(key(b'r', runs[4].id().as_bytes()), GARBAGE).unwrap();
     });
     let store = open(folder.path());
     let queries = [
@@ -103,10 +103,12 @@ async fn a_damaged_ended_run_hides_no_other_and_stops_no_pruning() {
     ];
     for query in queries {
         let found = listed(&store, query).await;
-        assert!(found.len() == 9 && !found.contains(&runs[4].id));
+        assert!(found.len() == 9 && !found.contains(&runs[4].id()));
     }
     assert_eq!(damaged(&store).await, 1, "it is counted once");
-    assert!(store.get_run(runs[4].id).await.is_err() && store.get_run(runs[5].id).await.unwrap().is_some());
+    assert!(
+        store.get_run(runs[4].id()).await.is_err() && store.get_run(runs[5].id()).await.unwrap().is_some()
+    );
     let prune = PruneRequest::new(now() + Duration::from_secs(60), Duration::ZERO, 100);
     assert_eq!(store.prune(prune).await.unwrap().runs.len(), 9);
     enqueue(&store, request(&webhook, "it goes on")).await.unwrap();
@@ -122,7 +124,7 @@ async fn an_index_entry_without_its_run_is_damage_where_it_is_read() {
     let webhook = webhook(&store).await;
     let runs = ended(&store, &webhook, 5).await;
     drop(store);
-    edit(folder.path(), |database| drop(database.remove(key(b'r', runs[2].id.as_bytes())).unwrap()));
+    edit(folder.path(), |database| drop(database.remove(key(b'r', runs[2].id().as_bytes())).unwrap()));
     let store = open(folder.path());
     assert_eq!(listed(&store, RunQuery::default().of_webhook(Some(webhook.id))).await.len(), 4);
     assert_eq!(damaged(&store).await, 1);
@@ -139,7 +141,7 @@ async fn a_run_that_is_missing_without_a_trace_is_noticed_by_the_sums() {
     drop(store);
     edit(folder.path(), |database| {
         for kind in [b'r', b'y', b'h'] {
-            for key in index(database, kind, runs[2].id) {
+            for key in index(database, kind, runs[2].id()) {
                 database.remove(key).unwrap();
             }
         }
@@ -229,13 +231,13 @@ async fn live_runs_webhooks_and_deliveries_that_are_missing_are_noticed_at_the_s
     let run = ended(&store, &first, 1).await.remove(0);
     enqueue(&store, request(&first, "to be told of")).await.unwrap();
     let claimed = claim(&store, 1).await.remove(0).run;
-    let told = delivery(claimed.id);
+    let told = delivery(claimed.id());
     succeed(&store, &claimed, vec![told.clone()]).await;
     let waiting = enqueue(&store, request(&second, &"y".repeat(2_000))).await.unwrap();
     drop(store);
     edit(folder.path(), |database| {
         database.remove(key(b'w', first.id.as_bytes())).unwrap().unwrap();
-        database.remove(key(b'l', waiting.id.as_bytes())).unwrap().unwrap();
+        database.remove(key(b'l', waiting.id().as_bytes())).unwrap().unwrap();
         database.remove(key(b'o', told.id.as_bytes())).unwrap().unwrap();
     });
     let store = open(folder.path());
@@ -244,7 +246,7 @@ async fn live_runs_webhooks_and_deliveries_that_are_missing_are_noticed_at_the_s
     for kind in [RecordKind::Webhook, RecordKind::LiveRun, RecordKind::Delivery] {
         assert!(report.damaged.iter().any(|damaged| damaged.kind == kind), "{kind}: {report:?}");
     }
-    assert!(store.get_run(run.id).await.unwrap().is_some());
+    assert!(store.get_run(run.id()).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,17 +255,17 @@ async fn a_damaged_webhook_live_run_or_delivery_lets_the_rest_open() {
     let store = open(folder.path());
     let (first, second) = (webhook(&store).await, webhook(&store).await);
     let ended = ended(&store, &second, 2).await;
-    let (bad, good) = (delivery(ended[0].id), delivery(ended[0].id));
+    let (bad, good) = (delivery(ended[0].id()), delivery(ended[0].id()));
     enqueue(&store, request(&second, "to be told of")).await.unwrap();
     let claimed = claim(&store, 1).await.remove(0).run;
-    succeed(&store, &claimed, vec![delivery(claimed.id)]).await;
+    succeed(&store, &claimed, vec![delivery(claimed.id())]).await;
     let of_first = enqueue(&store, request(&first, &"y".repeat(2_000))).await.unwrap();
     let broken = enqueue(&store, request(&second, &"z".repeat(2_000))).await.unwrap();
     drop((store, bad, good));
     let mut due = Vec::new();
     edit(folder.path(), |database| {
         database.insert(key(b'w', first.id.as_bytes()), &[1, 0, 0, b'{']).unwrap();
-        database.insert(key(b'l', broken.id.as_bytes()), GARBAGE).unwrap();
+        database.insert(key(b'l', broken.id().as_bytes()), GARBAGE).unwrap();
         for entry in database.scan_prefix(b"d") {
             due.push(entry.unwrap().0);
         }
@@ -273,7 +275,7 @@ async fn a_damaged_webhook_live_run_or_delivery_lets_the_rest_open() {
     assert!(damaged(&store).await >= 2);
     assert!(store.get_webhook(first.id).await.unwrap().is_none());
     assert!(store.get_webhook(second.id).await.unwrap().is_some());
-    let state = store.get_run(of_first.id).await.unwrap().unwrap().state;
+    let state = store.get_run(of_first.id()).await.unwrap().unwrap().state();
     assert_eq!(state, RunState::Queued, "it waits for its webhook to be mended");
     assert!(claim_deliveries(&store).await.is_empty());
     assert!(damaged(&store).await >= 3, "the delivery was read");
@@ -332,7 +334,7 @@ async fn a_disk_that_hangs_is_told_within_seconds_and_callers_are_refused() {
     waiting.await.unwrap().expect_err("whoever waits is told too");
     enqueue(&store, request(&webhook, "later")).await.unwrap_err();
     store.list_runs(RunQuery::default()).await.unwrap_err();
-    assert!(store.get_run(run.id).await.unwrap().is_some(), "what is in memory is there");
+    assert!(store.get_run(run.id()).await.unwrap().is_some(), "what is in memory is there");
     faults.sync_hangs.store(false, Ordering::SeqCst);
     while store.health().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -119,7 +119,7 @@ impl Fixture {
     pub async fn start(&self, parameters: serde_json::Value) -> RunId {
         let serde_json::Value::Object(parameters) = parameters else { panic!("parameters are an object") };
         let started = self.webhooks.manage().start_run(self.webhook.id, parameters, Caller::default()).await;
-        started.expect("the run is started").run.id
+        started.expect("the run is started").run.id()
     }
 
     /// Returns the record of a run.
@@ -131,7 +131,7 @@ impl Fixture {
     pub async fn ended(&self, id: RunId) -> Arc<Run> {
         let run = self.webhooks.wait_for_end(id, PATIENCE).await.expect("the store can be read");
         let run = run.expect("the run is recorded");
-        assert!(run.state.is_ended(), "{run:?}");
+        assert!(run.state().is_ended(), "{run:?}");
         run
     }
 }

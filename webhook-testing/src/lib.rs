@@ -21,7 +21,7 @@
 //! let run = fixture.trigger("region=APAC").await;
 //! fixture.webhooks.run_until_idle().await?;
 //!
-//! assert_eq!(fixture.ended(run.id).await.state, RunState::Failed);
+//! assert_eq!(fixture.ended(run.id()).await.state(), RunState::Failed);
 //! assert_eq!(fixture.executor.executed(1).await.len(), 1);
 //! # Ok(())
 //! # }

@@ -222,7 +222,7 @@ impl BrokenStore {
 
     /// Returns the current fence of a run, whatever fence was given.
     async fn present_fence(&self, run: RunId, given: u64) -> Result<u64, StoreError> {
-        Ok(self.store.get_run(run).await?.map_or(given, |run| run.fence))
+        Ok(self.store.get_run(run).await?.map_or(given, |run| run.fence()))
     }
 
     /// Pages by the number of items before them, which shifts when an item is added.
@@ -355,7 +355,7 @@ impl Store for BrokenStore {
             return self.list_by_place(query).await;
         }
         let mut page = self.store.list_runs(query).await?;
-        page.items.retain(|run| !self.pruned.lock().contains(&run.id));
+        page.items.retain(|run| !self.pruned.lock().contains(&run.id()));
         Ok(page)
     }
 
@@ -366,7 +366,8 @@ impl Store for BrokenStore {
         let mut pruned = self.store.prune(request).await?;
         if self.has(Defect::PrunesLiveRuns) {
             let live = RunQuery::default().in_state(Some(RunState::Queued)).limit(request.limit);
-            let live: Vec<RunId> = self.store.list_runs(live).await?.items.iter().map(|run| run.id).collect();
+            let live: Vec<RunId> =
+                self.store.list_runs(live).await?.items.iter().map(|run| run.id()).collect();
             let mut gone = self.pruned.lock();
             pruned.runs.extend(live.into_iter().filter(|id| gone.insert(*id)));
         }

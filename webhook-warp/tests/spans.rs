@@ -58,7 +58,7 @@ async fn trigger_attempt_and_settle_name_the_run_and_no_span_holds_the_token() {
     let accepted = content(world.post(&hook.url).send().await.unwrap(), 202).await;
     let run = world.ended(&accepted).await;
     let expected = [
-        ("run", run.id.to_string()),
+        ("run", run.id().to_string()),
         ("workflow", "report/sales".to_owned()),
         ("webhook", hook.id.to_string()),
         ("attempt", "1".to_owned()),

@@ -41,7 +41,7 @@ impl NotifyingFixture {
         options: WorkerOptions,
     ) -> Self {
         let builder = builder.run_url(|run| {
-            Some(format!("https://app.example.com/hooks/panel#/{}/runs/{}", run.workflow, run.id))
+            Some(format!("https://app.example.com/hooks/panel#/{}/runs/{}", run.workflow(), run.id()))
         });
         let fixture = Fixture::with_own_notifiers(builder, settings).await;
         let workers = fixture.webhooks.start_workers(options.with_threads(false));

@@ -52,7 +52,7 @@ async fn thousand(fixture: &NotifyingFixture) -> (BTreeSet<String>, Duration) {
         runs.push(fixture.start(json!({})).await);
     }
     for run in &runs {
-        assert_eq!(fixture.ended(*run).await.state, RunState::Succeeded);
+        assert_eq!(fixture.ended(*run).await.state(), RunState::Succeeded);
     }
     let took = start.elapsed();
     let mut ids = BTreeSet::new();

@@ -198,7 +198,7 @@ mod tests {
         let events = log.since(Some(start)).await;
         assert_eq!(events.items.len(), 50);
         let Change::State(run) = &events.items[0].change else { panic!("a change of state") };
-        assert!(run.parameters.iter().all(|(_, parameter)| parameter.is_truncated()));
+        assert!(run.parameters().iter().all(|(_, parameter)| parameter.is_truncated()));
     }
 
     #[tokio::test]
@@ -257,7 +257,7 @@ mod tests {
             publish(&log, run);
         }
         let events = log.since(Some(start)).await;
-        assert_eq!(events.items.iter().map(|event| event.run).collect::<Vec<_>>(), runs.map(|run| run.id));
+        assert_eq!(events.items.iter().map(|event| event.run).collect::<Vec<_>>(), runs.map(|run| run.id()));
         let text = events.items[0].cursor.to_string();
         let rest = log.since(Some(text.parse().unwrap())).await;
         assert_eq!(rest.items.len(), 2);

@@ -72,8 +72,8 @@ impl IdempotencyIndex {
     pub fn insert(&mut self, webhook: WebhookId, given: Idempotency, run: &Run, now: Instant) {
         let place: KeyPlace = (webhook, Arc::from(given.key));
         let expires = later(now, given.keep_for);
-        let holder = KeyHolder { fingerprint: given.fingerprint, run: run.id, expires };
-        self.kept.insert(run.id, run.queued_at.checked_add(given.keep_for));
+        let holder = KeyHolder { fingerprint: given.fingerprint, run: run.id(), expires };
+        self.kept.insert(run.id(), run.queued_at().checked_add(given.keep_for));
         if let Some(old) = self.keys.insert(place.clone(), holder) {
             self.by_expiry.remove(&(old.expires, place.clone()));
             self.kept.remove(&old.run);

@@ -30,24 +30,24 @@ impl History {
     }
 
     pub(super) fn insert(&mut self, run: Arc<Run>) {
-        let webhook = self.webhooks.entry(run.webhook_id).or_default();
-        if !webhook.workflows.contains(&run.workflow) {
-            webhook.workflows.push(run.workflow.clone());
+        let webhook = self.webhooks.entry(run.webhook_id()).or_default();
+        if !webhook.workflows.contains(run.workflow()) {
+            webhook.workflows.push(run.workflow().clone());
         }
-        webhook.by_state.entry(run.state).or_default().insert(run.id);
+        webhook.by_state.entry(run.state()).or_default().insert(run.id());
         webhook.by_end.insert(end(&run));
-        self.runs.insert(run.id, run);
+        self.runs.insert(run.id(), run);
     }
 
     pub(super) fn remove(&mut self, id: RunId) {
         let Some(run) = self.runs.remove(&id) else { return };
-        let Some(webhook) = self.webhooks.get_mut(&run.webhook_id) else { return };
-        if let Some(ids) = webhook.by_state.get_mut(&run.state) {
+        let Some(webhook) = self.webhooks.get_mut(&run.webhook_id()) else { return };
+        if let Some(ids) = webhook.by_state.get_mut(&run.state()) {
             ids.remove(&id);
         }
         webhook.by_end.remove(&end(&run));
         if webhook.by_end.is_empty() {
-            self.webhooks.remove(&run.webhook_id);
+            self.webhooks.remove(&run.webhook_id());
         }
     }
 
@@ -97,5 +97,5 @@ impl History {
 }
 
 fn end(run: &Run) -> (SystemTime, RunId) {
-    (run.finished_at.unwrap_or(run.queued_at), run.id)
+    (run.finished_at().unwrap_or(run.queued_at()), run.id())
 }

@@ -35,7 +35,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn enqueue(&mut self, request: Enqueue, instant: Instant) -> Result<Enqueued, StoreError> {
-        let (id, webhook_id) = (request.run.id, request.run.webhook_id);
+        let (id, webhook_id) = (request.run.id(), request.run.webhook_id());
         let webhook = self.webhooks.get(webhook_id).ok_or(StoreError::NotFound(Resource::Webhook))?;
         if let Some(refusal) = request.refused_by(webhook) {
             return Ok(refusal);
@@ -65,13 +65,13 @@ impl State {
             self.bury(run, Arc::default());
         }
         let run = admission.run;
-        if run.state.is_ended() {
+        if run.state().is_ended() {
             self.bury(run.clone(), Arc::default());
         } else {
             self.live.commit(id);
             self.events.publish_state(&run, &Arc::default());
         }
-        let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id).collect();
+        let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id()).collect();
         Ok(Enqueued::Created { run, asked_to_stop })
     }
 
@@ -84,7 +84,7 @@ impl State {
             self.events.publish_state(run, &Arc::default());
         }
         let claim = |run: Arc<Run>, is_ahead: bool| {
-            let webhook = self.webhooks.get(run.webhook_id).cloned();
+            let webhook = self.webhooks.get(run.webhook_id()).cloned();
             Claim::new(run, webhook).with_ahead(is_ahead)
         };
         let claimed = outcome.claimed.into_iter().map(|run| claim(run, false));
@@ -118,7 +118,7 @@ impl State {
         for delivery in &deliveries {
             self.deliveries.add(delivery.clone(), instant);
         }
-        if run.state.is_ended() {
+        if run.state().is_ended() {
             self.bury(run.clone(), deliveries.into());
         } else {
             self.events.publish_state(&run, &Arc::default());
@@ -150,8 +150,8 @@ impl State {
         if !query.state.is_some_and(RunState::is_ended) {
             items.extend(self.live.list(query, enough).into_iter().filter_map(|(_, run)| run));
         }
-        items.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
-        Page::cut(items, query.limit, |run: &Arc<Run>| run.id)
+        items.sort_unstable_by_key(|run| std::cmp::Reverse(run.id()));
+        Page::cut(items, query.limit, |run: &Arc<Run>| run.id())
     }
 
     pub(super) fn prune(&mut self, request: &PruneRequest, instant: Instant) -> Pruned {
@@ -171,7 +171,7 @@ impl State {
     }
 
     pub(super) fn append_log(&mut self, id: RunId, fence: u64, text: &str) {
-        let held = |run: &Arc<Run>| run.state == RunState::Running && run.fence == fence;
+        let held = |run: &Arc<Run>| run.state() == RunState::Running && run.fence() == fence;
         if let Some(run) = self.live.record(id).filter(held) {
             self.logs.entry(id).or_default().append(text);
             self.events.publish_log(&run, text);

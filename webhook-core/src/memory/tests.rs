@@ -25,7 +25,7 @@ async fn leases_and_keys_follow_tokios_time() {
     assert!(store.claim(request.clone()).await.unwrap().is_empty());
     store.wait_for_work(Work::Runs).await;
     let again = store.claim(request).await.unwrap();
-    assert_eq!((again[0].run.state, again[0].run.interruptions), (RunState::Running, 1));
+    assert_eq!((again[0].run.state(), again[0].run.interruptions()), (RunState::Running, 1));
     assert!(matches!(store.enqueue(enqueue()).await.unwrap(), Enqueued::Replayed(_)));
     tokio::time::advance(Duration::from_secs(86_400)).await;
     assert!(matches!(store.enqueue(enqueue()).await.unwrap(), Enqueued::Created { .. }));

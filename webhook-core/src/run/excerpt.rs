@@ -23,8 +23,8 @@ impl Run {
     /// Returns this run with its long parameter values cut, or itself if there are none.
     #[must_use]
     pub fn excerpt(self: &Arc<Self>) -> Arc<Self> {
-        match self.parameters.excerpt() {
-            Some(parameters) => Arc::new(Self { parameters, ..(**self).clone() }),
+        match self.0.parameters.excerpt() {
+            Some(parameters) => Arc::new((**self).clone().with_parameters(parameters)),
             None => self.clone(),
         }
     }
@@ -34,23 +34,24 @@ impl Run {
     pub fn bytes_in_memory(&self) -> usize {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let artifacts = self
+            .0
             .artifacts
             .iter()
             .map(|artifact| size_of_val(artifact) + artifact.name.len() + artifact.content_type.len());
-        let caller = &self.caller;
+        let caller = &self.0.caller;
         let caller = [&caller.user_agent, &caller.request_id, &caller.token_hint, &caller.content_type]
             .into_iter()
             .chain([&caller.traceparent])
             .map(length);
-        let progress = self.progress.as_ref().map_or(0, |progress| length(&progress.message));
+        let progress = self.0.progress.as_ref().map_or(0, |progress| length(&progress.message));
         size_of_val(self)
-            + size_of_val(&*self.caller)
+            + size_of_val(&*self.0.caller)
             + caller.sum::<usize>()
             + progress
-            + length(&self.summary)
-            + self.error.as_ref().map_or(0, |error| error.message.len())
+            + length(&self.0.summary)
+            + self.0.error.as_ref().map_or(0, |error| error.message.len())
             + artifacts.sum::<usize>()
-            + self.parameters.bytes()
+            + self.0.parameters.bytes()
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::Run;
 use super::facts::{Artifact, ErrorKind, MESSAGE_BYTES, RunError, shortened};
 use super::state::{IllegalTransition, Transition};
+use super::{Progress, Run, RunParts};
 
 impl Run {
     /// Returns this run as claimed under `fence`.
@@ -21,63 +21,96 @@ impl Run {
         interruption_bound: u32,
         now: SystemTime,
     ) -> Result<Self, IllegalTransition> {
-        let state = self.state.after(Transition::Claim)?;
-        let executes = !self.is_exhausted(interruption_bound) && self.cancel_requested.is_none();
-        Ok(Self {
+        let state = self.0.state.after(Transition::Claim)?;
+        let executes = !self.is_exhausted(interruption_bound) && self.0.cancel_requested.is_none();
+        Ok(Self(RunParts {
             state,
             fence,
-            attempt: self.attempt + u32::from(executes),
-            started_at: if executes { self.started_at.or(Some(now)) } else { self.started_at },
+            attempt: self.0.attempt + u32::from(executes),
+            started_at: if executes { self.0.started_at.or(Some(now)) } else { self.0.started_at },
             progress: None,
-            ..self.clone()
-        })
+            ..self.0.clone()
+        }))
+    }
+
+    /// Returns this run as its attempt begins. The first attempt began at `started_at`: a run may be claimed before a
+    /// worker is free for it.
+    ///
+    /// Fails with [`IllegalTransition`] when it is not running.
+    pub fn begun(&self, started_at: Option<SystemTime>) -> Result<Self, IllegalTransition> {
+        let state = self.0.state.after(Transition::Begin)?;
+        Ok(Self(RunParts { state, started_at, ..self.0.clone() }))
+    }
+
+    /// Returns this run with the progress that its executor reports.
+    ///
+    /// Fails with [`IllegalTransition`] when it is not running.
+    pub fn progressed(&self, progress: Progress) -> Result<Self, IllegalTransition> {
+        let state = self.0.state.after(Transition::Progress)?;
+        Ok(Self(RunParts { state, progress: Some(progress), ..self.0.clone() }))
+    }
+
+    /// Returns this run with the request that it stop. It ends when its worker, or the next one, follows. An earlier
+    /// request stands.
+    ///
+    /// Fails with [`IllegalTransition`] when it has ended.
+    pub fn asked_to_stop(&self, reason: CancelReason) -> Result<Self, IllegalTransition> {
+        let state = self.0.state.after(Transition::RequestCancel)?;
+        let cancel_requested = self.0.cancel_requested.or(Some(reason));
+        Ok(Self(RunParts { state, cancel_requested, ..self.0.clone() }))
     }
 
     /// Returns whether it was interrupted so often that it is not tried again.
     #[must_use]
     pub fn is_exhausted(&self, interruption_bound: u32) -> bool {
-        self.interruptions >= interruption_bound.max(1)
+        self.0.interruptions >= interruption_bound.max(1)
     }
 
     /// Returns whether the retry policy allows another attempt after the current one. Interruptions use up
     /// none.
     #[must_use]
     pub fn has_attempts_left(&self) -> bool {
-        self.attempt.saturating_sub(self.interruptions) < self.max_attempts
+        self.0.attempt.saturating_sub(self.0.interruptions) < self.0.max_attempts
     }
 
     /// Returns this run after its worker vanished: queued again at once, with one more interruption.
     ///
     /// Fails with [`IllegalTransition`] when it is not running.
     pub fn interrupted(&self, now: SystemTime) -> Result<Self, IllegalTransition> {
-        let state = self.state.after(Transition::Interrupt)?;
-        Ok(Self { state, interruptions: self.interruptions + 1, due_at: now, progress: None, ..self.clone() })
+        let state = self.0.state.after(Transition::Interrupt)?;
+        Ok(Self(RunParts {
+            state,
+            interruptions: self.0.interruptions + 1,
+            due_at: now,
+            progress: None,
+            ..self.0.clone()
+        }))
     }
 
     /// Returns this run handed back unfinished at shutdown. The attempt does not count.
     ///
     /// Fails with [`IllegalTransition`] when it is not running.
     pub fn handed_back(&self, now: SystemTime) -> Result<Self, IllegalTransition> {
-        let state = self.state.after(Transition::HandBack)?;
-        let attempt = self.attempt.saturating_sub(1);
-        let started_at = if attempt == 0 { None } else { self.started_at };
-        Ok(Self { state, attempt, started_at, due_at: now, progress: None, ..self.clone() })
+        let state = self.0.state.after(Transition::HandBack)?;
+        let attempt = self.0.attempt.saturating_sub(1);
+        let started_at = if attempt == 0 { None } else { self.0.started_at };
+        Ok(Self(RunParts { state, attempt, started_at, due_at: now, progress: None, ..self.0.clone() }))
     }
 
     /// Returns this run after a failed attempt, queued again for `due_at`.
     ///
     /// Fails with [`IllegalTransition`] when it is not running.
     pub fn retrying(&self, error: RunError, due_at: SystemTime) -> Result<Self, IllegalTransition> {
-        let state = self.state.after(Transition::Retry)?;
-        Ok(Self { state, error: Some(error), due_at, progress: None, ..self.clone() })
+        let state = self.0.state.after(Transition::Retry)?;
+        Ok(Self(RunParts { state, error: Some(error), due_at, progress: None, ..self.0.clone() }))
     }
 
     /// Returns this run at its end.
     ///
     /// Fails with [`IllegalTransition`] when its state does not allow this ending.
     pub fn ended(&self, ending: Ending, now: SystemTime) -> Result<Self, IllegalTransition> {
-        let state = self.state.after(ending.transition())?;
-        let mut run = Self { state, finished_at: Some(now), error: None, ..self.clone() };
+        let state = self.0.state.after(ending.transition())?;
+        let mut run = RunParts { state, finished_at: Some(now), error: None, ..self.0.clone() };
         match ending {
             Ending::Succeeded { summary, artifacts } => {
                 run.summary = summary.map(|text| shortened(text, MESSAGE_BYTES));
@@ -91,7 +124,7 @@ impl Run {
             Ending::Cancelled(reason) => run.error = reason.error(),
             Ending::Skipped => {}
         }
-        Ok(run)
+        Ok(Self(run))
     }
 }
 
@@ -179,21 +212,21 @@ mod tests {
         assert!(ended.claimed(1, 5, NOW).is_err());
         assert!(ended.interrupted(NOW).is_err());
         assert!(ended.ended(Ending::Skipped, NOW).is_err());
-        assert_eq!(ended.error, None);
+        assert_eq!(ended.error(), None);
     }
 
     #[test]
     fn interruptions_use_up_no_attempt_and_hand_backs_count_as_nothing() {
         let first = run(2).claimed(1, 5, NOW).unwrap();
-        assert_eq!((first.attempt, first.has_attempts_left()), (1, true));
+        assert_eq!((first.attempt(), first.has_attempts_left()), (1, true));
         let second = first.interrupted(NOW).unwrap().claimed(2, 5, NOW).unwrap();
-        assert_eq!((second.attempt, second.interruptions, second.has_attempts_left()), (2, 1, true));
+        assert_eq!((second.attempt(), second.interruptions(), second.has_attempts_left()), (2, 1, true));
         let handed_back = second.handed_back(NOW).unwrap();
-        assert_eq!((handed_back.attempt, handed_back.interruptions), (1, 1));
+        assert_eq!((handed_back.attempt(), handed_back.interruptions()), (1, 1));
         let third = handed_back.claimed(3, 5, NOW).unwrap();
         let retrying = third.retrying(RunError::new(ErrorKind::Retryable, "x"), NOW).unwrap();
         let last = retrying.claimed(4, 5, NOW).unwrap();
-        assert_eq!((last.attempt, last.has_attempts_left()), (3, false));
+        assert_eq!((last.attempt(), last.has_attempts_left()), (3, false));
     }
 
     #[test]
@@ -202,14 +235,14 @@ mod tests {
         for fence in 1..=5 {
             run = run.claimed(fence, 5, NOW).unwrap().interrupted(NOW).unwrap();
         }
-        assert_eq!((run.attempt, run.interruptions), (5, 5));
+        assert_eq!((run.attempt(), run.interruptions()), (5, 5));
         assert!(run.is_exhausted(5));
-        assert_eq!(run.claimed(6, 5, NOW).unwrap().attempt, 5);
+        assert_eq!(run.claimed(6, 5, NOW).unwrap().attempt(), 5);
     }
 
     #[test]
     fn a_superseded_run_says_so() {
         let ended = run(1).ended(Ending::Cancelled(CancelReason::Superseded), NOW).unwrap();
-        assert_eq!(ended.error.unwrap().kind, ErrorKind::Superseded);
+        assert_eq!(ended.error().unwrap().kind, ErrorKind::Superseded);
     }
 }

@@ -33,6 +33,12 @@ pub enum RunState {
 pub enum Transition {
     /// A worker claims it.
     Claim,
+    /// Its worker begins the attempt.
+    Begin,
+    /// Its executor reports progress.
+    Progress,
+    /// It is asked to stop.
+    RequestCancel,
     /// It ends with success.
     Succeed,
     /// It ends with an error.
@@ -80,6 +86,8 @@ impl RunState {
     pub fn after(self, transition: Transition) -> Result<Self, IllegalTransition> {
         match (self, transition) {
             (Self::Queued, Transition::Claim) => Ok(Self::Running),
+            (Self::Running, Transition::Begin | Transition::Progress) => Ok(Self::Running),
+            (live @ (Self::Queued | Self::Running), Transition::RequestCancel) => Ok(live),
             (Self::Queued | Self::Running, Transition::Cancel) => Ok(Self::Cancelled),
             (Self::Queued, Transition::Skip) => Ok(Self::Skipped),
             (Self::Running, Transition::Succeed) => Ok(Self::Succeeded),
@@ -142,8 +150,12 @@ mod tests {
         use Transition::*;
         let legal = [
             (Queued, Claim, Running),
+            (Queued, RequestCancel, Queued),
             (Queued, Cancel, Cancelled),
             (Queued, Skip, Skipped),
+            (Running, Begin, Running),
+            (Running, Progress, Running),
+            (Running, RequestCancel, Running),
             (Running, Succeed, Succeeded),
             (Running, Fail, Failed),
             (Running, TimeOut, TimedOut),
@@ -152,7 +164,20 @@ mod tests {
             (Running, HandBack, Queued),
             (Running, Interrupt, Queued),
         ];
-        let transitions = [Claim, Succeed, Fail, TimeOut, Cancel, Skip, Retry, HandBack, Interrupt];
+        let transitions = [
+            Claim,
+            Begin,
+            Progress,
+            RequestCancel,
+            Succeed,
+            Fail,
+            TimeOut,
+            Cancel,
+            Skip,
+            Retry,
+            HandBack,
+            Interrupt,
+        ];
         for from in RunState::ALL {
             for transition in transitions {
                 let expected = legal.iter().find(|row| (row.0, row.1) == (from, transition)).map(|row| row.2);

@@ -75,7 +75,7 @@ impl Meters {
 
     /// Records the duration of a run from its first attempt, if it has ended.
     pub(super) fn settled(&self, run: &Run) {
-        let (Some(started), Some(finished)) = (run.started_at, run.finished_at) else { return };
+        let (Some(started), Some(finished)) = (run.started_at(), run.finished_at()) else { return };
         self.run_duration.record(finished.duration_since(started).unwrap_or_default());
     }
 

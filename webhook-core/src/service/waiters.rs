@@ -46,7 +46,7 @@ impl Waiters {
         let ended = async {
             loop {
                 let run = self.look(id).await?;
-                if run.as_ref().is_none_or(|run| run.state.is_ended()) {
+                if run.as_ref().is_none_or(|run| run.state().is_ended()) {
                     return Ok(run);
                 }
                 // No waiter keeps a run in memory while it waits.
@@ -102,7 +102,7 @@ impl Waiters {
                         waiting.runs.values().for_each(|sender| sender.send_replace(()));
                     }
                     for event in events.items {
-                        let ended = matches!(&event.change, Change::State(run) if run.state.is_ended());
+                        let ended = matches!(&event.change, Change::State(run) if run.state().is_ended());
                         if let Some(sender) = waiting.runs.get(&event.run).filter(|_| ended) {
                             sender.send_replace(());
                         }
@@ -184,7 +184,7 @@ mod tests {
         store.create_webhook(webhook).await.unwrap();
         let (run, parameters) = (RunId::generate(now), RunParameters::default());
         let run = Run::new(run, workflow, id, parameters, 1, Caller::default(), now);
-        let id = run.id;
+        let id = run.id();
         store.enqueue(Enqueue::new(run)).await.unwrap();
 
         let waiters = Arc::new(Waiters::new(store.clone()));
@@ -192,7 +192,7 @@ mod tests {
             waiters.wait(id, Duration::from_millis(10)),
             waiters.wait(id, Duration::from_millis(20))
         );
-        assert!(!first.unwrap().unwrap().state.is_ended() && !second.unwrap().unwrap().state.is_ended());
+        assert!(!first.unwrap().unwrap().state().is_ended() && !second.unwrap().unwrap().state().is_ended());
         let store = {
             let weak = Arc::downgrade(&store);
             drop((store, waiters));

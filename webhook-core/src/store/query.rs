@@ -135,9 +135,9 @@ impl RunQuery {
     /// Returns whether a run passes the filter. The position (`before`, `limit`) is not checked.
     #[must_use]
     pub fn matches(&self, run: &Run) -> bool {
-        self.workflow.as_ref().is_none_or(|wanted| *wanted == run.workflow)
-            && self.webhook.is_none_or(|wanted| wanted == run.webhook_id)
-            && self.state.is_none_or(|wanted| wanted == run.state)
+        self.workflow.as_ref().is_none_or(|wanted| wanted == run.workflow())
+            && self.webhook.is_none_or(|wanted| wanted == run.webhook_id())
+            && self.state.is_none_or(|wanted| wanted == run.state())
     }
 }
 

@@ -61,7 +61,7 @@ async fn a_token_in_a_value_is_masked_before_the_value_is_kept() {
             "whk_***=\"name\"",
         ]
     );
-    let stored = fixture.run(run.id).await;
+    let stored = fixture.run(run.id()).await;
     let shown = format!("{}{stored:?}", serde_json::to_string(&*stored).unwrap());
     assert!(!shown.contains(digits(token)) && !shown.contains(digits(other.expose())), "{shown}");
 }
@@ -189,10 +189,10 @@ async fn a_retry_seals_what_became_secret_and_refuses_what_does_not_fit_any_more
             .forget_unknown_keys()
             .token_key(TokenKey::generate())
             .base_url("http://a.example".parse().unwrap());
-        changed.build().await.unwrap().manage().retry_run(first.id, Caller::default()).await
+        changed.build().await.unwrap().manage().retry_run(first.id(), Caller::default()).await
     };
     let again = retry(vec![ParameterBlock::new("note", ParameterType::Text).secret()]).await.unwrap();
-    assert_eq!(again.retried_from, Some(first.id));
+    assert_eq!(again.retried_from(), Some(first.id()));
     assert!(!serde_json::to_string(&*again).unwrap().contains("canary"));
     let refused = retry(vec![ParameterBlock::new("note", ParameterType::Integer).secret()]).await;
     let Err(ManagementError::Trigger(TriggerError::Parameters(problems))) = refused else {

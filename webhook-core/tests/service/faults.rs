@@ -60,7 +60,7 @@ async fn while_the_store_is_away_for_longer_than_a_lease_no_run_executes_twice()
     tokio::time::sleep(MINUTE).await;
     assert_eq!(fixture.executor.executed(1).await.len(), 1);
     faulty.store.heal();
-    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     assert_eq!((fixture.executor.executed(2).await.len(), fixture.executor.most_at_once()), (2, 1));
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -83,8 +83,8 @@ async fn a_worker_whose_renewals_fail_stops_what_it_executes_within_the_lease_an
         "another may execute the first, so nothing is claimed"
     );
     faulty.store.heal();
-    for run in [first.id, second.id] {
-        assert_eq!(fixture.ended(run).await.state, RunState::Succeeded);
+    for run in [first.id(), second.id()] {
+        assert_eq!(fixture.ended(run).await.state(), RunState::Succeeded);
     }
     assert_eq!(fixture.executor.executed(2).await.len(), 2);
     faulty.workers.shutdown(PATIENCE).await;
@@ -99,11 +99,11 @@ async fn a_run_that_another_process_cancels_stops_long_before_its_lease_is_renew
     fixture.executor.script_next([Step::WaitForRelease]);
     let (cancelled, other) = (fixture.trigger("").await, fixture.trigger("").await);
     fixture.executor.executed(2).await;
-    faulty.store.cancel_elsewhere(cancelled.id).await;
-    assert_eq!(fixture.ended(cancelled.id).await.state, RunState::Cancelled);
+    faulty.store.cancel_elsewhere(cancelled.id()).await;
+    assert_eq!(fixture.ended(cancelled.id()).await.state(), RunState::Cancelled);
     assert_eq!(faulty.count(RunState::Running).await, 1, "the other goes on");
     fixture.executor.release_all();
-    assert_eq!(fixture.ended(other.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(other.id()).await.state(), RunState::Succeeded);
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -117,13 +117,13 @@ async fn an_outcome_that_cannot_be_recorded_fails_its_run_and_holds_up_no_other(
     for _ in 0..20 {
         let other = fixture.trigger("").await;
         let begun = Instant::now();
-        assert_eq!(fixture.ended(other.id).await.state, RunState::Succeeded);
+        assert_eq!(fixture.ended(other.id()).await.state(), RunState::Succeeded);
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
     assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 1);
-    let ended = fixture.ended(bad.id).await;
-    assert_eq!((ended.state, ended.error.as_ref().unwrap().kind), (RunState::Failed, ErrorKind::Fatal));
-    assert!(ended.error.as_ref().unwrap().message.contains("could not be recorded"));
+    let ended = fixture.ended(bad.id()).await;
+    assert_eq!((ended.state(), ended.error().unwrap().kind), (RunState::Failed, ErrorKind::Fatal));
+    assert!(ended.error().unwrap().message.contains("could not be recorded"));
     assert_eq!(fixture.executor.executed(21).await.len(), 21, "nothing was executed twice");
     tokio::time::sleep(MINUTE).await;
     assert!(!fixture.webhooks.work_health().is_stuck());
@@ -139,7 +139,7 @@ async fn outcomes_that_wait_for_an_answer_of_the_store_show_as_stuck() {
     tokio::time::sleep(MINUTE / 2).await;
     assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 1);
     tokio::time::sleep(2 * MINUTE).await;
-    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     assert!(!fixture.webhooks.work_health().is_stuck());
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -158,7 +158,7 @@ async fn outcomes_that_are_recorded_one_by_one_show_as_stuck_too() {
     tokio::time::sleep(MINUTE / 2).await;
     assert_eq!(fixture.webhooks.work_health().unrecorded_outcomes, 2, "one is refused, the other waits");
     tokio::time::sleep(2 * MINUTE).await;
-    let states = [fixture.ended(runs[0].id).await.state, fixture.ended(runs[1].id).await.state];
+    let states = [fixture.ended(runs[0].id()).await.state(), fixture.ended(runs[1].id()).await.state()];
     assert_eq!(states, [RunState::Failed, RunState::Succeeded]);
     assert!(!fixture.webhooks.work_health().is_stuck());
     faulty.workers.shutdown(PATIENCE).await;
@@ -193,13 +193,13 @@ async fn answers_that_are_lost_lose_no_run_and_record_none_twice() {
     faulty.store.next("renew", Fault::LosesItsAnswer, 3);
     fixture.executor.script_next([Step::Sleep(MINUTE), Step::SucceedWith("once".to_owned())]);
     let run = fixture.trigger("").await;
-    let ended = fixture.ended(run.id).await;
-    assert_eq!((ended.summary.as_deref(), ended.interruptions), (Some("once"), 0));
+    let ended = fixture.ended(run.id()).await;
+    assert_eq!((ended.summary(), ended.interruptions()), (Some("once"), 0));
     // Runs claimed by a lost answer are due again when their lease expires.
     faulty.store.next("claim", Fault::LosesItsAnswer, 1);
     let run = fixture.trigger("").await;
-    let ended = fixture.ended(run.id).await;
-    assert_eq!((ended.state, ended.interruptions), (RunState::Succeeded, 1));
+    let ended = fixture.ended(run.id()).await;
+    assert_eq!((ended.state(), ended.interruptions()), (RunState::Succeeded, 1));
     assert_eq!(fixture.executor.executed(2).await.len(), 2);
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -217,9 +217,9 @@ async fn the_last_lines_and_progress_are_recorded_before_the_end_however_slow_th
         Step::FailFatal("no".to_owned()),
     ]);
     let run = fixture.trigger("").await;
-    let ended = fixture.ended(run.id).await;
-    assert_eq!(ended.progress.as_ref().map(|progress| progress.fraction), Some(1.0));
-    let log = fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text;
+    let ended = fixture.ended(run.id()).await;
+    assert_eq!(ended.progress().map(|progress| progress.fraction), Some(1.0));
+    let log = fixture.webhooks.manage().read_log(run.id(), 0).await.unwrap().text;
     assert_eq!(log, "first\ntraceback\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -232,8 +232,8 @@ async fn lines_that_the_store_refuses_are_kept_and_recorded_later_in_order() {
     let steps = (0..5).flat_map(|line| [Step::Log(line.to_string()), Step::Sleep(Duration::from_secs(1))]);
     fixture.executor.script_next(steps);
     let run = fixture.trigger("").await;
-    fixture.ended(run.id).await;
-    assert_eq!(fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
+    fixture.ended(run.id()).await;
+    assert_eq!(fixture.webhooks.manage().read_log(run.id(), 0).await.unwrap().text, "0\n1\n2\n3\n4\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
 
@@ -246,10 +246,10 @@ async fn a_store_that_panics_at_log_lines_loses_neither_them_nor_the_outcome() {
     fixture.executor.script_next(steps);
     let run = fixture.trigger("").await;
     tokio::time::sleep(MINUTE / 2).await;
-    let log = async || fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text;
+    let log = async || fixture.webhooks.manage().read_log(run.id(), 0).await.unwrap().text;
     assert_eq!(log().await, "first\n", "it is passed on again while the run goes on");
     faulty.store.next("append_log", Fault::Panics, 2);
-    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     assert_eq!(log().await, "first\nlast\n");
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -262,7 +262,7 @@ async fn a_store_that_never_takes_the_last_lines_holds_up_the_outcome_for_a_leas
     fixture.executor.script_next([Step::Log("said".to_owned())]);
     let begun = Instant::now();
     let run = fixture.trigger("").await;
-    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     assert!(begun.elapsed() < Duration::from_secs(32), "{:?}", begun.elapsed());
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -282,7 +282,7 @@ async fn a_slow_answer_to_progress_does_not_shorten_a_lease_that_was_renewed_sin
     tokio::time::sleep(Duration::from_secs(4)).await;
     faulty.store.next("renew", Fault::Stalls(Duration::from_millis(14_500)), 1);
     assert_eq!(
-        (fixture.ended(run.id).await.state, fixture.executor.executed(1).await.len()),
+        (fixture.ended(run.id()).await.state(), fixture.executor.executed(1).await.len()),
         (RunState::Succeeded, 1)
     );
     faulty.workers.shutdown(PATIENCE).await;
@@ -298,12 +298,12 @@ async fn while_a_run_executes_whose_lease_the_store_has_given_away_nothing_is_cl
     // The store releases the run before the lease ends by the worker's clock. The worker learns of it at its
     // next renewal.
     faulty.store.always(&["claim"], Fault::Fails);
-    let fence = fixture.run(run.id).await.fence;
+    let fence = fixture.run(run.id()).await.fence();
     let now = std::time::SystemTime::now();
-    fixture.store.settle(vec![Settlement::new(run.id, fence, Outcome::HandBack, now)]).await.unwrap();
+    fixture.store.settle(vec![Settlement::new(run.id(), fence, Outcome::HandBack, now)]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(11)).await;
     faulty.store.heal();
-    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     assert_eq!((fixture.executor.executed(2).await.len(), fixture.executor.most_at_once()), (2, 1));
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -315,7 +315,7 @@ async fn a_panic_while_the_outbox_is_measured_loses_no_outcome() {
     let fixture = &faulty.fixture;
     faulty.store.next("health", Fault::Panics, 1);
     let run = fixture.trigger("").await;
-    assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     assert_eq!(fixture.notifier.delivered(1).await.len(), 1);
     faulty.workers.shutdown(PATIENCE).await;
 }
@@ -325,7 +325,7 @@ async fn a_shutdown_keeps_to_its_patience_where_last_uses_cannot_be_recorded() {
     for fault in [Fault::Stalls(60 * MINUTE), Fault::Panics] {
         let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
         let run = faulty.fixture.trigger("").await;
-        faulty.fixture.ended(run.id).await;
+        faulty.fixture.ended(run.id()).await;
         faulty.store.always(&["record_use"], fault);
         let begun = Instant::now();
         faulty.workers.shutdown(PATIENCE).await;
@@ -356,7 +356,7 @@ async fn an_error_that_panics_when_it_is_told_fails_its_attempt_and_no_other_run
         for _ in 0..2 {
             let run = start_run(&webhooks).await;
             let ended = webhooks.wait_for_end(run, Duration::from_secs(20)).await.unwrap().unwrap();
-            assert_eq!(ended.error.as_ref().map(|error| error.kind), Some(ErrorKind::Panicked), "{ended:?}");
+            assert_eq!(ended.error().map(|error| error.kind), Some(ErrorKind::Panicked), "{ended:?}");
         }
         workers.shutdown(PATIENCE).await;
     }
@@ -372,7 +372,7 @@ async fn start_run(webhooks: &Webhooks) -> RunId {
     let manage = webhooks.manage();
     let workflow = "report/sales".parse().unwrap();
     let id = manage.create_webhook(workflow, WebhookSettings::default()).await.unwrap().webhook.id;
-    manage.start_run(id, serde_json::Map::new(), Caller::default()).await.unwrap().run.id
+    manage.start_run(id, serde_json::Map::new(), Caller::default()).await.unwrap().run.id()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -424,7 +424,7 @@ async fn a_panic_in_any_call_of_the_store_ends_no_task_of_the_workers() {
     for _ in 0..3 {
         fixture.executor.script_next([Step::Log("said".to_owned()), Step::Sleep(2 * MINUTE)]);
         let run = fixture.trigger("").await;
-        assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+        assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
     }
     assert!(fixture.webhooks.work_health().panics >= 3);
     assert_eq!(fixture.executor.executed(3).await.len(), 3);
@@ -450,19 +450,19 @@ async fn what_is_claimed_ahead_shows_as_queued_can_be_cancelled_and_is_handed_ba
     let ahead = faulty.workers.executing() - 2;
     assert!(ahead > 0, "none was claimed ahead");
     assert_eq!((faulty.count(RunState::Running).await, faulty.count(RunState::Queued).await), (2, 18));
-    fixture.webhooks.manage().cancel_run(runs[42].id).await.unwrap();
+    fixture.webhooks.manage().cancel_run(runs[42].id()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(fixture.run(runs[42].id).await.state, RunState::Cancelled);
+    assert_eq!(fixture.run(runs[42].id()).await.state(), RunState::Cancelled);
     assert_eq!(faulty.workers.executing(), 2, "what waits too long is handed back");
     for run in &runs[43..] {
-        let run = fixture.run(run.id).await;
-        assert_eq!((run.state, run.attempt, run.started_at), (RunState::Queued, 0, None));
+        let run = fixture.run(run.id()).await;
+        assert_eq!((run.state(), run.attempt(), run.started_at()), (RunState::Queued, 0, None));
     }
     for run in &runs[40..42] {
-        fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
+        fixture.webhooks.manage().cancel_run(run.id()).await.unwrap();
     }
     for run in &runs[43..] {
-        assert_eq!(fixture.ended(run.id).await.attempt, 1);
+        assert_eq!(fixture.ended(run.id()).await.attempt(), 1);
     }
     assert_eq!(fixture.executor.executed(59).await.len(), 59);
     faulty.workers.shutdown(PATIENCE).await;

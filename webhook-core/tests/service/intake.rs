@@ -31,17 +31,17 @@ async fn a_call_queues_a_run_with_its_effective_parameters() {
     else {
         panic!("not accepted");
     };
-    assert_eq!(run.state, RunState::Queued);
-    let shown: Vec<_> = run.parameters.iter().map(|(name, it)| (name, it.shown(), it.source)).collect();
+    assert_eq!(run.state(), RunState::Queued);
+    let shown: Vec<_> = run.parameters().iter().map(|(name, it)| (name, it.shown(), it.source)).collect();
     let expected = [
         ("extra".to_owned(), json!("1"), Source::Query),
         ("region".to_owned(), json!("APAC"), Source::Query),
         ("rows".to_owned(), json!(6), Source::Body),
     ];
     assert_eq!(shown, expected);
-    assert_eq!(run.caller.method, "POST");
-    assert_eq!(run.caller.token_hint.as_deref(), Some(&fixture.token[fixture.token.len() - 4..]));
-    assert_eq!(run.caller.user_agent.as_deref(), Some("curl/8"));
+    assert_eq!(run.caller().method, "POST");
+    assert_eq!(run.caller().token_hint.as_deref(), Some(&fixture.token[fixture.token.len() - 4..]));
+    assert_eq!(run.caller().user_agent.as_deref(), Some("curl/8"));
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn one_key_gives_one_run_and_another_request_under_it_is_refused() {
         let Ok(Triggered::Accepted { run, replayed, .. }) = call.await.unwrap() else {
             panic!("not accepted")
         };
-        ids.push(run.id);
+        ids.push(run.id());
         replays += u32::from(replayed);
     }
     ids.dedup();
@@ -399,7 +399,7 @@ async fn a_key_of_a_service_without_a_token_key_stands_for_its_run_under_one() {
     let Ok(Triggered::Accepted { replayed: true, run: again, .. }) = send(&with).await else {
         panic!("not replayed")
     };
-    assert_eq!(again.id, run.id);
+    assert_eq!(again.id(), run.id());
 }
 
 #[tokio::test]

@@ -153,8 +153,8 @@ async fn deleting_stops_the_url_cancels_what_waits_and_keeps_the_history() {
     let fixture = Fixture::new(json!({})).await;
     let run = fixture.trigger("").await;
     let cancelled = fixture.webhooks.manage().delete_webhook(fixture.webhook.id, None).await.unwrap();
-    assert_eq!(cancelled, [run.id]);
-    assert_eq!(fixture.run(run.id).await.state, RunState::Cancelled);
+    assert_eq!(cancelled, [run.id()]);
+    assert_eq!(fixture.run(run.id()).await.state(), RunState::Cancelled);
     assert!(fixture.send(fixture.call(Method::Post, ""), "").await.is_err());
     let list = fixture.webhooks.manage().list_webhooks(WebhookQuery::default()).await.unwrap();
     assert!(list.items.is_empty());
@@ -186,7 +186,7 @@ async fn a_run_can_be_started_by_hand_also_on_a_disabled_webhook() {
         .unwrap()
         .run;
     fixture.webhooks.run_until_idle().await.unwrap();
-    assert_eq!(fixture.run(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.run(run.id()).await.state(), RunState::Succeeded);
     let wrong = Map::from_iter([("rows".to_owned(), json!("x"))]);
     let refused = fixture.webhooks.manage().start_run(fixture.webhook.id, wrong, Caller::default()).await;
     assert!(matches!(refused, Err(ManagementError::Trigger(TriggerError::Parameters(_)))));
@@ -198,16 +198,16 @@ async fn a_retry_is_a_new_run_with_the_same_parameters() {
     fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
     let first = fixture.trigger("rows=5&password=canary").await;
     let manage = fixture.webhooks.manage();
-    assert!(matches!(manage.retry_run(first.id, Caller::default()).await, Err(ManagementError::StillLive)));
+    assert!(matches!(manage.retry_run(first.id(), Caller::default()).await, Err(ManagementError::StillLive)));
     fixture.webhooks.run_until_idle().await.unwrap();
-    let second = manage.retry_run(first.id, Caller::default()).await.unwrap();
-    assert_eq!(second.retried_from, Some(first.id));
+    let second = manage.retry_run(first.id(), Caller::default()).await.unwrap();
+    assert_eq!(second.retried_from(), Some(first.id()));
     fixture.webhooks.run_until_idle().await.unwrap();
-    assert_eq!(fixture.run(second.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.run(second.id()).await.state(), RunState::Succeeded);
     let executed = fixture.executor.executed(2).await;
     assert_eq!(executed[0].parameters, executed[1].parameters);
     let query = RunQuery::default().in_state(Some(RunState::Failed));
-    assert_eq!(manage.list_runs(query).await.unwrap().items[0].id, first.id);
+    assert_eq!(manage.list_runs(query).await.unwrap().items[0].id(), first.id());
 }
 
 #[tokio::test]
@@ -215,8 +215,8 @@ async fn cancelling_what_has_ended_or_never_was_is_said() {
     let fixture = Fixture::new(json!({})).await;
     let run = fixture.trigger("").await;
     let manage = fixture.webhooks.manage();
-    assert_eq!(manage.cancel_run(run.id).await.unwrap().state, RunState::Cancelled);
-    assert!(matches!(manage.cancel_run(run.id).await, Err(ManagementError::AlreadyEnded)));
+    assert_eq!(manage.cancel_run(run.id()).await.unwrap().state(), RunState::Cancelled);
+    assert!(matches!(manage.cancel_run(run.id()).await, Err(ManagementError::AlreadyEnded)));
     let nobody = RunId::generate(std::time::SystemTime::now());
     assert!(matches!(manage.cancel_run(nobody).await, Err(ManagementError::NotFound(Resource::Run))));
 }

@@ -154,11 +154,11 @@ async fn a_server_that_is_down_is_tried_for_about_two_days_and_then_given_up() {
     fixture.webhooks.run_until_idle().await.unwrap();
     let days = start.elapsed().as_secs_f64() / 86_400.0;
     assert!((1.5..2.5).contains(&days), "{days} days");
-    let deliveries = fixture.webhooks.manage().list_deliveries(run.id).await.unwrap();
+    let deliveries = fixture.webhooks.manage().list_deliveries(run.id()).await.unwrap();
     let mail = deliveries.iter().find(|delivery| delivery.channel == Channel::EMAIL).unwrap();
     assert_eq!((mail.state, mail.attempts), (DeliveryState::GivenUp, 55));
     assert_eq!(mail.last_error.as_deref(), Some("connection refused"));
-    assert_eq!(fixture.run(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.run(run.id()).await.state(), RunState::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,8 +174,8 @@ async fn a_full_outbox_takes_no_more_and_what_it_refused_can_be_sent_again() {
     let mut runs = Vec::new();
     for _ in 0..20 {
         let run = fixture.trigger("").await;
-        assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
-        runs.push(run.id);
+        assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
+        runs.push(run.id());
     }
     assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, 10);
     let refused = fixture.webhooks.manage().list_deliveries(runs[19]).await.unwrap();
@@ -200,7 +200,7 @@ async fn an_hour_without_the_mail_server_costs_few_tries_and_its_end_is_noticed_
     let workers = fixture.webhooks.start_workers(options());
     let mut runs = Vec::new();
     for _ in 0..RUNS {
-        runs.push(fixture.trigger("").await.id);
+        runs.push(fixture.trigger("").await.id());
     }
     fixture.notifier.delivered(RUNS).await;
     let first_minute = {
@@ -238,8 +238,8 @@ async fn an_outage_longer_than_deliveries_wait_empties_the_outbox_and_what_was_d
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         let run = fixture.trigger("").await;
-        fixture.ended(run.id).await;
-        runs.push(run.id);
+        fixture.ended(run.id()).await;
+        runs.push(run.id());
     }
     tokio::time::sleep(minutes(28)).await;
     assert_eq!(fixture.webhooks.health().await.unwrap().pending_deliveries, RUNS as u64);
@@ -274,7 +274,7 @@ async fn a_delivery_to_a_slow_recipient_is_not_dropped_however_old_it_is() {
     let workers = fixture.webhooks.start_workers(options().with_delivery_expiry(Duration::ZERO));
     let mut runs = Vec::new();
     for _ in 0..40 {
-        runs.push(fixture.trigger("").await.id);
+        runs.push(fixture.trigger("").await.id());
     }
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     for run in runs {
@@ -316,7 +316,7 @@ async fn a_message_links_to_a_run_only_where_the_host_says_so() {
     for (run_url, expected) in [(false, None), (true, Some("https://intranet.example/runs/report/sales"))] {
         let builder = Webhooks::builder().notifier(Mail::new([]));
         let page =
-            |run: &webhook_core::run::Run| Some(format!("https://intranet.example/runs/{}", run.workflow));
+            |run: &webhook_core::run::Run| Some(format!("https://intranet.example/runs/{}", run.workflow()));
         let builder = if run_url { builder.run_url(page) } else { builder };
         let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
         let fixture = Fixture::with_builder(builder, settings).await;
@@ -369,10 +369,10 @@ async fn a_channel_of_the_hosts_own_has_settings_deliveries_and_problems_of_its_
     let fixture = Fixture::with_own_notifiers(builder, to(&["ops"])).await;
     let wire = serde_json::to_value(&fixture.webhook.settings).unwrap();
     assert_eq!(wire["notifications"]["teams"], to(&["ops"])["notifications"]["teams"]);
-    let run = fixture.trigger("").await.id;
+    let run = fixture.trigger("").await.id();
     fixture.webhooks.run_until_idle().await.unwrap();
     let told = teams.delivered(1).await;
-    assert_eq!((told[0].channel, told[0].recipient.as_str(), told[0].run.id), (TEAMS, "ops", run));
+    assert_eq!((told[0].channel, told[0].recipient.as_str(), told[0].run.id()), (TEAMS, "ops", run));
     let delivery = &fixture.webhooks.manage().list_deliveries(run).await.unwrap()[0];
     assert_eq!((delivery.channel, delivery.state), (TEAMS, DeliveryState::Delivered));
 

@@ -59,7 +59,7 @@ async fn an_outcome_that_cannot_be_recorded_is_tried_again_and_the_message_goes_
         let run = fixture.trigger("").await;
         mail.tried("a", 1).await;
         tokio::time::sleep(seconds(20)).await;
-        assert_eq!(delivery(&fixture, run.id).await.state, DeliveryState::Delivered, "{fault:?}");
+        assert_eq!(delivery(&fixture, run.id()).await.state, DeliveryState::Delivered, "{fault:?}");
         tokio::time::sleep(seconds(1_000)).await;
         assert_eq!(mail.tried("a", 1).await.len(), 1, "{fault:?}");
         workers.shutdown(seconds(1)).await;
@@ -77,7 +77,7 @@ async fn an_outcome_that_is_lost_for_good_lets_the_delivery_come_back_after_its_
     assert!((seconds(90)..seconds(180)).contains(&(tried[1] - tried[0])), "{:?}", tried[1] - tried[0]);
     store.set(|_| None);
     tokio::time::sleep(seconds(60)).await;
-    assert_eq!(delivery(&fixture, run.id).await.state, DeliveryState::Delivered);
+    assert_eq!(delivery(&fixture, run.id()).await.state, DeliveryState::Delivered);
     workers.shutdown(seconds(1)).await;
 }
 
@@ -106,7 +106,7 @@ async fn a_lease_covers_claiming_preparing_delivering_and_recording() {
     tokio::time::sleep(seconds(600)).await;
     assert_eq!(mail.tried("minute", 1).await.len(), 1);
     store.set(|_| None);
-    assert_eq!(delivery(&fixture, run.id).await.state, DeliveryState::Delivered);
+    assert_eq!(delivery(&fixture, run.id()).await.state, DeliveryState::Delivered);
     workers.shutdown(seconds(1)).await;
 }
 
@@ -116,9 +116,9 @@ async fn what_was_claimed_too_late_is_not_tried_under_that_claim() {
     let (fixture, store) = fixture(&mail, "a@example.com").await;
     let run = fixture.trigger("").await;
     let idle = fixture.webhooks.start_workers(options());
-    fixture.ended(run.id).await;
+    fixture.ended(run.id()).await;
     idle.shutdown(seconds(1)).await;
-    fixture.webhooks.manage().resend_delivery(delivery(&fixture, run.id).await.id).await.unwrap();
+    fixture.webhooks.manage().resend_delivery(delivery(&fixture, run.id()).await.id).await.unwrap();
     let before = mail.tried("a", 0).await.len();
     store.set(failing("claim_deliveries", 1, Fault::Stalls(seconds(10))));
     let (start, workers) = (Instant::now(), fixture.webhooks.start_workers(options()));
@@ -136,7 +136,7 @@ async fn an_outage_claims_nothing_but_probes_and_asks_seldom() {
     let workers = fixture.webhooks.start_workers(options());
     for _ in 0..RUNS {
         let run = fixture.trigger("").await;
-        fixture.ended(run.id).await;
+        fixture.ended(run.id()).await;
     }
     tokio::time::sleep(seconds(60)).await;
     store.asked.lock().clear();
@@ -196,7 +196,7 @@ async fn deliveries_under_way_end_within_the_patience_of_a_shutdown() {
     mail.tried("slow", 1).await;
     let start = Instant::now();
     workers.shutdown(seconds(30)).await;
-    assert_eq!(delivery(&fixture, run.id).await.state, DeliveryState::Delivered);
+    assert_eq!(delivery(&fixture, run.id()).await.state, DeliveryState::Delivered);
     assert!(start.elapsed() <= seconds(4), "no longer than it takes: {:?}", start.elapsed());
 }
 
@@ -210,7 +210,7 @@ async fn a_shutdown_waits_for_deliveries_no_longer_than_its_patience() {
     let start = Instant::now();
     workers.shutdown(seconds(7)).await;
     assert!((seconds(6)..seconds(8)).contains(&start.elapsed()), "{:?}", start.elapsed());
-    let told = delivery(&fixture, run.id).await;
+    let told = delivery(&fixture, run.id()).await;
     assert_eq!((told.state, told.attempts), (DeliveryState::Pending, 0));
 }
 
@@ -221,7 +221,7 @@ async fn a_panic_of_notifier_or_store_ends_no_more_than_one_try() {
     let workers = fixture.webhooks.start_workers(options());
     let run = fixture.trigger("").await;
     mail.tried("panics", 2).await;
-    let told = delivery(&fixture, run.id).await;
+    let told = delivery(&fixture, run.id()).await;
     assert_eq!(told.last_error.as_deref(), Some("the notifier panicked"));
     for method in ["claim_deliveries", "get_run"] {
         store.set(failing(method, 1, Fault::Panics));
@@ -239,7 +239,7 @@ async fn an_error_of_a_notifier_that_panics_when_it_is_told_counts_as_a_try() {
     let workers = fixture.webhooks.start_workers(options());
     let run = fixture.trigger("").await;
     mail.tried("untellable", 2).await;
-    let told = delivery(&fixture, run.id).await;
+    let told = delivery(&fixture, run.id()).await;
     assert!(told.attempts >= 1, "{told:?}");
     assert_eq!(told.last_error.as_deref(), Some("the notifier panicked"));
     workers.shutdown(seconds(1)).await;
@@ -255,9 +255,9 @@ async fn the_bound_on_the_outbox_holds_while_the_store_cannot_tell_how_much_is_p
         let mut states = Vec::new();
         for _ in 0..20 {
             let run = fixture.trigger("").await;
-            assert_eq!(fixture.ended(run.id).await.state, RunState::Succeeded);
+            assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
             tokio::time::sleep(seconds(2)).await;
-            states.push(delivery(&fixture, run.id).await.state);
+            states.push(delivery(&fixture, run.id()).await.state);
         }
         let pending = states.iter().filter(|state| **state == DeliveryState::Pending).count();
         assert_eq!(pending, 10, "{fault:?}");
@@ -273,9 +273,9 @@ async fn nothing_is_given_up_for_want_of_room_while_the_outbox_is_empty() {
     let workers = fixture.webhooks.start_workers(options().with_outbox_limit(2));
     for _ in 0..50 {
         let run = fixture.trigger("").await;
-        fixture.ended(run.id).await;
+        fixture.ended(run.id()).await;
         tokio::time::sleep(Duration::from_millis(10)).await;
-        assert_eq!(delivery(&fixture, run.id).await.state, DeliveryState::Delivered);
+        assert_eq!(delivery(&fixture, run.id()).await.state, DeliveryState::Delivered);
     }
     workers.shutdown(seconds(1)).await;
 }

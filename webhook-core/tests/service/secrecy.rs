@@ -51,8 +51,8 @@ where
         panic!("not accepted")
     };
     webhooks.run_until_idle().await.unwrap();
-    let run = webhooks.manage().get_run(run.id).await.unwrap();
-    let log = webhooks.manage().read_log(run.id, 0).await.unwrap();
+    let run = webhooks.manage().get_run(run.id()).await.unwrap();
+    let log = webhooks.manage().read_log(run.id(), 0).await.unwrap();
     (run, log.text)
 }
 
@@ -61,19 +61,19 @@ async fn a_secret_at_any_place_of_a_cut_is_masked_in_summary_error_progress_and_
     for padding in MESSAGE - SECRET.len() - 3..=MESSAGE + 1 {
         let said = move |secret: &str| format!("{}{secret}!", "x".repeat(padding));
         let (run, _) = kept(move |_, secret| Ok(RunOutput::new().with_summary(said(&secret)))).await;
-        assert_eq!(run.state, RunState::Succeeded);
+        assert_eq!(run.state(), RunState::Succeeded);
         assert_no_part(&format!("{run:?}"), padding);
         let (run, _) = kept(move |context, secret| {
             context.progress(0.5, said(&secret));
             Err(ExecuteError::fatal(said(&secret)))
         })
         .await;
-        assert!(run.error.as_ref().unwrap().message.starts_with("xxx"), "{run:?}");
+        assert!(run.error().unwrap().message.starts_with("xxx"), "{run:?}");
         assert_no_part(&format!("{run:?}"), padding);
         // The panic hook writes each panic to standard error, which is slow.
         if padding % 8 == 0 {
             let (run, _) = kept(move |_, secret| panic!("{}", said(&secret))).await;
-            assert_eq!(run.state, RunState::Failed);
+            assert_eq!(run.state(), RunState::Failed);
             assert_no_part(&format!("{run:?}"), padding);
         }
     }
@@ -109,13 +109,13 @@ async fn an_artifact_that_was_left_stays_with_a_run_that_fails() {
         Err(ExecuteError::retryable("broken"))
     })
     .await;
-    assert_eq!((run.state, run.artifacts.len(), run.artifacts[0].size), (RunState::Failed, 1, 2));
+    assert_eq!((run.state(), run.artifacts().len(), run.artifacts()[0].size), (RunState::Failed, 1, 2));
     let (run, _) = kept(|context, _| {
         context.leave_artifact(Artifact::new("log.txt", "text/plain", 1));
         context.leave_artifact(Artifact::new("page.html", "text/html", 1));
         Ok(RunOutput::new().with_artifact(Artifact::new("page.html", "text/html", 2)))
     })
     .await;
-    let names: Vec<_> = run.artifacts.iter().map(|own| (own.name.as_str(), own.size)).collect();
+    let names: Vec<_> = run.artifacts().iter().map(|own| (own.name.as_str(), own.size)).collect();
     assert_eq!(names, [("log.txt", 1), ("page.html", 2)]);
 }

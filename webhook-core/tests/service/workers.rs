@@ -23,10 +23,10 @@ async fn a_run_is_executed_in_the_background_and_its_end_can_be_awaited() {
     let workers = fixture.webhooks.start_workers(WorkerOptions::default());
     fixture.executor.script_next([Step::SucceedWith("8 rows".to_owned())]);
     let run = fixture.trigger("").await;
-    let ended = fixture.ended(run.id).await;
-    assert_eq!((ended.state, ended.attempt), (RunState::Succeeded, 1));
-    assert_eq!(ended.summary.as_deref(), Some("8 rows"));
-    assert!(ended.started_at.is_some() && ended.finished_at >= ended.started_at);
+    let ended = fixture.ended(run.id()).await;
+    assert_eq!((ended.state(), ended.attempt()), (RunState::Succeeded, 1));
+    assert_eq!(ended.summary(), Some("8 rows"));
+    assert!(ended.started_at().is_some() && ended.finished_at() >= ended.started_at());
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -34,8 +34,8 @@ async fn a_run_is_executed_in_the_background_and_its_end_can_be_awaited() {
 async fn waiting_for_an_end_gives_up_without_touching_the_run() {
     let fixture = Fixture::new(json!({})).await;
     let run = fixture.trigger("").await;
-    let seen = fixture.webhooks.wait_for_end(run.id, Duration::from_secs(3)).await.unwrap().unwrap();
-    assert_eq!(seen.state, RunState::Queued);
+    let seen = fixture.webhooks.wait_for_end(run.id(), Duration::from_secs(3)).await.unwrap().unwrap();
+    assert_eq!(seen.state(), RunState::Queued);
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,10 +46,10 @@ async fn a_retryable_failure_is_tried_again_after_its_pause_until_attempts_are_u
     let run = fixture.trigger("").await;
     let started = tokio::time::Instant::now();
     fixture.webhooks.run_until_idle().await.unwrap();
-    let ended = fixture.run(run.id).await;
-    assert_eq!((ended.state, ended.attempt, ended.max_attempts), (RunState::Failed, 3, 3));
-    assert_eq!(ended.error.as_ref().unwrap().kind, ErrorKind::Retryable);
-    assert_eq!(ended.error.as_ref().unwrap().message, "not yet");
+    let ended = fixture.run(run.id()).await;
+    assert_eq!((ended.state(), ended.attempt(), ended.max_attempts()), (RunState::Failed, 3, 3));
+    assert_eq!(ended.error().unwrap().kind, ErrorKind::Retryable);
+    assert_eq!(ended.error().unwrap().message, "not yet");
     assert!(started.elapsed() >= Duration::from_secs(180));
 }
 
@@ -59,8 +59,8 @@ async fn a_fatal_failure_is_not_tried_again() {
     fixture.executor.script_next([Step::FailFatal("broken".to_owned())]);
     let run = fixture.trigger("").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    let ended = fixture.run(run.id).await;
-    assert_eq!((ended.attempt, ended.error.as_ref().unwrap().kind), (1, ErrorKind::Fatal));
+    let ended = fixture.run(run.id()).await;
+    assert_eq!((ended.attempt(), ended.error().unwrap().kind), (1, ErrorKind::Fatal));
 }
 
 #[tokio::test]
@@ -69,11 +69,11 @@ async fn a_panic_fails_its_attempt_and_no_other_run() {
     let workers = fixture.webhooks.start_workers(WorkerOptions::default().with_slots(1));
     fixture.executor.script_next([Step::Panic("out of cheese".to_owned())]);
     let (first, second) = (fixture.trigger("").await, fixture.trigger("").await);
-    let ended = fixture.ended(first.id).await;
-    let error = ended.error.as_ref().unwrap();
-    assert_eq!((ended.state, error.kind), (RunState::Failed, ErrorKind::Panicked));
+    let ended = fixture.ended(first.id()).await;
+    let error = ended.error().unwrap();
+    assert_eq!((ended.state(), error.kind), (RunState::Failed, ErrorKind::Panicked));
     assert!(error.message.contains("out of cheese"));
-    assert_eq!(fixture.ended(second.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(second.id()).await.state(), RunState::Succeeded);
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -83,9 +83,9 @@ async fn an_attempt_beyond_its_timeout_ends_timed_out() {
     fixture.executor.script_next([Step::Sleep(Duration::from_secs(3600))]);
     let run = fixture.trigger("").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    let ended = fixture.run(run.id).await;
-    assert_eq!(ended.state, RunState::TimedOut);
-    assert_eq!(ended.error.as_ref().unwrap().message, "the attempt took longer than its time-out of 30s");
+    let ended = fixture.run(run.id()).await;
+    assert_eq!(ended.state(), RunState::TimedOut);
+    assert_eq!(ended.error().unwrap().message, "the attempt took longer than its time-out of 30s");
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn an_executor_that_ignores_its_cancellation_is_given_up_after_the_grace()
     fixture.executor.script_next([Step::IgnoreCancellation, Step::Sleep(Duration::from_secs(3600))]);
     let run = fixture.trigger("").await;
     let started = tokio::time::Instant::now();
-    assert_eq!(fixture.ended(run.id).await.state, RunState::TimedOut);
+    assert_eq!(fixture.ended(run.id()).await.state(), RunState::TimedOut);
     assert!((37..39).contains(&started.elapsed().as_secs()));
     fixture.executor.ended(1).await;
     workers.shutdown(Duration::from_secs(5)).await;
@@ -114,7 +114,7 @@ async fn executors_that_block_their_threads_do_not_hold_up_the_others() {
     }
     fixture.executor.executed(4).await;
     let free = fixture.trigger("").await;
-    assert_eq!(fixture.ended(free.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.ended(free.id()).await.state(), RunState::Succeeded);
     assert!(started.elapsed() < Duration::from_secs(3));
     workers.shutdown(Duration::from_secs(10)).await;
 }
@@ -127,13 +127,13 @@ async fn an_executor_that_blocks_past_its_time_is_counted_and_another_thread_tak
     for _ in 0..2 {
         fixture.executor.script_next([Step::Block(Duration::from_secs(5))]);
         let run = fixture.trigger("").await;
-        assert_eq!(fixture.ended(run.id).await.state, RunState::TimedOut);
+        assert_eq!(fixture.ended(run.id()).await.state(), RunState::TimedOut);
     }
     assert_eq!(fixture.webhooks.work_health().blocked_executors, 2);
     let third = fixture.trigger("").await;
-    let early = fixture.webhooks.wait_for_end(third.id, Duration::from_millis(500)).await.unwrap().unwrap();
-    assert_eq!(early.state, RunState::Queued, "two for one slot are too many");
-    assert_eq!(fixture.ended(third.id).await.state, RunState::Succeeded);
+    let early = fixture.webhooks.wait_for_end(third.id(), Duration::from_millis(500)).await.unwrap().unwrap();
+    assert_eq!(early.state(), RunState::Queued, "two for one slot are too many");
+    assert_eq!(fixture.ended(third.id()).await.state(), RunState::Succeeded);
     fixture.executor.ended(3).await;
     workers.shutdown(Duration::from_secs(10)).await;
 }
@@ -146,7 +146,7 @@ async fn working_until_idle_ends_when_the_last_queued_run_is_cancelled() {
     let cancelling = async {
         fixture.executor.ended(1).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
+        fixture.webhooks.manage().cancel_run(run.id()).await.unwrap();
     };
     let idle = tokio::time::timeout(Duration::from_secs(120), fixture.webhooks.run_until_idle());
     let (idle, ()) = tokio::join!(idle, cancelling);
@@ -160,9 +160,9 @@ async fn a_running_run_can_be_cancelled() {
     fixture.executor.script_next([Step::WaitForRelease]);
     let run = fixture.trigger("").await;
     fixture.executor.executed(1).await;
-    fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
-    let ended = fixture.ended(run.id).await;
-    assert_eq!((ended.state, ended.error.clone(), ended.attempt), (RunState::Cancelled, None, 1));
+    fixture.webhooks.manage().cancel_run(run.id()).await.unwrap();
+    let ended = fixture.ended(run.id()).await;
+    assert_eq!((ended.state(), ended.error().cloned(), ended.attempt()), (RunState::Cancelled, None, 1));
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -174,10 +174,10 @@ async fn a_newer_run_replaces_the_running_one() {
     let first = fixture.trigger("").await;
     fixture.executor.executed(1).await;
     let second = fixture.trigger("").await;
-    let ended = fixture.ended(first.id).await;
-    assert_eq!(ended.state, RunState::Cancelled);
-    assert_eq!(ended.error.as_ref().unwrap().kind, ErrorKind::Superseded);
-    assert_eq!(fixture.ended(second.id).await.state, RunState::Succeeded);
+    let ended = fixture.ended(first.id()).await;
+    assert_eq!(ended.state(), RunState::Cancelled);
+    assert_eq!(ended.error().unwrap().kind, ErrorKind::Superseded);
+    assert_eq!(fixture.ended(second.id()).await.state(), RunState::Succeeded);
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -208,15 +208,15 @@ async fn shutdown_lets_runs_finish_and_hands_back_what_does_not() {
     let stubborn = fixture.trigger("").await;
     fixture.executor.executed(3).await;
     workers.shutdown(Duration::from_secs(2)).await;
-    assert_eq!(fixture.run(quick.id).await.state, RunState::Succeeded);
-    for run in [slow.id, stubborn.id] {
+    assert_eq!(fixture.run(quick.id()).await.state(), RunState::Succeeded);
+    for run in [slow.id(), stubborn.id()] {
         let run = fixture.run(run).await;
-        assert_eq!((run.state, run.attempt, run.interruptions), (RunState::Queued, 0, 0));
+        assert_eq!((run.state(), run.attempt(), run.interruptions()), (RunState::Queued, 0, 0));
     }
     fixture.executor.release_all();
     fixture.webhooks.run_until_idle().await.unwrap();
-    assert_eq!(fixture.run(slow.id).await.attempt, 1);
-    assert_eq!(fixture.run(stubborn.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.run(slow.id()).await.attempt(), 1);
+    assert_eq!(fixture.run(stubborn.id()).await.state(), RunState::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,17 +224,17 @@ async fn a_run_whose_workers_vanish_each_time_fails_at_its_bound() {
     let fixture = Fixture::new(json!({})).await;
     let run = fixture.trigger("").await;
     for _ in 0..5 {
-        fixture.executor.script_run(run.id, [Step::Sleep(Duration::from_secs(3600))]);
-        let attempts = fixture.run(run.id).await.attempt as usize;
+        fixture.executor.script_run(run.id(), [Step::Sleep(Duration::from_secs(3600))]);
+        let attempts = fixture.run(run.id()).await.attempt() as usize;
         let workers = fixture.webhooks.start_workers(tasks());
         fixture.executor.executed(attempts + 1).await;
         drop(workers);
         tokio::time::sleep(Duration::from_secs(31)).await;
     }
     fixture.webhooks.run_until_idle().await.unwrap();
-    let ended = fixture.run(run.id).await;
-    assert_eq!((ended.state, ended.attempt, ended.interruptions), (RunState::Failed, 5, 5));
-    assert_eq!(ended.error.as_ref().unwrap().kind, ErrorKind::Interrupted);
+    let ended = fixture.run(run.id()).await;
+    assert_eq!((ended.state(), ended.attempt(), ended.interruptions()), (RunState::Failed, 5, 5));
+    assert_eq!(ended.error().unwrap().kind, ErrorKind::Interrupted);
     assert_eq!(fixture.executor.executed(5).await.len(), 5);
 }
 
@@ -244,8 +244,8 @@ async fn a_long_run_keeps_its_lease() {
     let workers = fixture.webhooks.start_workers(tasks().with_lease(Duration::from_secs(3)));
     fixture.executor.script_next([Step::Sleep(Duration::from_secs(60))]);
     let run = fixture.trigger("").await;
-    let ended = fixture.ended(run.id).await;
-    assert_eq!((ended.attempt, ended.interruptions, ended.state), (1, 0, RunState::Succeeded));
+    let ended = fixture.ended(run.id()).await;
+    assert_eq!((ended.attempt(), ended.interruptions(), ended.state()), (1, 0, RunState::Succeeded));
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -262,7 +262,7 @@ async fn progress_and_log_lines_arrive_while_the_run_goes_on() {
         let events = fixture.webhooks.events_since(Some(cursor)).await.unwrap();
         cursor = events.cursor;
         for event in events.items {
-            assert_eq!(event.run, run.id);
+            assert_eq!(event.run, run.id());
             match event.change {
                 Change::Progress(it) => progress = Some(it),
                 Change::Log { text, .. } => log.push_str(&text),
@@ -271,10 +271,10 @@ async fn progress_and_log_lines_arrive_while_the_run_goes_on() {
         }
     }
     assert_eq!((progress.unwrap().fraction, log.as_str()), (0.5, "begun\n"));
-    assert_eq!(fixture.run(run.id).await.progress.as_ref().unwrap().message.as_deref(), Some("half"));
+    assert_eq!(fixture.run(run.id()).await.progress().unwrap().message.as_deref(), Some("half"));
     fixture.executor.release(1);
-    fixture.ended(run.id).await;
-    assert_eq!(fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text, "begun\n");
+    fixture.ended(run.id()).await;
+    assert_eq!(fixture.webhooks.manage().read_log(run.id(), 0).await.unwrap().text, "begun\n");
     workers.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -289,19 +289,19 @@ async fn people_hear_of_the_events_they_asked_for_and_failed_deliveries_are_trie
     fixture.webhooks.run_until_idle().await.unwrap();
     let told = fixture.notifier.delivered(1).await;
     assert_eq!((told.len(), told[0].recipient.as_str(), told[0].event), (1, "#ops", EventKind::Success));
-    assert_eq!((told[0].run.id, told[0].title.as_str()), (good.id, "Sales"));
+    assert_eq!((told[0].run.id(), told[0].title.as_str()), (good.id(), "Sales"));
     assert_eq!(told[0].run_url, None, "nobody said that there is a page");
     fixture.notifier.fail_next(2, DeliverFailure::Retryable);
     fixture.notifier.fail_next(1, DeliverFailure::Permanent);
     fixture.executor.script_next([Step::FailFatal("no".to_owned())]);
     let bad = fixture.trigger("").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    let deliveries = fixture.webhooks.manage().list_deliveries(bad.id).await.unwrap();
+    let deliveries = fixture.webhooks.manage().list_deliveries(bad.id()).await.unwrap();
     let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
     let delivered = states.iter().filter(|state| **state == DeliveryState::Delivered).count();
     let given_up = states.iter().filter(|state| **state == DeliveryState::GivenUp).count();
     assert_eq!((delivered, given_up), (2, 1));
-    assert_eq!(fixture.run(bad.id).await.state, RunState::Failed);
+    assert_eq!(fixture.run(bad.id()).await.state(), RunState::Failed);
     let lost = deliveries.iter().find(|delivery| delivery.state == DeliveryState::GivenUp).unwrap();
     fixture.webhooks.manage().resend_delivery(lost.id).await.unwrap();
     fixture.webhooks.run_until_idle().await.unwrap();
@@ -313,9 +313,9 @@ async fn cancelled_runs_tell_nobody() {
     let on = json!(["success", "failure"]);
     let fixture = Fixture::new(json!({"notifications": {"slack": {"channel": "#ops", "on": on}}})).await;
     let run = fixture.trigger("").await;
-    fixture.webhooks.manage().cancel_run(run.id).await.unwrap();
+    fixture.webhooks.manage().cancel_run(run.id()).await.unwrap();
     fixture.webhooks.run_until_idle().await.unwrap();
-    assert!(fixture.webhooks.manage().list_deliveries(run.id).await.unwrap().is_empty());
+    assert!(fixture.webhooks.manage().list_deliveries(run.id()).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,7 +323,7 @@ async fn ended_runs_are_removed_after_their_retention() {
     let fixture = Fixture::new(json!({"retention_days": 1})).await;
     let run = fixture.trigger("").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    assert_eq!(fixture.run(run.id).await.state, RunState::Succeeded);
+    assert_eq!(fixture.run(run.id()).await.state(), RunState::Succeeded);
     // The service's clock is the machine's here, so the test makes the run old instead of letting time pass.
     let pruned = webhook_core::store::PruneRequest::new(
         std::time::SystemTime::now() + Duration::from_secs(2 * 86_400),
@@ -331,8 +331,8 @@ async fn ended_runs_are_removed_after_their_retention() {
         10,
     );
     let removed = webhook_core::store::Store::prune(&fixture.store, pruned).await.unwrap();
-    assert_eq!(removed.runs, [run.id]);
-    assert!(fixture.webhooks.manage().get_run(run.id).await.is_err());
+    assert_eq!(removed.runs, [run.id()]);
+    assert!(fixture.webhooks.manage().get_run(run.id()).await.is_err());
 }
 
 #[tokio::test]
@@ -371,10 +371,10 @@ async fn a_secret_that_an_executor_says_aloud_is_masked_wherever_it_would_be_kep
     let failed = fixture.trigger("password=canary-canary").await;
     let succeeded = fixture.trigger("password=canary-canary").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    let (failed, succeeded) = (fixture.run(failed.id).await, fixture.run(succeeded.id).await);
-    assert_eq!(failed.error.as_ref().unwrap().message, "error ***");
-    assert_eq!(succeeded.summary.as_deref(), Some("summary ***"));
-    let log = fixture.webhooks.manage().read_log(failed.id, 0).await.unwrap().text;
+    let (failed, succeeded) = (fixture.run(failed.id()).await, fixture.run(succeeded.id()).await);
+    assert_eq!(failed.error().unwrap().message, "error ***");
+    assert_eq!(succeeded.summary(), Some("summary ***"));
+    let log = fixture.webhooks.manage().read_log(failed.id(), 0).await.unwrap().text;
     assert_eq!(log, "log ***\n");
     assert!(!format!("{failed:?}{succeeded:?}").contains("canary"));
 }
@@ -394,12 +394,12 @@ async fn a_secret_at_the_place_where_a_long_text_is_cut_does_not_show_its_first_
     let failed = fixture.trigger("password=canary-canary").await;
     let succeeded = fixture.trigger("password=canary-canary").await;
     fixture.webhooks.run_until_idle().await.unwrap();
-    let (failed, succeeded) = (fixture.run(failed.id).await, fixture.run(succeeded.id).await);
-    let log = fixture.webhooks.manage().read_log(failed.id, 0).await.unwrap().text;
+    let (failed, succeeded) = (fixture.run(failed.id()).await, fixture.run(succeeded.id()).await);
+    let log = fixture.webhooks.manage().read_log(failed.id(), 0).await.unwrap().text;
     let texts = [
-        failed.error.as_ref().unwrap().message.as_str(),
-        failed.progress.as_ref().unwrap().message.as_deref().unwrap(),
-        succeeded.summary.as_deref().unwrap(),
+        failed.error().unwrap().message.as_str(),
+        failed.progress().unwrap().message.as_deref().unwrap(),
+        succeeded.summary().unwrap(),
         log.as_str(),
     ];
     for text in texts {
@@ -415,9 +415,9 @@ async fn what_a_short_attempt_logs_is_there_when_its_run_has_ended() {
     for _ in 0..20 {
         fixture.executor.script_next([Step::Log("said".to_owned()), Step::SucceedWith("done".to_owned())]);
         let run = fixture.trigger("").await;
-        let ended = fixture.webhooks.wait_for_end(run.id, Duration::from_secs(20)).await.unwrap().unwrap();
-        assert_eq!(ended.state, RunState::Succeeded);
-        assert_eq!(fixture.webhooks.manage().read_log(run.id, 0).await.unwrap().text, "said\n");
+        let ended = fixture.webhooks.wait_for_end(run.id(), Duration::from_secs(20)).await.unwrap().unwrap();
+        assert_eq!(ended.state(), RunState::Succeeded);
+        assert_eq!(fixture.webhooks.manage().read_log(run.id(), 0).await.unwrap().text, "said\n");
     }
     workers.shutdown(Duration::from_secs(5)).await;
 }

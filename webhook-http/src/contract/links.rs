@@ -29,7 +29,7 @@ impl<'a> Links<'a> {
 
     /// Returns the address at which callers read a run.
     pub(crate) fn status(self, run: &Run) -> String {
-        self.to(Operation::ReadOwnRun, &[&run.workflow.kind, &run.workflow.id, &run.id])
+        self.to(Operation::ReadOwnRun, &[&run.workflow().kind, &run.workflow().id, &run.id()])
     }
 
     /// Returns the address at which a run is managed.
@@ -51,7 +51,7 @@ impl<'a> Links<'a> {
     pub(crate) fn caller_run(self, run: &Run) -> CallerRun<'_> {
         CallerRun::new(run, |artifact| {
             let name = utf8_percent_encode(&artifact.name, SEGMENT);
-            self.to(Operation::ReadOwnArtifact, &[&run.workflow.kind, &run.workflow.id, &run.id, &name])
+            self.to(Operation::ReadOwnArtifact, &[&run.workflow().kind, &run.workflow().id, &run.id(), &name])
         })
     }
 
@@ -63,7 +63,7 @@ impl<'a> Links<'a> {
         detail: Detail,
     ) -> ManagedRun<'r> {
         let address = |artifact: &Artifact| {
-            self.to(Operation::ReadArtifact, &[&run.id, &utf8_percent_encode(&artifact.name, SEGMENT)])
+            self.to(Operation::ReadArtifact, &[&run.id(), &utf8_percent_encode(&artifact.name, SEGMENT)])
         };
         ManagedRun::new(run, deliveries, address, detail)
     }

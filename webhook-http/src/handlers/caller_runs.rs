@@ -49,7 +49,7 @@ pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Prob
 /// Handles `GET …/log`: its log as text.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
     let found = find(state, head).await?;
-    log::answer(state, found.run.id, head).await
+    log::answer(state, found.run.id(), head).await
 }
 
 /// Handles `GET …/artifacts/{name}`: the content of an artifact.

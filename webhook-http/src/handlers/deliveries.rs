@@ -75,7 +75,7 @@ async fn workflows(state: &State, deliveries: &[Delivery]) -> Result<HashMap<Run
         let Entry::Vacant(place) = workflows.entry(delivery.run) else { continue };
         match state.webhooks.manage().get_run(delivery.run).await {
             Ok(run) => {
-                place.insert(run.workflow.clone());
+                place.insert(run.workflow().clone());
             }
             // The run has been pruned since.
             Err(ManagementError::NotFound(_)) => {}

@@ -34,7 +34,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
         .limit(given.limit());
     given.finish()?;
     let (runs, mut next) = excerpts(state, query).await?;
-    let ids: Vec<RunId> = runs.iter().filter(|run| may_have_deliveries(run)).map(|run| run.id).collect();
+    let ids: Vec<RunId> = runs.iter().filter(|run| may_have_deliveries(run)).map(|run| run.id()).collect();
     let deliveries = if ids.is_empty() { Vec::new() } else { manage(state).list_deliveries_of(&ids).await? };
     let mut of_runs: HashMap<RunId, Vec<&Delivery>> = HashMap::new();
     for delivery in &deliveries {
@@ -42,9 +42,9 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     }
     let mut written = Page::new();
     for (place, run) in runs.iter().enumerate() {
-        let deliveries = of_runs.get(&run.id).into_iter().flatten().copied();
+        let deliveries = of_runs.get(&run.id()).into_iter().flatten().copied();
         if !written.push(&state.links().managed_run(run, deliveries, Detail::Excerpt)) {
-            next = Some(runs[place - 1].id);
+            next = Some(runs[place - 1].id());
             break;
         }
     }
@@ -81,7 +81,7 @@ fn manage(state: &State) -> Management<'_> {
 
 /// Returns whether a run can have deliveries: live, cancelled and skipped runs have none.
 fn may_have_deliveries(run: &Run) -> bool {
-    run.state.event().is_some()
+    run.state().event().is_some()
 }
 
 /// Handles `GET /runs/{id}`: a run with its deliveries.
@@ -93,7 +93,7 @@ pub(crate) async fn read(state: &Arc<State>, head: &Head) -> Result<Answer, Prob
 /// Handles `GET /runs/{id}/log`: its log as text.
 pub(crate) async fn log(state: &State, head: &Head) -> Result<Answer, Problem> {
     let run = state.webhooks.manage().get_run(head.route.run()?).await?;
-    logs::answer(state, run.id, head).await
+    logs::answer(state, run.id(), head).await
 }
 
 /// Handles `GET /runs/{id}/artifacts/{name}`: the content of an artifact.
@@ -107,7 +107,7 @@ pub(crate) async fn cancel(state: &Arc<State>, request: &mut Request<'_>) -> Res
     let id = request.head.route.run()?;
     request.no_fields(state.limits()).await?;
     let run = state.webhooks.manage().cancel_run(id).await?;
-    let status = if run.state.is_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if run.state().is_ended() { StatusCode::OK } else { StatusCode::ACCEPTED };
     whole(state, status, run).await
 }
 
@@ -123,7 +123,7 @@ pub(crate) async fn retry(state: &State, request: &mut Request<'_>) -> Result<An
 ///
 /// Its address needs the admin token: people who manage runs may not have the webhook's.
 pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) -> Answer {
-    let status_url = state.links().run(run.id);
+    let status_url = state.links().run(run.id());
     let mut answer = json(StatusCode::ACCEPTED, &Accepted::new(run, &status_url, warnings));
     set(&mut answer, header::LOCATION, &status_url);
     answer
@@ -132,7 +132,7 @@ pub(crate) fn accepted(state: &State, run: &Run, warnings: &[ParameterWarning]) 
 /// Returns a whole run with its deliveries.
 async fn whole(state: &Arc<State>, status: StatusCode, run: Arc<Run>) -> Result<Answer, Problem> {
     let deliveries =
-        if may_have_deliveries(&run) { manage(state).list_deliveries(run.id).await? } else { Vec::new() };
+        if may_have_deliveries(&run) { manage(state).list_deliveries(run.id()).await? } else { Vec::new() };
     let state = state.clone();
     let bytes = run.bytes_in_memory();
     let write = move || json(status, &state.links().managed_run(&run, &deliveries, Detail::Full));

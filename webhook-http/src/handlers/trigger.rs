@@ -62,9 +62,9 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
     match triggered {
         Triggered::Accepted { run, replayed, warnings, .. } => {
             drop((body, share));
-            span.record("run", display(run.id));
-            span.record("workflow", display(&run.workflow));
-            span.record("webhook", display(run.webhook_id));
+            span.record("run", display(run.id()));
+            span.record("workflow", display(run.workflow()));
+            span.record("webhook", display(run.webhook_id()));
             span.in_scope(|| tracing::debug!(replayed, "accepted"));
             drop(span);
             state.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
@@ -117,7 +117,7 @@ async fn accepted(
         None => run,
     };
     let status_url = state.links().status(&run);
-    let mut answer = match preferred.filter(|_| run.state.is_ended()) {
+    let mut answer = match preferred.filter(|_| run.state().is_ended()) {
         Some(patience) => {
             let (state, status_url, bytes) = (state.clone(), status_url.clone(), run.bytes_in_memory());
             let warnings = warnings.to_vec();
@@ -144,10 +144,10 @@ async fn accepted(
 /// It stops waiting when the server shuts down or connections run short; RFC 7240 section 2 allows to ignore a
 /// preference. The run is accepted already, so a failed read is no error.
 async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -> Arc<Run> {
-    if run.state.is_ended() || patience.is_zero() {
+    if run.state().is_ended() || patience.is_zero() {
         return run;
     }
-    let waiting = head.room.as_ref().map(|room| room.wait(run.webhook_id));
+    let waiting = head.room.as_ref().map(|room| room.wait(run.webhook_id()));
     if matches!(waiting, Some(None)) {
         return run;
     }
@@ -157,7 +157,7 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
             () = told_by(head.room.as_ref(), Room::crowded) => {}
         }
     };
-    let id = run.id;
+    let id = run.id();
     // Many calls wait at the same time, and parameters can be large.
     let run = without_parameters(run);
     let outcome = tokio::select! {
@@ -166,7 +166,7 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
         () = state.webhooks.stopped_accepting() => state.webhooks.wait_for_end(id, Duration::ZERO).await,
     };
     match outcome {
-        Ok(Some(present)) if present.state.is_ended() => present,
+        Ok(Some(present)) if present.state().is_ended() => present,
         Ok(Some(present)) => without_parameters(present),
         Ok(None) => run,
         Err(error) => {
@@ -178,9 +178,7 @@ async fn waited(state: &State, run: Arc<Run>, patience: Duration, head: &Head) -
 
 /// Drops the parameters of a run that has not ended: its answer shows only id and state.
 fn without_parameters(run: Arc<Run>) -> Arc<Run> {
-    let mut run = Arc::unwrap_or_clone(run);
-    run.parameters = RunParameters::default();
-    Arc::new(run)
+    Arc::new(Arc::unwrap_or_clone(run).with_parameters(RunParameters::default()))
 }
 
 /// Waits for a signal of the server. Without a source, waits forever.

@@ -62,13 +62,13 @@ pub(crate) async fn execute_with_log(
     let settlement = |claim: &Claim| {
         let ending = Ending::Succeeded { summary: Some("42 rows".to_owned()), artifacts: Vec::new() };
         let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
-        Settlement::new(claim.run.id, claim.run.fence, outcome, now)
+        Settlement::new(claim.run.id(), claim.run.fence(), outcome, now)
     };
     if !log.is_empty() {
         let append = |claim: &Claim| {
             let (store, run) = (store.clone(), claim.run.clone());
             let log = log.to_owned();
-            tokio::spawn(async move { store.append_log(run.id, run.fence, log).await })
+            tokio::spawn(async move { store.append_log(run.id(), run.fence(), log).await })
         };
         for appended in claims.iter().map(append).collect::<Vec<_>>() {
             appended.await.map_err(|error| StoreError::unavailable_because("a task ended", error))??;

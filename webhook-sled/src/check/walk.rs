@@ -251,7 +251,7 @@ fn complete_runs(tree: &Tree, block: &Block) -> Result<Vec<Run>, StoreError> {
 
 fn check_ended(tree: &Tree, damage: &Damage, block: &Block) -> Result<(), StoreError> {
     let runs = complete_runs(tree, block)?;
-    if runs.first().is_none_or(|run| run.id != block.first()) {
+    if runs.first().is_none_or(|run| run.id() != block.first()) {
         return Err(damaged("its key is not that of its first run"));
     }
     for entry in block.group_key(tree)?.index_keys(block.first()) {

@@ -111,8 +111,8 @@ impl Flusher {
             for run in &group.admitted {
                 runs.live.commit(*run);
             }
-            for (run, _) in group.published.iter().filter(|(run, _)| run.state.is_ended()) {
-                runs.show_end(run.id);
+            for (run, _) in group.published.iter().filter(|(run, _)| run.state().is_ended()) {
+                runs.show_end(run.id());
             }
         }
         // After the runs show their new states, so a listener that reads a run on its event finds them.

@@ -219,7 +219,7 @@ mod tests {
     }
 
     fn put(kind: u8, run: &Run, value: Vec<u8>, fresh: bool) -> Write {
-        Write { key: IVec::from(&keys::by_id(kind, run.id.as_bytes())), value: Some(value.into()), fresh }
+        Write { key: IVec::from(&keys::by_id(kind, run.id().as_bytes())), value: Some(value.into()), fresh }
     }
 
     fn apply(tree: &sled::Db, number: u64, writes: Vec<Write>) {
@@ -237,7 +237,7 @@ mod tests {
         };
         let recorded = tree.range(first..=last).flat_map(of_block);
         let mut runs: Vec<Run> = recorded.map(|RecordedRun { run, .. }| run).collect();
-        runs.sort_by_key(|run| run.id);
+        runs.sort_by_key(|run| run.id());
         runs
     }
 
@@ -294,14 +294,14 @@ mod tests {
         let tree = sled::Config::new().temporary(true).open().unwrap();
         let (now, webhook) = (SystemTime::UNIX_EPOCH, WebhookId::generate(SystemTime::UNIX_EPOCH));
         let [damaged, gone, stays] = [1, 2, 3].map(|number| run(number, now, webhook));
-        let key = keys::by_id(LIVE, damaged.id.as_bytes());
+        let key = keys::by_id(LIVE, damaged.id().as_bytes());
         tree.insert(key, &[3, 0, 0, 9, 9, 9]).unwrap();
         let puts = [&gone, &stays].map(|run| put(LIVE, run, encode_run(run).unwrap().head, true));
         apply(&tree, 1, puts.into());
-        let removed = IVec::from(&keys::by_id(LIVE, gone.id.as_bytes()));
+        let removed = IVec::from(&keys::by_id(LIVE, gone.id().as_bytes()));
         apply(&tree, 2, vec![Write { key: removed, value: None, fresh: false }]);
-        let found = blocks::named(&tree, LIVE, stays.id).unwrap().unwrap();
-        assert_eq!(found.ids().unwrap(), [stays.id]);
+        let found = blocks::named(&tree, LIVE, stays.id()).unwrap().unwrap();
+        assert_eq!(found.ids().unwrap(), [stays.id()]);
         assert_eq!(tree.get(key).unwrap().unwrap(), &[3, 0, 0, 9, 9, 9], "it stays where it is");
     }
 
@@ -315,10 +315,10 @@ mod tests {
                 if kind == ENDED { run.ended(Ending::Skipped, now).unwrap() } else { run }
             };
             let mut left: Vec<Run> = (0..6).map(made).collect();
-            let bucket = keys::time_bucket(left[0].id);
+            let bucket = keys::time_bucket(left[0].id());
             // Two as the first format wrote them, two from a journal of the second one, two of today.
             for run in &left[..2] {
-                let key = keys::by_id(kind, run.id.as_bytes());
+                let key = keys::by_id(kind, run.id().as_bytes());
                 tree.insert(key, encode(run).unwrap().head).unwrap();
             }
             let of_journal =
@@ -329,7 +329,7 @@ mod tests {
             assert_eq!(runs(&tree, kind, bucket), left);
             for (index, gone) in [4, 2, 0, 1, 1, 0].into_iter().enumerate() {
                 let gone = left.remove(gone);
-                let key = IVec::from(&keys::by_id(kind, gone.id.as_bytes()));
+                let key = IVec::from(&keys::by_id(kind, gone.id().as_bytes()));
                 apply(&tree, 3 + index as u64, vec![Write { key, value: None, fresh: false }]);
                 assert_eq!(runs(&tree, kind, bucket), left);
             }

@@ -60,9 +60,9 @@ impl VisibleRuns {
 
     /// Takes a run that has ended, and shows it as `before` until that is durable.
     pub(crate) fn end(&mut self, run: Arc<Run>, before: Option<Arc<Run>>) {
-        debug_assert!(run.state.is_ended());
-        self.unsynced.insert(run.id, before.map_or(Shown::Hidden, Shown::As));
-        self.ending.insert(run.id, run);
+        debug_assert!(run.state().is_ended());
+        self.unsynced.insert(run.id(), before.map_or(Shown::Hidden, Shown::As));
+        self.ending.insert(run.id(), run);
     }
 
     /// Drops ended runs that are in sled now.
@@ -98,9 +98,9 @@ impl VisibleRuns {
         self.lease = lease;
         match (self.live.renew(renewal, later(now, lease)), self.unsynced.get(&renewal.run)) {
             (Renewed::Lost, Some(Shown::As(before)))
-                if before.state == RunState::Running && before.fence == renewal.fence =>
+                if before.state() == RunState::Running && before.fence() == renewal.fence =>
             {
-                Renewed::Held { cancel: before.cancel_requested }
+                Renewed::Held { cancel: before.cancel_requested() }
             }
             (renewed, _) => renewed,
         }
@@ -117,19 +117,20 @@ impl VisibleRuns {
             .unsynced
             .values()
             .filter_map(Shown::run)
-            .filter(|run| run.state == RunState::Running)
+            .filter(|run| run.state() == RunState::Running)
             .cloned();
-        (self.live.claimed().chain(ending).map(|run| (run.id, run)).collect(), self.lease)
+        (self.live.claimed().chain(ending).map(|run| (run.id(), run)).collect(), self.lease)
     }
 
     /// Runs in memory that a query asks for, as callers see them: at least the newest `limit`. `None` stands for a record that
     /// only the database has.
     pub(crate) fn list(&self, query: &RunQuery, limit: usize) -> BTreeMap<Reverse<RunId>, Option<Arc<Run>>> {
-        let ending = self.ending.values().filter(|run| !self.unsynced.contains_key(&run.id));
+        let ending = self.ending.values().filter(|run| !self.unsynced.contains_key(&run.id()));
         let shown = ending.chain(self.unsynced.values().filter_map(Shown::run));
-        let asked = |run: &&Arc<Run>| query.matches(run) && query.before.is_none_or(|before| run.id < before);
+        let asked =
+            |run: &&Arc<Run>| query.matches(run) && query.before.is_none_or(|before| run.id() < before);
         let mut found: BTreeMap<_, _> =
-            shown.filter(asked).map(|run| (Reverse(run.id), Some(run.clone()))).collect();
+            shown.filter(asked).map(|run| (Reverse(run.id()), Some(run.clone()))).collect();
         if !query.state.is_some_and(RunState::is_ended) {
             found.extend(self.live.list(query, limit).into_iter().map(|(id, run)| (Reverse(id), run)));
         }

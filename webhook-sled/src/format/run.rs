@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use webhook_core::clock::{from_milliseconds, to_milliseconds};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
-use webhook_core::run::{Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunState};
+use webhook_core::run::{
+    Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunParts, RunState,
+};
 use webhook_core::store::StoreError;
 
 use crate::format::codec::{RecordReader, RecordWriter, not_the_json};
 use crate::format::keys::{self, state_byte, state_of_byte};
-use crate::format::value::{VALUE_BYTES, damaged};
+use crate::format::value::{ClaimRecord, VALUE_BYTES, damaged};
 
 /// Size above which parameters are kept apart from their run's record, in bytes.
 const LARGE: usize = 1_024;
@@ -57,9 +59,23 @@ pub(crate) struct RecordedRun {
 }
 
 impl RecordedRun {
+    /// Returns the run as its newest claim has it, due at the `latest` time at most.
+    pub(crate) fn restored(
+        self,
+        claim: Option<&ClaimRecord>,
+        latest: SystemTime,
+    ) -> Result<Self, StoreError> {
+        let mut parts = self.run.into_parts();
+        if let Some(claim) = claim {
+            claim.apply(&mut parts);
+        }
+        parts.due_at = parts.due_at.min(latest);
+        Ok(Self { run: run_of(parts)?, ..self })
+    }
+
     /// Size of the run's parameters, in bytes.
     pub(crate) fn parameter_bytes(&self) -> usize {
-        self.apart + self.run.parameters.bytes()
+        self.apart + self.run.parameters().bytes()
     }
 
     /// Returns true if the record has parameters that a new record would keep apart.
@@ -70,35 +86,35 @@ impl RecordedRun {
 
 /// Size of the parameters that a run's record keeps apart: of all of them, or zero.
 pub(crate) fn parameters_apart(run: &Run) -> usize {
-    Some(run.parameters.bytes()).filter(|bytes| *bytes > LARGE).unwrap_or(0)
+    Some(run.parameters().bytes()).filter(|bytes| *bytes > LARGE).unwrap_or(0)
 }
 
 /// Encodes a run as one record, where so many bytes of parameters are kept apart.
 pub(crate) fn record(run: &Run, apart: usize) -> Result<Vec<u8>, StoreError> {
     let mut out = RecordWriter(Vec::with_capacity(224));
-    out.0.extend(run.id.as_bytes());
-    out.0.extend(run.webhook_id.as_bytes());
-    out.0.push(state_byte(run.state));
-    out.text(run.workflow.kind.as_str());
-    out.text(run.workflow.id.as_str());
+    out.0.extend(run.id().as_bytes());
+    out.0.extend(run.webhook_id().as_bytes());
+    out.0.push(state_byte(run.state()));
+    out.text(run.workflow().kind.as_str());
+    out.text(run.workflow().id.as_str());
     put_details(&mut out, run, apart)?;
     Ok(out.0)
 }
 
 /// Writes the rest of a record, behind its id, webhook, state and workflow.
 fn put_details(out: &mut RecordWriter, run: &Run, apart: usize) -> Result<(), StoreError> {
-    let queued = to_milliseconds(run.queued_at);
+    let queued = to_milliseconds(run.queued_at());
     let since = |time: SystemTime| to_milliseconds(time).wrapping_sub(queued);
     out.signed(queued);
-    out.optional(run.finished_at, |out, at| out.signed(since(at)));
-    out.optional(run.started_at, |out, at| out.signed(since(at)));
-    out.signed(since(run.due_at));
-    out.number(run.attempt.into());
-    out.number(run.max_attempts.into());
-    out.number(run.interruptions.into());
-    out.number(run.fence);
-    out.optional(run.summary.as_deref(), RecordWriter::text);
-    let caller = &run.caller;
+    out.optional(run.finished_at(), |out, at| out.signed(since(at)));
+    out.optional(run.started_at(), |out, at| out.signed(since(at)));
+    out.signed(since(run.due_at()));
+    out.number(run.attempt().into());
+    out.number(run.max_attempts().into());
+    out.number(run.interruptions().into());
+    out.number(run.fence());
+    out.optional(run.summary(), RecordWriter::text);
+    let caller = run.caller();
     out.text(&caller.method);
     match caller.address {
         None => out.0.push(0),
@@ -131,24 +147,24 @@ fn not_as_json(error: serde_json::Error) -> StoreError {
 
 fn optional_fields(run: &Run, apart: usize) -> serde_json::Result<Option<OptionalFields<'_>>> {
     let has_none = apart == 0
-        && run.parameters.is_empty()
-        && run.cancel_requested.is_none()
-        && run.retried_from.is_none()
-        && run.progress.is_none()
-        && run.artifacts.is_empty()
-        && run.error.is_none();
+        && run.parameters().is_empty()
+        && run.cancel_requested().is_none()
+        && run.retried_from().is_none()
+        && run.progress().is_none()
+        && run.artifacts().is_empty()
+        && run.error().is_none();
     if has_none {
         return Ok(None);
     }
-    let is_within = apart == 0 && !run.parameters.is_empty();
+    let is_within = apart == 0 && !run.parameters().is_empty();
     Ok(Some(OptionalFields {
-        parameters: is_within.then(|| serde_json::from_str(run.parameters.as_json())).transpose()?,
+        parameters: is_within.then(|| serde_json::from_str(run.parameters().as_json())).transpose()?,
         parameters_apart: apart,
-        cancel_requested: run.cancel_requested,
-        retried_from: run.retried_from,
-        progress: run.progress.clone(),
-        artifacts: run.artifacts.clone(),
-        error: run.error.clone(),
+        cancel_requested: run.cancel_requested(),
+        retried_from: run.retried_from(),
+        progress: run.progress().cloned(),
+        artifacts: run.artifacts().to_vec(),
+        error: run.error().cloned(),
     }))
 }
 
@@ -232,7 +248,9 @@ fn details(
         Some(json) => RunParameters::from_json(json.get()).map_err(not_the_json)?,
         None => RunParameters::default(),
     };
-    let mut run = Run::new(id, workflow, webhook_id, parameters, max_attempts, caller, queued_at);
+    let mut run = RunParts::new(id, workflow, webhook_id, caller, queued_at);
+    run.parameters = parameters;
+    run.max_attempts = max_attempts;
     run.state = state;
     run.attempt = attempt;
     run.interruptions = interruptions;
@@ -246,7 +264,12 @@ fn details(
     run.summary = summary;
     run.artifacts = optional.artifacts;
     run.error = optional.error;
-    Ok(RecordedRun { run, apart: optional.parameters_apart })
+    Ok(RecordedRun { run: run_of(run)?, apart: optional.parameters_apart })
+}
+
+/// Makes a run of its fields, as they were read.
+fn run_of(parts: RunParts) -> Result<Run, StoreError> {
+    Run::from_parts(parts).map_err(|error| StoreError::corrupt("a run is as no run can be", error))
 }
 
 fn workflow(rest: &mut RecordReader<'_>) -> Result<WorkflowKey, StoreError> {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use webhook_core::backend::KeyHolder;
 use webhook_core::clock::{from_milliseconds, to_milliseconds};
 use webhook_core::id::RunId;
-use webhook_core::run::{Run, RunState};
+use webhook_core::run::{Run, RunParts, RunState};
 use webhook_core::store::StoreError;
 
 /// The version of all records but runs.
@@ -100,12 +100,12 @@ pub(crate) const CLAIMS_PER_VALUE: usize = VALUE_BYTES / CLAIM_BYTES - 1;
 
 impl ClaimRecord {
     pub(crate) fn of(run: &Run) -> Self {
-        let started = run.started_at.map_or(i64::MIN, to_milliseconds);
-        Self { run: run.id, fence: run.fence, attempt: run.attempt, started }
+        let started = run.started_at().map_or(i64::MIN, to_milliseconds);
+        Self { run: run.id(), fence: run.fence(), attempt: run.attempt(), started }
     }
 
-    /// The run as claimed, unless its record is newer than the claim.
-    pub(crate) fn apply(&self, mut run: Run) -> Run {
+    /// Applies the claim to a run, unless its record is newer.
+    pub(crate) fn apply(&self, run: &mut RunParts) {
         if self.fence > run.fence {
             run.state = RunState::Running;
             run.fence = self.fence;
@@ -113,7 +113,6 @@ impl ClaimRecord {
             run.started_at = (self.started != i64::MIN).then(|| from_milliseconds(self.started));
             run.progress = None;
         }
-        run
     }
 
     /// The later of two claims of one run.
@@ -253,16 +252,22 @@ mod tests {
 
     #[test]
     fn a_claim_says_everything_that_claiming_changes() {
-        let mut queued = run();
+        let mut queued = run().into_parts();
         queued.progress = Some(Progress::new(0.5, None));
+        let queued = Run::from_parts(queued).unwrap();
+        let apply = |claim: ClaimRecord, run: &Run| {
+            let mut parts = run.clone().into_parts();
+            claim.apply(&mut parts);
+            Run::from_parts(parts).unwrap()
+        };
         let claimed = queued.claimed(7, 5, from_milliseconds(1_767_225_601_000)).unwrap();
         let stored = |run: &Run| decode_claims(&encode_claims(&[Arc::new(run.clone())])).unwrap()[0];
-        assert_eq!(stored(&claimed).apply(queued.clone()), claimed);
-        let again = claimed.interrupted(queued.queued_at).unwrap();
-        assert_eq!(stored(&claimed).apply(again.clone()), again, "its record is newer than the claim");
-        let exhausted = again.claimed(8, 1, queued.queued_at).unwrap();
-        assert_eq!(exhausted.attempt, claimed.attempt);
-        assert_eq!(stored(&claimed).later(stored(&exhausted)).apply(again), exhausted);
+        assert_eq!(apply(stored(&claimed), &queued), claimed);
+        let again = claimed.interrupted(queued.queued_at()).unwrap();
+        assert_eq!(apply(stored(&claimed), &again), again, "its record is newer than the claim");
+        let exhausted = again.claimed(8, 1, queued.queued_at()).unwrap();
+        assert_eq!(exhausted.attempt(), claimed.attempt());
+        assert_eq!(apply(stored(&claimed).later(stored(&exhausted)), &again), exhausted);
         let claimed = Arc::new(claimed);
         let many: Vec<_> = (0..CLAIMS_PER_VALUE).map(|_| claimed.clone()).collect();
         assert!(encode_claims(&many).len() <= VALUE_BYTES);
@@ -294,10 +299,10 @@ mod tests {
     #[test]
     fn small_records_survive_the_round_trip() {
         let run = run();
-        let record = KeyRecord { run: run.id, fingerprint: [7; 32], expires: 5 };
+        let record = KeyRecord { run: run.id(), fingerprint: [7; 32], expires: 5 };
         assert_eq!(KeyRecord::decode(&record.encode()).unwrap(), record);
-        let pending = encode_pending(run.id, Some(run.queued_at));
-        assert_eq!(decode_pending(&pending).unwrap(), (run.id, run.queued_at));
+        let pending = encode_pending(run.id(), Some(run.queued_at()));
+        assert_eq!(decode_pending(&pending).unwrap(), (run.id(), run.queued_at()));
         assert_eq!(decode_number(&encode_number(42)).unwrap(), 42);
     }
 }

@@ -152,10 +152,10 @@ impl WebhookSearch {
                 for RecordedRun { run, .. } in
                     damage.set_aside(&record, block.runs(tree))?.unwrap_or_default()
                 {
-                    let is_past = too_many(run.id) || newest_gone.is_some_and(|gone| end_of(&run) <= gone);
-                    let may_go = is_past && !parts.deliveries().has_pending(run.id);
-                    if may_go && !key_is_kept(tree, run.id, now, damage)? {
-                        past.push(run.id);
+                    let is_past = too_many(run.id()) || newest_gone.is_some_and(|gone| end_of(&run) <= gone);
+                    let may_go = is_past && !parts.deliveries().has_pending(run.id());
+                    if may_go && !key_is_kept(tree, run.id(), now, damage)? {
+                        past.push(run.id());
                     }
                 }
             }
@@ -198,7 +198,7 @@ impl WebhookSearch {
 
 /// When a run ended, in milliseconds.
 fn end_of(run: &Run) -> u64 {
-    u64::try_from(to_milliseconds(run.finished_at.unwrap_or(run.queued_at))).unwrap_or(0)
+    u64::try_from(to_milliseconds(run.finished_at().unwrap_or(run.queued_at()))).unwrap_or(0)
 }
 
 /// Returns true if a run must be kept, because its idempotency key stands for it.

@@ -33,26 +33,27 @@ pub(crate) fn saved_clock(tree: &Tree) -> Result<Option<SavedClock>, StoreError>
 /// A run that has ended.
 pub(crate) fn ended_run(tree: &Tree, id: RunId, damage: &Damage) -> Result<Option<Arc<Run>>, StoreError> {
     let Some(block) = blocks::find(tree, keys::ENDED, id, damage)? else { return Ok(None) };
-    let recorded = block.runs(tree)?.into_iter().find(|recorded| recorded.run.id == id);
+    let recorded = block.runs(tree)?.into_iter().find(|recorded| recorded.run.id() == id);
     recorded.map(|recorded| complete(tree, recorded).map(Arc::new)).transpose()
 }
 
 /// A run with its parameters, wherever they are.
 pub(crate) fn complete(tree: &Tree, recorded: RecordedRun) -> Result<Run, StoreError> {
-    let RecordedRun { mut run, apart } = recorded;
+    let RecordedRun { run, apart } = recorded;
     if apart > 0 {
         let mut json = Vec::with_capacity(apart);
         for number in 0..apart.div_ceil(VALUE_BYTES) {
             let number =
                 u16::try_from(number).map_err(|_| damaged("a run's parameters have too many parts"))?;
-            let part = scan::get(tree, &keys::parameters(run.id, number))?;
+            let part = scan::get(tree, &keys::parameters(run.id(), number))?;
             json.extend_from_slice(&part.ok_or_else(|| damaged("a part of a run's parameters is missing"))?);
         }
         let text = String::from_utf8(json)
             .map_err(|error| StoreError::corrupt("a run's parameters are not UTF-8", error))?;
-        run.parameters = RunParameters::from_json(&text).map_err(|error| {
+        let parameters = RunParameters::from_json(&text).map_err(|error| {
             StoreError::corrupt("a run's parameters are not the JSON they should be", error)
         })?;
+        return Ok(run.with_parameters(parameters));
     }
     Ok(run)
 }

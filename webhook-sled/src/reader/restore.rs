@@ -80,7 +80,7 @@ impl EarlierMemory {
 
     /// A run as it was in memory, and the end of its lease, if it stays claimed.
     fn claim_of(&self, run: &Run, now: Instant) -> Option<(&Run, Instant)> {
-        let before = self.executing.get(&run.id).filter(|before| before.fence == run.fence)?;
+        let before = self.executing.get(&run.id()).filter(|before| before.fence() == run.fence())?;
         Some((before, later(now, self.lease)))
     }
 
@@ -179,25 +179,24 @@ fn read_live_runs(
         if block.tails() > 0 {
             restored.tails.insert(block.first(), block.tails());
         }
-        for mut recorded in runs {
-            let run = &mut recorded.run;
-            if let Some(claim) = claims.get(&run.id) {
-                *run = claim.apply(run.clone());
-            }
-            run.due_at = run.due_at.min(later_time(at.now, longest_pause(&restored.webhooks, run)));
-            if restored.webhooks.get(run.webhook_id).is_none() {
-                orphans.insert(run.webhook_id);
+        for recorded in runs {
+            let latest = later_time(at.now, longest_pause(&restored.webhooks, &recorded.run));
+            let claim = claims.get(&recorded.run.id());
+            let Some(recorded) = damage.set_aside(&key, recorded.restored(claim, latest))? else { continue };
+            let run = &recorded.run;
+            if restored.webhooks.get(run.webhook_id()).is_none() {
+                orphans.insert(run.webhook_id());
             }
             if recorded.has_large_parameters() {
-                restored.with_large_parameters.insert(recorded.run.id);
+                restored.with_large_parameters.insert(recorded.run.id());
             }
-            let was_running = recorded.run.state == RunState::Running;
+            let was_running = recorded.run.state() == RunState::Running;
             let (bytes, apart) = (recorded.parameter_bytes(), recorded.apart);
             let run = match at.before.claim_of(&recorded.run, at.instant).filter(|_| was_running) {
                 Some((before, lease_end)) => {
-                    let mut run = recorded.run.clone();
-                    run.parameters = before.parameters.clone();
-                    run.progress = before.progress.clone();
+                    let run = recorded.run.clone().with_parameters(before.parameters().clone());
+                    let progress = before.progress().cloned();
+                    let run = progress.and_then(|progress| run.progressed(progress).ok()).unwrap_or(run);
                     restored.live.resume(Arc::new(run), bytes, lease_end);
                     recorded.run
                 }
@@ -226,7 +225,7 @@ const LONGEST_DELIVERY_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Longest pause before the next attempt of a run. A longer one shows that the clock was wrong, then or now.
 fn longest_pause(webhooks: &WebhookIndex, run: &Run) -> Duration {
-    webhooks.get(run.webhook_id).map_or(RetryPolicy::default().cap, |webhook| webhook.settings.retries.cap)
+    webhooks.get(run.webhook_id()).map_or(RetryPolicy::default().cap, |webhook| webhook.settings.retries.cap)
 }
 
 fn later_time(now: SystemTime, pause: Duration) -> SystemTime {

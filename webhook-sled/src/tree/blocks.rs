@@ -60,7 +60,7 @@ impl Block {
             return block::first_group_key(&self.head).map(|(group_key, _)| group_key);
         }
         let run: Run = values::read(tree, &self.key, &self.head)?;
-        Ok(GroupKey { webhook: run.webhook_id, workflow: run.workflow, state: run.state })
+        Ok(GroupKey { webhook: run.webhook_id(), workflow: run.workflow().clone(), state: run.state() })
     }
 
     /// Returns the records in it; none for a run that is alone in its value.

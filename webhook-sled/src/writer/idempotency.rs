@@ -59,9 +59,9 @@ impl Writer {
         }
         let kept = u64::try_from(given.keep_for.as_millis()).unwrap_or(u64::MAX);
         let expires = self.parts.clock.now(instant).saturating_add(kept);
-        let until = u64::try_from(to_milliseconds(run.queued_at)).unwrap_or(0).saturating_add(kept);
-        self.change.insert(&keys::by_id(keys::KEPT, run.id.as_bytes()), encode_number(until).as_slice());
-        let record = KeyRecord { run: run.id, fingerprint: given.fingerprint, expires };
+        let until = u64::try_from(to_milliseconds(run.queued_at())).unwrap_or(0).saturating_add(kept);
+        self.change.insert(&keys::by_id(keys::KEPT, run.id().as_bytes()), encode_number(until).as_slice());
+        let record = KeyRecord { run: run.id(), fingerprint: given.fingerprint, expires };
         self.change.insert(keys::idempotency(&place), record.encode().as_slice());
         self.change.insert(keys::expiry(expires, &place), &[]);
         self.keys.put(place, record, self.number + 1, self.parts.checkpoints.applied());

@@ -17,7 +17,7 @@ const SLACK: u64 = 16 * 1024;
 impl Writer {
     pub(crate) fn append_log(&mut self, id: RunId, fence: u64, text: &str) -> Decided<()> {
         let run = self.parts.runs().live.record(id);
-        let Some(run) = run.filter(|run| run.state == RunState::Running && run.fence == fence) else {
+        let Some(run) = run.filter(|run| run.state() == RunState::Running && run.fence() == fence) else {
             return Decision::now(());
         };
         self.append(id, text)?;

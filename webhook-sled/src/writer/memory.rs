@@ -24,9 +24,9 @@ pub(crate) struct OpenClaims {
 impl OpenClaims {
     /// Takes runs whose claims are in one value.
     pub(crate) fn open(&mut self, runs: &[Arc<Run>]) {
-        let first = runs[0].fence;
+        let first = runs[0].fence();
         self.left.insert(first, runs.len());
-        self.by_run.extend(runs.iter().map(|run| (run.id, first)));
+        self.by_run.extend(runs.iter().map(|run| (run.id(), first)));
     }
 
     /// Drops a run's claim. Returns the number of its value when that was the last one in it.

@@ -21,7 +21,7 @@ impl Writer {
     /// Writes a live run's record again.
     pub(crate) fn put_live(&mut self, run: Arc<Run>) -> Result<(), StoreError> {
         let record = encode_run(&run)?;
-        self.release_claim(run.id);
+        self.release_claim(run.id());
         self.move_parameters(&run);
         self.put_live_record(&run, record, false);
         self.change.group.published.push((run, Arc::default()));
@@ -41,31 +41,31 @@ impl Writer {
     /// Writes the parameters of a run that are kept apart from its record.
     pub(crate) fn put_parameters(&mut self, run: &Run) {
         if parameters_apart(run) > 0 {
-            for (number, part) in (0..).zip(run.parameters.as_json().as_bytes().chunks(VALUE_BYTES)) {
-                self.change.insert_fresh(&keys::parameters(run.id, number), part);
+            for (number, part) in (0..).zip(run.parameters().as_json().as_bytes().chunks(VALUE_BYTES)) {
+                self.change.insert_fresh(&keys::parameters(run.id(), number), part);
             }
         }
     }
 
     /// Moves parameters out of a record of an earlier format, which is about to be written again.
     fn move_parameters(&mut self, run: &Run) {
-        if self.with_large_parameters.remove(&run.id) {
+        if self.with_large_parameters.remove(&run.id()) {
             self.put_parameters(run);
         }
     }
 
     pub(crate) fn put_live_record(&mut self, run: &Run, record: EncodedRecord, is_new: bool) {
-        let key = keys::by_id(keys::LIVE, run.id.as_bytes());
-        let old_tails = self.tails.remove(&run.id).unwrap_or(0);
+        let key = keys::by_id(keys::LIVE, run.id().as_bytes());
+        let old_tails = self.tails.remove(&run.id()).unwrap_or(0);
         let tails = if is_new {
             self.change.insert_fresh_tails(&key, record.tails)
         } else {
             self.change.insert_tails(&key, record.tails, old_tails)
         };
         if tails > 0 {
-            self.tails.insert(run.id, tails);
+            self.tails.insert(run.id(), tails);
         }
-        self.unapplied.push_back((self.number + 1, run.id));
+        self.unapplied.push_back((self.number + 1, run.id()));
         let put = if is_new { GatheredChange::insert_fresh } else { GatheredChange::insert };
         put(&mut self.change, &key, record.head);
     }
@@ -80,21 +80,21 @@ impl Writer {
         run: Arc<Run>,
         deliveries: Arc<[Delivery]>,
     ) -> Result<(), StoreError> {
-        let live = keys::by_id(keys::LIVE, run.id.as_bytes());
+        let live = keys::by_id(keys::LIVE, run.id().as_bytes());
         self.change.remove(&live);
-        let tails = self.tails.remove(&run.id).unwrap_or(0);
+        let tails = self.tails.remove(&run.id()).unwrap_or(0);
         for number in 0..tails {
             self.change.remove(keys::tail(&live, number));
         }
-        self.release_claim(run.id);
-        if self.logs.remove(&run.id).is_some() {
-            self.change.ended_logs.push(run.id);
+        self.release_claim(run.id());
+        if self.logs.remove(&run.id()).is_some() {
+            self.change.ended_logs.push(run.id());
         }
         self.move_parameters(&run);
-        let (key, record) = (keys::by_id(keys::ENDED, run.id.as_bytes()), encode_run(&run)?);
+        let (key, record) = (keys::by_id(keys::ENDED, run.id().as_bytes()), encode_run(&run)?);
         self.change.insert_fresh_tails(&key, record.tails);
         self.change.insert_fresh(&key, record.head);
-        self.newest_ended = self.newest_ended.max(Some(run.id));
+        self.newest_ended = self.newest_ended.max(Some(run.id()));
         self.change.group.published.push((run, deliveries));
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Writer {
         record: EncodedRecord,
         instant: Instant,
     ) -> Result<Enqueued, StoreError> {
-        let (id, webhook_id) = (request.run.id, request.run.webhook_id);
+        let (id, webhook_id) = (request.run.id(), request.run.webhook_id());
         let webhook = self.parts.webhooks().get(webhook_id).cloned();
         let webhook = webhook.ok_or(StoreError::NotFound(Resource::Webhook))?;
         if let Some(refusal) = request.refused_by(&webhook) {
@@ -77,8 +77,8 @@ impl Writer {
                 Err(_) => return Ok(Enqueued::QueueFull),
             };
             // Under the same lock, so no reader finds a superseded run neither live nor ended.
-            runs.ending.extend(admission.superseded.iter().map(|run| (run.id, run.clone())));
-            if admission.run.state.is_ended() {
+            runs.ending.extend(admission.superseded.iter().map(|run| (run.id(), run.clone())));
+            if admission.run.state().is_ended() {
                 runs.end(admission.run.clone(), None);
             }
             break admission;
@@ -86,12 +86,12 @@ impl Writer {
         if let (Some(given), Some(place)) = (request.idempotency, place) {
             self.put_key(&given, place, leftover, &request.run, instant);
         }
-        let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id).collect();
+        let asked_to_stop = admission.asked_to_stop.iter().map(|run| run.id()).collect();
         let ended = admission.superseded.into_iter().try_for_each(|run| self.end_run(run));
         let asked = admission.asked_to_stop.into_iter().try_for_each(|run| self.put_live(run));
         let run = admission.run;
         self.put_parameters(&run);
-        let put = if run.state.is_ended() {
+        let put = if run.state().is_ended() {
             self.end_run(run.clone())
         } else {
             self.put_live_record(&run, record, true);
@@ -120,11 +120,11 @@ impl Writer {
         }
         for runs in all.chunks(CLAIMS_PER_VALUE) {
             self.claims.open(runs);
-            self.change.insert_fresh(&keys::claims(runs[0].fence), encode_claims(runs));
+            self.change.insert_fresh(&keys::claims(runs[0].fence()), encode_claims(runs));
         }
         let webhooks = self.parts.webhooks();
         let claim = |(index, run): (usize, Arc<Run>)| {
-            let webhook = webhooks.get(run.webhook_id).cloned();
+            let webhook = webhooks.get(run.webhook_id()).cloned();
             Claim::new(run, webhook).with_ahead(index >= claimed.len())
         };
         let claims: Vec<Claim> = all.into_iter().enumerate().map(claim).collect();
@@ -145,7 +145,7 @@ impl Writer {
             let outcome = {
                 let mut runs = self.parts.runs();
                 let outcome = runs.claim(&request, instant);
-                runs.ending.extend(outcome.ended.iter().map(|run| (run.id, run.clone())));
+                runs.ending.extend(outcome.ended.iter().map(|run| (run.id(), run.clone())));
                 outcome
             };
             request.limit -= outcome.claimed.len();
@@ -176,7 +176,7 @@ impl Writer {
             let mut runs = self.parts.runs();
             let before = runs.live.record(settlement.run);
             let Some(run) = runs.live.settle(&settlement, instant) else { return Settled::Stale };
-            if run.state.is_ended() {
+            if run.state().is_ended() {
                 runs.end(run.clone(), before);
             }
             run
@@ -185,7 +185,7 @@ impl Writer {
             Outcome::Ended { deliveries, .. } => deliveries,
             _ => Vec::new(),
         };
-        let put = if run.state.is_ended() {
+        let put = if run.state().is_ended() {
             self.end_run_with(run.clone(), deliveries.as_slice().into())
         } else {
             self.put_live(run.clone())

@@ -112,7 +112,7 @@ impl Writer {
                 let cancelled = runs.live.cancel(*id, CancelReason::WebhookDeleted, closing.now);
                 // Those that were cancelled in the meantime are not live.
                 let Some(LiveCancel::Ended(run)) = cancelled else { continue };
-                runs.ending.insert(run.id, run.clone());
+                runs.ending.insert(run.id(), run.clone());
                 run
             };
             if let Err(error) = self.end_run(cancelled) {

@@ -83,7 +83,7 @@ pub async fn claim(store: &SledStore, limit: usize) -> Vec<Claim> {
 
 pub async fn succeed(store: &SledStore, run: &Run, deliveries: Vec<Delivery>) -> Arc<Run> {
     let ending = Ending::Succeeded { summary: Some("done".to_owned()), artifacts: Vec::new() };
-    let settlement = Settlement::new(run.id, run.fence, Outcome::Ended { ending, deliveries }, now());
+    let settlement = Settlement::new(run.id(), run.fence(), Outcome::Ended { ending, deliveries }, now());
     match store.settle(vec![settlement]).await.unwrap().remove(0) {
         Settled::Applied(run) => run,
         other => panic!("{other:?}"),

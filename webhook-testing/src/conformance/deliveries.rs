@@ -64,7 +64,7 @@ pub async fn deliveries_of_a_run_are_listed_oldest_first(store: Arc<dyn Store>) 
     assert_eq!(listed, [others, deliveries.clone()].concat(), "run by run in the order they were asked for");
     let listed = store.list_deliveries(&[deliveries[0].run]).await.must("list deliveries");
     assert_eq!(listed, deliveries);
-    let unknown = run_of(&webhook).id;
+    let unknown = run_of(&webhook).id();
     assert_eq!(store.list_deliveries(&[unknown]).await.must("list deliveries"), vec![]);
 }
 
@@ -125,7 +125,7 @@ pub async fn a_delivery_given_up_from_the_start_is_kept_and_can_be_resent(store:
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
     let dropped = DeliveryOutcome::Dropped { error: "no room".to_owned() };
-    let told = delivery(run.id, "a@example.com").after(&dropped);
+    let told = delivery(run.id(), "a@example.com").after(&dropped);
     applied(settle(&*store, &run, success_with(vec![told.clone()])).await);
     assert_eq!(of(&*store, &told).await, told);
     assert_eq!(store.health().await.must("tell its health").pending_deliveries, 0);
@@ -226,9 +226,9 @@ pub async fn deliveries_are_found_by_state_and_channel(store: Arc<dyn Store>) {
     let mut all = Vec::new();
     for _ in 0..9 {
         let run = running(&*store, &webhook).await;
-        let mut slack = delivery(run.id, "#ops");
+        let mut slack = delivery(run.id(), "#ops");
         slack.channel = Channel::SLACK;
-        let told = vec![delivery(run.id, "a@example.com"), slack];
+        let told = vec![delivery(run.id(), "a@example.com"), slack];
         applied(settle(&*store, &run, success_with(told.clone())).await);
         all.extend(told);
     }

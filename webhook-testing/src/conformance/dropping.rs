@@ -16,24 +16,24 @@ pub async fn reads_and_waits_may_be_dropped(store: Arc<dyn Store>) {
     let told = delivering(&*store, &webhook, 1).await.remove(0);
     claim(&*store, 10).await;
     let cursor = store.events_since(None).await.must("read events").cursor;
-    let before = get(&*store, run.id).await;
+    let before = get(&*store, run.id()).await;
     for _ in 0..20 {
         start(store.get_webhook(webhook.id));
         start(store.find_webhook(&webhook.token_digest));
         start(store.list_webhooks(WebhookQuery::default()));
         start(store.record_use(&[]));
-        start(store.renew(vec![Renewal::new(run.id, run.fence, None)], LONG));
-        start(store.get_run(run.id));
+        start(store.renew(vec![Renewal::new(run.id(), run.fence(), None)], LONG));
+        start(store.get_run(run.id()));
         start(store.list_runs(RunQuery::default()));
-        start(store.read_log(run.id, 0));
+        start(store.read_log(run.id(), 0));
         start(store.wait_for_work(Work::Runs));
         start(store.wait_for_work(any_delivery()));
         start(store.events_since(Some(cursor)));
         start(store.list_deliveries(&[told.run]));
         start(store.health());
     }
-    assert_eq!(get(&*store, run.id).await, before, "what was dropped must have changed nothing");
-    assert_eq!(applied(settle(&*store, &run, success()).await).state, RunState::Succeeded);
+    assert_eq!(get(&*store, run.id()).await, before, "what was dropped must have changed nothing");
+    assert_eq!(applied(settle(&*store, &run, success()).await).state(), RunState::Succeeded);
     assert_eq!(
         store.claim_deliveries(DeliveryClaimRequest::new(1, LONG)).await.must("claim deliveries"),
         vec![told]
@@ -64,7 +64,7 @@ pub async fn a_dropped_enqueue_can_be_repeated(store: Arc<dyn Store>) {
         start(store.enqueue(keyed(&webhook, &key, 1)));
         let enqueued = within("a repeated call", store.enqueue(keyed(&webhook, &key, 1))).await;
         let id = match enqueued.must("enqueue a run") {
-            Enqueued::Created { run, .. } | Enqueued::Replayed(run) => run.id,
+            Enqueued::Created { run, .. } | Enqueued::Replayed(run) => run.id(),
             other => panic!("a repeated call with the same key and request got {other:?}"),
         };
         assert_eq!(claim_ids(&*store, 10).await, vec![id], "one key must start one run");

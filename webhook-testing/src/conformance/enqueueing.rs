@@ -10,7 +10,7 @@ use serde_json::json;
 use super::scene::*;
 use webhook_core::id::RunId;
 use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
-use webhook_core::run::{Artifact, Ending, RunParameters, RunState};
+use webhook_core::run::{Artifact, Caller, Ending, Run, RunParameters, RunState};
 use webhook_core::store::{Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Store, StoreError};
 use webhook_core::token::Token;
 use webhook_core::webhook::WebhookSettings;
@@ -18,24 +18,25 @@ use webhook_core::webhook::WebhookSettings;
 /// A recorded run can be read, listed and claimed at once, exactly as it was given.
 pub async fn an_enqueued_run_is_there_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let mut run = run_of(&webhook);
-    let caller = Arc::make_mut(&mut run.caller);
+    let mut caller = Caller::default();
     caller.method = "POST".into();
     caller.address = Some(std::net::Ipv4Addr::LOCALHOST.into());
     caller.user_agent = Some("curl/8 – ünïcode".to_owned());
-    run.retried_from = Some(RunId::generate(now()));
+    let (workflow, parameters) = (webhook.workflow.clone(), RunParameters::default());
+    let run = Run::new(RunId::generate(now()), workflow, webhook.id, parameters, 3, caller, now())
+        .with_retried_from(RunId::generate(now()));
     let created = created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a run"));
     assert_eq!(*created, run, "a created run must be the one that was given");
-    assert_eq!(*get(&*store, run.id).await, run, "a run must be read back as it was given");
-    assert_eq!(list(&*store, RunQuery::default()).await, vec![run.id]);
-    assert_eq!(claim_ids(&*store, 1).await, vec![run.id]);
+    assert_eq!(*get(&*store, run.id()).await, run, "a run must be read back as it was given");
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![run.id()]);
+    assert_eq!(claim_ids(&*store, 1).await, vec![run.id()]);
 }
 
 /// A run of an unknown webhook is refused and not recorded.
 pub async fn a_run_needs_its_webhook(store: Arc<dyn Store>) {
     let unknown = webhook_for("report/sales", Default::default());
     let request = request(&unknown);
-    let id = request.run.id;
+    let id = request.run.id();
     let result = store.enqueue(request).await;
     assert!(matches!(result, Err(StoreError::NotFound(_))), "an unknown webhook took a run: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None);
@@ -50,12 +51,12 @@ pub async fn a_replaced_token_starts_nothing(store: Arc<dyn Store>) {
     let first = created(store.enqueue(first).await.must("enqueue a run with the present token"));
     store.update_webhook(webhook.with_token(&new, None, now()), 1).await.must("update a webhook");
     for refused in [request(&webhook), keyed(&webhook, "key", 1), keyed(&webhook, "key", 2)] {
-        let id = refused.run.id;
+        let id = refused.run.id();
         let result = store.enqueue(refused.with_token_digest(old.digest())).await.must("refuse a call");
         assert!(matches!(result, Enqueued::Unauthorized), "a replaced token was let through: {result:?}");
         assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
     }
-    replayed(&*store, keyed(&webhook, "key", 1).with_token_digest(new.digest()), first.id).await;
+    replayed(&*store, keyed(&webhook, "key", 1).with_token_digest(new.digest()), first.id()).await;
     created(store.enqueue(request(&webhook)).await.must("enqueue a run without a token"));
 }
 
@@ -69,13 +70,13 @@ pub async fn a_disabled_webhook_starts_nothing_but_manual_runs(store: Arc<dyn St
     disabled.enabled = false;
     store.update_webhook(webhook.with_settings(disabled, now()), 1).await.must("update a webhook");
     for refused in [request(&webhook), keyed(&webhook, "key", 1), keyed(&webhook, "other", 1)] {
-        let id = refused.run.id;
+        let id = refused.run.id();
         let result = store.enqueue(call(refused)).await.must("refuse a call");
         assert!(matches!(result, Enqueued::Disabled), "a disabled webhook took a call: {result:?}");
         assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
     }
     let by_hand = created(store.enqueue(request(&webhook)).await.must("enqueue a manual run"));
-    assert_eq!(list(&*store, RunQuery::default()).await, vec![by_hand.id, first.id]);
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![by_hand.id(), first.id()]);
 }
 
 /// Of calls concurrent with a replacement of their token, none starts a run after the replacement has
@@ -112,11 +113,11 @@ pub async fn a_run_id_is_recorded_once(store: Arc<dyn Store>) {
     let claimed = claim(&*store, 1).await.remove(0).run;
     let result = store.enqueue(request.clone()).await;
     assert!(matches!(result, Err(StoreError::Conflict(_))), "a live run was recorded again: {result:?}");
-    assert_eq!(get(&*store, run.id).await, claimed, "a conflict must overwrite nothing");
+    assert_eq!(get(&*store, run.id()).await, claimed, "a conflict must overwrite nothing");
     applied(settle(&*store, &claimed, success()).await);
     let result = store.enqueue(request).await;
     assert!(matches!(result, Err(StoreError::Conflict(_))), "an ended run was recorded again: {result:?}");
-    assert_eq!(state(&*store, run.id).await, RunState::Succeeded);
+    assert_eq!(state(&*store, run.id()).await, RunState::Succeeded);
     assert!(claim(&*store, 1).await.is_empty());
 }
 
@@ -124,12 +125,12 @@ pub async fn a_run_id_is_recorded_once(store: Arc<dyn Store>) {
 pub async fn a_key_finds_its_run_in_its_present_state(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
-    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id).await, RunState::Queued);
+    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id()).await, RunState::Queued);
     let claimed = claim(&*store, 1).await.remove(0).run;
-    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id).await, RunState::Running);
+    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id()).await, RunState::Running);
     applied(settle(&*store, &claimed, success()).await);
-    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id).await, RunState::Succeeded);
-    assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id], "a replay must record nothing");
+    assert_eq!(replayed(&*store, keyed(&webhook, "key", 1), first.id()).await, RunState::Succeeded);
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id()], "a replay must record nothing");
 }
 
 /// A repeated key with another request is a mismatch, and nothing is recorded.
@@ -137,15 +138,15 @@ pub async fn a_key_with_another_request_is_a_mismatch(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
     let other = keyed(&webhook, "key", 2);
-    let id = other.run.id;
+    let id = other.run.id();
     let result = store.enqueue(other).await.must("answer a mismatch");
     assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None, "a mismatch must record nothing");
-    replayed(&*store, keyed(&webhook, "key", 1), first.id).await;
+    replayed(&*store, keyed(&webhook, "key", 1), first.id()).await;
     // This request is the same, hashed under another token key in the meantime.
     let rehashed = Idempotency::new("key", [3; 32], Duration::from_secs(3_600));
     let rehashed = rehashed.with_former_fingerprints(vec![[4; 32], [1; 32]]);
-    replayed(&*store, request(&webhook).with_idempotency(Some(rehashed)), first.id).await;
+    replayed(&*store, request(&webhook).with_idempotency(Some(rehashed)), first.id()).await;
 }
 
 /// A key that stands for any request, as the id of a sender's event does, finds its first run whatever the request
@@ -157,12 +158,12 @@ pub async fn a_key_may_stand_for_any_request(store: Arc<dyn Store>) {
         request(&webhook).with_idempotency(Some(key))
     };
     let first = created(store.enqueue(event(1)).await.must("enqueue a run"));
-    replayed(&*store, event(1), first.id).await;
-    replayed(&*store, event(2), first.id).await;
-    assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id], "a replay must record nothing");
+    replayed(&*store, event(1), first.id()).await;
+    replayed(&*store, event(2), first.id()).await;
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![first.id()], "a replay must record nothing");
     let result = store.enqueue(keyed(&webhook, "event", 2)).await.must("answer a mismatch");
     assert!(matches!(result, Enqueued::KeyMismatch), "another request under one key: {result:?}");
-    replayed(&*store, keyed(&webhook, "event", 1), first.id).await;
+    replayed(&*store, keyed(&webhook, "event", 1), first.id()).await;
 }
 
 /// A key belongs to its webhook: the same text is another key at another webhook.
@@ -170,13 +171,13 @@ pub async fn each_webhook_has_its_own_keys(store: Arc<dyn Store>) {
     let (one, other) = (webhook(&*store).await, webhook(&*store).await);
     let first = created(store.enqueue(keyed(&one, "key", 1)).await.must("enqueue a run"));
     let second = created(store.enqueue(keyed(&other, "key", 2)).await.must("enqueue a run"));
-    replayed(&*store, keyed(&one, "key", 1), first.id).await;
-    replayed(&*store, keyed(&other, "key", 2), second.id).await;
+    replayed(&*store, keyed(&one, "key", 1), first.id()).await;
+    replayed(&*store, keyed(&other, "key", 2), second.id()).await;
     let longer = created(store.enqueue(keyed(&one, "key2", 1)).await.must("enqueue a run"));
     let longest = "k".repeat(255);
     let long = created(store.enqueue(keyed(&one, &longest, 1)).await.must("enqueue a run"));
-    assert_eq!(BTreeSet::from([first.id, second.id, longer.id, long.id]).len(), 4);
-    replayed(&*store, keyed(&one, &longest, 1), long.id).await;
+    assert_eq!(BTreeSet::from([first.id(), second.id(), longer.id(), long.id()]).len(), 4);
+    replayed(&*store, keyed(&one, &longest, 1), long.id()).await;
 }
 
 /// Two hundred callers with one key at once start one run, and all get its id.
@@ -192,10 +193,10 @@ pub async fn enqueue_is_idempotent_under_one_key(store: Arc<dyn Store>) {
         match enqueued {
             Enqueued::Created { run, .. } => {
                 created += 1;
-                ids.insert(run.id);
+                ids.insert(run.id());
             }
             Enqueued::Replayed(run) => {
-                ids.insert(run.id);
+                ids.insert(run.id());
             }
             other => panic!("a caller with the same key and request got {other:?}"),
         }
@@ -217,15 +218,15 @@ pub async fn a_key_is_free_after_its_time(store: Arc<dyn Store>) {
         loop {
             match store.enqueue(short()).await.must("enqueue a run") {
                 Enqueued::Created { run, .. } => return run,
-                Enqueued::Replayed(run) => assert_eq!(run.id, first.id),
+                Enqueued::Replayed(run) => assert_eq!(run.id(), first.id()),
                 other => panic!("a key that is kept or free gave {other:?}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
-    assert_ne!(second.id, first.id);
-    replayed(&*store, keyed(&webhook, "kept", 1), kept.id).await;
+    assert_ne!(second.id(), first.id());
+    replayed(&*store, keyed(&webhook, "kept", 1), kept.id()).await;
 }
 
 /// A webhook's queue limit counts its queued runs only; a further run is refused and not recorded.
@@ -236,7 +237,7 @@ pub async fn a_webhooks_queue_limit_holds(store: Arc<dyn Store>) {
     created(store.enqueue(limited()).await.must("enqueue a run"));
     created(store.enqueue(limited()).await.must("enqueue a run"));
     let third = limited();
-    let id = third.run.id;
+    let id = third.run.id();
     let result = store.enqueue(third).await.must("answer a full queue");
     assert!(matches!(result, Enqueued::QueueFull), "the third of at most two runs: {result:?}");
     assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
@@ -262,7 +263,7 @@ pub async fn a_full_queue_neither_hides_nor_burns_keys(store: Arc<dyn Store>) {
     let first = created(store.enqueue(limited("first", 1)).await.must("enqueue a run"));
     let refused = store.enqueue(limited("second", 2)).await.must("answer a full queue");
     assert!(matches!(refused, Enqueued::QueueFull), "the second of at most one run: {refused:?}");
-    replayed(&*store, limited("first", 1), first.id).await;
+    replayed(&*store, limited("first", 1), first.id()).await;
     claim(&*store, 1).await;
     created(store.enqueue(limited("second", 3)).await.must("enqueue under a key that was refused before"));
 }
@@ -271,7 +272,7 @@ pub async fn a_full_queue_neither_hides_nor_burns_keys(store: Arc<dyn Store>) {
 /// depth.
 pub async fn parameters_survive_exactly(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let mut run = run_of(&webhook);
+    let run = run_of(&webhook);
     // The largest depth that `ParameterLimits::json_depth` allows.
     let deep = (0..96).fold(json!(0.986_718_895_000_838_3), |inner, _| json!([inner]));
     let numbers =
@@ -280,40 +281,45 @@ pub async fn parameters_survive_exactly(store: Arc<dyn Store>) {
         .map(|(name, value)| (name.to_owned(), EffectiveParameter::new(value, Source::Body)))
         .into_iter()
         .collect();
-    run.parameters = RunParameters::seal(effective, None, run.id).must("keep plain parameters");
+    let parameters = RunParameters::seal(effective, None, run.id()).must("keep plain parameters");
+    let run = run.with_parameters(parameters);
     created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a run"));
-    assert!(get(&*store, run.id).await.parameters == run.parameters, "parameters must be read back exactly");
+    assert!(
+        get(&*store, run.id()).await.parameters() == run.parameters(),
+        "parameters must be read back exactly"
+    );
     let claimed = claim(&*store, 1).await.remove(0).run;
-    assert!(claimed.parameters == run.parameters, "parameters must come with the claim exactly");
+    assert!(claimed.parameters() == run.parameters(), "parameters must come with the claim exactly");
     let ended = applied(settle(&*store, &claimed, success()).await);
-    assert!(ended.parameters == run.parameters, "a run's parameters must never change");
-    assert!(get(&*store, run.id).await == ended, "an ended run must be read back exactly");
+    assert!(ended.parameters() == run.parameters(), "a run's parameters must never change");
+    assert!(get(&*store, run.id()).await == ended, "an ended run must be read back exactly");
 }
 
 /// Parameters of close to a megabyte and a large output survive unchanged.
 pub async fn large_parameters_and_outputs_survive(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let mut run = run_of(&webhook);
+    let run = run_of(&webhook);
     let value =
         json!({ "text": "naïve 日本語 \u{0} ".repeat(43_000), "numbers": (0..1_000).collect::<Vec<u32>>() });
     assert!(value.to_string().len() > 900 * 1_024);
     let effective: EffectiveParameters =
         [("large".to_owned(), EffectiveParameter::new(value, Source::Body))].into_iter().collect();
-    run.parameters = RunParameters::seal(effective, None, run.id).must("keep plain parameters");
+    let parameters = RunParameters::seal(effective, None, run.id()).must("keep plain parameters");
+    let run = run.with_parameters(parameters);
     created(store.enqueue(Enqueue::new(run.clone())).await.must("enqueue a large run"));
-    assert!(*get(&*store, run.id).await == run, "large parameters must be read back as they were given");
+    assert!(*get(&*store, run.id()).await == run, "large parameters must be read back as they were given");
     let claimed = claim(&*store, 1).await.remove(0).run;
-    assert!(claimed.parameters == run.parameters, "large parameters must come with the claim");
+    assert!(claimed.parameters() == run.parameters(), "large parameters must come with the claim");
 
     let artifact = |number| Artifact::new(format!("{number}-{}", "é".repeat(100)), "text/html", number);
     let artifacts: Vec<Artifact> = (0..2_000).map(artifact).collect();
     let ending = Ending::Succeeded { summary: Some("ok".repeat(2_000)), artifacts };
     let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
     let ended = applied(settle(&*store, &claimed, outcome).await);
-    let read = get(&*store, run.id).await;
+    let read = get(&*store, run.id()).await;
     assert!(read == ended, "a large output must be read back as it was settled");
-    assert_eq!((read.artifacts.len(), read.summary.as_deref().map(str::len)), (2_000, Some(4_000)));
-    assert!(read.parameters == run.parameters, "a run's parameters must never change");
+    assert_eq!((read.artifacts().len(), read.summary().map(str::len)), (2_000, Some(4_000)));
+    assert!(read.parameters() == run.parameters(), "a run's parameters must never change");
     let page = store.list_runs(RunQuery::default()).await.must("list runs");
     assert!(page.items == vec![ended], "a large run must be listed as it is");
 }
@@ -321,8 +327,8 @@ pub async fn large_parameters_and_outputs_survive(store: Arc<dyn Store>) {
 async fn replayed(store: &dyn Store, request: Enqueue, expected: RunId) -> RunState {
     match store.enqueue(request).await.must("replay a run") {
         Enqueued::Replayed(run) => {
-            assert_eq!(run.id, expected, "a key must find the run it stands for");
-            run.state
+            assert_eq!(run.id(), expected, "a key must find the run it stands for");
+            run.state()
         }
         other => panic!("a key and request that were seen before gave {other:?}"),
     }

@@ -24,12 +24,12 @@ pub async fn the_present_cursor_is_answered_at_once(store: Arc<dyn Store>) {
 pub async fn every_change_of_state_is_an_event(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let start = cursor(&*store).await;
-    let id = enqueue(&*store, &webhook).await.id;
+    let id = enqueue(&*store, &webhook).await.id();
     let run = claim(&*store, 1).await.remove(0).run;
     applied(settle(&*store, &run, retry(Duration::ZERO)).await);
     let run = claim_when_due(&*store, SHORT).await.remove(0).run;
     let again = claim_when_due(&*store, LONG).await.remove(0).run;
-    assert!(again.fence > run.fence);
+    assert!(again.fence() > run.fence());
     let ended = applied(settle(&*store, &again, success()).await);
 
     let events =
@@ -60,13 +60,13 @@ pub async fn runs_that_never_execute_are_events_too(store: Arc<dyn Store>) {
     let start = cursor(&*store).await;
     let skipping = bounded(&*store, 1, OnOverlap::Skip).await;
     enqueue(&*store, &skipping).await;
-    let skipped = enqueue(&*store, &skipping).await.id;
+    let skipped = enqueue(&*store, &skipping).await.id();
     let coalescing = bounded(&*store, 1, OnOverlap::Coalesce).await;
     let _running = running(&*store, &coalescing).await;
-    let superseded = enqueue(&*store, &coalescing).await.id;
-    let cancelled = enqueue(&*store, &coalescing).await.id;
+    let superseded = enqueue(&*store, &coalescing).await.id();
+    let cancelled = enqueue(&*store, &coalescing).await.id();
     store.cancel_run(cancelled, now()).await.must("cancel a run");
-    let orphan = enqueue(&*store, &coalescing).await.id;
+    let orphan = enqueue(&*store, &coalescing).await.id();
     store.delete_webhook(coalescing.id, None, now()).await.must("delete a webhook");
     let last = (orphan, RunState::Cancelled);
     let events = events_until(&*store, start, |event| state_of(event) == Some(last)).await;
@@ -88,10 +88,13 @@ pub async fn progress_and_log_lines_are_events(store: Arc<dyn Store>) {
     let run = running(&*store, &webhook).await;
     let start = cursor(&*store).await;
     let progress = Progress::new(0.5, Some("half".to_owned()));
-    let renewal = Renewal::new(run.id, run.fence, Some(progress.clone()));
+    let renewal = Renewal::new(run.id(), run.fence(), Some(progress.clone()));
     store.renew(vec![renewal], LONG).await.must("renew a claim");
-    store.append_log(run.id, run.fence + 1, "from nobody\n".to_owned()).await.must("pass over a stale log");
-    store.append_log(run.id, run.fence, "one\ntwo\n".to_owned()).await.must("append to a log");
+    store
+        .append_log(run.id(), run.fence() + 1, "from nobody\n".to_owned())
+        .await
+        .must("pass over a stale log");
+    store.append_log(run.id(), run.fence(), "one\ntwo\n".to_owned()).await.must("append to a log");
     let is_log = |event: &Event| matches!(&event.change, Change::Log { text, .. } if text.ends_with("two\n"));
     let events = events_until(&*store, start, is_log).await;
     let told =
@@ -105,7 +108,7 @@ pub async fn progress_and_log_lines_are_events(store: Arc<dyn Store>) {
         })
         .collect();
     assert_eq!(lines, "one\ntwo\n", "the lines of the holder, and no others");
-    assert!(events.iter().all(|event| event.run == run.id));
+    assert!(events.iter().all(|event| event.run == run.id()));
 }
 
 /// Resuming from any event's cursor gives the events after it; a wait ends with the next event.
@@ -127,7 +130,7 @@ pub async fn events_go_on_after_a_cursor(store: Arc<dyn Store>) {
         async move { store.events_since(Some(end)).await }
     });
     tokio::task::yield_now().await;
-    let next = enqueue(&*store, &webhook).await.id;
+    let next = enqueue(&*store, &webhook).await.id();
     let events = within("the next event", waiting).await.must("keep a reader going").must("read events");
     assert_eq!(events.items.first().and_then(state_of), Some((next, RunState::Queued)));
 }
@@ -138,7 +141,7 @@ pub async fn a_foreign_cursor_is_a_gap(store: Arc<dyn Store>) {
     let foreign: EventCursor = "5eed5eed5eed5eed-123456".parse().must("read a cursor");
     let events = within("a gap", store.events_since(Some(foreign))).await.must("read events");
     assert!(events.reset, "a cursor of another life must be told from the store's own");
-    let id = enqueue(&*store, &webhook).await.id;
+    let id = enqueue(&*store, &webhook).await.id();
     let queued = (id, RunState::Queued);
     events_until(&*store, events.cursor, |event| state_of(event) == Some(queued)).await;
 }
@@ -150,7 +153,7 @@ pub async fn who_falls_behind_misses_nothing_unknowingly(store: Arc<dyn Store>) 
     let (mut cursor, mut lines) = (cursor(&*store).await, 0);
     let all = 6_000;
     for line in 0..all {
-        store.append_log(run.id, run.fence, format!("{line}\n")).await.must("append to a log");
+        store.append_log(run.id(), run.fence(), format!("{line}\n")).await.must("append to a log");
     }
     while lines < all {
         let read = within("events for who fell behind", store.events_since(Some(cursor)));
@@ -174,7 +177,7 @@ async fn cursor(store: &dyn Store) -> EventCursor {
 
 fn state_of(event: &Event) -> Option<(RunId, RunState)> {
     match &event.change {
-        Change::State(run) => Some((run.id, run.state)),
+        Change::State(run) => Some((run.id(), run.state())),
         _ => None,
     }
 }

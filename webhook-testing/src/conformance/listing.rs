@@ -31,7 +31,7 @@ pub async fn runs_are_listed_by_every_combination(store: Arc<dyn Store>) {
                     .in_state(*state)
                     .limit(3);
                 let matching = runs.iter().filter(|run| query.matches(run));
-                let expected: Vec<RunId> = matching.map(|run| run.id).collect();
+                let expected: Vec<RunId> = matching.map(|run| run.id()).collect();
                 assert_eq!(list(&*store, query.clone()).await, expected, "the list of {query:?}");
             }
         }
@@ -41,7 +41,7 @@ pub async fn runs_are_listed_by_every_combination(store: Arc<dyn Store>) {
 /// A run moves between the lists of states as its state changes.
 pub async fn a_run_is_listed_in_its_present_state_only(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let id = enqueue(&*store, &webhook).await.id;
+    let id = enqueue(&*store, &webhook).await.id();
     only_listed(&*store, id, RunState::Queued).await;
     let run = claim(&*store, 1).await.remove(0).run;
     only_listed(&*store, id, RunState::Running).await;
@@ -82,7 +82,7 @@ pub async fn listing_is_stable_while_runs_change(store: Arc<dyn Store>) {
         loop {
             let query = RunQuery::default().in_state(state).before(before).limit(6);
             let page = store.list_runs(query).await.must("list runs");
-            seen.extend(page.items.iter().map(|run| run.id));
+            seen.extend(page.items.iter().map(|run| run.id()));
             before = page.next;
             if before.is_none() {
                 break;
@@ -122,7 +122,7 @@ pub async fn listing_is_stable_under_concurrent_writers(store: Arc<dyn Store>) {
         loop {
             let query = RunQuery::default().in_state(Some(RunState::Succeeded)).before(before).limit(7);
             let page = store.list_runs(query).await.must("list runs");
-            seen.extend(page.items.iter().map(|run| run.id));
+            seen.extend(page.items.iter().map(|run| run.id()));
             before = page.next;
             if before.is_none() {
                 break;
@@ -148,12 +148,12 @@ async fn populated(store: &dyn Store) -> (Vec<Webhook>, Vec<RunId>) {
     for webhook in &webhooks[..3] {
         for outcome in [success(), failure(), success()] {
             let run = running(store, webhook).await;
-            ids.push(run.id);
+            ids.push(run.id());
             applied(settle(store, &run, outcome).await);
         }
-        let cancelled = enqueue(store, webhook).await.id;
+        let cancelled = enqueue(store, webhook).await.id();
         store.cancel_run(cancelled, now()).await.must("cancel a run");
-        ids.extend([cancelled, running(store, webhook).await.id]);
+        ids.extend([cancelled, running(store, webhook).await.id()]);
     }
     ids.extend(enqueue_many(store, &webhooks[3], 3).await);
     for webhook in &webhooks[..3] {

@@ -76,12 +76,12 @@ impl Trial {
             (format!("key {}", self.random.random_range(0..20)), self.random.random_range(0..2));
         let with_key = self.random.random_bool(0.3);
         let request = if with_key { keyed(&webhook, &key, fingerprint) } else { request(&webhook) };
-        let id = request.run.id;
+        let id = request.run.id();
         let known = self.keys.get(&(webhook.id, key.clone())).filter(|_| with_key).copied();
         let answer = self.store.enqueue(request).await.must("enqueue a run");
         match (answer, known) {
             (Enqueued::Created { run, .. }, None) => {
-                assert_eq!(run.id, id, "seed {}: the created run", self.seed);
+                assert_eq!(run.id(), id, "seed {}: the created run", self.seed);
                 let state = RunState::Queued;
                 let run = Expected { webhook: webhook.id, state, attempt: 0, fence: 0, asked_to_stop: false };
                 self.runs.insert(id, run);
@@ -90,7 +90,7 @@ impl Trial {
                 }
             }
             (Enqueued::Replayed(run), Some((known, first))) if known == fingerprint => {
-                assert_eq!(run.id, first, "seed {}: the replayed run", self.seed);
+                assert_eq!(run.id(), first, "seed {}: the replayed run", self.seed);
             }
             (Enqueued::KeyMismatch, Some((known, _))) if known != fingerprint => {}
             (answer, known) => panic!("seed {}: a key that stood for {known:?} gave {answer:?}", self.seed),
@@ -104,15 +104,15 @@ impl Trial {
         assert_eq!(claims.len(), room.min(limit), "seed {}: how many were claimed", self.seed);
         for claim in claims {
             let seed = self.seed;
-            let webhook = self.webhooks.iter().find(|webhook| webhook.id == claim.run.webhook_id);
+            let webhook = self.webhooks.iter().find(|webhook| webhook.id == claim.run.webhook_id());
             assert!(
                 webhook.is_some_and(|webhook| self.startable(webhook) > 0),
                 "seed {seed}: over the bound"
             );
-            let run = self.runs.get_mut(&claim.run.id).must("claim only what was recorded");
+            let run = self.runs.get_mut(&claim.run.id()).must("claim only what was recorded");
             assert_eq!(run.state, RunState::Queued, "seed {seed}: only a queued run may be claimed");
-            assert!(claim.run.fence > run.fence, "seed {seed}: a fence must grow");
-            (run.state, run.fence, run.attempt) = (RunState::Running, claim.run.fence, run.attempt + 1);
+            assert!(claim.run.fence() > run.fence, "seed {seed}: a fence must grow");
+            (run.state, run.fence, run.attempt) = (RunState::Running, claim.run.fence(), run.attempt + 1);
         }
     }
 
@@ -139,12 +139,12 @@ impl Trial {
             _ => Outcome::HandBack,
         };
         let stale = self.random.random_bool(0.2) || before.state != RunState::Running;
-        let mut run = (*get(&*self.store, id).await).clone();
-        run.fence += u64::from(stale);
-        let settled = settle(&*self.store, &run, outcome.clone()).await;
+        let run = get(&*self.store, id).await;
+        let fence = run.fence() + u64::from(stale);
+        let settled = settle_with(&*self.store, id, fence, outcome.clone()).await;
         let after = match (&outcome, before.asked_to_stop) {
             _ if stale => before.state,
-            (Outcome::Ended { ending, .. }, _) => run.ended(ending.clone(), now()).must("end a run").state,
+            (Outcome::Ended { ending, .. }, _) => run.ended(ending.clone(), now()).must("end a run").state(),
             (_, true) => RunState::Cancelled,
             (_, false) => RunState::Queued,
         };
@@ -207,11 +207,11 @@ impl Trial {
         for id in list(&*self.store, RunQuery::default().limit(200)).await {
             let run = get(&*self.store, id).await;
             let expected = Expected {
-                webhook: run.webhook_id,
-                state: run.state,
-                attempt: run.attempt,
-                fence: run.fence,
-                asked_to_stop: run.cancel_requested.is_some(),
+                webhook: run.webhook_id(),
+                state: run.state(),
+                attempt: run.attempt(),
+                fence: run.fence(),
+                asked_to_stop: run.cancel_requested().is_some(),
             };
             stored.insert(id, expected);
         }

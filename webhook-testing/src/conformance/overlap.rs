@@ -47,23 +47,26 @@ pub async fn claimers_at_once_keep_to_the_bound(store: Arc<dyn Store>) {
 pub async fn skip_records_a_run_that_is_never_executed(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Skip).await;
     let first = enqueue(&*store, &webhook).await;
-    assert_eq!(first.state, RunState::Queued);
+    assert_eq!(first.state(), RunState::Queued);
     for busy in ["queued", "running"] {
         let skipped = enqueue(&*store, &webhook).await;
-        assert_eq!(skipped.state, RunState::Skipped, "another run is {busy}, so a new one is skipped");
-        let stored = get(&*store, skipped.id).await;
+        assert_eq!(skipped.state(), RunState::Skipped, "another run is {busy}, so a new one is skipped");
+        let stored = get(&*store, skipped.id()).await;
         assert_eq!(stored, skipped, "a skipped run must be recorded");
-        assert!(stored.finished_at.is_some() && stored.attempt == 0);
+        assert!(stored.finished_at().is_some() && stored.attempt() == 0);
         claim(&*store, 100).await;
-        assert_eq!(state(&*store, skipped.id).await, RunState::Skipped, "a skipped run must not be claimed");
+        assert_eq!(
+            state(&*store, skipped.id()).await,
+            RunState::Skipped,
+            "a skipped run must not be claimed"
+        );
     }
     let skipped = created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
     let again = store.enqueue(keyed(&webhook, "key", 1)).await.must("replay a run");
-    let same =
-        matches!(&again, Enqueued::Replayed(run) if run.id == skipped.id && run.state == RunState::Skipped);
+    let same = matches!(&again, Enqueued::Replayed(run) if run.id() == skipped.id() && run.state() == RunState::Skipped);
     assert!(same, "a key must stand for a skipped run as for any: {again:?}");
-    applied(settle(&*store, &*get(&*store, first.id).await, success()).await);
-    assert_eq!(enqueue(&*store, &webhook).await.state, RunState::Queued, "an end must make room");
+    applied(settle(&*store, &*get(&*store, first.id()).await, success()).await);
+    assert_eq!(enqueue(&*store, &webhook).await.state(), RunState::Queued, "an end must make room");
 }
 
 /// `replace`: the running run is asked to stop, and a waiting one ends superseded.
@@ -71,8 +74,8 @@ pub async fn replace_stops_the_running_and_ends_the_waiting_run(store: Arc<dyn S
     let webhook = bounded(&*store, 1, OnOverlap::Replace).await;
     let first = running(&*store, &webhook).await;
     let (second, stopped) = enqueue_over(&*store, &webhook).await;
-    assert_eq!(stopped, vec![first.id], "the running run must be asked to stop");
-    let renewal = Renewal::new(first.id, first.fence, None);
+    assert_eq!(stopped, vec![first.id()], "the running run must be asked to stop");
+    let renewal = Renewal::new(first.id(), first.fence(), None);
     let renewed = store.renew(vec![renewal], LONG).await.must("renew a claim");
     assert_eq!(renewed, vec![Renewed::Held { cancel: Some(CancelReason::Superseded) }]);
     assert!(claim(&*store, 100).await.is_empty(), "the new run must wait until the old one has stopped");
@@ -81,7 +84,7 @@ pub async fn replace_stops_the_running_and_ends_the_waiting_run(store: Arc<dyn S
     superseded(&*store, second).await;
     let ending = Ending::Cancelled(CancelReason::Superseded);
     applied(settle(&*store, &first, Outcome::Ended { ending, deliveries: Vec::new() }).await);
-    superseded(&*store, first.id).await;
+    superseded(&*store, first.id()).await;
     assert_eq!(claim_ids(&*store, 100).await, vec![third], "the newest run must take the place");
 }
 
@@ -93,7 +96,7 @@ pub async fn coalesce_lets_the_newest_wait(store: Arc<dyn Store>) {
     let (third, stopped) = enqueue_over(&*store, &webhook).await;
     assert_eq!(stopped, vec![], "coalescing must not stop what runs");
     superseded(&*store, second).await;
-    assert_eq!(get(&*store, first.id).await.cancel_requested, None);
+    assert_eq!(get(&*store, first.id()).await.cancel_requested(), None);
     applied(settle(&*store, &first, success()).await);
     assert_eq!(claim_ids(&*store, 100).await, vec![third], "the newest run must have waited");
 }
@@ -109,20 +112,20 @@ pub async fn queue_lets_every_run_wait(store: Arc<dyn Store>) {
     }
     for id in waiting {
         let claims = claim(&*store, 100).await;
-        assert_eq!(claims.iter().map(|claim| claim.run.id).collect::<Vec<_>>(), vec![id]);
+        assert_eq!(claims.iter().map(|claim| claim.run.id()).collect::<Vec<_>>(), vec![id]);
         applied(settle(&*store, &claims[0].run, success()).await);
     }
 }
 
 async fn enqueue_over(store: &dyn Store, webhook: &Webhook) -> (RunId, Vec<RunId>) {
     match store.enqueue(request(webhook)).await.must("enqueue a run") {
-        Enqueued::Created { run, asked_to_stop } => (run.id, asked_to_stop),
+        Enqueued::Created { run, asked_to_stop } => (run.id(), asked_to_stop),
         other => panic!("a run was to be created, but the store answered {other:?}"),
     }
 }
 
 async fn superseded(store: &dyn Store, id: RunId) {
     let run = get(store, id).await;
-    assert_eq!(run.state, RunState::Cancelled, "a run pushed out must end cancelled");
-    assert_eq!(run.error.as_ref().map(|error| error.kind), Some(ErrorKind::Superseded));
+    assert_eq!(run.state(), RunState::Cancelled, "a run pushed out must end cancelled");
+    assert_eq!(run.error().map(|error| error.kind), Some(ErrorKind::Superseded));
 }

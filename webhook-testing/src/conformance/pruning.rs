@@ -64,7 +64,7 @@ pub async fn the_newest_ended_runs_of_each_webhook_are_kept(store: Arc<dyn Store
         of_many.push(succeeded_at(&*store, &many, ended + Duration::from_secs(step)).await);
     }
     let of_few = succeeded_at(&*store, &few, ended).await;
-    let waiting = enqueue(&*store, &many).await.id;
+    let waiting = enqueue(&*store, &many).await.id();
     let request = days(ended + DAY, 30).with_keep_per_webhook(Some(2));
     assert_eq!(pruned(&*store, request).await, BTreeSet::from_iter(of_many[..4].iter().copied()));
     assert_eq!(list(&*store, RunQuery::default()).await, vec![waiting, of_few, of_many[5], of_many[4]]);
@@ -95,9 +95,9 @@ pub async fn a_live_run_is_never_pruned(store: Arc<dyn Store>) {
     let waiting = enqueue(&*store, &webhook).await;
     let request = days(now() + 3_650 * DAY, 1).with_keep_per_webhook(Some(0));
     assert_eq!(pruned(&*store, request).await, BTreeSet::new(), "no live run may be pruned");
-    assert_eq!(list(&*store, RunQuery::default()).await, vec![waiting.id, retrying.id, running.id]);
-    assert_eq!(applied(settle(&*store, &running, success()).await).state, RunState::Succeeded);
-    assert_eq!(claim_ids(&*store, 10).await, vec![waiting.id]);
+    assert_eq!(list(&*store, RunQuery::default()).await, vec![waiting.id(), retrying.id(), running.id()]);
+    assert_eq!(applied(settle(&*store, &running, success()).await).state(), RunState::Succeeded);
+    assert_eq!(claim_ids(&*store, 10).await, vec![waiting.id()]);
 }
 
 /// A pruned run's log, deliveries and idempotency key are removed with it.
@@ -105,25 +105,25 @@ pub async fn nothing_of_a_pruned_run_is_left(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     created(store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run"));
     let run = claim(&*store, 1).await.remove(0).run;
-    store.append_log(run.id, run.fence, "a line\n".to_owned()).await.must("append to a log");
-    let told = delivery(run.id, "a@example.com");
+    store.append_log(run.id(), run.fence(), "a line\n".to_owned()).await.must("append to a log");
+    let told = delivery(run.id(), "a@example.com");
     applied(settle(&*store, &run, success_with(vec![told.clone()])).await);
     settle_delivery(&*store, &told, DeliveryOutcome::Delivered).await;
-    assert_eq!(pruned(&*store, days(now() + 31 * DAY, 30)).await, BTreeSet::from([run.id]));
+    assert_eq!(pruned(&*store, days(now() + 31 * DAY, 30)).await, BTreeSet::from([run.id()]));
 
-    assert_eq!(store.read_log(run.id, 0).await.must("read a log").text, "", "a pruned run has no log");
-    assert_eq!(store.list_deliveries(&[run.id]).await.must("list deliveries"), vec![]);
+    assert_eq!(store.read_log(run.id(), 0).await.must("read a log").text, "", "a pruned run has no log");
+    assert_eq!(store.list_deliveries(&[run.id()]).await.must("list deliveries"), vec![]);
     let resent = store.resend_delivery(told.id, now()).await;
     assert!(matches!(resent, Err(StoreError::NotFound(_))), "a pruned delivery was resent: {resent:?}");
     let enqueued = store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run");
-    assert_ne!(created(enqueued).id, run.id, "a key must not stand for a run that is gone");
+    assert_ne!(created(enqueued).id(), run.id(), "a key must not stand for a run that is gone");
 }
 
 /// A run stays as long as one of its deliveries is pending.
 pub async fn a_run_with_a_pending_delivery_stays(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
-    let deliveries = vec![delivery(run.id, "a@example.com"), delivery(run.id, "b@example.com")];
+    let deliveries = vec![delivery(run.id(), "a@example.com"), delivery(run.id(), "b@example.com")];
     applied(settle(&*store, &run, success_with(deliveries.clone())).await);
     let request = days(now() + 31 * DAY, 30).with_keep_per_webhook(Some(0));
     assert_eq!(pruned(&*store, request).await, BTreeSet::new(), "two deliveries are pending");
@@ -131,7 +131,7 @@ pub async fn a_run_with_a_pending_delivery_stays(store: Arc<dyn Store>) {
     assert_eq!(pruned(&*store, request).await, BTreeSet::new(), "one delivery is pending");
     let given_up = DeliveryOutcome::GivenUp { error: "no such address".to_owned() };
     settle_delivery(&*store, &deliveries[1], given_up).await;
-    assert_eq!(pruned(&*store, request).await, BTreeSet::from([run.id]));
+    assert_eq!(pruned(&*store, request).await, BTreeSet::from([run.id()]));
 }
 
 /// A run stays as long as its idempotency key is valid.
@@ -144,9 +144,12 @@ pub async fn a_run_whose_key_is_kept_is_not_pruned(store: Arc<dyn Store>) {
     let at = |now| days(now, 30).with_keep_per_webhook(Some(0));
     assert_eq!(pruned(&*store, at(now())).await, BTreeSet::from([plain]), "a run was pruned before its key");
     let repeated = store.enqueue(keyed(&webhook, "key", 1)).await.must("enqueue a run");
-    assert!(matches!(&repeated, Enqueued::Replayed(run) if run.id == queued.id), "the key gave {repeated:?}");
+    assert!(
+        matches!(&repeated, Enqueued::Replayed(run) if run.id() == queued.id()),
+        "the key gave {repeated:?}"
+    );
     let later = now() + Duration::from_secs(7_200);
-    assert_eq!(pruned(&*store, at(later)).await, BTreeSet::from([run.id]), "its key is past its time");
+    assert_eq!(pruned(&*store, at(later)).await, BTreeSet::from([run.id()]), "its key is past its time");
 }
 
 /// Runs with every ending are pruned alike.
@@ -154,16 +157,16 @@ pub async fn every_ending_is_pruned(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let mut all = BTreeSet::from([succeeded(&*store, &webhook).await]);
     let failed = running(&*store, &webhook).await;
-    all.insert(applied(settle(&*store, &failed, failure()).await).id);
-    let waiting = enqueue(&*store, &webhook).await.id;
+    all.insert(applied(settle(&*store, &failed, failure()).await).id());
+    let waiting = enqueue(&*store, &webhook).await.id();
     store.cancel_run(waiting, now()).await.must("cancel a run");
     all.insert(waiting);
     let handed_back = running(&*store, &webhook).await;
-    store.cancel_run(handed_back.id, now()).await.must("cancel a run");
-    all.insert(applied(settle(&*store, &handed_back, Outcome::HandBack).await).id);
+    store.cancel_run(handed_back.id(), now()).await.must("cancel a run");
+    all.insert(applied(settle(&*store, &handed_back, Outcome::HandBack).await).id());
     let skipping = bounded(&*store, 1, webhook_core::webhook::OnOverlap::Skip).await;
-    let live = enqueue(&*store, &skipping).await.id;
-    all.insert(enqueue(&*store, &skipping).await.id);
+    let live = enqueue(&*store, &skipping).await.id();
+    all.insert(enqueue(&*store, &skipping).await.id());
     assert_eq!(pruned(&*store, days(now() + 31 * DAY, 30)).await, all);
     assert_eq!(list(&*store, RunQuery::default()).await, vec![live]);
 }

@@ -23,7 +23,7 @@ pub async fn the_bytes_of_queued_parameters_are_bounded(store: Arc<dyn Store>) {
         created(store.enqueue(bounded(&one, 1_500)).await.must("enqueue a run"));
     }
     let refused = bounded(&one, 100);
-    let id = refused.run.id;
+    let id = refused.run.id();
     is_full(store.enqueue(refused).await.must("answer a full queue"), "more than the bytes of one webhook");
     assert_eq!(store.get_run(id).await.must("read a run"), None, "a refused run must not be recorded");
     created(store.enqueue(request(&one)).await.must("enqueue a run without parameters"));
@@ -36,12 +36,12 @@ pub async fn the_bytes_of_queued_parameters_are_bounded(store: Arc<dyn Store>) {
     let claimed = claim(&*store, 1).await.remove(0).run;
     created(store.enqueue(bounded(&other, 1_000)).await.must("enqueue a run when another is running"));
     applied(settle(&*store, &claimed, Outcome::HandBack).await);
-    assert_eq!(state(&*store, claimed.id).await, RunState::Queued, "what was accepted must come back");
+    assert_eq!(state(&*store, claimed.id()).await, RunState::Queued, "what was accepted must come back");
     is_full(
         store.enqueue(bounded(&one, 100)).await.must("answer a full queue"),
         "what came back counts again",
     );
-    store.cancel_run(claimed.id, now()).await.must("cancel a run");
+    store.cancel_run(claimed.id(), now()).await.must("cancel a run");
     created(store.enqueue(bounded(&one, 100)).await.must("enqueue a run when another is cancelled"));
 }
 
@@ -86,26 +86,30 @@ pub async fn a_queued_runs_parameters_come_back_exactly(store: Arc<dyn Store>) {
         let request = with_parameters(&webhook, parameters);
         runs.push((*created(store.enqueue(request).await.must("enqueue a run"))).clone());
     }
-    let newest: Vec<RunId> = runs.iter().rev().map(|run| run.id).collect();
+    let newest: Vec<RunId> = runs.iter().rev().map(|run| run.id()).collect();
     for query in [RunQuery::default(), RunQuery::default().of_webhook(Some(webhook.id))] {
         let page = store.list_runs(query.in_state(Some(RunState::Queued))).await.must("list runs");
-        assert_eq!(page.items.iter().map(|run| run.id).collect::<Vec<_>>(), newest);
+        assert_eq!(page.items.iter().map(|run| run.id()).collect::<Vec<_>>(), newest);
         let same = page.items.iter().zip(runs.iter().rev()).all(|(listed, run)| **listed == *run);
         assert!(same, "queued runs must be listed as they were given");
     }
     for run in &runs {
-        assert!(*get(&*store, run.id).await == *run, "a queued run must be read as it was given");
+        assert!(*get(&*store, run.id()).await == *run, "a queued run must be read as it was given");
     }
     for run in &runs {
         let claimed = claim(&*store, 1).await.pop().must("claim the next run").run;
-        let same =
-            claimed.id == run.id && claimed.parameters == run.parameters && claimed.caller == run.caller;
+        let same = claimed.id() == run.id()
+            && claimed.parameters() == run.parameters()
+            && claimed.caller() == run.caller();
         assert!(same, "a run must be claimed as it was given, oldest first");
-        assert!(get(&*store, run.id).await.parameters == run.parameters, "so must a running one be read");
+        assert!(
+            get(&*store, run.id()).await.parameters() == run.parameters(),
+            "so must a running one be read"
+        );
         applied(settle(&*store, &claimed, success()).await);
-        assert!(get(&*store, run.id).await.parameters == run.parameters, "and one that has ended");
+        assert!(get(&*store, run.id()).await.parameters() == run.parameters(), "and one that has ended");
     }
-    let of_doubles = &runs[0].parameters.iter().find(|(name, _)| name == "doubles").must("keep a name").1;
+    let of_doubles = &runs[0].parameters().iter().find(|(name, _)| name == "doubles").must("keep a name").1;
     assert_eq!(of_doubles.shown(), json!(doubles), "every double must survive");
 }
 
@@ -113,7 +117,7 @@ pub async fn a_queued_runs_parameters_come_back_exactly(store: Arc<dyn Store>) {
 pub async fn deleting_a_webhook_ends_all_that_waits_for_it(store: Arc<dyn Store>) {
     let (gone, stays) = (webhook(&*store).await, webhook(&*store).await);
     let waiting = enqueue_many(&*store, &gone, 300).await;
-    let other = enqueue(&*store, &stays).await.id;
+    let other = enqueue(&*store, &stays).await.id();
     let cancelled = store.delete_webhook(gone.id, None, now()).await.must("delete a webhook");
     assert_eq!(cancelled, waiting, "all that waited must be answered");
     assert_eq!(claim_ids(&*store, 1_000).await, vec![other], "nothing of a deleted webhook may be claimed");
@@ -133,9 +137,7 @@ fn parameters(values: &[(&str, Value)]) -> RunParameters {
 }
 
 fn with_parameters(webhook: &Webhook, parameters: RunParameters) -> Enqueue {
-    let mut run = run_of(webhook);
-    run.parameters = parameters;
-    Enqueue::new(run).with_concurrency(webhook.settings.concurrency)
+    Enqueue::new(run_of(webhook).with_parameters(parameters)).with_concurrency(webhook.settings.concurrency)
 }
 
 #[track_caller]

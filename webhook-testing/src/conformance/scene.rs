@@ -120,7 +120,7 @@ pub(super) async fn enqueue(store: &dyn Store, webhook: &Webhook) -> Arc<Run> {
 pub(super) async fn enqueue_many(store: &dyn Store, webhook: &Webhook, count: usize) -> Vec<RunId> {
     let mut ids = Vec::new();
     for _ in 0..count {
-        ids.push(enqueue(store, webhook).await.id);
+        ids.push(enqueue(store, webhook).await.id());
     }
     ids
 }
@@ -142,7 +142,7 @@ pub(super) async fn claim_for(store: &dyn Store, limit: usize, lease: Duration) 
 }
 
 pub(super) async fn claim_ids(store: &dyn Store, limit: usize) -> Vec<RunId> {
-    claim(store, limit).await.iter().map(|claim| claim.run.id).collect()
+    claim(store, limit).await.iter().map(|claim| claim.run.id()).collect()
 }
 
 /// Claims until at least one run is due, waiting in between as a worker does.
@@ -161,16 +161,16 @@ pub(super) async fn claim_when_due(store: &dyn Store, lease: Duration) -> Vec<Cl
 
 /// Starts a new run under a long lease.
 pub(super) async fn running(store: &dyn Store, webhook: &Webhook) -> Arc<Run> {
-    let id = enqueue(store, webhook).await.id;
+    let id = enqueue(store, webhook).await.id();
     let claims = claim(store, 1_000).await;
-    claims.iter().find(|claim| claim.run.id == id).map(|claim| claim.run.clone()).must("claim a new run")
+    claims.iter().find(|claim| claim.run.id() == id).map(|claim| claim.run.clone()).must("claim a new run")
 }
 
 /// Records a new run that succeeded at `at`.
 pub(super) async fn succeeded_at(store: &dyn Store, webhook: &Webhook, at: SystemTime) -> RunId {
     let run = running(store, webhook).await;
-    let settlement = Settlement::new(run.id, run.fence, success(), at);
-    applied(store.settle(vec![settlement]).await.must("settle a run").pop().must("answer a settlement")).id
+    let settlement = Settlement::new(run.id(), run.fence(), success(), at);
+    applied(store.settle(vec![settlement]).await.must("settle a run").pop().must("answer a settlement")).id()
 }
 
 pub(super) async fn succeeded(store: &dyn Store, webhook: &Webhook) -> RunId {
@@ -178,7 +178,11 @@ pub(super) async fn succeeded(store: &dyn Store, webhook: &Webhook) -> RunId {
 }
 
 pub(super) async fn settle(store: &dyn Store, run: &Run, outcome: Outcome) -> Settled {
-    let settlement = Settlement::new(run.id, run.fence, outcome, now());
+    settle_with(store, run.id(), run.fence(), outcome).await
+}
+
+pub(super) async fn settle_with(store: &dyn Store, run: RunId, fence: u64, outcome: Outcome) -> Settled {
+    let settlement = Settlement::new(run, fence, outcome, now());
     let mut settled = store.settle(vec![settlement]).await.must("settle a run");
     assert_eq!(settled.len(), 1, "one settlement must get one answer");
     settled.pop().must("answer a settlement")
@@ -219,7 +223,7 @@ pub(super) fn delivery(run: RunId, recipient: &str) -> Delivery {
 pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usize) -> Vec<Delivery> {
     let run = running(store, webhook).await;
     let deliveries: Vec<Delivery> =
-        (0..count).map(|number| delivery(run.id, &format!("{number}@example.com"))).collect();
+        (0..count).map(|number| delivery(run.id(), &format!("{number}@example.com"))).collect();
     applied(settle(store, &run, success_with(deliveries.clone())).await);
     deliveries
 }
@@ -227,7 +231,7 @@ pub(super) async fn delivering(store: &dyn Store, webhook: &Webhook, count: usiz
 /// Records a succeeded run with a delivery to a Slack channel.
 pub(super) async fn delivering_to_slack(store: &dyn Store, webhook: &Webhook) -> Delivery {
     let run = running(store, webhook).await;
-    let mut told = delivery(run.id, "#ops");
+    let mut told = delivery(run.id(), "#ops");
     told.channel = Channel::SLACK;
     applied(settle(store, &run, success_with(vec![told.clone()])).await);
     told
@@ -238,7 +242,7 @@ pub(super) async fn get(store: &dyn Store, id: RunId) -> Arc<Run> {
 }
 
 pub(super) async fn state(store: &dyn Store, id: RunId) -> RunState {
-    get(store, id).await.state
+    get(store, id).await.state()
 }
 
 /// Collects the runs of all pages of a query.
@@ -248,7 +252,7 @@ pub(super) async fn list(store: &dyn Store, query: RunQuery) -> Vec<RunId> {
         let page = store.list_runs(query.clone().before(before)).await.must("list runs");
         assert!(page.items.len() <= limit, "a page of at most {limit} runs had {}", page.items.len());
         assert!(page.items.iter().all(|run| query.matches(run)), "a list held a run nobody asked for");
-        ids.extend(page.items.iter().map(|run| run.id));
+        ids.extend(page.items.iter().map(|run| run.id()));
         match page.next {
             Some(next) => before = Some(next),
             None => return ids,

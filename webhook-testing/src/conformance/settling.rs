@@ -23,13 +23,13 @@ pub async fn endings_are_recorded_as_given(store: Arc<dyn Store>) {
         let run = running(&*store, &webhook).await;
         let at = now();
         let outcome = Outcome::Ended { ending: ending.clone(), deliveries: vec![] };
-        let settlement = Settlement::new(run.id, run.fence, outcome, at);
+        let settlement = Settlement::new(run.id(), run.fence(), outcome, at);
         let mut settled = store.settle(vec![settlement]).await.must("settle a run");
         let ended = applied(settled.remove(0));
         let by_hand = run.ended(ending, at).must("end a run");
         assert_eq!(*ended, by_hand, "an ending must be recorded as it was given");
-        assert_eq!((ended.state, ended.finished_at), (expected, Some(at)));
-        assert_eq!(get(&*store, run.id).await, ended, "what was settled must be what the store shows");
+        assert_eq!((ended.state(), ended.finished_at()), (expected, Some(at)));
+        assert_eq!(get(&*store, run.id()).await, ended, "what was settled must be what the store shows");
     }
 }
 
@@ -37,13 +37,13 @@ pub async fn endings_are_recorded_as_given(store: Arc<dyn Store>) {
 pub async fn an_outcome_comes_with_its_deliveries(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
-    let deliveries = vec![delivery(run.id, "a@example.com"), delivery(run.id, "b@example.com")];
+    let deliveries = vec![delivery(run.id(), "a@example.com"), delivery(run.id(), "b@example.com")];
     applied(settle(&*store, &run, success_with(deliveries.clone())).await);
-    let listed = store.list_deliveries(&[run.id]).await.must("list deliveries");
+    let listed = store.list_deliveries(&[run.id()]).await.must("list deliveries");
     assert_eq!(listed, deliveries, "a settled run must have the deliveries it was settled with");
-    let again = settle(&*store, &run, success_with(vec![delivery(run.id, "c@example.com")])).await;
+    let again = settle(&*store, &run, success_with(vec![delivery(run.id(), "c@example.com")])).await;
     assert!(matches!(again, Settled::Stale), "an ended run was settled again: {again:?}");
-    let listed = store.list_deliveries(&[run.id]).await.must("list deliveries");
+    let listed = store.list_deliveries(&[run.id()]).await.must("list deliveries");
     assert_eq!(listed, deliveries, "a refused settlement must add no delivery");
 }
 
@@ -53,25 +53,25 @@ pub async fn settlements_are_answered_in_order(store: Arc<dyn Store>) {
     enqueue_many(&*store, &webhook, 3).await;
     let runs: Vec<_> = claim(&*store, 3).await.into_iter().map(|claim| claim.run).collect();
     let settlement =
-        |index: usize, fence: u64, outcome| Settlement::new(runs[index].id, fence, outcome, now());
+        |index: usize, fence: u64, outcome| Settlement::new(runs[index].id(), fence, outcome, now());
     let batch = vec![
-        settlement(2, runs[2].fence, failure()),
-        settlement(0, runs[0].fence + 7, success()),
-        settlement(1, runs[1].fence, success()),
-        settlement(1, runs[1].fence, failure()),
+        settlement(2, runs[2].fence(), failure()),
+        settlement(0, runs[0].fence() + 7, success()),
+        settlement(1, runs[1].fence(), success()),
+        settlement(1, runs[1].fence(), failure()),
     ];
     let settled = store.settle(batch).await.must("settle runs");
     let states: Vec<_> = settled
         .iter()
         .map(|settled| match settled {
-            Settled::Applied(run) => Some((run.id, run.state)),
+            Settled::Applied(run) => Some((run.id(), run.state())),
             _ => None,
         })
         .collect();
     let expected =
-        vec![Some((runs[2].id, RunState::Failed)), None, Some((runs[1].id, RunState::Succeeded)), None];
+        vec![Some((runs[2].id(), RunState::Failed)), None, Some((runs[1].id(), RunState::Succeeded)), None];
     assert_eq!(states, expected);
-    assert_eq!(state(&*store, runs[0].id).await, RunState::Running);
+    assert_eq!(state(&*store, runs[0].id()).await, RunState::Running);
     assert!(store.settle(vec![]).await.must("settle nothing").is_empty());
 }
 
@@ -80,15 +80,15 @@ pub async fn a_retry_waits_for_its_due_time(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
     let (delay, at, start) = (Duration::from_millis(250), now(), std::time::Instant::now());
-    let settlement = Settlement::new(run.id, run.fence, retry(delay), at);
+    let settlement = Settlement::new(run.id(), run.fence(), retry(delay), at);
     let waiting = applied(store.settle(vec![settlement]).await.must("settle a run").remove(0));
-    assert_eq!((waiting.state, waiting.attempt, waiting.due_at), (RunState::Queued, 1, at + delay));
-    assert_eq!(waiting.error.as_ref().map(|error| error.kind), Some(ErrorKind::Retryable));
-    assert_eq!(get(&*store, run.id).await, waiting);
+    assert_eq!((waiting.state(), waiting.attempt(), waiting.due_at()), (RunState::Queued, 1, at + delay));
+    assert_eq!(waiting.error().map(|error| error.kind), Some(ErrorKind::Retryable));
+    assert_eq!(get(&*store, run.id()).await, waiting);
     let again = claim_when_due(&*store, LONG).await.remove(0).run;
     let waited = start.elapsed() + Duration::from_millis(5);
     assert!(waited >= delay, "a retry due after {delay:?} was given out after {waited:?}");
-    assert_eq!((again.id, again.attempt, again.interruptions), (run.id, 2, 0));
+    assert_eq!((again.id(), again.attempt(), again.interruptions()), (run.id(), 2, 0));
 }
 
 /// A run that was handed back is due at once, and the attempt does not count.
@@ -96,19 +96,19 @@ pub async fn a_hand_back_counts_as_nothing(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
     let queued = applied(settle(&*store, &run, Outcome::HandBack).await);
-    assert_eq!((queued.state, queued.attempt, queued.interruptions), (RunState::Queued, 0, 0));
+    assert_eq!((queued.state(), queued.attempt(), queued.interruptions()), (RunState::Queued, 0, 0));
     let again = claim(&*store, 1).await.remove(0).run;
-    assert_eq!((again.id, again.attempt, again.interruptions), (run.id, 1, 0));
+    assert_eq!((again.id(), again.attempt(), again.interruptions()), (run.id(), 1, 0));
 }
 
 /// A queued run is cancelled at once and never claimed.
 pub async fn a_queued_run_is_cancelled_at_once(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
-    let (kept, gone) = (enqueue(&*store, &webhook).await.id, enqueue(&*store, &webhook).await.id);
+    let (kept, gone) = (enqueue(&*store, &webhook).await.id(), enqueue(&*store, &webhook).await.id());
     let at = now();
     let cancelled = store.cancel_run(gone, at).await.must("cancel a run");
     let Cancelled::Ended(run) = cancelled else { panic!("a queued run was cancelled: {cancelled:?}") };
-    assert_eq!((run.state, run.finished_at, run.error.clone()), (RunState::Cancelled, Some(at), None));
+    assert_eq!((run.state(), run.finished_at(), run.error().cloned()), (RunState::Cancelled, Some(at), None));
     assert_eq!(get(&*store, gone).await, run);
     assert_eq!(claim_ids(&*store, 10).await, vec![kept], "a cancelled run must not be claimed");
     let again = store.cancel_run(gone, now()).await.must("cancel a run");
@@ -120,7 +120,7 @@ pub async fn a_run_that_waits_for_its_retry_is_cancelled(store: Arc<dyn Store>) 
     let webhook = webhook(&*store).await;
     let run = running(&*store, &webhook).await;
     applied(settle(&*store, &run, retry(Duration::from_millis(50))).await);
-    let cancelled = store.cancel_run(run.id, now()).await.must("cancel a run");
+    let cancelled = store.cancel_run(run.id(), now()).await.must("cancel a run");
     assert!(matches!(cancelled, Cancelled::Ended(_)), "a waiting run was cancelled: {cancelled:?}");
     // Only passing time can show that nothing happens at the due time.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -138,15 +138,18 @@ pub async fn a_running_run_is_asked_to_stop(store: Arc<dyn Store>) {
     ];
     for (outcome, expected) in outcomes {
         let run = running(&*store, &webhook).await;
-        let cancelled = store.cancel_run(run.id, now()).await.must("cancel a run");
+        let cancelled = store.cancel_run(run.id(), now()).await.must("cancel a run");
         let Cancelled::Requested(asked) = cancelled else {
             panic!("a running run was cancelled: {cancelled:?}")
         };
-        assert_eq!((asked.state, asked.cancel_requested), (RunState::Running, Some(CancelReason::Requested)));
-        assert_eq!(get(&*store, run.id).await, asked, "a request to stop must be recorded");
+        assert_eq!(
+            (asked.state(), asked.cancel_requested()),
+            (RunState::Running, Some(CancelReason::Requested))
+        );
+        assert_eq!(get(&*store, run.id()).await, asked, "a request to stop must be recorded");
         let ended = applied(settle(&*store, &run, outcome.clone()).await);
-        assert_eq!(ended.state, expected, "a run asked to stop was settled with {outcome:?}");
-        assert_eq!(get(&*store, run.id).await, ended);
+        assert_eq!(ended.state(), expected, "a run asked to stop was settled with {outcome:?}");
+        assert_eq!(get(&*store, run.id()).await, ended);
     }
     assert!(claim(&*store, 10).await.is_empty(), "a run asked to stop must not be queued again");
 }
@@ -160,7 +163,7 @@ pub async fn cancelling_what_has_ended_changes_nothing(store: Arc<dyn Store>) {
     let Cancelled::TooLate(run) = cancelled else { panic!("an ended run was cancelled: {cancelled:?}") };
     assert_eq!(run, before);
     assert_eq!(get(&*store, id).await, before);
-    let unknown = run_of(&webhook).id;
+    let unknown = run_of(&webhook).id();
     let result = store.cancel_run(unknown, now()).await;
     assert!(matches!(result, Err(StoreError::NotFound(_))), "an unknown run was cancelled: {result:?}");
     assert_eq!(store.get_run(unknown).await.must("read a run"), None, "an unknown run is none");
@@ -178,7 +181,7 @@ pub async fn health_counts_what_is_there(store: Arc<dyn Store>) {
     let first = running(&*store, &webhook).await;
     enqueue_many(&*store, &webhook, 2).await;
     assert_eq!(counts().await, (2, 1, 0));
-    let told = delivery(first.id, "a@example.com");
+    let told = delivery(first.id(), "a@example.com");
     applied(settle(&*store, &first, success_with(vec![told.clone()])).await);
     assert_eq!(counts().await, (2, 0, 1));
     settle_delivery(&*store, &told, webhook_core::notifier::DeliveryOutcome::Delivered).await;
@@ -186,6 +189,6 @@ pub async fn health_counts_what_is_there(store: Arc<dyn Store>) {
     let second = claim(&*store, 1).await.remove(0).run;
     applied(settle(&*store, &second, retry(LONG)).await);
     assert_eq!(counts().await, (2, 0, 0), "a run that waits for its retry is queued");
-    store.cancel_run(second.id, now()).await.must("cancel a run");
+    store.cancel_run(second.id(), now()).await.must("cancel a run");
     assert_eq!(counts().await, (1, 0, 0));
 }

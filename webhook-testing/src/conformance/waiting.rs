@@ -18,7 +18,7 @@ const FEW: usize = 30;
 pub async fn a_new_run_wakes_who_waits(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let worker = worker(&store, Work::Runs);
-    let id = enqueue(&*store, &webhook).await.id;
+    let id = enqueue(&*store, &webhook).await.id();
     assert_eq!(within("a worker to find a new run", worker).await, id.to_string());
 }
 
@@ -56,11 +56,11 @@ pub async fn due_times_leases_and_room_wake_who_waits(store: Arc<dyn Store>) {
     applied(settle(&*store, &run, retry(Duration::from_millis(100))).await);
     assert!(claim(&*store, 1).await.is_empty());
     let again = claim_when_due(&*store, SHORT).await.remove(0).run;
-    assert_eq!((again.id, again.attempt), (run.id, 2), "a retry must come due");
+    assert_eq!((again.id(), again.attempt()), (run.id(), 2), "a retry must come due");
     let again = claim_when_due(&*store, LONG).await.remove(0).run;
-    assert_eq!((again.id, again.interruptions), (run.id, 1), "a lease must be over");
+    assert_eq!((again.id(), again.interruptions()), (run.id(), 1), "a lease must be over");
 
-    let waiting = enqueue(&*store, &webhook).await.id;
+    let waiting = enqueue(&*store, &webhook).await.id();
     assert!(claim(&*store, 1).await.is_empty(), "the webhook is bounded to one run");
     let worker = worker(&store, Work::Runs);
     applied(settle(&*store, &again, success()).await);
@@ -71,7 +71,7 @@ pub async fn due_times_leases_and_room_wake_who_waits(store: Arc<dyn Store>) {
 pub async fn new_settings_wake_who_waits(store: Arc<dyn Store>) {
     let webhook = bounded(&*store, 1, OnOverlap::Queue).await;
     running(&*store, &webhook).await;
-    let waiting = enqueue(&*store, &webhook).await.id;
+    let waiting = enqueue(&*store, &webhook).await.id();
     assert!(claim(&*store, 1).await.is_empty(), "the webhook is bounded to one run");
     let worker = worker(&store, Work::Runs);
     let next = webhook.with_settings(concurrency(Some(2), OnOverlap::Queue), now());
@@ -172,7 +172,7 @@ fn worker(store: &Arc<dyn Store>, work: Work) -> impl Future<Output = String> {
         let mut began = Some(began);
         loop {
             let id = match &work {
-                Work::Runs => claim(&*store, 1).await.pop().map(|claim| claim.run.id.to_string()),
+                Work::Runs => claim(&*store, 1).await.pop().map(|claim| claim.run.id().to_string()),
                 Work::Deliveries(channels) => {
                     let request = DeliveryClaimRequest::new(1, LONG).through(channels.clone());
                     let claimed = store.claim_deliveries(request).await.must("claim deliveries").pop();

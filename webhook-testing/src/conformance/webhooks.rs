@@ -234,7 +234,7 @@ pub async fn a_deletion_demands_the_expected_revision(store: Arc<dyn Store>) {
     let first = webhook(&*store).await;
     let second = first.with_settings(WebhookSettings::default(), now());
     store.update_webhook(second.clone(), 1).await.must("update a webhook");
-    let waiting = enqueue(&*store, &second).await.id;
+    let waiting = enqueue(&*store, &second).await.id();
     for expected in [1, 3] {
         let result = store.delete_webhook(first.id, Some(expected), now()).await;
         let conflicts = matches!(result, Err(StoreError::Conflict(_)));
@@ -282,7 +282,7 @@ pub async fn deleting_a_webhook_cancels_what_waits_and_keeps_what_was(store: Arc
     let ended = succeeded(&*store, &webhook).await;
     let (first, second) = (running(&*store, &webhook).await, running(&*store, &webhook).await);
     let waiting = enqueue_many(&*store, &webhook, 2).await;
-    let others = enqueue(&*store, &other).await.id;
+    let others = enqueue(&*store, &other).await.id();
 
     let deleted_at = now();
     let mut cancelled = store.delete_webhook(webhook.id, None, deleted_at).await.must("delete a webhook");
@@ -290,18 +290,22 @@ pub async fn deleting_a_webhook_cancels_what_waits_and_keeps_what_was(store: Arc
     assert_eq!(cancelled, waiting, "deleting must cancel the queued runs and answer them");
     for id in &waiting {
         let run = get(&*store, *id).await;
-        assert_eq!((run.state, run.finished_at), (RunState::Cancelled, Some(deleted_at)));
+        assert_eq!((run.state(), run.finished_at()), (RunState::Cancelled, Some(deleted_at)));
     }
     assert_eq!(state(&*store, ended).await, RunState::Succeeded, "deleting must keep the history");
     let history = list(&*store, RunQuery::default().of_webhook(Some(webhook.id))).await;
     assert_eq!(history.len(), 5, "the runs of a deleted webhook must stay listed");
 
-    let renewal = Renewal::new(first.id, first.fence, None);
+    let renewal = Renewal::new(first.id(), first.fence(), None);
     let renewed = store.renew(vec![renewal], LONG).await.must("renew a claim");
     assert_eq!(renewed, vec![Renewed::Held { cancel: None }], "running runs of a deleted webhook must go on");
     let run = applied(settle(&*store, &first, retry(Duration::ZERO)).await);
-    assert_eq!(run.state, RunState::Failed, "a run of a deleted webhook must fail instead of being retried");
-    assert_eq!(applied(settle(&*store, &second, success()).await).state, RunState::Succeeded);
+    assert_eq!(
+        run.state(),
+        RunState::Failed,
+        "a run of a deleted webhook must fail instead of being retried"
+    );
+    assert_eq!(applied(settle(&*store, &second, success()).await).state(), RunState::Succeeded);
     assert_eq!(claim_ids(&*store, 10).await, vec![others], "only the other webhook's run is left to claim");
 }
 
@@ -314,9 +318,9 @@ pub async fn a_run_of_a_deleted_webhook_is_not_executed_again(store: Arc<dyn Sto
     let interrupted = claim_for(&*store, 1, SHORT).await.remove(0).run;
     store.delete_webhook(webhook.id, None, now()).await.must("delete a webhook");
     let run = applied(settle(&*store, &handed_back.run, webhook_core::store::Outcome::HandBack).await);
-    assert_eq!(run.state, RunState::Cancelled, "what is handed back must be cancelled");
+    assert_eq!(run.state(), RunState::Cancelled, "what is handed back must be cancelled");
     within("an interrupted run to be cancelled", async {
-        while state(&*store, interrupted.id).await != RunState::Cancelled {
+        while state(&*store, interrupted.id()).await != RunState::Cancelled {
             assert!(claim(&*store, 9).await.is_empty(), "a run of a deleted webhook must not be claimed");
             tokio::time::sleep(SHORT / 4).await;
         }

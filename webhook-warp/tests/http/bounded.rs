@@ -30,7 +30,7 @@ async fn a_list_shows_the_beginning_of_long_values_and_the_record_shows_all() {
     let beginning = Value::from(given["json"].to_string()[..1_024].to_owned());
     assert_eq!(shown["json"], json!({"value": beginning, "source": "body", "truncated": true}));
     assert_eq!(shown["short"], json!({"value": 7, "source": "body"}));
-    let whole = world.admin(Method::GET, &format!("/runs/{}", run.run.id)).send().await.unwrap();
+    let whole = world.admin(Method::GET, &format!("/runs/{}", run.run.id())).send().await.unwrap();
     let whole = content(whole, 200).await;
     assert_eq!(whole["truncated"], Value::Null);
     for (name, value) in &given {
@@ -67,7 +67,7 @@ async fn a_page_ends_early_rather_than_exceed_its_bound_and_a_walk_misses_nothin
                 .await
                 .unwrap()
                 .run
-                .id,
+                .id(),
         );
     }
     let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, String::new());

@@ -221,7 +221,7 @@ async fn runs_are_cancelled_and_retried() {
     problem(act("retry").send().await.unwrap(), 412, "precondition-failed").await;
     let cancelled = content(act("cancel").send().await.unwrap(), 202).await;
     assert_eq!(cancelled["state"], "running");
-    assert_eq!(world.ended(&accepted).await.state.as_str(), "cancelled");
+    assert_eq!(world.ended(&accepted).await.state().as_str(), "cancelled");
     problem(act("cancel").send().await.unwrap(), 412, "precondition-failed").await;
     let unknown = act("retry").json(&json!({"force": true}));
     let answer = problem(unknown.send().await.unwrap(), 422, "settings-invalid").await;
@@ -230,9 +230,9 @@ async fn runs_are_cancelled_and_retried() {
     let run = world.ended(&retried).await;
     let status = world.get(retried["status_url"].as_str().unwrap()).bearer_auth(ADMIN);
     assert_eq!(content(status.send().await.unwrap(), 200).await["id"], retried["run_id"]);
-    assert_eq!(run.state.as_str(), "succeeded");
-    assert_eq!(run.retried_from.unwrap().to_string(), id);
-    let path = format!("/runs/{}", run.id);
+    assert_eq!(run.state().as_str(), "succeeded");
+    assert_eq!(run.retried_from().unwrap().to_string(), id);
+    let path = format!("/runs/{}", run.id());
     let shown = content(world.admin(Method::GET, &path).send().await.unwrap(), 200).await;
     assert_eq!(shown["retried_from"], id);
     assert_eq!(shown["parameters"]["count"], json!({"value": 5, "source": "query"}));

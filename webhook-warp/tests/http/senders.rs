@@ -477,12 +477,12 @@ async fn the_bodies_of_known_senders_start_runs() {
         let call = world.post(&hook.url).header(CONTENT_TYPE, media_type).body(body.clone());
         let accepted = content(call.send().await.unwrap(), 202).await;
         let run = world.ended(&accepted).await;
-        assert_eq!(run.state.as_str(), "succeeded", "{name}");
+        assert_eq!(run.state().as_str(), "succeeded", "{name}");
         assert!(!serde_json::to_string(&*run).unwrap().contains(&hook.token()[4..47]), "{name}");
         if media_type == "application/json" && name != "github ping" {
             let given: Value = serde_json::from_str(&body).unwrap();
             for (member, value) in given.as_object().unwrap() {
-                let kept = run.parameters.iter().find(|(name, _)| name == member);
+                let kept = run.parameters().iter().find(|(name, _)| name == member);
                 assert_eq!(
                     kept.map(|(_, parameter)| parameter.shown()).as_ref(),
                     Some(value),

@@ -11,7 +11,7 @@ use crate::support::{Hook, World, content};
 async fn parameters(world: &World, accepted: &Value) -> Value {
     let run = world.run(accepted).await;
     let shown = run
-        .parameters
+        .parameters()
         .iter()
         .map(|(name, parameter)| (name.clone(), json!([parameter.shown(), parameter.source.as_str()])));
     Value::Object(shown.collect())
@@ -96,12 +96,12 @@ async fn a_run_remembers_who_called() {
     let response = call.send().await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "abc-1");
     let run = world.run(&content(response, 202).await).await;
-    assert_eq!(run.caller.method, "GET");
-    assert_eq!(run.caller.address.unwrap().to_string(), "127.0.0.1");
-    assert_eq!(run.caller.user_agent.as_deref(), Some("u".repeat(256).as_str()));
-    assert_eq!(run.caller.request_id.as_deref(), Some("abc-1"));
-    assert_eq!(run.caller.token_hint.as_deref(), Some(&hook.token()[49..]));
-    assert!(run.caller.traceparent.as_deref().unwrap().starts_with("00-0af7"));
+    assert_eq!(run.caller().method, "GET");
+    assert_eq!(run.caller().address.unwrap().to_string(), "127.0.0.1");
+    assert_eq!(run.caller().user_agent.as_deref(), Some("u".repeat(256).as_str()));
+    assert_eq!(run.caller().request_id.as_deref(), Some("abc-1"));
+    assert_eq!(run.caller().token_hint.as_deref(), Some(&hook.token()[49..]));
+    assert!(run.caller().traceparent.as_deref().unwrap().starts_with("00-0af7"));
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn who_prefers_to_wait_gets_202_when_the_run_takes_longer_and_the_run_goes
     let accepted = content(response, 202).await;
     assert_eq!(accepted["state"], "running");
     world.executor.release(1);
-    assert_eq!(world.ended(&accepted).await.state.as_str(), "succeeded");
+    assert_eq!(world.ended(&accepted).await.state().as_str(), "succeeded");
 }
 
 #[tokio::test]

@@ -280,7 +280,7 @@ async fn only_allowed_networks_may_call_and_the_word_of_a_trusted_proxy_counts()
         ("Forwarded", "for=\"[2001:db8::7]:4711\"", "2001:db8::7"),
     ] {
         let accepted = content(world.post(&hook.url).header(name, value).send().await.unwrap(), 202).await;
-        assert_eq!(world.run(&accepted).await.caller.address.unwrap().to_string(), address);
+        assert_eq!(world.run(&accepted).await.caller().address.unwrap().to_string(), address);
     }
     let outside = world.post(&hook.url).header("X-Forwarded-For", "192.0.2.7, 203.0.113.9");
     problem(outside.send().await.unwrap(), 403, "address-not-allowed").await;
@@ -387,7 +387,7 @@ async fn an_array_and_a_multipart_form_are_taken_where_the_webhook_looks_into_ca
     };
     let form = world.hook(json!({"fixed": {"count": 1}})).await;
     let accepted = content(send(&form, parts).send().await.unwrap(), 202).await;
-    assert_eq!(world.run(&accepted).await.parameters.iter().count(), 2);
+    assert_eq!(world.run(&accepted).await.parameters().iter().count(), 2);
     let file = parts.replace("name=\"region\"", "name=\"data\"; filename=\"a.csv\"");
     problem(send(&form, &file).send().await.unwrap(), 422, "parameters-invalid").await;
     problem(send(&plain, parts).send().await.unwrap(), 415, "unsupported-media-type").await;

@@ -194,10 +194,10 @@ impl RunIndex {
     }
 
     pub(crate) fn insert(&mut self, run: &Run, bytes: usize, place: Place) {
-        let (id, webhook) = (run.id, run.webhook_id);
+        let (id, webhook) = (run.id(), run.webhook_id());
         let queue = self.queues.entry(webhook).or_default();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let workflow = queue.workflow_number(&run.workflow);
+        let workflow = queue.workflow_number(run.workflow());
         queue.moved(id, None, Some(place.part()));
         self.count(webhook, bytes, place);
         self.runs.insert(id, LiveEntry { webhook, place, bytes, workflow });

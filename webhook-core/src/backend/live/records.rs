@@ -5,7 +5,7 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use crate::id::RunId;
-use crate::run::{Caller, Run};
+use crate::run::Run;
 
 /// Records by run. Of waiting runs, those that were put longest ago go first.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl RecordCache {
 
     /// Takes a run's record, or a newer version of it.
     pub(crate) fn put(&mut self, run: Arc<Run>, is_waiting: bool) {
-        let id = run.id;
+        let id = run.id();
         self.remove(id);
         let waits = is_waiting.then(|| {
             self.last_turn += 1;
@@ -84,22 +84,5 @@ impl RecordCache {
 
 /// Size of a record in memory, in bytes, about.
 fn memory_of(run: &Run) -> usize {
-    let caller = &run.caller;
-    let texts = [
-        &caller.user_agent,
-        &caller.request_id,
-        &caller.token_hint,
-        &caller.content_type,
-        &caller.traceparent,
-        &run.summary,
-    ];
-    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    let error = run.error.as_ref().map_or(0, |error| error.message.len());
-    size_of::<Run>()
-        + size_of::<Caller>()
-        + size_of::<CachedRecord>()
-        + 64
-        + texts
-        + error
-        + run.parameters.bytes()
+    run.bytes_in_memory() + size_of::<CachedRecord>() + 64
 }

@@ -70,9 +70,9 @@ impl LiveRuns {
     ///
     /// `bytes` is the size of its parameters, which the run may lack, since its record does not stay in memory.
     pub fn restore(&mut self, run: Run, bytes: usize, now: SystemTime, instant: Instant) -> Run {
-        self.last_fence = self.last_fence.max(run.fence);
+        self.last_fence = self.last_fence.max(run.fence());
         let run = run.interrupted(now).unwrap_or(run);
-        let wait = run.due_at.duration_since(now).unwrap_or(Duration::ZERO);
+        let wait = run.due_at().duration_since(now).unwrap_or(Duration::ZERO);
         let place = if wait.is_zero() { Place::Ready } else { Place::Delayed(later(instant, wait)) };
         self.index.insert(&run, bytes, place);
         run
@@ -81,14 +81,14 @@ impl LiveRuns {
     /// Takes a running run that continues: the process that executes it has reopened the store. It stays
     /// claimed until `lease_end`. `bytes` is the size of its parameters.
     pub fn resume(&mut self, run: Arc<Run>, bytes: usize, lease_end: Instant) {
-        self.last_fence = self.last_fence.max(run.fence);
+        self.last_fence = self.last_fence.max(run.fence());
         self.index.insert(&run, bytes, Place::Running(lease_end));
         self.records.put(run, false);
     }
 
     /// Takes the record of a queued run, as it was last written, after a method returned that it is missing.
     pub fn provide(&mut self, run: Arc<Run>) {
-        let id = run.id;
+        let id = run.id();
         let is_wanted = self.index.get(id).is_some_and(|entry| entry.place.is_queued());
         if is_wanted && !self.records.has(id) {
             self.records.put(run, true);
@@ -101,10 +101,10 @@ impl LiveRuns {
     ///
     /// Fails with [`NotAdmitted`]; nothing has changed then.
     pub fn admit(&mut self, request: &Enqueue, bound: Option<u32>) -> Result<Admission, NotAdmitted> {
-        let now = request.run.queued_at;
-        let webhook = request.run.webhook_id;
+        let now = request.run.queued_at();
+        let webhook = request.run.webhook_id();
         let records = &self.records;
-        let asked = |id: &RunId| records.get(*id).is_some_and(|run| run.cancel_requested.is_some());
+        let asked = |id: &RunId| records.get(*id).is_some_and(|run| run.cancel_requested().is_some());
         let plan = self.index.plan(webhook, bound, request.concurrency.on_overlap, asked);
         if plan.skip {
             self.index.refresh(webhook);
@@ -131,7 +131,7 @@ impl LiveRuns {
         let asked_to_stop =
             plan.stop.iter().filter_map(|id| self.ask(*id, CancelReason::Superseded)).collect();
         let run = request.run.clone();
-        self.index.insert(&run, run.parameters.bytes(), Place::Uncommitted);
+        self.index.insert(&run, run.parameters().bytes(), Place::Uncommitted);
         self.records.put(run.clone(), true);
         Ok(Admission { run, superseded, asked_to_stop })
     }
@@ -139,9 +139,9 @@ impl LiveRuns {
     /// Returns true if a queue has no room for a run that supersedes these.
     fn is_full(&self, request: &Enqueue, superseded: &[RunId]) -> bool {
         let freed: u64 = superseded.iter().map(|id| self.index.parameter_bytes(*id)).sum();
-        let queue = self.index.queue(request.run.webhook_id);
+        let queue = self.index.queue(request.run.webhook_id());
         let (queued, queued_bytes) = queue.map_or((0, 0), |queue| (queue.queued_count(), queue.queued_bytes));
-        let bytes = request.run.parameters.bytes() as u64;
+        let bytes = request.run.parameters().bytes() as u64;
         let of_webhook = queued + 1 - superseded.len();
         let in_all = self.index.queued() + 1 - superseded.len();
         request.webhook_queue_limit.is_some_and(|limit| of_webhook > limit as usize)
@@ -183,13 +183,13 @@ impl LiveRuns {
     /// Extends a lease to `end` and records progress, which only a run that has begun makes.
     pub fn renew(&mut self, renewal: &Renewal, end: Instant) -> Renewed {
         let Some(run) = self.held(renewal.run, renewal.fence) else { return Renewed::Lost };
-        let cancel = run.cancel_requested;
+        let cancel = run.cancel_requested();
         if renewal.progress.is_none() && self.ahead.contains_key(&renewal.run) {
             self.place(renewal.run, Place::Claimed(end));
             return Renewed::Held { cancel };
         }
         let run = match &renewal.progress {
-            Some(progress) => Arc::new(Run { progress: Some(progress.clone()), ..(*run).clone() }),
+            Some(progress) => run.progressed(progress.clone()).map_or(run, Arc::new),
             None => run,
         };
         self.update(run, Place::Running(end));
@@ -201,8 +201,8 @@ impl LiveRuns {
         let now = settlement.now;
         let run = self.held(settlement.run, settlement.fence)?;
         let run = self.started(run, settlement);
-        let is_closed = self.is_closed(run.webhook_id);
-        let ending = match (&settlement.outcome, run.cancel_requested) {
+        let is_closed = self.is_closed(run.webhook_id());
+        let ending = match (&settlement.outcome, run.cancel_requested()) {
             (Outcome::Ended { ending, .. }, _) => ending.clone(),
             (Outcome::Retry { .. } | Outcome::HandBack, Some(reason)) => Ending::Cancelled(reason),
             (Outcome::Retry { error, .. }, None) if is_closed => Ending::failed(error.clone()),
@@ -299,16 +299,16 @@ impl LiveRuns {
 
     /// The run, if it is claimed under this fence.
     fn held(&self, id: RunId, fence: u64) -> Option<Arc<Run>> {
-        self.claim_of(id).filter(|run| run.state == RunState::Running && run.fence == fence)
+        self.claim_of(id).filter(|run| run.state() == RunState::Running && run.fence() == fence)
     }
 
     /// A run that is being settled, with the time of its start. A run claimed ahead may be settled without a
     /// [`begin`](Self::begin).
     fn started(&self, run: Arc<Run>, settlement: &Settlement) -> Arc<Run> {
-        match (self.ahead.get(&run.id), self.records.get(run.id)) {
+        match (self.ahead.get(&run.id()), self.records.get(run.id())) {
             (Some(_), Some(queued)) => {
-                let started_at = queued.started_at.or(settlement.started_at);
-                Arc::new(Run { started_at, ..(*run).clone() })
+                let started_at = queued.started_at().or(settlement.started_at);
+                run.begun(started_at).map_or(run, Arc::new)
             }
             _ => run,
         }
@@ -316,21 +316,20 @@ impl LiveRuns {
 
     fn ask(&mut self, id: RunId, reason: CancelReason) -> Option<Arc<Run>> {
         let run = self.record(id)?;
-        if run.cancel_requested.is_some() {
+        if run.cancel_requested().is_some() {
             return Some(run);
         }
-        let asked = |run: &Run| Arc::new(Run { cancel_requested: Some(reason), ..run.clone() });
         if let Some(claimed) = self.ahead.get_mut(&id) {
-            *claimed = asked(claimed);
+            *claimed = Arc::new(claimed.asked_to_stop(reason).ok()?);
         }
-        let run = asked(&run);
+        let run = Arc::new(run.asked_to_stop(reason).ok()?);
         self.records.put(run.clone(), false);
         Some(run)
     }
 
     fn end(&mut self, run: Arc<Run>, ending: Ending, now: SystemTime) -> Option<Arc<Run>> {
         let ended = run.ended(ending, now).ok()?;
-        self.remove(run.id);
+        self.remove(run.id());
         Some(Arc::new(ended))
     }
 
@@ -342,7 +341,7 @@ impl LiveRuns {
 
     /// Replaces a run's record and moves it to another place.
     fn update(&mut self, run: Arc<Run>, place: Place) {
-        let id = run.id;
+        let id = run.id();
         if self.index.contains(id) {
             self.records.put(run, place.is_queued());
             self.place(id, place);

@@ -172,7 +172,7 @@ pub(super) async fn find_run(
 ) -> Result<Option<Arc<Run>>, TriggerError> {
     let (webhook, _) = identify(parts, &call).await?;
     let run = parts.store.get_run(run).await?;
-    Ok(run.filter(|run| run.webhook_id == webhook.id))
+    Ok(run.filter(|run| run.webhook_id() == webhook.id))
 }
 
 /// Returns the webhook of the presented token, and the query without the token.

@@ -12,7 +12,7 @@ use super::Management;
 use super::error::ManagementError;
 use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::notifier::{DELIVERY_TIMEOUT, DeliverError, Delivery, Notification, guarded};
-use crate::run::{Caller, Run, RunParameters, RunState};
+use crate::run::{Caller, Run, RunParts, RunState};
 use crate::store::{DeliveryQuery, Page, StoreError};
 use crate::webhook::{Channel, EventKind};
 
@@ -137,12 +137,11 @@ impl Management<'_> {
         let webhook = self.get_webhook(id).await?;
         let title = format!("Test: {}", parts.title(&webhook.workflow).await?);
         let now = parts.now();
-        let (workflow, parameters) = (webhook.workflow.clone(), RunParameters::default());
-        let caller = Caller::default();
-        let mut run = Run::new(RunId::generate(now), workflow, webhook.id, parameters, 1, caller, now);
-        run.state = RunState::Succeeded;
-        run.summary = Some("This is a test message; nothing was executed.".to_owned());
-        let run = Arc::new(run);
+        let (workflow, caller) = (webhook.workflow.clone(), Caller::default());
+        let mut made_up = RunParts::new(RunId::generate(now), workflow, webhook.id, caller, now);
+        (made_up.state, made_up.finished_at) = (RunState::Succeeded, Some(now));
+        made_up.summary = Some("This is a test message; nothing was executed.".to_owned());
+        let run = Arc::new(Run::from_parts(made_up).expect("a run that has ended has the time of its end"));
         let notify = |(channel, recipient, _): (Channel, &str, &[EventKind])| {
             let (id, event) = (DeliveryId::generate(now), EventKind::Success);
             Notification::new(id, channel, recipient, event, title.clone(), run.clone())

@@ -63,22 +63,21 @@ impl Management<'_> {
     pub async fn retry_run(&self, id: RunId, caller: Caller) -> Result<Arc<Run>, ManagementError> {
         let parts = self.parts;
         let old = self.get_run(id).await?;
-        if !old.state.is_ended() {
+        if !old.state().is_ended() {
             return Err(ManagementError::StillLive);
         }
         self.refuse_while_shutting_down()?;
-        let webhook = self.get_webhook(old.webhook_id).await?;
+        let webhook = self.get_webhook(old.webhook_id()).await?;
         let workflow = intake::available_workflow(parts, &webhook).await?;
         let now = parts.now();
         let new = RunId::generate(now);
-        let earlier = old.parameters.open(parts.keys.as_ref(), old.id)?;
+        let earlier = old.parameters().open(parts.keys.as_ref(), old.id())?;
         let checked = recheck(&workflow.parameters, earlier).map_err(TriggerError::Parameters)?;
         let parameters =
             RunParameters::seal(checked, parts.keys.as_ref(), new).map_err(TriggerError::from)?;
         let attempts = webhook.settings.retries.max_attempts;
-        let mut run = Run::new(new, old.workflow.clone(), webhook.id, parameters, attempts, caller, now);
-        run.retried_from = Some(old.id);
-        Ok(intake::enqueue(parts, &webhook, Enqueue::new(run)).await?.run)
+        let run = Run::new(new, old.workflow().clone(), webhook.id, parameters, attempts, caller, now);
+        Ok(intake::enqueue(parts, &webhook, Enqueue::new(run.with_retried_from(old.id()))).await?.run)
     }
 
     /// Cancels a run and returns it: a queued run ends at once, a running one is told to stop.
@@ -89,7 +88,7 @@ impl Management<'_> {
         match parts.store.cancel_run(id, parts.now()).await? {
             Cancelled::Ended(run) => Ok(run),
             Cancelled::Requested(run) => {
-                parts.executing.cancel(&[id], run.cancel_requested.unwrap_or(CancelReason::Requested));
+                parts.executing.cancel(&[id], run.cancel_requested().unwrap_or(CancelReason::Requested));
                 Ok(run)
             }
             Cancelled::TooLate(_) => Err(ManagementError::AlreadyEnded),
@@ -116,10 +115,10 @@ impl Management<'_> {
     /// Fails with [`ManagementError::NotFound`] also when the content is gone, and with
     /// [`ManagementError::Executor`].
     pub async fn get_artifact(&self, run: &Run, name: &str) -> Result<ArtifactContent, ManagementError> {
-        if !run.artifacts.iter().any(|artifact| artifact.name == name) {
+        if !run.artifacts().iter().any(|artifact| artifact.name == name) {
             return Err(ManagementError::NotFound(Resource::Artifact));
         }
-        let content = self.parts.executor.artifact(run.id, name).await?;
+        let content = self.parts.executor.artifact(run.id(), name).await?;
         content.ok_or(ManagementError::NotFound(Resource::Artifact))
     }
 

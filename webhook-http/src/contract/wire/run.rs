@@ -40,7 +40,7 @@ pub(crate) struct Accepted<'a> {
 
 impl<'a> Accepted<'a> {
     pub(crate) fn new(run: &Run, status_url: &'a str, warnings: &'a [ParameterWarning]) -> Self {
-        Self { run_id: run.id, state: run.state, status_url, warnings }
+        Self { run_id: run.id(), state: run.state(), status_url, warnings }
     }
 }
 
@@ -115,29 +115,29 @@ impl<'a> CallerRun<'a> {
 
     /// Shows a run, and says whether anything in it was cut.
     fn with(run: &'a Run, address: impl Fn(&Artifact) -> String, detail: Detail) -> (Self, bool) {
-        let parameters = ParametersView::new(&run.parameters, detail);
-        let progress = run.progress.as_ref().map(|progress| ProgressView::new(progress, detail));
-        let error = run.error.as_ref().map(|error| ErrorView::new(error, detail));
-        let summary = run.summary.as_deref().map(|summary| detail.of_text(summary));
+        let parameters = ParametersView::new(run.parameters(), detail);
+        let progress = run.progress().map(|progress| ProgressView::new(progress, detail));
+        let error = run.error().map(|error| ErrorView::new(error, detail));
+        let summary = run.summary().map(|summary| detail.of_text(summary));
         let artifacts = artifacts(run, address, detail);
         let truncated = parameters.truncated
             || progress.as_ref().is_some_and(|progress| progress.truncated.0)
             || error.as_ref().is_some_and(|error| error.truncated.0)
             || summary.is_some_and(|(_, cut)| cut)
-            || artifacts.len() < run.artifacts.len();
+            || artifacts.len() < run.artifacts().len();
         let view = Self {
-            id: run.id,
-            workflow: &run.workflow,
-            webhook_id: run.webhook_id,
-            state: run.state,
-            attempt: run.attempt,
-            max_attempts: run.max_attempts,
-            interruptions: run.interruptions,
-            retried_from: run.retried_from,
-            queued_at: Timestamp(run.queued_at),
-            started_at: run.started_at.map(Timestamp),
-            finished_at: run.finished_at.map(Timestamp),
-            due_at: Timestamp(run.due_at),
+            id: run.id(),
+            workflow: run.workflow(),
+            webhook_id: run.webhook_id(),
+            state: run.state(),
+            attempt: run.attempt(),
+            max_attempts: run.max_attempts(),
+            interruptions: run.interruptions(),
+            retried_from: run.retried_from(),
+            queued_at: Timestamp(run.queued_at()),
+            started_at: run.started_at().map(Timestamp),
+            finished_at: run.finished_at().map(Timestamp),
+            due_at: Timestamp(run.due_at()),
             parameters,
             progress,
             summary: summary.map(|(text, _)| text),
@@ -163,7 +163,7 @@ impl<'a> ManagedRun<'a> {
         let (view, truncated) = CallerRun::with(run, address, detail);
         Self {
             run: view,
-            caller: CallerView::new(&run.caller),
+            caller: CallerView::new(run.caller()),
             deliveries: shown,
             truncated: Truncated(truncated || more),
         }
@@ -268,7 +268,7 @@ struct ArtifactView<'a> {
 fn artifacts(run: &Run, address: impl Fn(&Artifact) -> String, detail: Detail) -> Vec<ArtifactView<'_>> {
     let mut room = detail.of_number(ARTIFACT_BYTES);
     let mut views = Vec::new();
-    for artifact in run.artifacts.iter().take(detail.of_number(MOST_PARTS)) {
+    for artifact in run.artifacts().iter().take(detail.of_number(MOST_PARTS)) {
         let url = address(artifact);
         let (name, content_type, size) = (&*artifact.name, &*artifact.content_type, artifact.size);
         let Some(left) = room.checked_sub(name.len() + content_type.len() + url.len()) else { break };

@@ -105,7 +105,7 @@ async fn claim(store: &SledStore) -> Arc<Run> {
 async fn succeed(store: &SledStore, run: &Run) {
     let ending = Ending::Succeeded { summary: None, artifacts: Vec::new() };
     let outcome = Outcome::Ended { ending, deliveries: Vec::new() };
-    store.settle(vec![Settlement::new(run.id, run.fence, outcome, SystemTime::now())]).await.unwrap();
+    store.settle(vec![Settlement::new(run.id(), run.fence(), outcome, SystemTime::now())]).await.unwrap();
 }
 
 async fn catch_up(store: &SledStore) {
@@ -118,7 +118,7 @@ async fn run_with_log(store: &SledStore) -> Arc<Run> {
     let run = claim(store).await;
     for _ in 0..300 {
         let line = format!("{}\n", "x".repeat(99));
-        store.append_log(run.id, run.fence, line).await.unwrap();
+        store.append_log(run.id(), run.fence(), line).await.unwrap();
     }
     catch_up(store).await;
     run
@@ -193,7 +193,7 @@ async fn what_belongs_to_a_damaged_run_is_not_swept_away() {
     let webhook = webhook(&store).await;
     let run = enqueue(&store, request(&webhook, &"x".repeat(20_000))).await.unwrap();
     drop(store);
-    let key = keys::by_id(keys::LIVE, run.id.as_bytes());
+    let key = keys::by_id(keys::LIVE, run.id().as_bytes());
     let database = open_database(folder.path()).unwrap();
     let value = database.insert(key, &[3, 0, 0, 0xff, 0xff]).unwrap().unwrap();
     database.flush().unwrap();
@@ -207,7 +207,7 @@ async fn what_belongs_to_a_damaged_run_is_not_swept_away() {
     drop(store);
     let database = open_database(folder.path()).unwrap();
     database.insert(key, value).unwrap();
-    let parts = database.scan_prefix(keys::by_id(keys::PARAMETERS, run.id.as_bytes())).count();
+    let parts = database.scan_prefix(keys::by_id(keys::PARAMETERS, run.id().as_bytes())).count();
     assert_eq!(parts, 4, "of its parameters");
 }
 
@@ -221,7 +221,7 @@ async fn a_check_across_a_recovery_removes_nothing_of_a_run_that_is_queued() {
     // The sync of a new run finds the disk full, after its change went to the database.
     faults.hangs.store(true, Ordering::SeqCst);
     let request = request(&webhook, &"x".repeat(20_000));
-    let id = request.run.id;
+    let id = request.run.id();
     let enqueued = tokio::spawn({
         let store = store.clone();
         async move { enqueue(&store, request).await }
@@ -238,7 +238,7 @@ async fn a_check_across_a_recovery_removes_nothing_of_a_run_that_is_queued() {
     while store.health().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(store.get_run(id).await.unwrap().unwrap().id, id, "it is queued");
+    assert_eq!(store.get_run(id).await.unwrap().unwrap().id(), id, "it is queued");
     finish(&mut walk, parts);
     let leftovers = walk.leftovers;
     store.ask(|writer| writer.prune(leftovers, Vec::new())).await.unwrap();
@@ -292,7 +292,7 @@ fn verify_and_the_checkpointer_do_not_wait_for_each_other() {
                 enqueue(&store, request(&webhook, "x")).await.unwrap();
                 let run = claim(&store).await;
                 for _ in 0..3 {
-                    store.append_log(run.id, run.fence, "a line\n".to_owned()).await.unwrap();
+                    store.append_log(run.id(), run.fence(), "a line\n".to_owned()).await.unwrap();
                 }
                 succeed(&store, &run).await;
             }

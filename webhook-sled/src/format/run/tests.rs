@@ -16,7 +16,7 @@ fn plain() -> Run {
 }
 
 fn full() -> Run {
-    let mut run = plain();
+    let mut run = plain().into_parts();
     let at = |milliseconds: i64| Some(from_milliseconds(1_767_225_600_123 + milliseconds));
     let effective: EffectiveParameters =
         [("a".to_owned(), EffectiveParameter::new(json!([1, "é"]), Source::Query))].into_iter().collect();
@@ -24,7 +24,7 @@ fn full() -> Run {
     run.state = RunState::TimedOut;
     (run.attempt, run.interruptions, run.fence) = (u32::MAX, 300, u64::MAX);
     run.cancel_requested = Some(CancelReason::Requested);
-    run.retried_from = Some(plain().id);
+    run.retried_from = Some(plain().id());
     (run.started_at, run.finished_at, run.due_at) = (at(5), at(86_400_000), from_milliseconds(-1));
     run.progress = Some(Progress::new(0.25, Some("x".to_owned())));
     run.summary = Some("é".repeat(300));
@@ -39,7 +39,13 @@ fn full() -> Run {
     caller.content_type = Some("application/json".to_owned());
     caller.traceparent = Some("00-1".to_owned());
     run.caller = Arc::new(caller);
-    run
+    Run::from_parts(run).unwrap()
+}
+
+fn with_caller(run: Run, caller: Caller) -> Run {
+    let mut parts = run.into_parts();
+    parts.caller = Arc::new(caller);
+    Run::from_parts(parts).unwrap()
 }
 
 #[test]
@@ -49,16 +55,15 @@ fn nothing_of_a_run_is_lost() {
     assert_eq!(names(&full()), 20);
     let mut over_ipv4 = Caller::default();
     over_ipv4.address = Some("192.0.2.1".parse().unwrap());
-    let mut called = plain();
-    called.caller = Arc::new(over_ipv4);
+    let called = with_caller(plain(), over_ipv4);
     for run in [plain(), full(), called] {
         let record = record(&run, 0).unwrap();
         assert_eq!(decode_run(&record).unwrap(), RecordedRun { run: run.clone(), apart: 0 });
-        assert_eq!(id_of(&record).unwrap(), run.id);
+        assert_eq!(id_of(&record).unwrap(), run.id());
         let (group_key, end) = group_key(&record).unwrap();
-        assert_eq!((group_key.webhook, group_key.state), (run.webhook_id, run.state));
-        assert_eq!(group_key.workflow, run.workflow);
-        assert_eq!(end as i64, to_milliseconds(run.finished_at.unwrap_or(run.queued_at)));
+        assert_eq!((group_key.webhook, group_key.state), (run.webhook_id(), run.state()));
+        assert_eq!(&group_key.workflow, run.workflow());
+        assert_eq!(end as i64, to_milliseconds(run.finished_at().unwrap_or(run.queued_at())));
     }
 }
 
@@ -69,9 +74,13 @@ fn an_ordinary_run_takes_few_bytes() {
 
 #[test]
 fn several_runs_in_one_value_are_told_apart() {
-    let (first, mut second, mut older) = (plain(), plain(), plain());
-    (second.webhook_id, older.webhook_id) = (first.webhook_id, first.webhook_id);
-    older.id = RunId::from_bytes([0; 16]);
+    let first = plain();
+    let beside = |id: RunId| {
+        let mut parts = first.clone().into_parts();
+        parts.id = id;
+        Run::from_parts(parts).unwrap()
+    };
+    let (second, older) = (beside(plain().id()), beside(RunId::from_bytes([0; 16])));
     let runs = [first, second, older, full(), plain()];
     let mut value = BlockBuilder::new(0);
     for run in &runs {
@@ -90,8 +99,8 @@ fn several_runs_in_one_value_are_told_apart() {
         let decoded = |record: &Vec<u8>| decode_run(record).unwrap().run;
         let read: Vec<Run> = records(&value).unwrap().iter().map(decoded).collect();
         assert_eq!(read, runs);
-        assert_eq!(ids(&value).unwrap(), runs.iter().map(|run| run.id).collect::<Vec<_>>());
-        assert_eq!(first_group_key(&value).unwrap().0.webhook, runs[0].webhook_id);
+        assert_eq!(ids(&value).unwrap(), runs.iter().map(Run::id).collect::<Vec<_>>());
+        assert_eq!(first_group_key(&value).unwrap().0.webhook, runs[0].webhook_id());
     }
 }
 
@@ -134,30 +143,28 @@ fn a_request_id_is_read_as_it_was_written_whatever_its_form() {
     for id in forms.into_iter().map(Some).chain([None, Some(String::new())]) {
         let mut caller = Caller::default();
         caller.request_id = id.clone();
-        let mut run = plain();
-        run.caller = Arc::new(caller);
+        let run = with_caller(plain(), caller);
         let record = record(&run, 0).unwrap();
-        assert_eq!(decode_run(&record).unwrap().run.caller.request_id, id);
+        assert_eq!(decode_run(&record).unwrap().run.caller().request_id, id);
     }
 }
 
 #[test]
 fn large_parameters_are_kept_apart_and_small_ones_are_not() {
     let is_apart = |length: usize| {
-        let mut run = plain();
+        let run = plain();
         let text = EffectiveParameter::new(json!("x".repeat(length)), Source::Body);
-        run.parameters =
-            RunParameters::seal([("a".to_owned(), text)].into_iter().collect(), None, run.id).unwrap();
+        let parameters =
+            RunParameters::seal([("a".to_owned(), text)].into_iter().collect(), None, run.id()).unwrap();
+        let run = run.with_parameters(parameters);
         let record = record(&run, parameters_apart(&run)).unwrap();
         let recorded = decode_run(&record).unwrap();
-        assert_eq!(recorded.parameter_bytes(), run.parameters.bytes());
+        assert_eq!(recorded.parameter_bytes(), run.parameters().bytes());
         assert!(record.len() < 100 + LARGE);
         if recorded.apart == 0 {
             assert_eq!(recorded.run, run);
         } else {
-            let mut without = run;
-            without.parameters = RunParameters::default();
-            assert_eq!(recorded.run, without);
+            assert_eq!(recorded.run, run.with_parameters(RunParameters::default()));
         }
         recorded.apart > 0
     };
@@ -192,6 +199,14 @@ fn a_record_that_says_wrongly_where_its_parameters_are_is_damaged() {
     ] {
         assert!(matches!(saying(&members), Err(StoreError::Corrupt { .. })), "{members}");
     }
+}
+
+#[test]
+fn a_record_of_what_no_run_can_be_is_damaged() {
+    let mut bytes = record(&full(), 0).unwrap();
+    // The state is behind the two ids, and a queued run has no time of its end.
+    bytes[32] = state_byte(RunState::Queued);
+    assert!(matches!(decode_run(&bytes), Err(StoreError::Corrupt { .. })));
 }
 
 #[test]

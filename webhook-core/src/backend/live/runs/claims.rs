@@ -67,7 +67,7 @@ impl LiveRuns {
                 self.remove(id);
                 continue;
             };
-            if self.is_closed(run.webhook_id) {
+            if self.is_closed(run.webhook_id()) {
                 let ending = Ending::Cancelled(CancelReason::WebhookDeleted);
                 outcome.ended.extend(self.end(run, ending, request.now));
                 continue;
@@ -106,9 +106,10 @@ impl LiveRuns {
     /// changed then.
     pub fn begin(&mut self, begun: &Begun) -> Option<Arc<Run>> {
         let lease_end = self.index.get(begun.run)?.place.lease_end()?;
-        let claimed = self.ahead.get(&begun.run).filter(|run| run.fence == begun.fence)?;
-        let started_at = self.records.get(begun.run).and_then(|queued| queued.started_at).or(Some(begun.now));
-        let run = Arc::new(Run { started_at, ..(**claimed).clone() });
+        let claimed = self.ahead.get(&begun.run).filter(|run| run.fence() == begun.fence)?;
+        let started_at =
+            self.records.get(begun.run).and_then(|queued| queued.started_at()).or(Some(begun.now));
+        let run = Arc::new(claimed.begun(started_at).ok()?);
         self.update(run.clone(), Place::Running(lease_end));
         Some(run)
     }

@@ -40,7 +40,7 @@ fn admit(live: &mut LiveRuns, webhook: WebhookId, max: Option<u32>, on_overlap: 
             Err(refused) => panic!("{refused}"),
         }
     };
-    live.commit(admission.run.id);
+    live.commit(admission.run.id());
     store(&admission.run);
     admission
 }
@@ -72,7 +72,7 @@ thread_local! {
 }
 
 fn store(run: &Arc<Run>) {
-    STORED.with_borrow_mut(|stored| stored.insert(run.id, run.clone()));
+    STORED.with_borrow_mut(|stored| stored.insert(run.id(), run.clone()));
 }
 
 fn provide(live: &mut LiveRuns, missing: &[RunId]) {
@@ -102,7 +102,7 @@ fn close(live: &mut LiveRuns, webhook: WebhookId) -> Vec<Arc<Run>> {
 }
 
 fn settle(live: &mut LiveRuns, run: &Run, outcome: Outcome, instant: Instant) -> Option<Arc<Run>> {
-    let settled = live.settle(&Settlement::new(run.id, run.fence, outcome, NOW), instant)?;
+    let settled = live.settle(&Settlement::new(run.id(), run.fence(), outcome, NOW), instant)?;
     store(&settled);
     Some(settled)
 }
@@ -116,9 +116,9 @@ async fn runs_are_claimed_oldest_first_and_each_once() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
     let webhook = webhook();
     let admitted: Vec<RunId> =
-        (0..5).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
-    let first: Vec<RunId> = claim(&mut live, 3, instant).iter().map(|run| run.id).collect();
-    let second: Vec<RunId> = claim(&mut live, 9, instant).iter().map(|run| run.id).collect();
+        (0..5).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id()).collect();
+    let first: Vec<RunId> = claim(&mut live, 3, instant).iter().map(|run| run.id()).collect();
+    let second: Vec<RunId> = claim(&mut live, 9, instant).iter().map(|run| run.id()).collect();
     assert_eq!([first, second].concat(), admitted);
     assert!(claim(&mut live, 9, instant).is_empty());
     assert_eq!((live.queued(), live.running()), (0, 5));
@@ -130,7 +130,7 @@ async fn a_run_is_not_claimed_before_it_is_durable() {
     let admission = live.admit(&enqueue(webhook(), None, OnOverlap::Queue), None).unwrap();
     assert!(claim(&mut live, 1, instant).is_empty());
     assert!(live.list(&RunQuery::default(), 10).is_empty());
-    live.commit(admission.run.id);
+    live.commit(admission.run.id());
     assert_eq!(claim(&mut live, 1, instant).len(), 1);
 }
 
@@ -143,7 +143,7 @@ async fn no_webhook_runs_more_than_its_concurrency_allows() {
     }
     admit(&mut live, free, None, OnOverlap::Queue);
     let claimed = claim(&mut live, 9, instant);
-    assert_eq!(claimed.iter().filter(|run| run.webhook_id == bounded).count(), 2);
+    assert_eq!(claimed.iter().filter(|run| run.webhook_id() == bounded).count(), 2);
     assert_eq!(claimed.len(), 3);
     assert!(!live.has_work(instant));
     settle(&mut live, &claimed[0], success(), instant).unwrap();
@@ -158,11 +158,11 @@ async fn cancelling_a_queued_run_lets_the_one_behind_it_move_up() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
     let webhook = webhook();
     let ids: Vec<RunId> =
-        (0..3).map(|_| admit(&mut live, webhook, Some(1), OnOverlap::Queue).run.id).collect();
+        (0..3).map(|_| admit(&mut live, webhook, Some(1), OnOverlap::Queue).run.id()).collect();
     let running = claim(&mut live, 9, instant);
     settle(&mut live, &running[0], success(), instant).unwrap();
     live.cancel(ids[1], CancelReason::Requested, NOW).unwrap();
-    assert_eq!(claim(&mut live, 9, instant)[0].id, ids[2]);
+    assert_eq!(claim(&mut live, 9, instant)[0].id(), ids[2]);
 }
 
 #[tokio::test]
@@ -171,8 +171,8 @@ async fn skip_records_the_new_run_as_skipped() {
     let webhook = webhook();
     admit(&mut live, webhook, Some(1), OnOverlap::Skip);
     let second = admit(&mut live, webhook, Some(1), OnOverlap::Skip);
-    assert_eq!(second.run.state, RunState::Skipped);
-    assert_eq!(second.run.attempt, 0);
+    assert_eq!(second.run.state(), RunState::Skipped);
+    assert_eq!(second.run.attempt(), 0);
     assert_eq!(live.queued(), 1);
 }
 
@@ -183,17 +183,17 @@ async fn replace_stops_the_running_one_and_ends_the_waiting_one() {
     admit(&mut live, webhook, Some(1), OnOverlap::Replace);
     let running = claim(&mut live, 1, instant).remove(0);
     let second = admit(&mut live, webhook, Some(1), OnOverlap::Replace);
-    assert_eq!(second.asked_to_stop[0].id, running.id);
+    assert_eq!(second.asked_to_stop[0].id(), running.id());
     let third = admit(&mut live, webhook, Some(1), OnOverlap::Replace);
     assert!(third.asked_to_stop.is_empty());
-    assert_eq!(third.superseded[0].id, second.run.id);
-    assert_eq!(third.superseded[0].error.as_ref().unwrap().kind, ErrorKind::Superseded);
+    assert_eq!(third.superseded[0].id(), second.run.id());
+    assert_eq!(third.superseded[0].error().unwrap().kind, ErrorKind::Superseded);
     assert!(claim(&mut live, 9, instant).is_empty());
-    let renewed = live.renew(&Renewal::new(running.id, running.fence, None), instant);
+    let renewed = live.renew(&Renewal::new(running.id(), running.fence(), None), instant);
     assert_eq!(renewed, Renewed::Held { cancel: Some(CancelReason::Superseded) });
     let ended = settle(&mut live, &running, Outcome::HandBack, instant).unwrap();
-    assert_eq!(ended.state, RunState::Cancelled);
-    assert_eq!(claim(&mut live, 9, instant)[0].id, third.run.id);
+    assert_eq!(ended.state(), RunState::Cancelled);
+    assert_eq!(claim(&mut live, 9, instant)[0].id(), third.run.id());
 }
 
 #[tokio::test]
@@ -201,11 +201,11 @@ async fn coalesce_lets_only_the_newest_wait() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
     let webhook = webhook();
     let first = admit(&mut live, webhook, Some(1), OnOverlap::Coalesce);
-    assert_eq!(claim(&mut live, 1, instant)[0].id, first.run.id);
+    assert_eq!(claim(&mut live, 1, instant)[0].id(), first.run.id());
     let second = admit(&mut live, webhook, Some(1), OnOverlap::Coalesce);
     assert!(second.superseded.is_empty());
     let third = admit(&mut live, webhook, Some(1), OnOverlap::Coalesce);
-    assert_eq!(third.superseded[0].id, second.run.id);
+    assert_eq!(third.superseded[0].id(), second.run.id());
     assert_eq!(live.queued(), 1);
 }
 
@@ -235,9 +235,9 @@ async fn a_full_queue_refuses_and_changes_nothing() {
 /// A request for a run whose parameters take so many bytes.
 fn sized(webhook: WebhookId, bytes: usize) -> Enqueue {
     let mut request = enqueue(webhook, None, OnOverlap::Queue);
-    let run = Arc::make_mut(&mut request.run);
-    run.parameters = parameters(bytes);
-    assert_eq!(run.parameters.bytes(), bytes);
+    let run = Arc::unwrap_or_clone(request.run).with_parameters(parameters(bytes));
+    assert_eq!(run.parameters().bytes(), bytes);
+    request.run = Arc::new(run);
     request
 }
 
@@ -251,7 +251,7 @@ fn parameters(bytes: usize) -> RunParameters {
 async fn the_bytes_of_queued_parameters_are_bounded_for_each_webhook_and_in_all() {
     let (mut live, first, second, instant) = (LiveRuns::new(), webhook(), webhook(), Instant::now());
     let request = |webhook, bytes| sized(webhook, bytes).with_queue_bytes(1_000, 1_500);
-    let id = live.admit(&request(first, 600), None).unwrap().run.id;
+    let id = live.admit(&request(first, 600), None).unwrap().run.id();
     assert_eq!(live.admit(&request(first, 401), None).unwrap_err(), NotAdmitted::QueueFull);
     live.admit(&request(first, 400), None).unwrap();
     assert_eq!(live.admit(&request(second, 501), None).unwrap_err(), NotAdmitted::QueueFull);
@@ -299,11 +299,11 @@ async fn a_stale_fence_neither_renews_nor_settles() {
     let claimed = live.claim(&ClaimRequest::new(1, LEASE, NOW), over);
     assert_eq!(claimed.interrupted.len(), 1);
     let second = &claimed.claimed[0];
-    assert!(second.fence > first.fence);
-    assert_eq!((second.attempt, second.interruptions), (2, 1));
+    assert!(second.fence() > first.fence());
+    assert_eq!((second.attempt(), second.interruptions()), (2, 1));
     assert!(settle(&mut live, &first, success(), over).is_none());
-    assert_eq!(live.renew(&Renewal::new(first.id, first.fence, None), over), Renewed::Lost);
-    assert_eq!(settle(&mut live, second, success(), over).unwrap().state, RunState::Succeeded);
+    assert_eq!(live.renew(&Renewal::new(first.id(), first.fence(), None), over), Renewed::Lost);
+    assert_eq!(settle(&mut live, second, success(), over).unwrap().state(), RunState::Succeeded);
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn a_renewed_lease_holds_on() {
     admit(&mut live, webhook(), None, OnOverlap::Queue);
     let run = claim(&mut live, 1, instant).remove(0);
     let half = instant + LEASE / 2;
-    live.renew(&Renewal::new(run.id, run.fence, None), half + LEASE);
+    live.renew(&Renewal::new(run.id(), run.fence(), None), half + LEASE);
     assert!(claim(&mut live, 1, instant + LEASE).is_empty());
     assert_eq!(claim(&mut live, 1, half + LEASE).len(), 1);
 }
@@ -325,9 +325,9 @@ async fn a_retry_waits_for_its_due_time() {
     let error = RunError::new(ErrorKind::Retryable, "no");
     let outcome = Outcome::Retry { error, delay: Duration::from_secs(10) };
     let queued = settle(&mut live, &run, outcome, instant).unwrap();
-    assert_eq!(queued.due_at, NOW + Duration::from_secs(10));
+    assert_eq!(queued.due_at(), NOW + Duration::from_secs(10));
     assert!(claim(&mut live, 1, instant + Duration::from_secs(9)).is_empty());
-    assert_eq!(claim(&mut live, 1, instant + Duration::from_secs(10))[0].attempt, 2);
+    assert_eq!(claim(&mut live, 1, instant + Duration::from_secs(10))[0].attempt(), 2);
 }
 
 #[tokio::test]
@@ -340,7 +340,7 @@ async fn a_deleted_webhook_loses_its_queued_runs_and_its_running_one_is_not_retr
     assert_eq!(close(&mut live, webhook).len(), 1);
     let error = RunError::new(ErrorKind::Retryable, "no");
     let ended = settle(&mut live, &running, Outcome::Retry { error, delay: LEASE }, instant).unwrap();
-    assert_eq!(ended.state, RunState::Failed);
+    assert_eq!(ended.state(), RunState::Failed);
 }
 
 #[tokio::test]
@@ -348,10 +348,10 @@ async fn what_was_running_when_the_store_was_closed_is_interrupted() {
     let (mut live, instant) = (LiveRuns::new(), Instant::now());
     let run = enqueue(webhook(), None, OnOverlap::Queue).run.claimed(8, 5, NOW).unwrap();
     let restored = Arc::new(live.restore(run, 700, NOW, instant));
-    assert_eq!((restored.state, restored.interruptions), (RunState::Queued, 1));
-    assert_eq!((live.queued(), live.queued_bytes(), live.record(restored.id)), (1, 700, None));
+    assert_eq!((restored.state(), restored.interruptions()), (RunState::Queued, 1));
+    assert_eq!((live.queued(), live.queued_bytes(), live.record(restored.id())), (1, 700, None));
     store(&restored);
-    assert!(claim(&mut live, 1, instant)[0].fence > 8);
+    assert!(claim(&mut live, 1, instant)[0].fence() > 8);
 }
 
 #[tokio::test]
@@ -366,14 +366,15 @@ async fn a_run_of_a_deleted_webhook_that_would_be_executed_again_is_cancelled() 
     let handed_back = settle(&mut live, &running[0], Outcome::HandBack, instant).unwrap();
     let expired = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant + LEASE);
     assert!(expired.interrupted.is_empty() && expired.claimed.is_empty());
-    assert_eq!([handed_back.state, expired.ended[0].state], [RunState::Cancelled; 2]);
+    assert_eq!([handed_back.state(), expired.ended[0].state()], [RunState::Cancelled; 2]);
     assert!(live.index.queues().next().is_none());
 }
 
 #[tokio::test]
 async fn a_closed_queue_gives_out_nothing_while_its_runs_are_being_cancelled() {
     let (mut live, webhook, instant) = (LiveRuns::new(), webhook(), Instant::now());
-    let ids: Vec<RunId> = (0..3).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id).collect();
+    let ids: Vec<RunId> =
+        (0..3).map(|_| admit(&mut live, webhook, None, OnOverlap::Queue).run.id()).collect();
     assert_eq!(live.close_webhook(webhook), ids);
     assert!(!live.has_work(instant) && claim(&mut live, 9, instant).is_empty());
     assert_eq!(live.queued(), 3, "they are queued until they are cancelled");
@@ -387,19 +388,19 @@ async fn records_beyond_the_cache_are_asked_for_again_and_nothing_changes_before
     assert!(live.records.is_empty());
     let first = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant);
     assert!(first.claimed.is_empty() && live.running() == 0);
-    assert_eq!(first.missing[0], admitted[0].id);
+    assert_eq!(first.missing[0], admitted[0].id());
     assert_eq!(first.missing.len(), LEAST_READ_AHEAD, "it has room for one");
     live.set_bound(webhook, None);
     let second = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant);
     assert_eq!(second.missing.len(), READ_AHEAD);
-    let cancelled = live.cancel(admitted[7].id, CancelReason::Requested, NOW);
+    let cancelled = live.cancel(admitted[7].id(), CancelReason::Requested, NOW);
     assert!(matches!(cancelled, Some(LiveCancel::Missing)) && live.queued() == 300);
     let newest = enqueue(webhook, None, OnOverlap::Coalesce);
     let Err(NotAdmitted::Missing(missing)) = live.admit(&newest, Some(1)) else { panic!("299 are missing") };
     assert_eq!((missing.len(), live.queued()), (299, 300));
     live.set_bound(webhook, None);
     let claimed = claim(&mut live, 300, instant);
-    assert!(claimed.iter().map(|run| run.id).eq(admitted.iter().map(|run| run.id)));
+    assert!(claimed.iter().map(|run| run.id()).eq(admitted.iter().map(|run| run.id())));
 }
 
 #[tokio::test]
@@ -408,7 +409,7 @@ async fn what_is_read_ahead_is_bounded_in_bytes_but_holds_one_run_at_least() {
     for bytes in [3 << 20, 300 << 10] {
         let webhook = webhook();
         for _ in 0..9 {
-            let id = live.admit(&sized(webhook, bytes), None).unwrap().run.id;
+            let id = live.admit(&sized(webhook, bytes), None).unwrap().run.id();
             live.commit(id);
         }
         let missing = live.claim(&ClaimRequest::new(9, LEASE, NOW), instant).missing;
@@ -422,7 +423,7 @@ async fn the_cache_holds_the_runs_that_came_last_within_its_bytes() {
     let (mut live, webhook) = (LiveRuns::with_cache(100_000), webhook());
     let ids: Vec<RunId> = (0..50)
         .map(|_| {
-            let id = live.admit(&sized(webhook, 10_000), None).unwrap().run.id;
+            let id = live.admit(&sized(webhook, 10_000), None).unwrap().run.id();
             live.commit(id);
             id
         })
@@ -439,7 +440,7 @@ async fn a_query_finds_its_runs_newest_first_whether_their_records_are_in_memory
         let (mut live, first, second) = (LiveRuns::with_cache(cache), webhook(), webhook());
         let admitted: Vec<RunId> = (0..40)
             .map(|index| {
-                admit(&mut live, if index % 2 == 0 { first } else { second }, None, OnOverlap::Queue).run.id
+                admit(&mut live, if index % 2 == 0 { first } else { second }, None, OnOverlap::Queue).run.id()
             })
             .collect();
         let ids = |live: &LiveRuns, query: &RunQuery, limit| -> Vec<RunId> {
@@ -458,7 +459,7 @@ async fn a_query_finds_its_runs_newest_first_whether_their_records_are_in_memory
         let other = RunQuery::default().of_workflow(Some("report/b".parse().unwrap()));
         assert!(live.list(&running, 99).is_empty() && live.list(&other, 99).is_empty());
         let claimed = claim(&mut live, 3, Instant::now());
-        assert_eq!(ids(&live, &running, 99), [claimed[2].id, claimed[1].id, claimed[0].id]);
+        assert_eq!(ids(&live, &running, 99), [claimed[2].id(), claimed[1].id(), claimed[0].id()]);
         let of_workflow = RunQuery::default().of_workflow(Some("report/a".parse().unwrap()));
         assert_eq!(ids(&live, &of_workflow, 99), newest);
     }
@@ -513,7 +514,7 @@ proptest! {
             match step {
                 Step::Admit { webhook, overlap } => {
                     let admission = admit(&mut live, webhooks[webhook], Some(2), rules[overlap]);
-                    admitted.push(admission.run.id);
+                    admitted.push(admission.run.id());
                     over.extend(admission.superseded);
                     over.push(admission.run);
                 }
@@ -525,8 +526,8 @@ proptest! {
                 }
                 Step::Begin(index) if !claims.is_empty() => {
                     let run = &claims[index % claims.len()];
-                    if let Some(begun) = live.begin(&Begun::new(run.id, run.fence, NOW)) {
-                        prop_assert_eq!((begun.state, begun.fence), (RunState::Running, run.fence));
+                    if let Some(begun) = live.begin(&Begun::new(run.id(), run.fence(), NOW)) {
+                        prop_assert_eq!((begun.state(), begun.fence()), (RunState::Running, run.fence()));
                     }
                 }
                 Step::Begin(_) => {}
@@ -546,7 +547,7 @@ proptest! {
                         Some(LiveCancel::Missing) => prop_assert!(false, "{} was provided", id),
                         Some(LiveCancel::Ended(run)) => over.push(run),
                         Some(LiveCancel::Requested(run)) => {
-                            prop_assert_eq!(run.state == RunState::Queued, live.ahead.contains_key(&id));
+                            prop_assert_eq!(run.state() == RunState::Queued, live.ahead.contains_key(&id));
                         }
                         None => prop_assert!(ended.contains_key(&id), "{} was not found", id),
                     }
@@ -562,15 +563,15 @@ proptest! {
                     webhooks[webhook] = self::webhook();
                 }
             }
-            for run in over.into_iter().filter(|run| run.state.is_ended()) {
-                prop_assert!(ended.insert(run.id, run.state).is_none(), "{} ended twice", run.id);
+            for run in over.into_iter().filter(|run| run.state().is_ended()) {
+                prop_assert!(ended.insert(run.id(), run.state()).is_none(), "{} ended twice", run.id());
             }
             let queued = live.list(&RunQuery::default().in_state(Some(RunState::Queued)), 999);
             prop_assert!(queued.is_sorted_by(|newer, older| newer.0 > older.0));
             prop_assert_eq!(queued.len(), live.queued());
             for webhook in webhooks {
                 let query = RunQuery::default().of_webhook(Some(webhook)).in_state(Some(RunState::Running));
-                let ahead = live.ahead.values().filter(|run| run.webhook_id == webhook).count();
+                let ahead = live.ahead.values().filter(|run| run.webhook_id() == webhook).count();
                 prop_assert!(live.list(&query, 99).len() + ahead <= 2);
             }
         }

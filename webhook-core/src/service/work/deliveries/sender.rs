@@ -120,7 +120,7 @@ impl DeliverySender {
             serving.ok_or_else(|| DeliverError::permanent("no integration serves this channel"))?;
         let run = self.parts.store.get_run(delivery.run).await.map_err(DeliverError::retryable)?;
         let run = run.ok_or_else(|| DeliverError::permanent("the run no longer exists"))?;
-        let title = self.parts.title(&run.workflow).await.map_err(DeliverError::retryable)?;
+        let title = self.parts.title(run.workflow()).await.map_err(DeliverError::retryable)?;
         let page = self.parts.run_url(&run);
         let (recipient, event) = (delivery.recipient.clone(), delivery.event);
         let notification = Notification::new(delivery.id, delivery.channel, recipient, event, title, run);

@@ -109,24 +109,24 @@ impl Attempt {
     ) -> Result<Self, Box<Settlement>> {
         let (run, now) = (&claim.run, parts.now());
         let judge = Judge { claim: &claim, masker: &Masker::default(), now };
-        let ended = |ending| Box::new(Settlement::new(run.id, run.fence, judge.ended(ending), now));
+        let ended = |ending| Box::new(Settlement::new(run.id(), run.fence(), judge.ended(ending), now));
         let failed = |kind, message| Err(ended(Ending::failed(RunError::new(kind, message))));
-        if let Some(reason) = run.cancel_requested {
+        if let Some(reason) = run.cancel_requested() {
             return Err(ended(Ending::Cancelled(reason)));
         }
         if run.is_exhausted(interruption_bound) {
-            let message = format!("its worker vanished mid-run {} times", run.interruptions);
+            let message = format!("its worker vanished mid-run {} times", run.interruptions());
             return failed(ErrorKind::Interrupted, message);
         }
-        let parameters = match run.parameters.open(parts.keys.as_ref(), run.id) {
+        let parameters = match run.parameters().open(parts.keys.as_ref(), run.id()) {
             Ok(parameters) => parameters,
             Err(error) => {
                 return failed(ErrorKind::Fatal, format!("a secret parameter cannot be opened: {error}"));
             }
         };
         let stop = CancellationSource::new();
-        let context = RunContext::new(run.id, run.workflow.clone(), run.attempt, parameters)
-            .with_caller(run.caller.clone())
+        let context = RunContext::new(run.id(), run.workflow().clone(), run.attempt(), parameters)
+            .with_caller(run.caller().clone())
             .with_cancellation(stop.cancellation());
         let (context, reports) = context.reporting();
         let state = State {
@@ -138,10 +138,10 @@ impl Attempt {
         };
         let span = tracing::info_span!(
             "attempt",
-            run = %run.id,
-            workflow = %run.workflow,
-            webhook = %run.webhook_id,
-            attempt = run.attempt
+            run = %run.id(),
+            workflow = %run.workflow(),
+            webhook = %run.webhook_id(),
+            attempt = run.attempt()
         );
         Ok(Self { claim, reports, span, stop, state: Mutex::new(state) })
     }
@@ -170,7 +170,7 @@ impl Attempt {
     pub(super) fn begun(&self) -> Option<Begun> {
         match self.state.lock().stage {
             Stage::Executing { beginning: Beginning { started_at, .. }, .. } => {
-                Some(Begun::new(self.claim.run.id, self.claim.run.fence, started_at))
+                Some(Begun::new(self.claim.run.id(), self.claim.run.fence(), started_at))
             }
             _ => None,
         }
@@ -230,7 +230,7 @@ impl Attempt {
         }
         let run = &self.claim.run;
         let started_at = beginning.map(|beginning| beginning.started_at);
-        Settlement::new(run.id, run.fence, outcome, now).with_started_at(started_at)
+        Settlement::new(run.id(), run.fence(), outcome, now).with_started_at(started_at)
     }
 
     fn timeout(&self) -> Option<Duration> {

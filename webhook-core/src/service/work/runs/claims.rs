@@ -69,7 +69,7 @@ async fn claim(pool: &Arc<RunPool>, room: Room) -> Result<usize, StoreError> {
 fn hold(pool: &RunPool, claims: Vec<Claim>, lease_end: Instant) -> Vec<Arc<Attempt>> {
     let mut attempts = Vec::with_capacity(claims.len());
     for claim in claims {
-        let key = (claim.run.id, claim.run.fence);
+        let key = (claim.run.id(), claim.run.fence());
         match Attempt::new(&pool.parts, claim, pool.options.interruption_bound, lease_end) {
             Ok(attempt) => {
                 let attempt = Arc::new(attempt);

@@ -283,7 +283,7 @@ mod tests {
         waiting.stop(StopReason::Cancelled(crate::run::CancelReason::Requested));
         attend(&pool, &waiting, Instant::now());
         let settled = pool.settlements.receiver.lock().await.try_recv();
-        assert_eq!(settled.map(|it| it.run), Ok(waiting.claim.run.id));
+        assert_eq!(settled.map(|it| it.run), Ok(waiting.claim.run.id()));
         blocking.stop(StopReason::ShuttingDown);
     }
 

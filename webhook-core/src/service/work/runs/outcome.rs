@@ -88,7 +88,7 @@ impl Judge<'_> {
     fn failed(&self, error: RunError) -> Outcome {
         let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
         if error.kind != ErrorKind::Fatal && self.run().has_attempts_left() {
-            let attempts = self.run().attempt.saturating_sub(self.run().interruptions);
+            let attempts = self.run().attempt().saturating_sub(self.run().interruptions());
             return Outcome::Retry { error, delay: policy.delay(attempts, rand::random()) };
         }
         let timed_out = error.kind == ErrorKind::TimedOut;
@@ -108,7 +108,7 @@ impl Judge<'_> {
         let deliveries = told
             .map(|(event, channel, recipient)| {
                 let id = DeliveryId::generate(self.now);
-                Delivery::new(id, self.run().id, channel, recipient, event, self.now)
+                Delivery::new(id, self.run().id(), channel, recipient, event, self.now)
             })
             .collect();
         Outcome::Ended { ending, deliveries }

@@ -37,7 +37,7 @@ pub(super) async fn pass_on_rest(pool: &RunPool, attempt: &Attempt) {
         }
     };
     if timeout(pool.options.lease, passing_on).await.is_err() {
-        tracing::error!(run = %attempt.claim.run.id, "the last log lines of a run were lost");
+        tracing::error!(run = %attempt.claim.run.id(), "the last log lines of a run were lost");
     }
 }
 
@@ -46,7 +46,7 @@ async fn has_passed_on(pool: &RunPool, attempt: &Attempt) -> bool {
     let reports = &attempt.reports;
     let _turn = reports.turn().await;
     let (store, lease) = (&pool.parts.store, pool.options.lease);
-    let (run, fence) = (attempt.claim.run.id, attempt.claim.run.fence);
+    let (run, fence) = (attempt.claim.run.id(), attempt.claim.run.fence());
     let mut pending = reports.take();
     let passing_on = async {
         if !pending.lines.is_empty() {

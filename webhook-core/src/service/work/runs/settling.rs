@@ -132,9 +132,9 @@ async fn record(pool: &RunPool, batch: &[Settlement]) -> Result<(), StoreError> 
                 meters.settled(&run);
                 let born_given_up = |delivery: &&Delivery| delivery.state == DeliveryState::GivenUp;
                 meters.dropped(settlement.deliveries().iter().filter(born_given_up).count());
-                let (workflow, webhook, attempt) = (&run.workflow, run.webhook_id, run.attempt);
-                let span = tracing::info_span!("settle", run = %run.id, %workflow, %webhook, attempt);
-                span.in_scope(|| tracing::debug!(state = run.state.as_str(), "attempt settled"));
+                let (workflow, webhook, attempt) = (run.workflow(), run.webhook_id(), run.attempt());
+                let span = tracing::info_span!("settle", run = %run.id(), %workflow, %webhook, attempt);
+                span.in_scope(|| tracing::debug!(state = run.state().as_str(), "attempt settled"));
             }
             Settled::Stale => {
                 tracing::warn!(run = %settlement.run, "an attempt had lost its lease; its outcome was dropped");
