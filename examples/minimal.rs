@@ -22,9 +22,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .base_url("http://127.0.0.1:8080".parse()?)
         .build()
         .await?;
-    let manage = webhooks.manage();
-    let created = manage.create_webhook("report/greeting".parse()?, WebhookSettings::default()).await?;
-    println!("curl '{}&name=you'", created.url.expose());
+    let (greeting, settings) = ("report/greeting".parse()?, WebhookSettings::default());
+    if let Some(url) = webhooks.manage().ensure_webhook(greeting, "quick start", settings).await?.url {
+        println!("curl '{}&name=you'", url.expose());
+    }
 
     let workers = webhooks.start_workers(WorkerOptions::default());
     let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;

@@ -41,9 +41,10 @@
 //!         .base_url("http://127.0.0.1:8080".parse()?)
 //!         .build()
 //!         .await?;
-//!     let manage = webhooks.manage();
-//!     let created = manage.create_webhook("report/greeting".parse()?, WebhookSettings::default()).await?;
-//!     println!("curl '{}&name=you'", created.url.expose());
+//!     let (greeting, settings) = ("report/greeting".parse()?, WebhookSettings::default());
+//!     if let Some(url) = webhooks.manage().ensure_webhook(greeting, "quick start", settings).await?.url {
+//!         println!("curl '{}&name=you'", url.expose());
+//!     }
 //!
 //!     let workers = webhooks.start_workers(WorkerOptions::default());
 //!     let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
@@ -169,7 +170,9 @@ pub use webhook_warp as warp;
 /// The types that most hosts name, for `use webhook_trigger::prelude::*`.
 pub mod prelude {
     pub use webhook_core::Webhooks;
-    pub use webhook_core::executor::{ExecuteError, Executor, FnExecutor, RunContext, RunOutput, Workflow};
+    pub use webhook_core::executor::{
+        ExecuteError, Executor, Executors, FnExecutor, RunContext, RunOutput, Workflow,
+    };
     pub use webhook_core::memory::MemoryStore;
     pub use webhook_core::notifier::Notifier;
     pub use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};

@@ -4,6 +4,7 @@
 //! [`tokio::time::Instant`]: a jump of the wall clock does not affect it, and a test can pause it.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
@@ -14,6 +15,13 @@ use tokio::time::Instant;
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Returns the current time of day.
     fn now(&self) -> SystemTime;
+}
+
+/// A shared clock is a clock, also when `C` is `dyn Clock`.
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> SystemTime {
+        (**self).now()
+    }
 }
 
 /// The machine's clock, truncated to whole milliseconds like every record.

@@ -5,7 +5,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use webhook_core::executor::*;
-//! use webhook_core::id::{RunId, WorkflowKey};
+//! use webhook_core::id::WorkflowKey;
 //! use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 //!
 //! struct Greeter(Arc<Workflow>);
@@ -23,12 +23,6 @@
 //!         context.log("greeting");
 //!         Ok(RunOutput::new().with_summary(format!("Hello {}", name.unwrap_or_default())))
 //!     }
-//!     async fn artifact(&self, _run: RunId, _name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
-//!         Ok(None)
-//!     }
-//!     async fn discard(&self, _runs: &[RunId]) -> Result<(), ExecutorError> {
-//!         Ok(())
-//!     }
 //! }
 //!
 //! let name = ParameterBlock::new("name", ParameterType::Text).with_default("world");
@@ -41,8 +35,11 @@
 mod cancellation;
 mod context;
 mod error;
+mod executors;
+mod forward;
 mod function;
 mod output;
+mod recorded;
 mod report;
 mod workflow;
 
@@ -53,8 +50,10 @@ use crate::id::{RunId, WorkflowKey};
 pub use cancellation::{Cancellation, CancellationSource, StopReason};
 pub use context::RunContext;
 pub use error::{ExecuteError, ExecutorError};
+pub use executors::Executors;
 pub use function::{FixedWorkflows, FnExecutor};
 pub use output::{ArtifactContent, RunOutput};
+pub use recorded::RecordedReports;
 pub use report::Reporter;
 pub(crate) use report::Reports;
 pub use workflow::{Workflow, WorkflowPage};
@@ -100,7 +99,12 @@ pub trait Executor: Send + Sync + 'static {
     /// Returns the content of an artifact that a run's output named, or `None` if there is none.
     ///
     /// `name` comes from outside. Look it up among the run's artifacts; never use it as a path.
-    async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError>;
+    ///
+    /// Default: there is none. An executor whose runs name artifacts implements it.
+    async fn artifact(&self, run: RunId, name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
+        let _ = (run, name);
+        Ok(None)
+    }
 
     /// Removes everything kept for these runs, whose records were pruned.
     ///
@@ -110,5 +114,10 @@ pub trait Executor: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// A dropped call may leave some files behind.
-    async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError>;
+    ///
+    /// Default: nothing is kept. An executor that keeps artifacts implements it.
+    async fn discard(&self, runs: &[RunId]) -> Result<(), ExecutorError> {
+        let _ = runs;
+        Ok(())
+    }
 }

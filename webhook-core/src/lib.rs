@@ -72,7 +72,7 @@
 //! | answer a call | [`intake`] |
 //! | create, change and delete webhooks, list and cancel runs | [`manage`] |
 //! | declare parameters | [`parameters`] |
-//! | bring your own work, store or notifier | [`executor`], [`store`] with [`backend`], [`notifier`] |
+//! | bring your own work, store or notifier; combine several kinds of work | [`executor`], [`store`] with [`backend`], [`notifier`] |
 //! | follow what happens | [`events`] |
 //! | mask secrets in what you log | [`masking`] |
 //! | test your application or store | the crate `webhook-testing`, [`memory`], [`Webhooks::run_until_idle`] |

@@ -68,6 +68,22 @@ pub trait Notifier: Send + Sync + 'static {
     async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError>;
 }
 
+/// A shared notifier is a notifier, also when `N` is `dyn Notifier`.
+#[async_trait::async_trait]
+impl<N: Notifier + ?Sized> Notifier for Arc<N> {
+    fn channels(&self) -> &[Channel] {
+        (**self).channels()
+    }
+
+    fn check(&self, channel: Channel, recipient: &str) -> Result<(), String> {
+        (**self).check(channel, recipient)
+    }
+
+    async fn deliver(&self, notification: &Notification) -> Result<(), DeliverError> {
+        (**self).deliver(notification).await
+    }
+}
+
 /// Upper bound on the duration of one try.
 pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 

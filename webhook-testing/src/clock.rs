@@ -1,12 +1,14 @@
 //! A clock that tests control.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use webhook_core::clock::{Clock, from_milliseconds, to_milliseconds};
 
-/// A clock for tests. It follows tokio's time, so it stands still while that is paused, and it can jump.
+/// A clock for tests. It follows tokio's time, so it stands still while that is paused, and it can jump. Its clones
+/// share the time.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
@@ -19,10 +21,10 @@ use webhook_core::clock::{Clock, from_milliseconds, to_milliseconds};
 /// assert_eq!(clock.now(), before + Duration::from_secs(60));
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TestClock {
-    started: tokio::time::Instant,
-    offset: Mutex<SystemTime>,
+    started: Instant,
+    offset: Arc<Mutex<SystemTime>>,
 }
 
 impl Default for TestClock {
@@ -36,7 +38,7 @@ impl TestClock {
     /// Starts at this time of day.
     #[must_use]
     pub fn starting_at(start: SystemTime) -> Self {
-        Self { started: Instant::now(), offset: Mutex::new(start) }
+        Self { started: Instant::now(), offset: Arc::new(Mutex::new(start)) }
     }
 
     /// Lets time pass: timers fire, and the time of day advances. Needs a paused tokio runtime.
@@ -68,7 +70,9 @@ mod tests {
     async fn the_test_clock_jumps_without_time_passing() {
         let clock = TestClock::default();
         let timer = Instant::now();
+        let handed_over = clock.clone();
         clock.set(clock.now() - Duration::from_secs(3600));
+        assert_eq!(handed_over.now(), clock.now());
         assert_eq!(format_timestamp(clock.now()), "2025-12-31T23:00:00.000Z");
         assert_eq!(timer.elapsed(), Duration::ZERO);
         clock.advance(Duration::from_secs(1)).await;

@@ -47,6 +47,8 @@ pub struct RecordingNotifier(Arc<Shared>);
 pub enum DeliverFailure {
     /// Another try may help.
     Retryable,
+    /// Nobody can be reached through the channel at present: an outage of its server.
+    Unreachable,
     /// Another try will not help.
     Permanent,
 }
@@ -118,6 +120,7 @@ impl Notifier for RecordingNotifier {
         let failure = self.0.failures.lock().pop_front();
         let result = match failure {
             Some(DeliverFailure::Retryable) => Err(DeliverError::retryable("told to fail for now")),
+            Some(DeliverFailure::Unreachable) => Err(DeliverError::unreachable("told to be out of reach")),
             Some(DeliverFailure::Permanent) => Err(DeliverError::permanent("told to fail for good")),
             None => {
                 self.0.delivered.send_modify(|delivered| delivered.push(notification.clone()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cancellation::Cancellation;
+use super::recorded::RecordedReports;
 use super::report::{Reporter, Reports};
 use crate::id::{RunId, WorkflowKey};
 use crate::masking::Masker;
@@ -35,7 +36,8 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// Creates a context for testing an executor by itself. Its reports are discarded.
+    /// Creates a context for testing an executor by itself. Its reports are discarded unless they are
+    /// [recorded](Self::recorded).
     #[must_use]
     pub fn new(run: RunId, workflow: WorkflowKey, attempt: u32, parameters: EffectiveParameters) -> Self {
         let masker = Masker::of(&parameters);
@@ -71,6 +73,33 @@ impl RunContext {
     pub fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self
+    }
+
+    /// Records the reports, for a test that executes the context by itself.
+    ///
+    /// ```
+    /// # use webhook_core::executor::{FnExecutor, Executor, RunContext, RunOutput, Workflow};
+    /// # use webhook_core::{id::RunId, parameters::{EffectiveParameters, ParameterBlocks}};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sales = Workflow::new("report/sales".parse()?, "Sales", ParameterBlocks::default());
+    /// # let run = RunId::generate(std::time::SystemTime::now());
+    /// let executor = FnExecutor::new([sales], async |context| {
+    ///     context.log("reading");
+    ///     context.progress(0.5, "half");
+    ///     Ok(RunOutput::new())
+    /// });
+    /// let context = RunContext::new(run, "report/sales".parse()?, 1, EffectiveParameters::new());
+    /// let (context, reports) = context.recorded();
+    /// executor.execute(context).await?;
+    /// assert_eq!(reports.log(), "reading\n");
+    /// assert_eq!(reports.progress().map(|progress| progress.fraction), Some(0.5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn recorded(self) -> (Self, RecordedReports) {
+        let (context, reports) = self.reporting();
+        (context, RecordedReports::new(reports))
     }
 
     /// Sends reports to the worker, through the mask.

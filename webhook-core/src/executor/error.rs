@@ -1,6 +1,7 @@
 //! Errors of an executor.
 
 use crate::error::BoxError;
+use crate::parameters::UnfitParameters;
 
 /// Error of an attempt, which says whether another may help.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,13 @@ impl ExecuteError {
     /// Returns an error after which another attempt will not help.
     pub fn fatal(error: impl Into<BoxError>) -> Self {
         Self::Fatal(error.into())
+    }
+}
+
+/// Another attempt gets the same parameters, so it will not help.
+impl From<UnfitParameters> for ExecuteError {
+    fn from(error: UnfitParameters) -> Self {
+        Self::fatal(error)
     }
 }
 

@@ -6,10 +6,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{
-    ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
-};
-use crate::id::{RunId, WorkflowKey};
+use super::{ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage};
+use crate::id::WorkflowKey;
 
 type Execution = Pin<Box<dyn Future<Output = Result<RunOutput, ExecuteError>> + Send>>;
 
@@ -31,6 +29,21 @@ type Execution = Pin<Box<dyn Future<Output = Result<RunOutput, ExecuteError>> + 
 /// # assert!(matches!(executor.execute(context).await, Err(ExecuteError::Fatal(_))));
 /// # Ok(())
 /// # }
+/// ```
+///
+/// A closure that uses something of the host's makes a copy for each run:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
+/// # use webhook_core::parameters::ParameterBlocks;
+/// # let sales = Workflow::new("report/sales".parse()?, "Sales", ParameterBlocks::default());
+/// let regions = Arc::new(vec!["EMEA", "APAC"]); // such as a pool of connections
+/// let executor = FnExecutor::new([sales], move |_context| {
+///     let regions = regions.clone();
+///     async move { Ok(RunOutput::new().with_summary(regions.join(", "))) }
+/// });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct FnExecutor {
     workflows: FixedWorkflows,
@@ -67,14 +80,6 @@ impl Executor for FnExecutor {
 
     async fn execute(&self, context: RunContext) -> Result<RunOutput, ExecuteError> {
         (self.function)(context).await
-    }
-
-    async fn artifact(&self, _run: RunId, _name: &str) -> Result<Option<ArtifactContent>, ExecutorError> {
-        Ok(None)
-    }
-
-    async fn discard(&self, _runs: &[RunId]) -> Result<(), ExecutorError> {
-        Ok(())
     }
 }
 

@@ -1,8 +1,11 @@
 //! Effective parameters of a run, each with its source.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::Value;
 
@@ -109,6 +112,56 @@ impl EffectiveParameters {
         self.by_name.iter().map(|(name, parameter)| (name.as_str(), &parameter.value))
     }
 
+    /// Reads the values into a type of the host's own, by name.
+    ///
+    /// A parameter that may be absent is an `Option`. Names that the type does not have are ignored.
+    /// In [`execute`](crate::executor::Executor::execute), `?` makes the error fatal.
+    ///
+    /// ```
+    /// use webhook_core::parameters::{EffectiveParameter, EffectiveParameters, Source};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Invoice {
+    ///     customer: String,
+    ///     months: u8,
+    ///     note: Option<String>,
+    /// }
+    ///
+    /// let mut parameters = EffectiveParameters::new();
+    /// parameters.insert("customer", EffectiveParameter::new("ACME", Source::Query));
+    /// parameters.insert("months", EffectiveParameter::new(3, Source::Default));
+    /// let invoice: Invoice = parameters.parse()?;
+    /// assert_eq!((invoice.customer.as_str(), invoice.months, invoice.note), ("ACME", 3, None));
+    ///
+    /// parameters.insert("months", EffectiveParameter::new(300, Source::Body));
+    /// let error = parameters.parse::<Invoice>().map(|_| ()).unwrap_err();
+    /// assert_eq!(error.to_string(), "parameter months: invalid value: integer `300`, expected u8");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Fails with [`UnfitParameters`] if the type cannot hold them. Its text names the parameter, and has no secret value.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, UnfitParameters> {
+        let reading = Cell::new(None);
+        let mut rest = self.by_name.iter();
+        let values = std::iter::from_fn(|| {
+            let next = rest.next();
+            reading.set(next);
+            next.map(|(name, parameter)| (name.as_str(), &parameter.value))
+        });
+        T::deserialize(MapDeserializer::new(values)).map_err(|error: serde_json::Error| match reading.get() {
+            Some((name, parameter)) if parameter.secret => {
+                UnfitParameters(format!("parameter {name} has another type"))
+            }
+            Some((name, _)) => UnfitParameters(format!("parameter {name}: {error}")),
+            // The name of a field is no value.
+            None if error.to_string().starts_with("missing field") => UnfitParameters(error.to_string()),
+            None if self.by_name.values().any(|parameter| parameter.secret) => {
+                UnfitParameters("the parameters do not have the expected form".to_owned())
+            }
+            None => UnfitParameters(error.to_string()),
+        })
+    }
+
     /// Returns the number of parameters.
     pub fn len(&self) -> usize {
         self.by_name.len()
@@ -119,6 +172,11 @@ impl EffectiveParameters {
         self.by_name.is_empty()
     }
 }
+
+/// Error: a type of the host's own cannot hold the parameters of a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnfitParameters(String);
 
 impl EffectiveParameter {
     /// Holds a value that is not secret.
@@ -192,6 +250,49 @@ mod tests {
                 .into_iter()
                 .collect();
         assert!(!format!("{parameters:?}").contains("canary"));
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_are_named_and_secret_values_are_not_shown() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Host {
+            a: u8,
+            b: Option<Vec<u8>>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Flat {
+            #[serde(flatten)]
+            _host: Host,
+        }
+        let parsed = |values: &[(&str, Value)], secret: bool| {
+            let parameters: EffectiveParameters = values
+                .iter()
+                .map(|(name, value)| {
+                    let value = EffectiveParameter::new(value.clone(), Source::Body);
+                    ((*name).to_owned(), if secret { value.secret() } else { value })
+                })
+                .collect();
+            let error = |error: UnfitParameters| error.to_string();
+            (parameters.parse::<Host>().map_err(error), parameters.parse::<Flat>().map(drop).map_err(error))
+        };
+        let (host, flat) = parsed(&[("a", 1.into()), ("other", "x".into())], true);
+        assert_eq!((host, flat), (Ok(Host { a: 1, b: None }), Ok(())));
+        let (host, flat) = parsed(&[("a", 1.into()), ("b", vec![7].into())], false);
+        assert_eq!((host, flat), (Ok(Host { a: 1, b: Some(vec![7]) }), Ok(())));
+
+        let wrong = [("a", Value::from("canary")), ("b", Value::Null)];
+        let (host, flat) = parsed(&wrong, false);
+        let message = "invalid type: string \"canary\", expected u8".to_owned();
+        assert_eq!((host, flat), (Err(format!("parameter a: {message}")), Err(message)));
+        let (host, flat) = parsed(&wrong, true);
+        assert!(host.unwrap_err().contains("parameter a") && flat.is_err());
+        for secret in [parsed(&wrong, true).0.unwrap_err(), parsed(&wrong, true).1.unwrap_err()] {
+            assert!(!secret.contains("canary"), "{secret}");
+        }
+        for secret in [false, true] {
+            let (host, flat) = parsed(&[("b", Value::Null)], secret);
+            assert_eq!([host.unwrap_err(), flat.unwrap_err()], ["missing field `a`"; 2]);
+        }
     }
 
     #[test]

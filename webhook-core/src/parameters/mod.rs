@@ -56,7 +56,7 @@ pub use block::ParameterBlock;
 pub use blocks::{BlockProblem, InvalidBlocks, ParameterBlocks};
 pub use body::{BodyParameters, check_content_encoding, parse_body};
 pub use body_error::BodyError;
-pub use effective::{EffectiveParameter, EffectiveParameters, Source};
+pub use effective::{EffectiveParameter, EffectiveParameters, Source, UnfitParameters};
 pub(crate) use json::is_parameter_name;
 pub use json::{StrictJsonError, read_json};
 pub use limits::ParameterLimits;

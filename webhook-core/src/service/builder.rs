@@ -38,6 +38,8 @@ impl Webhooks {
 }
 
 /// Builds a [`Webhooks`] service. A store and an executor are required; everything else has defaults.
+///
+/// Store, executor, notifiers and clock may be shared: an `Arc` of one, also of `dyn Store` and so on, is one.
 #[derive(Default)]
 pub struct WebhooksBuilder {
     store: Option<Arc<dyn Store>>,
@@ -69,7 +71,7 @@ impl WebhooksBuilder {
         self
     }
 
-    /// Sets the executor of the workflows.
+    /// Sets the executor of the workflows. [`Executors`](crate::executor::Executors) combines several.
     #[must_use]
     pub fn executor(mut self, executor: impl Executor) -> Self {
         self.executor = Some(Arc::new(executor));
@@ -143,6 +145,9 @@ impl WebhooksBuilder {
     }
 
     /// Adds a kind of workflow besides `report` and `notebook`. May be called several times.
+    ///
+    /// The kind is the first part of a workflow's key, such as `billing` of `billing/invoices`. Paths with other kinds
+    /// belong to the host.
     #[must_use]
     pub fn kind(mut self, kind: impl Into<String>) -> Self {
         self.kinds.push(kind.into());
@@ -209,6 +214,7 @@ impl WebhooksBuilder {
             accepting: Accepting::default(),
             uses: Uses::default(),
             executing: Executing::default(),
+            ensuring: tokio::sync::Mutex::default(),
             progress: Notify::new(),
             trouble: Trouble::default(),
             meters,

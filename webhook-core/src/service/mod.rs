@@ -164,10 +164,31 @@ impl Webhooks {
         Workers::start(self.parts.clone(), options)
     }
 
-    /// Executes queued runs and sends due notifications until nothing is due any more, waiting for pauses in
-    /// between.
+    /// Executes queued runs and sends due notifications until nothing is left, then removes expired runs.
     ///
-    /// For hosts' tests: with tokio's time paused, pauses take no time.
+    /// For hosts' tests. It waits for pauses between attempts. These take no time where tokio's time is paused:
+    /// `#[tokio::test(start_paused = true)]`, with tokio's feature `test-util`.
+    ///
+    /// ```
+    /// use webhook_core::{FnExecutor, MemoryStore, RunOutput, RunState, WebhookSettings, Webhooks, Workflow};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sales = Workflow::new("report/sales".parse()?, "Sales", Default::default());
+    /// let executor = FnExecutor::new([sales], async |_| Ok(RunOutput::new()));
+    /// let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await?;
+    /// let manage = webhooks.manage();
+    /// let webhook = manage.create_webhook("report/sales".parse()?, WebhookSettings::default()).await?.webhook;
+    /// let started = manage.start_run(webhook.id, Default::default(), Default::default()).await?;
+    ///
+    /// webhooks.run_until_idle().await?;
+    /// assert_eq!(manage.get_run(started.run.id()).await?.state(), RunState::Succeeded);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A test that acts while a run executes, such as one that cancels it, starts workers instead:
+    /// `start_workers(WorkerOptions::default().with_threads(false))`.
     ///
     /// Fails with [`StoreError`] when the store fails.
     ///

@@ -51,6 +51,8 @@ pub(super) struct Parts {
     pub(super) uses: Uses,
     pub(super) executing: Executing,
     pub(super) waiters: Arc<Waiters>,
+    /// Held while a webhook is looked for and created if there is none.
+    pub(super) ensuring: tokio::sync::Mutex<()>,
     /// Signalled when workers have recorded something.
     pub(super) progress: Notify,
     pub(super) trouble: Trouble,

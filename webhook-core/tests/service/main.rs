@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod callers;
+mod composition;
 mod faults;
 mod intake;
 mod management;

@@ -18,7 +18,7 @@ pub enum ManagementError {
     #[error("the webhook was changed in between; read it again")]
     Conflict,
     /// Settings have these problems; the list is complete.
-    #[error("{} of the settings cannot be used", .0.len())]
+    #[error("these settings cannot be used: {}", listed(.0))]
     Settings(Vec<SettingProblem>),
     /// The URL cannot be shown again.
     #[error(
@@ -43,6 +43,12 @@ pub enum ManagementError {
     /// The store has failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
+}
+
+/// Returns the problems in words, one after the other.
+fn listed(problems: &[SettingProblem]) -> String {
+    let each = problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 impl From<TriggerError> for ManagementError {

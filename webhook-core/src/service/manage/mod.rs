@@ -3,6 +3,7 @@
 //! They authenticate no caller; a front end does that before.
 
 mod deliveries;
+mod ensure;
 mod error;
 mod runs;
 mod senders;
@@ -12,6 +13,7 @@ mod workflows;
 use super::parts::Parts;
 
 pub use deliveries::{ResentDeliveries, TestedNotification};
+pub use ensure::EnsuredWebhook;
 pub use error::ManagementError;
 pub use runs::StartedRun;
 pub use senders::{AddedSecret, CallPreview, PreviewProblem, SampleCall};

@@ -66,7 +66,7 @@ impl Management<'_> {
             false => None,
         };
         match described {
-            None => problems.insert(0, no_such_workflow(&workflow)),
+            None => problems.insert(0, self.no_such_workflow(&workflow)),
             Some(described) if described.parameters.has_secret() && parts.keys.is_none() => {
                 let message = "it has secret parameters, and this server has no token key to seal them with";
                 problems.insert(0, SettingProblem::new("workflow", SettingCode::NoTokenKey, message));
@@ -234,6 +234,20 @@ impl Management<'_> {
         (needs_key && self.parts.keys.is_none()).then(problem)
     }
 
+    /// Returns the problem that there is no such workflow, or that its kind is not registered.
+    fn no_such_workflow(&self, workflow: &WorkflowKey) -> SettingProblem {
+        let message = match self.parts.knows_kind(&workflow.kind) {
+            true => format!("there is no workflow {workflow}"),
+            false => {
+                format!(
+                    "this server does not know the kind {}; its host registers kinds at start",
+                    workflow.kind
+                )
+            }
+        };
+        SettingProblem::new("workflow", SettingCode::Unknown, message)
+    }
+
     /// Applies a change of the verify token.
     fn with_verify_token(&self, webhook: Webhook, change: &VerifyTokenChange) -> Webhook {
         match (change, &self.parts.keys) {
@@ -276,10 +290,6 @@ impl Management<'_> {
         }
         problems
     }
-}
-
-fn no_such_workflow(workflow: &WorkflowKey) -> SettingProblem {
-    SettingProblem::new("workflow", SettingCode::Unknown, format!("there is no workflow {workflow}"))
 }
 
 fn refuse(problems: Vec<SettingProblem>) -> Result<(), ManagementError> {

@@ -36,6 +36,12 @@ pub(super) async fn keep_house(parts: Arc<Parts>, prune_every: Duration) {
     }
 }
 
+/// Does both now, for hosts' tests.
+pub(super) async fn keep_house_once(parts: &Parts) -> Result<(), StoreError> {
+    parts.write_uses().await?;
+    prune(parts).await
+}
+
 async fn prune(parts: &Parts) -> Result<(), StoreError> {
     loop {
         let request = PruneRequest::new(parts.now(), parts.options.keep_runs, PRUNE_BATCH)

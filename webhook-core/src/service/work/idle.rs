@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Workers;
+use super::housekeeping::keep_house_once;
 use super::options::WorkerOptions;
 use crate::service::parts::Parts;
 use crate::store::StoreError;
@@ -21,7 +22,7 @@ pub(in crate::service) async fn run_until_idle(parts: &Arc<Parts>) -> Result<(),
         progress.as_mut().enable();
         let health = parts.store.health().await?;
         if health.queued + health.running + health.pending_deliveries == 0 && workers.executing() == 0 {
-            return Ok(());
+            return keep_house_once(parts).await;
         }
         // A run that is cancelled or deleted by a call signals no progress.
         let _ = tokio::time::timeout(LOOK_AGAIN, progress).await;
