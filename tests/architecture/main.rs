@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 16] = [
     &["error", "schema"],
     &["token"],
     &["id", "parameters", "raw_call", "retry", "clock", "setting"],
-    &["masking", "network", "secret"],
+    &["calls", "masking", "network", "secret"],
     &["verification"],
     &["mapping"],
     &["handshake"],

@@ -41,6 +41,8 @@ pub enum NameKind {
     DeliveryId,
     /// Id of a secret of a webhook's sender.
     SecretId,
+    /// Id of a call in the call log.
+    CallId,
     /// Id of an event, as the stream of events gives it out.
     EventId,
     /// State of a run.
@@ -65,6 +67,7 @@ impl NameKind {
             Self::RunId => "run id",
             Self::DeliveryId => "delivery id",
             Self::SecretId => "secret id",
+            Self::CallId => "call id",
             Self::EventId => "event id",
             Self::RunState => "run state",
             Self::DeliveryState => "delivery state",

@@ -1,4 +1,4 @@
-//! Events of runs, as they happen, for live views and for callers that wait for a run's end.
+//! Events of runs and calls, as they happen, for live views and for callers that wait for a run's end.
 //!
 //! Events are news, not records: only a bounded number, in bounded memory, is kept. A reader that falls
 //! behind is told so, and reads the runs again.
@@ -7,22 +7,24 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::calls::CallRecord;
 use crate::error::{InvalidName, NameKind};
 use crate::id::{RunId, WebhookId, WorkflowKey};
 use crate::notifier::Delivery;
 use crate::run::{Progress, Run};
+use crate::webhook::Webhook;
 
-/// Event of a run.
+/// Event of a run, or of calls of a webhook.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Event {
     /// Position of this event in the stream, from which a reader can resume.
     pub cursor: EventCursor,
-    /// Id of the run.
-    pub run: RunId,
-    /// Workflow of the run.
+    /// Id of the run. `None` for an event of calls.
+    pub run: Option<RunId>,
+    /// Workflow of the run or the webhook.
     pub workflow: WorkflowKey,
-    /// Webhook of the run.
+    /// Webhook of the run, or the called one.
     pub webhook_id: WebhookId,
     /// The change itself.
     pub change: Change,
@@ -30,7 +32,7 @@ pub struct Event {
     pub deliveries: Arc<[Delivery]>,
 }
 
-/// Change of a run.
+/// Change of a run, or calls of a webhook.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Change {
@@ -46,14 +48,33 @@ pub enum Change {
         /// True if there is more text in the run's log.
         truncated: bool,
     },
+    /// Calls of the webhook were logged.
+    Calls {
+        /// The newest of them, oldest first: at most [`CALLS_IN_EVENT`].
+        calls: Arc<[Arc<CallRecord>]>,
+        /// True if there were more.
+        truncated: bool,
+    },
 }
+
+/// Upper bound on the calls in one event.
+pub const CALLS_IN_EVENT: usize = 20;
 
 impl Event {
     /// Combines a change with the run that it belongs to, without deliveries.
     #[must_use]
     pub fn new(cursor: EventCursor, run: &Run, change: Change) -> Self {
         let (workflow, webhook_id) = (run.workflow().clone(), run.webhook_id());
-        Self { cursor, run: run.id(), workflow, webhook_id, change, deliveries: Arc::default() }
+        Self { cursor, run: Some(run.id()), workflow, webhook_id, change, deliveries: Arc::default() }
+    }
+
+    /// Tells of calls of a webhook, oldest first. It keeps the newest [`CALLS_IN_EVENT`] of them.
+    #[must_use]
+    pub fn of_calls(cursor: EventCursor, webhook: &Webhook, calls: &[Arc<CallRecord>]) -> Self {
+        let newest = &calls[calls.len().saturating_sub(CALLS_IN_EVENT)..];
+        let change = Change::Calls { calls: newest.into(), truncated: newest.len() < calls.len() };
+        let (workflow, webhook_id) = (webhook.workflow.clone(), webhook.id);
+        Self { cursor, run: None, workflow, webhook_id, change, deliveries: Arc::default() }
     }
 
     /// Sets the deliveries that were recorded with the run's end.
@@ -69,6 +90,7 @@ impl Event {
             Change::State(run) => run.bytes_in_memory(),
             Change::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
             Change::Log { text, .. } => text.len(),
+            Change::Calls { calls, .. } => calls.iter().map(|call| call.bytes_in_memory()).sum(),
         };
         let text = |delivery: &Delivery| delivery.last_error.as_ref().map_or(0, String::len);
         let deliveries = self.deliveries.iter().map(|it| size_of_val(it) + it.recipient.len() + text(it));

@@ -254,6 +254,10 @@ uuid_id!(
     /// The id of a secret with which a sender signs its calls.
     SecretId
 );
+uuid_id!(
+    /// Id of a call in the call log.
+    CallId
+);
 
 fn parse_uuid(text: &str) -> Option<Uuid> {
     let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());

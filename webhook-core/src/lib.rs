@@ -73,7 +73,7 @@
 //! | create, change and delete webhooks, list and cancel runs | [`manage`] |
 //! | declare parameters | [`parameters`] |
 //! | bring your own work, store or notifier; combine several kinds of work | [`executor`], [`store`] with [`backend`], [`notifier`] |
-//! | follow what happens | [`events`] |
+//! | follow what happens | [`events`], [`calls`] |
 //! | mask secrets in what you log | [`masking`] |
 //! | test your application or store | the crate `webhook-testing`, [`memory`], [`Webhooks::run_until_idle`] |
 //!
@@ -84,6 +84,7 @@
 //! An async function may be dropped at any time unless its documentation says otherwise.
 
 pub mod backend;
+pub mod calls;
 pub mod clock;
 pub mod error;
 pub mod events;

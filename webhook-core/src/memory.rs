@@ -17,13 +17,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backend::{LiveCancel, wait_for_work};
+use crate::calls::{CallRecord, LoggedCall};
 use crate::error::Resource;
 use crate::events::{EventCursor, Events};
-use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::id::{CallId, DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run};
 use crate::store::{
-    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
     DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
     Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
@@ -141,6 +142,7 @@ impl Store for MemoryStore {
         let mut state = self.state();
         state.webhooks.check_removal(id, expected_revision)?;
         state.webhooks.remove(id);
+        state.calls.forget(id);
         let queued = state.live.close_webhook(id);
         for run in &queued {
             if let Some(LiveCancel::Ended(run)) = state.live.cancel(*run, CancelReason::WebhookDeleted, now) {
@@ -271,6 +273,15 @@ impl Store for MemoryStore {
         let resent = self.state().deliveries.resend(id, now, Instant::now());
         self.wake_deliveries();
         resent.ok_or(StoreError::NotFound(Resource::Delivery))
+    }
+
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        self.state().append_calls(calls);
+        Ok(())
+    }
+
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
+        Ok(self.state().calls.list(&query))
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

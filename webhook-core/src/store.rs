@@ -54,8 +54,9 @@ mod request;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::calls::{CallRecord, LoggedCall};
 use crate::events::{EventCursor, Events};
-use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::id::{CallId, DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
@@ -63,7 +64,7 @@ use crate::webhook::{RateLimit, Webhook};
 
 pub use error::StoreError;
 pub use outbox::{Channels, DeliveryClaimRequest, DeliverySettlement};
-pub use query::{DeliveryQuery, Page, RunQuery, WebhookQuery};
+pub use query::{CallQuery, DeliveryQuery, Page, RunQuery, WebhookQuery};
 pub use request::{
     Begun, CancelNotice, Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart,
     Outcome, PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, Workflows,
@@ -305,6 +306,24 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Fails with [`StoreError::NotFound`].
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError>;
+
+    // Calls.
+
+    /// Adds calls to the call log.
+    ///
+    /// - Of each webhook, the newest [`CALLS_KEPT`](crate::calls::CALLS_KEPT) calls are kept, and of all webhooks together
+    ///   about [`CALL_LOG_BYTES`](crate::calls::CALL_LOG_BYTES). The oldest go first. Both bounds hold after a restart, too.
+    /// - Calls of an unknown webhook are ignored. Those of a deleted one go with it.
+    /// - A call that is in the log already is not added again.
+    /// - The added calls of each webhook are one [event](crate::events::Change::Calls).
+    ///
+    /// Need not be durable when it returns: it waits for no sync. A store that is closed in order loses nothing.
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError>;
+
+    /// Lists the calls of a webhook, newest first by their ids. An unknown webhook has none.
+    ///
+    /// Stable under concurrent writes, as [`list_runs`](Self::list_runs), as far as calls are kept.
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError>;
 
     // Events and health.
 

@@ -20,7 +20,7 @@ use crate::contract::problem::{self, Problem};
 use crate::contract::route::Route;
 use crate::handlers::metrics::Renderer;
 use crate::handlers::{
-    caller_runs, deliveries, description, events, health, metrics, runs, senders, trigger,
+    caller_runs, calls, deliveries, description, events, health, metrics, runs, senders, trigger,
 };
 use crate::handlers::{webhooks, workflows};
 use crate::request::body::{READ_TIME, RequestBody};
@@ -189,10 +189,7 @@ impl Api {
             Operation::Trigger
             | Operation::TriggerByGet
             | Operation::CheckByHead
-            | Operation::CheckByOptions => {
-                let answered = trigger::trigger(state, request).await;
-                answered.inspect_err(|problem| state.calls.refused(problem))
-            }
+            | Operation::CheckByOptions => trigger::trigger(state, request).await,
             Operation::ReadOwnRun => caller_runs::read(state, head).await,
             Operation::ReadOwnLog => caller_runs::log(state, head).await,
             Operation::ReadOwnArtifact => caller_runs::artifact(state, head).await,
@@ -208,6 +205,7 @@ impl Api {
             Operation::ListSecrets => senders::list(state, head).await,
             Operation::AddSecret => senders::add(state, request).await,
             Operation::RemoveSecret => senders::remove(state, request).await,
+            Operation::ListCalls => calls::list(state, head).await,
             Operation::PreviewCall => senders::preview(state, request).await,
             Operation::ListPresets => Ok(senders::presets()),
             Operation::ListRecipes => Ok(senders::recipes()),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use webhook_core::events::{Change, Event, EventCursor};
 
 use crate::contract::links::Links;
+use crate::contract::wire::call::CallsView;
 use crate::contract::wire::event::EventView;
 use crate::contract::wire::value::Detail;
 
@@ -79,6 +80,10 @@ fn written(event: &Event, links: Links<'_>) -> Vec<u8> {
         }
         Change::Log { text, truncated } => {
             write(&mut frame, "log", event.cursor, &EventView::log(event, text, *truncated));
+        }
+        Change::Calls { calls, truncated } => {
+            let calls = calls.iter().map(|call| &**call);
+            write(&mut frame, "calls", event.cursor, &CallsView::new(event, calls, *truncated));
         }
         // Clients of this version do not know other changes.
         _ => {}

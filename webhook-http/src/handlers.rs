@@ -2,6 +2,7 @@
 
 mod artifact;
 pub(crate) mod caller_runs;
+pub(crate) mod calls;
 pub(crate) mod deliveries;
 pub(crate) mod description;
 pub(crate) mod events;

@@ -47,6 +47,9 @@ const STORE_FILES: [&str; 2] = ["webhook-store", "sled"];
 /// Files of a data folder, of which at least one exists after a start.
 const USED_FILES: [&str; 3] = ["admin.token", "token.key", DEMO_MADE];
 
+/// Upper bound on the time in which the last calls are written to the call log.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
 /// Buckets of durations in seconds: from a commit to a long run.
 const SECONDS: [f64; 13] =
     [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0];
@@ -390,6 +393,11 @@ impl Prepared {
             }
         };
         tokio::join!(serving, ending);
+        // The calls that were answered last.
+        let written = tokio::time::timeout(LAST_CALLS, self.webhooks.write_call_log()).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!("the last calls are missing from the call log");
+        }
         self.store.close();
         Ok(())
     }

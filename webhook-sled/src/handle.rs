@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use webhook_core::store::StoreError;
 
 use crate::check::scrub::Scrubber;
+use crate::engine::call_file::CallFile;
 use crate::engine::capacity::Capacity;
 use crate::engine::checkpointer::{Checkpointed, Checkpointer};
 use crate::engine::clock::StoreClock;
@@ -69,9 +70,10 @@ impl Handle {
             Condition::new(move || queue.nudge())
         };
         let database = Database::new(opened.into_inner(), files, disk, options.durability, damage);
-        let parts = Arc::new(Parts::new(database, condition, capacity, clock));
+        let parts = Arc::new(Parts::new(database, condition, capacity, CallFile::new(path), clock));
         let writer = start_writer(&parts, &queue, folder, restored, number).map_err(&io)?;
         parts.condition.check().map_err(|error| OpenError::from_store(path, error))?;
+        parts.calls.load(&parts.webhooks());
         let writer = Builder::new().name("webhook-sled-writer".to_owned()).spawn(move || writer.run());
         let writer = writer.map_err(&io)?;
         let sweeping = queue.clone();
@@ -103,6 +105,7 @@ impl Handle {
             return;
         }
         drop(scrubber);
+        self.parts.calls.close();
         // It catches panics, so there is nothing to learn from how it ended.
         let _ = writer.join();
     }

@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 use webhook_core::backend::wait_for_work;
+use webhook_core::calls::{CallRecord, LoggedCall};
 use webhook_core::events::{EventCursor, Events};
-use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
     DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
     Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
@@ -161,7 +162,13 @@ impl Store for SledStore {
         self.parts().capacity.open_files.check()?;
         let (operation, answer) =
             replying(move |writer, reply| writer.delete_webhook(id, expected_revision, now, reply));
-        self.0.submit(operation, answer).await
+        let had_calls = self.parts().calls.has_any(id);
+        let cancelled = self.0.submit(operation, answer).await?;
+        if had_calls {
+            // If this is not reached, the next opening leaves them out.
+            self.parts().work_aside(|parts| parts.calls.rewrite()).await?;
+        }
+        Ok(cancelled)
     }
 
     async fn list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>, StoreError> {
@@ -372,6 +379,23 @@ impl Store for SledStore {
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
         let instant = Instant::now();
         self.ask_in_place(move |writer| writer.resend_delivery(id, now, instant)).await
+    }
+
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        self.0.check_open()?;
+        let append = move |parts: &Parts| {
+            let added = parts.calls.append(calls, &parts.webhooks(), &parts.announcements.events);
+            if parts.capacity.check_space().is_ok() {
+                parts.calls.write(&added);
+            } else {
+                parts.calls.skip();
+            }
+        };
+        self.parts().work_aside(append).await
+    }
+
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
+        Ok(self.parts().calls.list(&query))
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

@@ -7,17 +7,19 @@ mod scene;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scene::*;
 use serde_json::json;
-use webhook_core::id::DeliveryId;
+use webhook_core::calls::{CALLS_KEPT, CallFacts, CallOutcome, CallRecord, LoggedCall};
+use webhook_core::id::{DeliveryId, WebhookId};
 use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
 use webhook_core::run::{CancelReason, Run, RunState};
-use webhook_core::store::{Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
+use webhook_core::store::{CallQuery, Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
 use webhook_core::webhook::{Concurrency, OnOverlap};
-use webhook_sled::Durability;
 use webhook_sled::testing::open_database;
+use webhook_sled::{Durability, SledStore};
 
 #[tokio::test]
 async fn a_closed_store_is_whole_in_its_database_whoever_still_holds_it() {
@@ -363,4 +365,45 @@ async fn a_store_whose_folder_is_moved_away_says_so_until_it_is_back_with_all_th
         assert_eq!(store.get_run(id).await.unwrap().unwrap().state(), RunState::Succeeded);
     }
     assert!(store.verify().await.unwrap().is_whole());
+}
+
+async fn log_calls(store: &SledStore, webhook: WebhookId, count: usize) {
+    let facts = CallFacts::new("POST", 202, CallOutcome::Accepted);
+    let call = || LoggedCall::new(Arc::new(CallRecord::new(webhook, &facts, now())));
+    store.append_calls((0..count).map(|_| call()).collect()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_call_log_survives_with_its_bounds_but_for_webhooks_that_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (busy, quiet, gone) = (webhook(&store).await, webhook(&store).await, webhook(&store).await);
+    log_calls(&store, quiet.id, 3).await;
+    log_calls(&store, gone.id, 3).await;
+    for _ in 0..4 {
+        log_calls(&store, busy.id, CALLS_KEPT - 30).await;
+    }
+    let list = async |store: &SledStore, webhook| {
+        store.list_calls(CallQuery::new(webhook).limit(1_000)).await.unwrap().items
+    };
+    let before = (list(&store, busy.id).await, list(&store, quiet.id).await);
+    store.delete_webhook(gone.id, None, now()).await.unwrap();
+    let file = folder.path().join("calls");
+    assert!(!fs::read_to_string(&file).unwrap().contains(&gone.id.to_string()));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!((before.0.len(), before.1.len()), (CALLS_KEPT, 3));
+    assert_eq!((list(&store, busy.id).await, list(&store, quiet.id).await), before);
+    assert!(list(&store, gone.id).await.is_empty());
+    drop(store);
+    // The log is no record: without its file, or with something else in its place, the store opens all the same.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let store = open(folder.path());
+    log_calls(&store, busy.id, 1).await;
+    assert_eq!(list(&store, busy.id).await.len(), 1);
+    drop(store);
+    fs::remove_dir(&file).unwrap();
+    assert!(list(&open(folder.path()), busy.id).await.is_empty());
 }

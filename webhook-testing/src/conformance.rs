@@ -17,6 +17,7 @@
 //! milliseconds.
 //! Tests with another process, a crash or a full disk are left to the store's own crate.
 
+mod calls;
 mod claiming;
 mod deliveries;
 mod dropping;
@@ -234,6 +235,15 @@ promises! { $
         a_resent_delivery_is_due_at_once,
         deliveries_are_found_by_state_and_channel,
         finding_deliveries_is_stable_while_they_change;
+    calls:
+        a_call_is_read_back_as_it_was_appended,
+        calls_are_listed_newest_first_in_pages,
+        listing_calls_is_stable_while_they_are_appended,
+        the_newest_calls_of_each_webhook_are_kept,
+        calls_of_all_webhooks_are_bounded_in_bytes,
+        a_call_is_appended_once,
+        calls_belong_to_a_webhook_that_exists,
+        appended_calls_are_an_event_of_each_webhook;
     dropping:
         reads_and_waits_may_be_dropped,
         a_dropped_wait_loses_no_wake_up,

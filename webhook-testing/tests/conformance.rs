@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use webhook_core::calls::{CallRecord, LoggedCall};
 use webhook_core::events::{EventCursor, Events};
-use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{
-    Begun, CancelNotice, Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
-    DeliverySettlement, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned, Renewal, Renewed,
-    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
+    Begun, CallQuery, CancelNotice, Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest,
+    DeliveryQuery, DeliverySettlement, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned,
+    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Workflows,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::{RateLimit, Webhook};
@@ -149,6 +151,12 @@ async fn a_store_that_tells_no_gap_is_found_out() {
     breaks(Defect::HidesGaps, conformance::a_foreign_cursor_is_a_gap).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_loses_old_calls_is_found_out() {
+    breaks(Defect::LosesOldCalls, conformance::calls_are_listed_newest_first_in_pages).await;
+    breaks(Defect::LosesOldCalls, conformance::the_newest_calls_of_each_webhook_are_kept).await;
+}
+
 async fn keeps<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise: fn(Arc<dyn Store>) -> F) {
     if let Err(message) = outcome(defect, promise).await {
         panic!("a store with {defect:?} must keep this promise, but: {message}");
@@ -196,6 +204,7 @@ enum Defect {
     LeasesOtherChannels,
     TakesLateOutcomes,
     HidesGaps,
+    LosesOldCalls,
 }
 
 /// Memory store with one defect.
@@ -444,6 +453,18 @@ impl Store for BrokenStore {
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
         self.store.resend_delivery(id, now).await
+    }
+
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        let mut calls = calls;
+        if self.has(Defect::LosesOldCalls) {
+            calls.drain(..calls.len().saturating_sub(1));
+        }
+        self.store.append_calls(calls).await
+    }
+
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
+        self.store.list_calls(query).await
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

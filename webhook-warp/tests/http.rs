@@ -7,6 +7,7 @@ mod support;
 mod http {
     mod bounded;
     mod broken;
+    mod calls;
     mod cross_site;
     mod crowded;
     mod described;

@@ -63,6 +63,7 @@ async fn neither_tokens_nor_secret_values_are_logged() {
         world.get(&format!("{}?token={}", accepted["status_url"].as_str().unwrap(), hook.token())),
         world.admin(Method::GET, &format!("/webhooks/{}/url", hook.id)),
         world.admin(Method::GET, "/runs?token=canary-in-a-query"),
+        world.admin(Method::GET, &format!("/webhooks/{}/calls", hook.id)),
         world.admin(Method::POST, &format!("/webhooks/{}/run", hook.id)).json(&json!({"parameters": secret})),
         world.client.get(format!("{}/admin/api/v1/runs", world.base)).bearer_auth("canary-admin-guess"),
     ] {
@@ -72,6 +73,7 @@ async fn neither_tokens_nor_secret_values_are_logged() {
     world.served().await;
     let logged = String::from_utf8_lossy(&log.0.lock()).into_owned();
     assert!(logged.contains("answered"), "nothing was logged, so nothing was shown");
+    assert!(logged.contains("webhook::calls"), "calls are traced");
     for secret in ["canary", hook.token(), ADMIN, "whk_"] {
         if let Some(line) = logged.lines().find(|line| line.contains(secret)) {
             panic!("{secret} is in the log: {line}");

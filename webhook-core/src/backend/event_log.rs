@@ -6,9 +6,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::calls::CallRecord;
 use crate::events::{Change, Event, EventCursor, Events};
 use crate::notifier::Delivery;
 use crate::run::{EXCERPT_BYTES, Progress, Run};
+use crate::webhook::Webhook;
 
 /// Upper bound on the number of kept events.
 const KEPT: usize = 4_096;
@@ -92,17 +94,28 @@ impl EventLog {
         self.add(run, || (Change::Log { text: beginning.to_owned(), truncated }, Arc::default()));
     }
 
-    /// Adds the result of `change`. It is called only if a reader may ask for the event.
+    /// Publishes calls of a webhook that were logged, oldest first, and wakes readers.
+    pub fn publish_calls(&self, webhook: &Webhook, calls: &[Arc<CallRecord>]) {
+        self.push(|cursor| Event::of_calls(cursor, webhook, calls));
+    }
+
     fn add(&self, run: &Run, change: impl FnOnce() -> (Change, Arc<[Delivery]>)) {
+        self.push(|cursor| {
+            let (change, deliveries) = change();
+            Event::new(cursor, run, change).with_deliveries(deliveries)
+        });
+    }
+
+    /// Adds the result of `event`. It is called only if a reader may ask for the event.
+    fn push(&self, event: impl FnOnce(EventCursor) -> Event) {
         {
             let mut ring = self.ring.lock();
             let Some(given) = ring.given else {
                 ring.next += 1;
                 return;
             };
-            let cursor = EventCursor { life: self.life, sequence: ring.next };
-            let (change, deliveries) = change();
-            ring.push(Event::new(cursor, run, change).with_deliveries(deliveries));
+            let event = event(EventCursor { life: self.life, sequence: ring.next });
+            ring.push(event);
             if given + 1 < ring.oldest() {
                 ring.clear();
                 return;
@@ -257,7 +270,10 @@ mod tests {
             publish(&log, run);
         }
         let events = log.since(Some(start)).await;
-        assert_eq!(events.items.iter().map(|event| event.run).collect::<Vec<_>>(), runs.map(|run| run.id()));
+        assert_eq!(
+            events.items.iter().map(|event| event.run).collect::<Vec<_>>(),
+            runs.map(|run| Some(run.id()))
+        );
         let text = events.items[0].cursor.to_string();
         let rest = log.since(Some(text.parse().unwrap())).await;
         assert_eq!(rest.items.len(), 2);

@@ -12,6 +12,7 @@
 //! | [`IdempotencyIndex`], [`KeyHolder`] | idempotency keys, in memory or as a record of the store's own |
 //! | [`CallRates`] | the rates of the calls of webhooks |
 //! | [`EventLog`] | the newest events |
+//! | [`CallLog`] | the newest calls of each webhook |
 //! | [`wait_for_work`] | waiting for a claim to be worthwhile |
 //!
 //! # Live runs
@@ -28,6 +29,7 @@
 //! A new run cannot be claimed before it is [committed](LiveRuns::commit).
 
 pub(crate) mod buckets;
+mod call_log;
 mod due_index;
 mod event_log;
 mod idempotency_index;
@@ -36,6 +38,7 @@ mod wait;
 mod webhook_index;
 
 pub use buckets::CallRates;
+pub use call_log::CallLog;
 pub use due_index::{ClaimedDelivery, DueIndex};
 pub use event_log::EventLog;
 pub use idempotency_index::{IdempotencyIndex, KeyHolder, KeyMeaning};

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 use super::deliveries::Deliveries;
 use super::history::History;
 use super::log::RunLog;
-use crate::backend::{CallRates, EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex};
+use crate::backend::{
+    CallLog, CallRates, EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex,
+};
+use crate::calls::LoggedCall;
 use crate::clock::later;
 use crate::error::Resource;
 use crate::id::{RunId, WebhookId};
@@ -29,6 +32,7 @@ pub(super) struct State {
     keys: IdempotencyIndex,
     pub(super) logs: HashMap<RunId, RunLog>,
     pub(super) deliveries: Deliveries,
+    pub(super) calls: CallLog,
     pub(super) events: Arc<EventLog>,
     pub(super) rates: CallRates,
 }
@@ -176,6 +180,10 @@ impl State {
             self.logs.entry(id).or_default().append(text);
             self.events.publish_log(&run, text);
         }
+    }
+
+    pub(super) fn append_calls(&mut self, calls: Vec<LoggedCall>) {
+        self.calls.append(calls, &self.webhooks, &self.events);
     }
 
     pub(super) fn health(&self) -> StoreHealth {

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::Webhooks;
 use super::accepting::Accepting;
+use super::calls::Calls;
 use super::executing::Executing;
 use super::limiter::FailureLimiter;
 use super::meters::Meters;
@@ -213,6 +214,7 @@ impl WebhooksBuilder {
             failures: FailureLimiter::default(),
             accepting: Accepting::default(),
             uses: Uses::default(),
+            calls: Arc::new(Calls::default()),
             executing: Executing::default(),
             ensuring: tokio::sync::Mutex::default(),
             progress: Notify::new(),

@@ -14,6 +14,8 @@
 
 mod accepting;
 mod builder;
+mod call_writing;
+mod calls;
 mod executing;
 pub mod intake;
 mod limiter;
@@ -32,8 +34,9 @@ use std::time::Duration;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::calls::CallFacts;
 use crate::events::{EventCursor, Events};
-use crate::id::{RunId, WorkflowKey, WorkflowKind};
+use crate::id::{RunId, WebhookId, WorkflowKey, WorkflowKind};
 use crate::network::Networks;
 use crate::run::Run;
 use crate::store::{StoreError, StoreHealth};
@@ -95,7 +98,12 @@ impl Webhooks {
     /// # Cancel safety
     /// It may be dropped at any time.
     pub async fn authenticate(&self, call: TriggerCall) -> Result<AuthenticatedCall, TriggerError> {
-        intake::authenticate(&self.parts, call).await
+        let authenticated = intake::authenticate(&self.parts, call).await;
+        if matches!(authenticated, Err(TriggerError::Unauthorized | TriggerError::TooManyFailures { .. })) {
+            // Later: whether the named workflow exists.
+            call_writing::schedule(&self.parts);
+        }
+        authenticated
     }
 
     /// Checks the rules that need no body: allowed networks, enabled, GET allowed, no preview, rate limit. A
@@ -144,6 +152,25 @@ impl Webhooks {
     /// When dropped, the run may or may not have been enqueued; with an idempotency key the call can be repeated.
     pub async fn trigger(&self, call: AdmittedCall, body: &[u8]) -> Result<Triggered, TriggerError> {
         intake::trigger(&self.parts, call, body).await
+    }
+
+    /// Adds a call to the call log of its webhook, whatever its outcome. A front end calls it once for each call whose
+    /// webhook it knows, when it has decided on the answer.
+    ///
+    /// Neither waits nor writes: what is logged is written within a second, on the current tokio runtime.
+    pub fn log_call(&self, webhook: WebhookId, facts: &CallFacts<'_>) {
+        self.parts.calls.log(webhook, facts, self.parts.now());
+        call_writing::schedule(&self.parts);
+    }
+
+    /// Writes the calls that were logged to the store, as a server does before it ends. [`Workers::shutdown`] includes it.
+    ///
+    /// Fails with [`StoreError`] when the store cannot be written. The calls are kept then.
+    ///
+    /// # Cancel safety
+    /// It may be dropped at any time.
+    pub async fn write_call_log(&self) -> Result<(), StoreError> {
+        self.parts.write_calls().await
     }
 }
 

@@ -12,6 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::accepting::Accepting;
+use super::calls::Calls;
 use super::executing::Executing;
 use super::limiter::FailureLimiter;
 use super::meters::Meters;
@@ -49,6 +50,7 @@ pub(super) struct Parts {
     pub(super) failures: FailureLimiter,
     pub(super) accepting: Accepting,
     pub(super) uses: Uses,
+    pub(super) calls: Arc<Calls>,
     pub(super) executing: Executing,
     pub(super) waiters: Arc<Waiters>,
     /// Held while a webhook is looked for and created if there is none.
@@ -111,5 +113,10 @@ impl Parts {
     /// Records when webhooks were last used.
     pub(super) async fn write_uses(&self) -> Result<(), StoreError> {
         self.uses.write_to(&*self.store).await
+    }
+
+    /// Writes the calls that gathered to the call log.
+    pub(super) async fn write_calls(&self) -> Result<(), StoreError> {
+        self.calls.write_to(&*self.store).await
     }
 }

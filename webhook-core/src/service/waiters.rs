@@ -103,7 +103,8 @@ impl Waiters {
                     }
                     for event in events.items {
                         let ended = matches!(&event.change, Change::State(run) if run.state().is_ended());
-                        if let Some(sender) = waiting.runs.get(&event.run).filter(|_| ended) {
+                        let sender = event.run.filter(|_| ended).and_then(|run| waiting.runs.get(&run));
+                        if let Some(sender) = sender {
                             sender.send_replace(());
                         }
                     }

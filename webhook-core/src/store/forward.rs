@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
     DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
     Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
+use crate::calls::{CallRecord, LoggedCall};
 use crate::events::{EventCursor, Events};
-use crate::id::{DeliveryId, RunId, WebhookId};
+use crate::id::{CallId, DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
@@ -128,6 +129,14 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError> {
         (**self).resend_delivery(id, now).await
+    }
+
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        (**self).append_calls(calls).await
+    }
+
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
+        (**self).list_calls(query).await
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

@@ -1,6 +1,6 @@
 //! Queries for lists, and the pages they return.
 
-use crate::id::{DeliveryId, RunId, WebhookId, WorkflowKey};
+use crate::id::{CallId, DeliveryId, RunId, WebhookId, WorkflowKey};
 use crate::notifier::{Delivery, DeliveryState};
 use crate::run::{Run, RunState};
 use crate::webhook::Channel;
@@ -138,6 +138,40 @@ impl RunQuery {
         self.workflow.as_ref().is_none_or(|wanted| wanted == run.workflow())
             && self.webhook.is_none_or(|wanted| wanted == run.webhook_id())
             && self.state.is_none_or(|wanted| wanted == run.state())
+    }
+}
+
+/// Webhook and position for a list of its calls.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct CallQuery {
+    /// The webhook whose calls are listed.
+    pub webhook: WebhookId,
+    /// Restricts the list to calls older than this one.
+    pub before: Option<CallId>,
+    /// Upper bound on the items of the page. Default: 50.
+    pub limit: usize,
+}
+
+impl CallQuery {
+    /// Requests the newest 50 calls of a webhook.
+    #[must_use]
+    pub fn new(webhook: WebhookId) -> Self {
+        Self { webhook, before: None, limit: 50 }
+    }
+
+    /// Restricts the list to calls older than this one.
+    #[must_use]
+    pub fn before(mut self, before: Option<CallId>) -> Self {
+        self.before = before;
+        self
+    }
+
+    /// Sets the upper bound on the items of the page.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use webhook_core::calls::{CallRecord, LoggedCall};
 use webhook_core::events::{EventCursor, Events};
-use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{CancelReason, Ending, Run};
@@ -196,5 +197,7 @@ unsteady! {
     list_deliveries(runs: &[RunId]) -> Vec<Delivery>;
     find_deliveries(query: DeliveryQuery) -> Page<Delivery, DeliveryId>;
     resend_delivery(id: DeliveryId, now: SystemTime) -> Delivery;
+    append_calls(calls: Vec<LoggedCall>) -> ();
+    list_calls(query: CallQuery) -> Page<Arc<CallRecord>, CallId>;
     health() -> StoreHealth;
 }

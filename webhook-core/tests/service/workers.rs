@@ -262,7 +262,7 @@ async fn progress_and_log_lines_arrive_while_the_run_goes_on() {
         let events = fixture.webhooks.events_since(Some(cursor)).await.unwrap();
         cursor = events.cursor;
         for event in events.items {
-            assert_eq!(event.run, run.id());
+            assert_eq!(event.run, Some(run.id()));
             match event.change {
                 Change::Progress(it) => progress = Some(it),
                 Change::Log { text, .. } => log.push_str(&text),

@@ -13,6 +13,7 @@ use crate::contract::operation::{
 };
 use crate::contract::slug::Slug::{self, *};
 use crate::contract::template::Template;
+use crate::contract::wire::call::CallView;
 use crate::contract::wire::delivery::{Channels, DeliveryView, ResentDeliveries, TestedNotifications};
 use crate::contract::wire::page::PageOf;
 use crate::contract::wire::preset::Presets;
@@ -278,6 +279,13 @@ operations! {
             ..post("The way of a sample of a call through the settings; it starts nothing")
         },
     }
+    "/admin/api/v1/webhooks/{id}/calls" for Management {
+        ListCalls = Spec {
+            query: &[LIMIT.field, CURSOR],
+            answers: &[json::<PageOf<CallView<'static>>>(200)],
+            ..get("Its newest calls with their answers, newest first; refused ones and checks of the URL too")
+        },
+    }
     "/admin/api/v1/presets" for Management {
         ListPresets = Spec {
             answers: &[json::<Presets>(200)],
@@ -381,7 +389,7 @@ operations! {
             query: &[WORKFLOW.field, RUN_OF_EVENTS.field],
             headers: &[LAST_EVENT_ID],
             answers: &[text("text/event-stream").with(&[Always("X-Accel-Buffering")])],
-            ..get("Server-sent events: run, progress, log, reset; long values are cut as in lists")
+            ..get("Server-sent events: run, progress, log, calls, reset; long values are cut as in lists")
         },
     }
     "/api/v1/openapi.json" for Description {

@@ -10,11 +10,14 @@ use webhook_core::parameters::{BodyError, ParameterProblem};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::contract::slug::Slug;
-use crate::contract::wire::problem::{ErrorItem, ProblemDocument};
+use crate::contract::wire::problem::{ErrorCode, ErrorItem, ProblemDocument};
 use crate::response::answer::{ResponseBody, json_bytes, with_body};
 
 /// Pause before the next try if nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Upper bound on the parameters that a reason names.
+const ITEMS_IN_REASON: usize = 8;
 
 /// Part of the service whose credentials a 401 asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,6 +100,17 @@ impl Problem {
     #[must_use]
     pub fn slug(&self) -> Slug {
         self.slug
+    }
+
+    /// Returns the reason for the call log: names and codes of the parameters that cannot be used, or the detail. Messages
+    /// are left out, since they are about the values.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let named = self.errors.iter().filter_map(|item| match (&item.parameter, item.code) {
+            (Some(name), ErrorCode::Parameter(code)) => Some(format!("{name}: {}", code.as_str())),
+            _ => None,
+        });
+        let named = named.take(ITEMS_IN_REASON).collect::<Vec<_>>().join(", ");
+        if named.is_empty() { self.detail.clone() } else { Some(named) }
     }
 
     pub(crate) fn with_realm(mut self, realm: Realm) -> Self {

@@ -1,5 +1,6 @@
 //! Wire types: each writes itself as JSON and derives its JSON Schema, so a field stands in one place.
 
+pub(crate) mod call;
 pub(crate) mod delivery;
 pub(crate) mod event;
 pub(crate) mod page;

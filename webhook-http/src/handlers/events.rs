@@ -1,4 +1,4 @@
-//! Events of runs as a stream: server-sent events (WHATWG HTML living standard, section 9.2).
+//! Events of runs and calls as a stream: server-sent events (WHATWG HTML living standard, section 9.2).
 //!
 //! An answer holds no queue. When the connection can take more, its body reads the next events from the service's own
 //! bounded memory. So a client that does not read costs one frame. It gets a `reset` when the events that it missed
@@ -42,7 +42,7 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// Events in between are sent together, so a busy service does not wake every listener for every event.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Handles `GET /events`: events of all runs, of one (`?run=`), or of one workflow's (`?workflow=kind/id`).
+/// Handles `GET /events`: events of all runs and calls, of one run (`?run=`), or of one workflow's (`?workflow=kind/id`).
 ///
 /// Without `Last-Event-ID`, the stream begins with the next event. With an unknown id, or if events after it are no
 /// longer kept, it begins with a `reset`.
@@ -106,7 +106,7 @@ struct Filter {
 impl Filter {
     fn takes(&self, event: &Event) -> bool {
         self.workflow.as_ref().is_none_or(|workflow| *workflow == event.workflow)
-            && self.run.is_none_or(|run| run == event.run)
+            && self.run.is_none_or(|run| event.run == Some(run))
     }
 }
 

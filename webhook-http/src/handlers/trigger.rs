@@ -19,7 +19,7 @@ use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
 use crate::contract::wire::run::{Accepted, DryRun, Ended};
 use crate::contract::wire::sender::Ignored;
-use crate::meters::Answered;
+use crate::handlers::calls::NotedCall;
 use crate::request::head::{Head, Request};
 use crate::request::headers;
 use crate::response::answer::{Answer, ResponseBody, json, no_content, set};
@@ -27,16 +27,46 @@ use crate::response::large::written;
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 
+/// Decides on a call, logs how it is answered, and answers it.
+pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let mut noted = NotedCall::default();
+    let decided = decide(state, request, &mut noted).await;
+    noted.answered(state, &request.head, &decided);
+    match decided? {
+        Triggered::Accepted { run, replayed, warnings, .. } => {
+            Ok(accepted(state, run, replayed, &warnings, noted.success, &request.head).await)
+        }
+        Triggered::DryRun { parameters, warnings, .. } => {
+            Ok(json(StatusCode::OK, &DryRun::new(&parameters, &warnings)))
+        }
+        Triggered::Handshake(answer) => Ok(handshake(answer)),
+        Triggered::Ignored(condition) => Ok(json(StatusCode::OK, &Ignored::new(&condition))),
+        _ => Err(Problem::new(Slug::StoreUnavailable)),
+    }
+}
+
 /// Checks a call in the order of the contract: size, token, the webhook's rules, body, parameters. Then starts a run, or
 /// returns the parameters of a dry run.
-pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Result<Answer, Problem> {
+async fn decide(
+    state: &Arc<State>,
+    request: &mut Request<'_>,
+    noted: &mut NotedCall,
+) -> Result<Triggered, Problem> {
     let limit = state.limits().body_bytes;
     let has_body = request.head.method == Method::POST;
-    if has_body {
-        request.body.check_declared(limit)?;
+    if has_body && let Err(too_large) = request.body.check_declared(limit) {
+        // The owner of the webhook is to see it, too.
+        if let Ok(call) = request.head.call()
+            && let Ok(call) = state.webhooks.authenticate(call).await
+        {
+            noted.webhook = Some(call.webhook().id);
+        }
+        return Err(too_large);
     }
     let call = request.head.call()?;
     let call = state.webhooks.authenticate(call).await?;
+    noted.webhook = Some(call.webhook().id);
+    noted.success = success(call.webhook());
     let call = if call.needs_head() {
         let sent = request.head.sent(&state.webhooks, &call.webhook().workflow);
         call.with_head(sent)
@@ -48,42 +78,22 @@ pub(crate) async fn trigger(state: &Arc<State>, request: &mut Request<'_>) -> Re
         room.belongs_to(call.webhook().id);
     }
     let call = state.webhooks.admit(call).await?;
-    let success = success(call.webhook());
-    let (body, share) = if has_body && !call.is_handshake() {
+    let (body, _share) = if has_body && !call.is_handshake() {
         let turn = Turn { budget: &state.bodies, webhook: call.webhook().id, server: room.as_ref() };
         request.body.read_in_turn(limit, Some(turn)).await?
     } else {
         (Vec::new(), None)
     };
+    noted.body_bytes = body.len() as u64;
     let span = tracing::info_span!("trigger", run = Empty, workflow = Empty, webhook = Empty);
-    let working = request.head.work().await?;
+    let _working = request.head.work().await?;
     let triggered = state.webhooks.trigger(call, &body).instrument(span.clone()).await?;
-    drop(working);
-    match triggered {
-        Triggered::Accepted { run, replayed, warnings, .. } => {
-            drop((body, share));
-            span.record("run", display(run.id()));
-            span.record("workflow", display(run.workflow()));
-            span.record("webhook", display(run.webhook_id()));
-            span.in_scope(|| tracing::debug!(replayed, "accepted"));
-            drop(span);
-            state.calls.answered(if replayed { Answered::Replayed } else { Answered::Accepted });
-            Ok(accepted(state, run, replayed, &warnings, success, &request.head).await)
-        }
-        Triggered::DryRun { parameters, warnings, .. } => {
-            state.calls.answered(Answered::DryRun);
-            Ok(json(StatusCode::OK, &DryRun::new(&parameters, &warnings)))
-        }
-        Triggered::Handshake(answer) => {
-            state.calls.answered(Answered::Handshake);
-            Ok(handshake(answer))
-        }
-        Triggered::Ignored(condition) => {
-            state.calls.answered(Answered::Ignored);
-            Ok(json(StatusCode::OK, &Ignored::new(&condition)))
-        }
-        _ => Err(Problem::new(Slug::StoreUnavailable)),
+    if let Triggered::Accepted { run, .. } = &triggered {
+        span.record("run", display(run.id()));
+        span.record("workflow", display(run.workflow()));
+        span.record("webhook", display(run.webhook_id()));
     }
+    Ok(triggered)
 }
 
 /// Returns the status that the webhook's sender takes for success.

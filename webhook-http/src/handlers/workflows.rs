@@ -31,7 +31,8 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
     for workflow in listed.items.iter().skip(cursor.skip).take(limit) {
         let (webhooks, more) = webhooks(state, &workflow.key).await?;
         let webhooks = webhooks.iter().map(|webhook| WebhookView::new(webhook)).collect();
-        if !written.push(&WorkflowView::new(workflow, webhooks, more, Detail::Excerpt)) {
+        let refused = state.webhooks.manage().get_refused_calls(&workflow.key);
+        if !written.push(&WorkflowView::new(workflow, webhooks, more, refused, Detail::Excerpt)) {
             break;
         }
     }
@@ -45,7 +46,8 @@ pub(crate) async fn read(state: &State, head: &Head) -> Result<Answer, Problem> 
     let workflow = state.webhooks.manage().get_workflow(&key).await?;
     let (webhooks, more) = webhooks(state, &workflow.key).await?;
     let webhooks = webhooks.iter().map(|webhook| WebhookView::new(webhook)).collect();
-    Ok(json(StatusCode::OK, &WorkflowView::new(&workflow, webhooks, more, Detail::Full)))
+    let refused = state.webhooks.manage().get_refused_calls(&workflow.key);
+    Ok(json(StatusCode::OK, &WorkflowView::new(&workflow, webhooks, more, refused, Detail::Full)))
 }
 
 /// Upper bound on the bytes of the webhooks of one workflow.

@@ -90,6 +90,7 @@
 
 pub(crate) mod announcements;
 pub(crate) mod batch;
+pub(crate) mod call_file;
 pub(crate) mod capacity;
 pub(crate) mod change;
 pub(crate) mod checkpoint_queue;

@@ -8,6 +8,7 @@ use webhook_core::backend::{CallRates, DueIndex, WebhookIndex};
 use webhook_core::store::StoreError;
 
 use crate::engine::announcements::Announcements;
+use crate::engine::call_file::CallFile;
 use crate::engine::capacity::Capacity;
 use crate::engine::checkpoint_queue::{AwaitedRecord, CheckpointQueue};
 use crate::engine::clock::StoreClock;
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) ended_logs: Arc<EndedLogs>,
     pub(crate) announcements: Arc<Announcements>,
     pub(crate) capacity: Capacity,
+    pub(crate) calls: CallFile,
     pub(crate) clock: StoreClock,
     pub(crate) runs: Arc<Mutex<VisibleRuns>>,
     /// Held for a moment by each call of a webhook with a rate limit, and with no other lock.
@@ -45,6 +47,7 @@ impl Parts {
         database: Database,
         condition: Condition,
         capacity: Capacity,
+        calls: CallFile,
         clock: StoreClock,
     ) -> Self {
         Self {
@@ -54,6 +57,7 @@ impl Parts {
             ended_logs: Arc::default(),
             announcements: Arc::new(Announcements::new()),
             capacity,
+            calls,
             clock,
             runs: Arc::default(),
             rates: Mutex::default(),
@@ -132,5 +136,17 @@ impl Parts {
                 Err(StoreError::unavailable("the disk hangs; what was asked for may be done later"))
             }
         }
+    }
+
+    /// Works on a thread that may block, on what no promise depends on.
+    pub(crate) async fn work_aside(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let parts = self.clone();
+        let working = tokio::task::spawn_blocking(move || work(&parts));
+        self.unless_hung(working)
+            .await?
+            .map_err(|error| StoreError::unavailable_because("the call log cannot be written", error))
     }
 }

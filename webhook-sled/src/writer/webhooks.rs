@@ -51,6 +51,7 @@ impl Writer {
             Err(error) => return send(reply, Err(error)),
         };
         self.parts.webhooks_mut().remove(id);
+        self.parts.calls.forget(id);
         self.change.remove(&key);
         for number in 0..tails {
             self.change.remove(keys::tail(&key, number));

@@ -39,7 +39,7 @@ pub async fn every_change_of_state_is_an_event(store: Arc<dyn Store>) {
     let expected = [Queued, Running, Queued, Running, Queued, Running, Succeeded];
     assert_eq!(states, expected, "queued, retried, interrupted and ended");
     let last = events.last().must("send the last event");
-    assert_eq!((last.run, &last.workflow, last.webhook_id), (id, &webhook.workflow, webhook.id));
+    assert_eq!((last.run, &last.workflow, last.webhook_id), (Some(id), &webhook.workflow, webhook.id));
     assert!(matches!(&last.change, Change::State(run) if *run == ended), "a state event carries the run");
 }
 
@@ -108,7 +108,7 @@ pub async fn progress_and_log_lines_are_events(store: Arc<dyn Store>) {
         })
         .collect();
     assert_eq!(lines, "one\ntwo\n", "the lines of the holder, and no others");
-    assert!(events.iter().all(|event| event.run == run.id()));
+    assert!(events.iter().all(|event| event.run == Some(run.id())));
 }
 
 /// Resuming from any event's cursor gives the events after it; a wait ends with the next event.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use webhook_core::Webhooks;
+use webhook_core::calls::{CallRecord, LoggedCall};
 use webhook_core::events::{EventCursor, Events};
-use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::*;
@@ -113,6 +114,12 @@ impl Store for BrokenStore {
         broken()
     }
     async fn resend_delivery(&self, _id: DeliveryId, _now: SystemTime) -> Result<Delivery, StoreError> {
+        broken()
+    }
+    async fn append_calls(&self, _calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        broken()
+    }
+    async fn list_calls(&self, _query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
         broken()
     }
     async fn health(&self) -> Result<StoreHealth, StoreError> {

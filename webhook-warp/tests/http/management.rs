@@ -262,12 +262,16 @@ async fn workflows_are_listed_with_their_blocks_and_webhooks() {
     region["description"] = json!("Which part of the world");
     let mut password = block("password", "text");
     password["secret"] = json!(true);
+    let refused = json!({"unauthorized": 0, "last_at": null});
     let expected = json!({"items": [
-        {"kind": "notebook", "id": "train", "title": "Training", "parameters": [], "unavailable": null, "webhooks": []},
+        {
+            "kind": "notebook", "id": "train", "title": "Training", "parameters": [], "unavailable": null, "webhooks": [],
+            "refused": refused,
+        },
         {
             "kind": "report", "id": "sales", "title": "Sales",
             "parameters": [region, block("count", "integer"), password], "unavailable": null,
-            "webhooks": [expected_webhook(json!({}))],
+            "webhooks": [expected_webhook(json!({}))], "refused": refused,
         },
     ], "next_cursor": null});
     assert_eq!(list["items"][1]["webhooks"][0]["id"], hook.id.to_string());

@@ -130,7 +130,11 @@ pub(super) async fn authenticate(
     parts: &Parts,
     mut call: TriggerCall,
 ) -> Result<AuthenticatedCall, TriggerError> {
-    let (webhook, query) = identify(parts, &call).await?;
+    let identified = identify(parts, &call).await;
+    if matches!(identified, Err(TriggerError::Unauthorized | TriggerError::TooManyFailures { .. })) {
+        parts.calls.refuse(&call.workflow, parts.now());
+    }
+    let (webhook, query) = identified?;
     if !parts.accepting.is_accepting() {
         return Err(TriggerError::ShuttingDown);
     }
@@ -270,8 +274,10 @@ pub(super) async fn trigger(
         Err(TriggerError::Store(StoreError::NotFound(_))) => Err(TriggerError::Unauthorized),
         outcome => outcome,
     };
-    if !matches!(submitted, Err(TriggerError::Unauthorized | TriggerError::Disabled)) {
-        parts.uses.note(webhook.id, now);
+    match submitted {
+        Err(TriggerError::Unauthorized) => parts.calls.refuse(&webhook.workflow, now),
+        Err(TriggerError::Disabled) => {}
+        _ => parts.uses.note(webhook.id, now),
     }
     let Accepted { run, replayed, warnings } = submitted?;
     Ok(Triggered::Accepted { run, replayed, warnings })

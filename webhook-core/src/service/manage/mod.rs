@@ -2,6 +2,7 @@
 //!
 //! They authenticate no caller; a front end does that before.
 
+mod calls;
 mod deliveries;
 mod ensure;
 mod error;

@@ -125,9 +125,12 @@ impl Workers {
         }
         let left = patience.saturating_sub(began.elapsed()).max(LAST_WRITES);
         let parts = &self.pool.parts;
-        let recording = caught(parts, "housekeeping", parts.write_uses());
+        let recording = caught(parts, "housekeeping", async {
+            let calls = parts.write_calls().await;
+            parts.write_uses().await.and(calls)
+        });
         if !matches!(tokio::time::timeout(left, recording).await, Ok(Ok(()))) {
-            tracing::warn!("the last uses of webhooks were not recorded");
+            tracing::warn!("the last uses and calls of webhooks were not recorded");
         }
         self.tasks.shutdown().await;
     }

@@ -11,7 +11,7 @@ use crate::contract::wire::value::{Detail, Truncated};
 /// The data of a `progress` or `log` event.
 #[derive(Serialize)]
 pub(crate) struct EventView<'a> {
-    run_id: RunId,
+    run_id: Option<RunId>,
     workflow: &'a WorkflowKey,
     webhook_id: WebhookId,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,12 +3,14 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use webhook_core::calls::RefusedCalls;
 use webhook_core::executor::Workflow;
 use webhook_core::id::{WorkflowId, WorkflowKind};
 use webhook_core::masking::MASK;
 use webhook_core::parameters::{ParameterBlock, ParameterType};
 use webhook_core::run::{EXCERPT_BYTES, excerpt_value};
 
+use crate::contract::wire::call::RefusedCallsView;
 use crate::contract::wire::value::{Detail, Truncated};
 use crate::contract::wire::webhook::WebhookView;
 
@@ -28,6 +30,8 @@ pub(crate) struct WorkflowView<'a> {
     /// Reason for which it cannot be executed. `null`: it can.
     unavailable: Option<&'a str>,
     webhooks: Vec<WebhookView<'a>>,
+    /// Calls that belong to none of its webhooks.
+    refused: RefusedCallsView,
     #[serde(skip_serializing_if = "Truncated::is_whole")]
     truncated: Truncated,
 }
@@ -38,6 +42,7 @@ impl<'a> WorkflowView<'a> {
         workflow: &'a Workflow,
         webhooks: Vec<WebhookView<'a>>,
         more: bool,
+        refused: Option<RefusedCalls>,
         detail: Detail,
     ) -> Self {
         let (title, cut) = detail.of_text(&workflow.title);
@@ -56,7 +61,8 @@ impl<'a> WorkflowView<'a> {
             || parameters.iter().any(|block| block.truncated.0);
         let unavailable = unavailable.map(|(reason, _)| reason);
         let (kind, id, truncated) = (&workflow.key.kind, &workflow.key.id, Truncated(truncated));
-        Self { kind, id, title, parameters, unavailable, webhooks, truncated }
+        let refused = RefusedCallsView::new(refused);
+        Self { kind, id, title, parameters, unavailable, webhooks, refused, truncated }
     }
 }
 
