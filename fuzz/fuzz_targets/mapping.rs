@@ -3,14 +3,16 @@
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
 
 use libfuzzer_sys::fuzz_target;
-use webhook_core::mapping::{CallContent, Condition, MappingRule, Selector, Test, event_key, overlay};
+use webhook_core::mapping::{CallContent, Condition, Conditions, MappingRule, Selector, Test, event_key, overlay};
 use webhook_core::parameters::{
     BodyParameters, ParameterBlocks, ParameterLimits, PassThrough, PayloadForms, Pointer, QueryParameters,
     Source, merge_over, parse_payload,
 };
 use webhook_core::raw_call::RawCall;
+use webhook_core::sender::{ReceivedCall, Reception, ReceptionError, SenderSettings};
 use webhook_core::verification::{Preset, Verified};
 
 fuzz_target!(|input: &[u8]| {
@@ -37,6 +39,19 @@ fuzz_target!(|input: &[u8]| {
     }
     for preset in Preset::all() {
         let _ = event_key(None, Some(&preset.into()), &Verified::default(), &content);
+    }
+
+    // What a preview says of a call is what happens to it.
+    let mut settings = SenderSettings::default();
+    settings.conditions = Some(Conditions::new(vec![exists]));
+    settings.mapping = vec![MappingRule::new("taken", Selector::body(pointer.clone()))];
+    let call = ReceivedCall::new(&raw, &query, Some(content_type));
+    let preview = settings.preview(&call, &[], &limits, UNIX_EPOCH);
+    match settings.receive(&call, &[], &limits, UNIX_EPOCH) {
+        Ok(Reception::Run(_)) => assert!(preview.unmet.is_none() && preview.content.is_ok()),
+        Ok(Reception::Ignored(unmet)) => assert_eq!(preview.unmet, Some(unmet)),
+        Err(ReceptionError::Body(error)) => assert_eq!(preview.content.err(), Some(error)),
+        other => panic!("{other:?}"),
     }
 
     let rules =

@@ -6,6 +6,8 @@ mod call;
 use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
+use webhook_core::handshake::unsigned_handshake;
+use webhook_core::parameters::parse_query;
 use webhook_core::raw_call::RawCall;
 use webhook_core::secret::Secret;
 use webhook_core::verification::{Preset, Verification, verify};
@@ -40,5 +42,19 @@ fuzz_target!(|input: &[u8]| {
             }
         }
         assert!(verify(&verification, &call, &[], now).is_err() || !verification.needs_secret());
+    }
+    // The first header's value stands for the query of a check of the URL.
+    let query = headers.first().and_then(|(_, value)| std::str::from_utf8(value).ok());
+    let Some(query) = query.and_then(|query| parse_query(query).ok()) else { return };
+    let verify_token = Secret::new(SECRETS[0]).expect("a secret");
+    for preset in Preset::all() {
+        for method in ["GET", "POST", "HEAD", "OPTIONS"] {
+            let call = RawCall::new(method, URL, &headers, b"");
+            let answer = unsigned_handshake(preset, &call, &query.parameters, Some(&verify_token), Some(60));
+            let Ok(Some(answer)) = answer else { continue };
+            for (name, value) in answer.headers {
+                assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {value:?}");
+            }
+        }
     }
 });
