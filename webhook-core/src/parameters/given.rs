@@ -1,6 +1,6 @@
 //! Values that the sources give under one name, and the one that counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -51,56 +51,38 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Values of each source, by name.
-pub(super) struct Layers<'a> {
-    pub(super) fixed: BTreeMap<&'a str, Given<'a>>,
-    pub(super) mapped: BTreeMap<&'a str, Given<'a>>,
-    pub(super) body: BTreeMap<&'a str, Given<'a>>,
-    pub(super) query: BTreeMap<&'a str, Given<'a>>,
-}
-
-impl<'a> Layers<'a> {
-    /// Returns every name that a source gives, ordered.
-    pub(super) fn names(&self) -> BTreeSet<&'a str> {
-        let layers = [&self.fixed, &self.mapped, &self.body, &self.query];
-        layers.into_iter().flat_map(BTreeMap::keys).copied().collect()
-    }
-
-    /// Returns the values of the sources under one name.
-    pub(super) fn of(&self, name: &str) -> Candidates<'_, 'a> {
-        Candidates {
-            fixed: self.fixed.get(name),
-            mapped: self.mapped.get(name),
-            body: self.body.get(name),
-            query: self.query.get(name),
-        }
-    }
-}
-
 /// Values of the sources under one name.
-#[derive(Clone, Copy)]
-pub(super) struct Candidates<'l, 'a> {
-    fixed: Option<&'l Given<'a>>,
-    mapped: Option<&'l Given<'a>>,
-    pub(super) body: Option<&'l Given<'a>>,
-    pub(super) query: Option<&'l Given<'a>>,
+#[derive(Default)]
+pub(super) struct Candidates<'a> {
+    pub(super) fixed: Option<Given<'a>>,
+    pub(super) mapped: Option<Given<'a>>,
+    pub(super) body: Option<Given<'a>>,
+    pub(super) query: Option<Given<'a>>,
 }
 
-impl<'l, 'a> Candidates<'l, 'a> {
-    /// Drops each `null`, which means not given where a block is declared.
-    pub(super) fn without_nulls(self) -> Self {
-        let given = |given: Option<&'l Given<'a>>| given.filter(|given| !given.is_null());
-        Self { mapped: given(self.mapped), body: given(self.body), ..self }
+impl<'a> Candidates<'a> {
+    /// Returns the value that counts, and its source.
+    pub(super) fn strongest(&self) -> Option<(&Given<'a>, Source)> {
+        self.by_strength().next()
     }
 
-    /// Returns the value that counts, and its source.
-    pub(super) fn strongest(self) -> Option<(&'l Given<'a>, Source)> {
-        let order = [
-            (self.fixed, Source::Fixed),
-            (self.mapped, Source::Mapping),
-            (self.body, Source::Body),
-            (self.query, Source::Query),
+    /// Returns the value that counts where a block is declared: `null` then means not given, unless it is fixed.
+    pub(super) fn strongest_but_null(&self) -> Option<(&Given<'a>, Source)> {
+        self.by_strength().find(|(given, source)| *source == Source::Fixed || !given.is_null())
+    }
+
+    /// Returns whether query or body give a value.
+    pub(super) fn is_from_caller(&self) -> bool {
+        self.query.is_some() || self.body.is_some()
+    }
+
+    fn by_strength(&self) -> impl Iterator<Item = (&Given<'a>, Source)> {
+        let sources = [
+            (&self.fixed, Source::Fixed),
+            (&self.mapped, Source::Mapping),
+            (&self.body, Source::Body),
+            (&self.query, Source::Query),
         ];
-        order.into_iter().find_map(|(given, source)| Some((given?, source)))
+        sources.into_iter().filter_map(|(given, source)| Some((given.as_ref()?, source)))
     }
 }

@@ -9,7 +9,7 @@ use super::blocks::ParameterBlocks;
 use super::body::BodyParameters;
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
-use super::given::{Candidates, Given, Layers};
+use super::given::{Candidates, Given};
 use super::json::{RESERVED, has_reserved_name, is_reserved};
 use super::limits::ParameterLimits;
 use super::look_alike::{LookAlike, look_alikes};
@@ -120,46 +120,32 @@ pub fn merge_over(
     strict: bool,
     limits: &ParameterLimits,
 ) -> Result<Merged, Vec<ParameterProblem>> {
-    let mut layers = Layers {
-        fixed: overlay.fixed(),
-        mapped: overlay.mapped(),
-        body: body.by_name(),
-        query: Given::by_name(query.pairs()),
-    };
-    let passes = |name: &str| match overlay.pass_through {
-        PassThrough::All => true,
-        PassThrough::Declared => blocks.get(name).is_some(),
-        PassThrough::None => false,
-    };
-    if overlay.pass_through != PassThrough::All {
-        layers.body.retain(|name, _| passes(name));
-        layers.query.retain(|name, _| passes(name));
-    }
-    let values = measure(&layers, limits)?;
-    let names = layers.names();
-    let undeclared: Vec<&str> = if names.len() > limits.parameters {
+    let given = gather(blocks, query, body, overlay);
+    let values = measure(&given, limits)?;
+    let undeclared: Vec<(&str, &Candidates<'_>)> = if given.len() > limits.parameters {
         Vec::new()
     } else {
-        names.iter().copied().filter(|name| blocks.get(name).is_none()).collect()
+        let given = given.iter().map(|(name, candidates)| (*name, candidates));
+        given.filter(|(name, _)| blocks.get(name).is_none()).collect()
     };
     let mut merging = Merging {
         effective: EffectiveParameters::new(),
         problems: overlay.problems.clone(),
         warnings: Vec::new(),
         limits: limits.with_json_values(limits.json_values.saturating_sub(values)),
-        look_alikes: look_alikes(blocks, undeclared.iter().copied()),
+        look_alikes: look_alikes(blocks, undeclared.iter().map(|(name, _)| *name)),
         secret_values: 0,
     };
     for block in blocks {
-        merging.declared(block, layers.of(&block.name).without_nulls());
+        merging.declared(block, given.get(block.name.as_str()));
     }
-    if names.len() > limits.parameters {
-        merging.problems.push(too_many(names.len(), limits));
+    if given.len() > limits.parameters {
+        merging.problems.push(too_many(given.len(), limits));
     }
-    for name in undeclared {
-        merging.undeclared(name, layers.of(name), strict);
+    for (name, candidates) in undeclared {
+        merging.undeclared(name, candidates, strict);
     }
-    merging.report_overrides(&layers, strict);
+    merging.report_overrides(&given, strict);
     if merging.secret_values > SECRET_VALUES {
         merging.problems.push(too_many_secrets(merging.secret_values));
     }
@@ -169,22 +155,55 @@ pub fn merge_over(
     }
 }
 
-/// Checks the size of what a body and a mapping give, and counts the values.
-fn measure(layers: &Layers<'_>, limits: &ParameterLimits) -> Result<usize, Vec<ParameterProblem>> {
-    let mut total = JsonSize::default();
-    for (name, given) in layers.body.iter().chain(&layers.mapped) {
-        let Given::Json { value, .. } = given else { continue };
-        if total.add(value, limits.depth()).is_err() {
-            let depth = limits.depth();
-            let message = format!("The parameter {} is nested more than {depth} levels deep.", excerpt(name));
-            return Err(vec![problem(name, ProblemCode::TooDeep, message, None)]);
-        }
-        total.text_bytes += name.len();
+/// Gathers what the sources give under each name. Of query and body, only what may pass.
+fn gather<'a>(
+    blocks: &ParameterBlocks,
+    query: &'a QueryParameters,
+    body: &'a BodyParameters,
+    overlay: &'a Overlay,
+) -> BTreeMap<&'a str, Candidates<'a>> {
+    let passes = |name: &str| match overlay.pass_through {
+        PassThrough::All => true,
+        PassThrough::Declared => blocks.get(name).is_some(),
+        PassThrough::None => false,
+    };
+    let mut gathered: BTreeMap<&str, Candidates<'_>> = BTreeMap::new();
+    for (name, given) in Given::by_name(query.pairs()).into_iter().filter(|(name, _)| passes(name)) {
+        gathered.entry(name).or_default().query = Some(given);
     }
-    // A mapping can take the same text many times.
-    for given in layers.mapped.values() {
-        let Given::Texts(texts) = given else { continue };
-        total.text_bytes += texts.iter().map(|text| text.len()).sum::<usize>();
+    for (name, given) in body.by_name().into_iter().filter(|(name, _)| passes(name)) {
+        gathered.entry(name).or_default().body = Some(given);
+    }
+    for (name, given) in overlay.mapped() {
+        gathered.entry(name).or_default().mapped = Some(given);
+    }
+    for (name, given) in overlay.fixed() {
+        gathered.entry(name).or_default().fixed = Some(given);
+    }
+    gathered
+}
+
+/// Checks the size of what a body and a mapping give, and counts the values.
+fn measure(
+    gathered: &BTreeMap<&str, Candidates<'_>>,
+    limits: &ParameterLimits,
+) -> Result<usize, Vec<ParameterProblem>> {
+    let mut total = JsonSize::default();
+    for (name, candidates) in gathered {
+        for given in [&candidates.body, &candidates.mapped].into_iter().flatten() {
+            let Given::Json { value, .. } = given else { continue };
+            if total.add(value, limits.depth()).is_err() {
+                let depth = limits.depth();
+                let message =
+                    format!("The parameter {} is nested more than {depth} levels deep.", excerpt(name));
+                return Err(vec![problem(name, ProblemCode::TooDeep, message, None)]);
+            }
+            total.text_bytes += name.len();
+        }
+        // A mapping can take the same text many times.
+        if let Some(Given::Texts(texts)) = &candidates.mapped {
+            total.text_bytes += texts.iter().map(|text| text.len()).sum::<usize>();
+        }
     }
     let too = |code, message| Err(vec![ParameterProblem::new("*", code, message)]);
     if total.values > limits.json_values {
@@ -213,11 +232,11 @@ struct Merging<'a, 'n> {
 }
 
 impl Merging<'_, '_> {
-    fn declared(&mut self, block: &ParameterBlock, given: Candidates<'_, '_>) {
-        if block.parameter_type != ParameterType::List {
-            self.report_repetitions(&block.name, given, block.secret);
+    fn declared(&mut self, block: &ParameterBlock, candidates: Option<&Candidates<'_>>) {
+        if let (Some(candidates), true) = (candidates, block.parameter_type != ParameterType::List) {
+            self.report_repetitions(&block.name, candidates, block.secret);
         }
-        let outcome = match given.strongest() {
+        let outcome = match candidates.and_then(Candidates::strongest_but_null) {
             Some((given, source)) => match self.convert(block, given) {
                 Some(converted) => converted.map(|value| (value, source)),
                 None => return,
@@ -270,7 +289,7 @@ impl Merging<'_, '_> {
         self.limits.json_values = self.limits.json_values.saturating_sub(count(value));
     }
 
-    fn undeclared(&mut self, name: &str, given: Candidates<'_, '_>, strict: bool) {
+    fn undeclared(&mut self, name: &str, candidates: &Candidates<'_>, strict: bool) {
         if name.is_empty() || name.len() > self.limits.name_bytes || is_reserved(name) {
             self.problems.push(name_invalid(name, &self.limits));
             return;
@@ -278,18 +297,18 @@ impl Merging<'_, '_> {
         let look_alike = self.look_alikes.get(name).copied();
         let secret = look_alike.is_some_and(|found| found.block.secret);
         if strict {
-            let texts = given.query.into_iter().chain(given.body).filter(|_| !secret);
-            let hint =
-                look_alike.map(|found| found.hint(name)).or_else(|| texts.into_iter().find_map(Given::hint));
+            let given = [&candidates.query, &candidates.body].into_iter().flatten();
+            let mut shown = given.filter(|_| !secret);
+            let hint = look_alike.map(|found| found.hint(name)).or_else(|| shown.find_map(Given::hint));
             self.problems.push(undeclared(name, hint));
             return;
         }
-        self.report_repetitions(name, given, secret);
+        self.report_repetitions(name, candidates, secret);
         if let Some(found) = look_alike {
             let warning = ParameterWarning::new(shortened(name), WarningCode::LookAlike, found.hint(name));
             self.warnings.push(warning);
         }
-        let (value, source) = match given.strongest() {
+        let (value, source) = match candidates.strongest() {
             Some((Given::Json { flaw: Some(flaw), .. }, _)) if *flaw != NumberFlaw::RoundedToWhole => {
                 self.problems.push(flawed(name, *flaw));
                 return;
@@ -328,9 +347,9 @@ impl Merging<'_, '_> {
     }
 
     /// Tells a caller that the webhook's settings decide a value.
-    fn report_overrides(&mut self, layers: &Layers<'_>, strict: bool) {
-        let given = |name: &&str| layers.query.contains_key(name) || layers.body.contains_key(name);
-        for name in layers.fixed.keys().copied().filter(given) {
+    fn report_overrides(&mut self, gathered: &BTreeMap<&str, Candidates<'_>>, strict: bool) {
+        let overridden = gathered.iter().filter(|(_, given)| given.fixed.is_some() && given.is_from_caller());
+        for (name, _) in overridden {
             let message =
                 format!("The parameter {} is fixed for this webhook; no caller sets it.", excerpt(name));
             if strict {
@@ -341,9 +360,9 @@ impl Merging<'_, '_> {
         }
     }
 
-    fn report_repetitions(&mut self, name: &str, given: Candidates<'_, '_>, secret: bool) {
-        for (given, place) in [(given.query, "query"), (given.body, "body")] {
-            let Some(given) = given.filter(|given| given.is_repeated()) else { continue };
+    fn report_repetitions(&mut self, name: &str, candidates: &Candidates<'_>, secret: bool) {
+        for (given, place) in [(&candidates.query, "query"), (&candidates.body, "body")] {
+            let Some(given) = given.as_ref().filter(|given| given.is_repeated()) else { continue };
             let message = format!(
                 "The parameter {} is given more than once in the {place}; only one declared as a list may be.",
                 excerpt(name)

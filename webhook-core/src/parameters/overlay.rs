@@ -31,7 +31,7 @@ pub enum PassThrough {
 #[derive(Clone, Default)]
 pub struct Overlay {
     pub(super) pass_through: PassThrough,
-    pub(super) fixed: BTreeMap<String, Value>,
+    fixed: BTreeMap<String, Value>,
     mapped: BTreeMap<String, MappedValue>,
     pub(super) problems: Vec<ParameterProblem>,
 }
@@ -81,12 +81,12 @@ impl Overlay {
         self.problems.push(problem);
     }
 
-    pub(super) fn mapped(&self) -> BTreeMap<&str, Given<'_>> {
-        self.mapped.iter().map(|(name, value)| (name.as_str(), value.given())).collect()
+    pub(super) fn mapped(&self) -> impl Iterator<Item = (&str, Given<'_>)> {
+        self.mapped.iter().map(|(name, value)| (name.as_str(), value.given()))
     }
 
-    pub(super) fn fixed(&self) -> BTreeMap<&str, Given<'_>> {
-        self.fixed.iter().map(|(name, value)| (name.as_str(), Given::Json { value, flaw: None })).collect()
+    pub(super) fn fixed(&self) -> impl Iterator<Item = (&str, Given<'_>)> {
+        self.fixed.iter().map(|(name, value)| (name.as_str(), Given::Json { value, flaw: None }))
     }
 }
 
