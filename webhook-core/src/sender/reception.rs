@@ -1,5 +1,7 @@
 //! From the bytes of a call to the content of its run: verification, handshake, conditions and mapping, in this order.
 
+use std::convert::Infallible;
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::time::SystemTime;
 
 use super::settings::SenderSettings;
@@ -93,6 +95,20 @@ pub struct Preview {
     pub content: Result<RunContent, BodyError>,
 }
 
+/// A step on the way of a call, and its outcome.
+enum Step<'a> {
+    /// The verdict on the signature, where one is verified.
+    Verdict(&'a Result<Verified, Refusal>),
+    /// The body cannot be read, and counts as an empty one from here on.
+    Unreadable(&'a BodyError),
+    /// The body was read.
+    Read(&'a CallContent<'a>),
+    /// The call is a handshake.
+    Handshake(HandshakeAnswer),
+    /// This condition is not met.
+    Unmet(&'a Condition),
+}
+
 impl SenderSettings {
     /// Verifies a call and takes the content of its run from it.
     ///
@@ -105,18 +121,17 @@ impl SenderSettings {
         limits: &ParameterLimits,
         now: SystemTime,
     ) -> Result<Reception, ReceptionError> {
-        let verified = self.verify(call, secrets, now).transpose()?.unwrap_or_default();
-        let payload = self.read_payload(call, limits)?;
-        let content = CallContent::new(call.raw, call.query, &payload);
-        if let Some(answer) = self.preset().and_then(|preset| signed_handshake(preset, &content)) {
-            return Ok(Reception::Handshake(answer));
+        let end = self.walk(call, secrets, limits, now, |step| match step {
+            Step::Verdict(Err(refusal)) => Break(Err(refusal.clone().into())),
+            Step::Unreadable(error) => Break(Err(error.clone().into())),
+            Step::Handshake(answer) => Break(Ok(Reception::Handshake(answer))),
+            Step::Unmet(condition) => Break(Ok(Reception::Ignored(condition.clone()))),
+            Step::Verdict(Ok(_)) | Step::Read(_) => Continue(()),
+        });
+        match end {
+            Break(end) => end,
+            Continue(content) => Ok(Reception::Run(content?)),
         }
-        if let Some(unmet) = self.unmet(&content) {
-            return Ok(Reception::Ignored(unmet.clone()));
-        }
-        let (overlay, key) = self.look_into(&content, &verified);
-        let body = self.parameters(payload)?;
-        Ok(Reception::Run(RunContent { body, overlay, key }))
     }
 
     /// Says what a sample of a call would lead to.
@@ -128,29 +143,55 @@ impl SenderSettings {
         limits: &ParameterLimits,
         now: SystemTime,
     ) -> Preview {
-        let verification = self.verify(call, secrets, now);
-        let (payload, flaw) = match self.read_payload(call, limits) {
-            Ok(payload) => (payload, None),
-            Err(error) => (Payload::empty(), Some(error)),
-        };
-        let content = CallContent::new(call.raw, call.query, &payload);
-        let handshake = self.preset().and_then(|preset| signed_handshake(preset, &content)).is_some();
-        let unmet = self.unmet(&content).cloned();
-        let missing = self.missing_in(&content);
-        let verified = verification.as_ref().and_then(|verified| verified.clone().ok()).unwrap_or_default();
-        let (overlay, key) = self.look_into(&content, &verified);
-        let body = flaw.map_or_else(|| self.parameters(payload), Err);
-        let content = body.map(|body| RunContent { body, overlay, key });
+        let (mut verification, mut handshake, mut unmet, mut missing) = (None, false, None, Vec::new());
+        let Continue(content) = self.walk::<Infallible>(call, secrets, limits, now, |step| {
+            match step {
+                Step::Verdict(verdict) => verification = Some(verdict.clone()),
+                Step::Unreadable(_) => {}
+                Step::Read(content) => missing = self.missing_in(content),
+                Step::Handshake(_) => handshake = true,
+                Step::Unmet(condition) => unmet = Some(condition.clone()),
+            }
+            Continue(())
+        });
         Preview { verification, handshake, unmet, missing, content }
     }
 
-    fn verify(
+    /// Takes a call through the settings, and shows each step to `see`, which ends the walk or lets it go on.
+    /// Nothing of a call is looked at before `see` was shown the verdict on its signature.
+    fn walk<T>(
         &self,
         call: &ReceivedCall<'_>,
         secrets: &[Secret],
+        limits: &ParameterLimits,
         now: SystemTime,
-    ) -> Option<Result<Verified, Refusal>> {
-        self.verification.as_ref().map(|verification| verify(verification, call.raw, secrets, now))
+        mut see: impl FnMut(Step<'_>) -> ControlFlow<T>,
+    ) -> ControlFlow<T, Result<RunContent, BodyError>> {
+        let verification =
+            self.verification.as_ref().map(|verification| verify(verification, call.raw, secrets, now));
+        if let Some(verdict) = &verification {
+            see(Step::Verdict(verdict))?;
+        }
+        let verified = verification.and_then(Result::ok).unwrap_or_default();
+        let (payload, flaw) = match self.read_payload(call, limits) {
+            Ok(payload) => (payload, None),
+            Err(error) => {
+                see(Step::Unreadable(&error))?;
+                (Payload::empty(), Some(error))
+            }
+        };
+        let content = CallContent::new(call.raw, call.query, &payload);
+        see(Step::Read(&content))?;
+        if let Some(answer) = self.preset().and_then(|preset| signed_handshake(preset, &content)) {
+            see(Step::Handshake(answer))?;
+        }
+        if let Some(unmet) = self.conditions.as_ref().and_then(|conditions| conditions.unmet(&content)) {
+            see(Step::Unmet(unmet))?;
+        }
+        let overlay = overlay(&self.mapping, self.pass_through, &self.fixed, &content);
+        let key = event_key(self.idempotency_from.as_ref(), self.verification.as_ref(), &verified, &content);
+        let body = flaw.map_or_else(|| self.parameters(payload), Err);
+        Continue(body.map(|body| RunContent { body, overlay, key }))
     }
 
     fn read_payload<'a>(
@@ -161,16 +202,6 @@ impl SenderSettings {
         let payload_field = self.preset().is_some_and(Preset::has_payload_field);
         let forms = PayloadForms { payload_field, multipart: true };
         parse_payload(call.content_type, call.raw.body, limits, forms)
-    }
-
-    fn unmet(&self, content: &CallContent<'_>) -> Option<&Condition> {
-        self.conditions.as_ref().and_then(|conditions| conditions.unmet(content))
-    }
-
-    fn look_into(&self, content: &CallContent<'_>, verified: &Verified) -> (Overlay, EventKey) {
-        let overlay = overlay(&self.mapping, self.pass_through, &self.fixed, content);
-        let key = event_key(self.idempotency_from.as_ref(), self.verification.as_ref(), verified, content);
-        (overlay, key)
     }
 
     /// Takes the parameters in the body, which must be an object or a form unless it is mapped or does not count.
