@@ -38,7 +38,15 @@ fn read_element(element: &[u8]) -> Option<IpAddr> {
         name.trim_ascii().eq_ignore_ascii_case(b"for").then_some(value)
     });
     let value = found.next().filter(|_| found.next().is_none())?;
-    read_address(&unquote(value.trim_ascii())?)
+    read_address(without_hidden_port(&unquote(value.trim_ascii())?))
+}
+
+/// Drops a port that is hidden behind a name of its own, such as `_gazonk` (RFC 7239 section 6.2).
+fn without_hidden_port(node: &str) -> &str {
+    let is_name = |port: &str| {
+        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    node.rsplit_once(":_").filter(|(_, port)| is_name(port)).map_or(node, |(host, _)| host)
 }
 
 /// Splits at a separator that stands in no quoted text. `None` when a quote is not closed.

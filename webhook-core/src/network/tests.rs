@@ -94,6 +94,8 @@ fn x_forwarded_for_is_read_from_the_right() {
     assert_eq!(x("2001:db8::1"), "2001:db8::1");
     assert_eq!(x("::ffff:203.0.113.9"), "203.0.113.9");
     assert_eq!(x("203.0.113.9, unknown"), "10.0.0.1", "nothing is known beyond this proxy");
+    assert_eq!(x("203.0.113.9, fe80::1%eth0"), "10.0.0.1");
+    assert_eq!(x("203.0.113.9, for=198.51.100.1"), "10.0.0.1");
     assert_eq!(x("203.0.113.9, "), "10.0.0.1");
     assert_eq!(x(""), "10.0.0.1");
     let lines = [("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "203.0.113.9, 10.0.0.2")];
@@ -110,6 +112,9 @@ fn forwarded_is_read_by_its_grammar() {
     assert_eq!(forwarded("proto=https ; FOR = \"203.0.113.9:80\""), "203.0.113.9");
     assert_eq!(forwarded("for=1.1.1.1, for=203.0.113.9, for=10.0.0.2"), "203.0.113.9");
     assert_eq!(forwarded("for=\"203.0.113.\\9\""), "203.0.113.9");
+    // A hidden port (RFC 7239 section 6.2) hides no address.
+    assert_eq!(forwarded("for=\"203.0.113.9:_gazonk\""), "203.0.113.9");
+    assert_eq!(forwarded("for=\"[2001:db8:cafe::17]:_a.b-c\""), "2001:db8:cafe::17");
     // A comma in quotes separates nothing.
     assert_eq!(forwarded("host=\"a, for=1.1.1.1\";for=203.0.113.9"), "203.0.113.9");
     for unknown in [
@@ -118,6 +123,21 @@ fn forwarded_is_read_by_its_grammar() {
         "by=203.0.113.43",
         "for=203.0.113.9;for=1.1.1.1",
         "for=\"203.0.113.9",
+        "for=\"203.0.113.9:_\"",
+        "for=\"203.0.113.9:_a b\"",
+        "for=\"203.0.113.9:99999\"",
+        "for=\"203.0.113.9:+80\"",
+        "for=\"_hidden:80\"",
+        "for=\"[fe80::1%eth0]\"",
+        "for=\"[fe80::1%25eth0]:80\"",
+        "for=\"[203.0.113.9]\"",
+        "for=\"[[2001:db8::1]]\"",
+        "for=203.0.113.009",
+        "for=0xcb007109",
+        "for=3405803785",
+        "for=203.0.113.9/32",
+        "for*=203.0.113.9",
+        "for:203.0.113.9",
         "x",
         "",
     ] {
