@@ -147,9 +147,11 @@ fn check_signed(form: &mut SettingsForm<'_>, signed: &str, has_timestamp: bool, 
     } else if !holds(Place::Body) {
         invalid("signed", "{body} must be part of what is signed; without it anyone could change the body");
     }
-    let follows_id = |pair: &[Part<'_>]| matches!(pair, [Part::Place(Place::Id), Part::Place(_)]);
-    if parts.windows(2).any(follows_id) {
-        invalid("signed", "{id} needs text behind it that tells where it ends");
+    let touches_id = |pair: &[Part<'_>]| {
+        matches!(pair, [Part::Place(Place::Id), Part::Place(_)] | [Part::Place(_), Part::Place(Place::Id)])
+    };
+    if parts.windows(2).any(touches_id) {
+        invalid("signed", "{id} needs text between it and its neighbours, which tells where it starts and ends");
     }
     match (holds(Place::Timestamp), has_timestamp) {
         (true, false) => invalid("timestamp_header", "the header with the signed {timestamp} is needed"),

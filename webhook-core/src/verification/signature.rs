@@ -117,20 +117,20 @@ fn signatures(rule: &SignatureRule<'_>, header: &[u8]) -> Result<Vec<Vec<u8>>, R
 
 /// Returns the signed id.
 ///
-/// It must not contain the text that follows it in the template: bytes could move from the body to the id under the same
-/// signature.
+/// It must leave no doubt about where it starts and ends in the signed text: bytes could move between it and the body under
+/// the same signature.
 fn read_id<'a>(name: &str, rule: &SignatureRule<'_>, call: &RawCall<'a>) -> Result<&'a str, Refusal> {
     let expected =
-        || Refusal::malformed(name, "an id of visible characters, without the separator behind it");
+        || Refusal::malformed(name, "an id of visible characters, without the text that separates it");
     let id = std::str::from_utf8(required_header(call, name)?).map_err(|_| expected())?;
     let Signed::Template(template) = rule.signed else { return Ok(id) };
-    let parts = parts(template);
-    let holds_separator = parts.windows(2).any(|pair| match pair {
-        [Part::Place(Place::Id), Part::Literal(separator)] => id.contains(separator),
-        _ => false,
+    let has_clear_ends = parts(template).windows(2).all(|pair| match pair {
+        [Part::Place(Place::Id), Part::Literal(end)] => format!("{id}{end}").find(end) == Some(id.len()),
+        [Part::Literal(start), Part::Place(Place::Id)] => format!("{start}{id}").rfind(start) == Some(0),
+        _ => true,
     });
     let is_visible = id.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_visible && !holds_separator { Ok(id) } else { Err(expected()) }
+    if is_visible && has_clear_ends { Ok(id) } else { Err(expected()) }
 }
 
 /// The time of a call before its signature is checked.

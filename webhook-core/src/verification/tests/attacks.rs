@@ -123,6 +123,68 @@ fn a_time_that_is_no_number_or_missing_is_refused() {
 }
 
 #[test]
+fn a_time_in_the_body_is_a_whole_number_of_milliseconds() {
+    let linear = |time: &str| {
+        let body = format!(r#"{{"action":"create","webhookTimestamp":{time}}}"#);
+        Signed::new(Preset::Linear, KEY, &body).with("Linear-Signature", mac(&body)).verify()
+    };
+    assert!(linear("1700000000000").is_ok());
+    for odd in [
+        "\"1700000000000\"",
+        "1.7e12",
+        "1700000000000.0",
+        "null",
+        "99999999999999999999",
+        "[1700000000000]",
+        "1700000000000,\"webhookTimestamp\":\"x\"",
+    ] {
+        assert!(matches!(linear(odd), Err(Refusal::Malformed { .. })), "{odd}");
+    }
+    assert!(matches!(linear("-1700000000000"), Err(Refusal::TooOld { .. })));
+    assert!(matches!(linear("-9223372036854775808"), Err(Refusal::TooOld { .. })));
+    assert!(matches!(linear("9223372036854775807"), Err(Refusal::InFuture { .. })));
+}
+
+#[test]
+fn the_latest_second_that_a_number_holds_is_refused_without_an_overflow() {
+    let time = "9223372036854775807";
+    let slack = Signed::new(Preset::Slack, KEY, BODY)
+        .with("X-Slack-Request-Timestamp", time)
+        .with("X-Slack-Signature", format!("v0={}", mac(&format!("v0:{time}:{BODY}"))));
+    assert!(matches!(slack.verify(), Err(Refusal::Malformed { .. })), "{:?}", slack.verify());
+}
+
+/// Each spelling stands for the right bytes to a careless decoder.
+#[test]
+fn a_signature_has_one_alphabet() {
+    for call in signed_calls() {
+        let (header, prefix) = (rule(&call).header.to_owned(), rule(&call).prefix.to_owned());
+        let value = call.clone().value(&header).clone();
+        let start = value.find(&prefix).unwrap() + prefix.len();
+        let length = value[start..].find([',', ' ']).unwrap_or(value.len() - start);
+        let signature = &value[start..start + length];
+        let wide: String = signature
+            .chars()
+            .map(|it| if it.is_ascii_digit() { char::from_u32(it as u32 + 0xfee0).unwrap() } else { it })
+            .collect();
+        let mut spellings = vec![wide, format!("%{signature}"), format!("\"{signature}\""), format!("{signature};")];
+        match rule(&call).encoding {
+            Encoding::Hex => spellings.extend([format!("0x{signature}"), signature.replacen('a', "%61", 1)]),
+            Encoding::Base64 => {
+                spellings.push(format!("{signature}="));
+                spellings.push(format!("{}\t{}", &signature[..8], &signature[8..]));
+                spellings.push(signature.replace('+', "-").replace('/', "_"));
+            }
+        }
+        for spelling in spellings.into_iter().filter(|spelling| spelling != signature) {
+            let mut other = call.clone();
+            other.value(&header).replace_range(start..start + length, &spelling);
+            assert!(other.verify().is_err(), "{other:?}");
+        }
+    }
+}
+
+#[test]
 fn of_several_signatures_each_is_tried() {
     for call in signed_calls() {
         let header = rule(&call).header.to_owned();

@@ -7,7 +7,11 @@ mod schemes;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
 use super::*;
+use crate::token::hexadecimal;
 
 /// 45 bytes of JSON with a letter beyond ASCII.
 const BODY: &str = r#"{"id":"evt_1","type":"demo","name":"Jürgen"}"#;
@@ -72,6 +76,13 @@ impl Signed {
     fn verify(&self) -> Result<Verified, Refusal> {
         self.verify_with(&[self.secret], self.at)
     }
+}
+
+/// The HMAC-SHA256 of a text under [`KEY`], in hexadecimal digits.
+fn mac(text: &str) -> String {
+    let mut code = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).unwrap();
+    code.update(text.as_bytes());
+    hexadecimal(&code.finalize().into_bytes())
 }
 
 fn time(seconds: u64) -> SystemTime {

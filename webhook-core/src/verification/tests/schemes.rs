@@ -56,6 +56,31 @@ fn what_senders_without_a_preset_sign_can_be_described() {
     assert!(matches!(with_id.verify_with(&[KEY], TIME + 11), Err(Refusal::TooOld { .. })));
 }
 
+/// The same text is signed, with its parts cut elsewhere: a captured call would count as a new event.
+#[test]
+fn bytes_move_neither_into_a_signed_id_nor_out_of_it() {
+    let call = |signed: &str, id: &str, body: &str| {
+        let mut scheme = hmac("sha256", "hex", signed);
+        scheme["id_header"] = "X-Id".into();
+        let text = signed.replace("{id}", id).replace("{body}", body);
+        Signed::new(read(scheme).unwrap(), KEY, body).with("X-Id", id).with("X-Sig", mac(&text))
+    };
+    for (signed, right, moved) in [
+        ("{body}.{id}", ("evt_1", "rate=1.5"), ("5.evt_1", "rate=1")),
+        ("{body}::{id}", ("evt_1", "a=::b"), ("b::evt_1", "a=")),
+        ("{id}.{body}", ("evt_1", "a=1.5"), ("evt_1.a=1", "5")),
+        // The separator begins as it ends, so it can be found one byte earlier or later.
+        ("{id}--{body}", ("evt_1", "-a=1"), ("evt_1-", "a=1")),
+        ("{body}--{id}", ("evt_1", "a=1-"), ("-evt_1", "a=1")),
+    ] {
+        let call = |(id, body)| call(signed, id, body);
+        let (right, moved) = (call(right), call(moved));
+        assert_eq!(right.headers[1], moved.headers[1], "{signed}: both sign the same text");
+        assert_eq!(right.verify().unwrap().id.as_deref(), Some("evt_1"), "{signed}");
+        assert!(matches!(moved.verify(), Err(Refusal::Malformed { .. })), "{signed}: {:?}", moved.verify());
+    }
+}
+
 #[test]
 fn discord_signs_with_a_private_key() {
     let scheme = json!({"scheme": "ed25519", "header": "X-Signature-Ed25519", "encoding": "hex",
@@ -139,8 +164,10 @@ fn what_cannot_be_meant_is_refused_when_it_is_saved() {
     unsigned_time["timestamp_header"] = "X-Time".into();
     unsigned_time["tolerance_s"] = 0.into();
     assert_eq!(fields(unsigned_time), ["verification.tolerance_s", "verification.timestamp_header"]);
-    let mut endless_id = hmac("sha256", "hex", "{id}{body}");
-    endless_id["id_header"] = "X-Id".into();
-    assert_eq!(fields(endless_id), field("signed"));
+    for endless in ["{id}{body}", "{body}{id}", "{url}{id}.{body}"] {
+        let mut endless_id = hmac("sha256", "hex", endless);
+        endless_id["id_header"] = "X-Id".into();
+        assert_eq!(fields(endless_id), field("signed"), "{endless}");
+    }
     assert_eq!(read(json!("github")).unwrap_err()[0].code, SettingCode::WrongType);
 }
