@@ -22,31 +22,27 @@ pub struct MediaType {
 impl MediaType {
     /// Parses a `Content-Type`. Returns `None` if it is not a media type.
     pub fn parse(content_type: &str) -> Option<Self> {
-        let (essence, mut rest) = match content_type.split_once(';') {
-            Some((essence, parameters)) => (essence, parameters),
-            None => (content_type, ""),
-        };
+        let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
         let essence = trimmed(essence);
         let (main, sub) = essence.split_once('/')?;
         if !is_token(main) || !is_token(sub) {
             return None;
         }
-        let mut is_utf8 = true;
-        while !trimmed(rest).is_empty() {
-            let (parameter, behind) = next_parameter(trimmed(rest))?;
-            rest = behind;
-            if let Some((name, value)) = parameter
-                && name.eq_ignore_ascii_case("charset")
-            {
-                is_utf8 &= value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8");
-            }
-        }
+        let parameters = header_parameters(parameters)?;
+        let mut charsets = parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case("charset"));
+        let is_utf8 = charsets
+            .all(|(_, value)| value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8"));
         Some(Self { essence: essence.to_ascii_lowercase(), is_utf8 })
     }
 
     /// Returns type and subtype in lower case, without parameters, such as `application/json`.
     pub fn essence(&self) -> &str {
         &self.essence
+    }
+
+    /// Returns whether no other charset than UTF-8 is named.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.is_utf8
     }
 
     /// Returns whether it is JSON in UTF-8: `application/json`, `text/json`, or any type with the suffix
@@ -68,6 +64,19 @@ impl MediaType {
     pub fn is_multipart_form(&self) -> bool {
         self.is_utf8 && self.essence == "multipart/form-data"
     }
+}
+
+/// Returns names and values of the parameters of a header, which stand behind its first semicolon. `None` if one is
+/// malformed. Escapes in quoted values are kept.
+pub(super) fn header_parameters(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut parameters = Vec::new();
+    let mut rest = trimmed(text);
+    while !rest.is_empty() {
+        let (parameter, behind) = next_parameter(rest)?;
+        parameters.extend(parameter);
+        rest = trimmed(behind);
+    }
+    Some(parameters)
 }
 
 /// Splits off the first parameter. An empty one, as in `;;`, is `None` in the pair (RFC 9110 §5.6.6).
@@ -94,8 +103,7 @@ fn next_parameter(text: &str) -> Option<(Option<(&str, &str)>, &str)> {
     }
 }
 
-/// Splits the inside of a quoted string from the text after its closing quote. Escapes are kept, since no
-/// charset needs one.
+/// Splits the inside of a quoted string from the text after its closing quote. Escapes are kept.
 fn split_quoted(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     for (index, character) in text.char_indices() {
