@@ -151,7 +151,10 @@ fn check_signed(form: &mut SettingsForm<'_>, signed: &str, has_timestamp: bool, 
         matches!(pair, [Part::Place(Place::Id), Part::Place(_)] | [Part::Place(_), Part::Place(Place::Id)])
     };
     if parts.windows(2).any(touches_id) {
-        invalid("signed", "{id} needs text between it and its neighbours, which tells where it starts and ends");
+        invalid(
+            "signed",
+            "{id} needs text between it and its neighbours, which tells where it starts and ends",
+        );
     }
     match (holds(Place::Timestamp), has_timestamp) {
         (true, false) => invalid("timestamp_header", "the header with the signed {timestamp} is needed"),
