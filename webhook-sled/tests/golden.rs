@@ -15,6 +15,7 @@ use scene::*;
 use serde_json::json;
 use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
 use webhook_core::run::{RunParameter, RunState};
+use webhook_core::sender::SenderSettings;
 use webhook_core::store::{Enqueued, Idempotency, PruneRequest, RunQuery, Store, WebhookQuery};
 use webhook_core::webhook::{Concurrency, OnOverlap};
 use webhook_sled::testing::open_database;
@@ -98,6 +99,9 @@ async fn opens_with_everything_in_it(version: &str) {
     assert_eq!(webhook.settings.concurrency, Concurrency::new(Some(3), OnOverlap::Queue));
     assert_eq!(webhook.workflow.to_string(), "report/sales");
     assert!(webhook.revision == 2 && webhook.last_used_at.is_some());
+    // It was made before there were settings for senders, and takes calls as it did.
+    assert_eq!(webhook.settings.sender, SenderSettings::default());
+    assert!(webhook.secrets.is_empty() && webhook.verify_token.is_none());
     assert_eq!(store.find_webhook(&webhook.token_digest).await.unwrap().unwrap().id, webhook.id);
 
     let runs = store.list_runs(RunQuery::default()).await.unwrap().items;
