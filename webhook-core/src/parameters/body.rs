@@ -1,12 +1,11 @@
 //! Decodes a body by its media type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
 
 use super::body_error::BodyError;
-use super::given::Given;
 use super::limits::ParameterLimits;
 use super::number_literal::{NumberFlaw, flawed_members};
 use super::payload::{Content, Payload, PayloadForms, parse_payload};
@@ -71,11 +70,11 @@ fn json_kind(value: &Value) -> &'static str {
 /// `Debug` shows names only, since this type does not know which values are secret.
 #[derive(Clone, Default, PartialEq)]
 pub struct BodyParameters {
-    given: GivenBody,
+    pub(super) given: GivenBody,
 }
 
 #[derive(Clone, PartialEq)]
-enum GivenBody {
+pub(super) enum GivenBody {
     Object {
         members: Map<String, Value>,
         /// Members with a number that JSON cannot keep as it was written.
@@ -131,14 +130,10 @@ impl BodyParameters {
         }
     }
 
-    /// Returns each name with the values given for it.
-    pub(super) fn by_name(&self) -> BTreeMap<&str, Given<'_>> {
+    fn names(&self) -> BTreeSet<&str> {
         match &self.given {
-            GivenBody::Object { members, flawed } => members
-                .iter()
-                .map(|(name, value)| (name.as_str(), Given::Json { value, flaw: flawed.get(name).copied() }))
-                .collect(),
-            GivenBody::Form(pairs) => Given::by_name(pairs),
+            GivenBody::Object { members, .. } => members.keys().map(String::as_str).collect(),
+            GivenBody::Form(pairs) => pairs.iter().map(|(name, _)| name).collect(),
         }
     }
 }
@@ -146,7 +141,7 @@ impl BodyParameters {
 impl fmt::Debug for BodyParameters {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("BodyParameters")?;
-        formatter.debug_list().entries(self.by_name().into_keys().map(shortened)).finish()
+        formatter.debug_list().entries(self.names().into_iter().map(shortened)).finish()
     }
 }
 
@@ -224,7 +219,7 @@ mod tests {
     #[test]
     fn a_byte_order_mark_in_front_is_no_part_of_the_body() {
         assert!(!parse(None, "\u{feff}{\"a\":1}").unwrap().is_empty());
-        let names = |body: BodyParameters| body.by_name().into_keys().map(str::to_owned).collect::<Vec<_>>();
+        let names = |body: BodyParameters| body.names().into_iter().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(names(parse(FORM, "\u{feff}region=APAC").unwrap()), ["region"]);
     }
 

@@ -1,13 +1,10 @@
 //! Values that the sources give under one name, and the one that counts.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::effective::Source;
 use super::number_literal::NumberFlaw;
 use super::paste::paste_hint;
-use super::query::Pairs;
 
 /// Values given under one name by one source.
 pub(super) enum Given<'a> {
@@ -22,15 +19,12 @@ pub(super) enum Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    pub(super) fn by_name(pairs: &'a Pairs) -> BTreeMap<&'a str, Self> {
-        let mut by_name = BTreeMap::new();
-        for (name, value) in pairs.iter() {
-            match by_name.entry(name).or_insert_with(|| Self::Texts(Vec::new())) {
-                Self::Texts(values) => values.push(value),
-                Self::Json { .. } => {}
-            }
+    /// Adds a text to those that a source gives under one name.
+    pub(super) fn add_text(given: &mut Option<Self>, text: &'a str) {
+        match given {
+            Some(Self::Texts(texts)) => texts.push(text),
+            _ => *given = Some(Self::Texts(vec![text])),
         }
-        by_name
     }
 
     pub(super) fn is_repeated(&self) -> bool {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::block::ParameterBlock;
 use super::blocks::ParameterBlocks;
-use super::body::BodyParameters;
+use super::body::{BodyParameters, GivenBody};
 use super::convert;
 use super::effective::{EffectiveParameter, EffectiveParameters, Source};
 use super::given::{Candidates, Given};
@@ -168,11 +168,21 @@ fn gather<'a>(
         PassThrough::None => false,
     };
     let mut gathered: BTreeMap<&str, Candidates<'_>> = BTreeMap::new();
-    for (name, given) in Given::by_name(query.pairs()).into_iter().filter(|(name, _)| passes(name)) {
-        gathered.entry(name).or_default().query = Some(given);
+    for (name, text) in query.pairs().iter().filter(|(name, _)| passes(name)) {
+        Given::add_text(&mut gathered.entry(name).or_default().query, text);
     }
-    for (name, given) in body.by_name().into_iter().filter(|(name, _)| passes(name)) {
-        gathered.entry(name).or_default().body = Some(given);
+    match &body.given {
+        GivenBody::Form(pairs) => {
+            for (name, text) in pairs.iter().filter(|(name, _)| passes(name)) {
+                Given::add_text(&mut gathered.entry(name).or_default().body, text);
+            }
+        }
+        GivenBody::Object { members, flawed } => {
+            for (name, value) in members.iter().filter(|(name, _)| passes(name)) {
+                let given = Given::Json { value, flaw: flawed.get(name).copied() };
+                gathered.entry(name.as_str()).or_default().body = Some(given);
+            }
+        }
     }
     for (name, given) in overlay.mapped() {
         gathered.entry(name).or_default().mapped = Some(given);
