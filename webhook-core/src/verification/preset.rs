@@ -66,6 +66,22 @@ pub enum Handshake {
     CloudEvents,
 }
 
+impl Handshake {
+    /// Returns the form of the call, for people. `None` if the sender makes no such call.
+    #[must_use]
+    pub fn form(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::GitHubPing => Some("signed ping"),
+            Self::SlackChallenge => Some("signed url_verification"),
+            Self::MetaChallenge => Some("GET with hub.challenge and the verify token"),
+            Self::GraphToken => Some("POST with validationToken"),
+            Self::Head => Some("HEAD"),
+            Self::CloudEvents => Some("OPTIONS with WebHook-Request-Origin, or SubscriptionValidation"),
+        }
+    }
+}
+
 /// Place of the event id that a sender repeats with each attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,6 +94,18 @@ pub enum PresetKey {
     Body(&'static str),
     /// `source` and `id` of a CloudEvent together, or `/0/id` of Event Grid's own schema.
     CloudEvent,
+}
+
+impl PresetKey {
+    /// Returns the place, for people: the name of a header, or a pointer into the body.
+    #[must_use]
+    pub fn place(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Header(place) | Self::Body(place) => Some(place),
+            Self::CloudEvent => Some("source and id"),
+        }
+    }
 }
 
 /// A row of the table.

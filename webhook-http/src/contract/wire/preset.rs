@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use webhook_core::verification::{Handshake, Preset, PresetKey, Verification};
+use webhook_core::verification::{Preset, Verification};
 
 /// Senders whose rules are known.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -38,31 +38,10 @@ impl PresetView {
             preset,
             title: preset.title(),
             needs_secret: Verification::from(preset).needs_secret(),
-            event_id: event_id(preset.key()),
-            handshake: handshake(preset.handshake()),
+            event_id: preset.key().place(),
+            handshake: preset.handshake().form(),
             success_status: preset.status().unwrap_or(202),
         }
-    }
-}
-
-fn event_id(key: PresetKey) -> Option<&'static str> {
-    match key {
-        PresetKey::Header(name) => Some(name),
-        PresetKey::Body(pointer) => Some(pointer),
-        PresetKey::CloudEvent => Some("source and id"),
-        _ => None,
-    }
-}
-
-fn handshake(handshake: Handshake) -> Option<&'static str> {
-    match handshake {
-        Handshake::GitHubPing => Some("signed ping"),
-        Handshake::SlackChallenge => Some("signed url_verification"),
-        Handshake::MetaChallenge => Some("GET with hub.challenge and the verify token"),
-        Handshake::GraphToken => Some("POST with validationToken"),
-        Handshake::Head => Some("HEAD"),
-        Handshake::CloudEvents => Some("OPTIONS with WebHook-Request-Origin, or SubscriptionValidation"),
-        _ => None,
     }
 }
 
@@ -83,10 +62,5 @@ mod tests {
         assert_eq!(find("github"), Some(&github));
         assert_eq!(find("cloudevents").unwrap()["needs_secret"], false);
         assert_eq!(find("linear").unwrap()["success_status"], 200);
-        // Whoever adds a kind of handshake has to say here what it is.
-        for (preset, item) in Preset::all().zip(shown["items"].as_array().unwrap()) {
-            assert_eq!(item["handshake"].is_null(), preset.handshake() == Handshake::None, "{item}");
-            assert_eq!(item["event_id"].is_null(), preset.key() == PresetKey::None, "{item}");
-        }
     }
 }
