@@ -5,6 +5,8 @@
 
 mod alerts;
 mod apps;
+mod platforms;
+mod trackers;
 mod warehouses;
 
 #[cfg(test)]
@@ -114,7 +116,7 @@ pub struct Sample {
 impl Recipe {
     /// Returns all recipes, in the order in which people look for them.
     pub fn all() -> impl ExactSizeIterator<Item = &'static Self> + Clone {
-        static ALL: [&Recipe; 11] = [
+        static ALL: [&Recipe; 19] = [
             &apps::GITHUB,
             &apps::GITLAB,
             &apps::STRIPE,
@@ -126,6 +128,14 @@ impl Recipe {
             &warehouses::SNOWFLAKE,
             &warehouses::BIGQUERY,
             &warehouses::EVENT_GRID,
+            &platforms::SHOPIFY,
+            &platforms::TWILIO,
+            &platforms::META,
+            &platforms::MICROSOFT_GRAPH,
+            &platforms::STANDARD_WEBHOOKS,
+            &trackers::LINEAR,
+            &trackers::SENTRY,
+            &trackers::TRELLO,
         ];
         ALL.iter().copied()
     }
