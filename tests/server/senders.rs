@@ -1,11 +1,13 @@
-//! Real senders call the example server: each preset by its sender's own package where there is one, or else by the rule
-//! that its documents state.
+//! Real senders call the example server: each recipe's sample, signed by its sender's own package where there is one, or
+//! else by the rule that its documents state.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use webhook_core::sender::recipes::{Recipe, SecretOrigin};
+use webhook_core::verification::Preset;
 use webhook_testing::python;
 
 use crate::server::Server;
@@ -17,19 +19,13 @@ const KEY: &str = "secret-for-tests";
 const OTHER_KEY: &str = "secret-for-others";
 const STANDARD_KEY: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
-
 /// A call that a sender makes.
 struct Sent {
+    recipe: &'static Recipe,
+    /// Name of the sender in the script that signs.
     sender: &'static str,
     secret: &'static str,
-    content_type: &'static str,
     body: String,
-    /// Place of the region in the body.
-    pointer: &'static str,
-    /// Status that the sender takes for success.
-    status: u16,
 }
 
 /// Returns the headers by which the sender of each call signs it: the sender, its secret, the URL, the body and an id.
@@ -53,52 +49,27 @@ fn signed(python: &std::path::Path, calls: &[(&str, &str, &str, &str, &str)]) ->
         .collect()
 }
 
-/// Returns a call of each preset, with the region in its body.
+/// Returns the sample of each recipe as its sender would send it now.
 fn calls() -> Vec<Sent> {
-    let plain = r#"{"id":"evt_1","type":"demo","name":"Jürgen","region":"APAC"}"#;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    let json = |sender, secret, status| Sent {
-        sender,
-        secret,
-        content_type: JSON,
-        body: plain.to_owned(),
-        pointer: "/region",
-        status,
+    let of = |recipe: &'static Recipe, sender| {
+        let secret = match sender {
+            "gitlab" | "standard-webhooks" | "svix" => STANDARD_KEY,
+            "stripe" => "whsec_test_secret",
+            _ => KEY,
+        };
+        let sample = recipe.sample.body();
+        let body = match sender {
+            "linear" => sample.replace("1768381964123", &now.to_string()),
+            "microsoft-graph" => sample.replace("the secret", KEY),
+            _ => sample.to_owned(),
+        };
+        Sent { recipe, sender, secret, body }
     };
-    let stripe = r#"{"id":"evt_1","object":"event","type":"invoice.paid","data":{"region":"APAC"}}"#;
-    let linear = format!(r#"{{"action":"create","type":"Issue","webhookTimestamp":{now},"region":"APAC"}}"#);
-    let trello = r#"{"action":{"id":"5f4d","type":"updateCard"},"model":{"region":"APAC"}}"#;
-    let meta = r#"{"object":"page","entry":[{"text":"\u00e4\u00f6","region":"APAC"}]}"#;
-    let graph = format!(r#"{{"value":[{{"changeType":"updated","clientState":"{KEY}","region":"APAC"}}]}}"#);
-    let event =
-        r#"{"specversion":"1.0","id":"9aeb","source":"/sales","type":"made","data":{"region":"APAC"}}"#;
-    let sentry = r#"{"action":"triggered","data":{"event":{"event_id":"fe60"},"region":"APAC"}}"#;
-    vec![
-        json("github", KEY, 202),
-        json("gitlab", STANDARD_KEY, 202),
-        Sent { body: stripe.to_owned(), pointer: "/data/region", ..json("stripe", "whsec_test_secret", 202) },
-        json("slack", KEY, 200),
-        json("shopify", KEY, 200),
-        Sent {
-            content_type: FORM,
-            body: "CallSid=CA1&To=%2B18005551212&Region=APAC&Empty=".to_owned(),
-            pointer: "/Region",
-            ..json("twilio", KEY, 204)
-        },
-        Sent { body: linear, ..json("linear", KEY, 200) },
-        Sent { body: sentry.to_owned(), pointer: "/data/region", ..json("sentry", KEY, 202) },
-        Sent { body: trello.to_owned(), pointer: "/model/region", ..json("trello", KEY, 200) },
-        Sent { body: meta.to_owned(), pointer: "/entry/0/region", ..json("meta", KEY, 200) },
-        Sent { body: graph, pointer: "/value/0/region", ..json("microsoft-graph", KEY, 202) },
-        Sent {
-            content_type: "application/cloudevents+json",
-            body: event.to_owned(),
-            pointer: "/data/region",
-            ..json("cloudevents", KEY, 202)
-        },
-        json("standard-webhooks", STANDARD_KEY, 202),
-        json("svix", STANDARD_KEY, 202),
-    ]
+    let mut calls: Vec<Sent> = Recipe::all().map(|recipe| of(recipe, recipe.name)).collect();
+    let standard = calls.iter().find(|sent| sent.sender == "standard-webhooks").unwrap().recipe;
+    calls.push(of(standard, "svix"));
+    calls
 }
 
 /// Creates a webhook of the demo report for a sender, and returns its id and its URL.
@@ -117,15 +88,19 @@ async fn webhook(server: &Server, settings: Value, secret: Option<&str>) -> (Str
     (id, created["url"].as_str().unwrap().to_owned())
 }
 
+/// Returns a call with the headers of a recipe's sample, and over them those that its sender's signature needs.
 fn call(
     server: &Server,
     url: &str,
-    sent: &Sent,
-    headers: &[(String, String)],
+    recipe: &Recipe,
+    signed: &[(String, String)],
     body: &str,
 ) -> reqwest::RequestBuilder {
-    let request = server.client.post(url).header("Content-Type", sent.content_type).body(body.to_owned());
-    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    let is_signed = |name: &str| signed.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    let of_sample = recipe.sample.headers.iter().copied().filter(|(name, _)| !is_signed(name));
+    let signed = signed.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let request = server.client.post(url).body(body.to_owned());
+    of_sample.chain(signed).fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// Returns the newest run of a webhook, and the number of its runs.
@@ -138,18 +113,15 @@ async fn runs(server: &Server, webhook: &str) -> (Value, usize) {
 }
 
 #[tokio::test]
-async fn each_preset_takes_a_call_of_its_sender_and_refuses_one_with_a_changed_byte() {
+async fn each_recipe_takes_a_call_of_its_sender_and_refuses_one_with_a_changed_byte() {
     let Some(python) = python("calls of real senders", &PACKAGES) else { return };
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     let calls = calls();
     let mut webhooks = Vec::new();
     for sent in &calls {
-        let preset = if sent.sender == "svix" { "standard-webhooks" } else { sent.sender };
-        let mapping = json!([{"parameter": "region", "from": "body", "pointer": sent.pointer}]);
-        let settings =
-            json!({"verification": {"preset": preset}, "mapping": mapping, "pass_through": "none"});
-        webhooks.push(webhook(&server, settings, Some(sent.secret)).await);
+        let is_secret = sent.recipe.secret != SecretOrigin::None;
+        webhooks.push(webhook(&server, sent.recipe.settings(), is_secret.then_some(sent.secret)).await);
     }
     let to_sign: Vec<_> = calls
         .iter()
@@ -158,25 +130,28 @@ async fn each_preset_takes_a_call_of_its_sender_and_refuses_one_with_a_changed_b
         .collect();
     let headers = signed(&python, &to_sign);
     for ((sent, (id, url)), headers) in calls.iter().zip(&webhooks).zip(&headers) {
-        let sender = sent.sender;
+        let (sender, recipe) = (sent.sender, sent.recipe);
         // The region of another continent, by one byte; where the body is not signed, another secret.
-        let (body, other) = match sender {
-            "microsoft-graph" => (sent.body.replace(KEY, OTHER_KEY), true),
-            "cloudevents" => (sent.body.clone(), false),
-            _ => (sent.body.replace("APAC", "AQAC"), true),
+        let changed = match sender {
+            "microsoft-graph" => sent.body.replace(KEY, OTHER_KEY),
+            _ => sent.body.replace("APAC", "AQAC"),
         };
-        if other {
-            assert_ne!(body, sent.body);
-            let refused = server.send(call(&server, url, sent, headers, &body)).await;
+        assert_ne!(changed, sent.body, "{sender}");
+        if recipe.secret != SecretOrigin::None {
+            let refused = server.send(call(&server, url, recipe, headers, &changed)).await;
             assert_eq!(refused.status(), 401, "{sender}");
             let problem: Value = refused.json().await.unwrap();
             assert_eq!(problem["type"], "urn:webhook:problem:signature-invalid", "{sender}");
             assert_eq!(runs(&server, id).await.1, 0, "{sender}");
         }
-        let answer = server.send(call(&server, url, sent, headers, &sent.body)).await;
-        assert_eq!(answer.status(), sent.status, "{sender}: {}", answer.text().await.unwrap());
+        let answer = server.send(call(&server, url, recipe, headers, &sent.body)).await;
+        let expected = recipe.preset().and_then(Preset::status).unwrap_or(202);
+        assert_eq!(answer.status(), expected, "{sender}: {}", answer.text().await.unwrap());
         let (run, number) = runs(&server, id).await;
-        assert_eq!(run["parameters"]["region"], json!({"value": "APAC", "source": "mapping"}), "{sender}");
+        for (name, value) in recipe.parameters {
+            let source = if sender == "microsoft-graph" { "fixed" } else { "mapping" };
+            assert_eq!(run["parameters"][name], json!({"value": value, "source": source}), "{sender}");
+        }
         assert_eq!(number, 1, "{sender}");
     }
     server.stop();
@@ -212,15 +187,15 @@ async fn a_push_at_github_starts_daily_sales_once_with_the_region_of_its_payload
             "ping".clone_into(value);
         }
     }
-    let sent = &calls()[0];
-    let ping = server.send(call(&server, &url, sent, &headers[1], ping)).await;
+    let recipe = calls()[0].recipe;
+    let ping = server.send(call(&server, &url, recipe, &headers[1], ping)).await;
     assert_eq!(ping.status(), 200);
-    let ignored = server.send(call(&server, &url, sent, &headers[2], &branch)).await;
+    let ignored = server.send(call(&server, &url, recipe, &headers[2], &branch)).await;
     assert_eq!(ignored.status(), 200);
     assert_eq!(ignored.json::<Value>().await.unwrap()["condition"]["pointer"], "/ref");
     assert_eq!(runs(&server, &id).await.1, 0);
 
-    let first = server.send(call(&server, &url, sent, &headers[0], push)).await;
+    let first = server.send(call(&server, &url, recipe, &headers[0], push)).await;
     assert_eq!(first.status(), 202);
     let first: Value = first.json().await.unwrap();
     let ended = async {
@@ -240,7 +215,7 @@ async fn a_push_at_github_starts_daily_sales_once_with_the_region_of_its_payload
     });
     assert_eq!(run["parameters"], expected);
 
-    let again = server.send(call(&server, &url, sent, &headers[0], push)).await;
+    let again = server.send(call(&server, &url, recipe, &headers[0], push)).await;
     assert_eq!(again.headers()["idempotency-replayed"], "true");
     assert_eq!(again.json::<Value>().await.unwrap()["run_id"], first["run_id"]);
     assert_eq!(runs(&server, &id).await.1, 1);

@@ -87,6 +87,22 @@ def meta(secret, url, body, id):
     return {"X-Hub-Signature-256": "sha256=" + mac(secret, body).hexdigest()}
 
 
+def grafana(secret, url, body, id):
+    at = str(int(time.time()))
+    signature = mac(secret, at.encode() + b":" + body).hexdigest()
+    return {"X-Grafana-Alerting-Timestamp": at, "X-Grafana-Alerting-Signature": signature}
+
+
+def dbt_cloud(secret, url, body, id):
+    return {"Authorization": mac(secret, body).hexdigest()}
+
+
+def snowflake(secret, url, body, id):
+    """As the procedure of the recipe does."""
+    at = str(int(time.time()))
+    return {"X-Timestamp": at, "X-Signature": mac(secret, at.encode() + b"." + body).hexdigest()}
+
+
 def nothing(secret, url, body, id):
     return {}
 
@@ -116,7 +132,13 @@ SENDERS = {
     "trello": trello,
     "meta": meta,
     "microsoft-graph": nothing,
-    "cloudevents": nothing,
+    "grafana": grafana,
+    "alertmanager": nothing,
+    "dbt-cloud": dbt_cloud,
+    "airbyte": nothing,
+    "snowflake": snowflake,
+    "bigquery": nothing,
+    "azure-event-grid": nothing,
     "standard-webhooks": standard_webhooks,
     "svix": svix_,
 }
