@@ -191,7 +191,10 @@ impl Payload<'_> {
 
     /// Returns the worst flaw of a number in the value that a pointer leads to.
     pub(super) fn flaw(&self, pointer: &Pointer) -> Option<NumberFlaw> {
-        let Content::Json { text, has_doubles: true, .. } = &self.content else { return None };
+        let Content::Json { value, text, has_doubles: true } = &self.content else { return None };
+        if !holds_double(pointer.find(value)?) {
+            return None;
+        }
         worst_flaw(raw_at(std::str::from_utf8(text).ok()?, pointer)?.as_bytes())
     }
 }
@@ -229,7 +232,17 @@ fn object_of<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
     Value::Object(fields.collect())
 }
 
-/// Returns the part of a valid JSON text that a pointer leads to.
+/// Returns whether a number in a value is a double: no other can differ from what is written.
+fn holds_double(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(holds_double),
+        Value::Object(members) => members.values().any(holds_double),
+        _ => false,
+    }
+}
+
+/// Returns the part of a valid JSON text that a pointer leads to. It reads the text once for each name of the path.
 fn raw_at<'a>(text: &'a str, pointer: &Pointer) -> Option<&'a str> {
     pointer.tokens().try_fold(text.trim(), |text, token| {
         let raw: &RawValue = if text.starts_with('{') {
