@@ -2,6 +2,8 @@
 //!
 //! `WEBHOOK_TEST_WRITE_PAGES=1 cargo test --test providers` writes the pages.
 
+#![allow(clippy::unwrap_used)]
+
 mod page;
 mod reading;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use webhook_core::sender::recipes::{Field, FieldValue, Recipe, SecretOrigin, Step};
+use webhook_core::sender::recipes::{Field, FieldValue, Recipe, RecipeStep, SecretOrigin};
 use webhook_core::verification::Preset;
 
 const NOTE: &str =
@@ -66,7 +66,7 @@ pub(crate) fn page(recipe: &Recipe) -> String {
     text
 }
 
-fn write_step(text: &mut String, number: usize, step: &Step) {
+fn write_step(text: &mut String, number: usize, step: &RecipeStep) {
     writeln!(text, "{number}. {}", step.text).unwrap();
     if !step.fields.is_empty() {
         text.push_str("\n   | field | content |\n   |---|---|\n");

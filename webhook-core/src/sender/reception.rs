@@ -96,7 +96,7 @@ pub struct Preview {
 }
 
 /// A step on the way of a call, and its outcome.
-enum Step<'a> {
+enum ReceptionStep<'a> {
     /// The verdict on the signature, where one is verified.
     Verdict(&'a Result<Verified, Refusal>),
     /// The body cannot be read, and counts as an empty one from here on.
@@ -122,11 +122,11 @@ impl SenderSettings {
         now: SystemTime,
     ) -> Result<Reception, ReceptionError> {
         let end = self.walk(call, secrets, limits, now, |step| match step {
-            Step::Verdict(Err(refusal)) => Break(Err(refusal.clone().into())),
-            Step::Unreadable(error) => Break(Err(error.clone().into())),
-            Step::Handshake(answer) => Break(Ok(Reception::Handshake(answer))),
-            Step::Unmet(condition) => Break(Ok(Reception::Ignored(condition.clone()))),
-            Step::Verdict(Ok(_)) | Step::Read(_) => Continue(()),
+            ReceptionStep::Verdict(Err(refusal)) => Break(Err(refusal.clone().into())),
+            ReceptionStep::Unreadable(error) => Break(Err(error.clone().into())),
+            ReceptionStep::Handshake(answer) => Break(Ok(Reception::Handshake(answer))),
+            ReceptionStep::Unmet(condition) => Break(Ok(Reception::Ignored(condition.clone()))),
+            ReceptionStep::Verdict(Ok(_)) | ReceptionStep::Read(_) => Continue(()),
         });
         match end {
             Break(end) => end,
@@ -146,11 +146,11 @@ impl SenderSettings {
         let (mut verification, mut handshake, mut unmet, mut missing) = (None, false, None, Vec::new());
         let Continue(content) = self.walk::<Infallible>(call, secrets, limits, now, |step| {
             match step {
-                Step::Verdict(verdict) => verification = Some(verdict.clone()),
-                Step::Unreadable(_) => {}
-                Step::Read(content) => missing = self.missing_in(content),
-                Step::Handshake(_) => handshake = true,
-                Step::Unmet(condition) => unmet = Some(condition.clone()),
+                ReceptionStep::Verdict(verdict) => verification = Some(verdict.clone()),
+                ReceptionStep::Unreadable(_) => {}
+                ReceptionStep::Read(content) => missing = self.missing_in(content),
+                ReceptionStep::Handshake(_) => handshake = true,
+                ReceptionStep::Unmet(condition) => unmet = Some(condition.clone()),
             }
             Continue(())
         });
@@ -165,28 +165,28 @@ impl SenderSettings {
         secrets: &[Secret],
         limits: &ParameterLimits,
         now: SystemTime,
-        mut see: impl FnMut(Step<'_>) -> ControlFlow<T>,
+        mut see: impl FnMut(ReceptionStep<'_>) -> ControlFlow<T>,
     ) -> ControlFlow<T, Result<RunContent, BodyError>> {
         let verification =
             self.verification.as_ref().map(|verification| verify(verification, call.raw, secrets, now));
         if let Some(verdict) = &verification {
-            see(Step::Verdict(verdict))?;
+            see(ReceptionStep::Verdict(verdict))?;
         }
         let verified = verification.and_then(Result::ok).unwrap_or_default();
         let (payload, flaw) = match self.read_payload(call, limits) {
             Ok(payload) => (payload, None),
             Err(error) => {
-                see(Step::Unreadable(&error))?;
+                see(ReceptionStep::Unreadable(&error))?;
                 (Payload::empty(), Some(error))
             }
         };
         let content = CallContent::new(call.raw, call.query, &payload);
-        see(Step::Read(&content))?;
+        see(ReceptionStep::Read(&content))?;
         if let Some(answer) = self.preset().and_then(|preset| signed_handshake(preset, &content)) {
-            see(Step::Handshake(answer))?;
+            see(ReceptionStep::Handshake(answer))?;
         }
         if let Some(unmet) = self.conditions.as_ref().and_then(|conditions| conditions.unmet(&content)) {
-            see(Step::Unmet(unmet))?;
+            see(ReceptionStep::Unmet(unmet))?;
         }
         let overlay = overlay(&self.mapping, self.pass_through, &self.fixed, &content);
         let key = event_key(self.idempotency_from.as_ref(), self.verification.as_ref(), &verified, &content);

@@ -31,7 +31,7 @@ pub struct Recipe {
     pub secret: SecretOrigin,
     settings: fn() -> Value,
     /// Steps at the sender, in their order. The settings are saved before the first.
-    pub steps: &'static [Step],
+    pub steps: &'static [RecipeStep],
     /// A call as the sender makes it.
     pub sample: Sample,
     /// Parameters of `daily-sales` that the sample gives, as texts.
@@ -60,7 +60,7 @@ pub enum SecretOrigin {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
-pub struct Step {
+pub struct RecipeStep {
     /// The action, in a sentence or more.
     pub text: &'static str,
     /// Fields to fill in, in the order of the sender's page.
@@ -176,12 +176,12 @@ macro_rules! sample {
 }
 use sample;
 
-const fn step(text: &'static str, fields: &'static [Field]) -> Step {
-    Step { text, fields, code: None }
+const fn step(text: &'static str, fields: &'static [Field]) -> RecipeStep {
+    RecipeStep { text, fields, code: None }
 }
 
-const fn paste(text: &'static str, fields: &'static [Field], code: &'static str) -> Step {
-    Step { text, fields, code: Some(code) }
+const fn paste(text: &'static str, fields: &'static [Field], code: &'static str) -> RecipeStep {
+    RecipeStep { text, fields, code: Some(code) }
 }
 
 const fn field(name: &'static str, value: FieldValue) -> Field {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use webhook_core::sender::recipes::{Recipe, SecretOrigin, Step};
+use webhook_core::sender::recipes::{Recipe, RecipeStep, SecretOrigin};
 use webhook_core::verification::Preset;
 
 /// How to set up known senders so that their calls start the workflow `daily-sales`.
@@ -29,7 +29,7 @@ struct RecipeView {
     #[schemars(with = "Map<String, Value>")]
     settings: Value,
     /// Steps at the sender. The settings are saved before the first.
-    steps: &'static [Step],
+    steps: &'static [RecipeStep],
     sample: SampleView,
     /// Parameters that the sample gives, as texts.
     parameters: BTreeMap<&'static str, &'static str>,
