@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::parameters::EffectiveParameters;
 use escapes::Decoded;
 use reading::{Look, WithEscapes, WithPercents};
-use secret::Secret;
+use secret::SearchPattern;
 
 /// Replacement for a secret value wherever it would show.
 pub const MASK: &str = "***";
@@ -54,9 +54,9 @@ const LINES: usize = 1_000;
 pub struct Masker(Option<Arc<Secrets>>);
 
 struct Secrets {
-    texts: Arc<[Secret]>,
+    texts: Arc<[SearchPattern]>,
     /// The texts with percent-encoding decoded, to be found in the decoded input.
-    percent_texts: Arc<[Secret]>,
+    percent_texts: Arc<[SearchPattern]>,
     /// For each byte, whether it may begin a secret, an escape or an encoded byte.
     wakes: [bool; 256],
 }
@@ -87,7 +87,7 @@ impl Masker {
         }
         wakes[usize::from(b'+')] |= wakes[usize::from(b' ')];
         let [texts, percent_texts] =
-            [texts, percent_texts].map(|texts| texts.into_iter().map(Secret::new).collect());
+            [texts, percent_texts].map(|texts| texts.into_iter().map(SearchPattern::new).collect());
         Self(Some(Arc::new(Secrets { texts, percent_texts, wakes })))
     }
 

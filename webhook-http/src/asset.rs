@@ -24,12 +24,12 @@ use crate::response::answer::{Answer, ResponseBody, not_modified, set, with_body
 /// ```
 #[derive(Debug, Clone)]
 pub struct Asset {
-    content: Content,
+    content: AssetContent,
     headers: HeaderMap,
 }
 
 #[derive(Debug, Clone)]
-enum Content {
+enum AssetContent {
     File { bytes: Bytes, content_type: &'static str, tag: String },
     Elsewhere(&'static str),
 }
@@ -40,13 +40,13 @@ impl Asset {
     pub fn new(content: impl Into<Bytes>, content_type: &'static str) -> Self {
         let bytes = content.into();
         let tag = headers::content_tag(&bytes);
-        Self { content: Content::File { bytes, content_type, tag }, headers: HeaderMap::new() }
+        Self { content: AssetContent::File { bytes, content_type, tag }, headers: HeaderMap::new() }
     }
 
     /// Creates a permanent redirect (308) to an address relative to that of the request.
     #[must_use]
     pub fn moved_to(location: &'static str) -> Self {
-        Self { content: Content::Elsewhere(location), headers: HeaderMap::new() }
+        Self { content: AssetContent::Elsewhere(location), headers: HeaderMap::new() }
     }
 
     /// Adds a header. It replaces the common header of the same name.
@@ -76,7 +76,7 @@ impl Asset {
 
     fn content(&self, asked: &HeaderMap) -> Answer {
         match &self.content {
-            Content::File { bytes, content_type, tag } => {
+            AssetContent::File { bytes, content_type, tag } => {
                 let mut answer = if headers::holds(asked, tag) {
                     not_modified()
                 } else {
@@ -85,7 +85,7 @@ impl Asset {
                 set(&mut answer, header::ETAG, tag);
                 answer
             }
-            Content::Elsewhere(location) => {
+            AssetContent::Elsewhere(location) => {
                 let mut answer =
                     with_body(StatusCode::PERMANENT_REDIRECT, "text/plain; charset=utf-8", Bytes::new());
                 set(&mut answer, header::LOCATION, location);

@@ -36,7 +36,7 @@ pub enum CommandError {
         source: io::Error,
     },
     /// The command ended with another status than 0.
-    #[error("exit status {status}{}", Lines(.stderr))]
+    #[error("exit status {status}{}", ErrorLines(.stderr))]
     ExitStatus {
         /// Exit status of the command.
         status: i32,
@@ -44,7 +44,7 @@ pub enum CommandError {
         stderr: Vec<String>,
     },
     /// The command was killed by a signal that this crate did not send.
-    #[error("killed by {}{}", SignalName(*.signal), Lines(.stderr))]
+    #[error("killed by {}{}", SignalName(*.signal), ErrorLines(.stderr))]
     Killed {
         /// Number of the signal.
         signal: i32,
@@ -89,9 +89,9 @@ fn stop_text(reason: StopReason) -> &'static str {
     }
 }
 
-struct Lines<'a>(&'a [String]);
+struct ErrorLines<'a>(&'a [String]);
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for ErrorLines<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|line| write!(formatter, "\n{line}"))
     }

@@ -68,8 +68,8 @@ pub(crate) async fn run(
     let mut is_fed = input.rest.is_none();
     let mut feeding = pin!(feed(input.rest));
     let mut stop = pin!(stop(context));
-    let stdout = Lines::new(child.stdout.take(), &launch.stdout_masker);
-    let stderr = Lines::new(child.stderr.take(), context.masker());
+    let stdout = OutputLines::new(child.stdout.take(), &launch.stdout_masker);
+    let stderr = OutputLines::new(child.stderr.take(), context.masker());
     let mut output = Output { stdout, stderr, listener };
 
     let mut stopped = None;
@@ -192,8 +192,8 @@ async fn stop(context: &RunContext) -> StopReason {
 
 /// Output streams of a process.
 struct Output<'a> {
-    stdout: Lines<ChildStdout>,
-    stderr: Lines<ChildStderr>,
+    stdout: OutputLines<ChildStdout>,
+    stderr: OutputLines<ChildStderr>,
     listener: &'a mut dyn Listener,
 }
 
@@ -224,14 +224,14 @@ impl Output<'_> {
 /// Output stream of a process, which is masked and then split into lines.
 ///
 /// The mask comes first: it would not find a secret that a split went through.
-struct Lines<R> {
+struct OutputLines<R> {
     stream: Option<R>,
     bytes: Vec<u8>,
     mask: MaskingStream,
     cutter: LineCutter,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
+impl<R: AsyncRead + Unpin> OutputLines<R> {
     fn new(stream: Option<R>, masker: &Masker) -> Self {
         let bytes = Vec::with_capacity(READ_BYTES);
         Self { stream, bytes, mask: masker.stream(), cutter: LineCutter::default() }

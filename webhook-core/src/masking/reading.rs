@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::escapes::{self, Decoded, Escapes};
 use super::percents::Percents;
-use super::secret::Secret;
+use super::secret::SearchPattern;
 
 /// Search for secrets in bytes that arrive one by one.
 pub(super) trait Look {
@@ -99,7 +99,7 @@ pub(super) struct WithPercents {
 
 impl WithPercents {
     /// Searches for `texts`, and for `percent_texts`, whose percent-encoding is decoded.
-    pub(super) fn new(texts: Arc<[Secret]>, percent_texts: Arc<[Secret]>) -> Self {
+    pub(super) fn new(texts: Arc<[SearchPattern]>, percent_texts: Arc<[SearchPattern]>) -> Self {
         let decoded = WithEscapes::new(Search::new(percent_texts));
         Self { as_they_are: Search::new(texts), percents: Percents::default(), decoded }
     }
@@ -137,14 +137,14 @@ impl Look for WithPercents {
 /// For each secret, the length of its longest prefix that the input so far ends with.
 #[derive(Clone)]
 pub(super) struct Search {
-    secrets: Arc<[Secret]>,
+    secrets: Arc<[SearchPattern]>,
     matched: Vec<u32>,
     /// Offsets in the input of the decoded bytes that the longest such prefix consists of.
     starts: Starts,
 }
 
 impl Search {
-    fn new(secrets: Arc<[Secret]>) -> Self {
+    fn new(secrets: Arc<[SearchPattern]>) -> Self {
         let matched = vec![0; secrets.len()];
         Self { secrets, matched, starts: Starts::default() }
     }
@@ -153,7 +153,7 @@ impl Search {
 impl Look for Search {
     fn take(&mut self, read: Decoded, found: &mut impl FnMut(u64, u64)) {
         let (mut longest, mut depth) = (0, 0);
-        for (Secret { text, fallback }, matched) in self.secrets.iter().zip(&mut self.matched) {
+        for (SearchPattern { text, fallback }, matched) in self.secrets.iter().zip(&mut self.matched) {
             let mut length = *matched as usize;
             while length > 0 && text[length] != read.byte {
                 length = fallback[length - 1] as usize;

@@ -5,14 +5,14 @@ use zeroize::Zeroizing;
 /// One text to find, by the algorithm of Knuth, Morris and Pratt.
 ///
 /// The search takes linear time, and always knows how much of the text the input ends with.
-pub(super) struct Secret {
+pub(super) struct SearchPattern {
     pub(super) text: Zeroizing<Vec<u8>>,
     /// At index `n - 1`, for the prefix of length `n`: the length of the longest shorter prefix that it ends
     /// with.
     pub(super) fallback: Vec<u32>,
 }
 
-impl Secret {
+impl SearchPattern {
     pub(super) fn new(text: Zeroizing<Vec<u8>>) -> Self {
         let mut fallback = vec![0_u32; text.len()];
         let mut length = 0;

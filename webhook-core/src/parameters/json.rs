@@ -91,12 +91,12 @@ pub(super) fn read(bytes: &[u8], limits: &ParameterLimits) -> Result<Read, Stric
         .and_then(|value| deserializer.end().map(|()| value));
     let read = |value| Read { value, has_doubles: has_doubles.get() };
     outcome.map(read).map_err(|error| match refusal.into_inner() {
-        Some(Refusal::TooDeep) => StrictJsonError::TooDeep { limit },
-        Some(Refusal::TooMany) => StrictJsonError::TooManyValues { limit: limits.json_values },
-        Some(Refusal::DuplicateName { name }) => {
+        Some(JsonRefusal::TooDeep) => StrictJsonError::TooDeep { limit },
+        Some(JsonRefusal::TooMany) => StrictJsonError::TooManyValues { limit: limits.json_values },
+        Some(JsonRefusal::DuplicateName { name }) => {
             StrictJsonError::DuplicateName { name, line: error.line(), column: error.column() }
         }
-        Some(Refusal::ReservedName) => {
+        Some(JsonRefusal::ReservedName) => {
             StrictJsonError::ReservedName { line: error.line(), column: error.column() }
         }
         None => StrictJsonError::Malformed { message: error.to_string() },
@@ -169,7 +169,7 @@ fn duplicated(name: Option<&str>) -> String {
 }
 
 /// Refusal of the visitor, kept beside serde_json's error, which can only carry text.
-enum Refusal {
+enum JsonRefusal {
     DuplicateName { name: Option<String> },
     ReservedName,
     TooDeep,
@@ -184,18 +184,18 @@ struct Reader<'a> {
     /// Number of further values that are allowed.
     left: &'a Cell<usize>,
     has_doubles: &'a Cell<bool>,
-    refusal: &'a RefCell<Option<Refusal>>,
+    refusal: &'a RefCell<Option<JsonRefusal>>,
 }
 
 impl Reader<'_> {
     fn inside<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.level == self.limit {
-            return Err(self.refuse(Refusal::TooDeep));
+            return Err(self.refuse(JsonRefusal::TooDeep));
         }
         Ok(Self { level: self.level + 1, ..self })
     }
 
-    fn refuse<E: serde::de::Error>(self, refusal: Refusal) -> E {
+    fn refuse<E: serde::de::Error>(self, refusal: JsonRefusal) -> E {
         self.refusal.replace(Some(refusal));
         E::custom("refused")
     }
@@ -207,7 +207,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.left.get().checked_sub(1) {
             Some(left) => self.left.set(left),
-            None => return Err(self.refuse(Refusal::TooMany)),
+            None => return Err(self.refuse(JsonRefusal::TooMany)),
         }
         let value = deserializer.deserialize_any(self)?;
         if value.is_f64() {
@@ -266,7 +266,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let mut inside = None;
         while let Some(key) = members.next_key_seed(KeyReader)? {
             let name = match key {
-                Key::Name(name) if is_reserved(&name) => return Err(self.refuse(Refusal::ReservedName)),
+                Key::Name(name) if is_reserved(&name) => return Err(self.refuse(JsonRefusal::ReservedName)),
                 Key::Name(name) => name,
                 Key::Number => {
                     let literal: String = members.next_value()?;
@@ -284,7 +284,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 }
                 Entry::Occupied(occupied) => {
                     let name = (self.level == 0).then(|| super::problem::shortened(occupied.key()));
-                    return Err(self.refuse(Refusal::DuplicateName { name }));
+                    return Err(self.refuse(JsonRefusal::DuplicateName { name }));
                 }
             }
         }

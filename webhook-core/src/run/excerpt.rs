@@ -94,9 +94,9 @@ impl RunParameter {
 fn length(value: &ParameterValue) -> usize {
     match value {
         ParameterValue::Plain(Value::String(text)) | ParameterValue::Truncated(text) => text.len(),
-        ParameterValue::Plain(value) => match beginning(value, EXCERPT_BYTES) {
-            Beginning::Whole(length) => length,
-            Beginning::Cut(_) => usize::MAX,
+        ParameterValue::Plain(value) => match excerpt_json(value, EXCERPT_BYTES) {
+            Excerpt::Whole(length) => length,
+            Excerpt::Cut(_) => usize::MAX,
         },
         // It is shown as a mask, but takes its own length in memory.
         ParameterValue::Sealed(sealed) => sealed.as_bytes().len(),
@@ -134,28 +134,28 @@ pub fn excerpt_text(text: &str, limit: usize) -> Option<&str> {
 pub fn excerpt_value(value: &Value, limit: usize) -> Option<String> {
     match value {
         Value::String(text) => excerpt_text(text, limit).map(str::to_owned),
-        value => match beginning(value, limit) {
-            Beginning::Whole(_) => None,
-            Beginning::Cut(text) => Some(text),
+        value => match excerpt_json(value, limit) {
+            Excerpt::Whole(_) => None,
+            Excerpt::Cut(text) => Some(text),
         },
     }
 }
 
 /// Part of a JSON text that fits a limit.
-enum Beginning {
+enum Excerpt {
     /// All of it; its length in bytes.
     Whole(usize),
     Cut(String),
 }
 
-fn beginning(value: &Value, limit: usize) -> Beginning {
+fn excerpt_json(value: &Value, limit: usize) -> Excerpt {
     let mut text = Limited { text: Vec::new(), limit };
     match serde_json::to_writer(&mut text, value) {
-        Ok(()) => Beginning::Whole(text.text.len()),
+        Ok(()) => Excerpt::Whole(text.text.len()),
         Err(_) => {
             let valid = std::str::from_utf8(&text.text).map_or_else(|error| error.valid_up_to(), str::len);
             text.text.truncate(valid);
-            Beginning::Cut(String::from_utf8(text.text).unwrap_or_default())
+            Excerpt::Cut(String::from_utf8(text.text).unwrap_or_default())
         }
     }
 }

@@ -12,18 +12,18 @@ use crate::id::RunId;
 use crate::run::CancelReason;
 
 /// A registry of claimed runs.
-pub(super) trait ClaimedRuns: Send + Sync {
+pub(super) trait ClaimRegistry: Send + Sync {
     /// Tells the executors of these runs to stop. Ignores runs that are not claimed here.
     fn stop(&self, runs: &[RunId], reason: StopReason);
 }
 
 /// The registries of this process, one for each of its `Workers`: a host may start several.
 #[derive(Default)]
-pub(super) struct Executing(Mutex<Vec<Weak<dyn ClaimedRuns>>>);
+pub(super) struct Executing(Mutex<Vec<Weak<dyn ClaimRegistry>>>);
 
 impl Executing {
     /// Adds a registry, for as long as it lives.
-    pub(super) fn add<T: ClaimedRuns + 'static>(&self, claimed: &Arc<T>) {
+    pub(super) fn add<T: ClaimRegistry + 'static>(&self, claimed: &Arc<T>) {
         let mut registries = self.0.lock();
         registries.retain(|registry| registry.strong_count() > 0);
         let registry: Weak<T> = Arc::downgrade(claimed);

@@ -77,7 +77,7 @@ impl Waiters {
 
     /// Reads events while a ticket exists. It holds the store no longer than that, even when no event comes.
     async fn read(self: Arc<Self>) {
-        let _guard = Reading(self.clone());
+        let _guard = ReaderGuard(self.clone());
         tokio::select! {
             () = self.pass_on_events() => {}
             () = self.wait_until_deserted() => {}
@@ -125,9 +125,9 @@ impl Waiters {
 /// Guard of the one reader. It stops when there is no waiter, or vanishes with its runtime.
 ///
 /// Then the remaining waiters read again, and one of them becomes the reader.
-struct Reading(Arc<Waiters>);
+struct ReaderGuard(Arc<Waiters>);
 
-impl Drop for Reading {
+impl Drop for ReaderGuard {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting.lock();
         waiting.reading = false;

@@ -33,7 +33,7 @@ pub(super) fn check_basic(call: &RawCall<'_>, secrets: &[Secret]) -> Result<(), 
 /// Compares the `clientState` of every notification with every secret: the notifications of one call may belong to
 /// several subscriptions.
 pub(super) fn check_client_state(call: &RawCall<'_>, secrets: &[Secret]) -> Result<(), Refusal> {
-    let read: Option<Notifications<'_>> = serde_json::from_slice(call.body).ok();
+    let read: Option<GraphNotifications<'_>> = serde_json::from_slice(call.body).ok();
     let notifications = read.map(|read| read.value).filter(|value| !value.is_empty());
     let notifications =
         notifications.ok_or_else(|| Refusal::malformed("/value in the body", "a list of notifications"))?;
@@ -44,14 +44,14 @@ pub(super) fn check_client_state(call: &RawCall<'_>, secrets: &[Secret]) -> Resu
 }
 
 #[derive(Deserialize)]
-struct Notifications<'a> {
+struct GraphNotifications<'a> {
     #[serde(borrow)]
-    value: Vec<Notification<'a>>,
+    value: Vec<GraphNotification<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Notification<'a> {
+struct GraphNotification<'a> {
     #[serde(borrow)]
     client_state: Option<Cow<'a, str>>,
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use tokio::time::Instant;
 
-use crate::backend::live::queue::{Part, Plan, WebhookQueue};
+use crate::backend::live::queue::{Plan, QueuePart, WebhookQueue};
 use crate::id::{RunId, WebhookId};
 use crate::run::Run;
 use crate::store::Workflows;
@@ -15,7 +15,7 @@ use crate::webhook::OnOverlap;
 #[derive(Debug)]
 pub(crate) struct LiveEntry {
     pub(crate) webhook: WebhookId,
-    pub(crate) place: Place,
+    pub(crate) place: RunPlace,
     /// Size of its parameters.
     pub(crate) bytes: u32,
     /// Number of its workflow in the queue of its webhook.
@@ -24,7 +24,7 @@ pub(crate) struct LiveEntry {
 
 /// Place of a live run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum RunPlace {
     /// Admitted, but not known to be durable.
     Uncommitted,
     /// Claimable, once its webhook's concurrency has room.
@@ -37,14 +37,14 @@ pub(crate) enum Place {
     Running(Instant),
 }
 
-impl Place {
+impl RunPlace {
     /// The part of its webhook's queue that the run is in.
-    fn part(self) -> Part {
+    fn part(self) -> QueuePart {
         match self {
-            Self::Running(_) => Part::Running,
-            Self::Claimed(_) => Part::Claimed,
-            Self::Ready => Part::Ready,
-            Self::Uncommitted | Self::Delayed(_) => Part::Waiting,
+            Self::Running(_) => QueuePart::Running,
+            Self::Claimed(_) => QueuePart::Claimed,
+            Self::Ready => QueuePart::Ready,
+            Self::Uncommitted | Self::Delayed(_) => QueuePart::Waiting,
         }
     }
 
@@ -77,7 +77,7 @@ pub(crate) struct RunIndex {
     /// Claimed runs by the end of their lease.
     leases: BTreeSet<(Instant, RunId)>,
     queues: HashMap<WebhookId, WebhookQueue>,
-    /// Number of runs whose place [is queued](Place::is_queued).
+    /// Number of runs whose place [is queued](RunPlace::is_queued).
     queued: usize,
     /// Bytes of their parameters. Each webhook's queue counts its own.
     queued_bytes: u64,
@@ -193,7 +193,7 @@ impl RunIndex {
         self.queued_bytes
     }
 
-    pub(crate) fn insert(&mut self, run: &Run, bytes: usize, place: Place) {
+    pub(crate) fn insert(&mut self, run: &Run, bytes: usize, place: RunPlace) {
         let (id, webhook) = (run.id(), run.webhook_id());
         let queue = self.queues.entry(webhook).or_default();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -216,7 +216,7 @@ impl RunIndex {
     }
 
     /// Moves a run to another place.
-    pub(crate) fn place(&mut self, id: RunId, place: Place) {
+    pub(crate) fn place(&mut self, id: RunId, place: RunPlace) {
         let Some(entry) = self.runs.get_mut(&id) else { return };
         let (webhook, bytes) = (entry.webhook, entry.bytes);
         let old = std::mem::replace(&mut entry.place, place);
@@ -232,7 +232,7 @@ impl RunIndex {
         }
     }
 
-    fn count(&mut self, webhook: WebhookId, bytes: u32, place: Place) {
+    fn count(&mut self, webhook: WebhookId, bytes: u32, place: RunPlace) {
         if place.is_queued() {
             self.queued += 1;
             self.queued_bytes += u64::from(bytes);
@@ -242,7 +242,7 @@ impl RunIndex {
         }
     }
 
-    fn discount(&mut self, webhook: WebhookId, bytes: u32, place: Place) {
+    fn discount(&mut self, webhook: WebhookId, bytes: u32, place: RunPlace) {
         if place.is_queued() {
             self.queued -= 1;
             self.queued_bytes -= u64::from(bytes);
@@ -252,27 +252,27 @@ impl RunIndex {
         }
     }
 
-    fn index(&mut self, id: RunId, place: Place) {
+    fn index(&mut self, id: RunId, place: RunPlace) {
         match place {
-            Place::Delayed(due) => {
+            RunPlace::Delayed(due) => {
                 self.delayed.insert((due, id));
             }
-            Place::Claimed(end) | Place::Running(end) => {
+            RunPlace::Claimed(end) | RunPlace::Running(end) => {
                 self.leases.insert((end, id));
             }
-            Place::Ready | Place::Uncommitted => {}
+            RunPlace::Ready | RunPlace::Uncommitted => {}
         }
     }
 
-    fn unindex(&mut self, id: RunId, place: Place) {
+    fn unindex(&mut self, id: RunId, place: RunPlace) {
         match place {
-            Place::Delayed(due) => {
+            RunPlace::Delayed(due) => {
                 self.delayed.remove(&(due, id));
             }
-            Place::Claimed(end) | Place::Running(end) => {
+            RunPlace::Claimed(end) | RunPlace::Running(end) => {
                 self.leases.remove(&(end, id));
             }
-            Place::Ready | Place::Uncommitted => {}
+            RunPlace::Ready | RunPlace::Uncommitted => {}
         }
     }
 

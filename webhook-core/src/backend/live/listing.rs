@@ -2,18 +2,18 @@
 
 use std::collections::BinaryHeap;
 
-use crate::backend::live::index::{Place, RunIndex};
-use crate::backend::live::queue::Part;
+use crate::backend::live::index::{RunIndex, RunPlace};
+use crate::backend::live::queue::QueuePart;
 use crate::id::{RunId, WebhookId};
 use crate::run::RunState;
 use crate::store::RunQuery;
 
 /// The newest durable runs that a query asks for, at most `limit`, newest first.
 pub(crate) fn newest(index: &RunIndex, query: &RunQuery, limit: usize) -> Vec<RunId> {
-    let parts: &[Part] = match query.state {
-        None => &[Part::Running, Part::Claimed, Part::Waiting, Part::Ready],
-        Some(RunState::Queued) => &[Part::Claimed, Part::Waiting, Part::Ready],
-        Some(RunState::Running) => &[Part::Running],
+    let parts: &[QueuePart] = match query.state {
+        None => &[QueuePart::Running, QueuePart::Claimed, QueuePart::Waiting, QueuePart::Ready],
+        Some(RunState::Queued) => &[QueuePart::Claimed, QueuePart::Waiting, QueuePart::Ready],
+        Some(RunState::Running) => &[QueuePart::Running],
         Some(_) => return Vec::new(),
     };
     let mut found = Vec::new();
@@ -34,7 +34,7 @@ fn is_asked_for(index: &RunIndex, id: RunId, webhook: WebhookId, query: &RunQuer
         let number = index.queue(webhook).and_then(|queue| queue.number_of(workflow));
         number == Some(entry.workflow)
     };
-    entry.place != Place::Uncommitted && query.workflow.as_ref().is_none_or(is_of_workflow)
+    entry.place != RunPlace::Uncommitted && query.workflow.as_ref().is_none_or(is_of_workflow)
 }
 
 type NewestOfPart<'a> = std::iter::Rev<std::collections::btree_set::Range<'a, RunId>>;
@@ -47,7 +47,7 @@ struct Newest<'a> {
 }
 
 impl<'a> Newest<'a> {
-    fn of(index: &'a RunIndex, query: &RunQuery, parts: &[Part]) -> Self {
+    fn of(index: &'a RunIndex, query: &RunQuery, parts: &[QueuePart]) -> Self {
         let queues: Vec<_> = match query.webhook {
             Some(webhook) => index.queue(webhook).map(|queue| (webhook, queue)).into_iter().collect(),
             None => index.queues().collect(),

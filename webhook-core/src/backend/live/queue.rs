@@ -28,7 +28,7 @@ pub(crate) struct WebhookQueue {
 
 /// Part of a webhook's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum QueuePart {
     Running,
     Claimed,
     Waiting,
@@ -104,7 +104,7 @@ impl WebhookQueue {
     }
 
     /// Moves a run from one part to another. `None` is outside of the queue.
-    pub(crate) fn moved(&mut self, id: RunId, old: Option<Part>, new: Option<Part>) {
+    pub(crate) fn moved(&mut self, id: RunId, old: Option<QueuePart>, new: Option<QueuePart>) {
         if old == new {
             return;
         }
@@ -116,12 +116,12 @@ impl WebhookQueue {
         }
     }
 
-    fn part(&mut self, part: Part) -> &mut BTreeSet<RunId> {
+    fn part(&mut self, part: QueuePart) -> &mut BTreeSet<RunId> {
         match part {
-            Part::Running => &mut self.running,
-            Part::Claimed => &mut self.claimed,
-            Part::Waiting => &mut self.waiting,
-            Part::Ready => &mut self.ready,
+            QueuePart::Running => &mut self.running,
+            QueuePart::Claimed => &mut self.claimed,
+            QueuePart::Waiting => &mut self.waiting,
+            QueuePart::Ready => &mut self.ready,
         }
     }
 
@@ -151,15 +151,15 @@ impl WebhookQueue {
     /// Runs of each of these parts that are older than `before`, newest first.
     pub(crate) fn newest(
         &self,
-        parts: &[Part],
+        parts: &[QueuePart],
         before: Option<RunId>,
     ) -> Vec<std::iter::Rev<std::collections::btree_set::Range<'_, RunId>>> {
-        let of_part = |part: &Part| {
+        let of_part = |part: &QueuePart| {
             let runs = match part {
-                Part::Running => &self.running,
-                Part::Claimed => &self.claimed,
-                Part::Waiting => &self.waiting,
-                Part::Ready => &self.ready,
+                QueuePart::Running => &self.running,
+                QueuePart::Claimed => &self.claimed,
+                QueuePart::Waiting => &self.waiting,
+                QueuePart::Ready => &self.ready,
             };
             match before {
                 Some(before) => runs.range(..before).rev(),

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::backend::live::index::{Place, RunIndex};
+use crate::backend::live::index::{RunIndex, RunPlace};
 use crate::backend::live::listing::newest;
 use crate::backend::live::outcome::{Admission, LiveCancel, NotAdmitted};
 use crate::backend::live::queue::WebhookQueue;
@@ -73,7 +73,7 @@ impl LiveRuns {
         self.last_fence = self.last_fence.max(run.fence());
         let run = run.interrupted(now).unwrap_or(run);
         let wait = run.due_at().duration_since(now).unwrap_or(Duration::ZERO);
-        let place = if wait.is_zero() { Place::Ready } else { Place::Delayed(later(instant, wait)) };
+        let place = if wait.is_zero() { RunPlace::Ready } else { RunPlace::Delayed(later(instant, wait)) };
         self.index.insert(&run, bytes, place);
         run
     }
@@ -82,7 +82,7 @@ impl LiveRuns {
     /// claimed until `lease_end`. `bytes` is the size of its parameters.
     pub fn resume(&mut self, run: Arc<Run>, bytes: usize, lease_end: Instant) {
         self.last_fence = self.last_fence.max(run.fence());
-        self.index.insert(&run, bytes, Place::Running(lease_end));
+        self.index.insert(&run, bytes, RunPlace::Running(lease_end));
         self.records.put(run, false);
     }
 
@@ -131,7 +131,7 @@ impl LiveRuns {
         let asked_to_stop =
             plan.stop.iter().filter_map(|id| self.ask(*id, CancelReason::Superseded)).collect();
         let run = request.run.clone();
-        self.index.insert(&run, run.parameters().bytes(), Place::Uncommitted);
+        self.index.insert(&run, run.parameters().bytes(), RunPlace::Uncommitted);
         self.records.put(run.clone(), true);
         Ok(Admission { run, superseded, asked_to_stop })
     }
@@ -152,8 +152,8 @@ impl LiveRuns {
 
     /// Lets an admitted run be claimed, now that it is durable.
     pub fn commit(&mut self, id: RunId) {
-        if self.index.get(id).is_some_and(|entry| entry.place == Place::Uncommitted) {
-            self.place(id, Place::Ready);
+        if self.index.get(id).is_some_and(|entry| entry.place == RunPlace::Uncommitted) {
+            self.place(id, RunPlace::Ready);
             self.records.trim();
         }
     }
@@ -185,14 +185,14 @@ impl LiveRuns {
         let Some(run) = self.held(renewal.run, renewal.fence) else { return Renewed::Lost };
         let cancel = run.cancel_requested();
         if renewal.progress.is_none() && self.ahead.contains_key(&renewal.run) {
-            self.place(renewal.run, Place::Claimed(end));
+            self.place(renewal.run, RunPlace::Claimed(end));
             return Renewed::Held { cancel };
         }
         let run = match &renewal.progress {
             Some(progress) => run.progressed(progress.clone()).map_or(run, Arc::new),
             None => run,
         };
-        self.update(run, Place::Running(end));
+        self.update(run, RunPlace::Running(end));
         Renewed::Held { cancel }
     }
 
@@ -210,13 +210,13 @@ impl LiveRuns {
             (Outcome::Retry { error, delay }, None) => {
                 let due_at = now.checked_add(*delay).unwrap_or(now);
                 let run = Arc::new(run.retrying(error.clone(), due_at).ok()?);
-                self.update(run.clone(), Place::Delayed(later(instant, *delay)));
+                self.update(run.clone(), RunPlace::Delayed(later(instant, *delay)));
                 self.records.trim();
                 return Some(run);
             }
             (Outcome::HandBack, None) => {
                 let run = Arc::new(run.handed_back(now).ok()?);
-                self.update(run.clone(), Place::Ready);
+                self.update(run.clone(), RunPlace::Ready);
                 self.records.trim();
                 return Some(run);
             }
@@ -340,7 +340,7 @@ impl LiveRuns {
     }
 
     /// Replaces a run's record and moves it to another place.
-    fn update(&mut self, run: Arc<Run>, place: Place) {
+    fn update(&mut self, run: Arc<Run>, place: RunPlace) {
         let id = run.id();
         if self.index.contains(id) {
             self.records.put(run, place.is_queued());
@@ -348,8 +348,8 @@ impl LiveRuns {
         }
     }
 
-    fn place(&mut self, id: RunId, place: Place) {
-        if !matches!(place, Place::Claimed(_)) {
+    fn place(&mut self, id: RunId, place: RunPlace) {
+        if !matches!(place, RunPlace::Claimed(_)) {
             self.ahead.remove(&id);
         }
         self.index.place(id, place);

@@ -113,7 +113,7 @@ pub(super) async fn receive(
     now: SystemTime,
 ) -> Result<Reception, TriggerError> {
     let secrets = secrets(parts, webhook).map_err(TriggerError::SignatureInvalid)?;
-    let work = Work {
+    let work = ReceptionInput {
         webhook: webhook.clone(),
         head,
         method: call.method,
@@ -130,7 +130,7 @@ pub(super) async fn receive(
 }
 
 /// All that is needed to take a call through its webhook's settings, besides its query and body.
-struct Work {
+struct ReceptionInput {
     webhook: Arc<Webhook>,
     head: SentHead,
     method: Method,
@@ -140,7 +140,7 @@ struct Work {
     now: SystemTime,
 }
 
-impl Work {
+impl ReceptionInput {
     fn receive(&self, query: &QueryParameters, body: &[u8]) -> Result<Reception, ReceptionError> {
         self.head.with_body(self.method.as_str(), body, |raw| {
             let call = ReceivedCall::new(raw, query, self.content_type.as_deref());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::LiveRuns;
-use crate::backend::live::index::Place;
+use crate::backend::live::index::RunPlace;
 use crate::backend::live::outcome::ClaimedRuns;
 use crate::clock::later;
 use crate::id::RunId;
@@ -29,7 +29,7 @@ impl LiveRuns {
         let mut outcome = ClaimedRuns::default();
         self.interrupt_expired(request, instant, &mut outcome);
         while let Some((_, id)) = self.index.first_due().filter(|(due, _)| *due <= instant) {
-            self.place(id, Place::Ready);
+            self.place(id, RunPlace::Ready);
         }
         while outcome.claimed.len() + outcome.ahead.len() < request.limit + request.ahead {
             let Some((id, webhook)) = self.index.next(&request.workflows) else { break };
@@ -45,10 +45,10 @@ impl LiveRuns {
                     let (queued, run) = (queued.clone(), Arc::new(run));
                     let lease_end = later(instant, request.lease);
                     if outcome.claimed.len() < request.limit {
-                        self.update(run.clone(), Place::Running(lease_end));
+                        self.update(run.clone(), RunPlace::Running(lease_end));
                         outcome.claimed.push(run);
                     } else {
-                        self.update(queued, Place::Claimed(lease_end));
+                        self.update(queued, RunPlace::Claimed(lease_end));
                         self.ahead.insert(id, run.clone());
                         outcome.ahead.push(run);
                     }
@@ -75,7 +75,7 @@ impl LiveRuns {
             match run.interrupted(request.now) {
                 Ok(run) => {
                     let run = Arc::new(run);
-                    self.update(run.clone(), Place::Ready);
+                    self.update(run.clone(), RunPlace::Ready);
                     outcome.interrupted.push(run);
                 }
                 Err(_) => self.remove(id),
@@ -110,7 +110,7 @@ impl LiveRuns {
         let started_at =
             self.records.get(begun.run).and_then(|queued| queued.started_at()).or(Some(begun.now));
         let run = Arc::new(claimed.begun(started_at).ok()?);
-        self.update(run.clone(), Place::Running(lease_end));
+        self.update(run.clone(), RunPlace::Running(lease_end));
         Some(run)
     }
 }

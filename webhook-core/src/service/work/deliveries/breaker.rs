@@ -33,7 +33,7 @@ pub(super) enum Reached {
 
 /// Effect of a try on its channel's breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum BreakerChange {
     /// The channel became unreachable.
     Opened {
         /// Error of the notifier.
@@ -54,11 +54,11 @@ pub(super) struct Breakers(BTreeMap<Channel, Breaker>);
 struct Breaker {
     opened_at: Instant,
     pause: Duration,
-    state: State,
+    state: BreakerState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     Open { until: Instant },
     HalfOpen,
 }
@@ -71,14 +71,15 @@ impl Breakers {
 
     /// Returns the channels for which a probe is due.
     pub(super) fn to_probe(&self, now: Instant) -> Vec<Channel> {
-        let may_go = |breaker: &Breaker| matches!(breaker.state, State::Open { until } if until <= now);
+        let may_go =
+            |breaker: &Breaker| matches!(breaker.state, BreakerState::Open { until } if until <= now);
         self.0.iter().filter(|(_, breaker)| may_go(breaker)).map(|(channel, _)| *channel).collect()
     }
 
     /// Returns the end of the next pause.
     pub(super) fn next_probe(&self, now: Instant) -> Option<Instant> {
         let until = |breaker: &Breaker| match breaker.state {
-            State::Open { until } if until > now => Some(until),
+            BreakerState::Open { until } if until > now => Some(until),
             _ => None,
         };
         self.0.values().filter_map(until).min()
@@ -92,7 +93,7 @@ impl Breakers {
     /// Records the start of a probe.
     pub(super) fn probe(&mut self, channel: Channel) {
         if let Some(breaker) = self.0.get_mut(&channel) {
-            breaker.state = State::HalfOpen;
+            breaker.state = BreakerState::HalfOpen;
         }
     }
 
@@ -103,21 +104,21 @@ impl Breakers {
         is_probe: bool,
         reached: Reached,
         now: Instant,
-    ) -> Option<Change> {
+    ) -> Option<BreakerChange> {
         match (reached, self.0.get_mut(&channel)) {
             (Reached::OtherSide, Some(breaker)) => {
                 let after = now.saturating_duration_since(breaker.opened_at);
                 self.0.remove(&channel);
-                Some(Change::Closed { after })
+                Some(BreakerChange::Closed { after })
             }
             (Reached::Nobody { why }, None) => {
-                let state = State::Open { until: now + FIRST_PAUSE };
+                let state = BreakerState::Open { until: now + FIRST_PAUSE };
                 self.0.insert(channel, Breaker { opened_at: now, pause: FIRST_PAUSE, state });
-                Some(Change::Opened { why })
+                Some(BreakerChange::Opened { why })
             }
             (Reached::Nobody { .. } | Reached::NotAsked, Some(breaker)) if is_probe => {
                 breaker.pause = (breaker.pause * 2).min(LONGEST_PAUSE);
-                breaker.state = State::Open { until: now + breaker.pause };
+                breaker.state = BreakerState::Open { until: now + breaker.pause };
                 None
             }
             // Tries that began before it opened carry no new information.
@@ -138,7 +139,7 @@ mod tests {
 
     fn open(now: Instant) -> Breakers {
         let mut breakers = Breakers::default();
-        let opened = Some(Change::Opened { why: "refused".to_owned() });
+        let opened = Some(BreakerChange::Opened { why: "refused".to_owned() });
         assert_eq!(breakers.end(EMAIL, false, nobody(), now), opened);
         breakers
     }
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(breakers.to_probe(now + minute), [], "the next one waits again");
         breakers.probe(EMAIL);
         let closed = breakers.end(EMAIL, true, Reached::OtherSide, now + 2 * minute);
-        assert_eq!(closed, Some(Change::Closed { after: 2 * minute }));
+        assert_eq!(closed, Some(BreakerChange::Closed { after: 2 * minute }));
         assert_eq!((breakers.out_for(EMAIL, now), breakers.out()), (None, BTreeSet::new()));
     }
 

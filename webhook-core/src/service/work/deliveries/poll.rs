@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::breaker::{Breakers, Change, Reached};
+use super::breaker::{BreakerChange, Breakers, Reached};
 use super::sender::{CLAIMING, DeliverySender, LEASE, WORKING};
 use super::slots::{DeliverySlots, Recipient};
 use crate::executor::Cancellation;
@@ -145,11 +145,11 @@ impl Poller {
         self.slots.end(ended.number, now);
         let name = ended.channel.as_str();
         match self.breakers.end(ended.channel, ended.is_probe, reached, now) {
-            Some(Change::Closed { after }) => {
+            Some(BreakerChange::Closed { after }) => {
                 tracing::info!(channel = name, lasted_s = after.as_secs(), "a channel can be used again");
                 outages::ended(ended.channel);
             }
-            Some(Change::Opened { why }) => {
+            Some(BreakerChange::Opened { why }) => {
                 tracing::warn!(channel = name, error = why, "a channel cannot be used; its deliveries wait");
                 outages::began(ended.channel);
             }

@@ -13,7 +13,7 @@ use super::slots::{Room, RunSlots};
 use super::threads::ExecutorThreads;
 use crate::executor::{CancellationSource, StopReason};
 use crate::id::RunId;
-use crate::service::executing::ClaimedRuns;
+use crate::service::executing::ClaimRegistry;
 use crate::service::parts::Parts;
 use crate::service::work::deliveries::OutboxBound;
 use crate::service::work::options::WorkerOptions;
@@ -48,7 +48,7 @@ impl std::fmt::Debug for RunPool {
     }
 }
 
-impl ClaimedRuns for RunPool {
+impl ClaimRegistry for RunPool {
     fn stop(&self, runs: &[RunId], reason: StopReason) {
         self.claimed.stop(runs, reason);
     }
