@@ -4,6 +4,7 @@
 //! ones. The methods that return the next version of a record are pure; stores apply them and persist the result.
 //! A store that keeps the fields in a form of its own reads and makes them as [`RunParts`].
 
+mod ending;
 mod excerpt;
 mod facts;
 mod life;
@@ -18,10 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{RunId, WebhookId, WorkflowKey};
 
+pub use ending::{CancelReason, Ending};
 pub use excerpt::{EXCERPT_BYTES, excerpt_text, excerpt_value};
 pub(crate) use facts::shortened;
 pub use facts::{Artifact, Caller, ErrorKind, Progress, RunError};
-pub use life::{CancelReason, Ending};
 pub use parameters::{ParameterValue, RunParameter, RunParameters, SealError};
 pub use parts::{InconsistentRun, RunParts};
 pub use state::{IllegalTransition, RunState, Transition};
@@ -207,6 +208,14 @@ impl Run {
     }
 }
 
+impl TryFrom<RunParts> for Run {
+    type Error = InconsistentRun;
+
+    fn try_from(parts: RunParts) -> Result<Self, InconsistentRun> {
+        Self::from_parts(parts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -230,5 +239,27 @@ mod tests {
         .unwrap();
         let stored = serde_json::to_vec(&run).unwrap();
         assert_eq!(serde_json::from_slice::<Run>(&stored).unwrap(), run);
+    }
+
+    #[test]
+    fn fields_that_no_transitions_lead_to_make_no_run() {
+        let now = SystemTime::UNIX_EPOCH;
+        let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));
+        let queued = RunParts::new(id, "report/a".parse().unwrap(), webhook, Caller::default(), now);
+        let with = |change: fn(&mut RunParts)| {
+            let mut parts = queued.clone();
+            change(&mut parts);
+            // Stores that keep JSON are told the same.
+            let json = serde_json::to_string(&parts).unwrap();
+            assert_eq!(serde_json::from_str::<Run>(&json).is_ok(), Run::from_parts(parts.clone()).is_ok());
+            Run::from_parts(parts).map(Run::into_parts)
+        };
+        assert_eq!(with(|_| {}), Ok(queued.clone()));
+        assert_eq!(with(|parts| parts.state = RunState::Skipped), Err(InconsistentRun::End));
+        assert_eq!(with(|parts| parts.finished_at = Some(parts.queued_at)), Err(InconsistentRun::End));
+        assert_eq!(with(|parts| parts.state = RunState::Running), Err(InconsistentRun::Claims));
+        assert_eq!(with(|parts| parts.interruptions = 1), Err(InconsistentRun::Claims));
+        assert_eq!(with(|parts| (parts.attempt, parts.fence) = (3, 2)), Err(InconsistentRun::Claims));
+        assert!(with(|parts| (parts.attempt, parts.fence) = (3, 3)).is_ok());
     }
 }

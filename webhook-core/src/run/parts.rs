@@ -5,11 +5,14 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Artifact, Caller, CancelReason, Progress, Run, RunError, RunParameters, RunState};
+use super::ending::CancelReason;
+use super::facts::{Artifact, Caller, Progress, RunError};
+use super::parameters::RunParameters;
+use super::state::RunState;
 use crate::clock::milliseconds;
 use crate::id::{RunId, WebhookId, WorkflowKey};
 
-/// The fields of a [`Run`], for stores that keep them in columns or in a format of their own.
+/// The fields of a [`Run`](super::Run), for stores that keep them in columns or in a format of their own.
 ///
 /// ```
 /// use webhook_core::run::{Caller, Run, RunParts, RunState};
@@ -147,14 +150,6 @@ pub enum InconsistentRun {
     Claims,
 }
 
-impl TryFrom<RunParts> for Run {
-    type Error = InconsistentRun;
-
-    fn try_from(parts: RunParts) -> Result<Self, InconsistentRun> {
-        Self::from_parts(parts)
-    }
-}
-
 /// Serializes facts that all versions of a record share in memory, and that each holds in a store.
 mod shared {
     use std::sync::Arc;
@@ -176,31 +171,4 @@ mod shared {
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_that_no_transitions_lead_to_make_no_run() {
-        let now = SystemTime::UNIX_EPOCH;
-        let (id, webhook) = (RunId::generate(now), WebhookId::generate(now));
-        let queued = RunParts::new(id, "report/a".parse().unwrap(), webhook, Caller::default(), now);
-        let with = |change: fn(&mut RunParts)| {
-            let mut parts = queued.clone();
-            change(&mut parts);
-            // Stores that keep JSON are told the same.
-            let json = serde_json::to_string(&parts).unwrap();
-            assert_eq!(serde_json::from_str::<Run>(&json).is_ok(), Run::from_parts(parts.clone()).is_ok());
-            Run::from_parts(parts).map(Run::into_parts)
-        };
-        assert_eq!(with(|_| {}), Ok(queued.clone()));
-        assert_eq!(with(|parts| parts.state = RunState::Skipped), Err(InconsistentRun::End));
-        assert_eq!(with(|parts| parts.finished_at = Some(parts.queued_at)), Err(InconsistentRun::End));
-        assert_eq!(with(|parts| parts.state = RunState::Running), Err(InconsistentRun::Claims));
-        assert_eq!(with(|parts| parts.interruptions = 1), Err(InconsistentRun::Claims));
-        assert_eq!(with(|parts| (parts.attempt, parts.fence) = (3, 2)), Err(InconsistentRun::Claims));
-        assert!(with(|parts| (parts.attempt, parts.fence) = (3, 3)).is_ok());
-    }
 }
