@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod browser;
+mod calls;
 mod day;
 mod forms;
 mod keyboard;

@@ -105,3 +105,32 @@ async fn a_stream_that_broke_off_goes_on_after_the_last_event_and_a_gap_is_heard
     assert_eq!(told["asked"], json!([[null, bearer], ["a-2", bearer]]));
     scene.no_complaints(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_settings_samples_and_callers_are_shown_as_text() {
+    let Some(scene) = Scene::with(World::hostile()).await else { return };
+    let (browser, world) = (&scene.browser, &scene.world);
+    let place = json!({"from": "query", "name": HOSTILE, "op": "equals", "value": HOSTILE});
+    let settings = json!({
+        "label": "Outside", "conditions": {"all": [place]}, "fixed": {"rate": HOSTILE},
+        "mapping": [{"parameter": HOSTILE, "from": "query", "name": HOSTILE, "default": HOSTILE}],
+    });
+    let hook = world.hook("report/hostile", settings).await;
+    let url = world.webhooks.manage().get_url(hook).await.unwrap().expose().to_owned();
+    scene.sign_in().await;
+    scene.go("#/report/hostile", "Outside").await;
+    browser.click("//button[@role = 'tab' and . = 'Sender']").await;
+    browser.until_shown("Settings for the sender").await;
+    browser.fill("body", &json!({HOSTILE: HOSTILE}).to_string()).await;
+    browser.press("Preview").await;
+    browser.until_shown("This call would be ignored").await;
+    browser.until("document.querySelector('.preview').innerText.includes('onerror')").await;
+    browser.click("//button[@role = 'tab' and . = 'Calls']").await;
+    let client = reqwest::Client::builder().no_proxy().user_agent(HOSTILE).build().unwrap();
+    client.post(&url).body("{}").send().await.unwrap();
+    browser.until("document.querySelector('.call').innerText.includes('onerror')").await;
+    let markup = "return document.querySelectorAll('main script, main img, main a[href^=javascript]').length";
+    assert_eq!(browser.run(markup, json!([])).await, json!(0));
+    assert_eq!(browser.run("return window.pwned ?? null", json!([])).await, Value::Null);
+    scene.no_complaints(&[]).await;
+}

@@ -273,6 +273,8 @@ async fn a_preview_shows_which_parameter_gets_what_and_what_can_never_fit() {
     browser.until_shown("/kind of the body is sale").await;
     browser.until("document.querySelector('.preview tbody').innerText.includes('APAC')").await;
     browser.until_shown("Parameter 2: ").await;
+    // The places of the sample are suggested for conditions and mapping.
+    browser.until("[...document.getElementById(document.querySelector('[name=\"mapping[0].pointer\"]').getAttribute('list')).options].map(it => it.value).join() === '/region,/kind'").await;
     scene.said_at("mapping[1].pointer", "").await;
     browser
         .until(

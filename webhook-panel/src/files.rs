@@ -18,16 +18,16 @@ pub(crate) const ARTIFACT: &str = "artifact.html";
 const SVG: &str = "image/svg+xml";
 
 /// Name, media type and content of each file but the page.
-pub(crate) const FILES: [(&str, &str, &str); 43] = files![
+pub(crate) const FILES: [(&str, &str, &str); 46] = files![
     "api.js": SCRIPT, "artifact-frame.js": SCRIPT, "artifact.css": CSS, "artifact.html": HTML, "artifact.js": SCRIPT,
-    "client.js": SCRIPT, "clipboard.js": SCRIPT, "deliveries.js": SCRIPT, "dom.js": SCRIPT, "editor.js": SCRIPT,
-    "events.js": SCRIPT, "fields.js": SCRIPT, "first-call.js": SCRIPT, "format.js": SCRIPT, "history.js": SCRIPT, "icon.svg": SVG,
-    "log.js": SCRIPT, "main.js": SCRIPT, "messages.js": SCRIPT, "outbox.js": SCRIPT, "panel.css": CSS, "parts.css": CSS,
-    "place.js": SCRIPT, "preview.js": SCRIPT, "recipe-view.js": SCRIPT, "router.js": SCRIPT, "rows.js": SCRIPT,
-    "run-form.js": SCRIPT, "run.js": SCRIPT, "secrets.js": SCRIPT, "sender-form.js": SCRIPT, "sender.js": SCRIPT,
-    "settings.js": SCRIPT, "sidebar.js": SCRIPT, "snippet-view.js": SCRIPT, "snippets.js": SCRIPT, "test-call.js": SCRIPT,
-    "unsaved.js": SCRIPT, "url.js": SCRIPT, "values.js": SCRIPT, "verification.js": SCRIPT, "webhook.js": SCRIPT,
-    "workflow.js": SCRIPT,
+    "call-watch.js": SCRIPT, "calls.js": SCRIPT, "client.js": SCRIPT, "clipboard.js": SCRIPT, "deliveries.js": SCRIPT,
+    "dom.js": SCRIPT, "editor.js": SCRIPT, "events.js": SCRIPT, "fields.js": SCRIPT, "first-call.js": SCRIPT, "format.js": SCRIPT,
+    "history.js": SCRIPT, "icon.svg": SVG, "log.js": SCRIPT, "main.js": SCRIPT, "messages.js": SCRIPT, "outbox.js": SCRIPT,
+    "panel.css": CSS, "parts.css": CSS, "place.js": SCRIPT, "pointers.js": SCRIPT, "preview.js": SCRIPT, "recipe-view.js": SCRIPT,
+    "router.js": SCRIPT, "rows.js": SCRIPT, "run-form.js": SCRIPT, "run.js": SCRIPT, "secrets.js": SCRIPT,
+    "sender-form.js": SCRIPT, "sender.js": SCRIPT, "settings.js": SCRIPT, "sidebar.js": SCRIPT, "snippet-view.js": SCRIPT,
+    "snippets.js": SCRIPT, "test-call.js": SCRIPT, "unsaved.js": SCRIPT, "url.js": SCRIPT, "values.js": SCRIPT,
+    "verification.js": SCRIPT, "webhook.js": SCRIPT, "workflow.js": SCRIPT,
 ];
 
 #[cfg(test)]

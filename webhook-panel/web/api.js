@@ -104,6 +104,7 @@ export const secrets = async (id) => (await json("GET", `webhooks/${segment(id)}
 export const addSecret = (id, content) => json("POST", `webhooks/${segment(id)}/secrets`, content);
 export const removeSecret = (id, secret) => json("DELETE", `webhooks/${segment(id)}/secrets/${segment(secret)}`);
 export const preview = (id, sample) => json("POST", `webhooks/${segment(id)}/preview`, sample);
+export const calls = (id, filter) => json("GET", `webhooks/${segment(id)}/calls?${query(filter)}`);
 export const client = () => json("GET", "client");
 
 // What a server has changes only with its next start, so it is read once.

@@ -8,9 +8,10 @@ export const PLACES = { body: "Body", header: "Header", query: "Query", method: 
 const POINTERS = "/repository/full_name";
 const NAMES = { header: "X-Event", query: "region" };
 
-// The fields for a place. `prefix()` is the name of the setting around it, which changes when rows are removed.
-export function placeFields(prefix, sources, value, { label = "From" } = {}) {
-  const from = named(choice("from", label, sources.map((one) => [one, PLACES[one]]), value?.from ?? sources[0]),
+// The fields for a place. `prefix()` is the name of the setting around it, which changes when rows are removed, and
+// `pointers` the id of the list with suggestions for places in the body.
+export function placeFields(prefix, sources, value, pointers) {
+  const from = named(choice("from", "From", sources.map((one) => [one, PLACES[one]]), value?.from ?? sources[0]),
     () => `${prefix()}.from`);
   const input = element("input", { type: "text", spellcheck: "false", autocomplete: "off", autocapitalize: "off",
     class: "code", value: value?.pointer ?? value?.name ?? "" });
@@ -23,6 +24,8 @@ export function placeFields(prefix, sources, value, { label = "From" } = {}) {
     where.element.hidden = source === "method" || source === "raw_body";
     title.textContent = isBody() ? "JSON pointer" : source === "header" ? "Name of the header" : "Name of the parameter";
     input.placeholder = isBody() ? POINTERS : NAMES[source] ?? "";
+    if (isBody()) input.setAttribute("list", pointers);
+    else input.removeAttribute("list");
     rename([from, where]);
   };
   from.input.addEventListener("change", draw);

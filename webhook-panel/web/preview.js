@@ -10,8 +10,9 @@ import { placeName } from "./place.js";
 const METHODS = [["POST", "POST"], ["GET", "GET"], ["HEAD", "HEAD"], ["OPTIONS", "OPTIONS"]];
 const TESTS = { equals: "is", not_equals: "is not", one_of: "is one of", matches: "matches", exists: "is there:" };
 
-// `isChanged()` says whether settings are not saved yet, `mark(problems)` shows problems at their settings.
-export function previewView(webhook, { isChanged, mark }) {
+// `isChanged()` says whether settings are not saved yet, `mark(problems)` shows problems at their settings, and `pasted`
+// gets each sample.
+export function previewView(webhook, { isChanged, mark, pasted }) {
   const method = choice("method", "Method", METHODS, "POST");
   const query = text("query", "Query", { placeholder: "region=APAC", hint: "Without the token." });
   const headers = area("headers", "Headers", { class: "code", placeholder: "Content-Type: application/json", rows: 3,
@@ -21,6 +22,9 @@ export function previewView(webhook, { isChanged, mark }) {
   const body = area("body", "Body", { class: "code", rows: 8, placeholder: '{"region": "APAC"}' });
   const said = element("div");
   const result = element("div", { class: "preview", role: "status" });
+  body.input.addEventListener("change", () => {
+    if (body.read()) pasted({ headers: leniently(read()), body: body.read() });
+  });
   const submit = element("button", { type: "submit", class: "button primary" }, "Preview");
   const fields = [method, query, headers, body];
   let sample = null;
@@ -65,6 +69,15 @@ export function previewView(webhook, { isChanged, mark }) {
 }
 
 export const showHeaders = (headers) => Object.entries(headers).map(([name, value]) => `${name}: ${value}`).join("\n");
+
+// The headers of a sample, or none while they cannot be read.
+function leniently(given) {
+  try {
+    return readHeaders(given);
+  } catch {
+    return {};
+  }
+}
 
 export function readHeaders(given) {
   const headers = {};

@@ -16,7 +16,8 @@ const KEPT = ["allowed_networks"];
 // is shown, and `waiting` is the element that says whether calls have come.
 export function recipeView(webhook, recipes, secrets, { used, chosen, waiting }) {
   const preset = webhook.verification?.preset;
-  const pick = choice("recipe", "Sender", [["", "Choose a sender"], ...recipes.map((one) => [one.name, one.title])], "");
+  const pick = choice("recipe", "Sender", [["", "Choose a sender"], ...recipes.map((one) => [one.name, one.title])], "",
+    "For another sender, choose below how its calls are verified.");
   const steps = element("div", { class: "recipe" });
   const show = () => {
     const recipe = recipes.find((one) => one.name === pick.read());

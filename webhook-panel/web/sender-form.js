@@ -22,17 +22,18 @@ const ANSWERS = [["", "What the sender expects"], ["200", "200, with a body"], [
 // The part of a webhook that the form shows.
 const settingsOf = (webhook) => JSON.stringify(SENDER_SETTINGS.map((name) => webhook[name]));
 
-export const senderForm = (webhook, workflow, presets, changed) =>
-  editor(webhook, changed, { settingsOf, parts: (record) => parts(record, workflow, presets) });
+// `known` has the presets, and the id of the list with pointers into a sample.
+export const senderForm = (webhook, workflow, known, changed) =>
+  editor(webhook, changed, { settingsOf, parts: (record) => parts(record, workflow, known) });
 
-function parts(webhook, workflow, presets) {
+function parts(webhook, workflow, { presets, pointers }) {
   const verification = verificationFields(webhook.verification, presets);
-  const key = keyFields(webhook.idempotency_from);
-  const conditions = rows("Condition", webhook.conditions?.all ?? [], conditionRow,
+  const key = keyFields(webhook.idempotency_from, pointers);
+  const conditions = rows("Condition", webhook.conditions?.all ?? [], (item, place) => conditionRow(item, place, pointers),
     { add: "Add a condition", none: "Every call starts a run." });
   const names = element("datalist", { id: freshId("parameters") },
     workflow.parameters.map((block) => element("option", { value: block.name })));
-  const mapping = rows("Parameter", webhook.mapping, (rule, place) => mappingRow(rule, place, names.id),
+  const mapping = rows("Parameter", webhook.mapping, (rule, place) => mappingRow(rule, place, names.id, pointers),
     { add: "Map a parameter", none: "No parameter is taken from a place in the call." });
   const fixedInputs = new Set();
   const fixed = rows("Fixed parameter", Object.entries(webhook.fixed), (entry) => fixedRow(entry, names.id, fixedInputs),
@@ -87,10 +88,10 @@ function changes(before, after) {
 }
 
 // The place of the sender's event id, if it is not the preset's.
-function keyFields(value) {
+function keyFields(value, pointers) {
   const own = choice("idempotency_from", "Event id", [["", "As the sender's preset says"], ["own", "At a place of its own"]],
     value ? "own" : "");
-  const place = placeFields(() => "idempotency_from", ["header", "body"], value);
+  const place = placeFields(() => "idempotency_from", ["header", "body"], value, pointers);
   const more = grid(place.from, place.where);
   const draw = () => { more.hidden = own.read() === ""; };
   own.input.addEventListener("change", draw);
@@ -103,9 +104,9 @@ function keyFields(value) {
   };
 }
 
-function conditionRow(condition, row) {
+function conditionRow(condition, row, pointers) {
   const prefix = () => `conditions.all[${row()}]`;
-  const place = placeFields(prefix, ["body", "header", "query"], condition);
+  const place = placeFields(prefix, ["body", "header", "query"], condition, pointers);
   const test = named(choice("op", "Test", TESTS, condition?.op ?? "equals"), () => `${prefix()}.op`);
   const value = named(valueField(condition, () => test.read(), () => place.from.read()), () => `${prefix()}.value`);
   const redraw = () => value.draw();
@@ -148,10 +149,10 @@ function valueField(condition, test, from) {
   return made;
 }
 
-function mappingRow(rule, row, list) {
+function mappingRow(rule, row, list, pointers) {
   const prefix = () => `mapping[${row()}]`;
   const parameter = named(parameterField(rule?.parameter, list), () => `${prefix()}.parameter`);
-  const place = placeFields(prefix, ["body", "header", "query", "method", "raw_body"], rule);
+  const place = placeFields(prefix, ["body", "header", "query", "method", "raw_body"], rule, pointers);
   const hasDefault = rule?.default !== null && rule?.default !== undefined;
   const fallback = named(optionalValue("Where it is missing", hasDefault ? showValue(rule.default) : ""),
     () => `${prefix()}.default`);

@@ -3,19 +3,20 @@
 import * as api from "./api.js";
 import { element, errorState, fill, freshId } from "./dom.js";
 import { firstCall } from "./first-call.js";
+import { pointersInto } from "./pointers.js";
 import { previewView } from "./preview.js";
 import { recipeView } from "./recipe-view.js";
 import { secretList } from "./secrets.js";
 import { senderForm } from "./sender-form.js";
 
-// `changed` gets the webhook's new record. The view says whether its form `isChanged`, and takes a record that changed
+// `changed` gets the webhook's new record, and `watch` has its calls. The view says whether its form `isChanged`, and takes a record that changed
 // elsewhere.
-export function senderView(webhook, workflow, changed, { listens }) {
+export function senderView(webhook, workflow, changed, watch) {
   const holder = element("div", { class: "sender" }, element("p", { class: "quiet loading" }, "Loading…"));
-  const waiting = firstCall(webhook);
-  const forget = listens((type, data) => {
-    if (type === "run" && data.webhook_id === webhook.id) waiting.called(data.queued_at);
-  });
+  const waiting = firstCall(webhook, watch);
+  const pointers = element("datalist", { id: freshId("pointers") });
+  const suggest = (sample) => fill(pointers, pointersInto(sample).map(([pointer, value]) =>
+    element("option", { value: pointer, label: value })));
   let form = null;
   let secrets = null;
   let isClosed = false;
@@ -26,11 +27,12 @@ export function senderView(webhook, workflow, changed, { listens }) {
       return verification !== null && (presets.find((one) => one.preset === verification.preset)?.needs_secret ?? true);
     };
     secrets = secretList(webhook, needsSecret);
-    form = senderForm(webhook, workflow, presets, (record) => {
+    form = senderForm(webhook, workflow, { presets, pointers: pointers.id }, (record) => {
       changed(record);
       secrets.draw();
     });
     const preview = previewView(webhook, {
+      pasted: suggest,
       isChanged: () => form.isChanged(),
       mark: (problems) => form.fields().forEach((field) => {
         const own = problems.filter((problem) => problem.field === field.name);
@@ -43,12 +45,16 @@ export function senderView(webhook, workflow, changed, { listens }) {
         form.update(record);
         secrets.draw();
       },
-      chosen: (one) => preview.offer(one),
+      chosen(one) {
+        preview.offer(one);
+        if (one) suggest(one.sample);
+      },
       waiting: waiting.element,
     });
     recipe.show();
     fill(holder, section("Set up a sender", recipe.element), section("Secrets", secrets.element),
-      section("Settings for the sender", form.element), section("Preview", preview.element));
+      section("Settings for the sender", form.element), section("Preview", preview.element),
+      pointers);
   };
   const load = () => Promise.all([api.presets(), api.recipes()]).then((known) => {
     if (!isClosed) draw(known);
@@ -65,7 +71,7 @@ export function senderView(webhook, workflow, changed, { listens }) {
     },
     close() {
       isClosed = true;
-      forget();
+      waiting.close();
       form?.close();
     },
   };

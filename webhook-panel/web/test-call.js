@@ -17,7 +17,7 @@ export function openTestCall(webhook, workflow) {
     const body = area("body", "Body", { class: "code", rows: 6,
       value: JSON.stringify(sampleParameters(workflow.parameters), null, 2) });
     suggest(webhook, headers, body);
-    const said = element("div", { role: "status" });
+    const said = element("div", { class: "setting-list", role: "status" });
     const send = element("button", { type: "submit", class: "button primary" }, "Send");
     const submit = () => whileBusy(send, async () => {
       fill(said);

@@ -1,6 +1,8 @@
 // One webhook as a card: its switch in the header, everything else when it is opened.
 
 import * as api from "./api.js";
+import { watchCalls } from "./call-watch.js";
+import { callsView } from "./calls.js";
 import { button, element, fill, freshId, icon, tabs, whileBusy } from "./dom.js";
 import { exactTime, maskedUrl, timeAgo } from "./format.js";
 import { ask, tell, tellProblem } from "./messages.js";
@@ -28,6 +30,7 @@ export function webhookCard(webhook, workflow, world, { gone, altered, open }) {
   const calls = element("div");
   const test = button("Send a test call", () => openTestCall(webhook, workflow), { symbol: "play" });
   let url = null;
+  let watch = null;
   // The forms of the open card. Each is made when its tab is first shown.
   let forms = [];
 
@@ -98,10 +101,12 @@ export function webhookCard(webhook, workflow, world, { gone, altered, open }) {
     }
     if (url) return;
     url = urlRow(webhook, changed);
+    watch = watchCalls(webhook, world.listens);
     drawCalls();
     fill(body, url.element, tabs(`${name()}: what to see`, [
       { title: "Call it", content: () => [calls, element("div", { class: "row test-call" }, test)] },
-      { title: "Sender", keep: true, content: () => shownForm(senderView(webhook, workflow, changed, world)) },
+      { title: "Sender", keep: true, content: () => shownForm(senderView(webhook, workflow, changed, watch)) },
+      { title: "Calls", keep: true, content: () => shownForm(callsView(webhook, workflow, watch)) },
       { title: "Settings", keep: true,
         content: () => [shownForm(settingsForm(webhook, changed)), element("div", { class: "danger-zone" }, remove)] },
     ]));
@@ -113,8 +118,9 @@ export function webhookCard(webhook, workflow, world, { gone, altered, open }) {
   };
   const empty = () => {
     forms.forEach((form) => form.close());
+    watch?.close();
     forms = [];
-    url = null;
+    url = watch = null;
     fill(body);
   };
 

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, element, emptyState, errorState, fill, freshId, icon, keepingFocus, whileBusy } from "./dom.js";
 import { showProblems, text, toggle } from "./fields.js";
-import { count, shown, workflowName } from "./format.js";
+import { count, exactTime, shown, timeAgo, workflowName } from "./format.js";
 import { history } from "./history.js";
 import { openDialog, tell } from "./messages.js";
 import { openRunForm } from "./run-form.js";
@@ -20,6 +20,7 @@ export function workflowPage(main, world, workflow, { filters }) {
   const hooks = element("section", { "aria-labelledby": "webhooks" });
   const runs = element("section", { "aria-labelledby": "runs", class: "runs-column" });
   const list = element("div");
+  const refused = element("div", { class: "refused-calls" });
   fill(runs, element("div", { class: "section-head" }, element("h2", { id: "runs" }, "Runs")), list);
   fill(main,
     element("div", { class: "page-head" },
@@ -28,19 +29,26 @@ export function workflowPage(main, world, workflow, { filters }) {
     workflow.unavailable ? element("div", { class: "notice bad", role: "note" }, icon("alert"),
       element("div", { class: "grow" }, element("strong", {}, "This workflow cannot be run here, so calls are refused"),
         element("p", {}, workflow.unavailable))) : null,
-    element("div", { class: "split" }, element("div", {}, hooks, parameters(workflow)), runs));
+    element("div", { class: "split" }, element("div", {}, hooks, refused, parameters(workflow)), runs));
   const past = history(list, world, { workflow, filters });
   const changed = () => {
     runNow.disabled = workflow.webhooks.length === 0 || Boolean(workflow.unavailable);
     past.offerOthers();
   };
   const update = webhookList(hooks, world, workflow, changed);
+  const drawRefused = () => fill(refused, refusedCalls(workflow.refused));
+  drawRefused();
   changed();
   // No event reports that a webhook was changed elsewhere, so they are read again when the user returns to the page.
   const seen = async () => {
     const now = await world.readAgain(workflow);
-    if (now && (isUnsaved() || described(now) === described(workflow))) update(now.webhooks);
-    else world.showAnew();
+    if (!now || (!isUnsaved() && described(now) !== described(workflow))) {
+      world.showAnew();
+      return;
+    }
+    workflow.refused = now.refused;
+    drawRefused();
+    update(now.webhooks);
   };
   return {
     seen,
@@ -48,6 +56,11 @@ export function workflowPage(main, world, workflow, { filters }) {
     leave: past.leave,
   };
 }
+
+// Calls without a valid token belong to no webhook.
+const refusedCalls = ({ unauthorized, last_at: at } = { unauthorized: 0 }) => (unauthorized
+  ? element("p", { class: "hint", title: exactTime(at) },
+    `${count(unauthorized, "call")} without a valid token since the server started, the last one ${timeAgo(at)}.`) : null);
 
 const described = ({ title, parameters: blocks, unavailable }) => JSON.stringify([title, blocks, unavailable]);
 
