@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers = webhooks.start_workers(WorkerOptions::default());
     let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    let routes = webhook_trigger::warp::routes(&webhooks);
+    let routes = webhook_trigger::warp::service(webhook_trigger::warp::routes(&webhooks));
     server.serve(routes, webhooks.shutdown_on(interrupted)).await; // also ends event streams
     workers.shutdown(Duration::from_secs(30)).await;
     Ok(())

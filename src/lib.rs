@@ -49,7 +49,7 @@
 //!     let workers = webhooks.start_workers(WorkerOptions::default());
 //!     let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
 //!     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//!     let routes = webhook_trigger::warp::routes(&webhooks);
+//!     let routes = webhook_trigger::warp::service(webhook_trigger::warp::routes(&webhooks));
 //!     server.serve(routes, webhooks.shutdown_on(interrupted)).await; // also ends event streams
 //!     workers.shutdown(Duration::from_secs(30)).await;
 //!     Ok(())
@@ -100,9 +100,11 @@
 //! | feature | adds |
 //! |---|---|
 //! | `warp` | `warp`: the HTTP front end as warp filters |
-//! | `server` | `warp::server`: a server with deadlines, a cap on connections and a bounded shutdown |
-//! | `panel` | `warp::panel_routes`: the page to manage webhooks and follow runs |
-//! | `http` | `http`: the HTTP contract without a framework, for other front ends |
+//! | `axum` | `axum`: the HTTP front end as axum routers |
+//! | `tower` | `tower`: the HTTP contract as a tower service, for hyper, poem and other hosts |
+//! | `http` | `http`: the HTTP contract without a framework |
+//! | `server` | `tower::server`: a server with deadlines, a cap on connections and a bounded shutdown, for each of them |
+//! | `panel` | `panel_routes` of `axum` and `warp`: the page to manage webhooks and follow runs |
 //! | `sled` | `sled`: the durable store in a folder of one process |
 //! | `smtp` | `notify::smtp`: email |
 //! | `slack` | `notify::slack`: Slack messages |
@@ -115,12 +117,14 @@
 //! flowchart BT
 //!     http[webhook-http] --> core[webhook-core]
 //!     panel[webhook-panel] --> http
-//!     warp[webhook-warp] --> http & panel
+//!     tower[webhook-tower] --> http & panel
+//!     axum[webhook-axum] --> http & panel & tower
+//!     warp[webhook-warp] --> http & panel & tower
 //!     sled[webhook-sled] --> core
 //!     notify[webhook-notify] --> core
 //!     process[webhook-process] --> core
 //!     testing[webhook-testing] --> core
-//!     trigger[webhook-trigger] --> warp & sled & notify & process
+//!     trigger[webhook-trigger] --> axum & warp & sled & notify & process
 //!     server[webhook-server] --> warp & sled & notify & process
 //! ```
 //!
@@ -129,7 +133,8 @@
 //! | `webhook-core` | tokens, parameters, runs, workers, management, the traits of store, executor and notifier |
 //! | `webhook-http` | routes, statuses, problem documents and JSON over `http` types |
 //! | `webhook-panel` | the management page |
-//! | `webhook-warp` | warp filters, and the hardened server |
+//! | `webhook-tower` | the contract as a tower service, and the hardened server |
+//! | `webhook-axum`, `webhook-warp` | axum routers, warp filters |
 //! | `webhook-sled` | the durable store |
 //! | `webhook-notify` | email and Slack |
 //! | `webhook-process` | commands and notebooks |
@@ -151,18 +156,27 @@
 #[doc(inline)]
 pub use webhook_core::*;
 
+#[cfg(feature = "axum")]
+#[doc(inline)]
+pub use webhook_axum as axum;
 #[cfg(feature = "http")]
 #[doc(inline)]
 pub use webhook_http as http;
 #[cfg(any(feature = "smtp", feature = "slack"))]
 #[doc(inline)]
 pub use webhook_notify as notify;
+#[cfg(feature = "panel")]
+#[doc(inline)]
+pub use webhook_panel as panel;
 #[cfg(feature = "process")]
 #[doc(inline)]
 pub use webhook_process as process;
 #[cfg(feature = "sled")]
 #[doc(inline)]
 pub use webhook_sled as sled;
+#[cfg(feature = "tower")]
+#[doc(inline)]
+pub use webhook_tower as tower;
 #[cfg(feature = "warp")]
 #[doc(inline)]
 pub use webhook_warp as warp;
@@ -181,20 +195,20 @@ pub mod prelude {
     pub use webhook_core::token::TokenKey;
     pub use webhook_core::webhook::{Webhook, WebhookSettings};
     pub use webhook_core::work::{WorkerOptions, Workers};
+    #[cfg(feature = "http")]
+    pub use webhook_http::AdminAccess;
     #[cfg(feature = "slack")]
     pub use webhook_notify::slack::SlackNotifier;
     #[cfg(feature = "smtp")]
     pub use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
+    #[cfg(feature = "panel")]
+    pub use webhook_panel::PanelOptions;
     #[cfg(feature = "process")]
     pub use webhook_process::{CommandExecutor, CommandWorkflow, NotebookExecutor, NotebookWorkflow};
     #[cfg(feature = "sled")]
     pub use webhook_sled::SledStore;
-    #[cfg(feature = "warp")]
-    pub use webhook_warp::AdminAccess;
-    #[cfg(feature = "panel")]
-    pub use webhook_warp::PanelOptions;
     #[cfg(feature = "server")]
-    pub use webhook_warp::server::{Server, ServerOptions};
+    pub use webhook_tower::server::{Server, ServerOptions};
 }
 
 #[doc = include_str!("../docs/glossary.md")]

@@ -162,13 +162,19 @@ fn adapters_import_the_core_and_no_other_adapter() {
         let expected: BTreeSet<&str> = match name.as_str() {
             "webhook-core" => BTreeSet::new(),
             "webhook-panel" => BTreeSet::from(["webhook-core", "webhook-http"]),
-            "webhook-warp" => BTreeSet::from(["webhook-core", "webhook-http", "webhook-panel"]),
+            "webhook-tower" => BTreeSet::from(["webhook-core", "webhook-http", "webhook-panel"]),
+            "webhook-axum" | "webhook-warp" => {
+                BTreeSet::from(["webhook-core", "webhook-http", "webhook-panel", "webhook-tower"])
+            }
             "webhook-trigger" => BTreeSet::from([
+                "webhook-axum",
                 "webhook-core",
                 "webhook-http",
                 "webhook-notify",
+                "webhook-panel",
                 "webhook-process",
                 "webhook-sled",
+                "webhook-tower",
                 "webhook-warp",
             ]),
             "webhook-server" => BTreeSet::from([
@@ -182,7 +188,18 @@ fn adapters_import_the_core_and_no_other_adapter() {
         };
         assert_eq!(ours, expected, "{name}");
     }
-    let foreign = ["warp", "hyper", "http", "sled", "reqwest", "lettre", "tokio-postgres", "sqlx"];
+    let foreign = [
+        "axum",
+        "warp",
+        "tower-service",
+        "hyper",
+        "http",
+        "sled",
+        "reqwest",
+        "lettre",
+        "tokio-postgres",
+        "sqlx",
+    ];
     for name in foreign {
         assert!(!dependencies["webhook-core"].contains(name), "webhook-core names {name}");
         if name != "http" {

@@ -87,7 +87,7 @@ impl World {
         let note = asked.clone();
         let noted = warp::log::custom(move |info| note.lock().push(info.path().to_owned()));
         let routes = routes.or(webhook_warp::not_found()).unify().with(noted);
-        let server = tokio::spawn(server.serve(routes, std::future::pending()));
+        let server = tokio::spawn(server.serve(webhook_warp::service(routes), std::future::pending()));
         Self { base, webhooks, notifier, asked, _workers: workers, server }
     }
 

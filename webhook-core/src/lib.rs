@@ -48,8 +48,8 @@
 //! # }
 //! ```
 //!
-//! `webhook-warp` is the front end for HTTP, `webhook-sled` a durable store, `webhook-notify` sends email and Slack
-//! messages, and `webhook-process` executes commands and Jupyter notebooks.
+//! `webhook-axum` and `webhook-warp` are front ends for HTTP, `webhook-sled` is a durable store, `webhook-notify`
+//! sends email and Slack messages, and `webhook-process` executes commands and Jupyter notebooks.
 //!
 //! # The life of a run
 //!

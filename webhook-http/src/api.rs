@@ -89,6 +89,20 @@ impl Api {
         ours.then_some(route)
     }
 
+    /// Returns the paths for an audience as templates, for a router that must be told its paths.
+    ///
+    /// They are those that [`route`](Self::route) knows, with one template for each registered kind of workflow:
+    /// `/api/v1/report/{workflow_id}/webhook`.
+    #[must_use]
+    pub fn paths(&self, audience: Audience) -> Vec<String> {
+        let served = match audience {
+            Audience::Management => !matches!(self.state.access, AdminAccess::Disabled),
+            Audience::Metrics => self.renderer.is_some(),
+            Audience::Trigger | Audience::Status | Audience::Description | Audience::Health => true,
+        };
+        if served { Route::templates(audience, self.state.webhooks.kinds()) } else { Vec::new() }
+    }
+
     /// Handles a request and returns the complete response, errors included. `peer` is the address of the connection; where
     /// that is a [trusted proxy](webhook_core::WebhooksBuilder::trusted_proxies), its word on the address of the client counts.
     ///

@@ -15,6 +15,9 @@
 //! # }
 //! ```
 //!
+//! A router that must be told its paths gets them from [`Api::paths`]. `webhook-tower` has the contract as a tower
+//! service, and `webhook-axum` and `webhook-warp` have it as routes.
+//!
 //! # Inside
 //!
 //! - `contract/operations.rs` is the table of operations: path, audience, method, types and problems of each. Routing,
@@ -80,6 +83,7 @@ mod contract;
 mod frames;
 mod handlers;
 mod meters;
+mod peer;
 mod request;
 mod response;
 mod shutdown;
@@ -94,6 +98,7 @@ pub use contract::operation::Audience;
 pub use contract::problem::Problem;
 pub use contract::route::Route;
 pub use contract::slug::Slug;
+pub use peer::PeerAddress;
 pub use request::head::RequestHead;
 pub use response::answer::ResponseBody;
 pub use shutdown::{ShutdownSignal, ShutdownSource};

@@ -379,7 +379,7 @@ impl Prepared {
         let panel = webhook_warp::panel_routes(&PanelOptions::default());
         let routes = routes.or(panel).unify().or(webhook_warp::not_found()).unify();
         let options = ServerOptions::default().with_shutdown_deadline(self.shutdown_timeout);
-        let serving = self.server.with_options(options).serve(routes, async move {
+        let serving = self.server.with_options(options).serve(webhook_warp::service(routes), async move {
             // The sender is dropped only after it was told to stop.
             let _ = stopped.wait_for(|stopping| *stopping).await;
         });

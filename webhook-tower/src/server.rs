@@ -1,8 +1,10 @@
-//! A server for warp filters that withstands slow, silent and too many clients, and that stops in time.
+//! A server for tower services that withstands slow, silent and too many clients, and that stops in time.
+//!
+//! It serves an [`ApiService`](crate::ApiService), a router of axum, and a filter of warp by `warp::service`.
 //!
 //! It speaks HTTP/1.1 without TLS, as behind a reverse proxy.
 //!
-//! Invalid HTTP is refused before any filter sees it. The last answer of such a connection is a problem of
+//! Invalid HTTP is refused before the service sees it. The last answer of such a connection is a problem of
 //! the type `about:blank`:
 //!
 //! - 400: not HTTP, a target without a path, or not exactly one valid `Host`
@@ -32,11 +34,13 @@
 //!
 //! ```no_run
 //! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
-//! use webhook_warp::server::Server;
+//! use webhook_http::{AdminAccess, Api};
+//! use webhook_tower::{ApiService, server::Server};
 //!
+//! let service = ApiService::new(Api::new(webhooks.clone(), AdminAccess::Disabled));
 //! let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
 //! let stop = async { /* wait for a signal */ };
-//! server.serve(webhook_warp::routes(&webhooks), stop).await;
+//! server.serve(service, stop).await;
 //! # Ok(())
 //! # }
 //! ```
@@ -50,6 +54,7 @@ mod options;
 mod slots;
 mod watched;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -57,11 +62,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
-use warp::{Filter, Rejection, Reply};
+use tower_service::Service;
+use webhook_core::error::BoxError;
 use webhook_http::ShutdownSource;
 
+pub use bodies::TimelyBody;
 use connection::Shared;
 use meters::{Closed, Meters};
 pub use options::ServerOptions;
@@ -94,7 +104,7 @@ pub struct Served {
     pub cut_off: usize,
 }
 
-/// A listening server, which starts to serve when it gets its filter.
+/// A listening server, which starts to serve when it gets its service.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -147,18 +157,20 @@ impl Server {
     /// Let the service refuse calls ([`Webhooks::stop_accepting`](webhook_core::Webhooks::stop_accepting)),
     /// wait until the balancer has noticed, and then complete `shutdown`.
     ///
-    /// warp's default replies answer what `filter` rejects.
+    /// Each request has the [`PeerAddress`](webhook_http::PeerAddress), the
+    /// [`ShutdownSignal`](webhook_http::ShutdownSignal) and the [`Room`](webhook_http::Room) of its connection in its
+    /// extensions. Each connection has a clone of `service`.
     ///
     /// # Cancel safety
     /// When dropped, all connections are cut off.
-    pub async fn serve<F, R>(self, filter: F, shutdown: impl Future<Output = ()>) -> Served
+    pub async fn serve<S, B>(self, service: S, shutdown: impl Future<Output = ()>) -> Served
     where
-        F: Filter<Extract = (R,)> + Send + Sync + 'static,
-        F::Error: Into<Rejection>,
-        R: Reply + Send + 'static,
+        S: Service<Request<TimelyBody>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
         let Self { listener, options } = self;
-        let service = warp::service(filter.boxed());
         let source = ShutdownSource::new();
         let shared = Arc::new(Shared { options, shutdown: source.signal(), meters: Meters::new() });
         let slots = Slots::new(options.connections, shared.meters.open.clone());

@@ -19,8 +19,8 @@
 //!
 //! warp's own server has no deadline for a request's head, no bound on connections and no deadline at
 //! shutdown.
-//! `server::Server` (feature `server`) has all three. `panel_routes` (feature `panel`) adds a page for
-//! people.
+//! `server::Server` (feature `server`) has all three; it serves `service(routes)`. `panel_routes` (feature
+//! `panel`) adds a page for people.
 //!
 //! Under warp's own server, give `graceful` the future of
 //! [`Webhooks::shutdown_on`](webhook_core::Webhooks::shutdown_on).
@@ -29,15 +29,17 @@
 #[cfg(feature = "panel")]
 mod panel;
 mod routes;
-#[cfg(feature = "server")]
-pub mod server;
 
 #[cfg(feature = "panel")]
 pub use panel::panel_routes;
 pub use routes::{
-    PeerAddress, all_routes, management_routes, metrics_route, not_found, routes, status_routes,
-    trigger_routes,
+    all_routes, management_routes, metrics_route, not_found, routes, status_routes, trigger_routes,
 };
-pub use webhook_http::{AdminAccess, AdminToken, InvalidAdminToken};
+#[cfg(feature = "server")]
+pub use warp::service;
+pub use webhook_http::{AdminAccess, AdminToken, InvalidAdminToken, PeerAddress};
 #[cfg(feature = "panel")]
 pub use webhook_panel::{InvalidFrameAncestor, PanelOptions, panel_run_url};
+#[cfg(feature = "server")]
+#[doc(inline)]
+pub use webhook_tower::server;

@@ -13,14 +13,9 @@ use warp::path::Tail;
 use warp::reply::Response as WarpResponse;
 use warp::{Filter, Rejection, Reply};
 use webhook_core::Webhooks;
-use webhook_http::{AdminAccess, Api, Audience, RequestHead, ResponseBody, Room, Route, ShutdownSignal};
-
-/// Address from which a request comes, for servers other than warp's.
-///
-/// Such a server puts it into the request's extensions. It takes precedence over the connection's address
-/// that warp knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddress(pub IpAddr);
+use webhook_http::{
+    AdminAccess, Api, Audience, PeerAddress, RequestHead, ResponseBody, Room, Route, ShutdownSignal,
+};
 
 /// Returns everything that callers need: trigger calls, the status of runs, the OpenAPI document, `/healthz`
 /// and `/readyz`.

@@ -1,25 +1,9 @@
-//! Tests of the whole contract over a real socket with a real HTTP client.
+//! Tests of the whole contract over a real socket with a real HTTP client, by the warp front end.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "front/warp.rs"]
+mod front;
+#[path = "http/mod.rs"]
+mod http;
 mod support;
-
-mod http {
-    mod bounded;
-    mod broken;
-    mod calls;
-    mod cross_site;
-    mod crowded;
-    mod described;
-    mod events;
-    mod managed_runs;
-    mod management;
-    mod mounting;
-    mod plain;
-    mod refused;
-    mod senders;
-    mod server;
-    mod status;
-    mod trigger;
-    mod verified;
-}

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "front/warp.rs"]
+mod front;
 mod support;
 
 use std::time::Duration;
@@ -36,7 +38,7 @@ async fn calls_attempts_and_runs_are_counted_by_outcome_without_ids() {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let url = format!("http://{}/metrics", server.local_address().unwrap());
     let routes = webhook_warp::metrics_route(&world.webhooks, move || handle.render());
-    tokio::spawn(server.serve(routes, std::future::pending()));
+    tokio::spawn(server.serve(webhook_warp::service(routes), std::future::pending()));
     let expected = [
         "# HELP webhook_calls_total Trigger calls, by how they were answered",
         "# HELP webhook_runs_queued Runs that wait",

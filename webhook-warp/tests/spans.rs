@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "front/warp.rs"]
+mod front;
 mod support;
 
 use std::collections::BTreeMap;

@@ -292,6 +292,11 @@ impl Webhooks {
         self.parts.knows_kind(kind)
     }
 
+    /// Returns the registered kinds of workflows, in the order of their names.
+    pub fn kinds(&self) -> impl Iterator<Item = &WorkflowKind> + Clone {
+        self.parts.kinds.iter()
+    }
+
     /// Returns the URL under which callers reach this service.
     #[must_use]
     pub fn base_url(&self) -> &Url {

@@ -61,6 +61,23 @@ impl Route {
         (!is_a_callers || route.kind.is_some()).then_some(route)
     }
 
+    /// Returns the templates of all paths for an audience. Those of callers have one of these kinds of workflows.
+    pub(crate) fn templates<'k>(
+        audience: Audience,
+        kinds: impl Iterator<Item = &'k WorkflowKind> + Clone,
+    ) -> Vec<String> {
+        let mut templates = Vec::new();
+        for path in PATHS.iter().filter(|path| path.audience == audience) {
+            let template = path.template.as_str();
+            if matches!(audience, Audience::Trigger | Audience::Status) {
+                templates.extend(kinds.clone().map(|kind| template.replace("{kind}", kind.as_str())));
+            } else {
+                templates.push(template.to_owned());
+            }
+        }
+        templates
+    }
+
     /// Returns the group of clients that this path is for.
     #[must_use]
     pub fn audience(&self) -> Audience {

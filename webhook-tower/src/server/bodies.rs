@@ -8,13 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 use webhook_core::error::BoxError;
 
 use super::activity::{Activity, Answering};
 
 /// Body of a request with a deadline from its first read, which is shorter when others need the connection.
-pub(super) struct TimelyBody {
+#[derive(Debug)]
+pub struct TimelyBody {
     body: Incoming,
     allowed: Duration,
     begun: Option<Instant>,
@@ -81,27 +83,30 @@ impl Body for TimelyBody {
     }
 }
 
-/// Body of an answer. Once it is dropped, the request is answered.
-pub(super) struct AnsweringBody<B> {
-    body: B,
-    _answering: Answering,
+pin_project! {
+    /// Body of an answer. Once it is dropped, the request is answered.
+    pub(super) struct AnsweringBody<B> {
+        #[pin]
+        body: B,
+        answering: Answering,
+    }
 }
 
 impl<B> AnsweringBody<B> {
     pub(super) fn new(body: B, answering: Answering) -> Self {
-        Self { body, _answering: answering }
+        Self { body, answering }
     }
 }
 
-impl<B: Body + Unpin> Body for AnsweringBody<B> {
+impl<B: Body> Body for AnsweringBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        self.project().body.poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

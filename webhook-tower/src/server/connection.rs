@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body::Body;
+use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,8 +20,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
-use warp::reply::Response as WarpResponse;
-use webhook_http::{Api, ShutdownSignal};
+use webhook_core::error::BoxError;
+use webhook_http::{Api, PeerAddress, ResponseBody, ShutdownSignal};
 
 use super::activity::{Activity, MakeRoom};
 use super::bodies::{AnsweringBody, TimelyBody};
@@ -27,8 +29,6 @@ use super::head::refusal;
 use super::meters::{Closed, Meters};
 use super::options::ServerOptions;
 use super::watched::Watched;
-use crate::PeerAddress;
-use crate::routes::reply;
 
 /// Upper bound on the memory for the head of a request, and so on its length.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -42,39 +42,36 @@ pub(super) struct Shared {
     pub(super) meters: Meters,
 }
 
-pub(super) async fn serve<S>(
+pub(super) async fn serve<S, B>(
     stream: TcpStream,
     peer: SocketAddr,
     service: S,
     activity: Activity,
     shared: Arc<Shared>,
 ) where
-    S: Service<Request<TimelyBody>, Response = WarpResponse, Error = Infallible> + Clone,
+    S: Service<Request<TimelyBody>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
 {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection cannot be set up");
         return;
     }
     let io = TokioIo::new(Watched::new(stream, activity.clone()));
-    let answer = service_fn(|mut request: Request<Incoming>| {
-        let answering = activity.begin();
-        let refused =
-            refusal(&request).map(|(status, detail)| last_answer(status, detail, request.headers()));
-        let answer = if refused.is_none() {
-            let extensions = request.extensions_mut();
-            extensions.insert(PeerAddress(peer.ip()));
-            extensions.insert(shared.shutdown.clone());
-            extensions.insert(activity.room().clone());
-            let (allowed, activity) = (shared.options.body_deadline, activity.clone());
-            Some(service.clone().call(request.map(|body| TimelyBody::new(body, allowed, activity))))
-        } else {
-            None
-        };
+    let (own, server) = (activity.clone(), shared.clone());
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        let answering = own.begin();
+        let extensions = request.extensions_mut();
+        extensions.insert(PeerAddress(peer.ip()));
+        extensions.insert(server.shutdown.clone());
+        extensions.insert(own.room().clone());
+        let (allowed, activity) = (server.options.body_deadline, own.clone());
+        let request = request.map(|body| TimelyBody::new(body, allowed, activity));
+        let service = service.clone();
         async move {
-            let answer = match (refused, answer) {
-                (Some(refused), _) => refused,
-                (None, Some(answer)) => answer.await?,
-                (None, None) => Response::default(),
+            let answer = match refusal(&request) {
+                Some((status, detail)) => last_answer(status, detail, request.headers()).map(Either::Left),
+                None => answered(service, request).await?.map(Either::Right),
             };
             Ok::<_, Infallible>(answer.map(|body| AnsweringBody::new(body, answering)))
         }
@@ -122,9 +119,18 @@ pub(super) async fn serve<S>(
     }
 }
 
+/// Calls a service once it is ready.
+async fn answered<S, R>(mut service: S, request: R) -> Result<S::Response, S::Error>
+where
+    S: Service<R>,
+{
+    poll_fn(|context| service.poll_ready(context)).await?;
+    service.call(request).await
+}
+
 /// Returns an answer that ends its connection, since the following bytes cannot be trusted.
-fn last_answer(status: StatusCode, detail: &str, headers: &HeaderMap) -> WarpResponse {
-    let mut answer = reply(Api::refuse(status, detail, headers));
+fn last_answer(status: StatusCode, detail: &str, headers: &HeaderMap) -> Response<ResponseBody> {
+    let mut answer = Api::refuse(status, detail, headers);
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }

@@ -1,4 +1,4 @@
-//! Requests that HTTP requires to be refused, and that no filter sees.
+//! Requests that HTTP requires to be refused, and that no service sees.
 
 use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::Authority;

@@ -12,9 +12,9 @@ use webhook_core::run::Run;
 use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::{RateLimit, Webhook};
-use webhook_warp::AdminAccess;
-use webhook_warp::server::Server;
 
+use crate::front::server::Server;
+use crate::front::{self, AdminAccess};
 use crate::support::{ADMIN, NOBODY, World, problem};
 
 struct BrokenStore;
@@ -134,8 +134,8 @@ async fn a_failing_store_is_503_everywhere_and_says_nothing_of_the_inside() {
     let base = format!("http://{}", server.local_address().unwrap());
     let executor = world.executor.clone();
     let webhooks = Webhooks::builder().store(BrokenStore).executor(executor).build().await.unwrap();
-    let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap());
-    tokio::spawn(server.serve(routes, std::future::pending()));
+    let routes = front::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap());
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     let run = NOBODY;
     for path in [
         "/api/v1/report/sales/webhook?token=whk_x".to_owned(),

@@ -2,8 +2,9 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use webhook_warp::AdminAccess;
 
+use crate::front::server::Server;
+use crate::front::{self, AdminAccess};
 use crate::support::{ADMIN, Hook, NOBODY, World, content, problem, raw};
 
 /// Returns every request that changes something, with a body if it takes one.
@@ -70,10 +71,10 @@ async fn a_body_that_is_not_declared_as_json_is_refused() {
 async fn under_the_hosts_own_sign_in_a_rebound_name_reads_and_changes_nothing() {
     let world = World::start_idle().await;
     let hook = world.hook(json!({})).await;
-    let routes = webhook_warp::management_routes(&world.webhooks, AdminAccess::Open);
-    let server = webhook_warp::server::Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let routes = front::management_routes(&world.webhooks, AdminAccess::Open);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = server.local_address().unwrap();
-    tokio::spawn(server.serve(routes, std::future::pending()));
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     let ask = async |head: String, host: &str| {
         let request =
             format!("{head} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

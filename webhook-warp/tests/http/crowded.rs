@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use webhook_warp::server::ServerOptions;
 
+use crate::front::server::ServerOptions;
 use crate::support::{Hook, World, content, raw, read_all};
 
 const CONNECTIONS: usize = 64;

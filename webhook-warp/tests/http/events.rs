@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use webhook_core::run::Caller;
 use webhook_testing::Step;
-use webhook_warp::server::ServerOptions;
 
+use crate::front::server::ServerOptions;
 use crate::support::{ADMIN, NOBODY, World, content, named, problem};
 
 /// Upper bound on the time of one step, which only a defect exceeds.

@@ -5,9 +5,9 @@ use reqwest::header::{CONTENT_TYPE, ETAG, IF_MATCH, LOCATION, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 use webhook_core::Webhooks;
 use webhook_testing::{DeliverFailure, ScriptedExecutor};
-use webhook_warp::AdminAccess;
-use webhook_warp::server::Server;
 
+use crate::front::server::Server;
+use crate::front::{self, AdminAccess};
 use crate::support::{NOBODY, World, content, named, problem};
 
 /// Returns a webhook in its wire form, with these settings changed.
@@ -193,8 +193,8 @@ async fn without_a_key_a_url_cannot_be_shown_again() {
         .create_webhook("notebook/train".parse().unwrap(), Default::default())
         .await
         .unwrap();
-    let routes = webhook_warp::management_routes(&webhooks, AdminAccess::Open);
-    tokio::spawn(server.serve(routes, std::future::pending()));
+    let routes = front::management_routes(&webhooks, AdminAccess::Open);
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     let url = format!("{base}/admin/api/v1/webhooks/{}/url", created.webhook.id);
     problem(world.get(&url).send().await.unwrap(), 409, "url-not-recoverable").await;
 }
@@ -208,8 +208,8 @@ async fn channels_without_an_integration_are_refused() {
     let webhooks = Webhooks::builder().store(world.store.clone()).executor(executor);
     let webhooks = webhooks.base_url(base.parse().unwrap()).build().await.unwrap();
     let hook = world.hook_of("notebook/train", json!({})).await;
-    let routes = webhook_warp::management_routes(&webhooks, AdminAccess::Open);
-    tokio::spawn(server.serve(routes, std::future::pending()));
+    let routes = front::management_routes(&webhooks, AdminAccess::Open);
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     let settings = json!({"notifications": {"slack": {"channel": "#ops", "on": ["failure"]}}});
     let patch = world.client.patch(format!("{base}/admin/api/v1/webhooks/{}", hook.id)).json(&settings);
     let answer = problem(patch.send().await.unwrap(), 422, "integration-missing").await;

@@ -1,51 +1,43 @@
-//! Tests of the filters among a host's own.
-
-use std::convert::Infallible;
+//! Tests of the routes among a host's own.
 
 use serde_json::json;
-use warp::{Filter, Rejection, Reply};
-use webhook_warp::server::Server;
-use webhook_warp::{AdminAccess, PanelOptions};
 
+use crate::front::server::{Server, ServerOptions};
+use crate::front::{self, AdminAccess, PanelOptions, Routes};
 use crate::support::{ADMIN, World, content, problem};
 
-/// Serves a filter beside a world, and returns its base URL.
-async fn serve<F, R>(filter: F) -> String
-where
-    F: Filter<Extract = (R,)> + Send + Sync + 'static,
-    F::Error: Into<Rejection>,
-    R: Reply + Send + 'static,
-{
+const OWN_NOT_FOUND: &str = "the host's own answer";
+
+/// Serves routes beside a world, and returns their base URL.
+async fn serve(routes: Routes) -> String {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let base = format!("http://{}", server.local_address().unwrap());
-    tokio::spawn(server.serve(filter, std::future::pending()));
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     base
 }
 
-async fn own_recover(rejection: Rejection) -> Result<impl Reply, Infallible> {
-    let status = if rejection.is_not_found() { 404 } else { 500 };
-    let status = warp::http::StatusCode::from_u16(status).unwrap();
-    Ok(warp::reply::with_status("the host's own answer", status))
+/// Puts routes below `/hooks`, beside a route of the host's own.
+fn hosted(routes: Routes, own: &'static str) -> Routes {
+    let own = front::own(Some(own), async || b"Hello".to_vec());
+    front::with_own_not_found(front::joined(front::below("hooks", routes), own), OWN_NOT_FOUND)
 }
 
 #[tokio::test]
 async fn below_a_prefix_everything_works_and_the_hosts_own_answers_stay() {
     let world = World::start_idle().await;
     let hook = world.hook(json!({})).await;
-    let hooks = warp::path("my").and(warp::path("hooks")).and(webhook_warp::routes(&world.webhooks));
-    let own = warp::path!("hello").map(|| "Hello");
-    let base = serve(hooks.or(own).recover(own_recover)).await;
+    let base = serve(hosted(front::routes(&world.webhooks), "hello")).await;
     let path = hook.url.strip_prefix(&world.base).unwrap();
-    content(world.post(&format!("{base}/my/hooks{path}&region=APAC")).send().await.unwrap(), 202).await;
-    let wrong = format!("{base}/my/hooks/api/v1/report/sales/webhook?token=wrong");
+    content(world.post(&format!("{base}/hooks{path}&region=APAC")).send().await.unwrap(), 202).await;
+    let wrong = format!("{base}/hooks/api/v1/report/sales/webhook?token=wrong");
     problem(world.post(&wrong).send().await.unwrap(), 401, "unauthorized").await;
-    let put = world.client.put(format!("{base}/my/hooks{path}")).send().await.unwrap();
+    let put = world.client.put(format!("{base}/hooks{path}")).send().await.unwrap();
     problem(put, 405, "method-not-allowed").await;
     assert_eq!(world.get(&format!("{base}/hello")).send().await.unwrap().text().await.unwrap(), "Hello");
-    for unknown in ["/", "/my/hooks", "/my/hooks/nothing", "/api/v1/report/sales/webhook", "/healthz"] {
+    for unknown in ["/", "/hooks", "/hooks/nothing", "/api/v1/report/sales/webhook", "/healthz"] {
         let response = world.get(&format!("{base}{unknown}")).send().await.unwrap();
         assert_eq!(response.status(), 404, "{unknown}");
-        assert_eq!(response.text().await.unwrap(), "the host's own answer", "{unknown}");
+        assert_eq!(response.text().await.unwrap(), OWN_NOT_FOUND, "{unknown}");
     }
 }
 
@@ -60,16 +52,16 @@ async fn each_set_of_routes_answers_its_own_paths_only() {
     let webhooks = &world.webhooks;
     let access = || AdminAccess::token(ADMIN).unwrap();
     let sets = [
-        (webhook_warp::routes(webhooks), [202, 401, 404, 200, 200]),
-        (webhook_warp::trigger_routes(webhooks), [202, 404, 404, 404, 404]),
-        (webhook_warp::status_routes(webhooks), [404, 401, 404, 404, 404]),
-        (webhook_warp::management_routes(webhooks, access()), [404, 404, 401, 404, 404]),
-        (webhook_warp::management_routes(webhooks, AdminAccess::Open), [404, 404, 200, 404, 404]),
-        (webhook_warp::all_routes(webhooks, access()), [202, 401, 401, 200, 200]),
-        (webhook_warp::all_routes(webhooks, AdminAccess::Disabled), [202, 401, 404, 200, 200]),
+        (front::routes(webhooks), [202, 401, 404, 200, 200]),
+        (front::trigger_routes(webhooks), [202, 404, 404, 404, 404]),
+        (front::status_routes(webhooks), [404, 401, 404, 404, 404]),
+        (front::management_routes(webhooks, access()), [404, 404, 401, 404, 404]),
+        (front::management_routes(webhooks, AdminAccess::Open), [404, 404, 200, 404, 404]),
+        (front::all_routes(webhooks, access()), [202, 401, 401, 200, 200]),
+        (front::all_routes(webhooks, AdminAccess::Disabled), [202, 401, 404, 200, 200]),
     ];
     for (place, (routes, expected)) in sets.into_iter().enumerate() {
-        let base = serve(routes.or(webhook_warp::not_found())).await;
+        let base = serve(front::with_not_found(routes)).await;
         let mut statuses = [0; 5];
         for (path, seen) in [trigger, status, management, "/healthz", "/readyz"].iter().zip(&mut statuses) {
             // The host of the base URL, as behind a proxy.
@@ -82,7 +74,7 @@ async fn each_set_of_routes_answers_its_own_paths_only() {
 
 #[tokio::test]
 async fn a_host_may_register_kinds_of_its_own() {
-    let options = webhook_warp::server::ServerOptions::default();
+    let options = ServerOptions::default();
     let world = World::start_with(|builder| builder.kind("model"), options, false).await;
     let url = |kind: &str| format!("{}/api/v1/{kind}/x/webhook", world.base);
     problem(world.post(&url("model")).send().await.unwrap(), 401, "unauthorized").await;
@@ -90,19 +82,18 @@ async fn a_host_may_register_kinds_of_its_own() {
 }
 
 #[tokio::test]
-async fn warps_own_error_type_is_enough_for_serving() {
+async fn a_host_needs_no_answer_of_its_own_to_unknown_paths() {
     let world = World::start_idle().await;
-    let base = serve(webhook_warp::routes(&world.webhooks)).await;
+    let base = serve(front::routes(&world.webhooks)).await;
     assert_eq!(world.get(&format!("{base}/nothing")).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]
 async fn the_panel_stands_below_a_prefix_beside_its_management_paths() {
     let world = World::start_idle().await;
-    let panel = webhook_warp::panel_routes(&PanelOptions::default());
-    let everything = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN).unwrap()).or(panel);
-    let own = warp::path!("panel").map(|| "the host's own panel");
-    let base = serve(warp::path("hooks").and(everything).or(own).recover(own_recover)).await;
+    let panel = front::panel_routes(&PanelOptions::default());
+    let all = front::all_routes(&world.webhooks, AdminAccess::token(ADMIN).unwrap());
+    let base = serve(hosted(front::joined(all, panel), "panel")).await;
     let page = world.get(&format!("{base}/hooks/panel")).send().await.unwrap();
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -123,8 +114,5 @@ async fn the_panel_stands_below_a_prefix_beside_its_management_paths() {
     for foreign in ["/hooks/panel/nothing", "/hooks/panels"] {
         assert_eq!(world.get(&format!("{base}{foreign}")).send().await.unwrap().status(), 404, "{foreign}");
     }
-    assert_eq!(
-        world.get(&format!("{base}/panel")).send().await.unwrap().text().await.unwrap(),
-        "the host's own panel"
-    );
+    assert_eq!(world.get(&format!("{base}/panel")).send().await.unwrap().text().await.unwrap(), "Hello");
 }

@@ -1,4 +1,4 @@
-//! Tests of the routes under warp's own server, which has no bounds.
+//! Tests of the routes under the framework's own server, which has no bounds.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,26 +9,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use warp::Filter;
-use webhook_warp::{AdminAccess, PanelOptions};
 
+use crate::front::{self, AdminAccess, PanelOptions};
 use crate::support::{ADMIN, World, raw};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Serves all routes under warp's own server, beside a world.
+/// Serves all routes under the framework's own server, beside a world.
 async fn serve(world: &World) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = webhook_warp::all_routes(&world.webhooks, AdminAccess::token(ADMIN).unwrap())
-        .or(webhook_warp::panel_routes(&PanelOptions::default()))
-        .or(warp::path("below").and(webhook_warp::routes(&world.webhooks)));
+    let routes = front::all_routes(&world.webhooks, AdminAccess::token(ADMIN).unwrap());
+    let routes = front::joined(routes, front::panel_routes(&PanelOptions::default()));
+    let routes = front::joined(routes, front::below("below", front::routes(&world.webhooks)));
     let (stop, stopped) = oneshot::channel();
     let signal = world.webhooks.shutdown_on(async {
         let _ = stopped.await;
     });
-    let serving = warp::serve(routes).incoming(listener).graceful(signal).run();
-    (address, stop, tokio::spawn(serving))
+    (address, stop, tokio::spawn(front::serve_plainly(listener, routes, signal)))
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use webhook_core::id::WebhookId;
 use webhook_core::store::Store;
 use webhook_core::token::Token;
 use webhook_core::webhook::{Webhook, WebhookSettings};
-use webhook_warp::server::ServerOptions;
 
+use crate::front::server::ServerOptions;
 use crate::support::{Hook, World, content, problem, raw, read_all};
 
 #[tokio::test]

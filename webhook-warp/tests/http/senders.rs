@@ -7,8 +7,8 @@ use webhook_core::executor::Workflow;
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::token::Token;
 use webhook_testing::ScriptedExecutor;
-use webhook_warp::server::ServerOptions;
 
+use crate::front::server::ServerOptions;
 use crate::support::{Hook, World, content, problem, raw};
 
 const FORM: &str = "application/x-www-form-urlencoded";

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use webhook_testing::Step;
-use webhook_warp::server::{ServeError, Server, ServerOptions};
 
+use crate::front;
+use crate::front::server::{ServeError, Served, Server, ServerOptions};
 use crate::support::{World, content, raw, read_all};
 
 /// Upper bound on the time of one step, which only a defect exceeds.
@@ -243,22 +244,22 @@ async fn connect_many(address: std::net::SocketAddr, count: usize) -> Vec<TcpStr
 
 #[tokio::test]
 async fn a_busy_connection_is_never_closed_for_others() {
-    use warp::Filter;
     let options = ServerOptions::default().with_connections(1);
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_options(options);
     let address = server.local_address().unwrap();
     let (reached, mut arrived) = tokio::sync::mpsc::channel::<()>(1);
     let release = std::sync::Arc::new(tokio::sync::Notify::new());
     let released = release.clone();
-    let slow = warp::path("slow").then(move || {
+    let slow = front::own(Some("slow"), move || {
         let (reached, released) = (reached.clone(), released.clone());
         async move {
             reached.send(()).await.unwrap();
             released.notified().await;
-            "done"
+            b"done".to_vec()
         }
     });
-    tokio::spawn(server.serve(slow.or(warp::any().map(|| "other")), std::future::pending()));
+    let routes = front::joined(slow, front::own(None, async || b"other".to_vec()));
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     let mut busy = TcpStream::connect(address).await.unwrap();
     busy.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     arrived.recv().await.unwrap();
@@ -277,13 +278,12 @@ const LARGE: usize = 24 * 1024 * 1024;
 /// Serves an answer that fills all buffers, and returns a connection that has requested it.
 async fn large_answer(
     options: ServerOptions,
-) -> (TcpStream, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<webhook_warp::server::Served>) {
-    use warp::Filter;
+) -> (TcpStream, tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<Served>) {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_options(options);
     let address = server.local_address().unwrap();
-    let large = warp::any().map(|| vec![b'x'; LARGE]);
+    let large = front::own(None, async || vec![b'x'; LARGE]);
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let served = tokio::spawn(server.serve(large, async move {
+    let served = tokio::spawn(front::serve(server, large, async move {
         let _ = stopped.await;
     }));
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -386,23 +386,22 @@ async fn who_waits_for_a_run_is_answered_when_the_service_stops_accepting() {
 
 #[tokio::test]
 async fn answers_under_way_are_cut_off_at_the_deadline_of_the_shutdown() {
-    use warp::Filter;
     let options = ServerOptions::default().with_shutdown_deadline(SHORT);
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap().with_options(options);
     let address = server.local_address().unwrap();
     let (reached, arrived) = tokio::sync::mpsc::channel::<()>(1);
     let mut arrived = arrived;
-    let never = warp::any().then(move || {
+    let never = front::own(None, move || {
         let reached = reached.clone();
         async move {
             reached.send(()).await.unwrap();
-            std::future::pending::<&'static str>().await
+            std::future::pending::<Vec<u8>>().await
         }
     });
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(HEALTH).await.unwrap();
     let started = Instant::now();
-    let served = server.serve(never, async move { arrived.recv().await.unwrap() }).await;
+    let served = front::serve(server, never, async move { arrived.recv().await.unwrap() }).await;
     assert_eq!(served.cut_off, 1);
     assert!(started.elapsed() >= SHORT);
     closed_after(&mut stream).await;
@@ -410,21 +409,20 @@ async fn answers_under_way_are_cut_off_at_the_deadline_of_the_shutdown() {
 
 #[tokio::test]
 async fn an_answer_under_way_is_finished_at_shutdown() {
-    use warp::Filter;
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = server.local_address().unwrap();
     let (reached, mut arrived) = tokio::sync::mpsc::channel::<()>(1);
-    let slow = warp::any().then(move || {
+    let slow = front::own(None, move || {
         let reached = reached.clone();
         async move {
             reached.send(()).await.unwrap();
             tokio::time::sleep(SHORT).await;
-            "done"
+            b"done".to_vec()
         }
     });
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(HEALTH).await.unwrap();
-    let served = tokio::spawn(server.serve(slow, async move { arrived.recv().await.unwrap() }));
+    let served = tokio::spawn(front::serve(server, slow, async move { arrived.recv().await.unwrap() }));
     let answer = read_all(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
     assert_eq!(served.await.unwrap().cut_off, 0);
@@ -432,11 +430,11 @@ async fn an_answer_under_way_is_finished_at_shutdown() {
 
 #[tokio::test]
 async fn a_panic_ends_one_connection_and_not_the_server() {
-    use warp::Filter;
     let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = server.local_address().unwrap();
-    let panics = warp::path("panic").map(|| -> &'static str { panic!("told to") });
-    tokio::spawn(server.serve(panics.or(warp::any().map(|| "fine")), std::future::pending()));
+    let panics = front::own(Some("panic"), async || -> Vec<u8> { panic!("told to") });
+    let routes = front::joined(panics, front::own(None, async || b"fine".to_vec()));
+    tokio::spawn(front::serve(server, routes, std::future::pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /panic HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     assert_eq!(read_all(&mut stream).await, "");

@@ -13,8 +13,8 @@ use webhook_core::executor::{
 use webhook_core::id::{RunId, WorkflowKey};
 use webhook_core::parameters::ParameterBlocks;
 use webhook_testing::{ScriptedExecutor, Step};
-use webhook_warp::server::ServerOptions;
 
+use crate::front::server::ServerOptions;
 use crate::support::{ADMIN, World, content, problem};
 
 #[tokio::test]

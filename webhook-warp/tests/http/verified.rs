@@ -6,8 +6,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use webhook_core::network::Networks;
-use webhook_warp::server::ServerOptions;
 
+use crate::front::server::ServerOptions;
 use crate::support::{Hook, NOBODY, World, content, named, problem};
 
 const SECRET: &str = "It's a Secret to Everybody";

@@ -24,9 +24,9 @@ use webhook_core::webhook::WebhookSettings;
 use webhook_core::work::{WorkerOptions, Workers};
 use webhook_core::{ServiceOptions, WebhooksBuilder};
 use webhook_testing::{RecordingNotifier, ScriptedExecutor};
-use webhook_warp::AdminAccess;
-use webhook_warp::server::{Served, Server, ServerOptions};
 
+use crate::front::server::{Served, Server, ServerOptions};
+use crate::front::{self, AdminAccess};
 use crate::support::description::Description;
 
 pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
@@ -115,15 +115,14 @@ impl World {
         let webhooks = change(builder).build().await.unwrap();
         let workers = work.then(|| webhooks.start_workers(WorkerOptions::default()));
         let (stop, stopped) = oneshot::channel();
-        let routes = webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap());
-        let metrics = webhook_warp::metrics_route(&webhooks, String::new);
-        let routes = warp::Filter::unify(warp::Filter::or(routes, metrics));
-        let routes = warp::Filter::or(routes, webhook_warp::not_found());
+        let routes = front::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap());
+        let metrics = front::metrics_route(&webhooks, String::new);
+        let routes = front::with_not_found(front::joined(routes, metrics));
         let server = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
-            server.serve(warp::Filter::unify(routes), stopped).await
+            front::serve(server, routes, stopped).await
         });
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let (stop, server) = (Some(stop), Some(server));

@@ -1,0 +1,9 @@
+//! Tests of the whole contract over a real socket with a real HTTP client, by the axum front end.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "front/axum.rs"]
+mod front;
+#[path = "http/mod.rs"]
+mod http;
+mod support;
