@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod imports;
+mod language;
 mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};

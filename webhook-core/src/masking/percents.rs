@@ -22,11 +22,12 @@ impl Percents {
         loop {
             match (self.open.as_slice(), digit(read.byte)) {
                 _ if read.byte == b'%' => break,
-                ([.., percent, high], Some(low)) if let Some(high) = digit(high.byte) => {
+                ([.., percent, high], Some(low)) => {
+                    let Some(high) = digit(high.byte) else { break };
                     read = Decoded { byte: high << 4 | low, start: percent.start, end: read.end };
                     self.open.truncate(self.open.len() - 2);
                 }
-                ([.., _], Some(_)) => break,
+                ([_], Some(_)) => break,
                 _ => {
                     self.finish(pass_on);
                     pass_on(with_blank(read));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use parking_lot::{Mutex, MutexGuard};
+use webhook_core::id::RunId;
 
 use crate::engine::batch::{BYTES_BETWEEN_SYNCS, CheckpointBatch};
 use crate::engine::checkpoint_queue::{CheckpointQueue, Task};
@@ -107,13 +108,23 @@ impl Work {
         Ok(())
     }
 
+    /// Takes the next run that ended up to this record.
+    fn next_ended_log(&self, number: u64) -> Option<RunId> {
+        let mut ended = self.store.ended_logs.lock();
+        let &(at, run) = ended.front()?;
+        if at > number {
+            return None;
+        }
+        ended.pop_front();
+        Some(run)
+    }
+
     /// Joins the parts of the logs of runs that ended up to this record.
     fn join_logs(&mut self, number: u64, tallies: &mut MutexGuard<'_, Tallies>) -> Result<(), Failure> {
         let database = self.store.database.clone();
         loop {
             // The lock is not held during the join, since each commit takes it.
-            let next = self.store.ended_logs.lock().pop_front_if(|(at, _)| *at <= number);
-            let Some((_, run)) = next else { return Ok(()) };
+            let Some(run) = self.next_ended_log(number) else { return Ok(()) };
             let join = |tree: &sled::Tree| scan::guarded(|| log_joining::join(tree, run, database.damage()));
             // A log that cannot be read keeps its parts.
             for step in database.read(join).unwrap_or_default() {

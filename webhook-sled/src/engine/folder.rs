@@ -142,17 +142,13 @@ impl Folder {
         let place = &self.place;
         let facts = self.superblock.facts();
         let required = acknowledged.max(stored.acknowledged);
-        let pending = match stored.identity {
-            Some(_)
-                if let Some(closed) =
-                    facts.filter(|facts| facts.is_closed && facts.acknowledged <= stored.last) =>
-            {
-                found.check_closed(closed.identity)
-            }
-            Some(identity) => found
+        let closed = facts.filter(|facts| facts.is_closed && facts.acknowledged <= stored.last);
+        let pending = match (stored.identity, closed) {
+            (Some(_), Some(closed)) => found.check_closed(closed.identity),
+            (Some(identity), None) => found
                 .check_files(identity, facts.map(|facts| facts.identity))
                 .and_then(|()| found.pending(identity, stored.last, required)),
-            None => found.pending_of_earlier_format(stored.last, required),
+            (None, _) => found.pending_of_earlier_format(stored.last, required),
         };
         let pending = pending.map_err(|reason| place.damaged(reason))?;
         if stored.identity.is_none() {
