@@ -29,6 +29,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
+use webhook_core::error::BoxError;
 use webhook_core::masking::MASK;
 use webhook_core::notifier::Notification;
 use webhook_core::run::{Run, RunParameter, RunState};
@@ -108,11 +109,11 @@ pub enum TemplateError {
         /// Kind of the template.
         template: Template,
         /// Error of the template engine.
-        source: minijinja::Error,
+        source: BoxError,
     },
     /// The template engine refuses this crate's settings.
     #[error("the template engine cannot be set up")]
-    Syntax(#[source] minijinja::Error),
+    Syntax(#[source] BoxError),
     /// The template uses an unknown name.
     #[error("the template {template} uses {name}, which is not known; it has {}", NAMES.join(", "))]
     UnknownName {
@@ -138,7 +139,7 @@ impl Messages {
         environment.set_formatter(format_value);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(TemplateError::Syntax)?);
+        environment.set_syntax(syntax.map_err(|error| TemplateError::Syntax(error.into()))?);
         let messages = Self { environment };
         Template::ALL.into_iter().try_fold(messages, |all, one| all.with_template(one, one.source()))
     }
@@ -152,7 +153,7 @@ impl Messages {
         source: impl Into<String>,
     ) -> Result<Self, TemplateError> {
         let name = template.name();
-        let wrong = |source| TemplateError::Wrong { template, source };
+        let wrong = |error: minijinja::Error| TemplateError::Wrong { template, source: error.into() };
         self.environment.add_template_owned(name, source.into()).map_err(wrong)?;
         let used = self.environment.get_template(name).map_err(wrong)?.undeclared_variables(false);
         let is_known = |used: &str| {
@@ -171,7 +172,7 @@ impl Messages {
     /// Fails with [`TemplateError`] when the template does something impossible, such as iterating over a
     /// number.
     pub fn render(&self, template: Template, news: &Notification) -> Result<String, TemplateError> {
-        let wrong = |source| TemplateError::Wrong { template, source };
+        let wrong = |error: minijinja::Error| TemplateError::Wrong { template, source: error.into() };
         let compiled = self.environment.get_template(template.name()).map_err(wrong)?;
         let text = compiled.render(Value::from(Serde(Facts::of(news)))).map_err(wrong)?;
         Ok(match template {
