@@ -13,6 +13,14 @@
 //! of a store and a value that must live as long, such as a temporary folder.
 //! The crate that uses it needs `tokio` with `rt-multi-thread`, `macros` and `time`.
 //!
+//! A store that several processes share is tested through two handles as well. [`StoreHandles`] opens them, and
+//! [`InTurns`] shares the calls among them:
+//!
+//! ```
+//! webhook_testing::conformance_tests!(handles: std::sync::Arc::new(webhook_core::memory::MemoryStore::new()));
+//! # fn main() {}
+//! ```
+//!
 //! A promise is tested through the trait only, with real concurrency and in real time. Most tests take
 //! milliseconds.
 //! Tests with another process, a crash or a full disk are left to the store's own crate.
@@ -23,6 +31,7 @@ mod deliveries;
 mod dropping;
 mod enqueueing;
 mod events;
+mod handles;
 mod listing;
 mod logs;
 mod model;
@@ -37,6 +46,8 @@ mod webhooks;
 use std::sync::Arc;
 
 use webhook_core::store::Store;
+
+pub use handles::{InTurns, StoreHandles};
 
 /// Input of [`conformance_tests!`](crate::conformance_tests): a store, or a store and a value that must live
 /// as long.
@@ -88,6 +99,26 @@ macro_rules! promises {
         /// See [the module](crate::conformance) for its input and requirements.
         #[macro_export]
         macro_rules! conformance_tests {
+            (handles: $dollar handles:expr $dollar (,)?) => {
+                mod one_handle {
+                    #[allow(unused_imports)]
+                    use super::*;
+                    $dollar crate::conformance_tests!({
+                        let handles = $dollar handles;
+                        ($dollar crate::conformance::StoreHandles::open(&handles).await, handles)
+                    });
+                }
+
+                mod two_handles {
+                    #[allow(unused_imports)]
+                    use super::*;
+                    $dollar crate::conformance_tests!({
+                        let handles = $dollar handles;
+                        let store = $dollar crate::conformance::InTurns::open(&handles).await;
+                        (::std::sync::Arc::new(store), handles)
+                    });
+                }
+            };
             ($dollar store:expr $dollar (,)?) => {
                 $($(
                     #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,6 +203,7 @@ promises! { $
     settling:
         endings_are_recorded_as_given,
         an_outcome_comes_with_its_deliveries,
+        every_character_survives_in_every_text,
         settlements_are_answered_in_order,
         a_retry_waits_for_its_due_time,
         a_hand_back_counts_as_nothing,

@@ -32,13 +32,16 @@
 //! # Testing a store
 //!
 //! [`conformance_tests!`] makes one test of each promise in [`conformance`]. A store's crate needs a file such as
-//! `tests/conformance.rs` with that one line.
+//! `tests/conformance.rs` with that one line. A store that several processes share is tested through two handles as well.
 
 mod clock;
 pub mod conformance;
 mod executor;
 mod fixture;
 mod notifier;
+#[cfg(unix)]
+#[doc(hidden)]
+pub mod postgres;
 mod python;
 
 pub use clock::TestClock;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::*;
-use webhook_core::run::{Artifact, CancelReason, Ending, ErrorKind, RunError, RunState};
-use webhook_core::store::{Cancelled, Outcome, RunQuery, Settled, Settlement, Store, StoreError};
+use webhook_core::run::{Artifact, CancelReason, Ending, ErrorKind, Progress, RunError, RunState};
+use webhook_core::store::{Cancelled, Outcome, Renewal, RunQuery, Settled, Settlement, Store, StoreError};
 
 /// Each ending is recorded as given, with its time.
 pub async fn endings_are_recorded_as_given(store: Arc<dyn Store>) {
@@ -45,6 +45,35 @@ pub async fn an_outcome_comes_with_its_deliveries(store: Arc<dyn Store>) {
     assert!(matches!(again, Settled::Stale), "an ended run was settled again: {again:?}");
     let listed = store.list_deliveries(&[run.id()]).await.must("list deliveries");
     assert_eq!(listed, deliveries, "a refused settlement must add no delivery");
+}
+
+/// Texts with characters that databases handle badly survive unchanged, wherever a run has them.
+pub async fn every_character_survives_in_every_text(store: Arc<dyn Store>) {
+    const TEXT: &str = "a\u{0}b\t\u{1}\r\n\\ \"' %s $1 \u{7f}\u{feff}\u{fffd}\u{10ffff} 日本語";
+    let webhook = webhook(&*store).await;
+    let run = running(&*store, &webhook).await;
+    let progress = Progress::new(0.1 + 0.2, Some(TEXT.to_owned()));
+    let renewal = Renewal::new(run.id(), run.fence(), Some(progress.clone()));
+    store.renew(vec![renewal], LONG).await.must("renew a claim");
+    assert_eq!(get(&*store, run.id()).await.progress(), Some(&progress));
+    let line = format!("{TEXT}\n");
+    store.append_log(run.id(), run.fence(), line.clone()).await.must("append to a log");
+    assert_eq!(store.read_log(run.id(), 0).await.must("read a log").text, line);
+
+    let told = delivery(run.id(), TEXT);
+    let artifacts = vec![Artifact::new(TEXT, TEXT, u64::MAX)];
+    let ending = Ending::Succeeded { summary: Some(TEXT.to_owned()), artifacts: artifacts.clone() };
+    let outcome = Outcome::Ended { ending, deliveries: vec![told.clone()] };
+    let ended = applied(settle(&*store, &run, outcome).await);
+    assert_eq!((ended.summary(), ended.artifacts()), (Some(TEXT), &artifacts[..]));
+    assert_eq!(get(&*store, run.id()).await, ended);
+    assert_eq!(store.list_deliveries(&[run.id()]).await.must("list deliveries"), [told]);
+
+    let failed = running(&*store, &webhook).await;
+    let error = RunError::new(ErrorKind::Fatal, TEXT);
+    let outcome = Outcome::Ended { ending: Ending::failed(error.clone()), deliveries: Vec::new() };
+    applied(settle(&*store, &failed, outcome).await);
+    assert_eq!(get(&*store, failed.id()).await.error(), Some(&error));
 }
 
 /// Many settlements in one call have their results in order, each by itself.
