@@ -135,6 +135,12 @@ impl Run {
         self.0.fence
     }
 
+    /// Returns the name of the process that executes it, or executed it last, in a store that several processes share.
+    #[must_use]
+    pub fn worker(&self) -> Option<&str> {
+        self.0.worker.as_deref()
+    }
+
     /// Returns the reason of a cancellation that was requested while it was running.
     #[must_use]
     pub fn cancel_requested(&self) -> Option<CancelReason> {

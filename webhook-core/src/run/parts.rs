@@ -85,6 +85,9 @@ pub struct RunParts {
     /// Error of the last failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RunError>,
+    /// Name of the process that executes it, or executed it last. Stores that one process opens leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
     /// Facts about the call that started it.
     #[serde(with = "shared")]
     pub caller: Arc<Caller>,
@@ -120,6 +123,7 @@ impl RunParts {
             summary: None,
             artifacts: Vec::new(),
             error: None,
+            worker: None,
             caller: caller.into(),
         }
     }

@@ -101,6 +101,9 @@ pub(crate) struct CallerRun<'a> {
 pub(crate) struct ManagedRun<'a> {
     #[serde(flatten)]
     run: CallerRun<'a>,
+    /// Name of the server that executes it, or executed it last, where several share a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<&'a str>,
     caller: CallerView<'a>,
     deliveries: Vec<DeliveryView<'a>>,
     #[serde(skip_serializing_if = "Truncated::is_whole")]
@@ -163,6 +166,7 @@ impl<'a> ManagedRun<'a> {
         let (view, truncated) = CallerRun::with(run, address, detail);
         Self {
             run: view,
+            worker: run.worker(),
             caller: CallerView::new(run.caller()),
             deliveries: shown,
             truncated: Truncated(truncated || more),
