@@ -106,6 +106,7 @@
 //! | `server` | `tower::server`: a server with deadlines, a cap on connections and a bounded shutdown, for each of them |
 //! | `panel` | `panel_routes` of `axum` and `warp`: the page to manage webhooks and follow runs |
 //! | `sled` | `sled`: the durable store in a folder of one process |
+//! | `postgres` | `postgres`: the store that several machines share, in PostgreSQL |
 //! | `smtp` | `notify::smtp`: email |
 //! | `slack` | `notify::slack`: Slack messages |
 //! | `notify` | `smtp` and `slack` |
@@ -121,11 +122,12 @@
 //!     axum[webhook-axum] --> http & panel & tower
 //!     warp[webhook-warp] --> http & panel & tower
 //!     sled[webhook-sled] --> core
+//!     postgres[webhook-postgres] --> core
 //!     notify[webhook-notify] --> core
 //!     process[webhook-process] --> core
 //!     testing[webhook-testing] --> core
-//!     trigger[webhook-trigger] --> axum & warp & sled & notify & process
-//!     server[webhook-server] --> warp & sled & notify & process
+//!     trigger[webhook-trigger] --> axum & warp & sled & postgres & notify & process
+//!     server[webhook-server] --> warp & sled & postgres & notify & process
 //! ```
 //!
 //! | crate | content |
@@ -135,7 +137,8 @@
 //! | `webhook-panel` | the management page |
 //! | `webhook-tower` | the contract as a tower service, and the hardened server |
 //! | `webhook-axum`, `webhook-warp` | axum routers, warp filters |
-//! | `webhook-sled` | the durable store |
+//! | `webhook-sled` | the durable store of one process |
+//! | `webhook-postgres` | the store that several machines share |
 //! | `webhook-notify` | email and Slack |
 //! | `webhook-process` | commands and notebooks |
 //! | `webhook-server` | all of this as a program |
@@ -168,6 +171,9 @@ pub use webhook_notify as notify;
 #[cfg(feature = "panel")]
 #[doc(inline)]
 pub use webhook_panel as panel;
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use webhook_postgres as postgres;
 #[cfg(feature = "process")]
 #[doc(inline)]
 pub use webhook_process as process;
@@ -203,6 +209,8 @@ pub mod prelude {
     pub use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
     #[cfg(feature = "panel")]
     pub use webhook_panel::PanelOptions;
+    #[cfg(feature = "postgres")]
+    pub use webhook_postgres::{PostgresOptions, PostgresStore};
     #[cfg(feature = "process")]
     pub use webhook_process::{CommandExecutor, CommandWorkflow, NotebookExecutor, NotebookWorkflow};
     #[cfg(feature = "sled")]

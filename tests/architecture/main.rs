@@ -173,6 +173,7 @@ fn adapters_import_the_core_and_no_other_adapter() {
                 "webhook-http",
                 "webhook-notify",
                 "webhook-panel",
+                "webhook-postgres",
                 "webhook-process",
                 "webhook-sled",
                 "webhook-tower",
@@ -181,6 +182,7 @@ fn adapters_import_the_core_and_no_other_adapter() {
             "webhook-server" => BTreeSet::from([
                 "webhook-core",
                 "webhook-notify",
+                "webhook-postgres",
                 "webhook-process",
                 "webhook-sled",
                 "webhook-warp",

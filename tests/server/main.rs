@@ -10,6 +10,7 @@
 
 mod calls;
 mod closed;
+mod cluster;
 mod crash;
 mod memory;
 mod notebook;

@@ -12,6 +12,7 @@ use url::Url;
 use webhook_core::network::{Network, Networks};
 use webhook_notify::slack::SlackNotifier;
 use webhook_notify::smtp::SmtpNotifier;
+use webhook_postgres::PostgresOptions;
 use webhook_warp::{AdminToken, InvalidAdminToken};
 
 use crate::command_line::{CommandLineError, Secret};
@@ -30,7 +31,7 @@ const SLACK_API: &str = "https://slack.com/api/";
 pub(crate) struct Options {
     /// Address to listen on. Port 0 is any free port.
     pub(crate) listen: SocketAddr,
-    /// Folder of the database, the keys and the artifacts.
+    /// Folder of the sled store, the keys and the artifacts.
     pub(crate) data: PathBuf,
     /// Folder of the workflow files.
     pub(crate) workflows: PathBuf,
@@ -42,6 +43,10 @@ pub(crate) struct Options {
     pub(crate) store: StoreChoice,
     /// Event that an acknowledged call survives.
     pub(crate) durability: DurabilityChoice,
+    /// Name of this server, which runs show when several servers share a database.
+    pub(crate) name: String,
+    /// Time for which a claim of a run holds unless it is renewed.
+    pub(crate) lease: Duration,
     /// Number of concurrent runs; 0 executes none, `None` is the library's default.
     pub(crate) workers: Option<usize>,
     /// Admin token, if it is given and not created.
@@ -69,12 +74,14 @@ pub(crate) struct Options {
 }
 
 /// Store for the runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum StoreChoice {
     /// A database in the data folder.
     Sled,
     /// Memory; the data is lost when the server ends.
     Memory,
+    /// A PostgreSQL database, which several servers may share.
+    Postgres(Box<PostgresOptions>),
 }
 
 /// Event that an acknowledged call survives.
@@ -93,7 +100,7 @@ struct Flags {
     /// Address to listen on
     #[arg(long, env = "WEBHOOK_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Folder of the database, the keys and the artifacts; created if it does not exist
+    /// Folder of the sled store, the keys and the artifacts; created if it does not exist
     #[arg(long, env = "WEBHOOK_DATA", value_name = "DIR", default_value = "data")]
     data: PathBuf,
     /// Folder of the workflow files
@@ -106,9 +113,21 @@ struct Flags {
     /// Forwarded or X-Forwarded-For. May be given several times; the variable has commas between them
     #[arg(long, env = "WEBHOOK_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
-    /// Store for the runs: sled (a database in the data folder) or memory (lost when the server ends)
-    #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE", default_value = "sled")]
-    store: String,
+    /// Store for the runs: sled (a database in the data folder), memory (lost when the server ends), or the URL of a
+    /// PostgreSQL database that several servers may share, such as postgres://user@host/database; process lists
+    /// show it, so prefer --store-file for one with a password [default: sled]
+    #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE")]
+    store: Option<OsString>,
+    /// File with the store, as for --store
+    #[arg(long, env = "WEBHOOK_STORE_FILE", value_name = "FILE", conflicts_with = "store")]
+    store_file: Option<PathBuf>,
+    /// Name of this server, which runs show when several servers share a database [default: host and process id]
+    #[arg(long, env = "WEBHOOK_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Seconds after which another server executes the runs of a server that has died
+    #[arg(long, env = "WEBHOOK_LEASE_S", value_name = "SECONDS", default_value = "30",
+          value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    lease_s: u32,
     /// Event that an acknowledged call survives: the loss of power, or the end of the process
     #[arg(long, env = "WEBHOOK_DURABILITY", value_name = "WHAT", default_value = "power")]
     durability: DurabilityChoice,
@@ -201,6 +220,16 @@ impl Options {
         needs("--slack-api", flags.slack_api.is_some(), "--slack-token", slack.is_some())?;
         let api = flags.slack_api.as_deref().unwrap_or(SLACK_API);
         let slack = slack.map(|token| integrations::slack(&token, api));
+        let name = flags.name.unwrap_or_else(default_name);
+        let store = match given("--store", flags.store, flags.store_file)? {
+            Some(store) => self::store(store.expose(), &name)?,
+            None => StoreChoice::Sled,
+        };
+        if matches!(store, StoreChoice::Postgres(_)) && flags.token_key.is_none() {
+            let message =
+                "--token-key: it is needed with PostgreSQL, since all servers of a database share one key";
+            return Err(CommandLineError::Usage(message.to_owned()));
+        }
         Ok(Self {
             smtp: smtp.transpose()?,
             slack: slack.transpose()?,
@@ -211,7 +240,9 @@ impl Options {
             workflows: flags.workflows,
             base_url: flags.base_url.as_deref().map(base_url).transpose()?,
             trusted_proxies: Networks::new(flags.trusted_proxy),
-            store: store(&flags.store)?,
+            store,
+            name,
+            lease: Duration::from_secs(flags.lease_s.into()),
             durability: flags.durability,
             workers: flags.workers.map(usize::from),
             admin_token,
@@ -285,15 +316,24 @@ fn log_filter(text: &str) -> Result<Targets, String> {
 }
 
 /// Parses the choice of a store. Messages do not repeat the value: the URL of a database may hold a password.
-fn store(text: &str) -> Result<StoreChoice, CommandLineError> {
+fn store(text: &str, name: &str) -> Result<StoreChoice, CommandLineError> {
     match text {
         "sled" => Ok(StoreChoice::Sled),
         "memory" => Ok(StoreChoice::Memory),
-        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => Err(
-            CommandLineError::Usage("--store: PostgreSQL is not built in yet; use sled or memory".to_owned()),
-        ),
-        _ => Err(CommandLineError::Usage("--store: must be sled or memory".to_owned())),
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            match url.parse::<PostgresOptions>() {
+                Ok(options) => Ok(StoreChoice::Postgres(Box::new(options.with_name(name)))),
+                Err(error) => Err(CommandLineError::Usage(format!("--store: {error}"))),
+            }
+        }
+        _ => Err(CommandLineError::Usage("--store: must be sled, memory or postgres://…".to_owned())),
     }
+}
+
+/// Returns the name of this machine and the number of this process.
+fn default_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}-{}", std::process::id())
 }
 
 fn admin_token_from(file: &Path) -> Result<Secret, CommandLineError> {
@@ -381,7 +421,9 @@ mod tests {
         assert_eq!(options.data, Path::new("data"));
         assert_eq!(options.token_key, Path::new("data/token.key"));
         assert!(options.uses_bundled_workflows());
-        assert_eq!((options.store, options.durability), (StoreChoice::Sled, DurabilityChoice::Power));
+        assert!(matches!(options.store, StoreChoice::Sled) && options.durability == DurabilityChoice::Power);
+        assert_eq!(options.lease, Duration::from_secs(30));
+        assert!(options.name.ends_with(&std::process::id().to_string()), "{}", options.name);
         assert_eq!((options.workers, options.admin_token.clone()), (None, None));
         assert_eq!(options.shutdown_timeout, Duration::from_secs(30));
         assert_eq!(options.base_url(options.listen).unwrap().as_str(), "http://127.0.0.1:8080/");
@@ -428,6 +470,10 @@ mod tests {
             (vec!["--base-url", "ftp://example.com"], "http:// or https://"),
             (vec!["--base-url", "https://example.com/?a"], "no query"),
             (vec!["--store", "redis"], "--store"),
+            (vec!["--store", "sled", "--store-file", "b"], "--store-file"),
+            (vec!["--store-file", "/no/such/file"], "/no/such/file"),
+            (vec!["--store", "postgres://localhost/a"], "--token-key: it is needed with PostgreSQL"),
+            (vec!["--lease-s", "0"], "--lease-s"),
             (vec!["--durability", "none"], "--durability"),
             (vec!["--workers", "-1"], "--workers"),
             (vec!["--workers", "401"], "--workers"),
@@ -480,8 +526,11 @@ mod tests {
     #[test]
     fn secrets_are_in_no_message_and_no_debug_text() {
         let database = format!("postgres://user:{CANARY}@localhost/db");
-        let message = usage(&["--store", &database]);
-        assert!(message.contains("not built in yet") && !message.contains(CANARY));
+        let options = parse(&["--store", &database, "--token-key", "shared.key"]).unwrap();
+        assert!(matches!(options.store, StoreChoice::Postgres(_)));
+        assert!(!format!("{options:?}").contains(CANARY));
+        let message = usage(&["--store", &format!("{database}?sslmode=maybe")]);
+        assert!(message.starts_with("--store: ") && !message.contains(CANARY), "{message}");
         assert!(!usage(&["--admin-token", &format!("{CANARY} x")]).contains(CANARY));
         for url in ["http://u:{}@a.b", "smtp://u:{}@", "smtp://:{}@a.b", "smtp://u:{}@a.b/c", "{}"] {
             assert!(!usage(&["--smtp", &url.replace("{}", CANARY)]).contains(CANARY), "{url}");
@@ -501,6 +550,17 @@ mod tests {
         let options = parse(&["--admin-token", &CANARY.repeat(3)]).unwrap();
         assert!(!format!("{options:?}").contains(CANARY));
         assert_eq!(options.admin_token.unwrap().expose(), CANARY.repeat(3));
+    }
+
+    #[test]
+    fn the_url_of_a_database_can_stand_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("postgres://user:{CANARY}@db.example.com/db\n")).unwrap();
+        let file = file.path().to_str().unwrap();
+        let options = parse(&["--store-file", file, "--token-key", "shared.key", "--name", "one"]).unwrap();
+        assert!(matches!(options.store, StoreChoice::Postgres(_)));
+        assert!(!format!("{options:?}").contains(CANARY));
+        assert_eq!(options.name, "one");
     }
 
     #[test]

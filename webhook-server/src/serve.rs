@@ -23,6 +23,7 @@ use webhook_core::token::TriggerUrl;
 use webhook_core::webhook::WebhookSettings;
 use webhook_core::work::WorkerOptions;
 use webhook_core::{BuildError, WebhooksBuilder};
+use webhook_postgres::PostgresStore;
 use webhook_process::ArtifactFolder;
 use webhook_sled::{Durability, SledStore};
 use webhook_warp::server::{Server, ServerOptions};
@@ -63,7 +64,7 @@ pub(crate) struct Prepared {
     server: Server,
     access: AdminAccess,
     metrics: PrometheusHandle,
-    workers: Option<usize>,
+    workers: Option<WorkerOptions>,
     shutdown_timeout: Duration,
     stop: Pin<Box<dyn Future<Output = ()>>>,
 }
@@ -80,7 +81,7 @@ pub(crate) async fn prepare(
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
     // The key comes first: if there is a store, there was a key.
-    let is_sled = options.store == StoreChoice::Sled;
+    let is_sled = matches!(options.store, StoreChoice::Sled);
     let store_exists = is_sled && has_store(&folder)?;
     let store_made = options.data.join(STORE_MADE);
     if is_sled && !store_exists && store_made.exists() {
@@ -101,7 +102,7 @@ pub(crate) async fn prepare(
     }
     let may_create = !store_exists || options.forget_unknown_keys;
     let key = token_key::load_or_create(&options.token_key, may_create)?;
-    let store = OpenStore::open(&options, &folder)?;
+    let store = OpenStore::open(&options, &folder).await?;
     if is_sled {
         // From now on, a start without the store is refused. Nothing in the store was announced before.
         note(&store_made)?;
@@ -135,13 +136,14 @@ pub(crate) async fn prepare(
         .build()
         .await
         .map_err(with_flags)?;
-    let demo = match (options.uses_bundled_workflows(), options.store) {
-        (false, _) => None,
+    let demo = match (options.uses_bundled_workflows(), &options.store) {
+        // Of several servers that start at once, each would create one.
+        (false, _) | (true, StoreChoice::Postgres(_)) => None,
         (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
         (true, StoreChoice::Sled) => demo_url(&webhooks, &options.data).await?,
     };
     // A store in memory does not know earlier runs, which a start with another store may find again.
-    if options.store == StoreChoice::Sled {
+    if !matches!(options.store, StoreChoice::Memory) {
         tokio::spawn(sweep(webhooks.clone(), artifacts));
     }
     warn_of_full_store(&webhooks).await;
@@ -158,7 +160,7 @@ pub(crate) async fn prepare(
         server,
         access,
         metrics,
-        workers: options.workers,
+        workers: worker_options(&options),
         shutdown_timeout: options.shutdown_timeout,
         stop,
     })
@@ -259,21 +261,25 @@ async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
 enum OpenStore {
     Sled(SledStore),
     Memory(Arc<MemoryStore>),
+    Postgres(PostgresStore),
 }
 
 impl OpenStore {
-    fn open(options: &Options, folder: &Path) -> Result<Self, Box<dyn Error>> {
+    async fn open(options: &Options, folder: &Path) -> Result<Self, Box<dyn Error>> {
         let durability = match options.durability {
             DurabilityChoice::Power => Durability::Power,
             DurabilityChoice::Process => Durability::Process,
         };
-        Ok(match options.store {
+        Ok(match &options.store {
             StoreChoice::Sled => {
                 let sled =
                     SledStore::options().with_durability(durability).with_quota_bytes(options.store_quota);
                 Self::Sled(sled.open(folder)?)
             }
             StoreChoice::Memory => Self::Memory(Arc::new(MemoryStore::new())),
+            StoreChoice::Postgres(database) => {
+                Self::Postgres(PostgresStore::open((**database).clone()).await?)
+            }
         })
     }
 
@@ -281,6 +287,7 @@ impl OpenStore {
         match self {
             Self::Sled(store) => Arc::new(store.clone()),
             Self::Memory(store) => store.clone(),
+            Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -288,7 +295,7 @@ impl OpenStore {
     fn close(&self) {
         match self {
             Self::Sled(store) => store.close(),
-            Self::Memory(_) => {}
+            Self::Memory(_) | Self::Postgres(_) => {}
         }
     }
 }
@@ -364,10 +371,7 @@ impl Prepared {
     ///
     /// Runs and answers in progress end side by side, so they share that time.
     pub(crate) async fn serve(self) -> Result<(), Box<dyn Error>> {
-        let workers = match self.workers {
-            Some(0) => None,
-            slots => Some(self.webhooks.start_workers(worker_options(slots))),
-        };
+        let workers = self.workers.map(|options| self.webhooks.start_workers(options));
         let (stopping, mut stopped) = tokio::sync::watch::channel(false);
         let routes = webhook_warp::all_routes(&self.webhooks, self.access);
         let metrics = self.metrics;
@@ -403,11 +407,13 @@ impl Prepared {
     }
 }
 
-fn worker_options(slots: Option<usize>) -> WorkerOptions {
-    let options = WorkerOptions::default();
-    match slots {
-        Some(slots) => options.with_slots(slots),
-        None => options,
+/// Returns the options of the workers, or `None` if there are to be none.
+fn worker_options(options: &Options) -> Option<WorkerOptions> {
+    let workers = WorkerOptions::default().with_name(options.name.as_str()).with_lease(options.lease);
+    match options.workers {
+        Some(0) => None,
+        Some(slots) => Some(workers.with_slots(slots)),
+        None => Some(workers),
     }
 }
 

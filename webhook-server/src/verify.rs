@@ -21,7 +21,7 @@ const DAMAGED: u8 = 1;
 /// # Errors
 /// When there is no store, it cannot be opened, or it cannot be read to the end.
 pub(crate) async fn verify(options: &Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    if options.store != StoreChoice::Sled {
+    if !matches!(options.store, StoreChoice::Sled) {
         return Err("--verify: only a store on disk can be checked".into());
     }
     let folder = options.data.join("store");

@@ -1,0 +1,51 @@
+//! A request that fails within a group of others.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::time::{Duration, SystemTime};
+
+use webhook_core::clock::{Clock, SystemClock};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
+use webhook_core::notifier::Delivery;
+use webhook_core::run::{Caller, Ending, Run, RunParameters};
+use webhook_core::store::{ClaimRequest, Enqueue, Outcome, Settled, Settlement, Store};
+use webhook_core::token::Token;
+use webhook_core::webhook::{Channel, EventKind, Webhook, WebhookSettings};
+
+fn now() -> SystemTime {
+    SystemClock.now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_refuses_fails_alone() {
+    let Some(store) = scene::fresh().await else { return };
+    let (id, workflow) = (WebhookId::generate(now()), "report/sales".parse().unwrap());
+    let webhook = Webhook::new(id, workflow, WebhookSettings::default(), &Token::generate(), None, now());
+    store.create_webhook(webhook.clone()).await.unwrap();
+    for _ in 0..20 {
+        let (id, parameters) = (RunId::generate(now()), RunParameters::default());
+        let run = Run::new(id, webhook.workflow.clone(), webhook.id, parameters, 1, Caller::default(), now());
+        store.enqueue(Enqueue::new(run)).await.unwrap();
+    }
+    let claims = store.claim(ClaimRequest::new(20, Duration::from_secs(60), now())).await.unwrap();
+    let told = DeliveryId::generate(now());
+    let mut calls = tokio::task::JoinSet::new();
+    for (index, claim) in claims.into_iter().enumerate() {
+        // Two runs with one delivery: the second is refused.
+        let id = if index % 10 == 7 { told } else { DeliveryId::generate(now()) };
+        let delivery =
+            Delivery::new(id, claim.run.id(), Channel::EMAIL, "a@example.com", EventKind::Success, now());
+        let ending = Ending::Succeeded { summary: None, artifacts: Vec::new() };
+        let outcome = Outcome::Ended { ending, deliveries: vec![delivery] };
+        let (store, settlement) =
+            (store.clone(), Settlement::new(claim.run.id(), claim.run.fence(), outcome, now()));
+        calls.spawn(async move { store.settle(vec![settlement]).await });
+    }
+    let answers = calls.join_all().await;
+    let applied = |it: &&Result<Vec<Settled>, _>| matches!(it, Ok(settled) if matches!(settled[0], Settled::Applied(_)));
+    assert_eq!(answers.iter().filter(applied).count(), 19, "{answers:?}");
+    let health = store.health().await.unwrap();
+    assert_eq!((health.running, health.pending_deliveries), (1, 19));
+}

@@ -1,0 +1,47 @@
+//! Versions of the schema.
+
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use webhook_core::store::{Store, StoreError};
+use webhook_postgres::PostgresStore;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema_is_refused_unless_it_says_that_this_version_works_with_it() {
+    let Some(server) = scene::server() else { return };
+    let schema = scene::schema();
+    let store = PostgresStore::open(scene::options(server, &schema)).await.unwrap();
+    server.psql(&format!("INSERT INTO {schema}.migrations (version, works_with) VALUES (2, 1)"));
+    PostgresStore::open(scene::options(server, &schema)).await.unwrap();
+    server.psql(&format!("INSERT INTO {schema}.migrations (version, works_with) VALUES (3, 3)"));
+    let refused = PostgresStore::open(scene::options(server, &schema)).await;
+    let Err(StoreError::NewerFormat { found: 3, known: 1 }) = refused else { panic!("{refused:?}") };
+    store.health().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_start_at_once_migrate_once() {
+    let Some(server) = scene::server() else { return };
+    let schema = scene::schema();
+    let mut opened = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        opened.spawn(PostgresStore::open(scene::options(server, &schema)));
+    }
+    for store in opened.join_all().await {
+        store.unwrap().health().await.unwrap();
+    }
+    assert_eq!(server.psql(&format!("SELECT count(*) FROM {schema}.migrations")), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_database_is_unhealthy_and_reads_go_on() {
+    let Some(server) = scene::server() else { return };
+    let schema = scene::schema();
+    PostgresStore::open(scene::options(server, &schema)).await.unwrap();
+    let url = format!("{}&options=-c%20default_transaction_read_only%3Don", scene::url(server, &schema));
+    let store = PostgresStore::open(url.parse().unwrap()).await;
+    let Ok(store) = store else { panic!("what needs no migration opens: {store:?}") };
+    assert!(matches!(store.health().await, Err(StoreError::Unavailable { .. })));
+    assert!(store.list_runs(Default::default()).await.unwrap().items.is_empty());
+}
