@@ -22,6 +22,10 @@
 //! [`LiveRuns`](crate::backend::LiveRuns) decides everything about runs that have not ended.
 //! [`MemoryStore`](crate::memory::MemoryStore) is the complete sample, built from these parts.
 //!
+//! A store that keeps the fields of a run in columns, or in a format of its own, takes them from
+//! [`Run::parts`](crate::run::Run::parts) and makes runs by [`Run::from_parts`](crate::run::Run::from_parts), which refuses
+//! fields that no transitions lead to.
+//!
 //! The conformance suite in the crate `webhook-testing` holds a store to these promises, one test for each property.
 //! A store's crate runs it with one line in a file of its tests, such as `tests/conformance.rs`. The expression
 //! makes a fresh, empty store for each test:
