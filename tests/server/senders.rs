@@ -67,8 +67,11 @@ fn calls() -> Vec<Sent> {
         Sent { recipe, sender, secret, body }
     };
     let mut calls: Vec<Sent> = Recipe::all().map(|recipe| of(recipe, recipe.name)).collect();
-    let standard = calls.iter().find(|sent| sent.sender == "standard-webhooks").unwrap().recipe;
-    calls.push(of(standard, "svix"));
+    // Two more ways to sign of the same preset.
+    for (recipe, sender) in [("standard-webhooks", "svix"), ("gitlab", "gitlab-token")] {
+        let recipe = Recipe::all().find(|other| other.name == recipe).unwrap();
+        calls.push(of(recipe, sender));
+    }
     calls
 }
 
@@ -132,13 +135,15 @@ async fn each_recipe_takes_a_call_of_its_sender_and_refuses_one_with_a_changed_b
     for ((sent, (id, url)), headers) in calls.iter().zip(&webhooks).zip(&headers) {
         let (sender, recipe) = (sent.sender, sent.recipe);
         // The region of another continent, by one byte; where the body is not signed, another secret.
-        let changed = match sender {
-            "microsoft-graph" => sent.body.replace(KEY, OTHER_KEY),
-            _ => sent.body.replace("APAC", "AQAC"),
-        };
-        assert_ne!(changed, sent.body, "{sender}");
+        let (mut other, mut changed) = (headers.clone(), sent.body.clone());
+        match sender {
+            "microsoft-graph" => changed = changed.replace(KEY, OTHER_KEY),
+            "gitlab-token" => OTHER_KEY.clone_into(&mut other[0].1),
+            _ => changed = changed.replace("APAC", "AQAC"),
+        }
+        assert_ne!((&other, &changed), (headers, &sent.body), "{sender}");
         if recipe.secret != SecretOrigin::None {
-            let refused = server.send(call(&server, url, recipe, headers, &changed)).await;
+            let refused = server.send(call(&server, url, recipe, &other, &changed)).await;
             assert_eq!(refused.status(), 401, "{sender}");
             let problem: Value = refused.json().await.unwrap();
             assert_eq!(problem["type"], "urn:webhook:problem:signature-invalid", "{sender}");

@@ -47,6 +47,10 @@ def gitlab(secret, url, body, id):
     }
 
 
+def gitlab_token(secret, url, body, id):
+    return {"X-Gitlab-Token": secret}
+
+
 def stripe_(secret, url, body, id):
     at = int(time.time())
     signature = stripe.WebhookSignature._compute_signature(f"{at}.{body.decode()}", secret)
@@ -123,6 +127,7 @@ def svix_(secret, url, body, id):
 SENDERS = {
     "github": github,
     "gitlab": gitlab,
+    "gitlab-token": gitlab_token,
     "stripe": stripe_,
     "slack": slack,
     "shopify": shopify,
