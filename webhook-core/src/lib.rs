@@ -77,6 +77,11 @@
 //! | mask secrets in what you log | [`masking`] |
 //! | test your application or store | the crate `webhook-testing`, [`memory`], [`Webhooks::run_until_idle`] |
 //!
+//! # Features
+//!
+//! There is one, `schema`, which is not on by default. It derives JSON Schemas (`schemars`) of what is on the wire, for
+//! webhook-http.
+//!
 //! # Time, errors and cancellation
 //!
 //! Records bear the time of a [`Clock`](clock::Clock). Whatever expires is measured with [`tokio::time::Instant`], so a

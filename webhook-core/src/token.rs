@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{InvalidName, NameKind};
 
-pub use key::{KeyFileError, Sealed, TokenKey, TokenKeys, UnsealError};
+pub use key::{InvalidSealed, KeyFileError, Sealed, TokenKey, TokenKeys, UnsealError};
 pub(crate) use key::{fill_random, hexadecimal};
 pub(crate) use mask::token_start;
 pub use mask::{MASKED_TOKEN, mask_tokens};

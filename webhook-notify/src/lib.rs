@@ -29,6 +29,13 @@
 //!
 //! TLS is rustls with ring. Certificates are checked against those that the machine trusts, so a company's
 //! own authority in the system's store, or in `SSL_CERT_FILE`, holds for these notifiers too.
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `smtp` | `smtp`: email | yes |
+//! | `slack` | `slack`: Slack messages | yes |
 
 pub mod message;
 #[cfg(feature = "slack")]

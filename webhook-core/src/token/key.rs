@@ -294,11 +294,16 @@ impl From<Sealed> for String {
 }
 
 impl TryFrom<String> for Sealed {
-    type Error = base64::DecodeError;
+    type Error = InvalidSealed;
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        STANDARD.decode(text).map(Self)
+        STANDARD.decode(text).map(Self).map_err(InvalidSealed)
     }
 }
+
+/// Error: a text is no sealed value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed value is base64, and this text is not")]
+pub struct InvalidSealed(#[source] base64::DecodeError);
 
 /// Error of opening a sealed value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
