@@ -8,6 +8,9 @@ use webhook_trigger::prelude::*;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let server = Server::bind(address.parse()?).await?;
+
     let name = ParameterBlock::new("name", ParameterType::Text).with_default("world");
     let greeting = Workflow::new("report/greeting".parse()?, "Greeting", ParameterBlocks::new(vec![name])?);
     let executor = FnExecutor::new([greeting], async |context| {
@@ -19,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .store(SledStore::open("data/minimal")?)
         .executor(executor)
         .token_key(TokenKey::load_or_create("data/minimal.key")?) // lets "copy URL" work later
-        .base_url("http://127.0.0.1:8080".parse()?)
+        .base_url(format!("http://{}", server.local_address()?).parse()?)
         .build()
         .await?;
     let (greeting, settings) = ("report/greeting".parse()?, WebhookSettings::default());
@@ -28,7 +31,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let workers = webhooks.start_workers(WorkerOptions::default());
-    let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     let routes = webhook_trigger::warp::service(webhook_trigger::warp::routes(&webhooks));
     server.serve(routes, webhooks.shutdown_on(interrupted)).await; // also ends event streams

@@ -27,6 +27,9 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+//!     let server = Server::bind(address.parse()?).await?;
+//!
 //!     let name = ParameterBlock::new("name", ParameterType::Text).with_default("world");
 //!     let greeting = Workflow::new("report/greeting".parse()?, "Greeting", ParameterBlocks::new(vec![name])?);
 //!     let executor = FnExecutor::new([greeting], async |context| {
@@ -38,7 +41,7 @@
 //!         .store(SledStore::open("data/minimal")?)
 //!         .executor(executor)
 //!         .token_key(TokenKey::load_or_create("data/minimal.key")?) // lets "copy URL" work later
-//!         .base_url("http://127.0.0.1:8080".parse()?)
+//!         .base_url(format!("http://{}", server.local_address()?).parse()?)
 //!         .build()
 //!         .await?;
 //!     let (greeting, settings) = ("report/greeting".parse()?, WebhookSettings::default());
@@ -47,7 +50,6 @@
 //!     }
 //!
 //!     let workers = webhooks.start_workers(WorkerOptions::default());
-//!     let server = Server::bind(([127, 0, 0, 1], 8080).into()).await?;
 //!     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
 //!     let routes = webhook_trigger::warp::service(webhook_trigger::warp::routes(&webhooks));
 //!     server.serve(routes, webhooks.shutdown_on(interrupted)).await; // also ends event streams
@@ -57,7 +59,7 @@
 //! ```
 //!
 //! A real host implements [`Executor`]: list, describe, execute. The panel and the management API
-//! are further routes, behind an admin token or the host's own sign-in.
+//! are further routes, behind an admin token or the host's own sign-in. The [guides](#guides) have each step.
 //!
 //! # The path of a call
 //!
@@ -144,17 +146,29 @@
 //! | `webhook-server` | all of this as a program |
 //! | `webhook-testing` | for tests: conformance suite of stores, scripted executor, recording notifier, clock |
 //!
+//! # Guides
+//!
+//! | to | read |
+//! |---|---|
+//! | start, in a warp or axum application that you have | [`guide::quick_start`] |
+//! | execute your own work, of one kind or of several | [`guide::executor`] |
+//! | keep everything in your own database | [`guide::store`] |
+//! | send mail, Slack messages or other news | [`guide::notifier`] |
+//! | put your own sign-in before the panel and the management API | [`guide::sign_in`] |
+//! | test your application | [`guide::testing`] |
+//! | run it: backup, upgrade, retention, metrics, alerts, sizing | [`guide::production`] |
+//! | run it on many machines | [`guide::many_machines`] |
+//! | know what is secure, and what is left to you | [`guide::security`] |
+//! | look up a word | [`glossary`] |
+//!
 //! # Where to look
 //!
 //! | task | see |
 //! |---|---|
 //! | create, change and delete webhooks, list and cancel runs | [`Webhooks::manage`] |
 //! | declare parameters | [`parameters`] |
-//! | write an executor, a store, a notifier | [`executor`], [`store`], [`notifier`] |
 //! | follow runs | [`events`] |
 //! | mask secrets in your own logs | [`masking`] |
-//! | test an application | [`memory`], [`Webhooks::run_until_idle`], the crate `webhook-testing` |
-//! | look up a word | [`glossary`] |
 
 #[doc(inline)]
 pub use webhook_core::*;
@@ -219,14 +233,12 @@ pub mod prelude {
     pub use webhook_tower::server::{Server, ServerOptions};
 }
 
+pub mod guide;
+
 #[doc = include_str!("../docs/glossary.md")]
 pub mod glossary {}
 
-/// The Rust code of the README and of the guides, compiled.
+/// The Rust code of the README, compiled.
 #[cfg(doctest)]
-mod guides {
-    #[doc = include_str!("../README.md")]
-    struct Readme;
-    #[doc = include_str!("../docs/embedding.md")]
-    struct Embedding;
-}
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -18,9 +18,56 @@
 //! Each request carries the time of day, so a store needs no wall clock. Pauses and leases are measured with
 //! a monotonic clock, so a jump of the wall clock expires nothing.
 //!
+//! # Rules
+//!
+//! ## Overlap
+//!
+//! The effect of [`Enqueue::concurrency`] in [`enqueue`](Store::enqueue). The bound is the one stored with the webhook. Here
+//! a run is *claimed* if it has begun or is claimed ahead, and *queued* otherwise, whether it is due or not.
+//!
+//! | rule | if | then |
+//! |---|---|---|
+//! | any, without a bound; `queue` | | the run is queued |
+//! | `skip` | claimed + queued >= bound | the run is recorded as skipped, whatever the queue limits |
+//! | `replace` | claimed + queued >= bound, without claimed runs that are asked to stop already | as many make room as are too many: queued ones end, oldest first; if they are too few, claimed ones are asked to stop: those that have not begun first, then the oldest |
+//! | `coalesce` | claimed + queued >= bound | the oldest bound - claimed of the queued runs stay, the others end |
+//!
+//! A run that ends so is cancelled as [`Superseded`](crate::run::CancelReason::Superseded). Its place in the queue is free
+//! before the queue limits are checked. If the queue is full nevertheless, nothing has ended.
+//!
+//! ## Events
+//!
+//! | call | events |
+//! |---|---|
+//! | [`enqueue`](Store::enqueue) | the state of the new run, and of each run that it supersedes |
+//! | [`claim`](Store::claim) | the state of each run that is interrupted, cancelled or claimed to execute now |
+//! | [`begin`](Store::begin) | the state |
+//! | [`renew`](Store::renew) | progress, if it is given |
+//! | [`settle`](Store::settle) | the state, with the deliveries |
+//! | [`cancel_run`](Store::cancel_run), [`delete_webhook`](Store::delete_webhook) | the state of each run that ends |
+//! | [`append_log`](Store::append_log) | the lines |
+//!
+//! A request to stop is none, nor is a claim ahead. An event follows its change: a reader that sees it reads the change.
+//!
+//! ## Time and order
+//!
+//! - Requests carry the time of day, which goes into records. What expires is measured with a monotonic clock: leases,
+//!   pauses and the life of keys. So a store keeps a due time of its own beside [`Run::due_at`] and `Delivery::next_at`.
+//!   When it is opened again, it waits for what is left until these.
+//! - Order is that of ids, "oldest first" and "newest first" alike. Only [`prune`](Store::prune) goes by the time of the end.
+//! - [`prune`](Store::prune) counts a run that must stay among those that it keeps of a webhook.
+//!
+//! ## Stored form
+//!
+//! `Serialize` of [`Run`], [`Webhook`] and [`Delivery`] is a form for stores. Secret values and tokens in it are sealed or
+//! digests, and nothing is masked: it is no form for people. Later versions read it.
+//!
+//! # Your own store
+//!
 //! A store for one process can build on the parts in [`backend`](crate::backend). Of these,
 //! [`LiveRuns`](crate::backend::LiveRuns) decides everything about runs that have not ended.
-//! [`MemoryStore`](crate::memory::MemoryStore) is the complete sample, built from these parts.
+//! [`MemoryStore`](crate::memory::MemoryStore) is built from these parts; `examples/own_store.rs` is a store in an SQLite
+//! file, built from them too.
 //!
 //! A store that keeps the fields of a run in columns, or in a format of its own, takes them from
 //! [`Run::parts`](crate::run::Run::parts) and makes runs by [`Run::from_parts`](crate::run::Run::from_parts), which refuses
@@ -109,6 +156,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Replaces a webhook's record, except its `last_used_at`, which keeps the stored value.
     ///
+    /// The record brings its next revision ([`Webhook::with_settings`]).
     /// Every later claim follows the new settings.
     ///
     /// Fails with [`StoreError::NotFound`], and with [`StoreError::Conflict`] when the stored revision is not
@@ -220,7 +268,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - A stale fence is [`Settled::Stale`] and changes nothing.
     /// - A run with a requested cancellation ends cancelled instead of being queued again.
-    /// - A run of a deleted webhook fails instead of being queued again.
+    /// - A run of a deleted webhook is not queued again: instead of a retry it fails with the error of its attempt, and
+    ///   instead of a hand-back it ends cancelled as [`WebhookDeleted`](crate::run::CancelReason::WebhookDeleted).
     ///
     /// On any error, it is unknown which outcomes were recorded. Settling again is safe.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError>;
@@ -308,6 +357,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a delivery due again now, resets its count of tries, and returns it.
     ///
+    /// One that is claimed at present is due again as well. The outcome of that claim then comes too late, by
+    /// [`DeliverySettlement::applied_to`].
+    ///
     /// Fails with [`StoreError::NotFound`].
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError>;
 
@@ -367,7 +419,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns the number of records in the store, or an error if the store cannot be written.
     ///
-    /// Cheap enough to be called every second.
+    /// Cheap enough to be called every second: a store that would have to count keeps the numbers, which may lag behind by
+    /// a moment.
     ///
     /// Fails with [`StoreError::Unavailable`] when the store cannot be written.
     async fn health(&self) -> Result<StoreHealth, StoreError>;

@@ -3,10 +3,11 @@
 //! Both implement the core's [`Notifier`](webhook_core::notifier::Notifier). A host gives its service the
 //! ones that it has configured:
 //!
-//! ```no_run
-//! # async fn build(
-//! #     store: webhook_core::memory::MemoryStore, executor: webhook_testing::ScriptedExecutor,
-//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (slack_token, store) = ("xoxb-1", webhook_core::memory::MemoryStore::new());
+//! # let executor = webhook_testing::ScriptedExecutor::new([]);
 //! use webhook_core::Webhooks;
 //! use webhook_notify::slack::SlackNotifier;
 //! use webhook_notify::smtp::{SmtpNotifier, SmtpOptions};
@@ -16,7 +17,7 @@
 //!     .store(store)
 //!     .executor(executor)
 //!     .notifier(SmtpNotifier::new(smtp.with_from("Reports <reports@example.com>")?)?)
-//!     .notifier(SlackNotifier::with_token(&std::env::var("SLACK_TOKEN")?)?)
+//!     .notifier(SlackNotifier::with_token(slack_token)?)
 //!     .build()
 //!     .await?;
 //! # Ok(())

@@ -32,7 +32,7 @@
 //! unwanted bodies are not read.
 //! [`webhook_http::RoomSource`] defines the share of the connections that callers have at any time. The rest is left to health checks and management.
 //!
-//! ```no_run
+//! ```
 //! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
 //! use webhook_http::{AdminAccess, Api};
 //! use webhook_tower::{ApiService, server::Server};

@@ -1,6 +1,6 @@
 //! Inbound webhook triggers as [warp](https://docs.rs/warp) filters.
 //!
-//! ```no_run
+//! ```
 //! # async fn example(webhooks: webhook_core::Webhooks) -> Result<(), Box<dyn std::error::Error>> {
 //! use warp::Filter;
 //!

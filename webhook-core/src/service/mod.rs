@@ -236,13 +236,19 @@ impl Webhooks {
     /// Streams of events and calls that wait for their run (`Prefer: wait`) end with it. Otherwise a server
     /// that lets answers in progress end would wait for every browser that shows the panel.
     ///
-    /// ```no_run
-    /// # async fn example(webhooks: webhook_core::Webhooks) {
-    /// let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    /// let shutdown = webhooks.shutdown_on(interrupted);
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use webhook_core::{FnExecutor, MemoryStore, RunOutput, Webhooks};
+    /// # let executor = FnExecutor::new([], async |_| Ok(RunOutput::new()));
+    /// # let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor).build().await?;
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>(); // in a host: Ctrl-C or SIGTERM
+    /// let shutdown = webhooks.shutdown_on(async { stopped.await.unwrap_or_default() });
     /// // warp::serve(routes).bind(address).await.graceful(shutdown).run().await;
     /// // axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
-    /// # shutdown.await
+    /// # drop(stop);
+    /// # shutdown.await;
+    /// # assert!(!webhooks.is_accepting());
+    /// # Ok(())
     /// # }
     /// ```
     ///
