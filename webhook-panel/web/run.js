@@ -68,7 +68,8 @@ export function runPage(main, world, id, { title, address }) {
     fill(head, element("div", { class: "row" }, stateMark(run.state), took,
       run.attempt > 1 || run.max_attempts > 1
         ? element("span", { class: "quiet" }, `attempt ${run.attempt} of ${run.max_attempts}`) : null,
-      run.interruptions ? element("span", { class: "quiet" }, count(run.interruptions, "interruption")) : null),
+      run.interruptions ? element("span", { class: "quiet" }, count(run.interruptions, "interruption")) : null,
+      run.worker ? element("span", { class: "quiet" }, `on ${run.worker}`) : null),
     run.state === "running" ? progressBar(run) : null,
     run.summary ? element("p", { class: "summary" }, run.summary) : null,
     run.error ? element("div", { class: "notice bad" }, element("div", {}, element("strong", {}, errorTitle(run.error.kind)),

@@ -4,8 +4,11 @@
 
 mod scene;
 
+use std::sync::Arc;
+
 use webhook_core::store::{Store, StoreError};
 use webhook_postgres::PostgresStore;
+use webhook_testing::conformance;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused_unless_it_says_that_this_version_works_with_it() {
@@ -44,4 +47,23 @@ async fn a_read_only_database_is_unhealthy_and_reads_go_on() {
     let Ok(store) = store else { panic!("what needs no migration opens: {store:?}") };
     assert!(matches!(store.health().await, Err(StoreError::Unavailable { .. })));
     assert!(store.list_runs(Default::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_with_the_documented_grants_can_do_everything_but_upgrade() {
+    let Some(server) = scene::server() else { return };
+    let schema = scene::schema();
+    PostgresStore::open(scene::options(server, &schema)).await.unwrap();
+    server.psql(&format!(
+        "CREATE ROLE {schema}_server LOGIN;
+         GRANT USAGE ON SCHEMA {schema} TO {schema}_server;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_server;
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {schema}_server"
+    ));
+    let url = scene::url(server, &schema).replace("//app@", &format!("//{schema}_server@"));
+    let store = Arc::new(PostgresStore::open(url.parse().unwrap()).await.unwrap());
+    conformance::progress_and_log_lines_are_events(store.clone()).await;
+    conformance::nothing_of_a_pruned_run_is_left(store).await;
+    let owns = format!("SELECT count(*) FROM pg_tables WHERE tableowner = '{schema}_server'");
+    assert_eq!(server.psql(&owns), "0");
 }
