@@ -171,3 +171,23 @@ async fn own_sign_in_lets_people_manage_and_no_page_of_another_site() {
     let audit: Vec<&str> = log.lines().filter(|line| line.contains("webhook::audit")).collect();
     assert!(audit.len() == 1 && audit[0].contains("user=\"ada\""), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_store_keeps_runs_over_a_restart() {
+    let (folder, client) = (tempdir().unwrap(), client());
+    let mut program = Program::start("own_store", folder.path(), &[]);
+    let url = program.curl_url();
+    let ended = run(&client, &url).await;
+    assert_eq!(ended["summary"], "printed");
+    program.stop();
+
+    let mut again = Program::start("own_store", folder.path(), &[]);
+    let found = again.curl_url();
+    assert_eq!(token(&found), token(&url));
+    let address = found.split_once("/webhook?").unwrap().0;
+    let kept =
+        client.get(format!("{address}/runs/{}", ended["id"].as_str().unwrap())).bearer_auth(token(&found));
+    let kept: Value = kept.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&kept["id"], &kept["finished_at"]), (&ended["id"], &ended["finished_at"]));
+    again.stop();
+}
