@@ -23,10 +23,11 @@ use crate::handlers::{
     caller_runs, calls, deliveries, description, events, health, metrics, runs, senders, trigger,
 };
 use crate::handlers::{webhooks, workflows};
+use crate::headers;
 use crate::request::body::{READ_TIME, RequestBody};
 use crate::request::head::{Head, Request, RequestHead, known_method};
-use crate::request::headers;
-use crate::response::answer::{Answer, ResponseBody, without_body};
+use crate::response::answer::{Answer, without_body};
+use crate::response::body::ResponseBody;
 use crate::state::State;
 
 /// The HTTP contract of one service. Cloning it is cheap and shares the service.

@@ -5,8 +5,9 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::contract::problem::Problem;
-use crate::request::headers;
-use crate::response::answer::{Answer, ResponseBody, not_modified, set, with_body, without_body};
+use crate::headers;
+use crate::response::answer::{Answer, not_modified, set, with_body, without_body};
+use crate::response::body::ResponseBody;
 
 /// A file that a front end serves beside the contract. It is the hook by which a crate with a page mounts it.
 ///

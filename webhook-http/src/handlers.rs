@@ -7,6 +7,7 @@ pub(crate) mod deliveries;
 pub(crate) mod description;
 pub(crate) mod events;
 pub(crate) mod health;
+mod large;
 mod log;
 pub(crate) mod metrics;
 pub(crate) mod runs;

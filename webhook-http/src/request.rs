@@ -1,6 +1,5 @@
-//! Reading requests: head, headers, query and body.
+//! Reading requests: head, query and body.
 
 pub(crate) mod body;
 pub(crate) mod head;
-pub(crate) mod headers;
 pub(crate) mod query;

@@ -1,4 +1,4 @@
 //! Builds answers.
 
 pub(crate) mod answer;
-pub(crate) mod large;
+pub(crate) mod body;

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use webhook_core::error::BoxError;
 use webhook_core::store::StoreError;
 
-use crate::engine::regular::NotRegular;
-
 const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
 
 /// Error of opening a store. No content of the folder is changed, so a missing part can be put back.
@@ -56,6 +54,11 @@ pub enum OpenError {
         source: io::Error,
     },
 }
+
+/// The file that is a folder, a pipe, a socket or a device, by its name in the store's folder.
+#[derive(Debug, thiserror::Error)]
+#[error("its file {0} is no regular file")]
+pub(crate) struct NotRegular(pub(crate) String);
 
 impl OpenError {
     pub(crate) fn damaged(path: &Path, reason: impl Into<String>) -> Self {

@@ -12,7 +12,7 @@ use webhook_core::intake::{FailureLimiter, TriggerError};
 
 use crate::contract::problem::{Problem, Realm};
 use crate::contract::slug::Slug;
-use crate::request::headers;
+use crate::headers;
 
 /// Lower bound on the characters of an admin token.
 const TOKEN_CHARACTERS: usize = 32;

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::contract::operation::Verb;
 use crate::contract::operations::PATHS;
-use crate::request::headers;
+use crate::headers;
 use crate::response::answer::{Answer, not_modified, set, with_body};
 use schemas::Schemas;
 

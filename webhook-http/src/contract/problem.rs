@@ -11,7 +11,8 @@ use webhook_core::webhook::{SettingCode, SettingProblem};
 
 use crate::contract::slug::Slug;
 use crate::contract::wire::problem::{ErrorCode, ErrorItem, ProblemDocument};
-use crate::response::answer::{ResponseBody, json_bytes, with_body};
+use crate::response::answer::{json_bytes, with_body};
+use crate::response::body::ResponseBody;
 
 /// Pause before the next try if nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -20,7 +20,8 @@ use webhook_core::run::Run;
 
 use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
-use crate::response::answer::{Answer, ResponseBody, set};
+use crate::response::answer::{Answer, set};
+use crate::response::body::ResponseBody;
 use crate::state::State;
 
 /// Bytes of a file that are read at once.

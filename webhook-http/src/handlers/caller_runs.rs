@@ -10,10 +10,10 @@ use webhook_core::run::Run;
 use crate::capacity::room::Working;
 use crate::capacity::shares::Share;
 use crate::contract::problem::Problem;
+use crate::handlers::large::written;
 use crate::handlers::{artifact, log};
 use crate::request::head::Head;
 use crate::response::answer::{Answer, json};
-use crate::response::large::written;
 use crate::state::State;
 
 /// A run, with the permits to read it, held until the answer is written.

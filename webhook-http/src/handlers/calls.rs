@@ -11,11 +11,11 @@ use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
 use crate::contract::wire::call::CallView;
 use crate::contract::wire::page::Page;
+use crate::headers;
 use crate::meters::Answered;
 use crate::request::head::{Head, known_method};
-use crate::request::headers;
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, page};
+use crate::response::answer::Answer;
 use crate::state::State;
 
 /// Handles `GET /webhooks/{id}/calls`: its newest calls, newest first.
@@ -34,7 +34,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
             break;
         }
     }
-    Ok(page(written, next))
+    Ok(written.into_answer(next))
 }
 
 /// A trigger call on its way to its answer: what the call log says besides the outcome.

@@ -18,7 +18,7 @@ use crate::contract::wire::request::ResendDeliveries;
 use crate::contract::wire::value::Detail;
 use crate::request::head::{Head, Request};
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, json, page};
+use crate::response::answer::{Answer, json};
 use crate::state::State;
 
 /// Upper bound on the deliveries that one request makes due again.
@@ -52,7 +52,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
             break;
         }
     }
-    Ok(page(written, next))
+    Ok(written.into_answer(next))
 }
 
 /// Returns the deliveries of one run, which are few, so they are filtered here.

@@ -24,10 +24,11 @@ use webhook_core::manage::ManagementError;
 use crate::contract::fields;
 use crate::contract::problem::Problem;
 use crate::frames::write;
+use crate::headers;
 use crate::request::head::Head;
-use crate::request::headers;
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, ResponseBody};
+use crate::response::answer::Answer;
+use crate::response::body::ResponseBody;
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 

@@ -5,8 +5,8 @@ use http::StatusCode;
 use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
 use crate::contract::wire::service::{Client, Health};
+use crate::headers;
 use crate::request::head::Head;
-use crate::request::headers;
 use crate::response::answer::{Answer, json};
 use crate::state::State;
 

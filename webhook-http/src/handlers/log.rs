@@ -5,8 +5,8 @@ use webhook_core::id::RunId;
 
 use crate::contract::fields;
 use crate::contract::problem::Problem;
+use crate::headers;
 use crate::request::head::Head;
-use crate::request::headers;
 use crate::request::query::QueryFields;
 use crate::response::answer::{Answer, set, with_body};
 use crate::state::State;

@@ -16,11 +16,11 @@ use crate::contract::problem::Problem;
 use crate::contract::wire::page::Page;
 use crate::contract::wire::run::Accepted;
 use crate::contract::wire::value::Detail;
+use crate::handlers::large::written;
 use crate::handlers::{artifact as artifacts, log as logs};
 use crate::request::head::{Head, Request};
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, json, page, set};
-use crate::response::large::written;
+use crate::response::answer::{Answer, json, set};
 use crate::state::State;
 
 /// Handles `GET /runs`: by workflow, webhook and state, newest first.
@@ -48,7 +48,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
             break;
         }
     }
-    Ok(page(written, next))
+    Ok(written.into_answer(next))
 }
 
 /// Runs that are read first, before their size is known.

@@ -8,7 +8,7 @@ use crate::contract::wire::preset::Presets;
 use crate::contract::wire::recipe::Recipes;
 use crate::contract::wire::sender::{NewSecret, PreviewView, Sample, SecretToStore, SecretView};
 use crate::request::head::{Head, Request};
-use crate::response::answer::{Answer, json, no_content, page, set};
+use crate::response::answer::{Answer, json, no_content, set};
 use crate::state::State;
 
 /// `GET /webhooks/{id}/secrets`, newest first; never the secrets themselves.
@@ -19,7 +19,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
         // There are at most two.
         let _ = written.push(&SecretView::new(secret));
     }
-    Ok(page(written, None::<String>))
+    Ok(written.into_answer(None::<String>))
 }
 
 /// `POST /webhooks/{id}/secrets`: stores the given secret, or a new one, which is shown this once.

@@ -20,10 +20,11 @@ use crate::contract::slug::Slug;
 use crate::contract::wire::run::{Accepted, DryRun, Ended};
 use crate::contract::wire::sender::Ignored;
 use crate::handlers::calls::NotedCall;
+use crate::handlers::large::written;
+use crate::headers;
 use crate::request::head::{Head, Request};
-use crate::request::headers;
-use crate::response::answer::{Answer, ResponseBody, json, no_content, set};
-use crate::response::large::written;
+use crate::response::answer::{Answer, json, no_content, set};
+use crate::response::body::ResponseBody;
 use crate::shutdown::ShutdownSignal;
 use crate::state::State;
 

@@ -14,10 +14,10 @@ use crate::contract::wire::request::{NewRun, NewWebhook};
 use crate::contract::wire::settings::SettingsPatch;
 use crate::contract::wire::webhook::{CreatedWebhook, Url, WebhookView};
 use crate::handlers::runs;
+use crate::headers::{self, Expected};
 use crate::request::head::{Head, Request};
-use crate::request::headers::{self, Expected};
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, json, no_content, page, set};
+use crate::response::answer::{Answer, json, no_content, set};
 use crate::state::State;
 
 /// Handles `GET /webhooks`: all, or those of `?workflow=kind/id`, newest first.
@@ -40,7 +40,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
             break;
         }
     }
-    Ok(page(written, next))
+    Ok(written.into_answer(next))
 }
 
 /// Handles `POST /webhooks`: creates a webhook of a workflow, with settings.

@@ -17,7 +17,7 @@ use crate::contract::wire::webhook::WebhookView;
 use crate::contract::wire::workflow::WorkflowView;
 use crate::request::head::Head;
 use crate::request::query::QueryFields;
-use crate::response::answer::{Answer, json, json_bytes, page};
+use crate::response::answer::{Answer, json, json_bytes};
 use crate::state::State;
 
 /// Handles `GET /workflows`: workflows with their webhooks, long values cut.
@@ -37,7 +37,7 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
         }
     }
     let next = cursor.after(written.len(), listed.items.len(), listed.next_cursor);
-    Ok(page(written, next))
+    Ok(written.into_answer(next))
 }
 
 /// Handles `GET /workflows/{kind}/{id}`: one workflow with nothing cut. Webhooks beyond the bound have their own list.

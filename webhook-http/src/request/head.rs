@@ -18,8 +18,8 @@ use crate::contract::problem::Problem;
 use crate::contract::route::Route;
 use crate::contract::slug::Slug;
 use crate::contract::wire::request::NoFields;
+use crate::headers;
 use crate::request::body::RequestBody;
-use crate::request::headers;
 use crate::shutdown::ShutdownSignal;
 
 pub(crate) struct Request<'a> {

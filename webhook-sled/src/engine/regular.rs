@@ -8,10 +8,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// The file that is a folder, a pipe, a socket or a device, by its name in the store's folder.
-#[derive(Debug, thiserror::Error)]
-#[error("its file {0} is no regular file")]
-pub(crate) struct NotRegular(String);
+use crate::error::NotRegular;
 
 /// Opens a file of the store in `folder`, without waiting.
 ///

@@ -1,7 +1,10 @@
 //! Pages of lists, bounded in bytes: a page ends early rather than grow beyond its bound.
 
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::response::answer::{Answer, with_body};
 
 /// Upper bound on the bytes of a page's items. One item alone may take more.
 pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
@@ -48,8 +51,13 @@ impl Page {
         true
     }
 
-    /// Ends the page. With a cursor, more follows.
-    pub(crate) fn into_bytes(mut self, next_cursor: Option<String>) -> Vec<u8> {
+    /// Ends the page and creates the answer with it. With a cursor, more follows.
+    pub(crate) fn into_answer(self, next_cursor: Option<impl ToString>) -> Answer {
+        let body = self.into_bytes(next_cursor.map(|cursor| cursor.to_string()));
+        with_body(StatusCode::OK, "application/json", body)
+    }
+
+    fn into_bytes(mut self, next_cursor: Option<String>) -> Vec<u8> {
         self.body.extend_from_slice(b"],\"next_cursor\":");
         let _ = serde_json::to_writer(&mut self.body, &next_cursor);
         self.body.push(b'}');
