@@ -96,11 +96,14 @@
 //! # }
 //! ```
 
+mod claim;
+mod enqueue;
 mod error;
 mod forward;
 mod outbox;
 mod query;
-mod request;
+mod settle;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -113,14 +116,13 @@ use crate::run::Run;
 use crate::token::TokenDigest;
 use crate::webhook::{RateLimit, Webhook};
 
+pub use claim::{Begun, Claim, ClaimRequest, Renewal, Renewed, Workflows};
+pub use enqueue::{Enqueue, Enqueued, Idempotency};
 pub use error::StoreError;
 pub use outbox::{Channels, DeliveryClaimRequest, DeliverySettlement};
 pub use query::{CallQuery, DeliveryQuery, Page, RunQuery, WebhookQuery};
-pub use request::{
-    Begun, CancelNotice, Cancelled, Claim, ClaimRequest, Enqueue, Enqueued, Idempotency, LOG_BYTES, LogPart,
-    Outcome, PruneRequest, Pruned, Renewal, Renewed, Settled, Settlement, StoreHealth, Workflows,
-    log_surplus,
-};
+pub use settle::{CancelNotice, Cancelled, Outcome, Settled, Settlement};
+pub use upkeep::{LOG_BYTES, LogPart, PruneRequest, Pruned, StoreHealth, log_surplus};
 
 /// Keeps webhooks, runs, their logs and the outbox of deliveries.
 ///

@@ -8,6 +8,7 @@
 
 mod key;
 mod mask;
+mod seal;
 mod url;
 
 use std::fmt;
@@ -21,10 +22,11 @@ use zeroize::Zeroizing;
 
 use crate::error::{InvalidName, NameKind};
 
-pub use key::{InvalidSealed, KeyFileError, Sealed, TokenKey, TokenKeys, UnsealError};
+pub use key::{KeyFileError, TokenKey};
 pub(crate) use key::{fill_random, hexadecimal};
 pub(crate) use mask::token_start;
 pub use mask::{MASKED_TOKEN, mask_tokens};
+pub use seal::{InvalidSealed, Sealed, TokenKeys, UnsealError};
 pub use url::TriggerUrl;
 
 const PREFIX: &str = "whk_";

@@ -17,6 +17,8 @@
 
 mod admin_token;
 mod command_line;
+mod data_folder;
+mod demo;
 mod executor;
 mod integrations;
 mod loaded_workflow;

@@ -2,12 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{
@@ -17,36 +13,20 @@ use url::Url;
 use warp::Filter;
 use webhook_core::Webhooks;
 use webhook_core::manage::ManagementError;
-use webhook_core::memory::MemoryStore;
-use webhook_core::store::{Store, WebhookQuery};
+use webhook_core::store::WebhookQuery;
 use webhook_core::token::TriggerUrl;
-use webhook_core::webhook::WebhookSettings;
 use webhook_core::work::WorkerOptions;
 use webhook_core::{BuildError, WebhooksBuilder};
-use webhook_postgres::PostgresStore;
 use webhook_process::ArtifactFolder;
-use webhook_sled::{Durability, SledStore};
 use webhook_warp::server::{Server, ServerOptions};
 use webhook_warp::{AdminAccess, PanelOptions};
 
+use crate::data_folder::OpenStore;
 use crate::executor::ServerExecutor;
 use crate::loaded_workflow::LoadedWorkflow;
-use crate::options::{DurabilityChoice, Options, StoreChoice};
+use crate::options::{Options, StoreChoice};
 use crate::report::chain;
-use crate::{admin_token, token_key};
-
-/// Bundled workflow that gets its own webhook.
-const DEMO: &str = "report/daily-sales";
-/// Label of that webhook.
-const DEMO_LABEL: &str = "Demo";
-/// File in the data folder that records the creation of this webhook.
-const DEMO_MADE: &str = "demo-made";
-/// File in the data folder that records the creation of a store.
-const STORE_MADE: &str = "store-made";
-/// Files of a sled store, of which at least one exists.
-const STORE_FILES: [&str; 2] = ["webhook-store", "sled"];
-/// Files of a data folder, of which at least one exists after a start.
-const USED_FILES: [&str; 3] = ["admin.token", "token.key", DEMO_MADE];
+use crate::{admin_token, data_folder, demo, token_key};
 
 /// Upper bound on the time in which the last calls are written to the call log.
 const LAST_CALLS: Duration = Duration::from_secs(1);
@@ -77,35 +57,18 @@ pub(crate) async fn prepare(
     raise_file_limit();
     // The store creates its counters when it is opened, and the service when it is built.
     let metrics = recorder()?;
-    make_private_folder(&options.data)
+    data_folder::make_private(&options.data)
         .map_err(|error| format!("the data folder {} cannot be made: {error}", options.data.display()))?;
     let folder = options.data.join("store");
     // The key comes first: if there is a store, there was a key.
     let is_sled = matches!(options.store, StoreChoice::Sled);
-    let store_exists = is_sled && has_store(&folder)?;
-    let store_made = options.data.join(STORE_MADE);
-    if is_sled && !store_exists && store_made.exists() {
-        return Err(format!(
-            "the store is missing: {} has none, although one was made there; put back the folder as it was, or remove {} to \
-             begin with an empty store",
-            folder.display(),
-            store_made.display()
-        )
-        .into());
-    }
-    if is_sled && !store_exists && USED_FILES.iter().any(|file| options.data.join(file).exists()) {
-        tracing::warn!(
-            "{} was used before, but its folder {} has no store: a new one is made, without webhooks and runs",
-            options.data.display(),
-            folder.display()
-        );
-    }
+    let store_exists = is_sled && data_folder::check_store(&options.data, &folder)?;
     let may_create = !store_exists || options.forget_unknown_keys;
     let key = token_key::load_or_create(&options.token_key, may_create)?;
     let store = OpenStore::open(&options, &folder).await?;
     if is_sled {
         // From now on, a start without the store is refused. Nothing in the store was announced before.
-        note(&store_made)?;
+        data_folder::note_store(&options.data)?;
     }
     let (admin_token, admin_token_place) = match &options.admin_token {
         Some(token) => (token.expose().to_owned(), "as given".to_owned()),
@@ -139,8 +102,8 @@ pub(crate) async fn prepare(
     let demo = match (options.uses_bundled_workflows(), &options.store) {
         // Of several servers that start at once, each would create one.
         (false, _) | (true, StoreChoice::Postgres(_)) => None,
-        (true, StoreChoice::Memory) => Some(create_demo(&webhooks).await?),
-        (true, StoreChoice::Sled) => demo_url(&webhooks, &options.data).await?,
+        (true, StoreChoice::Memory) => Some(demo::create(&webhooks).await?),
+        (true, StoreChoice::Sled) => demo::url(&webhooks, &options.data).await?,
     };
     // A store in memory does not know earlier runs, which a start with another store may find again.
     if !matches!(options.store, StoreChoice::Memory) {
@@ -164,19 +127,6 @@ pub(crate) async fn prepare(
         shutdown_timeout: options.shutdown_timeout,
         stop,
     })
-}
-
-/// Returns whether this is the folder of a sled store.
-///
-/// # Errors
-/// The folder cannot be read, which must not be taken for a missing store.
-pub(crate) fn has_store(folder: &Path) -> Result<bool, String> {
-    let is_there = |file| match folder.join(file).try_exists() {
-        // A file is in place of the folder.
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
-        found => found.map_err(|error| format!("the store {} cannot be read: {error}", folder.display())),
-    };
-    STORE_FILES.into_iter().try_fold(false, |found, file| Ok(found || is_there(file)?))
 }
 
 /// Returns the error of building the service. For a wrong token key, it names the flags that help.
@@ -254,92 +204,6 @@ async fn sweep(webhooks: Webhooks, artifacts: ArtifactFolder) {
         Err(error) => {
             tracing::warn!(error = chain(&*error), "artifacts of runs that are gone could not be removed");
         }
-    }
-}
-
-/// The store as it was opened, to be closed at the end.
-enum OpenStore {
-    Sled(SledStore),
-    Memory(Arc<MemoryStore>),
-    Postgres(PostgresStore),
-}
-
-impl OpenStore {
-    async fn open(options: &Options, folder: &Path) -> Result<Self, Box<dyn Error>> {
-        let durability = match options.durability {
-            DurabilityChoice::Power => Durability::Power,
-            DurabilityChoice::Process => Durability::Process,
-        };
-        Ok(match &options.store {
-            StoreChoice::Sled => {
-                let sled =
-                    SledStore::options().with_durability(durability).with_quota_bytes(options.store_quota);
-                Self::Sled(sled.open(folder)?)
-            }
-            StoreChoice::Memory => Self::Memory(Arc::new(MemoryStore::new())),
-            StoreChoice::Postgres(database) => {
-                Self::Postgres(PostgresStore::open((**database).clone()).await?)
-            }
-        })
-    }
-
-    fn shared(&self) -> Arc<dyn Store> {
-        match self {
-            Self::Sled(store) => Arc::new(store.clone()),
-            Self::Memory(store) => store.clone(),
-            Self::Postgres(store) => Arc::new(store.clone()),
-        }
-    }
-
-    /// Closes it, whoever still holds it: a background task may do so until the process ends.
-    fn close(&self) {
-        match self {
-            Self::Sled(store) => store.close(),
-            Self::Memory(_) | Self::Postgres(_) => {}
-        }
-    }
-}
-
-/// Creates a folder and its parents, for the server's user only. An existing folder is left unchanged.
-fn make_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Returns the URL of the demo webhook. It is created only once, so a deleted demo webhook does not return.
-async fn demo_url(webhooks: &Webhooks, data: &Path) -> Result<Option<TriggerUrl>, Box<dyn Error>> {
-    let made = data.join(DEMO_MADE);
-    let query = WebhookQuery::default().of_workflow(DEMO.parse()?).limit(200);
-    let page = webhooks.manage().list_webhooks(query).await?;
-    let demo = page.items.iter().find(|webhook| webhook.settings.label.as_deref() == Some(DEMO_LABEL));
-    let url = match demo {
-        Some(webhook) => webhooks.manage().get_url(webhook.id).await.ok(),
-        None if made.exists() => return Ok(None),
-        None => Some(create_demo(webhooks).await?),
-    };
-    note(&made)?;
-    Ok(url)
-}
-
-async fn create_demo(webhooks: &Webhooks) -> Result<TriggerUrl, Box<dyn Error>> {
-    let settings = WebhookSettings::default().patched(&serde_json::json!({ "label": DEMO_LABEL }));
-    let settings = settings.map_err(|_| "the demo webhook has wrong settings")?;
-    Ok(webhooks.manage().create_webhook(DEMO.parse()?, settings).await?.url)
-}
-
-/// Creates an empty file that survives a power loss, unless it exists.
-fn note(file: &Path) -> Result<(), String> {
-    let make = || {
-        File::create_new(file)?.sync_all()?;
-        file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    match make() {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(format!("{} cannot be made: {error}", file.display()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use webhook_sled::SledStore;
 
+use crate::data_folder::has_store;
 use crate::options::{Options, StoreChoice};
-use crate::serve::has_store;
 
 /// Exit code for damaged or missing records.
 const DAMAGED: u8 = 1;
