@@ -120,8 +120,11 @@ impl Modules {
                 let is_own = target.starts_with(path) && used.is_reexport;
                 (!is_own).then_some((target, &used.path))
             });
-            let named =
-                module.paths.iter().filter_map(|name| Some((self.definition(path, name, 0)?.module(), name)));
+            // `pub(crate)` and `pub(super)` in a macro name a module, but import nothing.
+            let is_bare =
+                |name: &&Vec<String>| matches!(name.as_slice(), [one] if one == "crate" || one == "super");
+            let paths = module.paths.iter().filter(|name| !is_bare(name));
+            let named = paths.filter_map(|name| Some((self.definition(path, name, 0)?.module(), name)));
             for (target, name) in declared.chain(named) {
                 let file = &self.0[&target].file;
                 if *file != module.file {
@@ -154,9 +157,12 @@ impl Modules {
             found = match (name.as_str(), self.child(module, name)) {
                 ("super", _) => Definition::Module(module.split_last()?.1.to_vec()),
                 (_, Some(child)) => Definition::Module(child),
-                (_, None) => {
-                    self.used(module, name, depth).unwrap_or_else(|| Definition::ItemOf(module.clone()))
-                }
+                (name, None) => match self.used(module, name, depth) {
+                    Some(used) => used,
+                    // A macro that is exported has its name at the root, wherever it is defined.
+                    None if module.is_empty() && !self.0[module].defined.contains(name) => return None,
+                    None => Definition::ItemOf(module.clone()),
+                },
             };
         }
         Some(found)

@@ -1,9 +1,11 @@
 //! Tests of the architecture: directions of imports, files of crates, and names of types.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod imports;
 mod language;
+mod layers;
+mod manifests;
 mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,26 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-
-/// Layers of the modules of webhook-core. A module may import modules of earlier layers only.
-const LAYERS: [&[&str]; 16] = [
-    &["error", "schema"],
-    &["token"],
-    &["id", "parameters", "raw_call", "retry", "clock", "setting"],
-    &["calls", "masking", "network", "secret"],
-    &["verification"],
-    &["mapping"],
-    &["handshake"],
-    &["sender"],
-    &["webhook"],
-    &["run"],
-    &["executor", "notifier"],
-    &["events"],
-    &["store"],
-    &["backend"],
-    &["service"],
-    &["memory"],
-];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -49,44 +31,6 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the modules named after `crate::` in the code of a file, without its unit tests and comments.
-fn imports(source: &str) -> BTreeSet<String> {
-    let code = source.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let mut found = BTreeSet::new();
-    for line in lines {
-        for part in line.split("crate::").skip(1) {
-            let name: String = part.chars().take_while(|it| it.is_ascii_lowercase() || *it == '_').collect();
-            found.insert(name);
-        }
-    }
-    found
-}
-
-#[test]
-fn modules_of_webhook_core_import_only_what_stands_before_them() {
-    let source = root().join("webhook-core/src");
-    let layer_of = |module: &str| LAYERS.iter().position(|modules| modules.contains(&module));
-    let mut seen = BTreeSet::new();
-    for file in rust_files(&source) {
-        let relative = file.strip_prefix(&source).unwrap();
-        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        let is_test =
-            relative.iter().any(|part| part == "tests" || part == "tests.rs" || part == "properties.rs");
-        if module == "lib" || is_test {
-            continue;
-        }
-        let layer = layer_of(&module).unwrap_or_else(|| panic!("{module} stands in no layer"));
-        seen.insert(module.clone());
-        for import in imports(&std::fs::read_to_string(&file).unwrap()) {
-            let Some(imported) = layer_of(&import) else { continue };
-            let allowed = import == module || imported < layer;
-            assert!(allowed, "{} imports {import}", relative.display());
-        }
-    }
-    assert_eq!(seen.len(), LAYERS.iter().map(|modules| modules.len()).sum::<usize>());
-}
-
 /// Returns cargo's metadata of all packages that are built on this platform.
 fn metadata() -> Value {
     let version = Command::new("rustc").arg("-vV").output().unwrap().stdout;
@@ -101,12 +45,35 @@ fn metadata() -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Returns the path of a file within the workspace.
+fn short(file: &Path) -> String {
+    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+}
+
+/// Returns the packages of the workspace.
+fn members(metadata: &Value) -> impl Iterator<Item = &Value> {
+    let members = metadata["workspace_members"].as_array().unwrap();
+    metadata["packages"].as_array().unwrap().iter().filter(|package| members.contains(&package["id"]))
+}
+
+/// Returns the root file of each library with modules, by the name of its crate.
+fn crate_roots() -> BTreeMap<String, PathBuf> {
+    let metadata = metadata();
+    let mut roots = BTreeMap::new();
+    for package in members(&metadata) {
+        let targets = package["targets"].as_array().unwrap();
+        let is_library = |target: &&Value| target["kind"].as_array().unwrap().contains(&"lib".into());
+        if let Some(library) = targets.iter().find(is_library) {
+            let name = package["name"].as_str().unwrap().to_owned();
+            roots.insert(name, PathBuf::from(library["src_path"].as_str().unwrap()));
+        }
+    }
+    roots
+}
+
 /// Returns the direct dependencies of each workspace crate, without those for tests.
 fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
-    let packages = metadata["packages"].as_array().unwrap();
-    packages
-        .iter()
-        .filter(|package| package["name"].as_str().unwrap().starts_with("webhook-"))
+    members(metadata)
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap().iter();
             let used = dependencies.filter(|dependency| dependency["kind"].is_null());
@@ -119,10 +86,8 @@ fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn no_files_of_a_crate_import_each_other_in_a_circle() {
     let metadata = metadata();
-    let members = metadata["workspace_members"].as_array().unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
     let (mut seen, mut circles) = (0, String::new());
-    for package in packages.iter().filter(|package| members.contains(&package["id"])) {
+    for package in members(&metadata) {
         let name = package["name"].as_str().unwrap();
         for target in package["targets"].as_array().unwrap() {
             let file = Path::new(target["src_path"].as_str().unwrap());
@@ -141,8 +106,6 @@ fn no_files_of_a_crate_import_each_other_in_a_circle() {
 
 /// Returns the imports within a circle, one line for each.
 fn described(imports: &imports::Imports, cycle: &BTreeSet<PathBuf>) -> String {
-    let root = root();
-    let short = |file: &Path| file.strip_prefix(&root).unwrap_or(file).display().to_string();
     let mut text = String::new();
     for file in cycle {
         for (imported, names) in imports[file].iter().filter(|(imported, _)| cycle.contains(*imported)) {
