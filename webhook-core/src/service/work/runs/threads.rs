@@ -39,7 +39,7 @@ struct State {
     /// Meanwhile no other is woken: it wakes the next one itself if more work is left. So a burst of short
     /// polls wakes one thread, not all of them. Work is never left alone: while `runnable` is not empty, this
     /// is true, or no further thread is allowed, or the system refuses one, which `retry` asks for again.
-    coming: bool,
+    starting: bool,
     /// True if the system refused to start the last thread, so that this is logged once.
     refused: bool,
     closed: bool,
@@ -94,14 +94,14 @@ impl ExecutorThreads {
         self.rouse(&mut state);
     }
 
-    /// Wakes or starts a thread if there is work and none is coming.
+    /// Wakes or starts a thread if there is work and none is on its way.
     fn rouse(self: &Arc<Self>, state: &mut State) {
-        if state.coming || state.runnable.is_empty() {
+        if state.starting || state.runnable.is_empty() {
             return;
         }
         debug_assert!(state.idle <= state.threads, "an idle thread is a thread");
         if state.idle > 0 {
-            state.coming = true;
+            state.starting = true;
             self.woken.notify_one();
         } else if state.threads < state.most {
             let threads = self.clone();
@@ -110,7 +110,7 @@ impl ExecutorThreads {
                 // The new thread waits for the lock, so it sees itself counted.
                 Ok(_) => {
                     state.threads += 1;
-                    state.coming = true;
+                    state.starting = true;
                     state.refused = false;
                 }
                 Err(error) => {
@@ -125,7 +125,7 @@ impl ExecutorThreads {
     /// Polls ready executors. Ends after an idle time.
     fn work(self: Arc<Self>) {
         let mut state = self.state.lock();
-        state.coming = false;
+        state.starting = false;
         loop {
             if let Some(runnable) = state.runnable.pop_front() {
                 self.rouse(&mut state);
@@ -142,7 +142,7 @@ impl ExecutorThreads {
             let has_timed_out = self.woken.wait_for(&mut state, IDLE).timed_out();
             state.idle -= 1;
             // Also after a time-out: the wake-up of that very moment may have been meant for this thread.
-            state.coming = false;
+            state.starting = false;
             if has_timed_out && state.runnable.is_empty() {
                 break;
             }
