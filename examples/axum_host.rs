@@ -2,7 +2,7 @@
 //!
 //! The webhooks added `Sales`, `webhooks`, the field `App::webhooks` and the second half of `routes`.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints the URL to call")]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! An embedding in about thirty lines: a workflow from a closure, the sled store, the warp routes.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints the URL to call")]
 
 use std::time::Duration;
 

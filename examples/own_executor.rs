@@ -2,7 +2,7 @@
 //!
 //! Invoices have typed parameters, a secret one among them, and report progress. They can be cancelled, and keep a file.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what to call")]
 
 use std::io;
 use std::path::PathBuf;

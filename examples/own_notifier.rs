@@ -4,7 +4,7 @@
 //! A recipient is a name that the host gave to the URL of a Teams workflow. The workflow's template in Teams is "Post to a
 //! channel when a webhook request is received".
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what to call")]
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! People sign in with a form and get a session cookie. Callers of webhooks need no session, only their token.
 //! Open `http://127.0.0.1:8080/panel`, and sign in as `ada` with the password `lovelace`.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what to call")]
 
 use std::collections::HashMap;
 use std::sync::Arc;

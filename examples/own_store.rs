@@ -3,7 +3,7 @@
 //! `cargo test --example own_store` holds it to the promises of a store. Each call is one transaction. A record is kept as its
 //! JSON, from which SQLite takes the columns that it looks for.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what to call")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Runs the example `axum_host` over a socket.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "../examples/axum_host.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the test calls a part of the example")]
 mod axum_host;
 
 use reqwest::{Client, StatusCode, header, redirect};

@@ -21,7 +21,7 @@
 //! After each turn the server is killed with SIGKILL. Then its store is opened, and every run that it acknowledged is
 //! looked up.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it measures")]
 
 mod bench;
 mod client;

@@ -1,6 +1,6 @@
 //! The examples as a user runs them: started, called over a socket, and stopped.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod program;
 

@@ -1,7 +1,8 @@
 //! Tests of the panel in a real browser: chromium through its driver. Any complaint of the browser, in its
 //! console or by its content policy, fails a test.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 
 mod browser;
 mod calls;

@@ -2,7 +2,7 @@
 //!
 //! `WEBHOOK_TEST_WRITE_PAGES=1 cargo test --test providers` writes the pages.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod page;
 mod reading;

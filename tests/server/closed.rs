@@ -23,7 +23,6 @@ fn read(file: &str) -> Output {
 }
 
 #[test]
-#[allow(clippy::print_stderr)]
 fn other_processes_of_its_user_see_neither_its_environment_nor_its_memory() {
     let mut other =
         as_user(Command::new("sleep").arg("600").env("WEBHOOK_ADMIN_TOKEN", CANARY)).spawn().unwrap();

@@ -6,7 +6,12 @@
 //! cargo build --example server && cargo test --test server
 //! ```
 
-#![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test says why it is skipped, and what it measures"
+)]
 
 mod calls;
 mod closed;
@@ -19,5 +24,6 @@ mod process;
 mod senders;
 mod server;
 mod start;
+mod token_key;
 mod use_cases;
 mod verify;

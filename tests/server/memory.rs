@@ -42,7 +42,6 @@ fn peak_memory(server: &Server) -> usize {
 }
 
 #[track_caller]
-#[allow(clippy::print_stdout)]
 fn is_bounded(server: &Server, what: &str) {
     let peak = peak_memory(server);
     println!("{what}: at most {} MiB", peak / MEBIBYTE);

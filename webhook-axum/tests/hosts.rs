@@ -1,6 +1,6 @@
 //! Tests of the routers in hosts with routes, state and layers of their own.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::net::SocketAddr;
 

@@ -56,7 +56,6 @@ impl Token {
     #[must_use]
     pub fn generate() -> Self {
         let mut secret = Zeroizing::new([0_u8; 32]);
-        #[allow(clippy::expect_used)]
         SysRng.try_fill_bytes(&mut *secret).expect("the operating system's random generator failed");
         Self::from_secret(&secret)
     }

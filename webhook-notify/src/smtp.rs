@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::client::{Tls, TlsParameters, TlsParametersBuilder};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use webhook_core::error::chain;
 use webhook_core::masking::Masker;
@@ -51,7 +51,7 @@ impl SmtpNotifier {
         let tls = |options: &SmtpOptions| {
             let builder = TlsParameters::builder(options.host.clone());
             let builder =
-                options.roots.iter().cloned().fold(builder, |all, one| all.add_root_certificate(one));
+                options.roots.iter().cloned().fold(builder, TlsParametersBuilder::add_root_certificate);
             builder.build().map_err(|error| SmtpOptionsError::Certificate(chain(&error)))
         };
         let tls = match options.encryption {

@@ -4,7 +4,11 @@
 //! `cargo bench -p webhook-postgres --bench postgres` prints a table. `WEBHOOK_BENCH_SECONDS` sets the length of each
 //! case, 4 by default.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "it prints what it measures, and ends at a failure"
+)]
 
 #[path = "../tests/scene/mod.rs"]
 mod scene;

@@ -347,8 +347,10 @@ async fn each(via: Via<'_>, items: &[Item]) -> Result<Vec<Verdict>, Failure> {
         OnOverlap::Skip => 1,
         OnOverlap::Replace => 2,
         OnOverlap::Coalesce => 3,
-        // `OnOverlap` may get more rules; none of them is known to the database yet.
-        #[allow(unreachable_patterns)]
+        #[allow(
+            unreachable_patterns,
+            reason = "`OnOverlap` may get more rules, which the database does not know"
+        )]
         _ => 0,
     };
     let delay = |run: &Run| run.due_at().duration_since(run.queued_at()).map_or(0, duration_ms);

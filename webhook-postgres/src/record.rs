@@ -124,7 +124,6 @@ impl Left {
 
 /// JSON of a record. Text is escaped, so there is no NUL in it.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
-    #[allow(clippy::expect_used)]
     serde_json::to_vec(value).expect("records have texts as keys, and their values are JSON")
 }
 

@@ -1,6 +1,6 @@
 //! A request that fails within a group of others.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

@@ -1,6 +1,7 @@
 //! No statement of the hot path reads a whole table, whatever the statistics say.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 
 mod scene;
 

@@ -1,6 +1,7 @@
 //! PgBouncer in transaction mode between the store and the database.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 
 mod scene;
 

@@ -1,6 +1,6 @@
 //! The database is restarted under load: what was acknowledged is there, once, and the store goes on by itself.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 
@@ -27,6 +27,7 @@ fn now() -> SystemTime {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::too_many_lines, reason = "one history, from the first call to what is left of it")]
 async fn nothing_acknowledged_is_lost_when_the_database_restarts() {
     let Some(mut server) = PrivatePostgres::start(&["max_connections=100"]) else { return };
     let store = PostgresStore::open(scene::options(&server, "webhook")).await.unwrap();

@@ -1,6 +1,6 @@
 //! Limits, bounds and keys that hold for all processes together, tried by calls at the same time through two stores.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

@@ -1,6 +1,6 @@
 //! TLS to the database, in the modes of libpq.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

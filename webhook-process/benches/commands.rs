@@ -3,7 +3,11 @@
 //! `cargo bench -p webhook-process` prints the median of five interleaved rounds, and repeats them while the process
 //! holds 512 MiB, of which a run must not get slower.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "it prints what it measures, and ends at a failure"
+)]
 
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p webhook-sled --example large_parameters [FOLDER] [RUNS] [BYTES]`
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
 mod scene;
 

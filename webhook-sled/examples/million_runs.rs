@@ -5,7 +5,7 @@
 //!
 //! `cargo run --release -p webhook-sled --example million_runs [FOLDER] [RUNS]`
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints what it measures")]
 
 mod scene;
 

@@ -3,7 +3,7 @@
 //!
 //! `BIT_ROT_FLIPS` and `BIT_ROT_RUNS` enlarge the test: 20,000 runs are a database of some 40 MB.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

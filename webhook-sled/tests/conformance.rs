@@ -1,6 +1,6 @@
 //! Runs the conformance suite on this store: as it is, behind a trait object, and with the weaker durability.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use webhook_sled::{Durability, SledStore};
 

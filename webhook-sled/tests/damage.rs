@@ -1,7 +1,7 @@
 //! Tests that a folder in use, of a newer version or damaged gives a typed error, never a panic and never an
 //! empty store.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

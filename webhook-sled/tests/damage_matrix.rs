@@ -6,7 +6,8 @@
 //!
 //! `WEBHOOK_DAMAGE_STEPS=50` tries so many places of each file instead of a few.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "a test says what it skips or finds")]
 
 mod losing;
 mod scene;

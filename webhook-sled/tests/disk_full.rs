@@ -1,7 +1,8 @@
 //! Tests of a store above its quota, and of a full disk: a small file system in memory, which requires the
 //! right to mount one.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "a test says what it skips or finds")]
 
 mod scene;
 

@@ -1,6 +1,6 @@
 //! Tests that acknowledged changes are durable, and that a failing disk is never mistaken for a working one.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

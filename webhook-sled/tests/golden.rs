@@ -3,7 +3,7 @@
 //! `write_the_golden_folder` below wrote each folder in `tests/golden`, and never writes it again: a new
 //! format gets its own folder.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

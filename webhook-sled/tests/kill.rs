@@ -1,6 +1,7 @@
 //! Kills the process at some moment. Everything it acknowledged is there, once, and the store opens.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stdout, reason = "the killed process tells its parent what it did")]
 
 mod scene;
 

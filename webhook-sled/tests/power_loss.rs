@@ -1,7 +1,7 @@
 //! Loses power at some moment: of the blocks written since the last finished sync, some are on disk and some
 //! are not. Everything acknowledged by then is there, and the store opens.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod losing;
 mod scene;

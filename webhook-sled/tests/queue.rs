@@ -1,6 +1,6 @@
 //! Tests of queued data on disk: large parameters, deep queues that are deleted, and unreadable records.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

@@ -1,6 +1,6 @@
 //! Tests of work that continues while and after the database is reopened in the same process.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

@@ -1,6 +1,6 @@
 //! Tests that stored data is there when the folder is opened again.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod scene;
 

@@ -101,7 +101,7 @@ macro_rules! promises {
         macro_rules! conformance_tests {
             (handles: $dollar handles:expr $dollar (,)?) => {
                 mod one_handle {
-                    #[allow(unused_imports)]
+                    #[allow(unused_imports, reason = "the expression that opens a store may need none")]
                     use super::*;
                     $dollar crate::conformance_tests!({
                         let handles = $dollar handles;
@@ -110,7 +110,7 @@ macro_rules! promises {
                 }
 
                 mod two_handles {
-                    #[allow(unused_imports)]
+                    #[allow(unused_imports, reason = "the expression that opens a store may need none")]
                     use super::*;
                     $dollar crate::conformance_tests!({
                         let handles = $dollar handles;

@@ -11,7 +11,7 @@ const MADE_WITH: &str =
 /// workspace.
 ///
 /// Without one, `test` is skipped with a message, or fails if `CI` is `true`.
-#[allow(clippy::print_stderr)] // A test is not skipped silently.
+#[allow(clippy::print_stderr, reason = "a test says why it is skipped")]
 #[must_use]
 pub fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
     let program = std::env::var_os("WEBHOOK_TEST_PYTHON").map_or_else(made, PathBuf::from);

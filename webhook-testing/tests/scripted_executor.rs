@@ -1,6 +1,6 @@
 //! Tests of the scripted executor.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::time::{Duration, SystemTime};
 

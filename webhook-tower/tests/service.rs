@@ -1,6 +1,6 @@
 //! Tests of the tower service, called directly and under hyper.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

@@ -1,6 +1,6 @@
 //! Tests that a token and a secret value appear in no log, even at the level TRACE.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "front/warp.rs"]
 mod front;

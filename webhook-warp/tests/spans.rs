@@ -1,6 +1,6 @@
 //! Tests that spans name a run from its call to its end.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "front/warp.rs"]
 mod front;

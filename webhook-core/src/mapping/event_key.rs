@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::selector::{CallContent, Selected, Selector};
 use crate::parameters::{Payload, Pointer};
 use crate::token::{hexadecimal, mask_tokens};
-use crate::verification::{PresetKey, Verification, Verified};
+use crate::verification::{Preset, PresetKey, Verification, Verified};
 
 /// Most bytes of a key that is kept as it is.
 const KEY_BYTES: usize = 255;
@@ -51,7 +51,7 @@ pub fn event_key(
     if let Some(KeySource(selector)) = setting {
         return selected_key(selector, content);
     }
-    match verification.and_then(Verification::preset).map_or(PresetKey::None, |preset| preset.key()) {
+    match verification.and_then(Verification::preset).map_or(PresetKey::None, Preset::key) {
         PresetKey::None => EventKey::FromCaller,
         // Anyone who repeats a call can change an id that is not signed.
         PresetKey::Header(_) if verified.id.is_some() => key(verified.id.as_deref().unwrap_or_default()),

@@ -123,7 +123,6 @@ impl TokenKey {
     /// Each part is preceded by its length, so two different lists never have the same bytes.
     fn hmac(&self, parts: &[&[u8]]) -> [u8; 32] {
         // HMAC takes keys of any length.
-        #[allow(clippy::expect_used)]
         let mut code = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("a key");
         for part in parts {
             code.update(&(part.len() as u64).to_be_bytes());
@@ -182,7 +181,6 @@ pub enum KeyFileError {
 }
 
 pub(crate) fn fill_random(bytes: &mut [u8]) {
-    #[allow(clippy::expect_used)]
     SysRng.try_fill_bytes(bytes).expect("the operating system's random generator failed");
 }
 

@@ -61,7 +61,6 @@ impl TokenKeys {
         sealed.extend_from_slice(&nonce);
         let payload = Payload { msg: plaintext, aad: associated_data };
         // XChaCha20-Poly1305 refuses only messages of 256 GiB and more.
-        #[allow(clippy::expect_used)]
         let ciphertext =
             self.sealing.cipher().encrypt(&XNonce::from(nonce), payload).expect("a short message");
         sealed.extend_from_slice(&ciphertext);

@@ -78,7 +78,6 @@ fn fits_one(algorithm: Algorithm, key: &Zeroizing<Vec<u8>>, text: &[u8], signatu
 
 fn code<M: KeyInit + Mac>(key: &[u8], text: &[u8]) -> Vec<u8> {
     // HMAC takes keys of any length.
-    #[allow(clippy::expect_used)]
     let mut code = <M as KeyInit>::new_from_slice(key).expect("a key");
     code.update(text);
     code.finalize().into_bytes().to_vec()

@@ -1,6 +1,6 @@
 //! Tests of the service as a host uses it, on the in-memory backends.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod callers;
 mod composition;

@@ -1,6 +1,7 @@
 //! Stores on a PostgreSQL server of the tests' own.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, reason = "each file of tests is a crate that uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

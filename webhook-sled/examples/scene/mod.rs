@@ -1,7 +1,7 @@
 //! Fixtures for the measurements of this store.
 
 // Each example uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each example uses a part of it")]
 
 use std::time::{Duration, SystemTime};
 

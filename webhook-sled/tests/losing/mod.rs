@@ -1,6 +1,7 @@
 //! A disk for tests that loses power.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, reason = "each file of tests is a crate that uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::collections::HashMap;
 use std::fs::{self, File};

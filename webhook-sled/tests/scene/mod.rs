@@ -1,6 +1,7 @@
 //! Fixtures for the tests of this store.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, reason = "each file of tests is a crate that uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::path::Path;
 use std::sync::Arc;

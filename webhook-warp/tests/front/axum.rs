@@ -1,6 +1,7 @@
 //! The axum front end, as the tests use it: the same items as `warp.rs` has.
 
-#![allow(dead_code, unused_imports, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, reason = "each file of tests is a crate that uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! A whole service over a real socket: in-memory store, scripted executor, recording notifier, real HTTP client.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, reason = "each file of tests is a crate that uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 pub(crate) mod description;
 

@@ -79,6 +79,15 @@ pub(super) enum Begin {
     Over,
 }
 
+/// Result of [`Attempt::end`]: how far the attempt had come.
+pub(super) enum End {
+    /// It was waiting for a slot.
+    NotBegun,
+    Begun(Beginning),
+    /// It was over before, and another caller settles it.
+    AlreadyOver,
+}
+
 /// Result of [`Attempt::give_up`].
 pub(super) struct GivenUp {
     pub(super) beginning: Beginning,
@@ -176,13 +185,12 @@ impl Attempt {
         }
     }
 
-    /// Moves to [`Stage::Over`]. Returns the start of the execution, if it had begun, or `None` if it was
-    /// already over.
-    pub(super) fn end(&self) -> Option<Option<Beginning>> {
+    /// Moves to [`Stage::Over`].
+    pub(super) fn end(&self) -> End {
         match std::mem::replace(&mut self.state.lock().stage, Stage::Over) {
-            Stage::Waiting { .. } => Some(None),
-            Stage::Executing { beginning, .. } => Some(Some(beginning)),
-            Stage::Over => None,
+            Stage::Waiting { .. } => End::NotBegun,
+            Stage::Executing { beginning, .. } => End::Begun(beginning),
+            Stage::Over => End::AlreadyOver,
         }
     }
 

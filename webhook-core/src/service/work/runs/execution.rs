@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Begin, Beginning, Due, GivenUp, LONGEST_WAIT};
+use super::attempt::{Attempt, Begin, Beginning, Due, End, GivenUp, LONGEST_WAIT};
 use super::outcome::{Executed, Failure};
 use super::pool::RunPool;
 use super::reporting;
@@ -74,10 +74,13 @@ fn begin(pool: &Arc<RunPool>, attempt: &Arc<Attempt>) -> Option<RunContext> {
 
 /// Ends an attempt whose executor has returned or was not called. Does nothing if it is already over.
 fn finish(pool: &Arc<RunPool>, attempt: &Arc<Attempt>, executed: Executed) {
-    if let Some(beginning) = attempt.end() {
-        leave_slot(pool, beginning.map(|beginning| beginning.since.elapsed()));
-        settle(pool, attempt, executed, beginning);
-    }
+    let beginning = match attempt.end() {
+        End::NotBegun => None,
+        End::Begun(beginning) => Some(beginning),
+        End::AlreadyOver => return,
+    };
+    leave_slot(pool, beginning.map(|beginning| beginning.since.elapsed()));
+    settle(pool, attempt, executed, beginning);
 }
 
 /// Releases a slot, and starts the next attempt for it. `occupied` is the duration of an execution.
