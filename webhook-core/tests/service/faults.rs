@@ -1,4 +1,4 @@
-//! Tests of workers over a store that fails, stalls, loses answers and panics.
+//! Tests of workers over a store that fails, stalls and loses answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use webhook_core::Webhooks;
-use webhook_core::executor::{ExecuteError, FnExecutor, RunOutput};
+use webhook_core::executor::{FnExecutor, RunOutput};
 use webhook_core::id::RunId;
 use webhook_core::memory::MemoryStore;
 use webhook_core::run::{Caller, ErrorKind, RunState};
@@ -19,17 +19,17 @@ use webhook_testing::{Fixture, Step, sales_workflow};
 
 use super::unsteady::{Fault, UnsteadyStore};
 
-const MINUTE: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-struct Faulty {
-    fixture: Fixture,
-    store: UnsteadyStore,
-    workers: Workers,
+pub(super) struct Faulty {
+    pub(super) fixture: Fixture,
+    pub(super) store: UnsteadyStore,
+    pub(super) workers: Workers,
 }
 
 impl Faulty {
-    async fn new(settings: Value, options: WorkerOptions) -> Self {
+    pub(super) async fn new(settings: Value, options: WorkerOptions) -> Self {
         let memory = MemoryStore::new();
         let store = UnsteadyStore::new(memory.clone());
         let fixture = Fixture::with_store(Webhooks::builder(), memory, store.clone(), settings).await;
@@ -37,11 +37,11 @@ impl Faulty {
         Self { fixture, store, workers }
     }
 
-    fn with_slots(slots: usize) -> WorkerOptions {
+    pub(super) fn with_slots(slots: usize) -> WorkerOptions {
         WorkerOptions::default().with_slots(slots)
     }
 
-    async fn count(&self, state: RunState) -> usize {
+    pub(super) async fn count(&self, state: RunState) -> usize {
         let query = RunQuery::default().in_state(Some(state)).limit(1_000);
         self.fixture.webhooks.manage().list_runs(query).await.unwrap().items.len()
     }
@@ -238,23 +238,6 @@ async fn lines_that_the_store_refuses_are_kept_and_recorded_later_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_at_log_lines_loses_neither_them_nor_the_outcome() {
-    let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
-    let fixture = &faulty.fixture;
-    faulty.store.next("append_log", Fault::Panics, 1);
-    let steps = [Step::Log("first".to_owned()), Step::Sleep(MINUTE), Step::Log("last".to_owned())];
-    fixture.executor.script_next(steps);
-    let run = fixture.trigger("").await;
-    tokio::time::sleep(MINUTE / 2).await;
-    let log = async || fixture.webhooks.manage().read_log(run.id(), 0).await.unwrap().text;
-    assert_eq!(log().await, "first\n", "it is passed on again while the run goes on");
-    faulty.store.next("append_log", Fault::Panics, 2);
-    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
-    assert_eq!(log().await, "first\nlast\n");
-    faulty.workers.shutdown(PATIENCE).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_store_that_never_takes_the_last_lines_holds_up_the_outcome_for_a_lease_at_most() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
     let fixture = &faulty.fixture;
@@ -309,18 +292,6 @@ async fn while_a_run_executes_whose_lease_the_store_has_given_away_nothing_is_cl
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_while_the_outbox_is_measured_loses_no_outcome() {
-    let notifications = json!({"notifications": {"slack": {"channel": "#ops", "on": ["success"]}}});
-    let faulty = Faulty::new(notifications, Faulty::with_slots(4)).await;
-    let fixture = &faulty.fixture;
-    faulty.store.next("health", Fault::Panics, 1);
-    let run = fixture.trigger("").await;
-    assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
-    assert_eq!(fixture.notifier.delivered(1).await.len(), 1);
-    faulty.workers.shutdown(PATIENCE).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_shutdown_keeps_to_its_patience_where_last_uses_cannot_be_recorded() {
     for fault in [Fault::Stalls(60 * MINUTE), Fault::Panics] {
         let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
@@ -333,42 +304,13 @@ async fn a_shutdown_keeps_to_its_patience_where_last_uses_cannot_be_recorded() {
     }
 }
 
-/// An error whose `Display` panics.
-#[derive(Debug)]
-pub(super) struct Untellable;
-
-impl std::fmt::Display for Untellable {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        panic!("it cannot be told, as the test says")
-    }
-}
-
-impl std::error::Error for Untellable {}
-
-#[tokio::test]
-async fn an_error_that_panics_when_it_is_told_fails_its_attempt_and_no_other_run() {
-    for threads in [true, false] {
-        let executor =
-            FnExecutor::new([sales_workflow()], |_| async { Err(ExecuteError::retryable(Untellable)) });
-        let webhooks = webhooks(MemoryStore::new(), executor).await;
-        let options = WorkerOptions::default().with_slots(1).with_threads(threads);
-        let workers = webhooks.start_workers(options);
-        for _ in 0..2 {
-            let run = start_run(&webhooks).await;
-            let ended = webhooks.wait_for_end(run, Duration::from_secs(20)).await.unwrap().unwrap();
-            assert_eq!(ended.error().map(|error| error.kind), Some(ErrorKind::Panicked), "{ended:?}");
-        }
-        workers.shutdown(PATIENCE).await;
-    }
-}
-
-async fn webhooks(store: impl Store, executor: FnExecutor) -> Webhooks {
+pub(super) async fn webhooks(store: impl Store, executor: FnExecutor) -> Webhooks {
     let builder = Webhooks::builder().store(store).executor(executor).token_key(TokenKey::generate());
     builder.base_url("https://app.example.com/hooks".parse().unwrap()).build().await.unwrap()
 }
 
 /// Starts a run of a new webhook through the management API.
-async fn start_run(webhooks: &Webhooks) -> RunId {
+pub(super) async fn start_run(webhooks: &Webhooks) -> RunId {
     let manage = webhooks.manage();
     let workflow = "report/sales".parse().unwrap();
     let id = manage.create_webhook(workflow, WebhookSettings::default()).await.unwrap().webhook.id;
@@ -412,76 +354,6 @@ async fn a_claim_that_ends_after_its_workers_were_dropped_starts_nothing_and_kee
         }
     };
     tokio::time::timeout(MINUTE, freed).await.expect("the service is freed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_in_any_call_of_the_store_ends_no_task_of_the_workers() {
-    let faulty = Faulty::new(json!({}), Faulty::with_slots(2).with_prune_every(MINUTE)).await;
-    let fixture = &faulty.fixture;
-    for call in ["claim", "renew", "settle", "append_log", "prune", "health"] {
-        faulty.store.next(call, Fault::Panics, 1);
-    }
-    for _ in 0..3 {
-        fixture.executor.script_next([Step::Log("said".to_owned()), Step::Sleep(2 * MINUTE)]);
-        let run = fixture.trigger("").await;
-        assert_eq!(fixture.ended(run.id()).await.state(), RunState::Succeeded);
-    }
-    assert!(fixture.webhooks.work_health().panics >= 3);
-    assert_eq!(fixture.executor.executed(3).await.len(), 3);
-    faulty.workers.shutdown(PATIENCE).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_claimed_ahead_shows_as_queued_can_be_cancelled_and_is_handed_back_when_no_slot_comes_free() {
-    let faulty = Faulty::new(json!({}), Faulty::with_slots(2)).await;
-    let fixture = &faulty.fixture;
-    // Claims that take longer than runs make the worker claim ahead.
-    faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(50)));
-    let mut runs = Vec::new();
-    for number in 0..60 {
-        let long = (40..42).contains(&number);
-        let time = if long { 60 * MINUTE } else { Duration::from_millis(10) };
-        fixture.executor.script_next([Step::Sleep(time)]);
-        runs.push(fixture.trigger("").await);
-    }
-    fixture.executor.ended(40).await;
-    fixture.executor.executed(42).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let ahead = faulty.workers.executing() - 2;
-    assert!(ahead > 0, "none was claimed ahead");
-    assert_eq!((faulty.count(RunState::Running).await, faulty.count(RunState::Queued).await), (2, 18));
-    fixture.webhooks.manage().cancel_run(runs[42].id()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(fixture.run(runs[42].id()).await.state(), RunState::Cancelled);
-    assert_eq!(faulty.workers.executing(), 2, "what waits too long is handed back");
-    for run in &runs[43..] {
-        let run = fixture.run(run.id()).await;
-        assert_eq!((run.state(), run.attempt(), run.started_at()), (RunState::Queued, 0, None));
-    }
-    for run in &runs[40..42] {
-        fixture.webhooks.manage().cancel_run(run.id()).await.unwrap();
-    }
-    for run in &runs[43..] {
-        assert_eq!(fixture.ended(run.id()).await.attempt(), 1);
-    }
-    assert_eq!(fixture.executor.executed(59).await.len(), 59);
-    faulty.workers.shutdown(PATIENCE).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_time_out_counts_from_the_start_of_the_execution() {
-    let faulty = Faulty::new(json!({"timeout_s": 1}), Faulty::with_slots(1)).await;
-    let fixture = &faulty.fixture;
-    faulty.store.always(&["claim"], Fault::Stalls(Duration::from_millis(450)));
-    // With one slot, runs claimed ahead wait for nearly as long as their time-out.
-    for _ in 0..12 {
-        fixture.executor.script_next([Step::Sleep(Duration::from_millis(400))]);
-        fixture.trigger("").await;
-    }
-    fixture.executor.ended(12).await;
-    tokio::time::sleep(MINUTE).await;
-    assert_eq!(faulty.count(RunState::Succeeded).await, 12);
-    faulty.workers.shutdown(PATIENCE).await;
 }
 
 #[tokio::test(start_paused = true)]

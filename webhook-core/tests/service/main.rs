@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod ahead;
 mod callers;
 mod composition;
 mod faults;
@@ -9,6 +10,7 @@ mod intake;
 mod management;
 mod notifications;
 mod outbox;
+mod panics;
 mod secrecy;
 mod unsteady;
 mod workers;

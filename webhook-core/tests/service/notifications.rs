@@ -19,7 +19,7 @@ use webhook_core::webhook::{Channel, SettingCode, WebhookSettings};
 use webhook_core::work::WorkerOptions;
 use webhook_testing::{Fixture, RecordingNotifier, TestClock};
 
-use super::faults::Untellable;
+use super::panics::Untellable;
 
 /// Notifier for mail that fails as the start of a recipient's address says.
 ///

@@ -1,4 +1,4 @@
-//! Tests that no part of a secret value is kept, wherever a cut falls into it.
+//! Tests that secrets and tokens show nowhere, and that no part of them is kept, wherever a cut falls.
 
 use std::sync::Arc;
 
@@ -9,8 +9,7 @@ use webhook_core::intake::{Method, TriggerCall, Triggered};
 use webhook_core::memory::MemoryStore;
 use webhook_core::run::{Artifact, Run, RunState};
 use webhook_core::token::TokenKey;
-
-use webhook_testing::sales_workflow;
+use webhook_testing::{Fixture, Step, sales_workflow};
 
 const SECRET: &str = "SECRETcanary-0123456789abcdef";
 
@@ -118,4 +117,78 @@ async fn an_artifact_that_was_left_stays_with_a_run_that_fails() {
     .await;
     let names: Vec<_> = run.artifacts().iter().map(|own| (own.name.as_str(), own.size)).collect();
     assert_eq!(names, [("log.txt", 1), ("page.html", 2)]);
+}
+
+#[tokio::test]
+async fn a_secret_that_an_executor_says_aloud_is_masked_wherever_it_would_be_kept() {
+    let fixture = Fixture::new(json!({})).await;
+    let said = |text: &str| format!("{text} canary-canary");
+    fixture.executor.script_next([
+        Step::Log(said("log")),
+        Step::Progress(0.5, said("progress")),
+        Step::FailFatal(said("error")),
+    ]);
+    fixture.executor.script_next([Step::SucceedWith(said("summary"))]);
+    let failed = fixture.trigger("password=canary-canary").await;
+    let succeeded = fixture.trigger("password=canary-canary").await;
+    fixture.webhooks.run_until_idle().await.unwrap();
+    let (failed, succeeded) = (fixture.run(failed.id()).await, fixture.run(succeeded.id()).await);
+    assert_eq!(failed.error().unwrap().message, "error ***");
+    assert_eq!(succeeded.summary(), Some("summary ***"));
+    let log = fixture.webhooks.manage().read_log(failed.id(), 0).await.unwrap().text;
+    assert_eq!(log, "log ***\n");
+    assert!(!format!("{failed:?}{succeeded:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn a_secret_at_the_place_where_a_long_text_is_cut_does_not_show_its_first_part() {
+    let fixture = Fixture::new(json!({})).await;
+    let (line, message) = (64 * 1024, 4 * 1024);
+    // The cut leaves room for its mark, so it falls within the secret.
+    let said = |cut: usize| format!("{}canary-canary{}", "x".repeat(cut - 9), "y".repeat(20));
+    fixture.executor.script_next([
+        Step::Log(said(line)),
+        Step::Progress(0.5, said(message)),
+        Step::FailFatal(said(message)),
+    ]);
+    fixture.executor.script_next([Step::SucceedWith(said(message))]);
+    let failed = fixture.trigger("password=canary-canary").await;
+    let succeeded = fixture.trigger("password=canary-canary").await;
+    fixture.webhooks.run_until_idle().await.unwrap();
+    let (failed, succeeded) = (fixture.run(failed.id()).await, fixture.run(succeeded.id()).await);
+    let log = fixture.webhooks.manage().read_log(failed.id(), 0).await.unwrap().text;
+    let texts = [
+        failed.error().unwrap().message.as_str(),
+        failed.progress().unwrap().message.as_deref().unwrap(),
+        succeeded.summary().unwrap(),
+        log.as_str(),
+    ];
+    for text in texts {
+        assert!(text.contains("***") && text.trim_end().ends_with('…'), "{}", text.len());
+        assert!(!text.contains("can"), "{}", &text[text.len() - 20..]);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_value_shows_nowhere_but_to_the_executor() {
+    let fixture = Fixture::new(json!({})).await;
+    let run = fixture.trigger("password=canary-canary").await;
+    assert!(!format!("{run:?}").contains("canary"));
+    assert!(!serde_json::to_string(&*run).unwrap().contains("canary"));
+    fixture.webhooks.run_until_idle().await.unwrap();
+    let executed = fixture.executor.executed(1).await;
+    assert_eq!(executed[0].parameters.get("password").unwrap().value, json!("canary-canary"));
+    assert!(!format!("{executed:?}").contains("canary"));
+}
+
+#[tokio::test]
+async fn the_token_shows_in_no_record_and_no_debug_output() {
+    let fixture = Fixture::new(json!({})).await;
+    let run = fixture.trigger("rows=1").await;
+    let call = fixture.call(Method::Post, "");
+    let authenticated = fixture.webhooks.authenticate(fixture.call(Method::Post, "")).await.unwrap();
+    let stored = serde_json::to_string(&*fixture.webhook).unwrap() + &serde_json::to_string(&*run).unwrap();
+    let shown =
+        format!("{stored} {run:?} {call:?} {authenticated:?} {:?} {:?}", fixture.webhook, fixture.webhooks);
+    assert!(!shown.contains(&fixture.token[4..47]));
 }
