@@ -17,7 +17,7 @@ const RECORD_USES_EVERY: Duration = Duration::from_secs(5);
 /// Upper bound on runs that are removed in one step.
 const PRUNE_BATCH: usize = 500;
 
-/// Does both, and never returns.
+/// Records uses and removes expired runs at their intervals. Never returns.
 pub(super) async fn keep_house(parts: Arc<Parts>, prune_every: Duration) {
     let every = prune_every.max(Duration::from_millis(1));
     let mut uses = tokio::time::interval_at(Instant::now() + RECORD_USES_EVERY, RECORD_USES_EVERY);
@@ -36,7 +36,7 @@ pub(super) async fn keep_house(parts: Arc<Parts>, prune_every: Duration) {
     }
 }
 
-/// Does both now, for hosts' tests.
+/// Records uses and removes expired runs once, for hosts' tests.
 pub(super) async fn keep_house_once(parts: &Parts) -> Result<(), StoreError> {
     parts.write_uses().await?;
     prune(parts).await

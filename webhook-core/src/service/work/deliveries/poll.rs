@@ -39,7 +39,7 @@ pub(in crate::service::work) async fn send_deliveries(sender: DeliverySender, dr
     }
 }
 
-/// Requests deliveries and starts tries.
+/// Claims deliveries and starts tries.
 struct Poller {
     sender: Arc<DeliverySender>,
     breakers: Breakers,
@@ -75,7 +75,7 @@ impl Poller {
         }
     }
 
-    /// Waits until polling again may give a delivery; returns at once if it just did.
+    /// Waits until another poll may claim a delivery. Returns at once if the last one did.
     async fn wait(&mut self, found: bool, draining: &Cancellation) {
         let now = Instant::now();
         let work = self.awaited(now).filter(|_| self.failed_until.is_none());
@@ -90,7 +90,7 @@ impl Poller {
         }
     }
 
-    /// Claims once the deliveries that may begin, and begins them. Returns whether any delivery was claimed.
+    /// Makes one claim, of deliveries that may begin, and begins them. Returns whether any was claimed.
     async fn poll(&mut self) -> Result<bool, StoreError> {
         let mut found = false;
         for channel in self.breakers.to_probe(Instant::now()) {

@@ -84,7 +84,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Returns another attempt if that may help and the retry policy allows one, otherwise the end.
+    /// Returns a retry if the failure allows one and the policy has one left, otherwise the end of the run.
     fn failed(&self, error: RunError) -> Outcome {
         let policy = self.webhook().map_or_else(RetryPolicy::default, |webhook| webhook.settings.retries);
         if error.kind != ErrorKind::Fatal && self.run().has_attempts_left() {
