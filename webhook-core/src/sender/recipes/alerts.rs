@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{FieldValue, JSON, Recipe, SecretOrigin, choice, field, paste, sample, step, text};
+use super::recipe::{FieldValue, JSON, Recipe, SecretOrigin, choice, field, paste, sample, step, text};
 
 pub(super) static GRAFANA: Recipe = Recipe {
     name: "grafana",

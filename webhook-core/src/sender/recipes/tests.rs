@@ -10,6 +10,7 @@ use crate::parameters::{
 };
 use crate::raw_call::RawCall;
 use crate::sender::{Preview, ReceivedCall};
+use crate::verification::Preset;
 use crate::webhook::WebhookSettings;
 
 /// The parameter blocks of the demo workflow.
