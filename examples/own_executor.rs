@@ -16,7 +16,7 @@ use webhook_trigger::{RunId, WorkflowKey};
 /// Name of an invoice among the artifacts of its run.
 const INVOICE: &str = "invoice.txt";
 
-/// Writes invoices.
+/// Executor that writes the invoices of a customer's file.
 struct Billing {
     workflows: FixedWorkflows,
     /// Folder with a folder for each run.

@@ -134,7 +134,7 @@ impl State {
         let file = Connection::open(path)?;
         file.execute_batch(SCHEMA)?;
         let now = SystemTime::now();
-        // What was to happen at a time of day is due when as much time has passed as is left until then.
+        // A due time is a time of day in the file, and a monotonic one in the process: the time left until then is what counts.
         let left = "UPDATE deliveries SET due = max(0, (record ->> 'next_at') - ?) WHERE state = 'pending'";
         file.execute(left, [to_milliseconds(now)])?;
         file.execute("UPDATE keys SET expires = expires_at - ?", [to_milliseconds(now)])?;

@@ -41,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = event_key(None, Some(&preset.into()), &Verified::default(), &content);
     }
 
-    // What a preview says of a call is what happens to it.
+    // A preview agrees with the reception of the same call.
     let mut settings = SenderSettings::default();
     settings.conditions = Some(Conditions::new(vec![exists]));
     settings.mapping = vec![MappingRule::new("taken", Selector::body(pointer.clone()))];

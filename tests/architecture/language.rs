@@ -20,7 +20,7 @@ impl<'ast> Visit<'ast> for BindingGuards {
     }
 }
 
-/// Whether an expression has a `let`.
+/// True once an expression with a `let` was visited.
 struct Bindings(bool);
 
 impl<'ast> Visit<'ast> for Bindings {

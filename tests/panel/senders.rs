@@ -230,7 +230,7 @@ async fn problems_of_settings_are_shown_at_their_fields_and_values_keep_their_ty
     assert_eq!((&stored["answer"]["status"], &stored["pass_through"]), (&json!(200), &json!("declared")));
     assert_eq!(stored["idempotency_from"], json!({"from": "body", "pointer": "/id"}));
 
-    // What is stored is shown as it was typed, and saving it again changes nothing.
+    // The form shows a stored value as it was typed, and saving it again changes nothing.
     browser.until("document.querySelector('[name=\"fixed.rows\"]').value === '\"20\"'").await;
     browser
         .until("document.querySelector('[name=\"conditions.all[1].value\"]').value === 'sale\\n\"7\"\\n7'")

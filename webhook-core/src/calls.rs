@@ -194,7 +194,7 @@ impl CallRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoggedCall {
-    /// Its record.
+    /// Facts about the call and its answer.
     pub record: Arc<CallRecord>,
 }
 

@@ -70,8 +70,8 @@
 //! file, built from them too.
 //!
 //! A store that keeps the fields of a run in columns, or in a format of its own, takes them from
-//! [`Run::parts`](crate::run::Run::parts) and makes runs by [`Run::from_parts`](crate::run::Run::from_parts), which refuses
-//! fields that no transitions lead to.
+//! [`Run::parts`](crate::run::Run::parts). It makes runs by [`Run::from_parts`](crate::run::Run::from_parts), which
+//! refuses fields that no transitions lead to.
 //!
 //! The conformance suite in the crate `webhook-testing` holds a store to these promises, one test for each property.
 //! A store's crate runs it with one line in a file of its tests, such as `tests/conformance.rs`. The expression
@@ -230,8 +230,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Returns an empty list when nothing is due.
     ///
-    /// - Webhooks are served in turn, from the one after the last that was served: each gets an equal share of the
-    ///   claim, oldest runs first, and what one leaves goes to the others. A store may bound the number of webhooks
+    /// - Webhooks are served in turn, from the one after the last that was served. Each gets an equal share of the
+    ///   claim, oldest runs first, and the rest of its share goes to the others. A store may bound the number of webhooks
     ///   that one claim serves to 16 or more.
     /// - Only runs of [`ClaimRequest::workflows`] are claimed. The others stay as they are.
     /// - A run whose lease has expired is interrupted first and may then be claimed again.
@@ -270,8 +270,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - A stale fence is [`Settled::Stale`] and changes nothing.
     /// - A run with a requested cancellation ends cancelled instead of being queued again.
-    /// - A run of a deleted webhook is not queued again: instead of a retry it fails with the error of its attempt, and
-    ///   instead of a hand-back it ends cancelled as [`WebhookDeleted`](crate::run::CancelReason::WebhookDeleted).
+    /// - A run of a deleted webhook is not queued again. Instead of a retry it fails with the error of its attempt.
+    ///   Instead of a hand-back it ends cancelled as [`WebhookDeleted`](crate::run::CancelReason::WebhookDeleted).
     ///
     /// On any error, it is unknown which outcomes were recorded. Settling again is safe.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError>;
@@ -404,7 +404,7 @@ pub trait Store: Send + Sync + 'static {
     /// returns at least one notice of it.
     ///
     /// So an executor stops promptly, and not only when the lease of its run is [renewed](Self::renew). There may be
-    /// notices of runs that nobody executes here, and several of one run.
+    /// notices of runs that this process does not execute, and several of one run.
     ///
     /// A store that one process opens never returns from this: such a process knows its cancellations.
     ///

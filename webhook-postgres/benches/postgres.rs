@@ -1,5 +1,5 @@
-//! Runs per second against a PostgreSQL server of its own, beside pgbench's one-row inserts into a table with the same
-//! columns and indexes, in one run on one database with its syncs.
+//! Runs per second against a PostgreSQL server of its own, with its syncs. Beside them: pgbench's one-row inserts into a
+//! table with the same columns and indexes.
 //!
 //! `cargo bench -p webhook-postgres --bench postgres` prints a table. `WEBHOOK_BENCH_SECONDS` sets the length of each
 //! case, 4 by default.

@@ -16,14 +16,14 @@ const SLOW: Duration = Duration::from_secs(5);
 /// Interval at which it is looked for while none come.
 const QUICK: Duration = Duration::from_millis(250);
 
-/// What is known of work, as counters of changes: who has seen the newest change and found nothing waits for the next.
+/// Counters of changes to work. A worker that saw the newest change and found nothing waits for the next.
 #[derive(Default)]
 pub(crate) struct Waits {
     runs: AtomicU64,
     deliveries: AtomicU64,
     /// The changes of `runs` up to which nothing was left to claim, by the workflows that were asked for.
     idle_runs: Mutex<Vec<(Workflows, u64)>>,
-    /// The same of deliveries, by the channels that were asked for.
+    /// The changes of `deliveries` up to which nothing was left to claim, by the channels that were asked for.
     idle_deliveries: Mutex<Vec<(Channels, u64)>>,
     changed: Notify,
     is_listening: AtomicBool,

@@ -177,7 +177,7 @@ pub enum InvalidCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandPart {
-    /// The program.
+    /// Name or path of the program.
     Program,
     /// One of the arguments.
     Argument,

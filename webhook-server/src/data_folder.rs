@@ -124,7 +124,7 @@ impl OpenStore {
         }
     }
 
-    /// Closes it, whoever still holds it: a background task may do so until the process ends.
+    /// Closes it although others still hold it: a background task may do so until the process ends.
     pub(crate) fn close(&self) {
         match self {
             Self::Sled(store) => store.close(),

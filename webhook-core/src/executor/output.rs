@@ -1,4 +1,4 @@
-//! What an executor returns: the output of an attempt, and the content of artifacts.
+//! Results of an executor: the output of an attempt, and the content of artifacts.
 
 use std::fmt;
 use std::fs::File;

@@ -264,9 +264,9 @@ async fn prepare_sealed(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequiredPart {
-    /// [`WebhooksBuilder::store`].
+    /// The store, given by [`WebhooksBuilder::store`].
     Store,
-    /// [`WebhooksBuilder::executor`].
+    /// The executor, given by [`WebhooksBuilder::executor`].
     Executor,
 }
 

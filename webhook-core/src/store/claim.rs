@@ -11,12 +11,12 @@ use crate::webhook::Webhook;
 /// Set of workflows whose runs a worker requests. Default: all workflows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Workflows {
-    /// All workflows.
+    /// Every workflow, also those that are added later.
     #[default]
     All,
     /// All workflows of these kinds.
     OfKinds(Arc<BTreeSet<WorkflowKind>>),
-    /// These workflows.
+    /// The workflows with these keys.
     Only(Arc<BTreeSet<WorkflowKey>>),
 }
 

@@ -5,7 +5,7 @@
 //! missing.
 //!
 //! Each line of the file is a call as JSON. Lines are appended; once the file has doubled since it was last written as a
-//! whole, it is written anew with the calls that are kept. A line that cannot be read is left out: nothing depends on it.
+//! whole, it is rewritten with the calls that are kept. A line that cannot be read is left out: nothing depends on it.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -24,7 +24,7 @@ use crate::engine::regular;
 const NAME: &str = "calls";
 /// The file while it is written as a whole.
 const NEW_NAME: &str = "calls-new";
-/// Size of the file up to which it is not written anew, in bytes.
+/// Size of the file up to which it is not rewritten, in bytes.
 const SMALL: u64 = 1 << 20;
 /// Upper bound on the bytes that are read when the store is opened. The file is never larger, unless someone else wrote it.
 const MOST_READ: u64 = 128 << 20;
@@ -44,7 +44,7 @@ struct OpenFile {
     /// `None` until the first call is written, and after a failure: then the file is written as a whole.
     file: Option<File>,
     bytes: u64,
-    /// Size at which the file is written anew.
+    /// Size at which the file is rewritten.
     bound: u64,
     /// Set while a failure is known, so that it is logged once.
     is_failing: bool,
@@ -123,7 +123,7 @@ impl CallFile {
         open.note(written);
     }
 
-    /// Writes the file anew, without what was dropped.
+    /// Rewrites the file without the calls that were dropped.
     pub(crate) fn rewrite(&self) {
         self.write_whole(&mut self.file.lock());
     }

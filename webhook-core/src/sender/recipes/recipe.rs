@@ -1,4 +1,4 @@
-//! What a recipe consists of.
+//! Parts of a recipe: settings, steps, fields and a sample.
 
 use serde::Serialize;
 use serde_json::Value;

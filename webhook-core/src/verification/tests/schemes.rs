@@ -56,7 +56,7 @@ fn what_senders_without_a_preset_sign_can_be_described() {
     assert!(matches!(with_id.verify_with(&[KEY], TIME + 11), Err(Refusal::TooOld { .. })));
 }
 
-/// The same text is signed, with its parts cut elsewhere: a captured call would count as a new event.
+/// Two calls whose parts differ sign the same text, so a captured call would count as a new event.
 #[test]
 fn bytes_move_neither_into_a_signed_id_nor_out_of_it() {
     let call = |signed: &str, id: &str, body: &str| {

@@ -22,9 +22,11 @@ pub(super) const READ_AHEAD_BYTES: u64 = 1 << 20;
 pub(super) const LEAST_READ_AHEAD: usize = 16;
 
 impl LiveRuns {
-    /// Claims due runs, of one webhook after the other and of each the oldest, after interrupting those whose lease has
-    /// ended: some to execute now, and those behind them ahead of need. It stops at a run whose record is [missing](ClaimedRuns::missing); once that is provided, the
-    /// rest can be claimed.
+    /// Claims due runs: some to execute now, and those behind them ahead of need. Webhooks are served in turn, oldest
+    /// runs first.
+    ///
+    /// Runs whose lease has ended are interrupted before. A claim stops at a run whose record is
+    /// [missing](ClaimedRuns::missing); once that is provided, the rest can be claimed.
     pub fn claim(&mut self, request: &ClaimRequest, instant: Instant) -> ClaimedRuns {
         let mut outcome = ClaimedRuns::default();
         self.interrupt_expired(request, instant, &mut outcome);
