@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use webhook_core::Webhooks;
+use webhook_core::calls::{CallFacts, CallOutcome};
 use webhook_core::executor::{FnExecutor, RunOutput, Workflow};
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::intake::{Method, TriggerCall, Triggered};
@@ -53,8 +54,19 @@ fn calls(criterion: &mut Criterion) {
     let webhooks = runtime.block_on(building).expect("a service");
     let management = webhooks.manage();
     let creating = management.create_webhook(workflow.clone(), WebhookSettings::default());
-    let url = runtime.block_on(creating).expect("a webhook").url;
+    let created = runtime.block_on(creating).expect("a webhook");
+    let url = created.url;
     let (_, token) = url.expose().split_once('?').expect("a query");
+    let mut facts = CallFacts::new("POST", 202, CallOutcome::Accepted);
+    facts.address = Some([192, 0, 2, 1].into());
+    facts.user_agent = Some("python-requests/2.32.3".into());
+    facts.request_id = Some("4bf92f35-77b3-4da6-a3ce-929d0e0e4736");
+    facts.content_type = Some("application/json");
+    facts.run_id = Some(RunId::from_bytes([1; 16]));
+    criterion.bench_function("call/log", |bencher| {
+        let _runtime = runtime.enter();
+        bencher.iter(|| webhooks.log_call(created.webhook.id, black_box(&facts)));
+    });
     let json = Some("application/json");
     let undeclared = r#"{"note": "hello", "attempt": {"number": 2, "of": [3, 4.5]}}"#;
     let kinds = [

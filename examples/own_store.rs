@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use webhook_trigger::backend::{CallLog, CallRates, EventLog, LiveCancel, LiveRuns, WebhookIndex};
-use webhook_trigger::calls::{CALLS_KEPT, CallRecord, LoggedCall};
+use webhook_trigger::calls::{CALLS_KEPT, CallRecord, KeptContent, LoggedCall};
 use webhook_trigger::clock::{later, to_milliseconds};
 use webhook_trigger::error::{BoxError, Resource};
 use webhook_trigger::events::{EventCursor, Events};
@@ -26,7 +26,7 @@ use webhook_trigger::notifier::Delivery;
 use webhook_trigger::prelude::*;
 use webhook_trigger::run::CancelReason;
 use webhook_trigger::store::*;
-use webhook_trigger::token::TokenDigest;
+use webhook_trigger::token::{Sealed, TokenDigest};
 use webhook_trigger::webhook::RateLimit;
 use webhook_trigger::{RunId, WebhookId};
 
@@ -52,7 +52,8 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (state, due);
     CREATE TABLE IF NOT EXISTS calls (record TEXT, id TEXT AS (record ->> 'id') STORED UNIQUE,
         webhook TEXT AS (record ->> 'webhook_id') STORED);
-    CREATE INDEX IF NOT EXISTS calls_of_webhook ON calls (webhook, id);";
+    CREATE INDEX IF NOT EXISTS calls_of_webhook ON calls (webhook, id);
+    CREATE TABLE IF NOT EXISTS contents (call TEXT PRIMARY KEY, sealed BLOB);";
 
 /// Ended runs to remove at `?1`: after their retention (`?2` by default), or behind the newest `?3` of their webhook.
 const EXPIRED: &str =
@@ -156,7 +157,14 @@ impl State {
             }
         }
         for call in state.records::<CallRecord>("SELECT record FROM calls ORDER BY id", [])? {
-            state.calls.add(Arc::new(call));
+            let length = "SELECT length(sealed) FROM contents WHERE call = ?";
+            let read = |row: &Row<'_>| row.get::<_, i64>(0);
+            let bytes = state.file.query_row(length, [call.id.to_string()], read).optional()?;
+            let (content, call) = (bytes.zip(call.replayable_until), Arc::new(call));
+            state.calls.add(call.clone());
+            if let Some((bytes, end)) = content {
+                state.calls.add_content(&call, usize::try_from(bytes)?, end);
+            }
         }
         Ok(state)
     }
@@ -309,6 +317,8 @@ impl State {
 
     fn prune(&mut self, request: &PruneRequest, Moment(_, passed): Moment) -> Done<Pruned> {
         self.execute("DELETE FROM keys WHERE expires <= ?", [passed])?;
+        self.calls.expire_contents(request.now);
+        self.remove_dropped_contents()?;
         let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX - 1);
         let keep = most(request.keep_per_webhook.unwrap_or(u64::MAX));
         let limit = most(request.limit as u64) + 1;
@@ -370,13 +380,37 @@ impl State {
 
     fn append_calls(&mut self, calls: Vec<LoggedCall>) -> Done<()> {
         for call in self.calls.append(calls, &self.webhooks, &self.events) {
-            self.execute("INSERT OR REPLACE INTO calls (record) VALUES (?)", [json(&*call)?])?;
+            let LoggedCall { record, content, .. } = call;
+            self.execute("INSERT OR REPLACE INTO calls (record) VALUES (?)", [json(&*record)?])?;
+            if let Some(content) = content {
+                let insert = "INSERT OR REPLACE INTO contents (call, sealed) VALUES (?, ?)";
+                self.execute(insert, params![record.id.to_string(), content.sealed.as_bytes()])?;
+            }
             let surplus = "DELETE FROM calls WHERE webhook = ?1 AND id NOT IN
                 (SELECT id FROM calls WHERE webhook = ?1 ORDER BY id DESC LIMIT ?2)";
-            self.execute(surplus, params![call.webhook_id.to_string(), CALLS_KEPT as i64])?;
+            self.execute(surplus, params![record.webhook_id.to_string(), CALLS_KEPT as i64])?;
         }
         let oldest = self.calls.iter().next().map(|call| call.id.to_string());
-        self.execute("DELETE FROM calls WHERE id < ?", [oldest])
+        self.execute("DELETE FROM calls WHERE id < ?", [oldest])?;
+        self.remove_dropped_contents()
+    }
+
+    /// Removes the contents of calls that the log no longer keeps.
+    fn remove_dropped_contents(&mut self) -> Done<()> {
+        for call in self.calls.take_dropped() {
+            self.execute("DELETE FROM contents WHERE call = ?", [call.to_string()])?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, webhook: WebhookId, id: CallId, now: SystemTime) -> Done<Option<LoggedCall>> {
+        let Some(record) = self.calls.get(webhook, id).cloned() else { return Ok(None) };
+        let sql = "SELECT sealed FROM contents WHERE call = ?";
+        let sealed = self.file.query_row(sql, [id.to_string()], |row| row.get(0)).optional()?;
+        let content = sealed.zip(record.replayable_until).filter(|_| self.calls.has_content(id, now));
+        let content =
+            content.map(|(sealed, end)| Arc::new(KeptContent::new(Sealed::from_bytes(sealed), end)));
+        Ok(Some(LoggedCall::new(record).with_content(content)))
     }
 }
 
@@ -479,6 +513,7 @@ impl Store for SqliteStore {
             state.webhooks.check_removal(id, expected_revision)?;
             state.webhooks.remove(id);
             state.calls.forget(id);
+            state.remove_dropped_contents()?;
             state.execute("DELETE FROM webhooks WHERE id = ?", [id.to_string()])?;
             state.execute("DELETE FROM calls WHERE webhook = ?", [id.to_string()])?;
             state.cancel_queued(id, now)
@@ -633,6 +668,15 @@ impl Store for SqliteStore {
 
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
         Ok(self.0.state.lock().calls.list(&query))
+    }
+
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        self.step(move |state, _| state.call(webhook, call, now)).await
     }
 
     async fn wait_for_work(&self, work: Work) {

@@ -10,7 +10,7 @@ use webhook_core::sender::recipes::{Recipe, SecretOrigin};
 use webhook_core::verification::Preset;
 use webhook_testing::python;
 
-use crate::server::Server;
+use crate::server::{Server, each_file};
 
 const SIGN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/server/senders/sign.py");
 const PACKAGES: [&str; 5] = ["slack_sdk", "standardwebhooks", "stripe", "svix", "twilio"];
@@ -239,5 +239,58 @@ async fn behind_a_trusted_proxy_the_address_of_the_client_counts() {
     assert_eq!(outside.json::<Value>().await.unwrap()["type"], "urn:webhook:problem:address-not-allowed");
     assert_eq!(server.send(call("198.51.100.1, 192.0.2.7")).await.status(), 202);
     assert_eq!(runs(&server, &id).await.0["caller"]["address"], "192.0.2.7");
+    server.stop();
+}
+
+#[tokio::test]
+async fn the_call_log_holds_no_secret_and_a_kept_call_is_sealed_and_survives_a_restart() {
+    const CANARY: &str = "canary-2f7d41";
+    let Some(python) = python("calls of GitHub", &PACKAGES) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--log", "trace"]);
+    let settings = json!({
+        "verification": {"preset": "github"}, "pass_through": "none", "keep_bodies_s": 3_600,
+        "mapping": [{"parameter": "region", "from": "body", "pointer": "/regoin"}],
+    });
+    let (id, url) = webhook(&server, settings, Some(KEY)).await;
+    let body = format!(r#"{{"region":"APAC","note":"{CANARY}"}}"#);
+    let headers = signed(&python, &[("github", KEY, url.as_str(), body.as_str(), "1")]).remove(0);
+    let recipe = calls()[0].recipe;
+    let accepted = call(&server, &url, recipe, &headers, &body).header("Cookie", CANARY);
+    assert_eq!(server.send(accepted).await.status(), 202);
+    let refused = call(&server, &url, recipe, &headers, &body.replace("APAC", "AMER"));
+    assert_eq!(server.send(refused.header("X-Api-Key", CANARY)).await.status(), 401);
+    let guess = url.replace("token=whk_", "token=whk_x");
+    assert_eq!(server.send(call(&server, &guess, recipe, &headers, &body)).await.status(), 401);
+    let token = url.split_once("token=").unwrap().1[4..47].to_owned();
+    let log = server.stop();
+    assert!(log.contains("webhook::calls"), "calls are traced");
+    let mut contents = 0;
+    let secrets = [CANARY, KEY, &token];
+    each_file(folder.path(), &mut |path, content| {
+        contents += usize::from(path.parent().is_some_and(|parent| parent.ends_with("call-contents")));
+        for secret in secrets {
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} is in {}", path.display());
+        }
+    });
+    assert_eq!(contents, 1, "the accepted call alone is kept");
+    for secret in secrets {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+
+    let server = Server::start(folder.path(), &[]);
+    let admin = server.admin_token();
+    let (_, listed) = server.admin("GET", &format!("/webhooks/{id}/calls"), &admin, None).await;
+    let outcomes: Vec<_> = listed["items"].as_array().unwrap().iter().map(|call| &call["outcome"]).collect();
+    assert_eq!(outcomes, ["refused", "accepted"]);
+    let corrected = json!({"mapping": [{"parameter": "region", "from": "body", "pointer": "/region"}]});
+    server.admin("PATCH", &format!("/webhooks/{id}"), &admin, Some(corrected)).await;
+    let path = format!("/webhooks/{id}/calls/{}/replay", listed["items"][1]["id"].as_str().unwrap());
+    let (status, replayed) = server.admin("POST", &path, &admin, None).await;
+    assert_eq!(status, 202, "{replayed}");
+    let (run, number) = runs(&server, &id).await;
+    assert_eq!((&run["id"], number), (&replayed["run_id"], 2));
+    assert_eq!(run["parameters"]["region"], json!({"value": "APAC", "source": "mapping"}));
     server.stop();
 }

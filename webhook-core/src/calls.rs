@@ -5,6 +5,9 @@
 //! A record holds no token, no secret, and nothing of a query, a body or a signature. Its texts are cut, and the tokens in
 //! them are masked.
 //!
+//! Where a webhook [keeps bodies](crate::webhook::WebhookSettings::keep_bodies), the content of an accepted call is kept for
+//! a while, sealed, and [`Management::replay_call`](crate::manage::Management::replay_call) runs the call again.
+//!
 //! Logging a call writes and syncs nothing before its answer: records gather in memory and are written together.
 //! A process that is killed may lose the calls of its last second.
 
@@ -17,12 +20,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::milliseconds;
 use crate::id::{CallId, RunId, WebhookId};
-use crate::token::mask_tokens;
+use crate::token::{Sealed, mask_tokens};
 
 /// Upper bound on the calls that are kept of one webhook.
 pub const CALLS_KEPT: usize = 200;
 /// Upper bound on the bytes of all calls that are kept.
 pub const CALL_LOG_BYTES: usize = 16 << 20;
+
+/// Upper bound on the bytes of the contents that are kept of one webhook.
+pub const CONTENT_BYTES: usize = 16 << 20;
+/// Upper bound on the bytes of all contents that are kept.
+pub const ALL_CONTENT_BYTES: usize = 64 << 20;
 
 /// Upper bound on the detail of a call, in bytes.
 const DETAIL_BYTES: usize = 512;
@@ -90,6 +98,8 @@ pub struct CallFacts<'a> {
     pub content_type: Option<&'a str>,
     /// Bytes of the body that were read.
     pub body_bytes: u64,
+    /// Content of the call, where it is kept.
+    pub content: Option<Arc<KeptContent>>,
 }
 
 impl CallFacts<'_> {
@@ -108,7 +118,26 @@ impl CallFacts<'_> {
             run_id: None,
             content_type: None,
             body_bytes: 0,
+            content: None,
         }
+    }
+}
+
+/// Content of an accepted call, sealed for its webhook and run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptContent {
+    /// Method, query, headers and body.
+    pub sealed: Sealed,
+    /// Time from which on it is not kept any more.
+    pub expires_at: SystemTime,
+}
+
+impl KeptContent {
+    /// Combines a sealed content with the end of its time.
+    #[must_use]
+    pub fn new(sealed: Sealed, expires_at: SystemTime) -> Self {
+        Self { sealed, expires_at }
     }
 }
 
@@ -153,6 +182,9 @@ pub struct CallRecord {
     /// Bytes of the body that were read.
     #[serde(default)]
     pub body_bytes: u64,
+    /// Time until which its content is kept, if there is room, so that it can be replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "milliseconds::option")]
+    pub replayable_until: Option<SystemTime>,
 }
 
 impl CallRecord {
@@ -175,6 +207,7 @@ impl CallRecord {
             run_id: facts.run_id,
             content_type: facts.content_type.map(text),
             body_bytes: facts.body_bytes,
+            replayable_until: facts.content.as_ref().map(|content| content.expires_at),
         }
     }
 
@@ -196,18 +229,28 @@ impl CallRecord {
 pub struct LoggedCall {
     /// Facts about the call and its answer.
     pub record: Arc<CallRecord>,
+    /// Sealed content of the call, where it is kept.
+    pub content: Option<Arc<KeptContent>>,
 }
 
 impl LoggedCall {
     /// Creates a call of its record alone.
     #[must_use]
     pub fn new(record: Arc<CallRecord>) -> Self {
-        Self { record }
+        Self { record, content: None }
+    }
+
+    /// Adds its content.
+    #[must_use]
+    pub fn with_content(mut self, content: Option<Arc<KeptContent>>) -> Self {
+        self.content = content;
+        self
     }
 
     /// Returns the approximate size of this call in memory, in bytes.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        size_of::<Self>() + self.record.bytes_in_memory()
+        let content = self.content.as_ref().map_or(0, |content| content.sealed.as_bytes().len());
+        size_of::<Self>() + self.record.bytes_in_memory() + content
     }
 }
 

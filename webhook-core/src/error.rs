@@ -99,6 +99,8 @@ pub enum Resource {
     Delivery,
     /// A secret of a webhook's sender.
     Secret,
+    /// A call in the call log.
+    Call,
     /// The digest of a token, which is unique to one webhook.
     TokenDigest,
 }
@@ -114,6 +116,7 @@ impl Resource {
             Self::Artifact => "artifact",
             Self::Delivery => "delivery",
             Self::Secret => "secret",
+            Self::Call => "call",
             Self::TokenDigest => "token digest",
         }
     }

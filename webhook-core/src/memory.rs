@@ -142,7 +142,7 @@ impl Store for MemoryStore {
         let mut state = self.state();
         state.webhooks.check_removal(id, expected_revision)?;
         state.webhooks.remove(id);
-        state.calls.forget(id);
+        state.forget_calls(id);
         let queued = state.live.close_webhook(id);
         for run in &queued {
             if let Some(LiveCancel::Ended(run)) = state.live.cancel(*run, CancelReason::WebhookDeleted, now) {
@@ -282,6 +282,15 @@ impl Store for MemoryStore {
 
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
         Ok(self.state().calls.list(&query))
+    }
+
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        Ok(self.state().call(webhook, call, now))
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

@@ -295,8 +295,8 @@ pub trait Store: Send + Sync + 'static {
     /// The amount read grows with the page, not with the history.
     async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError>;
 
-    /// Removes expired ended runs with their logs, deliveries and index entries, and expired idempotency
-    /// keys.
+    /// Removes expired ended runs with their logs, deliveries and index entries, expired idempotency keys, and expired
+    /// contents of calls.
     ///
     /// Removes at most [`PruneRequest::limit`] runs and returns whether there may be more.
     /// The retention of a run is that of its webhook, or the default once the webhook is deleted.
@@ -373,6 +373,9 @@ pub trait Store: Send + Sync + 'static {
     ///   about [`CALL_LOG_BYTES`](crate::calls::CALL_LOG_BYTES). The oldest go first. Both bounds hold after a restart, too.
     /// - Calls of an unknown webhook are ignored. Those of a deleted one go with it.
     /// - A call that is in the log already is not added again.
+    /// - The content of a call is kept until it expires or its call goes: of each webhook, the newest
+    ///   [`CONTENT_BYTES`](crate::calls::CONTENT_BYTES), and of all about
+    ///   [`ALL_CONTENT_BYTES`](crate::calls::ALL_CONTENT_BYTES).
     /// - The added calls of each webhook are one [event](crate::events::Change::Calls).
     ///
     /// Need not be durable when it returns: it waits for no sync. A store that is closed in order loses nothing.
@@ -382,6 +385,14 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Stable under concurrent writes, as [`list_runs`](Self::list_runs), as far as calls are kept.
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError>;
+
+    /// Returns a call of a webhook, with its content if that is kept at `now`. `None` if there is no such call.
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError>;
 
     // Events and health.
 

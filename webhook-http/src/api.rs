@@ -221,6 +221,7 @@ impl Api {
             Operation::AddSecret => senders::add(state, request).await,
             Operation::RemoveSecret => senders::remove(state, request).await,
             Operation::ListCalls => calls::list(state, head).await,
+            Operation::ReplayCall => calls::replay(state, request).await,
             Operation::PreviewCall => senders::preview(state, request).await,
             Operation::ListPresets => Ok(senders::presets()),
             Operation::ListRecipes => Ok(senders::recipes()),

@@ -1034,6 +1034,49 @@ BEGIN
     END IF;
 END $$;
 
+-- Adds contents of calls that are in the log, and drops the oldest beyond `most_of_webhook` bytes of each webhook and
+-- `most_bytes` of all.
+CREATE FUNCTION @S@.keep_contents_1(of_calls uuid[], ends_ms bigint[], contents bytea[], most_of_webhook bigint,
+    most_bytes bigint) RETURNS void
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_incremental_sort = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    one uuid;
+    last uuid;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    -- Processes take turns, so that the removals of two do not wait for each other.
+    PERFORM pg_advisory_xact_lock(@SALT@ + 3);
+    INSERT INTO @S@.call_contents (call, webhook, bytes, expires_ms, sealed)
+    SELECT c.id, c.webhook, octet_length(u.sealed), u.expires_ms, u.sealed
+    FROM unnest(of_calls, ends_ms, contents) AS u (call, expires_ms, sealed)
+    JOIN @S@.calls c ON c.id = u.call ORDER BY c.id FOR KEY SHARE OF c
+    ON CONFLICT (call) DO NOTHING;
+    FOR one IN SELECT DISTINCT c.webhook FROM @S@.calls c WHERE c.id = ANY (of_calls) LOOP
+        SELECT s.call INTO last FROM (
+            SELECT d.call, sum(d.bytes) OVER (ORDER BY d.call DESC) AS upto
+            FROM @S@.call_contents d WHERE d.webhook = one) s
+        WHERE s.upto > most_of_webhook ORDER BY s.call DESC LIMIT 1;
+        DELETE FROM @S@.call_contents d WHERE d.webhook = one AND d.call <= last;
+    END LOOP;
+    SELECT s.call INTO last FROM (
+        SELECT d.call, sum(d.bytes) OVER (ORDER BY d.call DESC) AS upto FROM @S@.call_contents d) s
+    WHERE s.upto > most_bytes ORDER BY s.call DESC LIMIT 1;
+    DELETE FROM @S@.call_contents d WHERE d.call <= last;
+END $$;
+
+-- A call of a webhook, and its content if that has not expired.
+CREATE FUNCTION @S@.call_1(of_webhook uuid, of_call uuid, now_ms bigint) RETURNS TABLE (record bytea, sealed bytea)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY SELECT c.record, d.sealed FROM @S@.calls c
+    LEFT JOIN @S@.call_contents d ON d.call = c.id AND d.expires_ms > now_ms
+    WHERE c.id = of_call AND c.webhook = of_webhook;
+END $$;
+
 -- The calls of a webhook, newest first.
 CREATE FUNCTION @S@.list_calls_1(of_webhook uuid, before uuid, most bigint) RETURNS SETOF bytea
 LANGUAGE plpgsql STABLE
@@ -1066,6 +1109,8 @@ BEGIN
     SELECT g.webhook, 0, sum(g.queued), sum(g.bytes), sum(g.pending) FROM gone g GROUP BY g.webhook ORDER BY g.webhook
     ON CONFLICT (webhook, slot) DO UPDATE
     SET queued = c.queued + excluded.queued, bytes = c.bytes + excluded.bytes, pending = c.pending + excluded.pending;
+    DELETE FROM @S@.call_contents d WHERE d.call IN (
+        SELECT e.call FROM @S@.call_contents e WHERE e.expires_ms <= now_ms ORDER BY e.expires_ms, e.call LIMIT 10000);
     DELETE FROM @S@.keys k WHERE (k.webhook, k.key) IN (
         SELECT e.webhook, e.key FROM @S@.keys e WHERE e.expires_at <= now() ORDER BY e.expires_at LIMIT 10000);
     LOOP

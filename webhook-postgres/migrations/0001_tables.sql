@@ -168,6 +168,19 @@ CREATE TABLE @S@.call_bytes (
     bytes bigint NOT NULL
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.0);
 
+-- Sealed contents of accepted calls, where their webhook keeps them. A content goes with its call.
+CREATE TABLE @S@.call_contents (
+    call uuid CONSTRAINT call_contents_pkey PRIMARY KEY REFERENCES @S@.calls (id) ON DELETE CASCADE,
+    webhook uuid NOT NULL,
+    bytes integer NOT NULL,
+    expires_ms bigint NOT NULL,
+    sealed bytea NOT NULL
+);
+-- Sealed bytes cannot be compressed.
+ALTER TABLE @S@.call_contents ALTER COLUMN sealed SET STORAGE EXTERNAL;
+CREATE INDEX call_contents_webhook ON @S@.call_contents (webhook, call, bytes);
+CREATE INDEX call_contents_expires ON @S@.call_contents (expires_ms, call);
+
 -- Token buckets of webhooks with a rate limit. Without a log: after a crash of the database every bucket is full.
 CREATE UNLOGGED TABLE @S@.rates (
     webhook uuid CONSTRAINT rates_pkey PRIMARY KEY,

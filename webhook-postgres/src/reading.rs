@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use uuid::Uuid;
-use webhook_core::calls::CallRecord;
-use webhook_core::id::{CallId, DeliveryId, RunId};
+use webhook_core::calls::{CallRecord, KeptContent, LoggedCall};
+use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::{Delivery, DeliveryState};
 use webhook_core::run::Run;
 use webhook_core::store::{CallQuery, DeliveryQuery, LogPart, Page, RunQuery};
+use webhook_core::token::Sealed;
 
 use crate::database::{Database, Via};
 use crate::failure::Failure;
@@ -144,6 +146,24 @@ pub(crate) async fn list_calls(
     let rows = database.read(sql, &[uuid(&webhook), uuid(&before), long(&limit)]).await?;
     let items = rows.iter().map(|row| read_call(at(row, 0)?)).collect::<Result<Vec<_>, _>>()?;
     Ok(Page::cut(items, query.limit, |call: &Arc<CallRecord>| call.id))
+}
+
+/// A call of a webhook, with its content unless that has expired.
+pub(crate) async fn call(
+    database: &Database,
+    webhook: WebhookId,
+    call: CallId,
+    now: SystemTime,
+) -> Result<Option<LoggedCall>, Failure> {
+    let (webhook, call, now) = (uuid_of_webhook(webhook), uuid_of_call(call), milliseconds(now));
+    let sql = "SELECT record, sealed FROM @S@.call_1($1, $2, $3)";
+    let rows = database.read(sql, &[uuid(&webhook), uuid(&call), long(&now)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (record, sealed): (_, Option<Vec<u8>>) = (read_call(at(row, 0)?)?, at(row, 1)?);
+    let content = sealed.zip(record.replayable_until);
+    let content =
+        content.map(|(sealed, until)| Arc::new(KeptContent::new(Sealed::from_bytes(sealed), until)));
+    Ok(Some(LoggedCall::new(record).with_content(content)))
 }
 
 /// The calls with these ids, oldest first.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
-use webhook_core::calls::{CALL_LOG_BYTES, CALLS_KEPT, CallRecord, LoggedCall};
+use webhook_core::calls::{
+    ALL_CONTENT_BYTES, CALL_LOG_BYTES, CALLS_KEPT, CONTENT_BYTES, CallRecord, LoggedCall,
+};
 use webhook_core::error::Resource;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
@@ -363,7 +365,32 @@ impl Store for PostgresStore {
                 ],
             )
             .await?;
+        let kept: Vec<_> = calls.iter().filter_map(|call| Some((call, call.content.as_deref()?))).collect();
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.database()
+            .query(
+                "SELECT @S@.keep_contents_1($1, $2, $3, $4, $5)",
+                &[
+                    uuids(&kept.iter().map(|(call, _)| uuid_of_call(call.record.id)).collect()),
+                    longs(&kept.iter().map(|(_, content)| milliseconds(content.expires_at)).collect()),
+                    many_bytes(&kept.iter().map(|(_, content)| content.sealed.as_bytes().to_vec()).collect()),
+                    long(&(CONTENT_BYTES as i64)),
+                    long(&(ALL_CONTENT_BYTES as i64)),
+                ],
+            )
+            .await?;
         Ok(())
+    }
+
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        Ok(reading::call(self.database(), webhook, call, now).await?)
     }
 
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {

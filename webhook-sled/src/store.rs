@@ -280,7 +280,8 @@ impl Store for SledStore {
     }
 
     async fn prune(&self, request: PruneRequest) -> Result<Pruned, StoreError> {
-        let instant = Instant::now();
+        let (instant, now) = (Instant::now(), request.now);
+        self.parts().work_aside(move |parts| parts.calls.expire_contents(now)).await?;
         let expire = move |parts: &Parts, tree: &sled::Tree| {
             Ok(prune::expired_keys(tree, parts.clock.now(instant), EXPIRED_AT_ONCE, parts.damage()))
         };
@@ -396,6 +397,21 @@ impl Store for SledStore {
 
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
         Ok(self.parts().calls.list(&query))
+    }
+
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        let Some((record, has_content)) = self.parts().calls.get(webhook, call, now) else { return Ok(None) };
+        let logged = LoggedCall::new(record.clone());
+        if !has_content {
+            return Ok(Some(logged));
+        }
+        let content = self.parts().work_aside(move |parts| parts.calls.content(&record)).await?;
+        Ok(Some(logged.with_content(content)))
     }
 
     async fn health(&self) -> Result<StoreHealth, StoreError> {

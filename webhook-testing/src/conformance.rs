@@ -275,7 +275,11 @@ promises! { $
         calls_of_all_webhooks_are_bounded_in_bytes,
         a_call_is_appended_once,
         calls_belong_to_a_webhook_that_exists,
-        appended_calls_are_an_event_of_each_webhook;
+        appended_calls_are_an_event_of_each_webhook,
+        the_content_of_a_call_is_kept_until_it_expires,
+        expired_contents_are_pruned,
+        the_contents_of_a_webhook_are_bounded_in_bytes,
+        a_content_goes_with_its_call;
     dropping:
         reads_and_waits_may_be_dropped,
         a_dropped_wait_loses_no_wake_up,

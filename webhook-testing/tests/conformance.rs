@@ -467,6 +467,15 @@ impl Store for BrokenStore {
         self.store.list_calls(query).await
     }
 
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        self.store.get_call(webhook, call, now).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.store.health().await
     }

@@ -1,8 +1,10 @@
-//! The newest calls of each webhook, for stores that one process opens.
+//! The newest calls of each webhook, for stores that one process opens, and which of their contents are kept.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use super::call_contents::CallContents;
 use super::event_log::EventLog;
 use super::webhook_index::WebhookIndex;
 use crate::calls::{CALL_LOG_BYTES, CALLS_KEPT, CallRecord, LoggedCall};
@@ -10,6 +12,8 @@ use crate::id::{CallId, WebhookId};
 use crate::store::{CallQuery, Page};
 
 /// Log of the newest calls: at most [`CALLS_KEPT`] of each webhook and, by default, [`CALL_LOG_BYTES`] of all.
+///
+/// The log decides whose contents are kept; the store keeps them, and removes the [dropped](Self::take_dropped) ones.
 #[derive(Debug)]
 pub struct CallLog {
     webhooks: HashMap<WebhookId, BTreeMap<CallId, Arc<CallRecord>>>,
@@ -18,6 +22,7 @@ pub struct CallLog {
     /// Size of the kept calls in memory.
     bytes: usize,
     most_bytes: usize,
+    contents: CallContents,
 }
 
 impl Default for CallLog {
@@ -30,7 +35,13 @@ impl CallLog {
     /// Creates an empty log that keeps at most `most_bytes`.
     #[must_use]
     pub fn new(most_bytes: usize) -> Self {
-        Self { webhooks: HashMap::new(), order: BTreeMap::new(), bytes: 0, most_bytes }
+        Self {
+            webhooks: HashMap::new(),
+            order: BTreeMap::new(),
+            bytes: 0,
+            most_bytes,
+            contents: CallContents::default(),
+        }
     }
 
     /// Adds the calls of known webhooks and publishes them. Returns those that were added.
@@ -39,16 +50,18 @@ impl CallLog {
         calls: Vec<LoggedCall>,
         webhooks: &WebhookIndex,
         events: &EventLog,
-    ) -> Vec<Arc<CallRecord>> {
+    ) -> Vec<LoggedCall> {
         let mut added = Vec::with_capacity(calls.len());
-        for call in calls {
-            if webhooks.get(call.record.webhook_id).is_some() && self.add(call.record.clone()) {
-                added.push(call.record);
-            }
-        }
         let mut by_webhook: BTreeMap<WebhookId, Vec<Arc<CallRecord>>> = BTreeMap::new();
-        for call in &added {
-            by_webhook.entry(call.webhook_id).or_default().push(call.clone());
+        for call in calls {
+            let record = &call.record;
+            if webhooks.get(record.webhook_id).is_some() && self.add(record.clone()) {
+                by_webhook.entry(record.webhook_id).or_default().push(record.clone());
+                if let Some(content) = &call.content {
+                    self.add_content(record, content.sealed.as_bytes().len(), content.expires_at);
+                }
+                added.push(call);
+            }
         }
         for (webhook, mut calls) in by_webhook {
             calls.sort_unstable_by_key(|call| call.id);
@@ -57,6 +70,35 @@ impl CallLog {
             }
         }
         added
+    }
+
+    /// Notes that the store has the content of a call, in so many bytes.
+    pub fn add_content(&mut self, call: &CallRecord, bytes: usize, expires_at: SystemTime) {
+        if self.order.contains_key(&call.id) {
+            self.contents.add(call.id, call.webhook_id, bytes, expires_at);
+        }
+    }
+
+    /// Drops the expired contents.
+    pub fn expire_contents(&mut self, now: SystemTime) {
+        self.contents.expire(now);
+    }
+
+    /// Returns whether the content of a call is kept at this time.
+    #[must_use]
+    pub fn has_content(&self, call: CallId, now: SystemTime) -> bool {
+        self.contents.has(call, now)
+    }
+
+    /// Returns the calls whose contents were dropped since it was last asked.
+    pub fn take_dropped(&mut self) -> Vec<CallId> {
+        self.contents.take_dropped()
+    }
+
+    /// Returns a call of a webhook.
+    #[must_use]
+    pub fn get(&self, webhook: WebhookId, call: CallId) -> Option<&Arc<CallRecord>> {
+        self.webhooks.get(&webhook)?.get(&call)
     }
 
     /// Adds a call, and drops the oldest calls beyond the bounds. Returns false for a call that is there already.
@@ -103,12 +145,14 @@ impl CallLog {
         for (call, record) in calls {
             self.order.remove(&call);
             self.bytes -= record.bytes_in_memory();
+            self.contents.remove(call);
         }
         true
     }
 
     fn remove(&mut self, call: CallId) {
         let Some(webhook) = self.order.remove(&call) else { return };
+        self.contents.remove(call);
         let Some(calls) = self.webhooks.get_mut(&webhook) else { return };
         if let Some(record) = calls.remove(&call) {
             self.bytes -= record.bytes_in_memory();

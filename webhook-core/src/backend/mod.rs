@@ -29,6 +29,7 @@
 //! A new run cannot be claimed before it is [committed](LiveRuns::commit).
 
 pub(crate) mod buckets;
+mod call_contents;
 mod call_log;
 mod due_index;
 mod event_log;

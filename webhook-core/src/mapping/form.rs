@@ -24,7 +24,7 @@ const FIXED_BYTES: usize = 32 << 10;
 const NAME_BYTES: usize = 128;
 
 /// Headers that hold the secrets of callers.
-const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+pub(crate) const SECRET_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 
 impl Conditions {
     /// Reads the setting, and names every problem in it.

@@ -35,7 +35,7 @@ mod tests;
 
 pub use condition::{Condition, Conditions, Test};
 pub use event_key::{EventKey, KeySource, event_key};
-pub(crate) use form::read_fixed;
+pub(crate) use form::{SECRET_HEADERS, read_fixed};
 pub use pattern::{InvalidPattern, Pattern};
 pub use rule::{MappingRule, overlay, takes_body};
 pub use selector::{CallContent, Selector};

@@ -78,6 +78,15 @@ pub struct QueryParameters {
 }
 
 impl QueryParameters {
+    /// Creates a query of decoded pairs.
+    pub(crate) fn from_pairs(pairs: &[(String, String)]) -> Self {
+        let mut query = Self::default();
+        for (name, value) in pairs {
+            query.pairs.push(name, value);
+        }
+        query
+    }
+
     /// Iterates over the pairs of name and value, in the order sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter()

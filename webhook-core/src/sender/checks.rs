@@ -1,7 +1,7 @@
 //! Checks that look at several settings, or at a sample of a call.
 
 use super::settings::SenderSettings;
-use crate::mapping::{CallContent, Selector};
+use crate::mapping::{CallContent, SECRET_HEADERS, Selector};
 use crate::setting::{SettingCode, SettingProblem};
 use crate::verification::Verification;
 
@@ -28,6 +28,12 @@ impl SenderSettings {
             }
         }
         problems
+    }
+
+    /// Returns whether a header holds a secret of the caller, so that it is never kept.
+    pub(crate) fn is_secret_header(&self, name: &str) -> bool {
+        let of_sender = self.verification.as_ref().and_then(Verification::secret_header);
+        SECRET_HEADERS.into_iter().chain(of_sender).any(|secret| secret.eq_ignore_ascii_case(name))
     }
 
     /// Returns every setting that looks at a place where a sample of a call has nothing, with what the sample has there.

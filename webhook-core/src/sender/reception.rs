@@ -134,6 +134,19 @@ impl SenderSettings {
         }
     }
 
+    /// Takes the content of a run from a call that was received before: it is verified, and no condition is tested again.
+    pub(crate) fn content_again(
+        &self,
+        call: &ReceivedCall<'_>,
+        limits: &ParameterLimits,
+    ) -> Result<RunContent, BodyError> {
+        let payload = self.read_payload(call, limits)?;
+        let content = CallContent::new(call.raw, call.query, &payload);
+        let overlay = overlay(&self.mapping, self.pass_through, &self.fixed, &content);
+        // Each replay is a run of its own.
+        Ok(RunContent { body: self.parameters(payload)?, overlay, key: EventKey::Absent })
+    }
+
     /// Says what a sample of a call would lead to.
     #[must_use]
     pub fn preview(

@@ -74,7 +74,8 @@ struct Refused {
 impl Calls {
     /// Keeps the record of a call until it is written.
     pub(super) fn log(&self, webhook: WebhookId, facts: &CallFacts<'_>, now: SystemTime) {
-        let call = LoggedCall::new(Arc::new(CallRecord::new(webhook, facts, now)));
+        let record = Arc::new(CallRecord::new(webhook, facts, now));
+        let call = LoggedCall::new(record).with_content(facts.content.clone());
         self.gathered.lock().push(webhook, call);
     }
 

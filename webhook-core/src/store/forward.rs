@@ -139,6 +139,15 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).list_calls(query).await
     }
 
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        (**self).get_call(webhook, call, now).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         (**self).health().await
     }

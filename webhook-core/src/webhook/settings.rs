@@ -16,6 +16,7 @@ pub(super) mod bounds {
 
     pub(in crate::webhook) const LABEL_CHARACTERS: usize = 200;
     pub(in crate::webhook) const TIMEOUT_SECONDS: (f64, f64) = (0.001, LONGEST_SECONDS);
+    pub(in crate::webhook) const KEEP_SECONDS: (f64, f64) = (1.0, LONGEST_SECONDS);
     pub(in crate::webhook) const QUEUE_LIMIT: (u32, u32) = (1, 1_000_000);
     pub(in crate::webhook) const RETENTION_DAYS: (u32, u32) = (1, 3_650);
     pub(in crate::webhook) const CONCURRENT_RUNS: (u32, u32) = (1, 10_000);
@@ -74,6 +75,10 @@ pub struct WebhookSettings {
     /// Retention of ended runs, in days. `None`: the retention of the service.
     #[cfg_attr(feature = "schema", schemars(range(min = bounds::RETENTION_DAYS.0, max = bounds::RETENTION_DAYS.1)))]
     pub retention_days: Option<u32>,
+    /// Time for which the content of accepted calls is kept, sealed, so that they can be replayed. `None`: it is not kept.
+    #[serde(rename = "keep_bodies_s", with = "seconds::option")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>", range(min = bounds::KEEP_SECONDS.0, max = bounds::KEEP_SECONDS.1)))]
+    pub keep_bodies: Option<Duration>,
     /// Recipients of the news that a run ended.
     pub notifications: Notifications,
     /// Settings for a sender that cannot be taught our names and headers.
@@ -94,6 +99,7 @@ impl Default for WebhookSettings {
             queue_limit: None,
             rate_limit: None,
             retention_days: None,
+            keep_bodies: None,
             notifications: Notifications::default(),
             sender: SenderSettings::default(),
         }

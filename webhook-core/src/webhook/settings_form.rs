@@ -86,6 +86,7 @@ impl WebhookSettings {
             "queue_limit" => self.queue_limit = from.queue_limit,
             "rate_limit" => self.rate_limit = from.rate_limit,
             "retention_days" => self.retention_days = from.retention_days,
+            "keep_bodies_s" => self.keep_bodies = from.keep_bodies,
             "notifications" => self.notifications.clone_from(&from.notifications),
             name => self.sender.copy_setting(name, &from.sender),
         }
@@ -126,6 +127,7 @@ fn read(merged: Value) -> (WebhookSettings, Vec<SettingProblem>) {
         timeout: form.seconds("timeout_s", bounds::TIMEOUT_SECONDS),
         queue_limit: form.whole("queue_limit", bounds::QUEUE_LIMIT),
         retention_days: form.whole("retention_days", bounds::RETENTION_DAYS),
+        keep_bodies: form.seconds("keep_bodies_s", bounds::KEEP_SECONDS),
         sender: SenderSettings::read(&mut form),
         ..WebhookSettings::default()
     };

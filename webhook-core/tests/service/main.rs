@@ -4,6 +4,7 @@
 
 mod ahead;
 mod callers;
+mod calls;
 mod composition;
 mod faults;
 mod intake;

@@ -199,5 +199,6 @@ unsteady! {
     resend_delivery(id: DeliveryId, now: SystemTime) -> Delivery;
     append_calls(calls: Vec<LoggedCall>) -> ();
     list_calls(query: CallQuery) -> Page<Arc<CallRecord>, CallId>;
+    get_call(webhook: WebhookId, call: CallId, now: SystemTime) -> Option<LoggedCall>;
     health() -> StoreHealth;
 }

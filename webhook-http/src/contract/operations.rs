@@ -286,6 +286,23 @@ operations! {
             ..get("Its newest calls with their answers, newest first; refused ones and checks of the URL too")
         },
     }
+    "/admin/api/v1/webhooks/{id}/calls/{call_id}/replay" for Management {
+        ReplayCall = Spec {
+            takes: optional::<NoFields>(),
+            answers: &[STARTED],
+            problems: &[&[
+                CallNotReplayable,
+                MalformedBody,
+                UnsupportedMediaType,
+                ParametersInvalid,
+                WorkflowMissing,
+                QueueFull,
+                ShuttingDown,
+            ]],
+            audit: Some("replay-call"),
+            ..post("Run an accepted call again with the present settings, where its content is kept")
+        },
+    }
     "/admin/api/v1/presets" for Management {
         ListPresets = Spec {
             answers: &[json::<Presets>(200)],

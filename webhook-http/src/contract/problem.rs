@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode, header};
 use webhook_core::error::{Resource, chain};
 use webhook_core::intake::TriggerError;
-use webhook_core::manage::ManagementError;
+use webhook_core::manage::{ManagementError, NotReplayable};
 use webhook_core::parameters::{BodyError, ParameterProblem};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
@@ -273,6 +273,12 @@ impl From<ManagementError> for Problem {
             ManagementError::UrlNotRecoverable(Some(error)) => {
                 tracing::warn!(error = chain(&error), "a sealed token cannot be opened");
                 Slug::UrlNotRecoverable
+            }
+            ManagementError::NotReplayable(reason) => {
+                if let NotReplayable::Sealed(error) = reason {
+                    tracing::warn!(error = chain(&error), "the content of a call cannot be opened");
+                }
+                Slug::CallNotReplayable
             }
             ManagementError::Secret(error) => {
                 tracing::warn!(error = chain(&error), "a sealed value cannot be opened");

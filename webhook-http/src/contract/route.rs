@@ -6,7 +6,9 @@ use std::fmt;
 use http::Method;
 use percent_encoding::percent_decode_str;
 use webhook_core::error::Resource;
-use webhook_core::id::{DeliveryId, RunId, SecretId, WebhookId, WorkflowId, WorkflowKey, WorkflowKind};
+use webhook_core::id::{
+    CallId, DeliveryId, RunId, SecretId, WebhookId, WorkflowId, WorkflowKey, WorkflowKind,
+};
 
 use crate::contract::operation::{Audience, Path, Spec};
 use crate::contract::operations::{Operation, PATHS};
@@ -24,6 +26,7 @@ pub struct Route {
     workflow_id: Option<WorkflowId>,
     id: Option<RunId>,
     secret: Option<SecretId>,
+    call: Option<CallId>,
     name: Option<String>,
 }
 
@@ -44,7 +47,8 @@ impl Route {
     }
 
     fn new(path: &'static Path<Operation>, captures: &Captures<'_>) -> Option<Self> {
-        let mut route = Self { path, kind: None, workflow_id: None, id: None, secret: None, name: None };
+        let mut route =
+            Self { path, kind: None, workflow_id: None, id: None, secret: None, call: None, name: None };
         for parameter in path.template.parameters() {
             let text = captures.get(parameter);
             match parameter {
@@ -54,6 +58,7 @@ impl Route {
                     route.id = text.and_then(|text| text.parse().ok());
                 }
                 PathParameter::SecretId => route.secret = text.and_then(|text| text.parse().ok()),
+                PathParameter::CallId => route.call = text.and_then(|text| text.parse().ok()),
                 PathParameter::Name => route.name = Some(text.filter(|name| !name.is_empty())?.to_owned()),
             }
         }
@@ -135,6 +140,14 @@ impl Route {
     /// 404 for an ill-formed id, as for an unknown one.
     pub(crate) fn secret(&self) -> Result<SecretId, Problem> {
         self.secret.ok_or_else(|| Problem::not_found(Resource::Secret))
+    }
+
+    /// Returns the call that the path names.
+    ///
+    /// # Errors
+    /// 404 for an ill-formed id, as for an unknown one.
+    pub(crate) fn call(&self) -> Result<CallId, Problem> {
+        self.call.ok_or_else(|| Problem::not_found(Resource::Call))
     }
 
     /// Returns the name of the artifact, or an empty text, which no artifact has.

@@ -52,6 +52,8 @@ pub enum Slug {
     PreconditionFailed,
     /// The URL cannot be shown again.
     UrlNotRecoverable,
+    /// The call cannot be run again.
+    CallNotReplayable,
     /// No notifier serves the requested channel.
     IntegrationMissing,
     /// A page of another site, or a name that is not this service's, may have caused the request.
@@ -64,7 +66,7 @@ pub enum Slug {
 
 impl Slug {
     /// Every kind of problem.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Unauthorized,
         Self::WebhookDisabled,
         Self::GetNotAllowed,
@@ -88,6 +90,7 @@ impl Slug {
         Self::MethodNotAllowed,
         Self::PreconditionFailed,
         Self::UrlNotRecoverable,
+        Self::CallNotReplayable,
         Self::IntegrationMissing,
         Self::CrossSiteRefused,
         Self::SignatureInvalid,
@@ -122,6 +125,7 @@ impl Slug {
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The method is not allowed here"),
             Self::PreconditionFailed => ("precondition-failed", 412, "The state is not the expected one"),
             Self::UrlNotRecoverable => ("url-not-recoverable", 409, "The URL cannot be shown again"),
+            Self::CallNotReplayable => ("call-not-replayable", 409, "The call cannot be run again"),
             Self::IntegrationMissing => ("integration-missing", 422, "There is no such integration"),
             Self::CrossSiteRefused => ("cross-site-refused", 403, "Requests of other sites are refused"),
             Self::SignatureInvalid => ("signature-invalid", 401, "The call is not known to be its sender's"),

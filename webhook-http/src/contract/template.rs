@@ -32,11 +32,16 @@ pub(crate) enum PathParameter {
     RunId,
     /// `{secret_id}`: id of a secret below its webhook.
     SecretId,
+    /// `{call_id}`: id of a call below its webhook.
+    CallId,
     /// `{name}`: name of an artifact.
     Name,
 }
 
 impl PathParameter {
+    /// Number of parameters.
+    const COUNT: usize = Self::Name as usize + 1;
+
     /// Returns the name in templates and in the OpenAPI document.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -45,6 +50,7 @@ impl PathParameter {
             Self::Id => "id",
             Self::RunId => "run_id",
             Self::SecretId => "secret_id",
+            Self::CallId => "call_id",
             Self::Name => "name",
         }
     }
@@ -58,6 +64,7 @@ impl Segment {
             b"{id}" => Self::Parameter(PathParameter::Id),
             b"{run_id}" => Self::Parameter(PathParameter::RunId),
             b"{secret_id}" => Self::Parameter(PathParameter::SecretId),
+            b"{call_id}" => Self::Parameter(PathParameter::CallId),
             b"{name}" => Self::Parameter(PathParameter::Name),
             [b'{', ..] => panic!("a path parameter is unknown"),
             _ => Self::Literal(text),
@@ -138,7 +145,7 @@ impl Template {
 
 /// Text of a path in place of each parameter.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Captures<'p>([Option<&'p str>; 6]);
+pub(crate) struct Captures<'p>([Option<&'p str>; PathParameter::COUNT]);
 
 impl<'p> Captures<'p> {
     pub(crate) fn get(&self, parameter: PathParameter) -> Option<&'p str> {

@@ -11,9 +11,10 @@ use crate::contract::problem::Problem;
 use crate::contract::slug::Slug;
 use crate::contract::wire::call::CallView;
 use crate::contract::wire::page::Page;
+use crate::handlers::runs;
 use crate::headers;
 use crate::meters::Answered;
-use crate::request::head::{Head, known_method};
+use crate::request::head::{Head, Request, known_method};
 use crate::request::query::QueryFields;
 use crate::response::answer::Answer;
 use crate::state::State;
@@ -35,6 +36,14 @@ pub(crate) async fn list(state: &State, head: &Head) -> Result<Answer, Problem> 
         }
     }
     Ok(written.into_answer(next))
+}
+
+/// Handles `POST /webhooks/{id}/calls/{call_id}/replay`: a run from an accepted call, with the present settings.
+pub(crate) async fn replay(state: &State, request: &mut Request<'_>) -> Result<Answer, Problem> {
+    let (id, call) = (request.head.route.webhook()?, request.head.route.call()?);
+    request.no_fields(state.limits()).await?;
+    let started = state.webhooks.manage().replay_call(id, call, request.head.caller()).await?;
+    Ok(runs::accepted(state, &started.run, &started.warnings))
 }
 
 /// A trigger call on its way to its answer: what the call log says besides the outcome.
@@ -63,7 +72,8 @@ impl NotedCall {
         let (method, success) = (known_method(&head.method), self.success.as_u16());
         let mut facts = CallFacts::new(method, success, CallOutcome::Refused);
         match decided {
-            Ok(Triggered::Accepted { run, replayed, .. }) => {
+            Ok(Triggered::Accepted { run, replayed, content, .. }) => {
+                facts.content.clone_from(content);
                 facts.outcome = if *replayed { CallOutcome::Replayed } else { CallOutcome::Accepted };
                 facts.run_id = Some(run.id());
             }

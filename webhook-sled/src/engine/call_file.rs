@@ -1,29 +1,35 @@
-//! The call log: in memory, and in the file `calls` beside the database.
+//! The call log: in memory, and in the file `calls` beside the database, with kept contents in `call-contents`.
 //!
-//! Calls are news of the last days, not records that anybody was promised. So they go neither through the journal nor to
-//! sled, and nothing waits for a sync. The file survives the death of the process; after the loss of power, its end may be
+//! Calls are news, and no promise depends on them. So they go neither through the journal nor to sled, and nothing waits for
+//! a sync. The file survives the death of the process; after the loss of power, its end may be
 //! missing.
 //!
 //! Each line of the file is a call as JSON. Lines are appended; once the file has doubled since it was last written as a
 //! whole, it is rewritten with the calls that are kept. A line that cannot be read is left out: nothing depends on it.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use webhook_core::backend::{CallLog, EventLog, WebhookIndex};
-use webhook_core::calls::{CallRecord, LoggedCall};
+use webhook_core::calls::{CallRecord, KeptContent, LoggedCall};
 use webhook_core::id::{CallId, WebhookId};
 use webhook_core::store::{CallQuery, Page};
+use webhook_core::token::Sealed;
 
 use crate::engine::regular;
+use crate::engine::sled_folder::make_private;
 
 const NAME: &str = "calls";
 /// The file while it is written as a whole.
 const NEW_NAME: &str = "calls-new";
+/// The folder with a file for each kept content, named after its call.
+const CONTENTS: &str = "call-contents";
 /// Size of the file up to which it is not rewritten, in bytes.
 const SMALL: u64 = 1 << 20;
 /// Upper bound on the bytes that are read when the store is opened. The file is never larger, unless someone else wrote it.
@@ -58,13 +64,15 @@ impl CallFile {
         Self { folder: folder.to_owned(), log: Mutex::default(), file: Mutex::default() }
     }
 
-    /// Reads the calls of known webhooks from the file.
+    /// Reads the calls of known webhooks from the file, and finds their contents.
     pub(crate) fn load(&self, webhooks: &WebhookIndex) {
-        match self.read(webhooks) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(%error, "the file {NAME} of the store cannot be read; the call log is empty");
+        for done in [self.read(webhooks), self.find_contents()] {
+            match done {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the call log of the store cannot be read; calls are missing in it");
+                }
             }
         }
     }
@@ -82,13 +90,33 @@ impl CallFile {
         Ok(())
     }
 
+    /// Finds the kept contents, and removes those whose call is gone.
+    fn find_contents(&self) -> io::Result<()> {
+        let entries = fs::read_dir(self.folder.join(CONTENTS))?;
+        let calls: HashMap<String, Arc<CallRecord>> =
+            self.log.lock().iter().map(|call| (call.id.to_string(), call.clone())).collect();
+        for entry in entries {
+            let entry = entry?;
+            let call = entry.file_name().to_str().and_then(|name| calls.get(name));
+            match call.and_then(|call| Some((call, call.replayable_until?))) {
+                Some((call, until)) => {
+                    let bytes = usize::try_from(entry.metadata()?.len()).unwrap_or(usize::MAX);
+                    self.log.lock().add_content(call, bytes, until);
+                }
+                None => fs::remove_file(entry.path())?,
+            }
+        }
+        self.remove_dropped();
+        Ok(())
+    }
+
     /// Adds the calls of known webhooks. Returns those that [`write`](Self::write) must write.
     pub(crate) fn append(
         &self,
         calls: Vec<LoggedCall>,
         webhooks: &WebhookIndex,
         events: &EventLog,
-    ) -> Vec<Arc<CallRecord>> {
+    ) -> Vec<LoggedCall> {
         self.log.lock().append(calls, webhooks, events)
     }
 
@@ -106,13 +134,60 @@ impl CallFile {
         self.log.lock().forget(webhook);
     }
 
-    /// Writes calls that were added.
-    pub(crate) fn write(&self, added: &[Arc<CallRecord>]) {
+    /// Returns a call, and whether its content is kept at this time.
+    pub(crate) fn get(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Option<(Arc<CallRecord>, bool)> {
+        let log = self.log.lock();
+        Some((log.get(webhook, call)?.clone(), log.has_content(call, now)))
+    }
+
+    /// Reads the content of a call. One that cannot be read counts as gone.
+    pub(crate) fn content(&self, call: &CallRecord) -> Option<Arc<KeptContent>> {
+        let mut file = regular::open_to_read(&self.folder.join(CONTENTS), &call.id.to_string()).ok()?;
+        let mut sealed = Vec::new();
+        file.read_to_end(&mut sealed).ok()?;
+        Some(Arc::new(KeptContent::new(Sealed::from_bytes(sealed), call.replayable_until?)))
+    }
+
+    /// Removes the expired contents.
+    pub(crate) fn expire_contents(&self, now: SystemTime) {
+        self.log.lock().expire_contents(now);
+        self.remove_dropped();
+    }
+
+    /// Removes the files of contents that the log dropped. One that stays is removed by the next opening.
+    fn remove_dropped(&self) {
+        let dropped = self.log.lock().take_dropped();
+        for call in dropped {
+            let _ = fs::remove_file(self.folder.join(CONTENTS).join(call.to_string()));
+        }
+    }
+
+    fn write_content(&self, call: CallId, content: &KeptContent) -> io::Result<()> {
+        let folder = self.folder.join(CONTENTS);
+        make_private(&folder)?;
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        regular::open(&folder, &call.to_string(), options)?.write_all(content.sealed.as_bytes())
+    }
+
+    /// Writes calls that were added, and removes the contents for which there is no room any more.
+    pub(crate) fn write(&self, added: &[LoggedCall]) {
         let mut open = self.file.lock();
         if open.is_closed {
             return;
         }
-        let lines = lines(added);
+        for call in added {
+            if let Some(content) = &call.content {
+                open.note(self.write_content(call.record.id, content));
+            }
+        }
+        self.remove_dropped();
+        let lines = lines(added.iter().map(|call| &call.record));
         let grown = open.bytes + lines.len() as u64;
         let fits = grown <= open.bound;
         let written = match &mut open.file {
@@ -125,6 +200,7 @@ impl CallFile {
 
     /// Rewrites the file without the calls that were dropped.
     pub(crate) fn rewrite(&self) {
+        self.remove_dropped();
         self.write_whole(&mut self.file.lock());
     }
 
@@ -143,7 +219,7 @@ impl CallFile {
             return;
         }
         let kept: Vec<Arc<CallRecord>> = self.log.lock().iter().cloned().collect();
-        let lines = lines(&kept);
+        let lines = lines(kept.iter());
         let written = self.replace(&lines).map(|file| {
             open.file = Some(file);
             open.bytes = lines.len() as u64;
@@ -176,7 +252,7 @@ impl OpenFile {
     }
 }
 
-fn lines(calls: &[Arc<CallRecord>]) -> Vec<u8> {
+fn lines<'a>(calls: impl ExactSizeIterator<Item = &'a Arc<CallRecord>>) -> Vec<u8> {
     let mut lines = Vec::with_capacity(calls.len() * 512);
     for call in calls {
         // A record has text for keys, and writing to memory never fails.
@@ -285,5 +361,43 @@ mod tests {
         file.skip();
         log(&file, &webhooks, webhook, "2");
         assert_eq!(details(&opened(folder.path(), &webhooks), webhook), ["2", "1", "0"]);
+    }
+
+    #[test]
+    fn contents_are_found_again_and_go_with_their_calls_however_those_went() {
+        let folder = tempfile::tempdir().unwrap();
+        let (webhooks, webhook) = known();
+        let contents = || fs::read_dir(folder.path().join(CONTENTS)).map_or(0, Iterator::count);
+        let until = UNIX_EPOCH + std::time::Duration::from_secs(9);
+        let log_kept = |file: &CallFile| {
+            let content = Arc::new(KeptContent::new(Sealed::from_bytes(b"sealed".to_vec()), until));
+            let mut facts = CallFacts::new("POST", 202, CallOutcome::Accepted);
+            facts.content = Some(content.clone());
+            let call = LoggedCall::new(Arc::new(CallRecord::new(webhook, &facts, UNIX_EPOCH)));
+            let call = call.with_content(Some(content));
+            file.write(&file.append(vec![call.clone()], &webhooks, &EventLog::new()));
+            call
+        };
+        let file = opened(folder.path(), &webhooks);
+        let (first, second) = (log_kept(&file), log_kept(&file));
+        let file = opened(folder.path(), &webhooks);
+        for call in [&first, &second] {
+            let (record, has_content) = file.get(webhook, call.record.id, UNIX_EPOCH).unwrap();
+            assert!(has_content && file.content(&record) == call.content);
+        }
+        file.expire_contents(until);
+        assert_eq!((contents(), count_of(&file, webhook)), (0, 2));
+        log_kept(&file);
+        file.forget(webhook);
+        file.rewrite();
+        assert_eq!(contents(), 0);
+        log_kept(&file);
+        fs::remove_file(folder.path().join(NAME)).unwrap();
+        opened(folder.path(), &webhooks);
+        assert_eq!(contents(), 0, "nobody knows its call any more");
+    }
+
+    fn count_of(file: &CallFile, webhook: WebhookId) -> usize {
+        file.list(&CallQuery::new(webhook)).items.len()
     }
 }

@@ -139,10 +139,10 @@ impl Parts {
     }
 
     /// Works on a thread that may block, on what no promise depends on.
-    pub(crate) async fn work_aside(
+    pub(crate) async fn work_aside<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self) + Send + 'static,
-    ) -> Result<(), StoreError> {
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
         let parts = self.clone();
         let working = tokio::task::spawn_blocking(move || work(&parts));
         self.unless_hung(working)

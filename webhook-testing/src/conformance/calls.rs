@@ -2,13 +2,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::scene::*;
-use webhook_core::calls::{CALL_LOG_BYTES, CALLS_KEPT, CallFacts, CallOutcome, CallRecord, LoggedCall};
+use webhook_core::calls::{
+    CALL_LOG_BYTES, CALLS_KEPT, CONTENT_BYTES, CallFacts, CallOutcome, CallRecord, KeptContent, LoggedCall,
+};
 use webhook_core::events::{CALLS_IN_EVENT, Change, Event};
 use webhook_core::id::{CallId, RunId, WebhookId};
-use webhook_core::store::{CallQuery, Store};
+use webhook_core::store::{CallQuery, PruneRequest, Store};
+use webhook_core::token::Sealed;
 use webhook_core::webhook::Webhook;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A call is read back as it was appended, with all its facts.
 pub async fn a_call_is_read_back_as_it_was_appended(store: Arc<dyn Store>) {
@@ -169,6 +176,88 @@ pub async fn appended_calls_are_an_event_of_each_webhook(store: Arc<dyn Store>) 
         let Change::Calls { calls, truncated } = &event.change else { panic!("an event of calls") };
         assert_eq!((&**calls, *truncated), (expected, cut), "the newest calls, oldest first");
     }
+}
+
+/// The content of a call is read back as it was appended, under its webhook only and until it expires.
+pub async fn the_content_of_a_call_is_kept_until_it_expires(store: Arc<dyn Store>) {
+    let (webhook, other) = (webhook(&*store).await, webhook(&*store).await);
+    let end = now() + HOUR;
+    let kept = with_content(&webhook, &[0, 255, 10, 13], end);
+    let bare = LoggedCall::new(call(&webhook, "without content"));
+    store.append_calls(vec![kept.clone(), bare.clone()]).await.must("append calls");
+    let get = async |webhook: &Webhook, call: &LoggedCall, at: SystemTime| {
+        store.get_call(webhook.id, call.record.id, at).await.must("get a call")
+    };
+    assert_eq!(get(&webhook, &kept, end - SECOND).await, Some(kept.clone()), "with its content");
+    assert_eq!(get(&webhook, &bare, now()).await, Some(bare), "a call without content");
+    assert_eq!(get(&other, &kept, now()).await, None, "it is no call of another webhook");
+    let expired = get(&webhook, &kept, end).await.must("keep the record");
+    assert_eq!((expired.record, expired.content), (kept.record.clone(), None), "the record alone is left");
+    let never = with_content(&webhook, &[1], end);
+    assert_eq!(get(&webhook, &never, now()).await, None, "it was never appended");
+}
+
+/// Pruning removes expired contents, and no others.
+pub async fn expired_contents_are_pruned(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let (first, second) = (now() + HOUR, now() + 3 * HOUR);
+    let calls = [first, second].map(|end| with_content(&webhook, &[7; 100], end));
+    store.append_calls(calls.to_vec()).await.must("append calls");
+    store.prune(PruneRequest::new(now() + 2 * HOUR, 100 * HOUR, 10)).await.must("prune");
+    for (call, is_kept) in calls.iter().zip([false, true]) {
+        let found = store.get_call(webhook.id, call.record.id, now()).await.must("get a call");
+        let found = found.must("keep the record");
+        assert_eq!(found.content.is_some(), is_kept, "an expired content must be removed, and no other");
+    }
+}
+
+/// The contents of a webhook are bounded in bytes: the oldest go, and those of other webhooks stay.
+pub async fn the_contents_of_a_webhook_are_bounded_in_bytes(store: Arc<dyn Store>) {
+    let (busy, quiet) = (webhook(&*store).await, webhook(&*store).await);
+    let end = now() + HOUR;
+    let of_quiet = with_content(&quiet, &[1; 1_000], end);
+    store.append_calls(vec![of_quiet.clone()]).await.must("append a call");
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let call = with_content(&busy, &vec![2; 1 << 20], end);
+        store.append_calls(vec![call.clone()]).await.must("append a call");
+        calls.push(call.record.id);
+    }
+    let mut kept = Vec::new();
+    for call in &calls {
+        let found = store.get_call(busy.id, *call, now()).await.must("get a call").must("keep the record");
+        kept.push(found.content.map_or(0, |content| content.sealed.as_bytes().len()));
+    }
+    let bytes: usize = kept.iter().sum();
+    assert!(bytes <= CONTENT_BYTES, "{bytes} bytes of contents are too many");
+    assert!(bytes >= CONTENT_BYTES / 2, "{bytes} bytes of contents are too few");
+    assert_eq!((kept[0], kept[19]), (0, 1 << 20), "the oldest go, and the newest stays");
+    let quiet = store.get_call(quiet.id, of_quiet.record.id, now()).await.must("get a call");
+    assert_eq!(quiet, Some(of_quiet), "another webhook's content must stay");
+}
+
+/// A content goes with its call, when newer calls take its place or its webhook is deleted.
+pub async fn a_content_goes_with_its_call(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    let first = with_content(&webhook, b"first", now() + HOUR);
+    store.append_calls(vec![first.clone()]).await.must("append a call");
+    let later: Vec<_> = (0..CALLS_KEPT).map(|number| call(&webhook, &number.to_string())).collect();
+    append(&*store, &later).await;
+    let found = store.get_call(webhook.id, first.record.id, now()).await.must("get a call");
+    assert_eq!(found, None, "newer calls have taken its place");
+    let last = with_content(&webhook, b"last", now() + HOUR);
+    store.append_calls(vec![last.clone()]).await.must("append a call");
+    store.delete_webhook(webhook.id, None, now()).await.must("delete a webhook");
+    let found = store.get_call(webhook.id, last.record.id, now()).await.must("get a call");
+    assert_eq!(found, None, "it goes with its webhook");
+}
+
+/// Returns a call with these bytes as its sealed content.
+fn with_content(webhook: &Webhook, sealed: &[u8], expires_at: SystemTime) -> LoggedCall {
+    let content = Arc::new(KeptContent::new(Sealed::from_bytes(sealed.to_vec()), expires_at));
+    let mut facts = CallFacts::new("POST", 202, CallOutcome::Accepted);
+    facts.content = Some(content.clone());
+    LoggedCall::new(Arc::new(CallRecord::new(webhook.id, &facts, now()))).with_content(Some(content))
 }
 
 fn call(webhook: &Webhook, detail: &str) -> Arc<CallRecord> {

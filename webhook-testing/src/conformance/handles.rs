@@ -187,6 +187,15 @@ impl Store for InTurns {
         self.handle().list_calls(query).await
     }
 
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        self.handle().get_call(webhook, call, now).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         self.handle().health().await
     }

@@ -122,6 +122,14 @@ impl Store for BrokenStore {
     async fn list_calls(&self, _query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
         broken()
     }
+    async fn get_call(
+        &self,
+        _webhook: WebhookId,
+        _call: CallId,
+        _now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        broken()
+    }
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         broken()
     }

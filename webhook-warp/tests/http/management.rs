@@ -19,7 +19,7 @@ fn expected_webhook(changes: Value) -> Value {
         "retries": {"max_attempts": 1, "base_s": 10, "factor": 2.0, "cap_s": 600, "jitter": 0.2},
         "concurrency": {"max": null, "on_overlap": "queue"}, "queue_limit": null, "rate_limit": null,
         "verification": null, "idempotency_from": null, "allowed_networks": null, "conditions": null, "mapping": [],
-        "pass_through": "all", "fixed": {}, "answer": null, "retention_days": null, "notifications": {"email": null, "slack": null},
+        "pass_through": "all", "fixed": {}, "answer": null, "retention_days": null, "keep_bodies_s": null, "notifications": {"email": null, "slack": null},
     });
     for (name, value) in changes.as_object().unwrap() {
         webhook[name] = value.clone();

@@ -10,6 +10,7 @@
 //! A refused call leaves nothing behind and uses up no idempotency key.
 
 mod call;
+mod content;
 mod enqueue;
 mod error;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod threads;
 use std::sync::Arc;
 
 use super::parts::Parts;
+use crate::calls::KeptContent;
 use crate::handshake::HandshakeAnswer;
 use crate::id::RunId;
 use crate::mapping::{Condition, EventKey};
@@ -35,6 +37,8 @@ use crate::webhook::Webhook;
 
 pub use super::limiter::FailureLimiter;
 pub use call::{Method, TriggerCall};
+use content::CallToKeep;
+pub(super) use content::KeptCall;
 pub(super) use enqueue::{Accepted, available_workflow, effective, enqueue, submit};
 pub use error::TriggerError;
 use fingerprint::fingerprints;
@@ -49,7 +53,7 @@ pub struct AuthenticatedCall {
     query: QueryParameters,
     digest: TokenDigest,
     webhook: Arc<Webhook>,
-    head: SentHead,
+    head: Arc<SentHead>,
 }
 
 impl AuthenticatedCall {
@@ -62,14 +66,15 @@ impl AuthenticatedCall {
     /// Returns whether the webhook's settings look at the URL and the headers of the call.
     #[must_use]
     pub fn needs_head(&self) -> bool {
-        self.webhook.settings.sender.looks_into_calls()
+        let settings = &self.webhook.settings;
+        settings.sender.looks_into_calls() || settings.keep_bodies.is_some()
     }
 
     /// Adds the URL and the headers. A call whose webhook [needs](Self::needs_head) them and that lacks them is one
     /// without headers.
     #[must_use]
     pub fn with_head(mut self, head: SentHead) -> Self {
-        self.head = head;
+        self.head = Arc::new(head);
         self
     }
 }
@@ -110,6 +115,8 @@ pub enum Triggered {
         /// Warnings for the caller. A replayed call has those of the first call, as long as the workflow and
         /// the webhook's settings are the same.
         warnings: Vec<ParameterWarning>,
+        /// Content of the call for its call log, where the webhook keeps it.
+        content: Option<Arc<KeptContent>>,
     },
     /// It was a dry run, and the call is valid.
     #[non_exhaustive]
@@ -139,7 +146,7 @@ pub(super) async fn authenticate(
         return Err(TriggerError::ShuttingDown);
     }
     call.forget_tokens();
-    Ok(AuthenticatedCall { call, query, digest: webhook.token_digest, webhook, head: SentHead::default() })
+    Ok(AuthenticatedCall { call, query, digest: webhook.token_digest, webhook, head: Arc::default() })
 }
 
 /// See [`Webhooks::admit`](crate::Webhooks::admit).
@@ -223,7 +230,7 @@ pub(super) async fn trigger(
     let body = if call.method == Method::Post { body } else { &[] };
     let (workflow, content) = if webhook.settings.sender.looks_into_calls() {
         check_body(parts, &call, body)?;
-        let content = match sender::receive(parts, &webhook, &call, head, &query, body, now).await? {
+        let content = match sender::receive(parts, &webhook, &call, head.clone(), &query, body, now).await? {
             Reception::Run(content) => content,
             Reception::Handshake(answer) => {
                 parts.uses.note(webhook.id, now);
@@ -265,6 +272,7 @@ pub(super) async fn trigger(
         // A sender's next attempt at an event may bear another time or signature.
         if is_event { idempotency.with_any_request() } else { idempotency }
     });
+    let content_type = call.content_type.filter(|_| call.method == Method::Post);
     let caller = Caller { token_hint: Some(webhook.token_hint.clone()), ..call.caller };
     let conditions = |request: Enqueue| {
         request.with_idempotency(idempotency).with_token_digest(digest).with_must_be_enabled(true)
@@ -280,7 +288,14 @@ pub(super) async fn trigger(
         _ => parts.uses.note(webhook.id, now),
     }
     let Accepted { run, replayed, warnings } = submitted?;
-    Ok(Triggered::Accepted { run, replayed, warnings })
+    let content = if replayed {
+        None
+    } else {
+        let (method, content_type) = (call.method, content_type.as_deref());
+        let call = CallToKeep { method, content_type, head: &head, query: &query, body };
+        call.seal(parts, &webhook, run.id(), now).await
+    };
+    Ok(Triggered::Accepted { run, replayed, warnings, content })
 }
 
 /// Parses the parameters in a body. Another thread parses a large one, which takes milliseconds, so other

@@ -41,6 +41,11 @@ impl SentHead {
         Self { url, headers: headers.collect() }
     }
 
+    /// Returns names and values of the header lines.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// Looks at the call that this head belongs to.
     pub(in crate::service) fn with_body<R>(
         &self,
@@ -107,7 +112,7 @@ pub(super) async fn receive(
     parts: &Parts,
     webhook: &Arc<Webhook>,
     call: &TriggerCall,
-    head: SentHead,
+    head: Arc<SentHead>,
     query: &QueryParameters,
     body: &[u8],
     now: SystemTime,
@@ -132,7 +137,7 @@ pub(super) async fn receive(
 /// All that is needed to take a call through its webhook's settings, besides its query and body.
 struct ReceptionInput {
     webhook: Arc<Webhook>,
-    head: SentHead,
+    head: Arc<SentHead>,
     method: Method,
     content_type: Option<String>,
     secrets: Vec<Secret>,

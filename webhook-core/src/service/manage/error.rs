@@ -25,6 +25,9 @@ pub enum ManagementError {
         "the URL was shown when it was made and cannot be shown again; refresh the token to get a new one"
     )]
     UrlNotRecoverable(#[source] Option<UnsealError>),
+    /// The call cannot be run again.
+    #[error(transparent)]
+    NotReplayable(#[from] NotReplayable),
     /// The run has not ended.
     #[error("the run has not ended yet")]
     StillLive,
@@ -68,4 +71,29 @@ impl From<StoreError> for ManagementError {
             error => Self::Store(error),
         }
     }
+}
+
+/// Reason why a call cannot be run again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReplayable {
+    /// The call started no run.
+    #[error("the call started no run; only a call that did can be run again")]
+    NotAccepted,
+    /// The webhook did not keep the content of its calls then.
+    #[error(
+        "the content of the call was not kept; with the setting keep_bodies_s, that of later calls is kept"
+    )]
+    NotKept,
+    /// The content has expired, or made room for newer ones.
+    #[error(
+        "the content of the call is no longer kept: it has expired, or has made room for that of newer calls"
+    )]
+    Expired,
+    /// This server has no token key.
+    #[error("this server has no token key to open the content of the call with")]
+    NoTokenKey,
+    /// None of the token keys opens the content.
+    #[error("the content of the call cannot be opened with the token keys of this server")]
+    Sealed(#[source] UnsealError),
 }

@@ -15,7 +15,7 @@ use super::parts::Parts;
 
 pub use deliveries::{ResentDeliveries, TestedNotification};
 pub use ensure::EnsuredWebhook;
-pub use error::ManagementError;
+pub use error::{ManagementError, NotReplayable};
 pub use runs::StartedRun;
 pub use senders::{AddedSecret, CallPreview, PreviewProblem, SampleCall};
 pub use webhooks::CreatedWebhook;

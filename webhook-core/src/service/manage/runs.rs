@@ -122,7 +122,7 @@ impl Management<'_> {
         content.ok_or(ManagementError::NotFound(Resource::Artifact))
     }
 
-    fn refuse_while_shutting_down(&self) -> Result<(), TriggerError> {
+    pub(super) fn refuse_while_shutting_down(&self) -> Result<(), TriggerError> {
         if self.parts.accepting.is_accepting() { Ok(()) } else { Err(TriggerError::ShuttingDown) }
     }
 }

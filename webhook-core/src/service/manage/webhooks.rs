@@ -60,7 +60,7 @@ impl Management<'_> {
     ) -> Result<CreatedWebhook, ManagementError> {
         let parts = self.parts;
         let mut problems = self.integration_problems(&settings);
-        problems.extend(self.sealing_problem(&settings, verify_token));
+        problems.extend(self.sealing_problems(&settings, verify_token));
         let described = match self.parts.knows_kind(&workflow.kind) {
             true => parts.executor.describe(&workflow).await?,
             false => None,
@@ -120,9 +120,10 @@ impl Management<'_> {
                 refuse(self.integration_problems(&settings))?;
             }
             if settings.sender.verification != webhook.settings.sender.verification
+                || settings.keep_bodies != webhook.settings.keep_bodies
                 || matches!(verify_token, VerifyTokenChange::Set(_))
             {
-                refuse(self.sealing_problem(&settings, &verify_token).into_iter().collect())?;
+                refuse(self.sealing_problems(&settings, &verify_token))?;
             }
             Ok(self.with_verify_token(webhook.with_settings(settings, parts.now()), &verify_token))
         })
@@ -220,18 +221,27 @@ impl Management<'_> {
         }
     }
 
-    /// Returns the problem that there is no key to seal what the verification needs.
-    fn sealing_problem(
+    /// Returns the problems that there is no key to seal what the settings need.
+    fn sealing_problems(
         &self,
         settings: &WebhookSettings,
         verify_token: &VerifyTokenChange,
-    ) -> Option<SettingProblem> {
+    ) -> Vec<SettingProblem> {
+        if self.parts.keys.is_some() {
+            return Vec::new();
+        }
         let needs_secret = settings.sender.verification.as_ref().is_some_and(Verification::needs_secret);
         let needs_key = needs_secret || matches!(verify_token, VerifyTokenChange::Set(_));
-        let message =
-            "this server has no token key to seal the sender's secret with, so every call would be refused";
-        let problem = || SettingProblem::new("verification", SettingCode::NoTokenKey, message);
-        (needs_key && self.parts.keys.is_none()).then(problem)
+        let problem = |field, message| SettingProblem::new(field, SettingCode::NoTokenKey, message);
+        let verification = needs_key.then(|| {
+            let message =
+                "this server has no token key to seal the sender's secret with, so every call would be refused";
+            problem("verification", message)
+        });
+        let keeping = settings.keep_bodies.map(|_| {
+            problem("keep_bodies_s", "this server has no token key to seal the content of calls with")
+        });
+        verification.into_iter().chain(keeping).collect()
     }
 
     /// Returns the problem that there is no such workflow, or that its kind is not registered.

@@ -26,7 +26,7 @@ fn the_wire_form_is_the_documented_one() {
         "label": null, "enabled": true, "allow_get": true, "strict": false, "timeout_s": null,
         "retries": {"max_attempts": 1, "base_s": 10, "factor": 2.0, "cap_s": 600, "jitter": 0.2},
         "concurrency": {"max": null, "on_overlap": "queue"}, "queue_limit": null, "rate_limit": null,
-        "retention_days": null, "notifications": {"email": null, "slack": null},
+        "retention_days": null, "keep_bodies_s": null, "notifications": {"email": null, "slack": null},
         "verification": null, "idempotency_from": null, "allowed_networks": null, "conditions": null, "mapping": [],
         "pass_through": "all", "fixed": {}, "answer": null,
     });
@@ -134,7 +134,7 @@ fn every_setting_can_be_patched() {
         "label": "CI", "enabled": false, "allow_get": false, "strict": true, "timeout_s": 5,
         "retries": {"max_attempts": 3, "base_s": 1, "factor": 3.0, "cap_s": 9, "jitter": 0.5},
         "concurrency": {"max": 2, "on_overlap": "skip"}, "queue_limit": 7,
-        "rate_limit": {"per_minute": 5, "burst": 6}, "retention_days": 8,
+        "rate_limit": {"per_minute": 5, "burst": 6}, "retention_days": 8, "keep_bodies_s": 9,
         "notifications": {
             "email": {"recipients": ["a@example.com"], "on": ["failure"]},
             "slack": {"channel": "#a", "on": ["success"]},

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
-use webhook_core::id::{RunId, SecretId, WorkflowId, WorkflowKind};
+use webhook_core::id::{CallId, RunId, SecretId, WorkflowId, WorkflowKind};
 
 use super::answer_headers;
 use super::schemas::Schemas;
@@ -188,6 +188,7 @@ fn path_parameter(path_parameter: PathParameter, schemas: &mut Schemas) -> Value
         }
         PathParameter::RunId => (SchemaGenerator::subschema_for::<RunId>, "The id of the run"),
         PathParameter::SecretId => (SchemaGenerator::subschema_for::<SecretId>, "The id of the secret"),
+        PathParameter::CallId => (SchemaGenerator::subschema_for::<CallId>, "The id of the call"),
         PathParameter::Name => (name, "The name of the artifact"),
     };
     parameter("path", &Field { name: path_parameter.name(), description, schema }, schemas)

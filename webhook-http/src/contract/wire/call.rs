@@ -33,6 +33,8 @@ pub(crate) struct CallView<'a> {
     content_type: Option<&'a str>,
     /// Bytes of the body that were read.
     body_bytes: u64,
+    /// Time until which the call can be replayed, if its content is still kept.
+    replayable_until: Option<Timestamp>,
 }
 
 impl<'a> CallView<'a> {
@@ -51,6 +53,7 @@ impl<'a> CallView<'a> {
             run_id: call.run_id,
             content_type: call.content_type.as_deref(),
             body_bytes: call.body_bytes,
+            replayable_until: call.replayable_until.map(Timestamp),
         }
     }
 }

@@ -120,7 +120,7 @@ mod tests {
     /// Settings in which nothing is unset.
     fn full() -> WebhookSettings {
         let patch = json!({
-            "label": "CI", "timeout_s": 1, "queue_limit": 1, "retention_days": 1, "concurrency": {"max": 1},
+            "label": "CI", "timeout_s": 1, "queue_limit": 1, "retention_days": 1, "keep_bodies_s": 1, "concurrency": {"max": 1},
             "rate_limit": {"per_minute": 1, "burst": 1},
             "notifications": {
                 "email": {"recipients": ["a@example.com"], "on": ["success"]},
@@ -173,6 +173,6 @@ mod tests {
                 bounded += 1;
             }
         }
-        assert_eq!(bounded, 14);
+        assert_eq!(bounded, 15);
     }
 }
