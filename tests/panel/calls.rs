@@ -116,3 +116,31 @@ async fn calls_that_all_come_from_one_untrusted_proxy_are_warned_of() {
     browser.until_shown("--trusted-proxy 127.0.0.1").await;
     scene.no_complaints(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_kept_is_run_again_with_the_present_mapping() {
+    let Some(scene) = Scene::start().await else { return };
+    let (browser, manage) = (&scene.browser, scene.world.webhooks.manage());
+    let rule = |pointer: &str| json!([{"parameter": "region", "from": "body", "pointer": pointer, "default": "EMEA"}]);
+    let settings = json!({"mapping": rule("/wrong"), "pass_through": "none", "keep_bodies_s": 600});
+    let url = scene.calls_tab(settings).await;
+    call(&url, &json!({"area": "APAC"})).send().await.unwrap();
+    scene.newest_call("accepted", "Replay").await;
+    let hook = manage.list_webhooks(Default::default()).await.unwrap().items[0].id;
+    manage.update_webhook(hook, &json!({"mapping": rule("/area")}), None).await.unwrap();
+    browser.click("//li[@class = 'call']//button[starts-with(@aria-label, 'Replay the call of')]").await;
+    browser.until_shown("The call was run again, with the present settings.").await;
+    let runs = manage.list_runs(Default::default()).await.unwrap().items;
+    let regions: Vec<Value> = runs
+        .iter()
+        .map(|run| run.parameters().iter().find(|(name, _)| *name == "region").unwrap().1.shown())
+        .collect();
+    assert_eq!(regions, [json!("APAC"), json!("EMEA")], "newest first");
+
+    // A call whose content is not kept has no such button.
+    manage.update_webhook(hook, &json!({"keep_bodies_s": null}), None).await.unwrap();
+    call(&url, &json!({"area": "AMER"})).send().await.unwrap();
+    browser.until("document.querySelectorAll('.call').length === 2").await;
+    browser.until("!document.querySelector('.call').innerText.includes('Replay')").await;
+    scene.no_complaints(&[]).await;
+}

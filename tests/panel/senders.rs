@@ -216,6 +216,7 @@ async fn problems_of_settings_are_shown_at_their_fields_and_values_keep_their_ty
     browser.fill("allowed_networks", "10.0.0.0/8\n192.0.2.7").await;
     browser.choose("pass_through", "declared").await;
     browser.choose("answer.status", "200").await;
+    browser.fill("keep_bodies_s", "3600").await;
     browser.choose("idempotency_from", "own").await;
     browser.choose("idempotency_from.from", "body").await;
     browser.fill("idempotency_from.pointer", "/id").await;
@@ -229,6 +230,8 @@ async fn problems_of_settings_are_shown_at_their_fields_and_values_keep_their_ty
     assert_eq!(stored["allowed_networks"].as_array().unwrap().len(), 2);
     assert_eq!((&stored["answer"]["status"], &stored["pass_through"]), (&json!(200), &json!("declared")));
     assert_eq!(stored["idempotency_from"], json!({"from": "body", "pointer": "/id"}));
+    let webhook = scene.world.webhooks.manage().get_webhook(hook).await.unwrap();
+    assert_eq!(webhook.settings.keep_bodies, Some(std::time::Duration::from_secs(3_600)));
 
     // The form shows a stored value as it was typed, and saving it again changes nothing.
     browser.until("document.querySelector('[name=\"fixed.rows\"]').value === '\"20\"'").await;

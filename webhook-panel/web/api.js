@@ -105,6 +105,7 @@ export const addSecret = (id, content) => json("POST", `webhooks/${segment(id)}/
 export const removeSecret = (id, secret) => json("DELETE", `webhooks/${segment(id)}/secrets/${segment(secret)}`);
 export const preview = (id, sample) => json("POST", `webhooks/${segment(id)}/preview`, sample);
 export const calls = (id, filter) => json("GET", `webhooks/${segment(id)}/calls?${query(filter)}`);
+export const replayCall = (id, call) => json("POST", `webhooks/${segment(id)}/calls/${segment(call)}/replay`);
 export const client = () => json("GET", "client");
 
 // What a server has changes only with its next start, so it is read once.

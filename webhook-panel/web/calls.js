@@ -5,6 +5,7 @@ import { isUntrusted, untrusted } from "./client.js";
 import { button, element, emptyState, errorState, fill, keepingFocus, whileBusy } from "./dom.js";
 import { firstCall } from "./first-call.js";
 import { count, exactTime, runAddress, size, timeAgo } from "./format.js";
+import { tell, tellProblem } from "./messages.js";
 import { openTestCall } from "./test-call.js";
 
 export const OUTCOMES = { accepted: "Accepted", replayed: "Repeated", ignored: "Ignored", refused: "Refused",
@@ -63,6 +64,15 @@ function proxyWarning(items, client) {
 function row(call, webhook) {
   const run = call.run_id
     ? element("a", { href: runAddress({ id: call.run_id, workflow: webhook.workflow }) }, "Run") : null;
+  const isKept = call.replayable_until && Date.parse(call.replayable_until) > Date.now();
+  const replay = isKept ? button("Replay", () => whileBusy(replay, async () => {
+    try {
+      const { warnings = [] } = await api.replayCall(webhook.id, call.id);
+      tell(["The call was run again, with the present settings.", ...warnings.map((one) => one.message)].join(" "));
+    } catch (error) {
+      tellProblem(api.asProblem(error));
+    }
+  }), { symbol: "refresh", "aria-label": `Replay the call of ${exactTime(call.at)}` }) : null;
   const facts = [call.address, call.user_agent, call.content_type, call.body_bytes ? size(call.body_bytes) : null];
   return element("li", { class: "call", "data-call": call.id },
     element("span", { class: "state", "data-state": call.outcome }, OUTCOMES[call.outcome] ?? call.outcome),
@@ -71,5 +81,5 @@ function row(call, webhook) {
     element("time", { class: "run-time quiet", datetime: call.at, title: exactTime(call.at) }, timeAgo(call.at)),
     call.detail ? element("p", { class: call.outcome === "refused" ? "problem" : "hint" }, call.detail) : null,
     element("p", { class: "hint" }, facts.filter(Boolean).join(" · ")),
-    run ? element("p", {}, run) : null);
+    run || replay ? element("div", { class: "row" }, run, replay) : null);
 }

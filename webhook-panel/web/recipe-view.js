@@ -10,7 +10,7 @@ import { SENDER_SETTINGS } from "./sender-form.js";
 import { isUnsaved } from "./unsaved.js";
 
 // Settings that a recipe does not touch: they are the owner's choice for any sender.
-const KEPT = ["allowed_networks"];
+const KEPT = ["allowed_networks", "keep_bodies_s"];
 
 // The choice of a recipe with its steps. `used(record)` gets the webhook's new record, `chosen(recipe)` the recipe that
 // is shown, and `waiting` is the element that says whether calls have come.

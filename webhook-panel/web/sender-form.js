@@ -4,14 +4,14 @@
 import { clientView } from "./client.js";
 import { element, freshId } from "./dom.js";
 import { editor, grid, group } from "./editor.js";
-import { area, choice, field, text, Unreadable } from "./fields.js";
+import { area, choice, field, number, text, Unreadable } from "./fields.js";
 import { named, placeFields, rename } from "./place.js";
 import { rows } from "./rows.js";
 import { readValue, showValue, VALUE_HINT } from "./values.js";
 import { verificationFields } from "./verification.js";
 
 export const SENDER_SETTINGS = ["verification", "idempotency_from", "allowed_networks", "conditions", "mapping",
-  "pass_through", "fixed", "answer"];
+  "pass_through", "fixed", "answer", "keep_bodies_s"];
 
 const TESTS = [["equals", "is"], ["not_equals", "is not"], ["one_of", "is one of"], ["matches", "matches the pattern"],
   ["exists", "is there"]];
@@ -42,6 +42,8 @@ function parts(webhook, workflow, { presets, pointers }) {
     "Choose none for senders whose payload is not made for this workflow.");
   const networks = area("allowed_networks", "Allowed networks", { value: (webhook.allowed_networks ?? []).join("\n"),
     placeholder: "192.0.2.0/24", hint: "One network (CIDR) or address per line; empty for any address." });
+  const kept = number("keep_bodies_s", "Keep calls for a replay, in seconds", { value: webhook.keep_bodies_s,
+    placeholder: "not kept", hint: "An accepted call can be run again for this time, for example with another mapping. It is sealed." });
   const answer = choice("answer.status", "Status of an accepted call", ANSWERS, String(webhook.answer?.status ?? ""));
 
   const read = () => {
@@ -57,6 +59,7 @@ function parts(webhook, workflow, { presets, pointers }) {
       pass_through: passThrough.read(),
       fixed: Object.fromEntries(fixed.read()),
       answer: status ? { status: Number(status) } : null,
+      keep_bodies_s: kept.read(),
     };
   };
   const before = read();
@@ -69,10 +72,10 @@ function parts(webhook, workflow, { presets, pointers }) {
     group("Fixed parameters", fixed.element),
     group("Repeated calls", key.elements),
     group("Addresses", networks.element, clientView(networks.input)),
-    group("Answer", grid(answer)),
+    group("Answer and replay", grid(answer, kept)),
   ];
   const fields = () => [...verification.fields(), ...conditions.fields(), ...mapping.fields(), passThrough, ...fixed.fields(),
-    ...key.fields(), networks, answer];
+    ...key.fields(), networks, answer, kept];
   return { content, fields, patch: () => changes(before, read()) };
 }
 
