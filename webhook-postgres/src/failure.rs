@@ -10,7 +10,7 @@ use webhook_core::store::StoreError;
 pub(crate) enum Failure {
     /// The database said so.
     Database {
-        /// SQLSTATE.
+        /// The SQLSTATE that PostgreSQL answered.
         code: SqlState,
         /// Message for people.
         message: String,

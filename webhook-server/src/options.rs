@@ -114,8 +114,8 @@ struct Flags {
     #[arg(long, env = "WEBHOOK_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
     /// Store for the runs: sled (a database in the data folder), memory (lost when the server ends), or the URL of a
-    /// PostgreSQL database that several servers may share, such as postgres://user@host/database; process lists
-    /// show it, so prefer --store-file for one with a password [default: sled]
+    /// PostgreSQL database, such as postgres://user@host/database. Several servers may share such a database.
+    /// Process lists show the URL, so prefer --store-file for one with a password [default: sled]
     #[arg(long, env = "WEBHOOK_STORE", hide_env_values = true, value_name = "STORE")]
     store: Option<OsString>,
     /// File with the store, as for --store

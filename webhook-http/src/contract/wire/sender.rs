@@ -189,7 +189,7 @@ struct Verdict {
     detail: Option<String>,
 }
 
-/// Whether the conditions of a webhook are met.
+/// States whether a sample meets the conditions of a webhook.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ConditionsMet")]
 struct Met<'a> {
