@@ -74,14 +74,20 @@ fn an_ordinary_run_takes_few_bytes() {
 
 #[test]
 fn several_runs_in_one_value_are_told_apart() {
-    let first = plain();
-    let beside = |id: RunId| {
-        let mut parts = first.clone().into_parts();
-        parts.id = id;
+    // Ids that follow each other, as those of one process do. Other tests may come between two generated ones.
+    let placed = |run: Run, id: u8, webhook: u8| {
+        let bytes = |last: u8| [[1; 15].as_slice(), &[last]].concat().try_into().unwrap();
+        let mut parts = run.into_parts();
+        (parts.id, parts.webhook_id) = (RunId::from_bytes(bytes(id)), WebhookId::from_bytes(bytes(webhook)));
         Run::from_parts(parts).unwrap()
     };
-    let (second, older) = (beside(plain().id()), beside(RunId::from_bytes([0; 16])));
-    let runs = [first, second, older, full(), plain()];
+    let older = {
+        let mut parts = placed(plain(), 3, 1).into_parts();
+        parts.id = RunId::from_bytes([0; 16]);
+        Run::from_parts(parts).unwrap()
+    };
+    let (first, second) = (placed(plain(), 1, 1), placed(plain(), 2, 1));
+    let runs = [first, second, older, placed(full(), 4, 2), placed(plain(), 5, 3)];
     let mut value = BlockBuilder::new(0);
     for run in &runs {
         value.push(&record(run, 0).unwrap()).unwrap();
