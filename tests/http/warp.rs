@@ -4,6 +4,5 @@
 
 #[path = "front/warp.rs"]
 mod front;
-#[path = "http/mod.rs"]
-mod http;
+mod suite;
 mod support;

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use webhook_core::token::Token;
 use webhook_testing::TestClock;
-use webhook_warp::server::ServerOptions;
 
-use crate::http::events::{Stream, events};
+use crate::front::server::ServerOptions;
+use crate::suite::events::{Stream, events};
 use crate::support::{Hook, NOBODY, World, content, problem};
 
 const SECRET: &str = "canary-secret-of-the-sender";
