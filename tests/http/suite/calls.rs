@@ -323,15 +323,7 @@ async fn an_accepted_call_is_run_again_with_the_present_mapping() {
         assert!(again.headers().contains_key("location"));
         let again = content(again, 202).await;
         assert_ne!(again["run_id"], first["run_id"]);
-        let run = content(
-            world
-                .admin(Method::GET, &format!("/runs/{}", again["run_id"].as_str().unwrap()))
-                .send()
-                .await
-                .unwrap(),
-            200,
-        )
-        .await;
+        let run = world.managed_run(&again).await;
         let expected = json!({
             "region": {"value": "APAC", "source": "mapping"}, "count": {"value": 7, "source": "mapping"},
             "source": {"value": "a b", "source": "mapping"}, "method": {"value": "POST", "source": "mapping"},

@@ -83,9 +83,7 @@ async fn a_body_that_repeats_the_trigger_url_leaves_the_token_nowhere() {
     assert_ne!(response.headers()["x-request-id"], hook.token());
     let accepted = content(response, 202).await;
     world.ended(&accepted).await;
-    let run = accepted["run_id"].as_str().unwrap();
-    let record =
-        world.admin(Method::GET, &format!("/runs/{run}")).send().await.unwrap().text().await.unwrap();
+    let record = world.managed_run(&accepted).await.to_string();
     let status = world.get(accepted["status_url"].as_str().unwrap()).bearer_auth(hook.token());
     let status = status.send().await.unwrap().text().await.unwrap();
     for shown in [&dry_run, &record, &status] {
@@ -243,9 +241,7 @@ async fn doubles_come_back_as_they_were_sent() {
     for literal in ["0.9867188950008383", "9.204938554384977", "5e-324", "1.7976931348623157e308", "-0.1"] {
         let body = json_body(&world, &hook, format!("{{\"extra\":[{literal}],\"x\":{literal}}}"));
         let accepted = content(body.send().await.unwrap(), 202).await;
-        let run = accepted["run_id"].as_str().unwrap();
-        let record =
-            content(world.admin(Method::GET, &format!("/runs/{run}")).send().await.unwrap(), 200).await;
+        let record = world.managed_run(&accepted).await;
         let double: f64 = literal.parse().unwrap();
         for shown in [&record["parameters"]["x"]["value"], &record["parameters"]["extra"]["value"][0]] {
             assert_eq!(shown.as_f64().unwrap().to_bits(), double.to_bits(), "{literal}");

@@ -51,15 +51,7 @@ async fn a_signed_call_starts_a_run_with_mapped_and_fixed_parameters_and_a_chang
     let world = World::start_idle().await;
     let hook = hook(&world, pushes()).await;
     let accepted = content(github(&world, &hook.url, "push", PUSH).send().await.unwrap(), 202).await;
-    let run = content(
-        world
-            .admin(Method::GET, &format!("/runs/{}", accepted["run_id"].as_str().unwrap()))
-            .send()
-            .await
-            .unwrap(),
-        200,
-    )
-    .await;
+    let run = world.managed_run(&accepted).await;
     let expected = json!({
         "count": {"value": 7, "source": "fixed"}, "region": {"value": "APAC", "source": "mapping"},
     });

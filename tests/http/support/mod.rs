@@ -169,6 +169,12 @@ impl World {
         self.webhooks.manage().get_run(id).await.unwrap()
     }
 
+    /// Returns the run of an accepted call as its managers see it.
+    pub(crate) async fn managed_run(&self, accepted: &Value) -> Value {
+        let run = accepted["run_id"].as_str().unwrap();
+        content(self.admin(Method::GET, &format!("/runs/{run}")).send().await.unwrap(), 200).await
+    }
+
     /// Returns the number of all runs.
     pub(crate) async fn runs(&self) -> usize {
         self.webhooks.manage().list_runs(Default::default()).await.unwrap().items.len()
