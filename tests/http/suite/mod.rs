@@ -14,6 +14,7 @@ mod plain;
 mod refused;
 mod senders;
 mod server;
+mod shutdown;
 mod status;
 mod trigger;
 mod verified;
