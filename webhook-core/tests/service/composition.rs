@@ -156,6 +156,12 @@ async fn a_webhook_is_made_once_however_often_a_host_starts() {
 
     let other = manage.ensure_webhook(workflow(), "cron", settings()).await.unwrap();
     assert!(other.is_new && other.webhook.settings.label.as_deref() == Some("cron"));
+    // However many there are.
+    for _ in 0..250 {
+        manage.create_webhook(workflow(), settings()).await.unwrap();
+    }
+    let found = manage.ensure_webhook(workflow(), "CI", settings()).await.unwrap();
+    assert_eq!((found.is_new, found.webhook.id), (false, first.webhook.id));
     let ManagementError::Settings(problems) =
         manage.ensure_webhook(workflow(), " ", settings()).await.unwrap_err()
     else {

@@ -370,3 +370,14 @@ async fn a_store_that_only_yields_makes_nobody_wait_for_a_timer() {
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
     faulty.workers.shutdown(PATIENCE).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_noticed_although_events_cannot_be_read() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(1)).await;
+    faulty.store.always(&["events_since"], Fault::Fails);
+    let started = Instant::now();
+    let run = faulty.fixture.trigger("").await;
+    assert_eq!(faulty.fixture.ended(run.id()).await.state(), RunState::Succeeded);
+    assert!(started.elapsed() < PATIENCE, "by the clock of the test: {:?}", started.elapsed());
+    faulty.workers.shutdown(PATIENCE).await;
+}

@@ -93,6 +93,11 @@ async fn builders_say_what_is_missing_or_wrong() {
         .executor(executor())
         .base_url("mailto:a@example.com".parse().unwrap());
     assert!(matches!(url.build().await, Err(BuildError::BaseUrl)));
+    let missing = Webhooks::builder().store(MemoryStore::new()).build().await;
+    assert_eq!(missing.unwrap_err().to_string(), "no executor was given");
+    let origin = Webhooks::builder().store(MemoryStore::new()).executor(executor());
+    let origin = origin.allow_origin("file:///a".parse().unwrap()).build().await;
+    assert!(matches!(origin, Err(BuildError::AllowedOrigin)));
 }
 
 #[tokio::test]

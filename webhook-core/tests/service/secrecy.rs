@@ -7,7 +7,7 @@ use webhook_core::Webhooks;
 use webhook_core::executor::{ExecuteError, FnExecutor, RunContext, RunOutput};
 use webhook_core::intake::{Method, TriggerCall, Triggered};
 use webhook_core::memory::MemoryStore;
-use webhook_core::run::{Artifact, Run, RunState};
+use webhook_core::run::{Artifact, ErrorKind, Run, RunState};
 use webhook_core::token::TokenKey;
 use webhook_testing::{Fixture, Step, sales_workflow};
 
@@ -191,4 +191,18 @@ async fn the_token_shows_in_no_record_and_no_debug_output() {
     let shown =
         format!("{stored} {run:?} {call:?} {authenticated:?} {:?} {:?}", fixture.webhook, fixture.webhooks);
     assert!(!shown.contains(&fixture.token[4..47]));
+}
+
+#[tokio::test]
+async fn a_run_whose_secret_parameter_cannot_be_opened_fails_without_being_executed() {
+    let fixture = Fixture::new(json!({"retries": {"max_attempts": 5}})).await;
+    let run = fixture.trigger("password=canary-canary").await;
+    let other = Webhooks::builder().store(fixture.store.clone()).executor(fixture.executor.clone());
+    let other = other.token_key(TokenKey::generate()).forget_unknown_keys().build().await.unwrap();
+    other.run_until_idle().await.unwrap();
+    let run = fixture.run(run.id()).await;
+    let error = run.error().unwrap();
+    assert_eq!((run.state(), error.kind, run.attempt()), (RunState::Failed, ErrorKind::Fatal, 1));
+    assert!(error.message.contains("secret parameter"), "{error:?}");
+    assert!(fixture.executor.executed(0).await.is_empty());
 }

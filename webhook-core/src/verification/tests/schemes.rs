@@ -164,6 +164,14 @@ fn what_cannot_be_meant_is_refused_when_it_is_saved() {
     unsigned_time["timestamp_header"] = "X-Time".into();
     unsigned_time["tolerance_s"] = 0.into();
     assert_eq!(fields(unsigned_time), ["verification.tolerance_s", "verification.timestamp_header"]);
+    let mut unsigned_id = hmac("sha256", "hex", "{body}");
+    unsigned_id["id_header"] = "X-Id".into();
+    assert_eq!(fields(unsigned_id), field("id_header"));
+    for prefix in ["a\u{7f}", "é=", &"a".repeat(65)] {
+        let mut prefixed = hmac("sha256", "hex", "{body}");
+        prefixed["prefix"] = prefix.into();
+        assert_eq!(fields(prefixed), field("prefix"), "{prefix}");
+    }
     for endless in ["{id}{body}", "{body}{id}", "{url}{id}.{body}"] {
         let mut endless_id = hmac("sha256", "hex", endless);
         endless_id["id_header"] = "X-Id".into();
