@@ -19,14 +19,17 @@ pub(crate) struct Migration {
 }
 
 /// Every version, oldest first.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    works_with: 1,
-    statements: &[
-        include_str!("../migrations/0001_tables.sql"),
-        include_str!("../migrations/0001_functions.sql"),
-    ],
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        works_with: 1,
+        statements: &[
+            include_str!("../migrations/0001_tables.sql"),
+            include_str!("../migrations/0001_functions.sql"),
+        ],
+    },
+    Migration { version: 2, works_with: 1, statements: &[include_str!("../migrations/0002_lists.sql")] },
+];
 
 /// The least version of PostgreSQL, as `server_version_num` counts.
 const LEAST_SERVER: i32 = 130_000;
@@ -115,9 +118,11 @@ mod tests {
     use crate::options::PostgresOptions;
     use crate::store::PostgresStore;
 
+    /// The newest version that there is.
+    const NEWEST: u32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
     /// An additive version, as a later release may have it.
-    const SECOND: Migration = Migration {
-        version: 2,
+    const ADDITIVE: Migration = Migration {
+        version: NEWEST + 1,
         works_with: 1,
         statements: &[
             "ALTER TABLE @S@.live ADD COLUMN note text; ALTER TABLE @S@.history ADD COLUMN note text",
@@ -125,8 +130,11 @@ mod tests {
         ],
     };
     /// A version beside which no older server works.
-    const THIRD: Migration =
-        Migration { version: 3, works_with: 3, statements: &["ALTER TABLE @S@.live RENAME note TO remark"] };
+    const BREAKING: Migration = Migration {
+        version: NEWEST + 2,
+        works_with: NEWEST + 2,
+        statements: &["ALTER TABLE @S@.live RENAME note TO remark"],
+    };
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_older_server_works_beside_a_newer_one_until_a_version_ends_that() {
@@ -134,13 +142,32 @@ mod tests {
         let options: PostgresOptions = server.url().parse().unwrap();
         let older = Arc::new(PostgresStore::open(options.clone()).await.unwrap());
         let newer = Database::new(&options).unwrap();
-        migrate(&newer, &[MIGRATIONS, &[SECOND]].concat()).await.unwrap();
+        migrate(&newer, &[MIGRATIONS, &[ADDITIVE]].concat()).await.unwrap();
         // The server that runs goes on, and so does one that starts.
         conformance::agrees_with_a_simple_model(older).await;
         let older = PostgresStore::open(options.clone()).await.unwrap();
-        migrate(&newer, &[MIGRATIONS, &[SECOND, THIRD]].concat()).await.unwrap();
+        migrate(&newer, &[MIGRATIONS, &[ADDITIVE, BREAKING]].concat()).await.unwrap();
         let refused = PostgresStore::open(options).await;
-        let Err(StoreError::NewerFormat { found: 3, known: 1 }) = refused else { panic!("{refused:?}") };
+        let Err(StoreError::NewerFormat { found, known }) = refused else { panic!("{refused:?}") };
+        assert_eq!((found, known), (NEWEST + 2, NEWEST));
         older.health().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_database_of_the_first_version_is_upgraded_with_its_runs() {
+        let Some(server) = PrivatePostgres::start(&["fsync=off"]) else { return };
+        let options: PostgresOptions = server.url().parse().unwrap();
+        migrate(&Database::new(&options).unwrap(), &MIGRATIONS[..1]).await.unwrap();
+        let (webhook, run) =
+            ("'01990000-0000-7000-8000-000000000001'", "01990000-0000-7000-8000-000000000002");
+        server.psql(&format!(
+            "INSERT INTO webhook.history (id, webhook, fence, finished_ms, attempt, interruptions, state, workflow, fixed)
+             VALUES ('{run}', {webhook}, 1, 1, 1, 0, 5, 'report/sales',
+                 convert_to('{{\"queued_ms\":1,\"due_ms\":1,\"max_attempts\":1,\"caller\":{{}}}}', 'UTF8'))"
+        ));
+        let store = PostgresStore::open(options).await.unwrap();
+        let listed = store.list_runs(Default::default()).await.unwrap();
+        assert_eq!(listed.items.len(), 1);
+        assert_eq!(server.psql("SELECT max(version) FROM webhook.migrations"), NEWEST.to_string());
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn list_runs(
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX - 1) + 1;
     let rows = database
         .read(
-            "SELECT r.* FROM @S@.runs_1(@S@.list_runs_1($1, $2, $3, $4, $5, $6)) r",
+            "SELECT r.* FROM @S@.runs_1(@S@.list_runs_2($1, $2, $3, $4, $5, $6)) r",
             &[
                 smalls(&live),
                 smalls(&ended),

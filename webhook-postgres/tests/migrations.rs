@@ -10,16 +10,23 @@ use webhook_core::store::{Store, StoreError};
 use webhook_postgres::PostgresStore;
 use webhook_testing::conformance;
 
+/// The newest version that this one knows.
+const NEWEST: u32 = 2;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused_unless_it_says_that_this_version_works_with_it() {
     let Some(server) = scene::server() else { return };
     let schema = scene::schema();
     let store = PostgresStore::open(scene::options(server, &schema)).await.unwrap();
-    server.psql(&format!("INSERT INTO {schema}.migrations (version, works_with) VALUES (2, 1)"));
+    server.psql(&format!("INSERT INTO {schema}.migrations (version, works_with) VALUES ({}, 1)", NEWEST + 1));
     PostgresStore::open(scene::options(server, &schema)).await.unwrap();
-    server.psql(&format!("INSERT INTO {schema}.migrations (version, works_with) VALUES (3, 3)"));
+    server.psql(&format!(
+        "INSERT INTO {schema}.migrations (version, works_with) VALUES ({0}, {0})",
+        NEWEST + 2
+    ));
     let refused = PostgresStore::open(scene::options(server, &schema)).await;
-    let Err(StoreError::NewerFormat { found: 3, known: 1 }) = refused else { panic!("{refused:?}") };
+    let Err(StoreError::NewerFormat { found, known }) = refused else { panic!("{refused:?}") };
+    assert_eq!((found, known), (NEWEST + 2, NEWEST));
     store.health().await.unwrap();
 }
 
@@ -34,7 +41,7 @@ async fn processes_that_start_at_once_migrate_once() {
     for store in opened.join_all().await {
         store.unwrap().health().await.unwrap();
     }
-    assert_eq!(server.psql(&format!("SELECT count(*) FROM {schema}.migrations")), "1");
+    assert_eq!(server.psql(&format!("SELECT count(*) FROM {schema}.migrations")), NEWEST.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ pub use settings::{
 pub struct Webhook {
     /// Id of the webhook, which never changes.
     pub id: WebhookId,
-    /// Workflow that it starts.
+    /// Workflow that it starts, which never changes.
     pub workflow: WorkflowKey,
     /// Settings that people may change.
     pub settings: WebhookSettings,
