@@ -52,8 +52,7 @@ pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_
 
 impl Database {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, Failure> {
-        let tls = tls::connector(options.verification, options.root_certificate.as_deref());
-        let tls = tls.map_err(Failure::Unreachable)?;
+        let tls = tls::connector(&options.tls).map_err(Failure::Unreachable)?;
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let config = options.config.clone();
         let manager = match tls.clone() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::config::Host;
 use url::Url;
 
-use crate::tls::Verification;
+use crate::tls::{ClientFiles, TlsOptions, Verification};
 
 /// Settings of a [`PostgresStore`](crate::PostgresStore), read from a URL and changed by methods.
 ///
@@ -26,14 +26,15 @@ use crate::tls::Verification;
 /// |---|---|---|
 /// | `sslmode` | `disable`, `require`, `verify-ca` or `verify-full`, as in libpq | `verify-full`; `disable` on this machine |
 /// | `sslrootcert` | file of trusted certificates (PEM), or `system` | `system` |
+/// | `sslcert` | file of the client certificate (PEM), with `sslkey` | |
+/// | `sslkey` | file of its private key (PEM, without a password), which nobody else may read | |
 /// | `schema` | schema that the store keeps to itself | `webhook` |
 /// | `connections` | upper bound on connections, besides the one that listens | 10 |
 /// | `listen` | `off` behind a pooler that shares connections between transactions | `on` |
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(crate) config: tokio_postgres::Config,
-    pub(crate) verification: Verification,
-    pub(crate) root_certificate: Option<PathBuf>,
+    pub(crate) tls: TlsOptions,
     pub(crate) schema: String,
     pub(crate) connections: usize,
     pub(crate) listens: bool,
@@ -46,7 +47,7 @@ impl std::fmt::Debug for PostgresOptions {
         formatter
             .debug_struct("PostgresOptions")
             .field("hosts", &self.config.get_hosts())
-            .field("verification", &self.verification)
+            .field("tls", &self.tls)
             .field("schema", &self.schema)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
@@ -81,11 +82,14 @@ impl FromStr for PostgresOptions {
         }
         let pairs: Vec<(String, String)> =
             url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        let (mut mode, mut root, mut schema, mut connections, mut listens) = (None, None, None, None, true);
+        let (mut mode, mut root, mut certificate, mut key) = (None, None, None, None);
+        let (mut schema, mut connections, mut listens) = (None, None, true);
         for (name, value) in pairs {
             match name.as_str() {
                 "sslmode" => mode = Some(value),
                 "sslrootcert" => root = Some(value),
+                "sslcert" => certificate = Some(value),
+                "sslkey" => key = Some(value),
                 "schema" => schema = Some(value),
                 "connections" => match value.parse() {
                     Ok(number) => connections = Some(number),
@@ -113,15 +117,26 @@ impl FromStr for PostgresOptions {
         if config.get_application_name().is_none() {
             config.application_name("webhook");
         }
-        let verification = verification(mode.as_deref(), root.is_some(), is_local(&config))?;
+        let client = client_files(certificate, key)?;
+        let has_files = root.is_some() || client.is_some();
+        let verification = match verification(mode.as_deref(), root.is_some(), has_files, is_local(&config))?
+        {
+            Verification::Off if client.is_some() => {
+                return invalid("sslcert needs TLS, which sslmode turns off");
+            }
+            verification => verification,
+        };
         config.ssl_mode(match verification {
             Verification::Off => tokio_postgres::config::SslMode::Disable,
             _ => tokio_postgres::config::SslMode::Require,
         });
         let options = Self {
             config,
-            verification,
-            root_certificate: root.filter(|root| root != "system").map(PathBuf::from),
+            tls: TlsOptions {
+                verification,
+                root_certificate: root.filter(|root| root != "system").map(PathBuf::from),
+                client,
+            },
             schema: String::new(),
             connections: 10,
             listens,
@@ -181,7 +196,21 @@ pub(crate) fn plain_name(name: &str) -> String {
 }
 
 /// Parameters of a URL that only this store knows, or that it reads in its own way.
-const OWN: [&str; 5] = ["sslmode", "sslrootcert", "schema", "connections", "listen"];
+const OWN: [&str; 7] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "schema", "connections", "listen"];
+
+fn client_files(
+    certificate: Option<String>,
+    key: Option<String>,
+) -> Result<Option<ClientFiles>, InvalidOptions> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some(ClientFiles { certificate: certificate.into(), key: key.into() }))
+        }
+        (Some(_), None) => invalid("sslkey is missing: sslcert needs the file of its private key"),
+        (None, Some(_)) => invalid("sslcert is missing: sslkey needs the file of its certificate"),
+        (None, None) => Ok(None),
+    }
+}
 
 /// Returns whether all hosts are this machine.
 fn is_local(config: &tokio_postgres::Config) -> bool {
@@ -193,9 +222,15 @@ fn is_local(config: &tokio_postgres::Config) -> bool {
     })
 }
 
-fn verification(mode: Option<&str>, has_root: bool, is_local: bool) -> Result<Verification, InvalidOptions> {
+/// The checks that a mode asks for. Files for TLS mean that it is wanted, also on this machine.
+fn verification(
+    mode: Option<&str>,
+    has_root: bool,
+    has_files: bool,
+    is_local: bool,
+) -> Result<Verification, InvalidOptions> {
     match mode {
-        None if is_local && !has_root => Ok(Verification::Off),
+        None if is_local && !has_files => Ok(Verification::Off),
         None | Some("verify-full") => Ok(Verification::Full),
         Some("disable") => Ok(Verification::Off),
         Some("verify-ca") => Ok(Verification::Authority),
@@ -220,21 +255,21 @@ mod tests {
 
     #[test]
     fn remote_hosts_are_verified_and_local_ones_are_not_asked_for_tls() {
-        assert_eq!(options("postgres://app@db.example.com/app").verification, Verification::Full);
-        assert_eq!(options("postgres://app@10.0.0.7/app").verification, Verification::Full);
+        assert_eq!(options("postgres://app@db.example.com/app").tls.verification, Verification::Full);
+        assert_eq!(options("postgres://app@10.0.0.7/app").tls.verification, Verification::Full);
         for local in
             ["postgres://app@localhost/app", "postgres://app@127.0.0.1:5433/app", "postgres://app@[::1]/app"]
         {
-            assert_eq!(options(local).verification, Verification::Off, "{local}");
+            assert_eq!(options(local).tls.verification, Verification::Off, "{local}");
         }
         let mixed = options("postgres://app@localhost,db.example.com/app");
-        assert_eq!(mixed.verification, Verification::Full);
+        assert_eq!(mixed.tls.verification, Verification::Full);
     }
 
     #[test]
     fn each_mode_of_libpq_is_read() {
         let with = |mode: &str| format!("postgres://app@db.example.com/app?sslmode={mode}").parse();
-        let read = |mode: &str| with(mode).map(|options: PostgresOptions| options.verification);
+        let read = |mode: &str| with(mode).map(|options: PostgresOptions| options.tls.verification);
         assert_eq!(read("disable"), Ok(Verification::Off));
         assert_eq!(read("require"), Ok(Verification::None));
         assert_eq!(read("require&sslrootcert=/a.pem"), Ok(Verification::Authority));
@@ -243,7 +278,7 @@ mod tests {
         for refused in ["prefer", "allow", "yes"] {
             assert!(read(refused).is_err(), "{refused}");
         }
-        assert_eq!(options("postgres://localhost/a?sslmode=prefer").verification, Verification::Off);
+        assert_eq!(options("postgres://localhost/a?sslmode=prefer").tls.verification, Verification::Off);
     }
 
     #[test]
@@ -256,6 +291,26 @@ mod tests {
         assert!(!format!("{options:?}").contains("secret"));
         let text = "postgres://localhost/app?schema=a&options=-c%20work_mem%3D8MB";
         assert_eq!(self::options(text).config.get_options(), Some("-c work_mem=8MB"));
+    }
+
+    #[test]
+    fn a_client_certificate_comes_with_its_key_and_over_tls() {
+        let files = "sslcert=/c.pem&sslkey=/k.pem";
+        let read = |parameters: &str| format!("postgres://app@localhost/app?{parameters}").parse();
+        let read = |parameters: &str| read(parameters).map(|options: PostgresOptions| options.tls);
+        let tls = read(files).unwrap();
+        assert_eq!(tls.verification, Verification::Full);
+        assert_eq!(tls.client, Some(ClientFiles { certificate: "/c.pem".into(), key: "/k.pem".into() }));
+        assert_eq!(read(&format!("{files}&sslmode=require")).unwrap().verification, Verification::None);
+        for (parameters, named) in [
+            ("sslcert=/c.pem", "sslkey"),
+            ("sslkey=/k.pem", "sslcert"),
+            (&format!("{files}&sslmode=disable"), "sslmode"),
+            (&format!("{files}&sslmode=prefer"), "sslmode"),
+        ] {
+            let error = read(parameters).unwrap_err().to_string();
+            assert!(error.contains(named), "{parameters}: {error}");
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! TLS by rustls, in the modes of libpq.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -24,42 +24,108 @@ pub(crate) enum Verification {
     Full,
 }
 
-/// Prepares TLS with the certificates of a file, or else those that the machine trusts.
-pub(crate) fn connector(
-    verification: Verification,
-    root_certificate: Option<&Path>,
-) -> Result<Option<MakeRustlsConnect>, String> {
+/// TLS to one address of the database.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsOptions {
+    pub(crate) verification: Verification,
+    /// File of trusted certificates. Without it, those that the machine trusts.
+    pub(crate) root_certificate: Option<PathBuf>,
+    pub(crate) client: Option<ClientFiles>,
+}
+
+/// Files with which this side says who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientFiles {
+    /// The certificate, and those between it and its authority.
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// Prepares TLS. An error names the parameter of the URL that it is about.
+pub(crate) fn connector(options: &TlsOptions) -> Result<Option<MakeRustlsConnect>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
-    let config = match verification {
+    let root_certificate = options.root_certificate.as_deref();
+    let builder = match options.verification {
         Verification::Off => return Ok(None),
         Verification::None => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Lenient { provider, authority: None }))
-            .with_no_client_auth(),
+            .with_custom_certificate_verifier(Arc::new(Lenient { provider, authority: None })),
         Verification::Authority => {
             let roots = Arc::new(roots(root_certificate)?);
             let authority = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
-            let authority = Some(authority.map_err(|error| error.to_string())?);
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Lenient { provider, authority }))
-                .with_no_client_auth()
+            let authority = Some(authority.map_err(|error| format!("sslrootcert: {error}"))?);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { provider, authority }))
         }
-        Verification::Full => builder.with_root_certificates(roots(root_certificate)?).with_no_client_auth(),
+        Verification::Full => builder.with_root_certificates(roots(root_certificate)?),
+    };
+    let config = match &options.client {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let (certificates, key) =
+                (certificates("sslcert", &files.certificate)?, private_key(&files.key)?);
+            let config = builder.with_client_auth_cert(certificates, key);
+            config.map_err(|error| format!("sslcert and sslkey do not fit each other: {error}"))?
+        }
     };
     Ok(Some(MakeRustlsConnect::new(config)))
+}
+
+/// Reads the certificates of a file, which a parameter of the URL names.
+fn certificates(parameter: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let place = file.display();
+    let cannot = |error| format!("{parameter}: {place} cannot be read: {error}");
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(cannot)?.collect();
+    let certificates = certificates.map_err(cannot)?;
+    if certificates.is_empty() {
+        return Err(format!("{parameter}: {place} has no certificate (PEM)"));
+    }
+    Ok(certificates)
+}
+
+/// Reads the private key, which nobody else may read.
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let place = file.display();
+    let cannot = |error: &dyn std::fmt::Display| format!("sslkey: {place} cannot be read: {error}");
+    // What is checked is what is read.
+    let mut opened = std::fs::File::open(file).map_err(|error| cannot(&error))?;
+    check_private(&opened.metadata().map_err(|error| cannot(&error))?)
+        .map_err(|reason| format!("sslkey: {place} {reason}"))?;
+    match PrivateKeyDer::from_pem_reader(&mut opened) {
+        Err(rustls::pki_types::pem::Error::NoItemsFound) => {
+            Err(format!("sslkey: {place} has no private key (PEM) without a password"))
+        }
+        other => other.map_err(|error| cannot(&error)),
+    }
+}
+
+/// Refuses what libpq refuses: a key that others may read, unless it is one of root that a group may read.
+#[cfg(unix)]
+fn check_private(key: &std::fs::Metadata) -> Result<(), &'static str> {
+    use std::os::unix::fs::MetadataExt;
+    if !key.is_file() {
+        return Err("is not a regular file");
+    }
+    let refused = if key.uid() == 0 { 0o037 } else { 0o077 };
+    if key.mode() & refused != 0 {
+        return Err("can be read by others; its mode must be 0600 or less, or 0640 or less if root owns it");
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_private(_key: &std::fs::Metadata) -> Result<(), &'static str> {
+    Ok(())
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
-            let cannot = |error| format!("{} cannot be read: {error}", file.display());
-            for certificate in CertificateDer::pem_file_iter(file).map_err(cannot)? {
-                let certificate = certificate.map_err(cannot)?;
-                roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+            for certificate in certificates("sslrootcert", file)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| format!("sslrootcert: {}: {error}", file.display()))?;
             }
         }
         None => {
@@ -67,7 +133,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
         }
     }
     if roots.is_empty() {
-        return Err("no trusted certificate was found".to_owned());
+        return Err("this machine trusts no certificate; sslrootcert can name a file of them".to_owned());
     }
     Ok(roots)
 }
