@@ -128,6 +128,25 @@ impl std::fmt::Display for Resource {
     }
 }
 
+/// Upper bound on the problems that a message lists.
+const LISTED: usize = 8;
+/// Upper bound on the characters of each.
+const LISTED_CHARACTERS: usize = 160;
+
+/// Joins problems for a message, of which the first few are listed and the rest is counted.
+pub(crate) fn listed(problems: impl ExactSizeIterator<Item = String>) -> String {
+    let rest = problems.len().saturating_sub(LISTED);
+    let cut = |text: String| match text.char_indices().nth(LISTED_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    };
+    let mut listed: Vec<String> = problems.take(LISTED).map(cut).collect();
+    if rest > 0 {
+        listed.push(format!("and {rest} more"));
+    }
+    listed.join("; ")
+}
+
 /// Formats an error with its causes in one line, each cause once.
 ///
 /// ```
@@ -149,4 +168,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_lists_some_problems_and_counts_the_rest() {
+        assert_eq!(listed(["a".to_owned(), "b".to_owned()].into_iter()), "a; b");
+        let many = listed((0..1_000).map(|number| format!("{number}{}", "é".repeat(1_000))));
+        assert!(many.starts_with("0é") && many.ends_with("…; and 992 more"), "{many}");
+        assert!(many.chars().count() < 1_400);
+    }
 }

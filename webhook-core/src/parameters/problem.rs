@@ -31,6 +31,12 @@ impl ParameterProblem {
     pub fn new(parameter: impl Into<String>, code: ProblemCode, message: impl Into<String>) -> Self {
         Self { parameter: parameter.into(), code, message: message.into() }
     }
+
+    /// Returns the parameter and its kind of problem in words, without anything of the value.
+    pub(crate) fn summary(&self) -> String {
+        let parameter = if self.parameter == "*" { "the call" } else { self.parameter.as_str() };
+        format!("{parameter}: {}", self.code.in_words())
+    }
 }
 
 impl fmt::Display for ParameterProblem {
@@ -83,6 +89,25 @@ impl ProblemCode {
             Self::TooLarge => "too_large",
             Self::Fixed => "fixed",
             Self::NoTokenKey => "no_token_key",
+        }
+    }
+}
+
+impl ProblemCode {
+    /// Returns the kind in words that continue after the parameter's name.
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Required => "is required",
+            Self::WrongType => "has the wrong type",
+            Self::NotAChoice => "is not one of the choices",
+            Self::Repeated => "is given more than once",
+            Self::Undeclared => "is not declared",
+            Self::NameInvalid => "has an empty or too long name",
+            Self::TooMany => "has too many names or values",
+            Self::TooDeep => "is nested too deeply",
+            Self::TooLarge => "is too long in total",
+            Self::Fixed => "is fixed by the webhook",
+            Self::NoTokenKey => "is secret, and the server has no token key",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::listed;
 use crate::executor::ExecutorError;
 use crate::parameters::{BodyError, MalformedQuery, ParameterProblem, ProblemCode};
 use crate::run::SealError;
@@ -69,7 +70,7 @@ pub enum TriggerError {
     #[error(transparent)]
     Body(#[from] BodyError),
     /// Parameters have these problems; the list is complete.
-    #[error("{} of the parameters cannot be used", .0.len())]
+    #[error("these parameters cannot be used: {}", listed(.0.iter().map(ParameterProblem::summary)))]
     Parameters(Vec<ParameterProblem>),
     /// The workflow of this webhook no longer exists.
     #[error("the workflow of this webhook no longer exists")]
@@ -108,5 +109,21 @@ impl From<SealError> for TriggerError {
             SealError::TooDeep { name } => (ProblemCode::TooDeep, name),
         };
         Self::Parameters(vec![ParameterProblem::new(name, code, error.to_string())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parameters_are_named_without_their_values() {
+        let problem = |name: &str, code| ParameterProblem::new(name, code, "\"MARS\" is not EMEA");
+        let problems = [("region", ProblemCode::NotAChoice), ("*", ProblemCode::TooMany)];
+        let error = TriggerError::Parameters(problems.map(|(name, code)| problem(name, code)).into());
+        assert_eq!(
+            error.to_string(),
+            "these parameters cannot be used: region: is not one of the choices; the call: has too many names or values"
+        );
     }
 }

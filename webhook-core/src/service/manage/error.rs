@@ -1,6 +1,6 @@
 //! Errors of management operations.
 
-use crate::error::Resource;
+use crate::error::{Resource, listed};
 use crate::executor::ExecutorError;
 use crate::service::intake::TriggerError;
 use crate::store::StoreError;
@@ -18,7 +18,7 @@ pub enum ManagementError {
     #[error("the webhook was changed in between; read it again")]
     Conflict,
     /// Settings have these problems; the list is complete.
-    #[error("these settings cannot be used: {}", listed(.0))]
+    #[error("these settings cannot be used: {}", listed(.0.iter().map(SettingProblem::to_string)))]
     Settings(Vec<SettingProblem>),
     /// The URL cannot be shown again.
     #[error(
@@ -46,12 +46,6 @@ pub enum ManagementError {
     /// The store has failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
-}
-
-/// Returns the problems in words, one after the other.
-fn listed(problems: &[SettingProblem]) -> String {
-    let each = problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message));
-    each.collect::<Vec<_>>().join("; ")
 }
 
 impl From<TriggerError> for ManagementError {
