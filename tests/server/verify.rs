@@ -58,7 +58,7 @@ fn a_store_that_cannot_be_opened_is_exit_code_2_and_one_line() {
     assert_eq!(fs::read_dir(folder.path().join("store")).unwrap().count(), 0, "nothing is made");
 
     let server = Server::start(folder.path(), &[]);
-    unusable(&[], "is in use by another process");
+    unusable(&[], "is open already, in this process or another");
     // A clean stop leaves nothing in the journal, so only a killed server needs it.
     server.kill();
     for file in ["journal-0", "webhook-store", "sled/db"] {

@@ -13,8 +13,8 @@ const SLED_DAMAGED: &str = "its database, in the folder sled, cannot be read";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another store in this process, has the folder open.
-    #[error("{} is in use by another process", path.display())]
+    /// The folder is open already: in another process, or as another store of this process.
+    #[error("{} is open already, in this process or another", path.display())]
     InUse {
         /// Folder of the store.
         path: PathBuf,

@@ -67,7 +67,10 @@ async fn a_second_opener_is_told_that_the_folder_is_in_use() {
     let store = open(folder.path());
     let error = SledStore::open(folder.path()).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }));
-    assert_eq!(error.to_string(), format!("{} is in use by another process", folder.path().display()));
+    assert_eq!(
+        error.to_string(),
+        format!("{} is open already, in this process or another", folder.path().display())
+    );
     let clone = store.clone();
     drop(store);
     assert!(SledStore::open(folder.path()).is_err(), "a clone still has it open");
