@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     server.serve(routes(app), webhooks.shutdown_on(interrupted)).await;
     workers.shutdown(Duration::from_secs(30)).await;
+    webhooks.close().await;
     Ok(())
 }
 

@@ -146,5 +146,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let interrupted = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     server.serve(webhook_trigger::warp::service(routes), webhooks.shutdown_on(interrupted)).await;
     workers.shutdown(Duration::from_secs(30)).await;
+    webhooks.close().await;
     Ok(())
 }

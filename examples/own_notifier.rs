@@ -79,5 +79,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let routes = webhook_trigger::warp::service(webhook_trigger::warp::routes(&webhooks));
     server.serve(routes, webhooks.shutdown_on(interrupted)).await;
     workers.shutdown(Duration::from_secs(30)).await;
+    webhooks.close().await;
     Ok(())
 }

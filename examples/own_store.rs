@@ -542,10 +542,6 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        Ok(self.0.state.lock().rates.take(webhook, limit, Instant::now()))
-    }
-
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         self.step_and_wake(move |state, now| state.enqueue(request, now)).await
     }
@@ -662,23 +658,6 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
-        self.step(move |state, _| state.append_calls(calls)).await
-    }
-
-    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
-        Ok(self.0.state.lock().calls.list(&query))
-    }
-
-    async fn get_call(
-        &self,
-        webhook: WebhookId,
-        call: CallId,
-        now: SystemTime,
-    ) -> Result<Option<LoggedCall>, StoreError> {
-        self.step(move |state, _| state.call(webhook, call, now)).await
-    }
-
     async fn wait_for_work(&self, work: Work) {
         loop {
             let changed = self.0.changed.notified();
@@ -696,10 +675,6 @@ impl Store for SqliteStore {
         }
     }
 
-    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
-        std::future::pending().await
-    }
-
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         let events = self.0.state.lock().events.clone();
         Ok(events.since(cursor).await)
@@ -712,6 +687,34 @@ impl Store for SqliteStore {
             Ok(StoreHealth::new(state.live.queued() as u64, state.live.running() as u64, pending as u64))
         })
         .await
+    }
+
+    fn calls(&self) -> Option<&dyn CallStore> {
+        Some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl CallStore for SqliteStore {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        Ok(self.0.state.lock().rates.take(webhook, limit, Instant::now()))
+    }
+
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        self.step(move |state, _| state.append_calls(calls)).await
+    }
+
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
+        Ok(self.0.state.lock().calls.list(&query))
+    }
+
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        self.step(move |state, _| state.call(webhook, call, now)).await
     }
 }
 
@@ -737,6 +740,7 @@ async fn main() -> Result<(), BoxError> {
     let routes = webhook_trigger::warp::service(webhook_trigger::warp::routes(&webhooks));
     server.serve(routes, webhooks.shutdown_on(interrupted)).await;
     workers.shutdown(Duration::from_secs(30)).await;
+    webhooks.close().await;
     Ok(())
 }
 

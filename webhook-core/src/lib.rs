@@ -44,6 +44,7 @@
 //! assert_eq!(ended.state(), RunState::Succeeded);
 //! assert_eq!(ended.summary(), Some(r#"sold in "APAC""#));
 //! workers.shutdown(Duration::from_secs(10)).await;
+//! webhooks.close().await;
 //! # Ok(())
 //! # }
 //! ```

@@ -24,7 +24,7 @@ use crate::id::{CallId, DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run};
 use crate::store::{
-    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    Begun, CallQuery, CallStore, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
     DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
     Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
@@ -142,7 +142,7 @@ impl Store for MemoryStore {
         let mut state = self.state();
         state.webhooks.check_removal(id, expected_revision)?;
         state.webhooks.remove(id);
-        state.forget_calls(id);
+        state.calls.forget(id);
         let queued = state.live.close_webhook(id);
         for run in &queued {
             if let Some(LiveCancel::Ended(run)) = state.live.cancel(*run, CancelReason::WebhookDeleted, now) {
@@ -162,10 +162,6 @@ impl Store for MemoryStore {
             webhooks.record_use(*id, *at);
         }
         Ok(())
-    }
-
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        Ok(self.state().rates.take(webhook, limit, Instant::now()))
     }
 
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
@@ -241,10 +237,6 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
-        std::future::pending().await
-    }
-
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         let events = self.state().events.clone();
         Ok(events.since(cursor).await)
@@ -275,6 +267,21 @@ impl Store for MemoryStore {
         resent.ok_or(StoreError::NotFound(Resource::Delivery))
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        Ok(self.state().health())
+    }
+
+    fn calls(&self) -> Option<&dyn CallStore> {
+        Some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl CallStore for MemoryStore {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        Ok(self.state().calls.take(webhook, limit, Instant::now()))
+    }
+
     async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
         self.state().append_calls(calls);
         Ok(())
@@ -290,11 +297,7 @@ impl Store for MemoryStore {
         call: CallId,
         now: SystemTime,
     ) -> Result<Option<LoggedCall>, StoreError> {
-        Ok(self.state().call(webhook, call, now))
-    }
-
-    async fn health(&self) -> Result<StoreHealth, StoreError> {
-        Ok(self.state().health())
+        Ok(self.state().calls.get(webhook, call, now))
     }
 }
 

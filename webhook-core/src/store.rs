@@ -96,6 +96,7 @@
 //! # }
 //! ```
 
+mod calls;
 mod claim;
 mod enqueue;
 mod error;
@@ -108,14 +109,14 @@ mod upkeep;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::calls::{CallRecord, LoggedCall};
 use crate::events::{EventCursor, Events};
-use crate::id::{CallId, DeliveryId, RunId, WebhookId};
+use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
-use crate::webhook::{RateLimit, Webhook};
+use crate::webhook::Webhook;
 
+pub use calls::CallStore;
 pub use claim::{Begun, Claim, ClaimRequest, Renewal, Renewed, Workflows};
 pub use enqueue::{Enqueue, Enqueued, Idempotency};
 pub use error::StoreError;
@@ -190,14 +191,6 @@ pub trait Store: Send + Sync + 'static {
     /// Unknown webhooks are ignored, and so is a time earlier than the recorded one. No revision changes.
     /// Need not be durable when it returns.
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError>;
-
-    /// Takes one call from the rate of a webhook. Returns `None` if it is allowed, or else the pause until the next one
-    /// is.
-    ///
-    /// The rate is a token bucket of `limit.burst` calls, which gains `limit.per_minute` calls in a minute. All
-    /// processes that share the store take from one bucket. A refused call takes nothing.
-    /// Need not be durable when it returns. An unknown webhook is no error.
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError>;
 
     // Runs.
 
@@ -295,8 +288,8 @@ pub trait Store: Send + Sync + 'static {
     /// The amount read grows with the page, not with the history.
     async fn list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>, StoreError>;
 
-    /// Removes expired ended runs with their logs, deliveries and index entries, expired idempotency keys, and expired
-    /// contents of calls.
+    /// Removes expired ended runs with their logs, deliveries and index entries, and expired idempotency keys. A store with a
+    /// [`CallStore`] also removes expired contents of calls.
     ///
     /// Removes at most [`PruneRequest::limit`] runs and returns whether there may be more.
     /// The retention of a run is that of its webhook, or the default once the webhook is deleted.
@@ -365,35 +358,6 @@ pub trait Store: Send + Sync + 'static {
     /// Fails with [`StoreError::NotFound`].
     async fn resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery, StoreError>;
 
-    // Calls.
-
-    /// Adds calls to the call log.
-    ///
-    /// - Of each webhook, the newest [`CALLS_KEPT`](crate::calls::CALLS_KEPT) calls are kept, and of all webhooks together
-    ///   about [`CALL_LOG_BYTES`](crate::calls::CALL_LOG_BYTES). The oldest go first. Both bounds hold after a restart, too.
-    /// - Calls of an unknown webhook are ignored. Those of a deleted one go with it.
-    /// - A call that is in the log already is not added again.
-    /// - The content of a call is kept until it expires or its call goes: of each webhook, the newest
-    ///   [`CONTENT_BYTES`](crate::calls::CONTENT_BYTES), and of all about
-    ///   [`ALL_CONTENT_BYTES`](crate::calls::ALL_CONTENT_BYTES).
-    /// - The added calls of each webhook are one [event](crate::events::Change::Calls).
-    ///
-    /// Need not be durable when it returns: it waits for no sync. A store that is closed in order loses nothing.
-    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError>;
-
-    /// Lists the calls of a webhook, newest first by their ids. An unknown webhook has none.
-    ///
-    /// Stable under concurrent writes, as [`list_runs`](Self::list_runs), as far as calls are kept.
-    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError>;
-
-    /// Returns a call of a webhook, with its content if that is kept at `now`. `None` if there is no such call.
-    async fn get_call(
-        &self,
-        webhook: WebhookId,
-        call: CallId,
-        now: SystemTime,
-    ) -> Result<Option<LoggedCall>, StoreError>;
-
     // Events and health.
 
     /// Waits until there may be work of this kind to claim: a new record, a due time, or an expired lease.
@@ -411,18 +375,6 @@ pub trait Store: Send + Sync + 'static {
     /// A dropped call loses no wake-up for the next call.
     async fn wait_for_work(&self, work: Work);
 
-    /// Waits until the cancellation of running runs is requested by another process that shares the store, and
-    /// returns at least one notice of it.
-    ///
-    /// So an executor stops promptly, and not only when the lease of its run is [renewed](Self::renew). There may be
-    /// notices of runs that this process does not execute, and several of one run.
-    ///
-    /// A store that one process opens never returns from this: such a process knows its cancellations.
-    ///
-    /// # Cancel safety
-    /// A dropped call may lose notices. The next renewal reports the cancellation.
-    async fn wait_for_cancellations(&self) -> Vec<CancelNotice>;
-
     /// Returns the events after `cursor`, once there is at least one. `None` returns the current cursor at
     /// once. They are the events of all processes that share the store.
     ///
@@ -437,6 +389,40 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Fails with [`StoreError::Unavailable`] when the store cannot be written.
     async fn health(&self) -> Result<StoreHealth, StoreError>;
+
+    // Methods with a default.
+
+    /// Returns the part of this store that keeps the rates and the log of calls. Default: `None`.
+    ///
+    /// Without it, each process keeps both in its memory, for the webhooks that it serves: a restart loses them, several
+    /// processes do not share them, and no event tells of calls. See [`CallStore`].
+    fn calls(&self) -> Option<&dyn CallStore> {
+        None
+    }
+
+    /// Waits until the cancellation of running runs is requested by another process that shares the store, and
+    /// returns at least one notice of it. Default: never returns, which is right for a store that one process opens. Such a
+    /// process knows its cancellations.
+    ///
+    /// So an executor stops promptly, and not only when the lease of its run is [renewed](Self::renew). There may be
+    /// notices of runs that this process does not execute, and several of one run.
+    ///
+    /// # Cancel safety
+    /// A dropped call may lose notices. The next renewal reports the cancellation.
+    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
+        std::future::pending().await
+    }
+
+    /// Completes the writes in hand, and releases what the store holds: files, locks, connections. Default: does nothing,
+    /// which is right for a store that holds nothing of this kind, or that releases it when it is dropped.
+    ///
+    /// It closes the store for everyone who shares it in this process. Later calls may fail as
+    /// [`StoreError::Unavailable`]. Closing a closed store does nothing.
+    /// [`Webhooks::close`](crate::Webhooks::close) calls it last.
+    ///
+    /// # Cancel safety
+    /// A dropped call may leave the store open.
+    async fn close(&self) {}
 }
 
 /// Kind of work that a worker waits for.

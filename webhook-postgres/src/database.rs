@@ -71,6 +71,11 @@ impl Database {
         Ok(Self { pool, config: options.config.clone(), tls, timeout: options.timeout, schema })
     }
 
+    /// Closes the pool: later statements fail, and idle connections end.
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+
     /// The schema's name, which needs no quotes.
     pub(crate) fn schema(&self) -> &str {
         &self.schema

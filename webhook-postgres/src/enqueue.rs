@@ -90,6 +90,12 @@ impl Enqueuer {
         Self { database, quick, each, strict: Mutex::default() }
     }
 
+    /// Waits until no run is being recorded.
+    pub(crate) async fn drained(&self) {
+        self.quick.drained().await;
+        self.each.drained().await;
+    }
+
     pub(crate) async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         let request = Arc::new(request);
         let mut is_repeated = false;

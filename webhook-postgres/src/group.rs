@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::failure::Failure;
 
@@ -48,6 +48,8 @@ pub(crate) struct Group<I, A> {
     bounds: Bounds,
     execute: Execute<I, A>,
     queue: Mutex<Queue<I, A>>,
+    /// Signalled when no executor is at work.
+    idle: Notify,
 }
 
 struct Queue<I, A> {
@@ -67,7 +69,7 @@ impl<I: Grouped, A: Send + 'static> Group<I, A> {
         execute: impl Fn(Arc<[I]>) -> BoxFuture<'static, Result<Vec<A>, Failure>> + Send + Sync + 'static,
     ) -> Arc<Self> {
         let queue = Mutex::new(Queue { waiting: VecDeque::new(), executing: 0 });
-        Arc::new(Self { bounds, execute: Box::new(execute), queue })
+        Arc::new(Self { bounds, execute: Box::new(execute), queue, idle: Notify::new() })
     }
 
     /// Executes a request within a group. When dropped, the request is executed all the same.
@@ -92,6 +94,20 @@ impl<I: Grouped, A: Send + 'static> Group<I, A> {
             done.push(Self::answer(answered).await?);
         }
         Ok(done)
+    }
+
+    /// Waits until no request waits and none is under way.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            // Registered before the look, so that no change falls between the two.
+            idle.as_mut().enable();
+            if self.queue.lock().executing == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 
     async fn answer(answered: oneshot::Receiver<Result<A, Failure>>) -> Result<A, Failure> {
@@ -172,6 +188,9 @@ impl<I: Grouped, A: Send + 'static> Group<I, A> {
         }
         if group.is_empty() {
             queue.executing -= 1;
+            if queue.executing == 0 {
+                self.idle.notify_waiters();
+            }
             return None;
         }
         Some(group)

@@ -13,9 +13,9 @@ use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
-    DeliverySettlement, Enqueue, Enqueued, LOG_BYTES, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed,
-    RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
+    Begun, CallQuery, CallStore, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest,
+    DeliveryQuery, DeliverySettlement, Enqueue, Enqueued, LOG_BYTES, LogPart, Page, PruneRequest, Pruned,
+    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::{RateLimit, Webhook};
@@ -246,10 +246,6 @@ impl Store for PostgresStore {
         Ok(webhooks::record_use(self.database(), uses).await?)
     }
 
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        Ok(self.inner.rates.submit(Call { webhook, limit }).await?)
-    }
-
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         self.inner.enqueuer.enqueue(request).await
     }
@@ -349,6 +345,41 @@ impl Store for PostgresStore {
         deliveries::resend(self.database(), id, now).await
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        let rows = self
+            .database()
+            .read("SELECT queued, running, pending, is_read_only FROM @S@.health_1()", &[])
+            .await?;
+        let row = rows.first().ok_or_else(|| Failure::Corrupt("no answer to a question".to_owned()))?;
+        if at::<bool>(row, 3)? {
+            return Err(StoreError::unavailable("the database is read-only"));
+        }
+        let count = |place| at::<i64>(row, place).map(|count| count.max(0).unsigned_abs());
+        Ok(StoreHealth::new(count(0)?, count(1)?, count(2)?))
+    }
+
+    fn calls(&self) -> Option<&dyn CallStore> {
+        Some(self)
+    }
+
+    async fn close(&self) {
+        let Inner { database, enqueuer, working, listener: _, waits: _, logs, rates, listening } =
+            &*self.inner;
+        // What a dropped call has submitted is written too.
+        tokio::join!(enqueuer.drained(), working.drained(), logs.drained(), rates.drained());
+        if let Some(listening) = listening {
+            listening.abort();
+        }
+        database.close();
+    }
+}
+
+#[async_trait::async_trait]
+impl CallStore for PostgresStore {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        Ok(self.inner.rates.submit(Call { webhook, limit }).await?)
+    }
+
     async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
         let records = || calls.iter().map(|call| &*call.record);
         let size = |call: &CallRecord| i32::try_from(call.bytes_in_memory()).unwrap_or(i32::MAX);
@@ -395,18 +426,5 @@ impl Store for PostgresStore {
 
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
         Ok(reading::list_calls(self.database(), &query).await?)
-    }
-
-    async fn health(&self) -> Result<StoreHealth, StoreError> {
-        let rows = self
-            .database()
-            .read("SELECT queued, running, pending, is_read_only FROM @S@.health_1()", &[])
-            .await?;
-        let row = rows.first().ok_or_else(|| Failure::Corrupt("no answer to a question".to_owned()))?;
-        if at::<bool>(row, 3)? {
-            return Err(StoreError::unavailable("the database is read-only"));
-        }
-        let count = |place| at::<i64>(row, place).map(|count| count.max(0).unsigned_abs());
-        Ok(StoreHealth::new(count(0)?, count(1)?, count(2)?))
     }
 }

@@ -140,6 +140,11 @@ impl Working {
         Self { database, name, waits, webhooks, held, settle, cleaning, begin, renew, claims, turn }
     }
 
+    /// Waits until no run is being begun, renewed or settled.
+    pub(crate) async fn drained(&self) {
+        tokio::join!(self.begin.drained(), self.renew.drained(), self.settle.drained());
+    }
+
     pub(crate) async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claim>, StoreError> {
         // Waiting is no dropping: the permit is only held while a statement is under way.
         let _permit = self.claims.acquire().await;

@@ -14,7 +14,8 @@ use webhook_core::events::Change;
 use webhook_core::id::{RunId, WebhookId};
 use webhook_core::run::{Caller, CancelReason, Ending, Run, RunParameters, RunState};
 use webhook_core::store::{
-    CancelNotice, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, Settlement, Store, Work,
+    CancelNotice, ClaimRequest, Enqueue, Enqueued, Idempotency, Outcome, RunQuery, Settlement, Store,
+    StoreError, Work,
 };
 use webhook_core::token::Token;
 use webhook_core::webhook::{Concurrency, OnOverlap, Webhook, WebhookSettings};
@@ -300,6 +301,25 @@ async fn a_process_is_told_of_cancellations_by_another() {
     assert_eq!(told().await, [CancelNotice::new(of(&cancelled), CancelReason::Requested)]);
     other.enqueue(request(&replaced)).await.unwrap();
     assert_eq!(told().await, [CancelNotice::new(of(&replaced), CancelReason::Superseded)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_closed_completes_what_was_asked_and_refuses_the_rest() {
+    let Some([one, other]) = two().await else { return };
+    let webhook = webhook(&one, Concurrency::default()).await;
+    let requests: Vec<Enqueue> = (0..200).map(|_| request(&webhook)).collect();
+    let ids: BTreeSet<RunId> = requests.iter().map(|request| request.run.id()).collect();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for request in requests {
+        // Polled once and dropped: it is asked for, and nobody waits for it.
+        let _ = std::pin::pin!(one.enqueue(request)).poll(&mut context);
+    }
+    one.close().await;
+    let listed = other.list_runs(RunQuery::default().limit(1_000)).await.unwrap().items;
+    assert_eq!(listed.iter().map(|run| run.id()).collect::<BTreeSet<_>>(), ids);
+    let refused = one.enqueue(request(&webhook)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    one.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

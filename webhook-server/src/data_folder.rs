@@ -90,45 +90,18 @@ pub(crate) fn note(file: &Path) -> Result<(), String> {
     }
 }
 
-/// The store as it was opened, to be closed at the end.
-pub(crate) enum OpenStore {
-    Sled(SledStore),
-    Memory(Arc<MemoryStore>),
-    Postgres(PostgresStore),
-}
-
-impl OpenStore {
-    pub(crate) async fn open(options: &Options, folder: &Path) -> Result<Self, Box<dyn Error>> {
-        let durability = match options.durability {
-            DurabilityChoice::Power => Durability::Power,
-            DurabilityChoice::Process => Durability::Process,
-        };
-        Ok(match &options.store {
-            StoreChoice::Sled => {
-                let sled =
-                    SledStore::options().with_durability(durability).with_quota_bytes(options.store_quota);
-                Self::Sled(sled.open(folder)?)
-            }
-            StoreChoice::Memory => Self::Memory(Arc::new(MemoryStore::new())),
-            StoreChoice::Postgres(database) => {
-                Self::Postgres(PostgresStore::open((**database).clone()).await?)
-            }
-        })
-    }
-
-    pub(crate) fn shared(&self) -> Arc<dyn Store> {
-        match self {
-            Self::Sled(store) => Arc::new(store.clone()),
-            Self::Memory(store) => store.clone(),
-            Self::Postgres(store) => Arc::new(store.clone()),
+/// Opens the store that the options name.
+pub(crate) async fn open_store(options: &Options, folder: &Path) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+    let durability = match options.durability {
+        DurabilityChoice::Power => Durability::Power,
+        DurabilityChoice::Process => Durability::Process,
+    };
+    Ok(match &options.store {
+        StoreChoice::Sled => {
+            let sled = SledStore::options().with_durability(durability).with_quota_bytes(options.store_quota);
+            Arc::new(sled.open(folder)?)
         }
-    }
-
-    /// Closes it although others still hold it: a background task may do so until the process ends.
-    pub(crate) fn close(&self) {
-        match self {
-            Self::Sled(store) => store.close(),
-            Self::Memory(_) | Self::Postgres(_) => {}
-        }
-    }
+        StoreChoice::Memory => Arc::new(MemoryStore::new()),
+        StoreChoice::Postgres(database) => Arc::new(PostgresStore::open((**database).clone()).await?),
+    })
 }

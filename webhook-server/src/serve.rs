@@ -21,15 +21,11 @@ use webhook_process::ArtifactFolder;
 use webhook_warp::server::{Server, ServerOptions};
 use webhook_warp::{AdminAccess, PanelOptions};
 
-use crate::data_folder::OpenStore;
 use crate::executor::ServerExecutor;
 use crate::loaded_workflow::LoadedWorkflow;
 use crate::options::{Options, StoreChoice};
 use crate::report::chain;
 use crate::{admin_token, data_folder, demo, token_key};
-
-/// Upper bound on the time in which the last calls are written to the call log.
-const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Buckets of durations in seconds: from a commit to a long run.
 const SECONDS: [f64; 13] =
@@ -40,7 +36,6 @@ const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0
 /// Everything that is created before the first call can come.
 pub(crate) struct Prepared {
     webhooks: Webhooks,
-    store: OpenStore,
     server: Server,
     access: AdminAccess,
     metrics: PrometheusHandle,
@@ -65,7 +60,7 @@ pub(crate) async fn prepare(
     let store_exists = is_sled && data_folder::check_store(&options.data, &folder)?;
     let may_create = !store_exists || options.forget_unknown_keys;
     let key = token_key::load_or_create(&options.token_key, may_create)?;
-    let store = OpenStore::open(&options, &folder).await?;
+    let store = data_folder::open_store(&options, &folder).await?;
     if is_sled {
         // From now on, a start without the store is refused. Nothing in the store was announced before.
         data_folder::note_store(&options.data)?;
@@ -90,7 +85,7 @@ pub(crate) async fn prepare(
     let base_url = options.base_url(server.local_address()?)?;
     let builder = names_of_this_machine(&base_url).into_iter().fold(builder, WebhooksBuilder::allow_origin);
     let webhooks = builder
-        .store(store.shared())
+        .store(store)
         .executor(ServerExecutor::new(workflows, artifacts.clone()))
         .token_key(key)
         .base_url(base_url.clone())
@@ -119,7 +114,6 @@ pub(crate) async fn prepare(
     greet(&webhooks, demo.as_ref(), is_empty, &admin_token_place)?;
     Ok(Prepared {
         webhooks,
-        store,
         server,
         access,
         metrics,
@@ -261,12 +255,7 @@ impl Prepared {
             }
         };
         tokio::join!(serving, ending);
-        // The calls that were answered last.
-        let written = tokio::time::timeout(LAST_CALLS, self.webhooks.write_call_log()).await;
-        if !matches!(written, Ok(Ok(()))) {
-            tracing::warn!("the last calls are missing from the call log");
-        }
-        self.store.close();
+        self.webhooks.close().await;
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::{
-    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    Begun, CallQuery, CallStore, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
     DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
     Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work, Workflows,
 };
@@ -180,10 +180,6 @@ impl Store for SledStore {
         self.ask(move |writer| writer.record_use(&uses)).await
     }
 
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        Ok(self.parts().rates.lock().take(webhook, limit, Instant::now()))
-    }
-
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
         let (instant, record) = (Instant::now(), encode_run(&request.run)?);
         self.ask(move |writer| writer.enqueue(request, record, instant)).await
@@ -342,10 +338,6 @@ impl Store for SledStore {
         wait_for_work(changes, work_at).await;
     }
 
-    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
-        std::future::pending().await
-    }
-
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         Ok(self.parts().announcements.events.since(cursor).await)
     }
@@ -382,6 +374,37 @@ impl Store for SledStore {
         self.ask_in_place(move |writer| writer.resend_delivery(id, now, instant)).await
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.0.check_open()?;
+        self.parts().condition.check()?;
+        self.parts().database.watch().check()?;
+        self.parts().capacity.open_files.look()?;
+        let pending = self.parts().deliveries().len() as u64;
+        let runs = self.parts().runs();
+        let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);
+        drop(runs);
+        let is_full = self.parts().check_room().is_err();
+        Ok(health.with_damaged(self.parts().damage().count()).with_full(is_full))
+    }
+
+    fn calls(&self) -> Option<&dyn CallStore> {
+        Some(self)
+    }
+
+    /// Closes the store as [`SledStore::close`] does, on a thread that may block.
+    async fn close(&self) {
+        let handle = self.0.clone();
+        // Closing does not panic, so there is nothing to learn from how it ended.
+        let _ = tokio::task::spawn_blocking(move || handle.close()).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl CallStore for SledStore {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        Ok(self.parts().rates.lock().take(webhook, limit, Instant::now()))
+    }
+
     async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
         self.0.check_open()?;
         let append = move |parts: &Parts| {
@@ -412,18 +435,5 @@ impl Store for SledStore {
         }
         let content = self.parts().work_aside(move |parts| parts.calls.content(&record)).await?;
         Ok(Some(logged.with_content(content)))
-    }
-
-    async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.0.check_open()?;
-        self.parts().condition.check()?;
-        self.parts().database.watch().check()?;
-        self.parts().capacity.open_files.look()?;
-        let pending = self.parts().deliveries().len() as u64;
-        let runs = self.parts().runs();
-        let health = StoreHealth::new(runs.live.queued() as u64, runs.live.running() as u64, pending);
-        drop(runs);
-        let is_full = self.parts().check_room().is_err();
-        Ok(health.with_damaged(self.parts().damage().count()).with_full(is_full))
     }
 }

@@ -16,7 +16,9 @@ use webhook_core::calls::{CALLS_KEPT, CallFacts, CallOutcome, CallRecord, Logged
 use webhook_core::id::{DeliveryId, WebhookId};
 use webhook_core::notifier::{DeliveryOutcome, DeliveryState};
 use webhook_core::run::{CancelReason, Run, RunState};
-use webhook_core::store::{CallQuery, Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery};
+use webhook_core::store::{
+    CallQuery, CallStore, Cancelled, Enqueued, PruneRequest, RunQuery, Store, WebhookQuery,
+};
 use webhook_core::webhook::{Concurrency, OnOverlap};
 use webhook_sled::testing::open_database;
 use webhook_sled::{Durability, SledStore};

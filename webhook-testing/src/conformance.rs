@@ -21,6 +21,10 @@
 //! # fn main() {}
 //! ```
 //!
+//! Both forms hold the store to the promises of [`CallStore`](webhook_core::store::CallStore), and fail without that optional
+//! part. A store that leaves calls to the service is tested by `conformance_tests!(without_calls: …)`, or by
+//! `conformance_tests!(without_calls, handles: …)`. These fail once the store has the part.
+//!
 //! A promise is tested through the trait only, with real concurrency and in real time. Most tests take
 //! milliseconds.
 //! Tests with another process, a crash or a full disk are left to the store's own crate.
@@ -84,26 +88,46 @@ impl<S: IntoStore, K> IntoStore for (S, K) {
     }
 }
 
-/// Expands the list of promises into public functions, and into the macro that tests them.
+/// Expands the lists of promises into public functions, and into the macro that tests them.
 ///
-/// A promise that is not on the list is dead code, which the compiler reports.
+/// A promise that is not on a list is dead code, which the compiler reports.
 macro_rules! promises {
-    ($dollar:tt $($module:ident: $($promise:ident),+;)+) => {
+    ($dollar:tt
+        of_every_store { $($module:ident: $($promise:ident),+;)+ }
+        with_calls { $($with:ident: $($with_calls:ident),+;)+ }
+        without_calls { $without:ident: $without_calls:ident; }
+    ) => {
         $(pub use $module::{$($promise),+};)+
+        $(pub use $with::{$($with_calls),+};)+
+        pub use $without::$without_calls;
 
-        /// Names of all promises.
-        pub const PROMISES: &[&str] = &[$($(stringify!($promise)),+),+];
+        /// Names of all promises, those of the optional part for calls at the end.
+        pub const PROMISES: &[&str] = &[
+            $($(stringify!($promise)),+),+,
+            $($(stringify!($with_calls)),+),+,
+            stringify!($without_calls),
+        ];
 
         /// Makes a test of every promise in [`conformance`](crate::conformance), each with its own store.
         ///
         /// See [the module](crate::conformance) for its input and requirements.
         #[macro_export]
         macro_rules! conformance_tests {
+            (without_calls, handles: $dollar handles:expr $dollar (,)?) => {
+                $dollar crate::conformance_tests!(@through_handles [without_calls:] $dollar handles);
+            };
             (handles: $dollar handles:expr $dollar (,)?) => {
+                $dollar crate::conformance_tests!(@through_handles [] $dollar handles);
+            };
+            (without_calls: $dollar store:expr $dollar (,)?) => {
+                $dollar crate::conformance_tests!(@of_every_store $dollar store);
+                $dollar crate::conformance_tests!(@test $without_calls, $dollar store);
+            };
+            (@through_handles [$dollar ($dollar part:tt)*] $dollar handles:expr) => {
                 mod one_handle {
                     #[allow(unused_imports, reason = "the expression that opens a store may need none")]
                     use super::*;
-                    $dollar crate::conformance_tests!({
+                    $dollar crate::conformance_tests!($dollar ($dollar part)* {
                         let handles = $dollar handles;
                         ($dollar crate::conformance::StoreHandles::open(&handles).await, handles)
                     });
@@ -112,30 +136,34 @@ macro_rules! promises {
                 mod two_handles {
                     #[allow(unused_imports, reason = "the expression that opens a store may need none")]
                     use super::*;
-                    $dollar crate::conformance_tests!({
+                    $dollar crate::conformance_tests!($dollar ($dollar part)* {
                         let handles = $dollar handles;
                         let store = $dollar crate::conformance::InTurns::open(&handles).await;
                         (::std::sync::Arc::new(store), handles)
                     });
                 }
             };
+            (@of_every_store $dollar store:expr) => {
+                $($($dollar crate::conformance_tests!(@test $promise, $dollar store);)+)+
+            };
+            (@test $dollar promise:ident, $dollar store:expr) => {
+                #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $dollar promise() {
+                    let (store, _kept) = $dollar crate::conformance::IntoStore::into_store($dollar store);
+                    $dollar crate::conformance::$dollar promise(store).await;
+                }
+            };
             ($dollar store:expr $dollar (,)?) => {
-                $($(
-                    #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                    async fn $promise() {
-                        let (store, _kept) = $dollar crate::conformance::IntoStore::into_store($dollar store);
-                        $dollar crate::conformance::$promise(store).await;
-                    }
-                )+)+
+                $dollar crate::conformance_tests!(@of_every_store $dollar store);
+                $($($dollar crate::conformance_tests!(@test $with_calls, $dollar store);)+)+
             };
         }
     };
 }
 
 promises! { $
+of_every_store {
     webhooks:
-        a_rate_is_one_for_all_calls_of_a_webhook,
-        a_bucket_refills_by_its_rate,
         a_created_webhook_is_found_by_id_and_by_digest,
         creating_what_exists_conflicts,
         an_update_demands_the_expected_revision,
@@ -267,7 +295,18 @@ promises! { $
         a_resent_delivery_is_due_at_once,
         deliveries_are_found_by_state_and_channel,
         finding_deliveries_is_stable_while_they_change;
+    dropping:
+        reads_and_waits_may_be_dropped,
+        a_dropped_wait_loses_no_wake_up,
+        a_dropped_enqueue_can_be_repeated,
+        a_store_can_be_closed_twice;
+    model:
+        agrees_with_a_simple_model;
+}
+with_calls {
     calls:
+        a_rate_is_one_for_all_calls_of_a_webhook,
+        a_bucket_refills_by_its_rate,
         a_call_is_read_back_as_it_was_appended,
         calls_are_listed_newest_first_in_pages,
         listing_calls_is_stable_while_they_are_appended,
@@ -280,10 +319,8 @@ promises! { $
         expired_contents_are_pruned,
         the_contents_of_a_webhook_are_bounded_in_bytes,
         a_content_goes_with_its_call;
-    dropping:
-        reads_and_waits_may_be_dropped,
-        a_dropped_wait_loses_no_wake_up,
-        a_dropped_enqueue_can_be_repeated;
-    model:
-        agrees_with_a_simple_model;
+}
+without_calls {
+    calls: calls_are_left_to_the_service;
+}
 }

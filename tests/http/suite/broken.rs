@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use webhook_core::Webhooks;
-use webhook_core::calls::{CallRecord, LoggedCall};
 use webhook_core::events::{EventCursor, Events};
-use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
+use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::notifier::Delivery;
 use webhook_core::run::Run;
 use webhook_core::store::*;
 use webhook_core::token::TokenDigest;
-use webhook_core::webhook::{RateLimit, Webhook};
+use webhook_core::webhook::Webhook;
 
 use crate::front::server::Server;
 use crate::front::{self, AdminAccess};
@@ -51,13 +50,6 @@ impl Store for BrokenStore {
     async fn record_use(&self, _uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
         broken()
     }
-    async fn take_call(
-        &self,
-        _webhook: WebhookId,
-        _limit: RateLimit,
-    ) -> Result<Option<Duration>, StoreError> {
-        broken()
-    }
     async fn enqueue(&self, _request: Enqueue) -> Result<Enqueued, StoreError> {
         broken()
     }
@@ -94,9 +86,6 @@ impl Store for BrokenStore {
     async fn wait_for_work(&self, _work: Work) {
         std::future::pending::<()>().await;
     }
-    async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
-        std::future::pending().await
-    }
     async fn events_since(&self, _cursor: Option<EventCursor>) -> Result<Events, StoreError> {
         broken()
     }
@@ -114,20 +103,6 @@ impl Store for BrokenStore {
         broken()
     }
     async fn resend_delivery(&self, _id: DeliveryId, _now: SystemTime) -> Result<Delivery, StoreError> {
-        broken()
-    }
-    async fn append_calls(&self, _calls: Vec<LoggedCall>) -> Result<(), StoreError> {
-        broken()
-    }
-    async fn list_calls(&self, _query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
-        broken()
-    }
-    async fn get_call(
-        &self,
-        _webhook: WebhookId,
-        _call: CallId,
-        _now: SystemTime,
-    ) -> Result<Option<LoggedCall>, StoreError> {
         broken()
     }
     async fn health(&self) -> Result<StoreHealth, StoreError> {

@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(86_400);
 pub struct CallRates(Buckets<WebhookId>);
 
 impl CallRates {
-    /// Takes one call from a webhook's bucket, like [`Store::take_call`](crate::store::Store::take_call).
+    /// Takes one call from a webhook's bucket, like [`CallStore::take_call`](crate::store::CallStore::take_call).
     pub fn take(&mut self, webhook: WebhookId, limit: RateLimit, now: Instant) -> Option<Duration> {
         let per_second = f64::from(limit.per_minute) / 60.0;
         self.0.sweep_when_grown(now);

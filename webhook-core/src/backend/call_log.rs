@@ -54,12 +54,9 @@ impl CallLog {
         let mut added = Vec::with_capacity(calls.len());
         let mut by_webhook: BTreeMap<WebhookId, Vec<Arc<CallRecord>>> = BTreeMap::new();
         for call in calls {
-            let record = &call.record;
-            if webhooks.get(record.webhook_id).is_some() && self.add(record.clone()) {
-                by_webhook.entry(record.webhook_id).or_default().push(record.clone());
-                if let Some(content) = &call.content {
-                    self.add_content(record, content.sealed.as_bytes().len(), content.expires_at);
-                }
+            let webhook = call.record.webhook_id;
+            if webhooks.get(webhook).is_some() && self.add_call(&call) {
+                by_webhook.entry(webhook).or_default().push(call.record.clone());
                 added.push(call);
             }
         }
@@ -70,6 +67,15 @@ impl CallLog {
             }
         }
         added
+    }
+
+    /// Adds a call, and notes its content if it has one. Returns false for a call that is there already.
+    pub(crate) fn add_call(&mut self, call: &LoggedCall) -> bool {
+        let is_new = self.add(call.record.clone());
+        if is_new && let Some(content) = &call.content {
+            self.add_content(&call.record, content.sealed.as_bytes().len(), content.expires_at);
+        }
+        is_new
     }
 
     /// Notes that the store has the content of a call, in so many bytes.

@@ -31,6 +31,7 @@
 pub(crate) mod buckets;
 mod call_contents;
 mod call_log;
+pub(crate) mod call_table;
 mod due_index;
 mod event_log;
 mod idempotency_index;

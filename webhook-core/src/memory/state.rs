@@ -10,13 +10,12 @@ use tokio::time::Instant;
 use super::deliveries::Deliveries;
 use super::history::History;
 use super::log::RunLog;
-use crate::backend::{
-    CallLog, CallRates, EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex,
-};
-use crate::calls::{KeptContent, LoggedCall};
+use crate::backend::call_table::CallTable;
+use crate::backend::{EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex};
+use crate::calls::LoggedCall;
 use crate::clock::later;
 use crate::error::Resource;
-use crate::id::{CallId, RunId, WebhookId};
+use crate::id::{RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::{CancelReason, Run, RunState};
 use crate::store::{
@@ -32,11 +31,8 @@ pub(super) struct State {
     keys: IdempotencyIndex,
     pub(super) logs: HashMap<RunId, RunLog>,
     pub(super) deliveries: Deliveries,
-    pub(super) calls: CallLog,
-    /// Contents of calls that the log says are kept.
-    contents: HashMap<CallId, Arc<KeptContent>>,
+    pub(super) calls: CallTable,
     pub(super) events: Arc<EventLog>,
-    pub(super) rates: CallRates,
 }
 
 impl State {
@@ -163,7 +159,6 @@ impl State {
     pub(super) fn prune(&mut self, request: &PruneRequest, instant: Instant) -> Pruned {
         self.keys.expire(instant);
         self.calls.expire_contents(request.now);
-        self.remove_dropped_contents();
         let (webhooks, deliveries, keys) = (&self.webhooks, &self.deliveries, &self.keys);
         let retention = |id: WebhookId| request.retention(webhooks.get(id).map(|webhook| &**webhook));
         let stays = |run: RunId| deliveries.has_pending(run) || keys.keeps(run, request.now);
@@ -187,27 +182,7 @@ impl State {
     }
 
     pub(super) fn append_calls(&mut self, calls: Vec<LoggedCall>) {
-        for call in self.calls.append(calls, &self.webhooks, &self.events) {
-            self.contents.extend(call.content.map(|content| (call.record.id, content)));
-        }
-        self.remove_dropped_contents();
-    }
-
-    pub(super) fn call(&self, webhook: WebhookId, id: CallId, now: SystemTime) -> Option<LoggedCall> {
-        let record = self.calls.get(webhook, id)?.clone();
-        let content = self.contents.get(&id).filter(|_| self.calls.has_content(id, now));
-        Some(LoggedCall::new(record).with_content(content.cloned()))
-    }
-
-    pub(super) fn forget_calls(&mut self, webhook: WebhookId) {
-        self.calls.forget(webhook);
-        self.remove_dropped_contents();
-    }
-
-    fn remove_dropped_contents(&mut self) {
-        for call in self.calls.take_dropped() {
-            self.contents.remove(&call);
-        }
+        self.calls.append(calls, &self.webhooks, &self.events);
     }
 
     pub(super) fn health(&self) -> StoreHealth {

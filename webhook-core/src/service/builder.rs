@@ -14,6 +14,7 @@ use super::limiter::FailureLimiter;
 use super::meters::Meters;
 use super::options::ServiceOptions;
 use super::parts::{Parts, RunUrl};
+use super::process_calls::ProcessCalls;
 use super::trouble::Trouble;
 use super::uses::Uses;
 use super::waiters::Waiters;
@@ -215,6 +216,7 @@ impl WebhooksBuilder {
             accepting: Accepting::default(),
             uses: Uses::default(),
             calls: Arc::new(Calls::default()),
+            process_calls: ProcessCalls::default(),
             executing: Executing::default(),
             ensuring: tokio::sync::Mutex::default(),
             progress: Notify::new(),

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::calls::{CALLS_KEPT, CallFacts, CallRecord, LoggedCall, RefusedCalls};
 use crate::executor::Executor;
 use crate::id::{WebhookId, WorkflowKey};
-use crate::store::{Store, StoreError};
+use crate::store::{CallStore, StoreError};
 
 /// Upper bound on the bytes of the calls that gather.
 const GATHERED_BYTES: usize = 8 << 20;
@@ -97,7 +97,7 @@ impl Calls {
     }
 
     /// Writes the gathered calls. They are kept if that fails, or if this is dropped.
-    pub(super) async fn write_to(&self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(super) async fn write_to(&self, store: &dyn CallStore) -> Result<(), StoreError> {
         let _writing = self.writing.lock().await;
         let mut batch = Batch { calls: self, taken: self.take() };
         if !batch.taken.is_empty() {
@@ -173,7 +173,7 @@ mod tests {
     use crate::executor::{FnExecutor, RunOutput, Workflow};
     use crate::memory::MemoryStore;
     use crate::parameters::ParameterBlocks;
-    use crate::store::CallQuery;
+    use crate::store::{CallQuery, Store};
     use crate::token::Token;
     use crate::webhook::{Webhook, WebhookSettings};
 

@@ -23,6 +23,7 @@ pub mod manage;
 mod meters;
 mod options;
 mod parts;
+mod process_calls;
 mod trouble;
 mod uses;
 mod waiters;
@@ -223,6 +224,19 @@ impl Webhooks {
     /// When dropped, running runs are given up; they are due again when their lease expires.
     pub async fn run_until_idle(&self) -> Result<(), StoreError> {
         work::run_until_idle(&self.parts).await
+    }
+
+    /// Refuses new calls, records the last uses and calls of webhooks, which takes at most a second, and closes the store. The
+    /// last call of a host, after the [shutdown](Workers::shutdown) of its workers and the end of its servers.
+    ///
+    /// Every service on this store loses it. What the store does is at [`Store::close`](crate::store::Store::close).
+    ///
+    /// # Cancel safety
+    /// When dropped, the store may not be closed.
+    pub async fn close(&self) {
+        self.stop_accepting();
+        work::record_last(&self.parts, work::LAST_WRITES).await;
+        self.parts.store.close().await;
     }
 
     /// Refuses new calls from now on, as at shutdown. Reads continue.

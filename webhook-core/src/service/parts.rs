@@ -17,6 +17,7 @@ use super::executing::Executing;
 use super::limiter::FailureLimiter;
 use super::meters::Meters;
 use super::options::ServiceOptions;
+use super::process_calls::ProcessCalls;
 use super::trouble::Trouble;
 use super::uses::Uses;
 use super::waiters::Waiters;
@@ -26,7 +27,7 @@ use crate::id::{WorkflowKey, WorkflowKind};
 use crate::network::Networks;
 use crate::notifier::Notifier;
 use crate::run::Run;
-use crate::store::{Store, StoreError};
+use crate::store::{CallStore, Store, StoreError};
 use crate::token::{Token, TokenKeys, TriggerUrl};
 use crate::webhook::Channel;
 
@@ -51,6 +52,8 @@ pub(super) struct Parts {
     pub(super) accepting: Accepting,
     pub(super) uses: Uses,
     pub(super) calls: Arc<Calls>,
+    /// Rates and call log, if the store keeps neither.
+    pub(super) process_calls: ProcessCalls,
     pub(super) executing: Executing,
     pub(super) waiters: Arc<Waiters>,
     /// Held while a webhook is looked for and created if there is none.
@@ -110,6 +113,11 @@ impl Parts {
         Ok(described.map_or_else(|| workflow.to_string(), |workflow| workflow.title.clone()))
     }
 
+    /// Returns where rates and calls are kept: in the store, or in the memory of this process.
+    pub(super) fn call_store(&self) -> &dyn CallStore {
+        self.store.calls().unwrap_or(&self.process_calls)
+    }
+
     /// Records when webhooks were last used.
     pub(super) async fn write_uses(&self) -> Result<(), StoreError> {
         self.uses.write_to(&*self.store).await
@@ -117,6 +125,6 @@ impl Parts {
 
     /// Writes the calls that gathered to the call log.
     pub(super) async fn write_calls(&self) -> Result<(), StoreError> {
-        self.calls.write_to(&*self.store).await
+        self.calls.write_to(self.call_store()).await
     }
 }

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Begun, CallQuery, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
+    Begun, CallStore, CancelNotice, Cancelled, Claim, ClaimRequest, DeliveryClaimRequest, DeliveryQuery,
     DeliverySettlement, Enqueue, Enqueued, LogPart, Page, PruneRequest, Pruned, Renewal, Renewed, RunQuery,
     Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
 };
-use crate::calls::{CallRecord, LoggedCall};
 use crate::events::{EventCursor, Events};
-use crate::id::{CallId, DeliveryId, RunId, WebhookId};
+use crate::id::{DeliveryId, RunId, WebhookId};
 use crate::notifier::Delivery;
 use crate::run::Run;
 use crate::token::TokenDigest;
-use crate::webhook::{RateLimit, Webhook};
+use crate::webhook::Webhook;
 
 #[async_trait::async_trait]
 impl<S: Store + ?Sized> Store for Arc<S> {
@@ -49,10 +48,6 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
         (**self).record_use(uses).await
-    }
-
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        (**self).take_call(webhook, limit).await
     }
 
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
@@ -103,6 +98,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).wait_for_work(work).await;
     }
 
+    fn calls(&self) -> Option<&dyn CallStore> {
+        (**self).calls()
+    }
+
     async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
         (**self).wait_for_cancellations().await
     }
@@ -131,24 +130,11 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).resend_delivery(id, now).await
     }
 
-    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
-        (**self).append_calls(calls).await
-    }
-
-    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
-        (**self).list_calls(query).await
-    }
-
-    async fn get_call(
-        &self,
-        webhook: WebhookId,
-        call: CallId,
-        now: SystemTime,
-    ) -> Result<Option<LoggedCall>, StoreError> {
-        (**self).get_call(webhook, call, now).await
-    }
-
     async fn health(&self) -> Result<StoreHealth, StoreError> {
         (**self).health().await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
     }
 }

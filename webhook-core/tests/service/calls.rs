@@ -1,12 +1,13 @@
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
 use webhook_core::calls::{CallFacts, CallOutcome};
-use webhook_core::intake::{Method, Triggered};
+use webhook_core::intake::{Method, TriggerError, Triggered};
 use webhook_core::manage::{ManagementError, NotReplayable};
 use webhook_core::memory::MemoryStore;
 use webhook_core::run::Caller;
-use webhook_core::store::{CallQuery, Store};
+use webhook_core::store::{CallQuery, CallStore, Store};
 use webhook_core::token::TokenKey;
 use webhook_core::webhook::SettingCode;
 use webhook_core::{Webhooks, WebhooksBuilder};
@@ -76,4 +77,40 @@ async fn calls_that_the_store_does_not_take_are_kept_for_later() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let kept = fixture.store.list_calls(CallQuery::new(fixture.webhook.id)).await.unwrap();
     assert_eq!(kept.items.len(), 2, "both, without anyone asking");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_calls_leaves_their_rates_and_their_log_to_the_service() {
+    let memory = MemoryStore::new();
+    let store = UnsteadyStore::new(memory.clone()).without_calls();
+    let settings = json!({"keep_bodies_s": 60, "rate_limit": {"per_minute": 6, "burst": 2}});
+    let fixture = Fixture::with_store(Webhooks::builder(), memory.clone(), store, settings).await;
+    log_accepted(&fixture, r#"{"note": "first"}"#).await;
+    log_accepted(&fixture, r#"{"note": "second"}"#).await;
+    let refused = fixture.send(fixture.call(Method::Post, ""), "").await;
+    assert!(matches!(refused, Err(TriggerError::RateLimited { .. })), "{refused:?}");
+    let (manage, query) = (fixture.webhooks.manage(), CallQuery::new(fixture.webhook.id));
+    let logged = manage.list_calls(query).await.unwrap().items;
+    assert_eq!(logged.len(), 2);
+    assert_eq!(memory.list_calls(query).await.unwrap().items, [], "the store has none");
+    let run = manage.replay_call(query.webhook, logged[1].id, Caller::default()).await.unwrap().run;
+    assert!(run.parameters().as_json().contains("first"));
+    manage.delete_webhook(query.webhook, None).await.unwrap();
+    let gone = manage.list_calls(query).await;
+    assert!(matches!(gone, Err(ManagementError::NotFound(_))), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_closed_writes_its_last_calls_and_closes_its_store() {
+    let memory = MemoryStore::new();
+    let store = UnsteadyStore::new(memory.clone());
+    let fixture = Fixture::with_store(Webhooks::builder(), memory.clone(), store.clone(), json!({})).await;
+    log_accepted(&fixture, "").await;
+    fixture.webhooks.close().await;
+    assert_eq!(memory.list_calls(CallQuery::new(fixture.webhook.id)).await.unwrap().items.len(), 1);
+    let used = memory.get_webhook(fixture.webhook.id).await.unwrap().unwrap().last_used_at;
+    assert!(used.is_some(), "the last use is recorded, too");
+    assert!(store.is_closed.load(Ordering::SeqCst));
+    let refused = fixture.send(fixture.call(Method::Post, ""), "").await;
+    assert!(matches!(refused, Err(TriggerError::ShuttingDown)), "{refused:?}");
 }

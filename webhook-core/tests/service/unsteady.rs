@@ -1,6 +1,7 @@
 //! A store that fails, stalls, panics or loses its answer, as a test demands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -41,6 +42,11 @@ pub(crate) struct UnsteadyStore {
     pub(crate) asked: Arc<Mutex<Vec<(DeliveryClaimRequest, usize)>>>,
     /// Runs that another process has cancelled, one permit for each.
     cancelled: Arc<(Mutex<Vec<CancelNotice>>, Semaphore)>,
+    /// Runs whose outcomes were recorded, in the order of the recordings.
+    pub(crate) settled: Arc<Mutex<Vec<RunId>>>,
+    keeps_calls: bool,
+    /// Set once the store was closed.
+    pub(crate) is_closed: Arc<AtomicBool>,
 }
 
 fn failure(what: &str) -> StoreError {
@@ -58,7 +64,16 @@ impl UnsteadyStore {
             refused_summary: Arc::default(),
             asked: Arc::default(),
             cancelled,
+            settled: Arc::default(),
+            keeps_calls: true,
+            is_closed: Arc::default(),
         }
+    }
+
+    /// Leaves the calls to the service.
+    pub(crate) fn without_calls(mut self) -> Self {
+        self.keeps_calls = false;
+        self
     }
 
     /// Sets the faults of all later calls.
@@ -158,7 +173,10 @@ macro_rules! unsteady {
                 if settlements.iter().any(|settlement| self.refuses(settlement)) {
                     return Err(failure("a value is refused"));
                 }
-                self.meet("settle", self.store.settle(settlements)).await
+                let runs: Vec<RunId> = settlements.iter().map(|settlement| settlement.run).collect();
+                let settled = self.meet("settle", self.store.settle(settlements)).await?;
+                self.settled.lock().extend(runs);
+                Ok(settled)
             }
 
             async fn wait_for_cancellations(&self) -> Vec<CancelNotice> {
@@ -168,6 +186,14 @@ macro_rules! unsteady {
 
             async fn wait_for_work(&self, work: Work) {
                 self.store.wait_for_work(work).await;
+            }
+
+            fn calls(&self) -> Option<&dyn CallStore> {
+                self.keeps_calls.then_some(self)
+            }
+
+            async fn close(&self) {
+                self.is_closed.store(true, Ordering::SeqCst);
             }
         }
     };
@@ -181,7 +207,6 @@ unsteady! {
     delete_webhook(id: WebhookId, expected_revision: Option<u64>, now: SystemTime) -> Vec<RunId>;
     list_webhooks(query: WebhookQuery) -> Page<Arc<Webhook>, WebhookId>;
     record_use(uses: &[(WebhookId, SystemTime)]) -> ();
-    take_call(webhook: WebhookId, limit: RateLimit) -> Option<Duration>;
     enqueue(request: Enqueue) -> Enqueued;
     claim(request: ClaimRequest) -> Vec<Claim>;
     begin(begun: Vec<Begun>) -> ();
@@ -197,8 +222,29 @@ unsteady! {
     list_deliveries(runs: &[RunId]) -> Vec<Delivery>;
     find_deliveries(query: DeliveryQuery) -> Page<Delivery, DeliveryId>;
     resend_delivery(id: DeliveryId, now: SystemTime) -> Delivery;
-    append_calls(calls: Vec<LoggedCall>) -> ();
-    list_calls(query: CallQuery) -> Page<Arc<CallRecord>, CallId>;
-    get_call(webhook: WebhookId, call: CallId, now: SystemTime) -> Option<LoggedCall>;
     health() -> StoreHealth;
+}
+
+#[async_trait::async_trait]
+impl CallStore for UnsteadyStore {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        self.meet("take_call", self.store.take_call(webhook, limit)).await
+    }
+
+    async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
+        self.meet("append_calls", self.store.append_calls(calls)).await
+    }
+
+    async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
+        self.meet("list_calls", self.store.list_calls(query)).await
+    }
+
+    async fn get_call(
+        &self,
+        webhook: WebhookId,
+        call: CallId,
+        now: SystemTime,
+    ) -> Result<Option<LoggedCall>, StoreError> {
+        self.meet("get_call", self.store.get_call(webhook, call, now)).await
+    }
 }

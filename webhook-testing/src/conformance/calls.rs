@@ -1,4 +1,4 @@
-//! Promises about the call log.
+//! Promises of the optional part for calls: their rates and their log.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,12 +10,44 @@ use webhook_core::calls::{
 };
 use webhook_core::events::{CALLS_IN_EVENT, Change, Event};
 use webhook_core::id::{CallId, RunId, WebhookId};
-use webhook_core::store::{CallQuery, PruneRequest, Store};
+use webhook_core::store::{CallQuery, CallStore, PruneRequest, Store};
 use webhook_core::token::Sealed;
-use webhook_core::webhook::Webhook;
+use webhook_core::webhook::{RateLimit, Webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Calls at once take from one bucket for each webhook, and a refused call is told how long to wait.
+pub async fn a_rate_is_one_for_all_calls_of_a_webhook(store: Arc<dyn Store>) {
+    let (webhook, other) = (webhook(&*store).await.id, self::webhook(&*store).await.id);
+    let limit = RateLimit::new(1, 5);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let store = store.clone();
+        calls.spawn(async move { part(&*store).take_call(webhook, limit).await.must("take a call") });
+    }
+    let pauses: Vec<Duration> = calls.join_all().await.into_iter().flatten().collect();
+    assert_eq!(pauses.len(), 7, "of twelve calls at once, a burst of five must be allowed");
+    let minute = Duration::from_secs(60);
+    let is_right = |pause: &Duration| *pause > minute / 2 && *pause <= minute + Duration::from_secs(1);
+    assert!(pauses.iter().all(is_right), "the next call is allowed in a minute, not in {pauses:?}");
+    let taken = part(&*store).take_call(other, limit).await.must("take a call");
+    assert_eq!(taken, None, "each webhook must have its own rate");
+}
+
+/// A bucket gains calls by its rate, up to its burst.
+pub async fn a_bucket_refills_by_its_rate(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await.id;
+    let limit = RateLimit::new(600, 2);
+    let take = async || part(&*store).take_call(webhook, limit).await.must("take a call");
+    while take().await.is_none() {}
+    within("a bucket to gain a call", async {
+        while let Some(pause) = take().await {
+            tokio::time::sleep(pause).await;
+        }
+    })
+    .await;
+}
 
 /// A call is read back as it was appended, with all its facts.
 pub async fn a_call_is_read_back_as_it_was_appended(store: Arc<dyn Store>) {
@@ -54,7 +86,7 @@ pub async fn calls_are_listed_newest_first_in_pages(store: Arc<dyn Store>) {
     let mut seen = Vec::new();
     let mut query = CallQuery::new(webhook.id).limit(3);
     loop {
-        let page = store.list_calls(query).await.must("list calls");
+        let page = part(&*store).list_calls(query).await.must("list calls");
         assert!(page.items.len() <= 3, "a page holds no more than its limit");
         seen.extend(page.items);
         match page.next {
@@ -75,7 +107,7 @@ pub async fn listing_calls_is_stable_while_they_are_appended(store: Arc<dyn Stor
     append(&*store, &calls).await;
     let (mut seen, mut query) = (Vec::new(), CallQuery::new(webhook.id).limit(4));
     loop {
-        let page = store.list_calls(query).await.must("list calls");
+        let page = part(&*store).list_calls(query).await.must("list calls");
         seen.extend(page.items.iter().map(|call| call.id));
         append(&*store, &[call(&webhook, "in between")]).await;
         match page.next {
@@ -184,9 +216,9 @@ pub async fn the_content_of_a_call_is_kept_until_it_expires(store: Arc<dyn Store
     let end = now() + HOUR;
     let kept = with_content(&webhook, &[0, 255, 10, 13], end);
     let bare = LoggedCall::new(call(&webhook, "without content"));
-    store.append_calls(vec![kept.clone(), bare.clone()]).await.must("append calls");
+    part(&*store).append_calls(vec![kept.clone(), bare.clone()]).await.must("append calls");
     let get = async |webhook: &Webhook, call: &LoggedCall, at: SystemTime| {
-        store.get_call(webhook.id, call.record.id, at).await.must("get a call")
+        part(&*store).get_call(webhook.id, call.record.id, at).await.must("get a call")
     };
     assert_eq!(get(&webhook, &kept, end - SECOND).await, Some(kept.clone()), "with its content");
     assert_eq!(get(&webhook, &bare, now()).await, Some(bare), "a call without content");
@@ -202,10 +234,10 @@ pub async fn expired_contents_are_pruned(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let (first, second) = (now() + HOUR, now() + 3 * HOUR);
     let calls = [first, second].map(|end| with_content(&webhook, &[7; 100], end));
-    store.append_calls(calls.to_vec()).await.must("append calls");
+    part(&*store).append_calls(calls.to_vec()).await.must("append calls");
     store.prune(PruneRequest::new(now() + 2 * HOUR, 100 * HOUR, 10)).await.must("prune");
     for (call, is_kept) in calls.iter().zip([false, true]) {
-        let found = store.get_call(webhook.id, call.record.id, now()).await.must("get a call");
+        let found = part(&*store).get_call(webhook.id, call.record.id, now()).await.must("get a call");
         let found = found.must("keep the record");
         assert_eq!(found.content.is_some(), is_kept, "an expired content must be removed, and no other");
     }
@@ -216,23 +248,24 @@ pub async fn the_contents_of_a_webhook_are_bounded_in_bytes(store: Arc<dyn Store
     let (busy, quiet) = (webhook(&*store).await, webhook(&*store).await);
     let end = now() + HOUR;
     let of_quiet = with_content(&quiet, &[1; 1_000], end);
-    store.append_calls(vec![of_quiet.clone()]).await.must("append a call");
+    part(&*store).append_calls(vec![of_quiet.clone()]).await.must("append a call");
     let mut calls = Vec::new();
     for _ in 0..20 {
         let call = with_content(&busy, &vec![2; 1 << 20], end);
-        store.append_calls(vec![call.clone()]).await.must("append a call");
+        part(&*store).append_calls(vec![call.clone()]).await.must("append a call");
         calls.push(call.record.id);
     }
     let mut kept = Vec::new();
     for call in &calls {
-        let found = store.get_call(busy.id, *call, now()).await.must("get a call").must("keep the record");
+        let found =
+            part(&*store).get_call(busy.id, *call, now()).await.must("get a call").must("keep the record");
         kept.push(found.content.map_or(0, |content| content.sealed.as_bytes().len()));
     }
     let bytes: usize = kept.iter().sum();
     assert!(bytes <= CONTENT_BYTES, "{bytes} bytes of contents are too many");
     assert!(bytes >= CONTENT_BYTES / 2, "{bytes} bytes of contents are too few");
     assert_eq!((kept[0], kept[19]), (0, 1 << 20), "the oldest go, and the newest stays");
-    let quiet = store.get_call(quiet.id, of_quiet.record.id, now()).await.must("get a call");
+    let quiet = part(&*store).get_call(quiet.id, of_quiet.record.id, now()).await.must("get a call");
     assert_eq!(quiet, Some(of_quiet), "another webhook's content must stay");
 }
 
@@ -240,15 +273,15 @@ pub async fn the_contents_of_a_webhook_are_bounded_in_bytes(store: Arc<dyn Store
 pub async fn a_content_goes_with_its_call(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;
     let first = with_content(&webhook, b"first", now() + HOUR);
-    store.append_calls(vec![first.clone()]).await.must("append a call");
+    part(&*store).append_calls(vec![first.clone()]).await.must("append a call");
     let later: Vec<_> = (0..CALLS_KEPT).map(|number| call(&webhook, &number.to_string())).collect();
     append(&*store, &later).await;
-    let found = store.get_call(webhook.id, first.record.id, now()).await.must("get a call");
+    let found = part(&*store).get_call(webhook.id, first.record.id, now()).await.must("get a call");
     assert_eq!(found, None, "newer calls have taken its place");
     let last = with_content(&webhook, b"last", now() + HOUR);
-    store.append_calls(vec![last.clone()]).await.must("append a call");
+    part(&*store).append_calls(vec![last.clone()]).await.must("append a call");
     store.delete_webhook(webhook.id, None, now()).await.must("delete a webhook");
-    let found = store.get_call(webhook.id, last.record.id, now()).await.must("get a call");
+    let found = part(&*store).get_call(webhook.id, last.record.id, now()).await.must("get a call");
     assert_eq!(found, None, "it goes with its webhook");
 }
 
@@ -268,9 +301,21 @@ fn call(webhook: &Webhook, detail: &str) -> Arc<CallRecord> {
 
 async fn append(store: &dyn Store, calls: &[Arc<CallRecord>]) {
     let calls = calls.iter().cloned().map(LoggedCall::new).collect();
-    store.append_calls(calls).await.must("append calls");
+    part(store).append_calls(calls).await.must("append calls");
 }
 
 async fn list(store: &dyn Store, query: CallQuery) -> Vec<Arc<CallRecord>> {
-    store.list_calls(query).await.must("list calls").items
+    part(store).list_calls(query).await.must("list calls").items
+}
+
+/// A store without this part says so. Its calls are kept by the service.
+pub async fn calls_are_left_to_the_service(store: Arc<dyn Store>) {
+    let message = "the store has a CallStore: test it by `conformance_tests!(…)`, not by `without_calls: …`";
+    assert!(store.calls().is_none(), "{message}");
+}
+
+fn part(store: &dyn Store) -> &dyn CallStore {
+    store
+        .calls()
+        .must("return a CallStore; a store without one is tested by `conformance_tests!(without_calls: …)`")
 }

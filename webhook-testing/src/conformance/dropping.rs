@@ -71,6 +71,14 @@ pub async fn a_dropped_enqueue_can_be_repeated(store: Arc<dyn Store>) {
     }
 }
 
+/// Closing ends, also the second time, and where calls are under way.
+pub async fn a_store_can_be_closed_twice(store: Arc<dyn Store>) {
+    let webhook = webhook(&*store).await;
+    start(store.enqueue(request(&webhook)));
+    within("the store to close", store.close()).await;
+    within("the closed store to close", store.close()).await;
+}
+
 /// Polls a future once and drops it.
 fn start(future: impl Future) {
     let mut context = Context::from_waker(Waker::noop());

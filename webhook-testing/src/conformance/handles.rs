@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use super::scene::Must;
 use webhook_core::calls::{CallRecord, LoggedCall};
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::id::{CallId, DeliveryId, RunId, WebhookId};
@@ -57,6 +58,10 @@ impl InTurns {
         &self.handles[self.turn()]
     }
 
+    fn call_handle(&self) -> &dyn CallStore {
+        self.handle().calls().must("return a CallStore from each handle")
+    }
+
     fn claimer(&self) -> &Arc<dyn Store> {
         let turn = self.turn();
         self.last.store(turn, Ordering::SeqCst);
@@ -97,10 +102,6 @@ impl Store for InTurns {
 
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
         self.handle().record_use(uses).await
-    }
-
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        self.handle().take_call(webhook, limit).await
     }
 
     async fn enqueue(&self, request: Enqueue) -> Result<Enqueued, StoreError> {
@@ -179,12 +180,31 @@ impl Store for InTurns {
         self.handle().resend_delivery(id, now).await
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.handle().health().await
+    }
+
+    fn calls(&self) -> Option<&dyn CallStore> {
+        self.handles[0].calls().map(|_| self as &dyn CallStore)
+    }
+
+    async fn close(&self) {
+        tokio::join!(self.handles[0].close(), self.handles[1].close());
+    }
+}
+
+#[async_trait::async_trait]
+impl CallStore for InTurns {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        self.call_handle().take_call(webhook, limit).await
+    }
+
     async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
-        self.handle().append_calls(calls).await
+        self.call_handle().append_calls(calls).await
     }
 
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError> {
-        self.handle().list_calls(query).await
+        self.call_handle().list_calls(query).await
     }
 
     async fn get_call(
@@ -193,10 +213,6 @@ impl Store for InTurns {
         call: CallId,
         now: SystemTime,
     ) -> Result<Option<LoggedCall>, StoreError> {
-        self.handle().get_call(webhook, call, now).await
-    }
-
-    async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.handle().health().await
+        self.call_handle().get_call(webhook, call, now).await
     }
 }

@@ -12,38 +12,6 @@ use webhook_core::store::{Renewal, Renewed, RunQuery, Store, StoreError, Webhook
 use webhook_core::token::{Token, TokenKey, TokenKeys};
 use webhook_core::webhook::{Email, EventKind, OnOverlap, RateLimit, Webhook, WebhookSettings};
 
-/// Calls at once take from one bucket for each webhook, and a refused call is told how long to wait.
-pub async fn a_rate_is_one_for_all_calls_of_a_webhook(store: Arc<dyn Store>) {
-    let (webhook, other) = (webhook(&*store).await.id, self::webhook(&*store).await.id);
-    let limit = RateLimit::new(1, 5);
-    let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..12 {
-        let store = store.clone();
-        calls.spawn(async move { store.take_call(webhook, limit).await.must("take a call") });
-    }
-    let pauses: Vec<Duration> = calls.join_all().await.into_iter().flatten().collect();
-    assert_eq!(pauses.len(), 7, "of twelve calls at once, a burst of five must be allowed");
-    let minute = Duration::from_secs(60);
-    let is_right = |pause: &Duration| *pause > minute / 2 && *pause <= minute + Duration::from_secs(1);
-    assert!(pauses.iter().all(is_right), "the next call is allowed in a minute, not in {pauses:?}");
-    let taken = store.take_call(other, limit).await.must("take a call");
-    assert_eq!(taken, None, "each webhook must have its own rate");
-}
-
-/// A bucket gains calls by its rate, up to its burst.
-pub async fn a_bucket_refills_by_its_rate(store: Arc<dyn Store>) {
-    let webhook = webhook(&*store).await.id;
-    let limit = RateLimit::new(600, 2);
-    let take = async || store.take_call(webhook, limit).await.must("take a call");
-    while take().await.is_none() {}
-    within("a bucket to gain a call", async {
-        while let Some(pause) = take().await {
-            tokio::time::sleep(pause).await;
-        }
-    })
-    .await;
-}
-
 /// A webhook is read back as it was created, by its id and by its token's digest.
 pub async fn a_created_webhook_is_found_by_id_and_by_digest(store: Arc<dyn Store>) {
     let mut settings = concurrency(Some(3), OnOverlap::Coalesce);

@@ -12,10 +12,10 @@ use webhook_core::memory::MemoryStore;
 use webhook_core::notifier::Delivery;
 use webhook_core::run::{Run, RunState};
 use webhook_core::store::{
-    Begun, CallQuery, CancelNotice, Cancelled, Channels, Claim, ClaimRequest, DeliveryClaimRequest,
-    DeliveryQuery, DeliverySettlement, Enqueue, Enqueued, LogPart, Outcome, Page, PruneRequest, Pruned,
-    Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth, WebhookQuery, Work,
-    Workflows,
+    Begun, CallQuery, CallStore, CancelNotice, Cancelled, Channels, Claim, ClaimRequest,
+    DeliveryClaimRequest, DeliveryQuery, DeliverySettlement, Enqueue, Enqueued, LogPart, Outcome, Page,
+    PruneRequest, Pruned, Renewal, Renewed, RunQuery, Settled, Settlement, Store, StoreError, StoreHealth,
+    WebhookQuery, Work, Workflows,
 };
 use webhook_core::token::TokenDigest;
 use webhook_core::webhook::{RateLimit, Webhook};
@@ -43,6 +43,7 @@ pub(crate) enum Defect {
     TakesLateOutcomes,
     HidesGaps,
     LosesOldCalls,
+    HasNoCallStore,
 }
 
 /// Memory store with one defect.
@@ -124,14 +125,6 @@ impl Store for BrokenStore {
 
     async fn record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<(), StoreError> {
         self.store.record_use(uses).await
-    }
-
-    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
-        let limit = match self.has(Defect::ForgetsCalls) {
-            true => RateLimit::new(limit.per_minute, u32::MAX),
-            false => limit,
-        };
-        self.store.take_call(webhook, limit).await
     }
 
     async fn enqueue(&self, mut request: Enqueue) -> Result<Enqueued, StoreError> {
@@ -293,6 +286,25 @@ impl Store for BrokenStore {
         self.store.resend_delivery(id, now).await
     }
 
+    async fn health(&self) -> Result<StoreHealth, StoreError> {
+        self.store.health().await
+    }
+
+    fn calls(&self) -> Option<&dyn CallStore> {
+        (!self.has(Defect::HasNoCallStore)).then_some(self)
+    }
+}
+
+#[async_trait::async_trait]
+impl CallStore for BrokenStore {
+    async fn take_call(&self, webhook: WebhookId, limit: RateLimit) -> Result<Option<Duration>, StoreError> {
+        let limit = match self.has(Defect::ForgetsCalls) {
+            true => RateLimit::new(limit.per_minute, u32::MAX),
+            false => limit,
+        };
+        self.store.take_call(webhook, limit).await
+    }
+
     async fn append_calls(&self, calls: Vec<LoggedCall>) -> Result<(), StoreError> {
         let mut calls = calls;
         if self.has(Defect::LosesOldCalls) {
@@ -312,9 +324,5 @@ impl Store for BrokenStore {
         now: SystemTime,
     ) -> Result<Option<LoggedCall>, StoreError> {
         self.store.get_call(webhook, call, now).await
-    }
-
-    async fn health(&self) -> Result<StoreHealth, StoreError> {
-        self.store.health().await
     }
 }

@@ -29,6 +29,12 @@ mod memory_store_behind_a_trait_object {
     webhook_testing::conformance_tests!((Arc::new(shared()), "kept as long"));
 }
 
+mod store_without_calls {
+    use super::*;
+
+    webhook_testing::conformance_tests!(without_calls: Arc::new(BrokenStore::new(Defect::HasNoCallStore)));
+}
+
 #[test]
 fn every_promise_has_a_name_of_its_own() {
     let names: BTreeSet<&str> = conformance::PROMISES.iter().copied().collect();
@@ -145,6 +151,14 @@ async fn a_store_that_tells_no_gap_is_found_out() {
 async fn a_store_that_loses_old_calls_is_found_out() {
     breaks(Defect::LosesOldCalls, conformance::calls_are_listed_newest_first_in_pages).await;
     breaks(Defect::LosesOldCalls, conformance::the_newest_calls_of_each_webhook_are_kept).await;
+}
+
+/// Neither form of the suite passes over what a store lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_calls_is_tested_by_the_form_for_it() {
+    breaks(Defect::HasNoCallStore, conformance::a_rate_is_one_for_all_calls_of_a_webhook).await;
+    breaks(Defect::HasNoCallStore, conformance::a_call_is_appended_once).await;
+    breaks(Defect::None, conformance::calls_are_left_to_the_service).await;
 }
 
 async fn keeps<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise: fn(Arc<dyn Store>) -> F) {

@@ -161,7 +161,7 @@ pub(super) async fn admit(parts: &Parts, call: AuthenticatedCall) -> Result<Admi
     }
     // Before a wrong verify token is answered, so that the limit holds for guesses too.
     if let Some(limit) = call.webhook.settings.rate_limit {
-        let pause = parts.store.take_call(call.webhook.id, limit).await?;
+        let pause = parts.call_store().take_call(call.webhook.id, limit).await?;
         if let Some(retry_after) = pause {
             return Err(TriggerError::RateLimited { retry_after });
         }

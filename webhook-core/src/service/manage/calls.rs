@@ -20,7 +20,7 @@ impl Management<'_> {
     ) -> Result<Page<Arc<CallRecord>, CallId>, ManagementError> {
         self.get_webhook(query.webhook).await?;
         self.parts.write_calls().await?;
-        Ok(self.parts.store.list_calls(query).await?)
+        Ok(self.parts.call_store().list_calls(query).await?)
     }
 
     /// Returns the number of calls of a workflow that this process refused because they had no valid token. `None` if there
@@ -51,7 +51,7 @@ impl Management<'_> {
         let webhook = self.get_webhook(id).await?;
         parts.write_calls().await?;
         let now = parts.now();
-        let logged = parts.store.get_call(id, call, now).await?;
+        let logged = parts.call_store().get_call(id, call, now).await?;
         let LoggedCall { record, content, .. } = logged.ok_or(ManagementError::NotFound(Resource::Call))?;
         let run = record.run_id.filter(|_| record.outcome == CallOutcome::Accepted);
         let run = run.ok_or(NotReplayable::NotAccepted)?;

@@ -185,7 +185,11 @@ impl Management<'_> {
         let parts = self.parts;
         match parts.store.delete_webhook(id, expected_revision, parts.now()).await {
             Err(StoreError::Conflict(_)) => Err(ManagementError::Conflict),
-            outcome => Ok(outcome?),
+            outcome => {
+                let cancelled = outcome?;
+                parts.process_calls.forget(id);
+                Ok(cancelled)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::supervised::caught;
 use crate::executor::ExecutorError;
 use crate::id::RunId;
 use crate::service::parts::Parts;
@@ -42,7 +43,19 @@ pub(super) async fn keep_house_once(parts: &Parts) -> Result<(), StoreError> {
     prune(parts).await
 }
 
+/// Records the last uses and calls of webhooks before the end, in so much time.
+pub(in crate::service) async fn record_last(parts: &Parts, patience: Duration) {
+    let recording = caught(parts, "housekeeping", async {
+        let calls = parts.write_calls().await;
+        parts.write_uses().await.and(calls)
+    });
+    if !matches!(tokio::time::timeout(patience, recording).await, Ok(Ok(()))) {
+        tracing::warn!("the last uses and calls of webhooks were not recorded");
+    }
+}
+
 async fn prune(parts: &Parts) -> Result<(), StoreError> {
+    parts.process_calls.expire_contents(parts.now());
     loop {
         let request = PruneRequest::new(parts.now(), parts.options.keep_runs, PRUNE_BATCH)
             .with_keep_per_webhook(parts.options.keep_runs_per_webhook);

@@ -31,13 +31,14 @@ use crate::executor::StopReason;
 
 use cancellations::pass_on_cancellations;
 use deliveries::{DeliverySender, OutboxBound, send_deliveries};
+pub(super) use housekeeping::record_last;
 pub(super) use idle::run_until_idle;
 pub use options::WorkerOptions;
 use runs::{Attempt, RunPool, claims, execution, leases, settling, watch};
-use supervised::{caught, supervised};
+use supervised::supervised;
 
-/// Lower bound on the time that the last writes of a shutdown get, however short its patience.
-const LAST_WRITES: Duration = Duration::from_secs(1);
+/// Time that the last writes get: at a shutdown at least, however short its patience, and before the store is closed.
+pub(super) const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Workers of a service, which run until this is dropped.
 ///
@@ -124,14 +125,7 @@ impl Workers {
             tracing::warn!("some deliveries were cut off; they are tried again when their lease expires");
         }
         let left = patience.saturating_sub(began.elapsed()).max(LAST_WRITES);
-        let parts = &self.pool.parts;
-        let recording = caught(parts, "housekeeping", async {
-            let calls = parts.write_calls().await;
-            parts.write_uses().await.and(calls)
-        });
-        if !matches!(tokio::time::timeout(left, recording).await, Ok(Ok(()))) {
-            tracing::warn!("the last uses and calls of webhooks were not recorded");
-        }
+        record_last(&self.pool.parts, left).await;
         self.tasks.shutdown().await;
     }
 
