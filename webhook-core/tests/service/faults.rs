@@ -165,6 +165,28 @@ async fn outcomes_that_are_recorded_one_by_one_show_as_stuck_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outcomes_that_are_recorded_one_by_one_keep_their_order() {
+    let faulty = Faulty::new(json!({}), Faulty::with_slots(5)).await;
+    let fixture = &faulty.fixture;
+    faulty.store.refuse_summary("bad");
+    // The first outcome holds up the store, so that the others gather in the order in which they come.
+    faulty.store.next("settle", Fault::Stalls(MINUTE), 1);
+    let mut runs = Vec::new();
+    for (second, summary) in (1..).zip(["first", "second", "bad", "third", "fourth"]) {
+        let pause = Step::Sleep(Duration::from_secs(second));
+        fixture.executor.script_next([pause, Step::SucceedWith(summary.to_owned())]);
+        runs.push(fixture.trigger("").await.id());
+    }
+    for run in &runs {
+        fixture.ended(*run).await;
+    }
+    let refused = runs.remove(2);
+    runs.push(refused);
+    assert_eq!(*faulty.store.settled.lock(), runs);
+    faulty.workers.shutdown(PATIENCE).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn outcomes_wait_for_a_store_that_is_away_and_hold_back_claims() {
     let faulty = Faulty::new(json!({}), Faulty::with_slots(4)).await;
     let fixture = &faulty.fixture;

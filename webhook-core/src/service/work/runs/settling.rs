@@ -55,11 +55,14 @@ pub(in crate::service::work) async fn settle(pool: Arc<RunPool>) {
         };
         if let Err(error) = reported_when_slow(&pool, count, recording).await {
             tracing::error!(error = &error as &dyn std::error::Error, "an outcome cannot be recorded");
-            while let Some(settlement) = batch.pop() {
-                let left = aside.len() + batch.len() + 1;
+            let mut unrecorded = count;
+            for settlement in batch.drain(..) {
                 let recording = record(&pool, std::slice::from_ref(&settlement));
-                if reported_when_slow(&pool, left, recording).await.is_err() {
-                    aside.spawn(record_aside(pool.clone(), settlement));
+                match reported_when_slow(&pool, unrecorded, recording).await {
+                    Ok(()) => unrecorded -= 1,
+                    Err(_) => {
+                        aside.spawn(record_aside(pool.clone(), settlement));
+                    }
                 }
             }
         }
