@@ -99,7 +99,9 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Option<String> {
 pub(crate) fn user_agent(headers: &HeaderMap) -> Option<String> {
     let agent = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
     // Masked before the cut: no part of a token may remain.
-    Some(mask_tokens(&agent).chars().take(USER_AGENT_CHARACTERS).collect())
+    let masked = mask_tokens(&agent);
+    let end = masked.char_indices().nth(USER_AGENT_CHARACTERS).map_or(masked.len(), |(end, _)| end);
+    Some(masked[..end].to_owned())
 }
 
 /// Returns a header for [`TriggerCall`](webhook_core::intake::TriggerCall). One that is no text keeps a form that is refused

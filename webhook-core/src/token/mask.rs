@@ -76,8 +76,7 @@ fn token_ranges(bytes: &[u8]) -> Vec<Range<usize>> {
 
 /// Returns the offsets at which the first character of a token may begin, in any of its spellings.
 fn starts(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let may_start = |byte: &u8| *byte == PREFIX.as_bytes()[0] || matches!(byte, b'%' | b'\\');
-    bytes.iter().enumerate().filter(move |(_, byte)| may_start(byte)).map(|(place, _)| place)
+    memchr::memchr3_iter(PREFIX.as_bytes()[0], b'%', b'\\', bytes)
 }
 
 /// Returns the end of the token that begins at `start`, if there is one.

@@ -113,7 +113,8 @@ impl NotedCall {
         let is_unauthorized = matches!(decided, Err(problem) if problem.slug() == Slug::Unauthorized);
         let Some(webhook) = self.webhook.filter(|_| !is_unauthorized) else { return };
         facts.address = head.peer;
-        facts.user_agent = headers::user_agent(&head.headers).map(Into::into);
+        let agent = head.headers.get(header::USER_AGENT);
+        facts.user_agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         facts.request_id = Some(&head.id);
         facts.content_type = headers::text(&head.headers, header::CONTENT_TYPE).filter(|_| has_body(head));
         facts.body_bytes = self.body_bytes;

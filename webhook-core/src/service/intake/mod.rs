@@ -230,7 +230,9 @@ pub(super) async fn trigger(
     let body = if call.method == Method::Post { body } else { &[] };
     let (workflow, content) = if webhook.settings.sender.looks_into_calls() {
         check_body(parts, &call, body)?;
-        let content = match sender::receive(parts, &webhook, &call, head.clone(), &query, body, now).await? {
+        // Boxed, so that calls of other webhooks do not carry its state.
+        let received = Box::pin(sender::receive(parts, &webhook, &call, head.clone(), &query, body, now));
+        let content = match received.await? {
             Reception::Run(content) => content,
             Reception::Handshake(answer) => {
                 parts.uses.note(webhook.id, now);
@@ -288,12 +290,12 @@ pub(super) async fn trigger(
         _ => parts.uses.note(webhook.id, now),
     }
     let Accepted { run, replayed, warnings } = submitted?;
-    let content = if replayed {
+    let content = if replayed || webhook.settings.keep_bodies.is_none() {
         None
     } else {
         let (method, content_type) = (call.method, content_type.as_deref());
         let call = CallToKeep { method, content_type, head: &head, query: &query, body };
-        call.seal(parts, &webhook, run.id(), now).await
+        Box::pin(call.seal(parts, &webhook, run.id(), now)).await
     };
     Ok(Triggered::Accepted { run, replayed, warnings, content })
 }
