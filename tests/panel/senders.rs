@@ -5,6 +5,7 @@ use webhook_core::id::WebhookId;
 use webhook_core::sender::recipes::Recipe;
 
 use crate::Scene;
+use crate::world::World;
 
 /// Computes a signature as GitHub does, with the secret and the body that it gets.
 const SIGN: &str = "const [secret, body] = [...arguments].map(it => new TextEncoder().encode(it));
@@ -321,6 +322,19 @@ async fn the_browser_is_told_how_it_is_seen_and_of_a_proxy_that_is_not_trusted()
     browser.until_shown("From outside").await;
     scene.show_tab("Sender", "Settings for the sender").await;
     browser.until_shown("--trusted-proxy 127.0.0.1").await;
+    scene.no_complaints(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_browser_is_told_that_a_trusted_proxy_leaves_it_unknown() {
+    let Some(scene) = Scene::with(World::behind_trusted_proxy()).await else { return };
+    let browser = &scene.browser;
+    browser.cdp("Network.enable", json!({})).await;
+    let hidden = json!({"headers": {"X-Forwarded-For": "unknown"}});
+    browser.cdp("Network.setExtraHTTPHeaders", hidden).await;
+    scene.sender_tab(json!({})).await;
+    browser.until_shown("The trusted proxy does not tell your address").await;
+    assert!(!scene.text("document.querySelector('main').innerText").await.contains("You would be seen"));
     scene.no_complaints(&[]).await;
 }
 

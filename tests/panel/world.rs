@@ -14,6 +14,7 @@ use webhook_core::executor::{
 };
 use webhook_core::id::{RunId, WebhookId, WorkflowKey};
 use webhook_core::memory::MemoryStore;
+use webhook_core::network::Networks;
 use webhook_core::notifier::{DeliverError, Notification, Notifier};
 use webhook_core::parameters::{ParameterBlock, ParameterBlocks, ParameterType};
 use webhook_core::run::Artifact;
@@ -53,20 +54,26 @@ impl Drop for World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::with(Offices { hostile: false }, None).await
+        Self::with(Offices { hostile: false }, None, Networks::default()).await
     }
 
     /// Serves with another base URL than the address at which the panel is opened, as behind a proxy.
     pub(crate) async fn behind(base_url: &str) -> Self {
-        Self::with(Offices { hostile: false }, Some(base_url)).await
+        Self::with(Offices { hostile: false }, Some(base_url), Networks::default()).await
+    }
+
+    /// Serves behind a proxy on the same machine, which is trusted.
+    pub(crate) async fn behind_trusted_proxy() -> Self {
+        let trusted = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        Self::with(Offices { hostile: false }, None, trusted).await
     }
 
     /// Serves with a hostile workflow.
     pub(crate) async fn hostile() -> Self {
-        Self::with(Offices { hostile: true }, None).await
+        Self::with(Offices { hostile: true }, None, Networks::default()).await
     }
 
-    async fn with(offices: Offices, base_url: Option<&str>) -> Self {
+    async fn with(offices: Offices, base_url: Option<&str>, trusted: Networks) -> Self {
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let base = format!("http://{}", server.local_address().unwrap());
         let notifier = RecordingNotifier::new();
@@ -76,6 +83,7 @@ impl World {
             .notifier(MailOnly(notifier.clone()))
             .token_key(TokenKey::generate())
             .base_url(base_url.unwrap_or(&base).parse().unwrap())
+            .trusted_proxies(trusted)
             .build()
             .await
             .unwrap();

@@ -132,9 +132,9 @@ impl Api {
         let head = head.into();
         let body = RequestBody::new(body, &head.headers).within(self.body_deadline);
         let id = headers::request_id(&head.headers);
-        let connection = peer;
-        let peer =
-            peer.map(|peer| headers::client_address(peer, &head.headers, self.webhooks().trusted_proxies()));
+        let connection = peer.map(|peer| peer.to_canonical());
+        let trusted = self.webhooks().trusted_proxies();
+        let peer = peer.and_then(|peer| headers::client_address(peer, &head.headers, trusted));
         let mut request = Request { head: Head { request: head, route, peer, connection, id }, body };
         let answered = self.answer(&mut request).await;
         let audience = request.head.route.audience();

@@ -110,10 +110,11 @@ pub(crate) fn given(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Returns the address of the client, where `peer` is the other end of the connection.
-pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
+/// Returns the address of the client, where `peer` is the other end of the connection. `None` if a trusted proxy leaves it
+/// unknown.
+pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Option<IpAddr> {
     if trusted.is_empty() {
-        return peer;
+        return Some(peer.to_canonical());
     }
     let lines: Vec<(&[u8], &[u8])> = FORWARDED
         .iter()

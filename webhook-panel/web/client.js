@@ -7,7 +7,10 @@ import { button, element, fill, icon } from "./dom.js";
 export function clientView(input) {
   const holder = element("div", { class: "client", "aria-live": "polite" });
   const draw = (client) => {
-    if (!client.address) return;
+    if (!client.address) {
+      if (client.connection) fill(holder, unknown(client));
+      return;
+    }
     const add = button("Allow this address", () => {
       const lines = input.value.split("\n").map((line) => line.trim()).filter(Boolean);
       if (!lines.includes(client.address)) input.value = [...lines, client.address].join("\n");
@@ -26,6 +29,12 @@ export function clientView(input) {
 
 // A proxy names a client, and the server does not trust it.
 export const isUntrusted = (client) => client.forwarded && client.address === client.connection;
+
+// The trusted proxy does not say who calls, or its headers contradict each other.
+const unknown = ({ connection }) => element("div", { class: "notice warn", role: "note" }, icon("alert"),
+  element("div", { class: "grow" }, element("strong", {}, "The trusted proxy does not tell your address"),
+    element("p", {}, "The proxy ", element("code", {}, connection), " hides it, or sends ", element("code", {}, "Forwarded"),
+      " and ", element("code", {}, "X-Forwarded-For"), " with different addresses. Networks that may call would refuse you.")));
 
 export function untrusted({ connection }) {
   return element("div", { class: "notice warn", role: "note" }, icon("alert"), element("div", { class: "grow" },

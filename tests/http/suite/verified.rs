@@ -278,6 +278,14 @@ async fn only_allowed_networks_may_call_and_the_word_of_a_trusted_proxy_counts()
     problem(outside.send().await.unwrap(), 403, "address-not-allowed").await;
 
     let direct = World::start_idle().await;
+    // The network of the proxy may call. A client that spoils what the proxy wrote does not pass as it.
+    let inside = world.hook(json!({"allowed_networks": ["127.0.0.0/8"]})).await;
+    content(world.post(&inside.url).send().await.unwrap(), 202).await;
+    let contradicted = world.post(&inside.url).header("X-Forwarded-For", "203.0.113.9");
+    let spoilt = world.post(&inside.url).header("Forwarded", "for=\", for=203.0.113.9");
+    for call in [contradicted.header("Forwarded", "for=_me"), spoilt] {
+        problem(call.send().await.unwrap(), 403, "address-not-allowed").await;
+    }
     let hook = direct.hook(json!({"allowed_networks": ["192.0.2.0/24"]})).await;
     let forged = direct.post(&hook.url).header("X-Forwarded-For", "192.0.2.7");
     problem(forged.send().await.unwrap(), 403, "address-not-allowed").await;
@@ -298,6 +306,8 @@ async fn a_manager_is_told_the_address_that_counts_and_whether_a_proxy_is_believ
     assert_eq!(client(&behind, Some("203.0.113.9, 192.0.2.7")).await, seen);
     let direct = World::start_idle().await;
     for (given, forwarded) in [(None, false), (Some("192.0.2.7"), true)] {
+    let unknown = json!({"address": null, "connection": "127.0.0.1", "forwarded": true});
+    assert_eq!(client(&behind, Some("192.0.2.7, unknown")).await, unknown);
         let seen = json!({"address": "127.0.0.1", "connection": "127.0.0.1", "forwarded": forwarded});
         assert_eq!(client(&direct, given).await, seen);
     }

@@ -130,7 +130,8 @@ impl WebhooksBuilder {
     /// Sets the networks of the proxies in front of this service. Default: none.
     ///
     /// Where the connection comes from one of them, the address of the client is read from `Forwarded` (RFC 7239), or
-    /// from `X-Forwarded-For`. Everything that shows or limits an address uses the result.
+    /// from `X-Forwarded-For`. Everything that shows or limits an address uses the result. Where the proxy leaves the client
+    /// unknown, a call is from no allowed network.
     #[must_use]
     pub fn trusted_proxies(mut self, proxies: Networks) -> Self {
         self.trusted_proxies = proxies;

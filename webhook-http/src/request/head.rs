@@ -89,7 +89,7 @@ impl From<Parts> for RequestHead {
 pub(crate) struct Head {
     pub(crate) request: RequestHead,
     pub(crate) route: Route,
-    /// Address of the client.
+    /// Address of the client, if the server or a trusted proxy tells it.
     pub(crate) peer: Option<IpAddr>,
     /// Address of the connection: that of the client, or of a trusted proxy in front of it.
     pub(crate) connection: Option<IpAddr>,

@@ -9,7 +9,8 @@ use webhook_core::WorkHealth;
 /// The client of a request, as the server sees it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Client {
-    /// Address of the client: what limits, logs and allowed networks go by.
+    /// Address of the client: what limits, logs and allowed networks go by. `null` if a trusted proxy leaves it unknown; such a
+    /// call is from no allowed network.
     #[schemars(with = "Option<String>")]
     pub(crate) address: Option<IpAddr>,
     /// Address of the connection. It differs from `address` behind a trusted proxy.
