@@ -15,6 +15,7 @@ mod refused;
 mod senders;
 mod server;
 mod shutdown;
+mod settings;
 mod status;
 mod trigger;
 mod verified;

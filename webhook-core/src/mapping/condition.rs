@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::pattern::Pattern;
 use super::selector::{CallContent, Selected, Selector};
 
+/// Upper bound on the conditions of one webhook.
+pub(super) const CONDITIONS: usize = 16;
+
 /// The conditions under which a call starts a run. Of a call that does not meet them all, the sender learns that it was
 /// ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,12 +16,13 @@ use super::selector::{CallContent, Selected, Selector};
 #[non_exhaustive]
 pub struct Conditions {
     /// All of them must hold.
+    #[cfg_attr(feature = "schema", schemars(length(min = 1, max = CONDITIONS)))]
     pub all: Vec<Condition>,
 }
 
 /// Condition on the value at one place in a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(transform = only_values))]
 #[non_exhaustive]
 pub struct Condition {
     /// Place of the value.
@@ -27,6 +31,12 @@ pub struct Condition {
     /// Test of the value.
     #[serde(flatten)]
     pub test: Test,
+}
+
+/// A condition tests a value. Method and raw body are for a mapping.
+#[cfg(feature = "schema")]
+fn only_values(schema: &mut schemars::Schema) {
+    super::selector::leave_out(&["method", "raw_body"], schema);
 }
 
 /// Test of the value at a place.

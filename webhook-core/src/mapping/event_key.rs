@@ -16,9 +16,21 @@ const KEY_BYTES: usize = 255;
 
 /// The place of the event id: a header, or a value in the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct KeySource(pub(super) Selector);
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for KeySource {
+    fn schema_name() -> Cow<'static, str> {
+        "KeySource".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = Selector::json_schema(generator);
+        super::selector::leave_out(&["query", "method", "raw_body"], &mut schema);
+        schema
+    }
+}
 
 impl KeySource {
     /// Returns the place of the event id.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::condition::{Condition, Conditions, Test};
+use super::condition::{CONDITIONS, Condition, Conditions, Test};
 use super::event_key::KeySource;
 use super::pattern::Pattern;
 use super::rule::MappingRule;
@@ -13,7 +13,6 @@ use crate::parameters::{Pointer, can_be_stored, is_parameter_name};
 use crate::setting::{SettingCode, SettingProblem, SettingsForm};
 
 /// Upper bounds on what a webhook may set.
-const CONDITIONS: usize = 16;
 const ALTERNATIVES: usize = 64;
 const RULES: usize = 64;
 const FIXED: usize = 64;

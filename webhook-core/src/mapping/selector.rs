@@ -126,6 +126,24 @@ impl Selector {
     }
 }
 
+/// Leaves places out of the JSON Schema of a selector, or of what holds one.
+#[cfg(feature = "schema")]
+pub(super) fn leave_out(places: &[&str], schema: &mut schemars::Schema) {
+    fn retain(places: &[&str], part: &mut serde_json::Map<String, Value>) {
+        if let Some(Value::Array(alternatives)) = part.get_mut("oneOf") {
+            alternatives.retain(|alternative| {
+                let place = alternative["properties"]["from"]["const"].as_str();
+                place.is_none_or(|place| !places.contains(&place))
+            });
+        }
+        let parts = part.get_mut("allOf").and_then(Value::as_array_mut).into_iter().flatten();
+        for part in parts.filter_map(Value::as_object_mut) {
+            retain(places, part);
+        }
+    }
+    retain(places, schema.ensure_object());
+}
+
 fn text(bytes: &[u8]) -> Selected<'_> {
     std::str::from_utf8(bytes).map_or(Selected::NotText, |text| Selected::Text(text.into()))
 }

@@ -9,6 +9,10 @@ use super::rule::{
 };
 use crate::secret::{InvalidSecret, Secret, SecretForm};
 
+/// Tolerance of a signed time in seconds, where nothing else is set.
+const DEFAULT_TOLERANCE_S: u32 = 300;
+/// Longest tolerance: a day, after which a sender's last attempt has long been made.
+pub(super) const LONGEST_TOLERANCE_S: u32 = 86_400;
 /// Fewest bytes of a key of Standard Webhooks. The specification asks senders for 24.
 const STANDARD_KEY_BYTES: usize = 16;
 
@@ -73,6 +77,7 @@ pub struct SignatureScheme {
     #[serde(default)]
     pub prefix: Option<String>,
     /// The signed text, with `{timestamp}`, `{id}`, `{body}` and `{url}` for parts of the call.
+    #[serde(default = "body_alone")]
     pub signed: String,
     /// The header with the signed time, in seconds since 1970.
     #[serde(default)]
@@ -81,7 +86,19 @@ pub struct SignatureScheme {
     #[serde(default)]
     pub id_header: Option<String>,
     /// Seconds that the signed time may be from now, in either direction.
+    #[serde(default = "default_tolerance_s")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = LONGEST_TOLERANCE_S)))]
     pub tolerance_s: u32,
+}
+
+/// The signed text of a scheme that does not say.
+pub(super) fn body_alone() -> String {
+    "{body}".to_owned()
+}
+
+/// The tolerance of a scheme that does not say, in seconds.
+pub(super) fn default_tolerance_s() -> u32 {
+    DEFAULT_TOLERANCE_S
 }
 
 impl From<Preset> for Verification {

@@ -3,15 +3,13 @@
 use serde_json::Value;
 
 use super::preset::Preset;
-use super::scheme::{Scheme, SignatureScheme, Verification};
+use super::scheme::{
+    LONGEST_TOLERANCE_S, Scheme, SignatureScheme, Verification, body_alone, default_tolerance_s,
+};
 use super::template::{Part, Place, parts, unknown_place};
 use crate::secret::Secret;
 use crate::setting::{SettingCode, SettingProblem, SettingsForm};
 
-/// Seconds that a signed time may be from now, where nothing else is set.
-const DEFAULT_TOLERANCE_S: u32 = 300;
-/// Longest tolerance: a day, after which a sender's last attempt has long been made.
-const LONGEST_TOLERANCE_S: u32 = 86_400;
 /// Most bytes of a prefix and of the signed text.
 const PREFIX_BYTES: usize = 64;
 const SIGNED_BYTES: usize = 256;
@@ -116,10 +114,10 @@ fn read_signature(form: &mut SettingsForm<'_>) -> Option<SignatureScheme> {
         let message = format!("at most {PREFIX_BYTES} visible characters of ASCII are expected");
         form.problem("prefix", SettingCode::Invalid, message);
     }
-    let signed = form.optional("signed", "a text").unwrap_or_else(|| "{body}".to_owned());
+    let signed = form.optional("signed", "a text").unwrap_or_else(body_alone);
     let timestamp_header = form.optional_header("timestamp_header");
     let id_header = form.optional_header("id_header");
-    let tolerance_s = form.whole("tolerance_s", (1, LONGEST_TOLERANCE_S)).unwrap_or(DEFAULT_TOLERANCE_S);
+    let tolerance_s = form.whole("tolerance_s", (1, LONGEST_TOLERANCE_S)).unwrap_or_else(default_tolerance_s);
     check_signed(form, &signed, timestamp_header.is_some(), id_header.is_some());
     Some(SignatureScheme {
         header: header?,

@@ -25,24 +25,68 @@ impl JsonSchema for SettingsPatch {
         });
         let mut schema = settings.into_generator().into_root_schema_for::<WebhookSettings>();
         add_verify_token(&mut schema);
+        let replaced = take_replaced(schema.ensure_object());
         make_optional(schema.ensure_object());
+        put_back(replaced, schema.ensure_object());
         let description = "Settings to change. Any may be left out, and `null` sets the default.";
         schema.insert("description".to_owned(), description.into());
         schema
     }
 }
 
-/// Adds the one member that is taken and never returned, beside the preset.
+/// Settings that a patch replaces as a whole, so their members are as optional as in a new webhook.
+const REPLACED: [&str; 3] = ["verification", "idempotency_from", "conditions"];
+
+/// Adds the one member that is taken and never returned, beside the preset that has it.
 fn add_verify_token(schema: &mut Schema) {
-    let alternatives =
-        schema.pointer_mut("/properties/verification/anyOf/0/anyOf").and_then(Value::as_array_mut);
-    for alternative in alternatives.into_iter().flatten() {
-        let members = alternative.get_mut("properties").and_then(Value::as_object_mut);
-        if let Some(members) = members.filter(|members| members.contains_key("preset")) {
-            let description =
-                "Text that Meta presents when it checks the URL. It is sealed, and never returned.";
-            members.insert("verify_token".to_owned(), json!({"type": "string", "description": description}));
+    let alternatives = schema.pointer_mut("/properties/verification/anyOf/0/anyOf");
+    let Some(alternatives) = alternatives.and_then(Value::as_array_mut) else { return };
+    let description = "Text that Meta presents when it checks the URL. It is sealed, and never returned.";
+    alternatives.push(json!({
+        "type": "object",
+        "description": "As Meta signs them.",
+        "properties": {
+            "preset": {"const": "meta"},
+            "verify_token": {"type": "string", "description": description},
+        },
+        "required": ["preset"],
+    }));
+}
+
+fn take_replaced(schema: &mut Map<String, Value>) -> Vec<(String, Value)> {
+    let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        return Vec::new();
+    };
+    REPLACED.iter().filter_map(|name| members.remove_entry(*name)).collect()
+}
+
+fn put_back(replaced: Vec<(String, Value)>, schema: &mut Map<String, Value>) {
+    let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for (name, mut member) in replaced {
+        let_optional_be_null(&mut member);
+        members.insert(name, member);
+    }
+}
+
+/// Lets each member that is not required be `null`, in every form of a setting.
+fn let_optional_be_null(schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let is_required =
+        |name: &String| required.as_array().is_some_and(|names| names.iter().any(|it| it == name));
+    for (name, member) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let_optional_be_null(member);
+        if let Some(member) = member.as_object_mut().filter(|_| !is_required(name)) {
+            make_nullable(member);
         }
+    }
+    for name in ["anyOf", "oneOf", "allOf"] {
+        for part in schema.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
+            let_optional_be_null(part);
+        }
+    }
+    if let Some(items) = schema.get_mut("items") {
+        let_optional_be_null(items);
     }
 }
 
@@ -109,7 +153,7 @@ mod tests {
                 assert!(nullable == json!(["null", false]) || one_of_types, "{name}: {member}");
                 let object =
                     [member, &member["anyOf"][0]].into_iter().find(|it| it["properties"].is_object());
-                if let Some(object) = object {
+                if let Some(object) = object.filter(|_| !REPLACED.contains(&name.as_str())) {
                     check(object.as_object().unwrap());
                 }
             }
@@ -166,13 +210,18 @@ mod tests {
                 bounded += 1;
             }
             if let Some(most) = schema["maxItems"].as_u64() {
-                let addresses =
-                    |count| json!((0..count).map(|at| format!("a{at}@example.com")).collect::<Vec<_>>());
-                assert!(takes(&path, addresses(most)) && !takes(&path, addresses(most + 1)));
+                let item = |at: u64| match path[0].as_str() {
+                    "conditions" => {
+                        json!({"from": "body", "pointer": format!("/{at}"), "op": "exists", "value": true})
+                    }
+                    _ => json!(format!("a{at}@example.com")),
+                };
+                let items = |count| json!((0..count).map(item).collect::<Vec<_>>());
+                assert!(takes(&path, items(most)) && !takes(&path, items(most + 1)), "{path:?}");
                 assert!(!takes(&path, json!([])));
                 bounded += 1;
             }
         }
-        assert_eq!(bounded, 15);
+        assert_eq!(bounded, 16);
     }
 }
