@@ -93,10 +93,11 @@ function outcome({ verification, handshake, conditions, parameters, problems, wa
   const isMissing = (problem) => problem.code === "not_in_sample";
   const refusals = problems.filter((problem) => !isMissing(problem));
   const isSigned = verification === null || verification.ok;
-  const verdict = handshake ? ["good", "This is a check of the URL: it is answered, and starts no run."]
-    : !isSigned ? ["bad", "This call would be refused: it is not known to be its sender's."]
+  const verdict = !isSigned ? ["bad", "This call would be refused: it is not known to be its sender's."]
+    : handshake ? ["good", "This is a check of the URL: it is answered, and starts no run."]
     : !conditions.met ? ["warn", "This call would be ignored: it does not meet a condition."]
-    : refusals.length ? ["bad", "This call would be refused: its parameters do not fit."]
+    : refusals.length ? ["bad", refusals.every((one) => one.parameter)
+      ? "This call would be refused: its parameters do not fit." : "This call would be refused."]
     : ["good", "This call would start a run."];
   const names = Object.keys(parameters);
   return [

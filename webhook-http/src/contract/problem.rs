@@ -114,6 +114,12 @@ impl Problem {
         if named.is_empty() { self.detail.clone() } else { Some(named) }
     }
 
+    /// Returns what the preview of a call says of this problem.
+    pub(crate) fn into_item(self) -> ErrorItem {
+        let message = self.detail.unwrap_or_else(|| self.slug.title().to_owned());
+        ErrorItem { code: ErrorCode::Call(self.slug), field: None, message, parameter: None }
+    }
+
     pub(crate) fn with_realm(mut self, realm: Realm) -> Self {
         self.realm = realm;
         self

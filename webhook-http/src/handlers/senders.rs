@@ -1,10 +1,13 @@
 //! Senders of a webhook's calls: their secrets, samples of their calls, and the senders that are known.
 
 use http::{StatusCode, header};
+use webhook_core::manage::PreviewProblem;
 
 use crate::contract::problem::Problem;
+use crate::contract::slug::Slug;
 use crate::contract::wire::page::Page;
 use crate::contract::wire::preset::Presets;
+use crate::contract::wire::problem::ErrorItem;
 use crate::contract::wire::recipe::Recipes;
 use crate::contract::wire::sender::{NewSecret, PreviewView, Sample, SecretToStore, SecretView};
 use crate::request::head::{Head, Request};
@@ -46,8 +49,19 @@ pub(crate) async fn preview(state: &State, request: &mut Request<'_>) -> Result<
     let id = request.head.route.webhook()?;
     let sample: Sample = request.object(state.limits()).await?;
     let sample = sample.read().map_err(Problem::fields)?;
-    let preview = state.webhooks.manage().preview_call(id, &sample).await?;
-    Ok(json(StatusCode::OK, &PreviewView::new(&preview)))
+    let mut preview = state.webhooks.manage().preview_call(id, &sample).await?;
+    let problems = std::mem::take(&mut preview.problems).into_iter().map(item).collect();
+    Ok(json(StatusCode::OK, &PreviewView::new(&preview, problems)))
+}
+
+fn item(problem: PreviewProblem) -> ErrorItem {
+    match problem {
+        PreviewProblem::Parameter(problem) => ErrorItem::from(&problem),
+        PreviewProblem::Setting(problem) => ErrorItem::from(&problem),
+        PreviewProblem::Call(error) => Problem::from(error).into_item(),
+        // A kind that this front end does not know.
+        _ => Problem::new(Slug::SettingsInvalid).into_item(),
+    }
 }
 
 /// Handles `GET /presets`.

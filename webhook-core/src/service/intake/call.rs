@@ -105,8 +105,13 @@ impl TriggerCall {
         self.bearer = None;
     }
 
+    /// Returns whether the call has a body that does not count, which its caller is warned of.
+    pub(in crate::service) fn ignores_body(&self) -> bool {
+        self.method == Method::Get && self.has_body
+    }
+
     /// Returns the idempotency key, bare or as a quoted string (RFC 8941 section 3.3.3).
-    pub(super) fn idempotency_key(&self) -> Result<Option<String>, TriggerError> {
+    pub(in crate::service) fn idempotency_key(&self) -> Result<Option<String>, TriggerError> {
         let Some(header) = self.idempotency_key.as_deref().map(str::trim) else { return Ok(None) };
         let key = if header.starts_with('"') { unquote(header) } else { Some(header.to_owned()) };
         let visible = |key: &String| key.bytes().all(|byte| matches!(byte, b' '..=b'~'));

@@ -259,9 +259,7 @@ pub(super) async fn trigger(
         EventKey::Key(key) => (Some(key), true),
     };
     let mut merged = effective(parts, &workflow, &webhook, &query, &content.body, &content.overlay)?;
-    if call.method == Method::Get && call.has_body {
-        merged.warnings.push(body_ignored());
-    }
+    merged.warnings.extend(call.ignores_body().then(body_ignored));
     if call.dry_run {
         parts.uses.note(webhook.id, now);
         let Merged { parameters, warnings, .. } = merged;
@@ -317,7 +315,7 @@ async fn read_body(
 }
 
 /// Checks the size of a body, and that it is not encoded.
-fn check_body(parts: &Parts, call: &TriggerCall, body: &[u8]) -> Result<(), TriggerError> {
+pub(super) fn check_body(parts: &Parts, call: &TriggerCall, body: &[u8]) -> Result<(), TriggerError> {
     let limit = parts.options.limits.body_bytes;
     if body.len() > limit {
         return Err(TriggerError::BodyTooLarge { limit });
@@ -329,7 +327,7 @@ fn check_body(parts: &Parts, call: &TriggerCall, body: &[u8]) -> Result<(), Trig
 }
 
 /// Checks whether a call of this method may start a run.
-fn check_method(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerError> {
+pub(super) fn check_method(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerError> {
     match call.method {
         Method::Post => Ok(()),
         Method::Head | Method::Options => Err(TriggerError::MethodNotAllowed),
@@ -341,7 +339,8 @@ fn check_method(call: &TriggerCall, webhook: &Webhook) -> Result<(), TriggerErro
     }
 }
 
-fn body_ignored() -> ParameterWarning {
+/// Returns the warning that the body of a GET does not count.
+pub(super) fn body_ignored() -> ParameterWarning {
     let message = "The body of a GET is ignored; send it by POST, or put the parameters into the query.";
     ParameterWarning::new("*", WarningCode::BodyIgnored, message)
 }

@@ -7,13 +7,13 @@ use super::error::ManagementError;
 use crate::error::Resource;
 use crate::executor::Workflow;
 use crate::id::{SecretId, WebhookId};
-use crate::mapping::Condition;
+use crate::mapping::{Condition, EventKey};
 use crate::parameters::{
     EffectiveParameters, ParameterProblem, ParameterWarning, QueryParameters, parse_body, parse_query,
 };
 use crate::secret::{InvalidSecret, SealedSecret, Secret, SecretForm};
 use crate::sender::{Preview, ReceivedCall, RunContent};
-use crate::service::intake::{self, Method, SentHead, TriggerError};
+use crate::service::intake::{self, Method, SentHead, TriggerCall, TriggerError};
 use crate::setting::{SettingCode, SettingProblem};
 use crate::verification::{Refusal, Verification, Verified};
 use crate::webhook::Webhook;
@@ -53,13 +53,36 @@ impl SampleCall {
     }
 }
 
-/// The way of a sample through the settings of a webhook. A step that fails does not hide the next.
+
+    /// Returns the value of a header that a call has once.
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the bytes of the body as far as they count.
+    fn sent_body(&self) -> &[u8] {
+        if self.method == Method::Post { self.body.as_bytes() } else { b"" }
+    }
+
+    /// Returns the call that this is a sample of, without its query and token.
+    fn call(&self, webhook: &Webhook) -> TriggerCall {
+        let owned = |name| self.header(name).map(str::to_owned);
+        let mut call = TriggerCall::new(webhook.workflow.clone(), self.method);
+        call.content_encoding = owned("Content-Encoding");
+        call.idempotency_key = owned("Idempotency-Key");
+        call.has_body = !self.body.is_empty();
+        call.caller.user_agent = owned("User-Agent");
+        call
+    }
+/// The way of a sample through the settings of a webhook. A step that fails does not hide the next, but a handshake is the
+/// last step of a call.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CallPreview {
-    /// Verdict on the signature; absent where nothing is verified.
+    /// Verdict on the signature, or on the verify token of a handshake; absent where nothing is verified.
     pub verification: Option<Result<Verified, Refusal>>,
-    /// Set if the call is a handshake, which starts no run.
+    /// Set if the call is a handshake, which starts no run. It is answered unless the verdict refuses it.
     pub handshake: bool,
     /// The first condition that is not met.
     pub unmet: Option<Condition>,
@@ -72,15 +95,28 @@ pub struct CallPreview {
 }
 
 /// Problem of a sample.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
+impl CallPreview {
+    fn of_handshake(verification: Option<Result<Verified, Refusal>>) -> Self {
+        Self {
+            verification,
+            handshake: true,
+            unmet: None,
+            parameters: EffectiveParameters::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 #[non_exhaustive]
 pub enum PreviewProblem {
     /// A parameter cannot be used.
     Parameter(ParameterProblem),
     /// A setting looks where the sample has nothing.
     Setting(SettingProblem),
-    /// The call cannot be read.
-    Call(String),
+    /// The call is refused as a whole.
+    Call(TriggerError),
 }
 
 impl Management<'_> {
@@ -158,18 +194,21 @@ impl Management<'_> {
             sample.headers.iter().map(|(n, v)| (n, v)),
         );
         let preview = self.look_at(&webhook, sample, &head, &query);
-        let unsigned = intake::handshake(self.parts, &webhook, sample.method, &head, &query);
+        if preview.handshake {
+            return Ok(CallPreview::of_handshake(preview.verification));
+        }
+        let call = sample.call(&webhook);
         let mut shown = CallPreview {
             verification: preview.verification,
-            handshake: preview.handshake || matches!(unsigned, Ok(Some(_))),
+            handshake: false,
             unmet: preview.unmet,
             parameters: EffectiveParameters::new(),
             problems: preview.missing.into_iter().map(PreviewProblem::Setting).collect(),
             warnings: Vec::new(),
         };
         match preview.content {
-            Ok(content) => self.merge_sample(&workflow, &webhook, &query, &content, &mut shown)?,
-            Err(error) => shown.problems.push(PreviewProblem::Call(error.to_string())),
+            Ok(content) => self.merge_sample(&workflow, &webhook, &query, &call, &content, &mut shown)?,
+            Err(error) => shown.problems.push(PreviewProblem::Call(error.into())),
         }
         Ok(shown)
     }
@@ -186,13 +225,9 @@ impl Management<'_> {
             Ok(secrets) => (secrets, None),
             Err(refusal) => (Vec::new(), Some(refusal)),
         };
-        let named = |name: &str| {
-            let found = sample.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.as_str())
-        };
-        let body = if sample.method == Method::Post { sample.body.as_bytes() } else { b"" };
+        let body = sample.sent_body();
         let (content_type, limits) =
-            (named("Content-Type").filter(|_| !body.is_empty()), &parts.options.limits);
+            (sample.header("Content-Type").filter(|_| !body.is_empty()), &parts.options.limits);
         let settings = &webhook.settings.sender;
         let mut preview = head.with_body(sample.method.as_str(), body, |raw| {
             settings.preview(&ReceivedCall::new(raw, query, content_type), &secrets, limits, parts.now())
@@ -224,6 +259,11 @@ impl Management<'_> {
             }
             Err(error) => return Err(error.into()),
         }
+        match intake::handshake(self.parts, &webhook, sample.method, &head, &query) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(CallPreview::of_handshake(None)),
+            Err(refusal) => return Ok(CallPreview::of_handshake(Some(Err(refusal)))),
+        }
         Ok(())
     }
 
@@ -234,6 +274,12 @@ impl Management<'_> {
         let token =
             parts.keys.as_ref().filter(|_| !has_token).and_then(|keys| webhook.open_token(keys).ok()?);
         match token {
+        let refused = intake::check_method(&call, &webhook).and(intake::check_body(
+            self.parts,
+            &call,
+            sample.sent_body(),
+        ));
+        shown.problems.extend(refused.err().map(PreviewProblem::Call));
             Some(token) => {
                 let url = parts.trigger_url(&webhook.workflow, &token);
                 let separator = if query.is_empty() { "" } else { "&" };
@@ -265,3 +311,8 @@ fn unusable(error: &InvalidSecret) -> ManagementError {
 fn problem(code: SettingCode, message: &str) -> ManagementError {
     ManagementError::Settings(vec![SettingProblem::new(SECRET, code, message)])
 }
+        call: &TriggerCall,
+        if content.key == EventKey::FromCaller {
+            shown.problems.extend(call.idempotency_key().err().map(PreviewProblem::Call));
+        }
+                shown.warnings.extend(call.ignores_body().then(intake::body_ignored));

@@ -1,9 +1,11 @@
 //! The document of a problem (RFC 9457).
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use webhook_core::parameters::{ParameterProblem, ProblemCode};
 use webhook_core::webhook::{SettingCode, SettingProblem};
+
+use crate::contract::slug::Slug;
 
 /// A problem (RFC 9457).
 #[derive(Debug, Serialize, JsonSchema)]
@@ -63,15 +65,10 @@ impl From<&SettingProblem> for ErrorItem {
 pub(crate) enum ErrorCode {
     Setting(SettingCode),
     Parameter(ProblemCode),
-    Call(CallCode),
+    /// A call that is refused as a whole.
+    Call(#[serde(serialize_with = "in_snake_case")] Slug),
 }
 
-/// Kind of an error of a call as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CallCode {
-    /// The body cannot be read.
-    MalformedBody,
-    /// A kind that this front end does not know.
-    Other,
+fn in_snake_case<S: Serializer>(slug: &Slug, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&slug.as_str().replace('-', "_"))
 }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use webhook_core::id::SecretId;
 use webhook_core::intake::Method;
-use webhook_core::manage::{AddedSecret, CallPreview, PreviewProblem, SampleCall};
+use webhook_core::manage::{AddedSecret, CallPreview, SampleCall};
 use webhook_core::mapping::Condition;
 use webhook_core::parameters::{EffectiveParameters, ParameterWarning};
 use webhook_core::secret::{SealedSecret, Secret};
 use webhook_core::webhook::{SettingCode, SettingProblem};
 
-use crate::contract::wire::problem::{CallCode, ErrorCode, ErrorItem};
+use crate::contract::wire::problem::ErrorItem;
 use crate::contract::wire::request::{Member, Unknown, found, refuse};
 use crate::contract::wire::run::ParameterView;
 use crate::contract::wire::value::Timestamp;
@@ -168,9 +168,9 @@ impl Sample {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Preview")]
 pub(crate) struct PreviewView<'a> {
-    /// Verdict on the signature; `null` where nothing is verified.
+    /// Verdict on the signature, or on the verify token of a handshake; `null` where nothing is verified.
     verification: Option<Verdict>,
-    /// True if the call is a handshake, which starts no run.
+    /// True if the call is a handshake, which starts no run. It is answered unless the verdict refuses it.
     handshake: bool,
     conditions: Met<'a>,
     /// Parameters that a run would get; none if there are problems with them. Secret values are masked.
@@ -199,36 +199,18 @@ struct Met<'a> {
 }
 
 impl<'a> PreviewView<'a> {
-    pub(crate) fn new(preview: &'a CallPreview) -> Self {
-        let verdict = |verified: &Result<_, _>| match verified {
-            Ok(_) => Verdict { ok: true, detail: None },
-            Err(refusal) => Verdict { ok: false, detail: Some(std::string::ToString::to_string(refusal)) },
-        };
+    pub(crate) fn new(preview: &'a CallPreview, problems: Vec<ErrorItem>) -> Self {
+        let verdict = |detail: Option<String>| Verdict { ok: detail.is_none(), detail };
+        let verified = preview.verification.as_ref();
         Self {
-            verification: preview
-                .verification
-                .as_ref()
-                .map(|verified| verdict(&verified.as_ref().map(|_| ()))),
+            verification: verified.map(|verified| verdict(verified.as_ref().err().map(ToString::to_string))),
             handshake: preview.handshake,
             conditions: Met { met: preview.unmet.is_none(), failed: preview.unmet.as_ref() },
             parameters: &preview.parameters,
-            problems: preview.problems.iter().map(item).collect(),
+            problems,
             warnings: &preview.warnings,
         }
     }
-}
-
-fn item(problem: &PreviewProblem) -> ErrorItem {
-    match problem {
-        PreviewProblem::Parameter(problem) => problem.into(),
-        PreviewProblem::Setting(problem) => problem.into(),
-        PreviewProblem::Call(message) => of_the_call(CallCode::MalformedBody, message.clone()),
-        _ => of_the_call(CallCode::Other, String::new()),
-    }
-}
-
-fn of_the_call(code: CallCode, message: String) -> ErrorItem {
-    ErrorItem { code: ErrorCode::Call(code), field: None, message, parameter: None }
 }
 
 #[cfg(test)]
