@@ -1,12 +1,13 @@
-//! Tests that the OpenAPI document says of settings what the service takes.
+//! Tests that settings are checked when they are saved, and that the OpenAPI document says what the service takes.
 
 use jsonschema::Validator;
 use reqwest::Method;
 use serde_json::{Value, json};
 use webhook_core::sender::recipes::Recipe;
 
+use super::verified::{SECRET, hook};
 use crate::support::description::Description;
-use crate::support::{World, content};
+use crate::support::{World, content, named, problem};
 
 /// Returns the described body of a request.
 fn described(path: &str, method: &str) -> Validator {
@@ -135,4 +136,56 @@ async fn what_has_no_default_is_required_and_what_is_no_form_of_a_setting_is_ref
         false,
     )
     .await;
+}
+
+#[tokio::test]
+async fn values_that_the_workflow_can_never_take_are_refused_when_they_are_saved() {
+    let world = World::start_idle().await;
+    let hook = world.hook(json!({})).await;
+    let path = format!("/webhooks/{}", hook.id);
+    let undeclared = json!([{"parameter": "regoin", "from": "method"}]);
+    let no_number = json!([{"parameter": "count", "from": "method", "default": "x"}]);
+    for (settings, field, code) in [
+        (json!({"fixed": {"region": "MARS"}}), "fixed.region", "invalid"),
+        (json!({"fixed": {"count": "x"}}), "fixed.count", "invalid"),
+        (json!({"fixed": {"password": "canary"}}), "fixed.password", "invalid"),
+        (json!({"fixed": {"regoin": 1}, "strict": true}), "fixed.regoin", "invalid"),
+        (json!({"mapping": no_number}), "mapping[0].default", "invalid"),
+        (json!({"mapping": undeclared, "strict": true}), "mapping[0].parameter", "unknown"),
+    ] {
+        let patch = world.admin(Method::PATCH, &path).json(&settings).send().await.unwrap();
+        let refused = problem(patch, 422, "settings-invalid").await;
+        assert_eq!(named(&refused), [(field, code)]);
+        let mut webhook = settings.clone();
+        webhook["workflow"] = json!({"kind": "report", "id": "sales"});
+        let created = world.admin(Method::POST, "/webhooks").json(&webhook).send().await.unwrap();
+        assert_eq!(named(&problem(created, 422, "settings-invalid").await), [(field, code)]);
+    }
+    // Only strict settings refuse an undeclared name, whichever of the two comes last.
+    let patch = world.admin(Method::PATCH, &path).json(&json!({"mapping": undeclared, "fixed": {"more": 1}}));
+    content(patch.send().await.unwrap(), 200).await;
+    let strict = world.admin(Method::PATCH, &path).json(&json!({"strict": true})).send().await.unwrap();
+    let refused = problem(strict, 422, "settings-invalid").await;
+    assert_eq!(named(&refused), [("fixed.more", "invalid"), ("mapping[0].parameter", "unknown")]);
+    let disabled = world.admin(Method::PATCH, &path).json(&json!({"enabled": false})).send().await.unwrap();
+    content(disabled, 200).await;
+}
+
+#[tokio::test]
+async fn a_verification_that_no_secret_fits_is_refused_when_it_is_saved() {
+    let world = World::start_idle().await;
+    let hook = hook(&world, json!({"verification": {"preset": "github"}})).await;
+    let path = format!("/webhooks/{}", hook.id);
+    let standard = json!({"verification": {"preset": "standard-webhooks"}});
+    let patch = || world.admin(Method::PATCH, &path).json(&standard);
+    let refused = problem(patch().send().await.unwrap(), 422, "settings-invalid").await;
+    assert_eq!(named(&refused), [("verification", "invalid")]);
+    assert!(!refused.to_string().contains(SECRET), "{refused}");
+    let stripe = world.admin(Method::PATCH, &path).json(&json!({"verification": {"preset": "stripe"}}));
+    content(stripe.send().await.unwrap(), 200).await;
+    let secrets = world.admin(Method::GET, &format!("{path}/secrets")).send().await.unwrap();
+    let secret = content(secrets, 200).await["items"][0]["id"].as_str().unwrap().to_owned();
+    let removed = world.admin(Method::DELETE, &format!("{path}/secrets/{secret}")).send().await.unwrap();
+    content(removed, 204).await;
+    content(patch().send().await.unwrap(), 200).await;
 }

@@ -240,6 +240,8 @@ async fn secrets_are_shown_once_kept_sealed_and_at_most_two() {
     )
     .await;
     assert_eq!((call(&first).await, call("secret-for-tests").await), (401, 202));
+    let other = format!("{secrets}/{}", given["id"].as_str().unwrap());
+    content(world.admin(Method::DELETE, &other).send().await.unwrap(), 204).await;
     let standard = json!({"verification": {"preset": "standard-webhooks"}});
     content(
         world.admin(Method::PATCH, &format!("/webhooks/{}", hook.id)).json(&standard).send().await.unwrap(),

@@ -1,5 +1,6 @@
 //! Senders of a webhook's calls: their secrets, and samples of their calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Management;
@@ -9,14 +10,15 @@ use crate::executor::Workflow;
 use crate::id::{SecretId, WebhookId};
 use crate::mapping::{Condition, EventKey};
 use crate::parameters::{
-    EffectiveParameters, ParameterProblem, ParameterWarning, QueryParameters, parse_body, parse_query,
+    BodyParameters, EffectiveParameters, Overlay, ParameterProblem, ParameterWarning, PassThrough,
+    QueryParameters, merge_over, parse_body, parse_query,
 };
 use crate::secret::{InvalidSecret, SealedSecret, Secret, SecretForm};
 use crate::sender::{Preview, ReceivedCall, RunContent};
 use crate::service::intake::{self, Method, SentHead, TriggerCall, TriggerError};
 use crate::setting::{SettingCode, SettingProblem};
 use crate::verification::{Refusal, Verification, Verified};
-use crate::webhook::Webhook;
+use crate::webhook::{Webhook, WebhookSettings};
 
 /// Field of a request that names the secret.
 const SECRET: &str = "secret";
@@ -51,8 +53,6 @@ impl SampleCall {
     pub fn new(method: Method) -> Self {
         Self { method, query: String::new(), headers: Vec::new(), body: String::new() }
     }
-}
-
 
     /// Returns the value of a header that a call has once.
     fn header(&self, name: &str) -> Option<&str> {
@@ -75,6 +75,8 @@ impl SampleCall {
         call.caller.user_agent = owned("User-Agent");
         call
     }
+}
+
 /// The way of a sample through the settings of a webhook. A step that fails does not hide the next, but a handshake is the
 /// last step of a call.
 #[derive(Debug)]
@@ -94,8 +96,6 @@ pub struct CallPreview {
     pub warnings: Vec<ParameterWarning>,
 }
 
-/// Problem of a sample.
-#[derive(Debug)]
 impl CallPreview {
     fn of_handshake(verification: Option<Result<Verified, Refusal>>) -> Self {
         Self {
@@ -109,6 +109,8 @@ impl CallPreview {
     }
 }
 
+/// Problem of a sample.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum PreviewProblem {
     /// A parameter cannot be used.
@@ -177,6 +179,71 @@ impl Management<'_> {
         .await
     }
 
+    /// Returns the problem that no secret of a webhook is of use with new settings.
+    pub(super) fn secret_problems(
+        &self,
+        webhook: &Webhook,
+        settings: &WebhookSettings,
+    ) -> Vec<SettingProblem> {
+        let (Some(verification), Some(keys)) = (&settings.sender.verification, &self.parts.keys) else {
+            return Vec::new();
+        };
+        let secrets = webhook.secrets.open(webhook.id, keys).unwrap_or_default();
+        let checked: Vec<_> = secrets.iter().map(|secret| verification.check_secret(secret)).collect();
+        match checked.first() {
+            Some(Err(flaw)) if verification.needs_secret() && checked.iter().all(Result::is_err) => {
+                let message = format!(
+                    "no secret of the webhook has the form that this needs: {flaw}; delete the secret first"
+                );
+                vec![SettingProblem::new("verification", SettingCode::Invalid, message)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns every value and name in a webhook's settings that its workflow can never take.
+    pub(super) fn parameter_problems(
+        &self,
+        workflow: &Workflow,
+        settings: &WebhookSettings,
+    ) -> Vec<SettingProblem> {
+        let (blocks, sender) = (&workflow.parameters, &settings.sender);
+        let fixed = sender.fixed.iter().map(|(name, value)| (format!("fixed.{name}"), name, value));
+        let rules = || sender.mapping.iter().enumerate();
+        let defaults = rules().filter_map(|(index, rule)| {
+            Some((format!("mapping[{index}].default"), &rule.parameter, rule.default.as_ref()?))
+        });
+        let mut problems = Vec::new();
+        for (field, name, value) in fixed.chain(defaults) {
+            if blocks.get(name).is_some_and(|block| block.secret) {
+                let message = "the parameter is secret, and settings are stored and shown in the clear";
+                problems.push(SettingProblem::new(field, SettingCode::Invalid, message));
+                continue;
+            }
+            let overlay = Overlay::new(PassThrough::None, BTreeMap::from([(name.clone(), value.clone())]));
+            let (query, body) = (QueryParameters::default(), BodyParameters::default());
+            let limits = &self.parts.options.limits;
+            let flaws = merge_over(blocks, &query, &body, &overlay, settings.strict, limits)
+                .err()
+                .unwrap_or_default();
+            if let Some(flaw) = flaws.into_iter().find(|flaw| flaw.parameter == *name) {
+                problems.push(SettingProblem::new(field, SettingCode::Invalid, flaw.message));
+            }
+        }
+        for (index, rule) in
+            rules().filter(|(_, rule)| settings.strict && blocks.get(&rule.parameter).is_none())
+        {
+            let message =
+                format!("the workflow declares no parameter {:?}, and the webhook is strict", rule.parameter);
+            problems.push(SettingProblem::new(
+                format!("mapping[{index}].parameter"),
+                SettingCode::Unknown,
+                message,
+            ));
+        }
+        problems
+    }
+
     /// Shows the way of a sample through the settings of a webhook. It starts nothing and uses up no key.
     ///
     /// # Errors
@@ -193,6 +260,11 @@ impl Management<'_> {
             self.sample_url(&webhook, &sample.query),
             sample.headers.iter().map(|(n, v)| (n, v)),
         );
+        match intake::handshake(self.parts, &webhook, sample.method, &head, &query) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(CallPreview::of_handshake(None)),
+            Err(refusal) => return Ok(CallPreview::of_handshake(Some(Err(refusal)))),
+        }
         let preview = self.look_at(&webhook, sample, &head, &query);
         if preview.handshake {
             return Ok(CallPreview::of_handshake(preview.verification));
@@ -206,6 +278,12 @@ impl Management<'_> {
             problems: preview.missing.into_iter().map(PreviewProblem::Setting).collect(),
             warnings: Vec::new(),
         };
+        let refused = intake::check_method(&call, &webhook).and(intake::check_body(
+            self.parts,
+            &call,
+            sample.sent_body(),
+        ));
+        shown.problems.extend(refused.err().map(PreviewProblem::Call));
         match preview.content {
             Ok(content) => self.merge_sample(&workflow, &webhook, &query, &call, &content, &mut shown)?,
             Err(error) => shown.problems.push(PreviewProblem::Call(error.into())),
@@ -246,23 +324,23 @@ impl Management<'_> {
         workflow: &Workflow,
         webhook: &Webhook,
         query: &QueryParameters,
+        call: &TriggerCall,
         content: &RunContent,
         shown: &mut CallPreview,
     ) -> Result<(), ManagementError> {
+        if content.key == EventKey::FromCaller {
+            shown.problems.extend(call.idempotency_key().err().map(PreviewProblem::Call));
+        }
         match intake::effective(self.parts, workflow, webhook, query, &content.body, &content.overlay) {
             Ok(merged) => {
                 shown.parameters = merged.parameters;
                 shown.warnings = merged.warnings;
+                shown.warnings.extend(call.ignores_body().then(intake::body_ignored));
             }
             Err(TriggerError::Parameters(problems)) => {
                 shown.problems.extend(problems.into_iter().map(PreviewProblem::Parameter));
             }
             Err(error) => return Err(error.into()),
-        }
-        match intake::handshake(self.parts, &webhook, sample.method, &head, &query) {
-            Ok(None) => {}
-            Ok(Some(_)) => return Ok(CallPreview::of_handshake(None)),
-            Err(refusal) => return Ok(CallPreview::of_handshake(Some(Err(refusal)))),
         }
         Ok(())
     }
@@ -274,12 +352,6 @@ impl Management<'_> {
         let token =
             parts.keys.as_ref().filter(|_| !has_token).and_then(|keys| webhook.open_token(keys).ok()?);
         match token {
-        let refused = intake::check_method(&call, &webhook).and(intake::check_body(
-            self.parts,
-            &call,
-            sample.sent_body(),
-        ));
-        shown.problems.extend(refused.err().map(PreviewProblem::Call));
             Some(token) => {
                 let url = parts.trigger_url(&webhook.workflow, &token);
                 let separator = if query.is_empty() { "" } else { "&" };
@@ -311,8 +383,3 @@ fn unusable(error: &InvalidSecret) -> ManagementError {
 fn problem(code: SettingCode, message: &str) -> ManagementError {
     ManagementError::Settings(vec![SettingProblem::new(SECRET, code, message)])
 }
-        call: &TriggerCall,
-        if content.key == EventKey::FromCaller {
-            shown.problems.extend(call.idempotency_key().err().map(PreviewProblem::Call));
-        }
-                shown.warnings.extend(call.ignores_body().then(intake::body_ignored));

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Management;
 use super::error::ManagementError;
 use crate::error::Resource;
+use crate::executor::Workflow;
 use crate::id::{RunId, WebhookId, WorkflowKey};
 use crate::store::{Page, StoreError, WebhookQuery};
 use crate::token::{Token, TriggerUrl};
@@ -71,7 +72,7 @@ impl Management<'_> {
                 let message = "it has secret parameters, and this server has no token key to seal them with";
                 problems.insert(0, SettingProblem::new("workflow", SettingCode::NoTokenKey, message));
             }
-            Some(_) => {}
+            Some(described) => problems.extend(self.parameter_problems(&described, &settings)),
         }
         refuse(problems)?;
         let now = parts.now();
@@ -114,6 +115,7 @@ impl Management<'_> {
     ) -> Result<Arc<Webhook>, ManagementError> {
         let parts = self.parts;
         let verify_token = VerifyTokenChange::in_patch(patch);
+        let workflow = self.workflow_for(id, patch).await?;
         self.change(id, expected_revision, |webhook| {
             let settings = webhook.settings.patched(patch).map_err(ManagementError::Settings)?;
             if settings.notifications != webhook.settings.notifications {
@@ -125,9 +127,29 @@ impl Management<'_> {
             {
                 refuse(self.sealing_problems(&settings, &verify_token))?;
             }
+            if settings.sender.verification != webhook.settings.sender.verification {
+                refuse(self.secret_problems(webhook, &settings))?;
+            }
+            if let Some(workflow) = &workflow {
+                refuse(self.parameter_problems(workflow, &settings))?;
+            }
             Ok(self.with_verify_token(webhook.with_settings(settings, parts.now()), &verify_token))
         })
         .await
+    }
+
+    /// Returns the workflow of a webhook if a patch of its settings must fit it. A workflow that is gone, or cannot be
+    /// described now, prevents no change.
+    async fn workflow_for(
+        &self,
+        id: WebhookId,
+        patch: &Value,
+    ) -> Result<Option<Arc<Workflow>>, ManagementError> {
+        if !["fixed", "mapping", "strict"].iter().any(|name| patch.get(name).is_some()) {
+            return Ok(None);
+        }
+        let webhook = self.get_webhook(id).await?;
+        Ok(self.parts.executor.describe(&webhook.workflow).await.ok().flatten())
     }
 
     /// Enables or disables a webhook. Accepted runs continue.
