@@ -67,11 +67,11 @@ pub fn unsigned_handshake(
             Ok(token.map(HandshakeAnswer::text))
         }
         (Handshake::MetaChallenge, "GET") if single(query, "hub.mode") == Some("subscribe") => {
-            let expected = verify_token.ok_or(Refusal::NoSecret)?;
+            let expected = verify_token.ok_or(Refusal::NoVerifyToken)?;
             let given = single(query, "hub.verify_token").unwrap_or_default();
             let fits = expected.expose().as_bytes().ct_eq(given.as_bytes());
             if !bool::from(fits) || expected.expose().is_empty() {
-                return Err(Refusal::Mismatch);
+                return Err(Refusal::VerifyTokenMismatch);
             }
             Ok(Some(HandshakeAnswer::text(single(query, "hub.challenge").unwrap_or_default())))
         }
@@ -185,11 +185,15 @@ mod tests {
         let answer = unsigned(Preset::Meta, "GET", &query("my-verify-token"), &[]).unwrap().unwrap();
         assert_eq!(answer.body, "1158201444");
         for token in ["other", "", "my-verify-token&hub.verify_token=my-verify-token"] {
-            assert_eq!(unsigned(Preset::Meta, "GET", &query(token), &[]), Err(Refusal::Mismatch), "{token}");
+            assert_eq!(
+                unsigned(Preset::Meta, "GET", &query(token), &[]),
+                Err(Refusal::VerifyTokenMismatch),
+                "{token}"
+            );
         }
         let without = |token| unsigned_with(Preset::Meta, "GET", &query(""), &[], token);
-        assert_eq!(without(None), Err(Refusal::NoSecret));
-        assert_eq!(without(Some("")), Err(Refusal::Mismatch), "an empty verify token is none");
+        assert_eq!(without(None), Err(Refusal::NoVerifyToken));
+        assert_eq!(without(Some("")), Err(Refusal::VerifyTokenMismatch), "an empty verify token is none");
         assert_eq!(unsigned(Preset::Meta, "GET", "hub.mode=other", &[]), Ok(None));
         assert_eq!(unsigned(Preset::Meta, "POST", &query("my-verify-token"), &[]), Ok(None));
     }

@@ -189,6 +189,13 @@ impl Payload<'_> {
         }
     }
 
+    /// Changes a JSON value, but no number in it.
+    pub(crate) fn change_json(&mut self, change: impl FnOnce(&mut Value)) {
+        if let Content::Json { value, .. } = &mut self.content {
+            change(value);
+        }
+    }
+
     /// Returns the worst flaw of a number in the value that a pointer leads to.
     pub(super) fn flaw(&self, pointer: &Pointer) -> Option<NumberFlaw> {
         let Content::Json { value, text, has_doubles: true } = &self.content else { return None };

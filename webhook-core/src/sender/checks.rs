@@ -8,7 +8,8 @@ use crate::verification::Verification;
 impl SenderSettings {
     /// Returns every problem between settings that are right each by itself.
     ///
-    /// Those are a parameter that is both mapped and fixed, and a header with the sender's secret that would be kept.
+    /// Those are a parameter that is both mapped and fixed, and a header or a whole body with the sender's secret that would be
+    /// kept.
     #[must_use]
     pub fn conflicts(&self) -> Vec<SettingProblem> {
         let mut problems = Vec::new();
@@ -21,13 +22,26 @@ impl SenderSettings {
         }
         let secret_header = self.verification.as_ref().and_then(Verification::secret_header);
         for (field, selector) in self.selectors() {
-            let Selector::Header { name } = selector else { continue };
-            if secret_header.is_some_and(|secret| secret.eq_ignore_ascii_case(name)) {
-                let message = format!("the header {name} holds the sender's secret, which must not be kept");
-                problems.push(SettingProblem::new(format!("{field}.name"), SettingCode::Invalid, message));
-            }
+            let (part, place) = match selector {
+                Selector::Header { name }
+                    if secret_header.is_some_and(|it| it.eq_ignore_ascii_case(name)) =>
+                {
+                    ("name", format!("the header {name}"))
+                }
+                Selector::RawBody if self.has_secret_in_body() => {
+                    ("from", "the body as it was sent".to_owned())
+                }
+                _ => continue,
+            };
+            let message = format!("{place} holds the sender's secret, which must not be kept");
+            problems.push(SettingProblem::new(format!("{field}.{part}"), SettingCode::Invalid, message));
         }
         problems
+    }
+
+    /// Returns whether the body of a call holds the sender's secret.
+    pub(super) fn has_secret_in_body(&self) -> bool {
+        self.verification.as_ref().is_some_and(Verification::has_secret_in_body)
     }
 
     /// Returns whether a header holds a secret of the caller, so that it is never kept.

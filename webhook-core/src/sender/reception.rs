@@ -14,7 +14,7 @@ use crate::parameters::{
 use crate::raw_call::RawCall;
 use crate::secret::Secret;
 use crate::setting::SettingProblem;
-use crate::verification::{Preset, Refusal, Verified, verify};
+use crate::verification::{Preset, Refusal, Verified, verify, withhold_client_state};
 
 /// A call whose body was read, at a webhook that looks into calls.
 #[derive(Debug, Clone, Copy)]
@@ -214,7 +214,11 @@ impl SenderSettings {
     ) -> Result<Payload<'a>, BodyError> {
         let payload_field = self.preset().is_some_and(Preset::has_payload_field);
         let forms = PayloadForms { payload_field, multipart: true };
-        parse_payload(call.content_type, call.raw.body, limits, forms)
+        let mut payload = parse_payload(call.content_type, call.raw.body, limits, forms)?;
+        if self.has_secret_in_body() {
+            payload.change_json(withhold_client_state);
+        }
+        Ok(payload)
     }
 
     /// Takes the parameters in the body, which must be an object or a form unless it is mapped or does not count.

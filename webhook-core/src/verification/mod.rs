@@ -37,6 +37,7 @@ pub use preset::{Handshake, Preset, PresetKey};
 pub use rule::{Encoding, HmacAlgorithm};
 pub use scheme::{Scheme, SignatureScheme, Verification};
 pub(crate) use scheme_form::VerifyTokenChange;
+pub(crate) use shared_secret::withhold_client_state;
 
 use rule::Check;
 

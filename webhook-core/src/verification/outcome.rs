@@ -35,7 +35,7 @@ pub enum Refusal {
         header: String,
     },
     /// A header, or what is signed in the body, does not have the form that the sender gives it.
-    #[error("{place} has not the form that the sender gives it: {expected} is expected")]
+    #[error("{place} does not have the form that the sender gives it: {expected} is expected")]
     #[non_exhaustive]
     Malformed {
         /// The header, or the place in the body.
@@ -61,7 +61,16 @@ pub enum Refusal {
         /// The number of signatures that are allowed.
         limit: usize,
     },
-    /// No secret fits what the call holds.
+    /// The secret that the call holds is none of the webhook's.
+    #[error("the secret in the call is none of the webhook's; enter the same secret on both sides")]
+    SecretMismatch,
+    /// The webhook has no verify token, which the sender presents when it checks the URL.
+    #[error("the webhook has no verify token yet; set the text that was entered at the sender")]
+    NoVerifyToken,
+    /// The verify token of the call is another one.
+    #[error("the verify token in the call is not the webhook's; enter the same text on both sides")]
+    VerifyTokenMismatch,
+    /// No secret fits the signature.
     #[error(
         "the signature does not fit the body and any secret of the webhook; either the secret is another one, or \
          something changed the call on its way"

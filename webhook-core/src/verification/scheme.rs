@@ -133,6 +133,11 @@ impl Verification {
         })
     }
 
+    /// Returns whether the body of a call holds the secret itself.
+    pub(crate) fn has_secret_in_body(&self) -> bool {
+        self.checks().contains(&Check::ClientState)
+    }
+
     /// Returns the form of a secret that can be generated. `None` when only the sender can make one, as a pair of keys.
     #[must_use]
     pub fn secret_form(&self) -> Option<SecretForm> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
@@ -43,6 +44,14 @@ pub(super) fn check_client_state(call: &RawCall<'_>, secrets: &[Secret]) -> Resu
     Ok(())
 }
 
+/// Takes the `clientState` out of every notification. It is the sender's secret, and must not become part of a run.
+pub(crate) fn withhold_client_state(body: &mut Value) {
+    let notifications = body.get_mut("value").and_then(Value::as_array_mut);
+    for notification in notifications.into_iter().flatten().filter_map(Value::as_object_mut) {
+        notification.remove("clientState");
+    }
+}
+
 #[derive(Deserialize)]
 struct GraphNotifications<'a> {
     #[serde(borrow)]
@@ -64,6 +73,6 @@ fn check(given: &[u8], secrets: &[Secret]) -> Result<(), Refusal> {
     };
     match bool::from(secrets.iter().fold(Choice::from(0), one)) {
         true => Ok(()),
-        false => Err(Refusal::Mismatch),
+        false => Err(Refusal::SecretMismatch),
     }
 }

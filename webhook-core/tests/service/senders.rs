@@ -57,7 +57,7 @@ async fn a_call_starts_a_run_only_with_a_present_secret_of_its_webhook() {
         let accepted = post(&fixture, &[("x-api-key", SECRET)], body).await;
         assert!(matches!(accepted, Ok(Triggered::Accepted { .. })), "{accepted:?}");
         let wrong = post(&fixture, &[("x-api-key", "another secret")], body).await;
-        assert!(matches!(wrong, Err(TriggerError::SignatureInvalid(Refusal::Mismatch))), "{wrong:?}");
+        assert!(matches!(wrong, Err(TriggerError::SignatureInvalid(Refusal::SecretMismatch))), "{wrong:?}");
     }
     let missing = fixture.send(fixture.call(Method::Post, ""), "").await;
     assert!(matches!(missing, Err(TriggerError::SignatureInvalid(Refusal::HeaderMissing { .. }))));
@@ -66,7 +66,7 @@ async fn a_call_starts_a_run_only_with_a_present_secret_of_its_webhook() {
     let by_second = async || post(&fixture, &[("x-api-key", generated.expose())], "{}").await;
     assert!(by_second().await.is_ok());
     manage.remove_secret(id, second.record.id).await.unwrap();
-    assert!(matches!(by_second().await, Err(TriggerError::SignatureInvalid(Refusal::Mismatch))));
+    assert!(matches!(by_second().await, Err(TriggerError::SignatureInvalid(Refusal::SecretMismatch))));
     assert!(matches!(manage.remove_secret(id, second.record.id).await, Err(ManagementError::NotFound(_))));
     assert_eq!(queued(&fixture).await, 3);
 }

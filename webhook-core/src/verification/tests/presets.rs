@@ -30,8 +30,8 @@ fn only_a_signed_id_is_reported() {
 fn gitlab_may_send_the_secret_itself() {
     let call = Signed::new(Preset::GitLab, KEY, BODY).with("X-Gitlab-Token", KEY);
     assert!(call.verify().is_ok());
-    assert_eq!(call.verify_with(&["another-secret"], TIME), Err(Refusal::Mismatch));
-    assert_eq!(call.verify_with(&[""], TIME), Err(Refusal::Mismatch));
+    assert_eq!(call.verify_with(&["another-secret"], TIME), Err(Refusal::SecretMismatch));
+    assert_eq!(call.verify_with(&[""], TIME), Err(Refusal::SecretMismatch));
     let twice = call.clone().with("x-gitlab-token", KEY);
     assert!(matches!(twice.verify(), Err(Refusal::HeaderRepeated { .. })));
     let without = Signed::new(Preset::GitLab, KEY, BODY);
@@ -59,7 +59,7 @@ fn every_notification_of_microsoft_graph_must_hold_the_secret() {
     assert!(rotated.verify_with(&["another-secret", KEY], TIME).is_ok());
     assert_eq!(rotated.verify_with(&[], TIME), Err(Refusal::NoSecret));
     let empty = Signed::new(Preset::MicrosoftGraph, "", r#"{"value":[{"clientState":""}]}"#);
-    assert_eq!(empty.verify(), Err(Refusal::Mismatch));
+    assert_eq!(empty.verify(), Err(Refusal::SecretMismatch));
 }
 
 #[test]
