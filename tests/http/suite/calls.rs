@@ -78,6 +78,8 @@ async fn every_outcome_is_logged() {
     world.webhooks.manage().update_webhook(hook.id, &json!({"enabled": false}), None).await.unwrap();
     send(world.post(&hook.url)).await;
     world.webhooks.manage().update_webhook(hook.id, &json!({"enabled": true}), None).await.unwrap();
+    world.webhooks.stop_accepting();
+    send(world.post(&hook.url)).await;
     let refused = |status: u64, slug: &str| ("refused".to_owned(), status, json!(slug));
     let other = |outcome: &str, status: u64| (outcome.to_owned(), status, Value::Null);
     let expected = [
@@ -92,6 +94,7 @@ async fn every_outcome_is_logged() {
         refused(405, "method-not-allowed"),
         refused(422, "idempotency-mismatch"),
         refused(403, "webhook-disabled"),
+        refused(503, "shutting-down"),
     ];
     assert_eq!(outcomes(&world, &hook).await, expected);
     let calls = calls(&world, &hook).await;
@@ -170,6 +173,22 @@ async fn calls_without_a_valid_token_fill_no_log_and_are_counted_for_their_workf
         |place: usize| (&listed["items"][place]["id"], &listed["items"][place]["refused"]["unauthorized"]);
     assert_eq!([of(0), of(1)], [(&json!("train"), &json!(1)), (&json!("sales"), &json!(4))]);
     assert_eq!(calls(&world, &hook).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn calls_whose_token_cannot_be_told_are_neither_logged_nor_counted() {
+    let world = World::start_idle().await;
+    let hook = world.hook(json!({})).await;
+    let unreadable = world.post(&hook.with("region=%zz"));
+    problem(unreadable.send().await.unwrap(), 400, "malformed-query").await;
+    let two = world.post(&hook.with(&format!("token={}", Token::generate().expose())));
+    problem(two.send().await.unwrap(), 400, "two-tokens").await;
+    let two = world.post(&hook.url).bearer_auth(Token::generate().expose());
+    problem(two.send().await.unwrap(), 400, "two-tokens").await;
+    let put = world.client.put(&hook.url).send().await.unwrap();
+    problem(put, 405, "method-not-allowed").await;
+    assert_eq!(calls(&world, &hook).await, Vec::<Value>::new());
+    assert_eq!(refused(&world, "report/sales").await, json!({"unauthorized": 0, "last_at": null}));
 }
 
 #[tokio::test]

@@ -42,6 +42,17 @@ impl Gathered {
         self.bytes += call.bytes_in_memory();
         let calls = self.webhooks.entry(webhook).or_default();
         calls.push_back(call);
+        if self.bytes > GATHERED_BYTES {
+            // Contents make room before any call is forgotten.
+            for call in calls.iter_mut().filter(|call| call.content.is_some()) {
+                self.bytes -= call.bytes_in_memory();
+                call.content = None;
+                self.bytes += call.bytes_in_memory();
+                if self.bytes <= GATHERED_BYTES {
+                    break;
+                }
+            }
+        }
         while calls.len() > CALLS_KEPT || self.bytes > GATHERED_BYTES {
             let Some(oldest) = calls.pop_front() else { break };
             self.bytes -= oldest.bytes_in_memory();
@@ -169,12 +180,12 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::calls::CallOutcome;
+    use crate::calls::{CallOutcome, KeptContent};
     use crate::executor::{FnExecutor, RunOutput, Workflow};
     use crate::memory::MemoryStore;
     use crate::parameters::ParameterBlocks;
     use crate::store::{CallQuery, Store};
-    use crate::token::Token;
+    use crate::token::{Token, TokenKey, TokenKeys};
     use crate::webhook::{Webhook, WebhookSettings};
 
     fn facts(detail: &str) -> CallFacts<'_> {
@@ -217,6 +228,23 @@ mod tests {
         assert_eq!(newest.detail.as_deref(), Some((CALLS_KEPT + 49).to_string().as_str()));
         let gathered = calls.gathered.lock();
         assert_eq!((held(&gathered), gathered.bytes), (0, 0));
+    }
+
+    #[test]
+    fn contents_that_gather_make_room_before_any_call_is_forgotten() {
+        let (calls, keys) = (Calls::default(), TokenKeys::new(TokenKey::generate()));
+        let webhook = WebhookId::generate(UNIX_EPOCH);
+        let sealed = keys.seal(&vec![0; GATHERED_BYTES / 8], b"call");
+        for _ in 0..20 {
+            let mut facts = facts("");
+            facts.content = Some(Arc::new(KeptContent::new(sealed.clone(), UNIX_EPOCH)));
+            calls.log(webhook, &facts, UNIX_EPOCH);
+        }
+        assert!(calls.gathered.lock().bytes <= GATHERED_BYTES);
+        let taken = calls.take();
+        let kept: Vec<_> = taken.iter().map(|call| call.content.is_some()).collect();
+        assert_eq!((kept.len(), &kept[13..]), (20, &[true; 7][..]), "the newest contents stay");
+        assert!(kept[..13].iter().all(|is_kept| !is_kept));
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Webhooks {
     ///   alike
     /// - [`TriggerError::TooManyFailures`] when too many of these came from one address
     /// - [`TriggerError::TwoTokens`], [`TriggerError::MalformedQuery`], [`TriggerError::QueryTooLong`],
-    ///   [`TriggerError::ShuttingDown`], [`TriggerError::Store`]
+    ///   [`TriggerError::Store`]
     ///
     /// # Cancel safety
     /// It may be dropped at any time.
@@ -113,8 +113,8 @@ impl Webhooks {
     /// A front end adds the [head](AuthenticatedCall::with_head) of the call before, where it is
     /// [needed](AuthenticatedCall::needs_head).
     ///
-    /// Fails with [`TriggerError::AddressNotAllowed`], [`TriggerError::Disabled`], [`TriggerError::MethodNotAllowed`],
-    /// [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`], [`TriggerError::RateLimited`],
+    /// Fails with [`TriggerError::ShuttingDown`], [`TriggerError::AddressNotAllowed`], [`TriggerError::Disabled`],
+    /// [`TriggerError::MethodNotAllowed`], [`TriggerError::GetNotAllowed`], [`TriggerError::PreviewRefused`], [`TriggerError::RateLimited`],
     /// [`TriggerError::SignatureInvalid`] or [`TriggerError::Store`].
     pub async fn admit(&self, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
         intake::admit(&self.parts, call).await
@@ -132,8 +132,7 @@ impl Webhooks {
 
     /// Returns the run that a caller reads with its webhook's token; `None` if that webhook has no such run.
     ///
-    /// Fails like [`authenticate`](Self::authenticate), except that [`TriggerError::ShuttingDown`] does not
-    /// occur.
+    /// Fails like [`authenticate`](Self::authenticate).
     ///
     /// # Cancel safety
     /// It may be dropped at any time.

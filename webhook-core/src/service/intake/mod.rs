@@ -142,15 +142,15 @@ pub(super) async fn authenticate(
         parts.calls.refuse(&call.workflow, parts.now());
     }
     let (webhook, query) = identified?;
-    if !parts.accepting.is_accepting() {
-        return Err(TriggerError::ShuttingDown);
-    }
     call.forget_tokens();
     Ok(AuthenticatedCall { call, query, digest: webhook.token_digest, webhook, head: Arc::default() })
 }
 
 /// See [`Webhooks::admit`](crate::Webhooks::admit).
 pub(super) async fn admit(parts: &Parts, call: AuthenticatedCall) -> Result<AdmittedCall, TriggerError> {
+    if !parts.accepting.is_accepting() {
+        return Err(TriggerError::ShuttingDown);
+    }
     sender::check_address(&call.call, &call.webhook)?;
     if !call.webhook.settings.enabled {
         return Err(TriggerError::Disabled);
