@@ -5,7 +5,6 @@
 
 mod deliveries;
 mod history;
-mod log;
 mod state;
 
 use std::fmt;

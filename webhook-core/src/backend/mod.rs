@@ -36,6 +36,7 @@ mod due_index;
 mod event_log;
 mod idempotency_index;
 mod live;
+pub(crate) mod run_log;
 mod wait;
 mod webhook_index;
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::deliveries::Deliveries;
 use super::history::History;
-use super::log::RunLog;
 use crate::backend::call_table::CallTable;
+use crate::backend::run_log::RunLog;
 use crate::backend::{EventLog, IdempotencyIndex, KeyMeaning, LiveCancel, LiveRuns, WebhookIndex};
 use crate::calls::LoggedCall;
 use crate::clock::later;

@@ -3,14 +3,14 @@
 use crate::store::{LOG_BYTES, LogPart, log_surplus};
 
 #[derive(Debug, Default)]
-pub(super) struct RunLog {
+pub(crate) struct RunLog {
     /// The offset at which `text` starts.
     start: u64,
     text: String,
 }
 
 impl RunLog {
-    pub(super) fn append(&mut self, text: &str) {
+    pub(crate) fn append(&mut self, text: &str) {
         self.text.push_str(text);
         // Cutting now and then costs less than moving everything with every line.
         if self.text.len() > 2 * LOG_BYTES {
@@ -20,7 +20,7 @@ impl RunLog {
         }
     }
 
-    pub(super) fn read(&self, offset: u64) -> LogPart {
+    pub(crate) fn read(&self, offset: u64) -> LogPart {
         LogPart::of_log(self.start, &self.text, offset)
     }
 }
