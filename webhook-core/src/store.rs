@@ -64,10 +64,11 @@
 //!
 //! # Your own store
 //!
-//! A store for one process can build on the parts in [`backend`](crate::backend). Of these,
-//! [`LiveRuns`](crate::backend::LiveRuns) decides everything about runs that have not ended.
-//! [`MemoryStore`](crate::memory::MemoryStore) is built from these parts; `examples/own_store.rs` is a store in an SQLite
-//! file, built from them too.
+//! Where one process opens the store, implement [`Records`](crate::backend::Records): nine methods that read and write, and
+//! decide nothing. [`RecordStore`](crate::backend::RecordStore) makes a store of them. [`MemoryStore`](crate::memory::MemoryStore)
+//! is made so, and `examples/own_store.rs`, in an SQLite file.
+//! Implement [`Store`] where several processes share the store, or where the records of queued runs do not fit into memory; the
+//! parts in [`backend`](crate::backend) help with the latter.
 //!
 //! A store that keeps the fields of a run in columns, or in a format of its own, takes them from
 //! [`Run::parts`](crate::run::Run::parts). It makes runs by [`Run::from_parts`](crate::run::Run::from_parts), which
@@ -126,6 +127,49 @@ pub use settle::{CancelNotice, Cancelled, Outcome, Settled, Settlement};
 pub use upkeep::{LOG_BYTES, LogPart, PruneRequest, Pruned, StoreHealth, log_surplus};
 
 /// Keeps webhooks, runs, their logs and the outbox of deliveries.
+///
+/// # Methods
+///
+/// All are `async` but `calls`. `Result<T>` stands for `Result<T, StoreError>`; ids are those of the record.
+///
+/// | purpose | method |
+/// |---|---|
+/// | webhooks | `create_webhook(&self, webhook: Webhook) -> Result<()>` |
+/// | | `get_webhook(&self, id: WebhookId) -> Result<Option<Arc<Webhook>>>` |
+/// | | `find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>>` |
+/// | | `update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<()>` |
+/// | | `delete_webhook(&self, id: WebhookId, expected_revision: Option<u64>, now: SystemTime) -> Result<Vec<RunId>>` |
+/// | | `list_webhooks(&self, query: WebhookQuery) -> Result<Page<Arc<Webhook>, WebhookId>>` |
+/// | | `record_use(&self, uses: &[(WebhookId, SystemTime)]) -> Result<()>` |
+/// | starting runs | `enqueue(&self, request: Enqueue) -> Result<Enqueued>` |
+/// | executing runs | `claim(&self, request: ClaimRequest) -> Result<Vec<Claim>>` |
+/// | | `begin(&self, begun: Vec<Begun>) -> Result<()>` |
+/// | | `renew(&self, renewals: Vec<Renewal>, lease: Duration) -> Result<Vec<Renewed>>` |
+/// | | `settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>>` |
+/// | | `cancel_run(&self, id: RunId, now: SystemTime) -> Result<Cancelled>` |
+/// | reading runs | `get_run(&self, id: RunId) -> Result<Option<Arc<Run>>>` |
+/// | | `list_runs(&self, query: RunQuery) -> Result<Page<Arc<Run>, RunId>>` |
+/// | retention | `prune(&self, request: PruneRequest) -> Result<Pruned>` |
+/// | logs of runs | `append_log(&self, run: RunId, fence: u64, text: String) -> Result<()>` |
+/// | | `read_log(&self, run: RunId, offset: u64) -> Result<LogPart>` |
+/// | deliveries | `claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>>` |
+/// | | `settle_deliveries(&self, settlements: Vec<DeliverySettlement>) -> Result<()>` |
+/// | | `list_deliveries(&self, runs: &[RunId]) -> Result<Vec<Delivery>>` |
+/// | | `find_deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>>` |
+/// | | `resend_delivery(&self, id: DeliveryId, now: SystemTime) -> Result<Delivery>` |
+/// | waiting and events | `wait_for_work(&self, work: Work)` |
+/// | | `events_since(&self, cursor: Option<EventCursor>) -> Result<Events>` |
+/// | health | `health(&self) -> Result<StoreHealth>` |
+///
+/// These have a default:
+///
+/// | method | default |
+/// |---|---|
+/// | `calls(&self) -> Option<&dyn CallStore>` | `None`: each process keeps rates and the call log in its memory |
+/// | `wait_for_cancellations(&self) -> Vec<CancelNotice>` | never returns, as is right for one process |
+/// | `close(&self)` | does nothing |
+///
+/// A later method has a default as well, so that it breaks no store.
 ///
 /// # Contract
 ///
@@ -394,8 +438,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns the part of this store that keeps the rates and the log of calls. Default: `None`.
     ///
-    /// Without it, each process keeps both in its memory, for the webhooks that it serves: a restart loses them, several
-    /// processes do not share them, and no event tells of calls. See [`CallStore`].
+    /// Without it, each process keeps both in its memory, for the calls that it answers. A restart loses them, processes do not
+    /// share them, and no event tells of calls. See [`CallStore`].
     fn calls(&self) -> Option<&dyn CallStore> {
         None
     }

@@ -365,7 +365,7 @@ impl Store for PostgresStore {
     async fn close(&self) {
         let Inner { database, enqueuer, working, listener: _, waits: _, logs, rates, listening } =
             &*self.inner;
-        // What a dropped call has submitted is written too.
+        // Requests of dropped calls are executed, too.
         tokio::join!(enqueuer.drained(), working.drained(), logs.drained(), rates.drained());
         if let Some(listening) = listening {
             listening.abort();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::later;
 use crate::id::{DeliveryId, RunId};
+use crate::notifier::{Delivery, DeliveryState};
 use crate::store::{Channels, DeliveryClaimRequest};
 use crate::webhook::Channel;
 use tokio::time::Instant;
@@ -71,6 +72,14 @@ impl DueIndex {
             None => *self.by_run.entry(run).or_default() += 1,
         }
         self.due.entry(channel).or_default().insert((due, id));
+    }
+
+    /// Follows a delivery's record: one that is pending is due at this time, and any other is not in the index.
+    pub fn follow(&mut self, delivery: &Delivery, due: Instant) {
+        match delivery.state {
+            DeliveryState::Pending => self.put(delivery.run, delivery.id, Some(delivery.channel), due),
+            _ => self.remove(delivery.id),
+        }
     }
 
     /// Removes a delivery that is no longer pending.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ type KeyPlace = (WebhookId, Arc<str>);
 
 /// All idempotency keys, for a store that keeps them in memory.
 #[derive(Debug, Default)]
-pub struct IdempotencyIndex {
+pub(crate) struct IdempotencyIndex {
     keys: HashMap<KeyPlace, KeyHolder<Instant>>,
     /// The places of `keys`, by the time at which they expire.
     by_expiry: BTreeSet<(Instant, KeyPlace)>,
@@ -63,17 +63,37 @@ pub struct IdempotencyIndex {
 impl IdempotencyIndex {
     /// Returns the meaning of a key for a request.
     #[must_use]
-    pub fn look_up(&self, webhook: WebhookId, given: &Idempotency, now: Instant) -> KeyMeaning {
+    pub(crate) fn look_up(&self, webhook: WebhookId, given: &Idempotency, now: Instant) -> KeyMeaning {
         let holder = self.keys.get(&(webhook, Arc::from(given.key.as_str())));
         holder.map_or(KeyMeaning::Free, |holder| holder.meaning(given, now))
     }
 
     /// Lets a key stand for a run.
-    pub fn insert(&mut self, webhook: WebhookId, given: Idempotency, run: &Run, now: Instant) {
-        let place: KeyPlace = (webhook, Arc::from(given.key));
-        let expires = later(now, given.keep_for);
-        let holder = KeyHolder { fingerprint: given.fingerprint, run: run.id(), expires };
-        self.kept.insert(run.id(), run.queued_at().checked_add(given.keep_for));
+    pub(crate) fn insert(&mut self, webhook: WebhookId, given: Idempotency, run: &Run, now: Instant) {
+        let holder =
+            KeyHolder { fingerprint: given.fingerprint, run: run.id(), expires: later(now, given.keep_for) };
+        let until = run.queued_at().checked_add(given.keep_for);
+        self.put((webhook, Arc::from(given.key)), holder, until);
+    }
+
+    /// Takes a key that was read when the store was opened.
+    pub(crate) fn restore(
+        &mut self,
+        webhook: WebhookId,
+        key: String,
+        holder: KeyHolder<SystemTime>,
+        now: SystemTime,
+        instant: Instant,
+    ) {
+        let KeyHolder { run, fingerprint, expires: expires_at } = holder;
+        let left = expires_at.duration_since(now).unwrap_or(Duration::ZERO);
+        let holder = KeyHolder { run, fingerprint, expires: later(instant, left) };
+        self.put((webhook, Arc::from(key)), holder, Some(expires_at));
+    }
+
+    fn put(&mut self, place: KeyPlace, holder: KeyHolder<Instant>, until: Option<SystemTime>) {
+        let expires = holder.expires;
+        self.kept.insert(holder.run, until);
         if let Some(old) = self.keys.insert(place.clone(), holder) {
             self.by_expiry.remove(&(old.expires, place.clone()));
             self.kept.remove(&old.run);
@@ -83,20 +103,23 @@ impl IdempotencyIndex {
 
     /// Returns true if a run must be kept, because its key stands for it.
     #[must_use]
-    pub fn keeps(&self, run: RunId, now: SystemTime) -> bool {
+    pub(crate) fn keeps(&self, run: RunId, now: SystemTime) -> bool {
         self.kept.get(&run).is_some_and(|until| until.is_none_or(|until| until > now))
     }
 
-    /// Removes expired keys.
-    pub fn expire(&mut self, now: Instant) {
+    /// Removes expired keys, and returns each with its webhook.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<(WebhookId, Arc<str>)> {
+        let mut expired = Vec::new();
         while let Some((expires, place)) = self.by_expiry.pop_first() {
             if expires > now {
                 self.by_expiry.insert((expires, place));
-                return;
+                break;
             }
             if let Some(holder) = self.keys.remove(&place) {
                 self.kept.remove(&holder.run);
             }
+            expired.push(place);
         }
+        expired
     }
 }

@@ -2,15 +2,25 @@
 
 use crate::store::{LOG_BYTES, LogPart, log_surplus};
 
-#[derive(Debug, Default)]
-pub(crate) struct RunLog {
-    /// The offset at which `text` starts.
-    start: u64,
-    text: String,
+/// The newest lines of a run's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunLog {
+    /// Byte offset of `text` in the log, which counts all bytes ever appended.
+    pub start: u64,
+    /// The newest lines, at least those that are to be kept and at most twice as many.
+    pub text: String,
 }
 
 impl RunLog {
-    pub(crate) fn append(&mut self, text: &str) {
+    /// Makes a log of its fields, as they were stored.
+    #[must_use]
+    pub fn new(start: u64, text: String) -> Self {
+        Self { start, text }
+    }
+
+    /// Appends lines, and drops the oldest ones now and then.
+    pub fn append(&mut self, text: &str) {
         self.text.push_str(text);
         // Cutting now and then costs less than moving everything with every line.
         if self.text.len() > 2 * LOG_BYTES {
@@ -20,7 +30,9 @@ impl RunLog {
         }
     }
 
-    pub(crate) fn read(&self, offset: u64) -> LogPart {
+    /// Returns the kept lines from an offset on.
+    #[must_use]
+    pub fn read(&self, offset: u64) -> LogPart {
         LogPart::of_log(self.start, &self.text, offset)
     }
 }

@@ -1,5 +1,6 @@
-//! The runs that have ended, found by id, by webhook and by state without reading all of them.
+//! The runs, found by id, by webhook and by state without reading all of them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,7 +21,7 @@ struct OfWebhook {
     /// The workflows it has started: one, unless it was given another.
     workflows: Vec<WorkflowKey>,
     by_state: BTreeMap<RunState, BTreeSet<RunId>>,
-    /// By when they ended, for retention.
+    /// Those that have ended, by when they did, for retention.
     by_end: BTreeSet<(SystemTime, RunId)>,
 }
 
@@ -29,13 +30,15 @@ impl History {
         self.runs.get(&id).cloned()
     }
 
-    pub(super) fn insert(&mut self, run: Arc<Run>) {
+    /// Adds a run, or replaces the one with its id.
+    pub(super) fn put(&mut self, run: Arc<Run>) {
+        self.remove(run.id());
         let webhook = self.webhooks.entry(run.webhook_id()).or_default();
         if !webhook.workflows.contains(run.workflow()) {
             webhook.workflows.push(run.workflow().clone());
         }
         webhook.by_state.entry(run.state()).or_default().insert(run.id());
-        webhook.by_end.insert(end(&run));
+        webhook.by_end.extend(end(&run));
         self.runs.insert(run.id(), run);
     }
 
@@ -45,14 +48,16 @@ impl History {
         if let Some(ids) = webhook.by_state.get_mut(&run.state()) {
             ids.remove(&id);
         }
-        webhook.by_end.remove(&end(&run));
-        if webhook.by_end.is_empty() {
+        if let Some(end) = end(&run) {
+            webhook.by_end.remove(&end);
+        }
+        if webhook.by_state.values().all(BTreeSet::is_empty) {
             self.webhooks.remove(&run.webhook_id());
         }
     }
 
-    /// The newest runs that a query asks for, at most `limit` of each webhook and state, in no order.
-    pub(super) fn list(&self, query: &RunQuery, limit: usize) -> Vec<Arc<Run>> {
+    /// The newest runs that a query asks for, newest first, at most its limit.
+    pub(super) fn list(&self, query: &RunQuery) -> Vec<Arc<Run>> {
         let asked = |(id, webhook): &(&WebhookId, &OfWebhook)| {
             query.webhook.is_none_or(|asked| asked == **id)
                 && query.workflow.as_ref().is_none_or(|asked| webhook.workflows.contains(asked))
@@ -65,12 +70,15 @@ impl History {
                 None => ids.range::<RunId, _>(..),
             };
             let runs = older.rev().filter_map(|id| self.runs.get(id));
-            runs.filter(|run| query.matches(run)).take(limit).cloned().collect()
+            runs.filter(|run| query.matches(run)).take(query.limit).cloned().collect()
         };
-        states.flat_map(newest).collect()
+        let mut runs: Vec<_> = states.flat_map(newest).collect();
+        runs.sort_unstable_by_key(|run| Reverse(run.id()));
+        runs.truncate(query.limit);
+        runs
     }
 
-    /// Runs past their retention, at most one more than are to be removed.
+    /// Runs past their retention, at most the limit of the request.
     pub(super) fn past_retention(
         &self,
         request: &PruneRequest,
@@ -84,7 +92,7 @@ impl History {
             let newest_gone = request.now.checked_sub(retention(*webhook));
             for (place, (end, run)) in ends.iter().enumerate() {
                 let is_past = place < too_many || newest_gone.is_some_and(|newest| *end <= newest);
-                if past.len() > request.limit || !is_past {
+                if past.len() >= request.limit || !is_past {
                     break;
                 }
                 if !stays(*run) {
@@ -96,6 +104,6 @@ impl History {
     }
 }
 
-fn end(run: &Run) -> (SystemTime, RunId) {
-    (run.finished_at().unwrap_or(run.queued_at()), run.id())
+fn end(run: &Run) -> Option<(SystemTime, RunId)> {
+    Some((run.finished_at()?, run.id()))
 }

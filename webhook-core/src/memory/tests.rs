@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::run::{Caller, RunParameters, RunState};
+use crate::store::{ClaimRequest, Enqueue, Enqueued, Store, Work};
 use crate::token::Token;
 use crate::webhook::WebhookSettings;
 

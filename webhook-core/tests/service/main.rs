@@ -15,6 +15,7 @@ mod names;
 mod notifications;
 mod outbox;
 mod panics;
+mod records;
 mod secrecy;
 mod senders;
 mod unsteady;

@@ -65,6 +65,11 @@ impl LiveRuns {
         }
     }
 
+    /// Creates an index without runs, whose fences are greater than all that this one has given out.
+    pub(crate) fn emptied(&self) -> Self {
+        Self { last_fence: self.last_fence, ..Self::new() }
+    }
+
     /// Takes a run that was read when the store was opened, and returns it as it is now. A running one is interrupted: the
     /// process that ran it is gone.
     ///
@@ -263,6 +268,23 @@ impl LiveRuns {
     #[must_use]
     pub fn record(&self, id: RunId) -> Option<Arc<Run>> {
         self.records.get(id).cloned()
+    }
+
+    /// Returns a run that executes under this fence: it has begun, and the claim is not lost.
+    #[must_use]
+    pub fn executing(&self, id: RunId, fence: u64) -> Option<Arc<Run>> {
+        self.record(id).filter(|run| run.state() == RunState::Running && run.fence() == fence)
+    }
+
+    /// Ends the queued runs of a deleted webhook, whose records must be in memory, and returns them, oldest first. Its running
+    /// ones go on and are not executed again.
+    pub(crate) fn end_queued(&mut self, webhook: WebhookId, now: SystemTime) -> Vec<Arc<Run>> {
+        let queued = self.close_webhook(webhook).into_iter();
+        let end = |id| match self.cancel(id, CancelReason::WebhookDeleted, now) {
+            Some(LiveCancel::Ended(run)) => Some(run),
+            _ => None,
+        };
+        queued.filter_map(end).collect()
     }
 
     /// The runs that are claimed, by the end of their leases.
