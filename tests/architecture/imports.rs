@@ -60,6 +60,9 @@ struct Module {
     defined: BTreeSet<String>,
 }
 
+/// Names that are being looked up, each with its module. A look-up that leads back to one of them finds nothing there.
+type Trail = Vec<(ModulePath, String)>;
+
 /// A module, or the module that defines an item.
 enum Definition {
     Module(ModulePath),
@@ -116,7 +119,7 @@ impl Modules {
         for (path, module) in &self.0 {
             let of_file = imports.entry(module.file.clone()).or_default();
             let declared = module.uses.iter().filter_map(|used| {
-                let target = self.definition(path, &used.path, 0)?.module();
+                let target = self.definition(path, &used.path, &mut Trail::new())?.module();
                 let is_own = target.starts_with(path) && used.is_reexport;
                 (!is_own).then_some((target, &used.path))
             });
@@ -124,7 +127,8 @@ impl Modules {
             let is_bare =
                 |name: &&Vec<String>| matches!(name.as_slice(), [one] if one == "crate" || one == "super");
             let paths = module.paths.iter().filter(|name| !is_bare(name));
-            let named = paths.filter_map(|name| Some((self.definition(path, name, 0)?.module(), name)));
+            let named = paths
+                .filter_map(|name| Some((self.definition(path, name, &mut Trail::new())?.module(), name)));
             for (target, name) in declared.chain(named) {
                 let file = &self.0[&target].file;
                 if *file != module.file {
@@ -136,11 +140,7 @@ impl Modules {
     }
 
     /// Returns the module that a path names, or that defines what it names, if that is in this crate.
-    fn definition(&self, from: &ModulePath, path: &[String], depth: usize) -> Option<Definition> {
-        // Uses of each other's names would not compile, but globs may lead back.
-        if depth > 16 {
-            return None;
-        }
+    fn definition(&self, from: &ModulePath, path: &[String], trail: &mut Trail) -> Option<Definition> {
         let (first, rest) = path.split_first()?;
         let mut found = match first.as_str() {
             "crate" => Definition::Module(Vec::new()),
@@ -149,7 +149,7 @@ impl Modules {
             name => match self.child(from, name) {
                 // A name alone is no module, but a local name or one that a `use` has brought.
                 Some(child) if !rest.is_empty() => Definition::Module(child),
-                _ => self.used(from, name, depth)?,
+                _ => self.look_up(from, name, trail)?,
             },
         };
         for name in rest {
@@ -157,10 +157,10 @@ impl Modules {
             found = match (name.as_str(), self.child(module, name)) {
                 ("super", _) => Definition::Module(module.split_last()?.1.to_vec()),
                 (_, Some(child)) => Definition::Module(child),
-                (name, None) => match self.used(module, name, depth) {
+                (name, None) => match self.look_up(module, name, trail) {
                     Some(used) => used,
                     // A macro that is exported has its name at the root, wherever it is defined.
-                    None if module.is_empty() && !self.0[module].defined.contains(name) => return None,
+                    None if module.is_empty() => return None,
                     None => Definition::ItemOf(module.clone()),
                 },
             };
@@ -173,20 +173,33 @@ impl Modules {
         self.0.contains_key(&child).then_some(child)
     }
 
-    /// Returns the definition of a name that a module has from a `use`.
-    fn used(&self, module: &ModulePath, name: &str, depth: usize) -> Option<Definition> {
-        let uses = &self.0.get(module)?.uses;
+    /// Returns the definition of a name that a module defines itself or has from a `use`.
+    fn look_up(&self, module: &ModulePath, name: &str, trail: &mut Trail) -> Option<Definition> {
+        // Globs may lead back, also through themselves: the first name of their path may come from any of them.
+        if trail.iter().any(|(from, looked_up)| from == module && looked_up == name) {
+            return None;
+        }
+        trail.push((module.clone(), name.to_owned()));
+        let found = self.resolve(module, name, trail);
+        trail.pop();
+        found
+    }
+
+    /// Returns the definition of a name that is on the trail.
+    fn resolve(&self, module: &ModulePath, name: &str, trail: &mut Trail) -> Option<Definition> {
+        let Module { uses, defined, .. } = self.0.get(module)?;
         if let Some(used) = uses.iter().find(|used| used.name.as_deref() == Some(name)) {
-            return self.definition(module, &used.path, depth + 1);
+            return self.definition(module, &used.path, trail);
+        }
+        // A glob brings no name that the module defines.
+        if defined.contains(name) {
+            return Some(Definition::ItemOf(module.clone()));
         }
         uses.iter().filter(|used| used.name.is_none()).find_map(|glob| {
-            let Definition::Module(target) = self.definition(module, &glob.path, depth + 1)? else {
+            let Definition::Module(target) = self.definition(module, &glob.path, trail)? else {
                 return None;
             };
-            match self.0[&target].defined.contains(name) {
-                true => Some(Definition::ItemOf(target)),
-                false => self.used(&target, name, depth + 1),
-            }
+            self.look_up(&target, name, trail)
         })
     }
 }
@@ -344,6 +357,7 @@ fn a_circle_is_found_however_its_names_are_written() {
         "use crate::{far::{self as it}, used::Used}; fn f(_: it::Deep) {}",
         "fn f() { vec![crate::far::N]; }",
         "pub(crate) use crate::far::deep::other as again;",
+        "use std::fmt::*; use super::*; use crate::far::*; fn f(_: Deep) {}",
     ] {
         file("near.rs", &format!("pub const N: u8 = 1; {source}"));
         assert_eq!(cycles(&imports_of(&root)), [BTreeSet::from(circle.clone())], "{source}");
