@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use webhook_core::Webhooks;
 use webhook_core::executor::{ExecuteError, FnExecutor, RunContext, RunOutput};
-use webhook_core::intake::{Method, TriggerCall, Triggered};
+use webhook_core::intake::{Method, TriggerCall, TriggerError, Triggered};
 use webhook_core::memory::MemoryStore;
+use webhook_core::parameters::ProblemCode;
 use webhook_core::run::{Artifact, ErrorKind, Run, RunState};
 use webhook_core::token::TokenKey;
 use webhook_testing::{Fixture, Step, sales_workflow};
@@ -205,4 +206,16 @@ async fn a_run_whose_secret_parameter_cannot_be_opened_fails_without_being_execu
     assert_eq!((run.state(), error.kind, run.attempt()), (RunState::Failed, ErrorKind::Fatal, 1));
     assert!(error.message.contains("secret parameter"), "{error:?}");
     assert!(fixture.executor.executed(0).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_secret_parameter_is_refused_where_it_cannot_be_sealed() {
+    let fixture = Fixture::new(json!({})).await;
+    let without_key = Webhooks::builder().store(fixture.store.clone()).executor(fixture.executor.clone());
+    let without_key = without_key.build().await.unwrap();
+    let call = without_key.authenticate(fixture.call(Method::Post, "password=canary")).await.unwrap();
+    let refused = without_key.trigger(without_key.admit(call).await.unwrap(), b"").await;
+    let Err(TriggerError::Parameters(problems)) = refused else { panic!("{refused:?}") };
+    assert_eq!((problems[0].parameter.as_str(), problems[0].code), ("password", ProblemCode::NoTokenKey));
+    assert!(!format!("{problems:?}").contains("canary"));
 }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod model;
+mod workflows;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
