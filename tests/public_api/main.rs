@@ -1,10 +1,13 @@
 //! Compares the public API of each crate with its listing in `docs/public-api`, and looks in it for crates below 1.0.
 //!
+//! A type of the workspace is listed under the path at which a user reaches it, so a private file that is renamed changes no
+//! listing. Of other crates, rustdoc knows only the module that defines a type.
+//!
 //! It needs the JSON of rustdoc, which only `.ci/api` makes; without it, nothing is compared. `.ci/api bless` writes the listings.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,13 +45,73 @@ fn crates_below_one(metadata: &Value) -> BTreeSet<String> {
 }
 
 /// Returns the public items of a crate, one line for each, without what the compiler or a derive implements.
-fn listing(json: &Path) -> String {
-    let api = public_api::Builder::from_rustdoc_json(json)
+fn listing(json: &Value) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), serde_json::to_vec(json).unwrap()).unwrap();
+    let api = public_api::Builder::from_rustdoc_json(file.path())
         .omit_blanket_impls(true)
         .omit_auto_trait_impls(true)
         .omit_auto_derived_impls(true)
         .build();
-    api.unwrap_or_else(|error| panic!("{}: {error}", json.display())).to_string()
+    api.unwrap().to_string()
+}
+
+/// Kinds of items that signatures name.
+const NAMED_KINDS: [&str; 5] = ["struct", "enum", "union", "trait", "type"];
+
+/// Names of types and traits, each with the paths at which a user reaches it.
+type PublicPaths = BTreeMap<String, BTreeSet<String>>;
+
+/// Adds the types and traits of a listing.
+fn add_public_paths(paths: &mut PublicPaths, listing: &str) {
+    for line in listing.lines() {
+        let mut words = line.split(' ').skip_while(|word| *word != "pub").skip(1);
+        let (Some(kind), Some(rest)) = (words.next(), words.next()) else { continue };
+        // An associated type of an implementation has no path.
+        if NAMED_KINDS.contains(&kind) && !rest.starts_with('<') {
+            let path = paths_in(rest).next().unwrap();
+            let name = path.rsplit("::").next().unwrap();
+            paths.entry(name.to_owned()).or_default().insert(path.to_owned());
+        }
+    }
+}
+
+/// Replaces the defining modules of the workspace's types in the JSON of another crate by their shortest public paths.
+fn publish_paths(json: &mut Value, public: &PublicPaths) {
+    for item in json["paths"].as_object_mut().unwrap().values_mut() {
+        let path = item["path"].as_array_mut().unwrap();
+        let name = path.last().and_then(Value::as_str).unwrap_or_default();
+        // The workspace has no two public types of one name, but other crates have such names too.
+        let known = public.get(name).into_iter().flatten();
+        let known = known.filter(|known| known.split("::").next() == path[0].as_str());
+        if let Some(known) = known.min_by_key(|known| known.matches("::").count()) {
+            *path = known.split("::").map(Value::from).collect();
+        }
+    }
+}
+
+/// Returns the paths of a text.
+fn paths_in(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_' || character == ':';
+    text.split(move |character| !is_part(character)).map(|path| path.trim_matches(':'))
+}
+
+/// Returns the paths of the workspace's types in a listing that no user can name.
+fn private_paths(listing: &str, ours: &[String], public: &PublicPaths) -> BTreeSet<String> {
+    // A re-export is no type of its own.
+    let lines = listing.lines().filter(|line| !line.starts_with("pub use "));
+    // The name of a constant has no lower case.
+    let is_type = |part: &str| {
+        part.starts_with(char::is_uppercase) && part.contains(|character: char| character.is_lowercase())
+    };
+    let types = lines.flat_map(paths_in).filter_map(|path| {
+        let parts: Vec<_> = path.split("::").collect();
+        let is_ours = ours.iter().any(|name| name == parts[0]);
+        let name = parts.iter().position(|part| is_type(part)).filter(|_| is_ours)?;
+        Some((parts[name], parts[..=name].join("::")))
+    });
+    let is_private = |name: &str, path: &String| public.get(name).is_none_or(|known| !known.contains(path));
+    types.filter(|(name, path)| is_private(name, path)).map(|(_, path)| path).collect()
 }
 
 /// Returns the crates that the paths of a listing begin with.
@@ -79,11 +142,26 @@ fn the_public_api_is_the_listed_one_and_stable_crates_expose_no_crate_below_one(
     let bless = std::env::var_os("BLESS").is_some();
     let metadata = metadata();
     let below_one = crates_below_one(&metadata);
+    let names = crates(&metadata);
+    let ours: Vec<_> = names.iter().map(|name| name.replace('-', "_")).collect();
+    let read = |name: &String| -> Value {
+        let text = fs::read(root().join(&folder).join(format!("{name}.json"))).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    let mut apis: Vec<_> = ours.iter().map(read).collect();
+    let mut public = PublicPaths::new();
+    for api in &apis {
+        add_public_paths(&mut public, &listing(api));
+    }
     let mut faults = String::new();
-    for name in crates(&metadata) {
-        let json = root().join(&folder).join(format!("{}.json", name.replace('-', "_")));
-        let present = listing(&json);
+    for (name, api) in names.iter().zip(&mut apis) {
+        publish_paths(api, &public);
+        let present = listing(api);
         assert!(!present.is_empty(), "{name} has no public API");
+        let private = private_paths(&present, &ours, &public);
+        if !private.is_empty() {
+            faults += &format!("{name} exposes {private:?}, which no user can name\n");
+        }
         let file = root().join(format!("docs/public-api/{name}.txt"));
         if bless {
             fs::write(&file, &present).unwrap();
@@ -107,4 +185,25 @@ fn crates_are_found_in_paths() {
     let listing =
         "impl core::convert::From<minijinja::error::Error> for a::B\npub fn a::b() -> &'static c::D";
     assert_eq!(named_crates(listing), BTreeSet::from(["a", "c", "core", "minijinja"]));
+}
+
+#[test]
+fn a_type_is_listed_under_its_public_path() {
+    let mut public = PublicPaths::new();
+    add_public_paths(
+        &mut public,
+        "#[non_exhaustive] pub struct ours::far::Near<T>(_)\npub struct ours::Near<T>(_)\npub fn ours::Near::new()",
+    );
+    let mut json = serde_json::json!({"paths": {
+        "1": {"path": ["ours", "private", "Near"]},
+        "2": {"path": ["theirs", "private", "Near"]},
+    }});
+    publish_paths(&mut json, &public);
+    assert_eq!(json["paths"]["1"]["path"], serde_json::json!(["ours", "Near"]));
+    assert_eq!(json["paths"]["2"]["path"], serde_json::json!(["theirs", "private", "Near"]));
+
+    let listing = "pub use ours::Other\npub const ours::far::NEAR: u8\n\
+        pub fn ours::Near<T>::f(ours::private::Near<u8>, theirs::private::Near, &ours::Hidden)";
+    let private = private_paths(listing, &["ours".to_owned()], &public);
+    assert_eq!(private, BTreeSet::from(["ours::Hidden", "ours::private::Near"].map(ToOwned::to_owned)));
 }
