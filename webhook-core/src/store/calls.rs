@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[cfg(doc)]
-use super::Store;
 use super::{CallQuery, Page, StoreError};
 use crate::calls::{CallRecord, LoggedCall};
 use crate::id::{CallId, WebhookId};
 use crate::webhook::RateLimit;
 
-/// Optional part of a [`Store`]: the rates of webhooks, and the call log.
+/// Optional part of a [`Store`](super::Store): the rates of webhooks, and the call log.
 ///
-/// A store with it returns it from [`Store::calls`]. Then [`Store::delete_webhook`] removes the calls of the webhook, and
-/// [`Store::prune`] removes expired contents.
+/// A store with it returns it from [`Store::calls`](super::Store::calls). Then
+/// [`Store::delete_webhook`](super::Store::delete_webhook) removes the calls of the webhook, and
+/// [`Store::prune`](super::Store::prune) removes expired contents.
 /// A store that several processes share needs it, so that they count the calls of a webhook together and show the same log.
 ///
-/// The [contract](Store#contract) of the store holds here as well.
+/// The [contract](super::Store#contract) of the store holds here as well.
 #[async_trait::async_trait]
 pub trait CallStore: Send + Sync {
     /// Takes one call from the rate of a webhook. Returns `None` if it is allowed, or else the pause until the next one
@@ -43,7 +42,7 @@ pub trait CallStore: Send + Sync {
 
     /// Lists the calls of a webhook, newest first by their ids. An unknown webhook has none.
     ///
-    /// Stable under concurrent writes, as [`Store::list_runs`], as far as calls are kept.
+    /// Stable under concurrent writes, as [`Store::list_runs`](super::Store::list_runs), as far as calls are kept.
     async fn list_calls(&self, query: CallQuery) -> Result<Page<Arc<CallRecord>, CallId>, StoreError>;
 
     /// Returns a call of a webhook, with its content if that is kept at `now`. `None` if there is no such call.
