@@ -16,6 +16,7 @@
 mod calls;
 mod closed;
 mod cluster;
+mod cluster_events;
 mod crash;
 mod memory;
 mod notebook;

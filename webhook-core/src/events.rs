@@ -11,7 +11,7 @@ use crate::calls::CallRecord;
 use crate::error::{InvalidName, NameKind};
 use crate::id::{RunId, WebhookId, WorkflowKey};
 use crate::notifier::Delivery;
-use crate::run::{Progress, Run};
+use crate::run::{EXCERPT_BYTES, Progress, Run};
 use crate::webhook::Webhook;
 
 /// Event of a run, or of calls of a webhook.
@@ -43,7 +43,7 @@ pub enum Change {
     Progress(Progress),
     /// The run logged lines.
     Log {
-        /// The lines, or their beginning: at most [`EXCERPT_BYTES`](crate::run::EXCERPT_BYTES) bytes.
+        /// The lines, or their beginning: at most [`EXCERPT_BYTES`] bytes.
         text: String,
         /// True if there is more text in the run's log.
         truncated: bool,
@@ -55,6 +55,15 @@ pub enum Change {
         /// True if there were more.
         truncated: bool,
     },
+}
+
+impl Change {
+    /// Tells of lines that a run logged, by their beginning.
+    #[must_use]
+    pub fn of_log(text: &str) -> Self {
+        let beginning = &text[..text.floor_char_boundary(EXCERPT_BYTES)];
+        Self::Log { text: beginning.to_owned(), truncated: beginning.len() < text.len() }
+    }
 }
 
 /// Upper bound on the calls in one event.
@@ -85,7 +94,8 @@ impl Event {
     }
 
     /// Returns the approximate size of this event in memory, in bytes.
-    pub(crate) fn bytes_in_memory(&self) -> usize {
+    #[must_use]
+    pub fn bytes_in_memory(&self) -> usize {
         let change = match &self.change {
             Change::State(run) => run.bytes_in_memory(),
             Change::Progress(progress) => progress.message.as_ref().map_or(0, String::len),
@@ -110,7 +120,7 @@ pub struct EventCursor {
 impl EventCursor {
     /// Makes the cursor of the event with this number, from 1, in the log with this identity.
     #[must_use]
-    pub fn new(life: u64, sequence: u64) -> Self {
+    pub const fn new(life: u64, sequence: u64) -> Self {
         Self { life, sequence }
     }
 

@@ -420,7 +420,7 @@ pub trait Store: Send + Sync + 'static {
     async fn wait_for_work(&self, work: Work);
 
     /// Returns the events after `cursor`, once there is at least one. `None` returns the current cursor at
-    /// once. They are the events of all processes that share the store.
+    /// once. They are the events of all processes that share the store, and a cursor of one process holds in every other.
     ///
     /// A cursor that is too old, or from an earlier opening of the store, gives [`Events::reset`]: events
     /// were missed.

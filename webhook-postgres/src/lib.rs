@@ -34,6 +34,7 @@
 //! The role that opens the store first, or first after an upgrade, needs `CREATE` on the database. Afterwards a role
 //! does that has `USAGE` on the schema, `SELECT, INSERT, UPDATE, DELETE` on its tables and `EXECUTE` on its functions.
 
+mod backlog;
 mod database;
 mod deliveries;
 mod enqueue;
@@ -44,7 +45,9 @@ mod migrations;
 mod options;
 mod reading;
 mod record;
+mod ring;
 mod store;
+mod telling;
 mod tls;
 mod waiting;
 mod webhooks;

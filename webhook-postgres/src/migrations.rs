@@ -29,6 +29,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         ],
     },
     Migration { version: 2, works_with: 1, statements: &[include_str!("../migrations/0002_lists.sql")] },
+    Migration { version: 3, works_with: 1, statements: &[include_str!("../migrations/0003_events.sql")] },
 ];
 
 /// The least version of PostgreSQL, as `server_version_num` counts.
@@ -109,8 +110,15 @@ fn salt(schema: &str) -> i64 {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::SystemTime;
 
-    use webhook_core::store::{Store, StoreError};
+    use futures_util::StreamExt;
+    use tokio_postgres::AsyncMessage;
+    use webhook_core::id::{RunId, WebhookId};
+    use webhook_core::run::{Caller, Run, RunParameters};
+    use webhook_core::store::{Enqueue, Store, StoreError};
+    use webhook_core::token::Token;
+    use webhook_core::webhook::Webhook;
     use webhook_testing::conformance;
     use webhook_testing::postgres::PrivatePostgres;
 
@@ -169,5 +177,41 @@ mod tests {
         let listed = store.list_runs(Default::default()).await.unwrap();
         assert_eq!(listed.items.len(), 1);
         assert_eq!(server.psql("SELECT max(version) FROM webhook.migrations"), NEWEST.to_string());
+    }
+
+    /// A server of the first version takes its token as it is, and lines from the second on.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_of_the_first_version_is_told_of_events_as_before() {
+        let Some(server) = PrivatePostgres::start(&["fsync=off"]) else { return };
+        let options: PostgresOptions = server.url().parse().unwrap();
+        let store = PostgresStore::open(options.clone()).await.unwrap();
+        let database = Database::new(&options).unwrap();
+        let (client, mut messages) = database.connect().await.unwrap();
+        let (told, mut payloads) = tokio::sync::mpsc::unbounded_channel();
+        let reading = tokio::spawn(async move {
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notification(notification) = message {
+                    let _ = told.send(notification.payload().to_owned());
+                }
+            }
+        });
+        client.batch_execute("LISTEN webhook").await.unwrap();
+        let register = "SELECT @S@.read_events_1(gen_random_uuid(), 'older', 60, true, 'token')";
+        database.query(register, &[]).await.unwrap();
+        let now = SystemTime::now();
+        let (id, workflow) = (WebhookId::generate(now), "report/sales".parse().unwrap());
+        let webhook = Webhook::new(id, workflow, Default::default(), &Token::generate(), None, now);
+        store.create_webhook(webhook.clone()).await.unwrap();
+        let (id, parameters) = (RunId::generate(now), RunParameters::default());
+        let run = Run::new(id, webhook.workflow, webhook.id, parameters, 1, Caller::default(), now);
+        store.enqueue(Enqueue::new(run)).await.unwrap();
+        let mut received: Vec<String> = Vec::new();
+        while !received.last().is_some_and(|payload| payload.starts_with('e')) {
+            received.push(payloads.recv().await.unwrap());
+        }
+        assert!(received.contains(&"ytoken".to_owned()), "{received:?}");
+        let event = received.last().unwrap().lines().nth(1).unwrap();
+        assert!(event.starts_with(&format!("s\t{id}\t0\t")), "{event}");
+        reading.abort();
     }
 }

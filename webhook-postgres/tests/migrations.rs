@@ -11,7 +11,7 @@ use webhook_postgres::PostgresStore;
 use webhook_testing::conformance;
 
 /// The newest version that this one knows.
-const NEWEST: u32 = 2;
+const NEWEST: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused_unless_it_says_that_this_version_works_with_it() {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use webhook_core::clock::{Clock, SystemClock};
-use webhook_core::events::Change;
+use webhook_core::events::{Change, EventCursor};
 use webhook_core::id::{RunId, WebhookId};
 use webhook_core::run::{Caller, CancelReason, Ending, Run, RunParameters, RunState};
 use webhook_core::store::{
@@ -350,4 +350,67 @@ async fn events_of_another_process_come_within_a_moment_and_in_order() {
     }
     assert_eq!(states, [RunState::Queued, RunState::Running, RunState::Succeeded]);
     assert!(settled.elapsed() < Duration::from_secs(1), "{:?}", settled.elapsed());
+}
+
+/// Reads events after a cursor until one is that state of the run. Returns their cursors.
+async fn read_until(
+    store: &PostgresStore,
+    mut cursor: EventCursor,
+    run: RunId,
+    state: RunState,
+) -> Vec<EventCursor> {
+    let mut cursors = Vec::new();
+    loop {
+        let read = tokio::time::timeout(Duration::from_secs(20), store.events_since(Some(cursor)));
+        let events = read.await.unwrap().unwrap();
+        assert!(!events.reset, "after {cursor}");
+        cursor = events.cursor;
+        for event in events.items {
+            cursors.push(event.cursor);
+            if matches!(&event.change, Change::State(told) if told.id() == run && told.state() == state) {
+                return cursors;
+            }
+        }
+    }
+}
+
+async fn queued(store: &PostgresStore, webhook: &Webhook) -> RunId {
+    match store.enqueue(request(webhook)).await.unwrap() {
+        Enqueued::Created { run, .. } => run.id(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_goes_on_in_a_process_in_which_nobody_has_read() {
+    let Some([one, other]) = two().await else { return };
+    let webhook = webhook(&one, Concurrency::default()).await;
+    let start = one.events_since(None).await.unwrap().cursor;
+    // Of both processes at the same time, so that the numbers are in another order than the commits.
+    at_once(&[one.clone(), other.clone()], 100, |_| request(&webhook)).await;
+    let last = queued(&one, &webhook).await;
+    let there = read_until(&one, start, last, RunState::Queued).await;
+    assert_eq!(there.len(), 101);
+    assert_eq!(read_until(&other, start, last, RunState::Queued).await, there);
+    assert_eq!(read_until(&other, there[49], last, RunState::Queued).await, there[50..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_while_no_process_read_is_a_gap_in_all_of_them() {
+    let (Some(server), schema) = (scene::server(), scene::schema()) else { return };
+    let [one, other] = two_on(server, &schema).await;
+    let webhook = webhook(&one, Concurrency::default()).await;
+    let start = one.events_since(None).await.unwrap().cursor;
+    let run = queued(&one, &webhook).await;
+    let before = *read_until(&one, start, run, RunState::Queued).await.last().unwrap();
+    // The time of the only reader has run out.
+    server.psql(&format!("UPDATE {schema}.processes SET reads_until = now()"));
+    let unseen = queued(&one, &webhook).await;
+    for store in [&other, &one] {
+        let events = store.events_since(Some(before)).await.unwrap();
+        assert!(events.reset && events.items.is_empty(), "{events:?}");
+        let run = queued(&one, &webhook).await;
+        assert_ne!(run, unseen);
+        assert_eq!(read_until(store, events.cursor, run, RunState::Queued).await.len(), 1);
+    }
 }

@@ -279,6 +279,7 @@ of_every_store {
         runs_that_never_execute_are_events_too,
         progress_and_log_lines_are_events,
         events_go_on_after_a_cursor,
+        every_reader_gets_the_same_events,
         a_foreign_cursor_is_a_gap,
         who_falls_behind_misses_nothing_unknowingly;
     deliveries:

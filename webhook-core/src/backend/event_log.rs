@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::calls::CallRecord;
 use crate::events::{Change, Event, EventCursor, Events};
 use crate::notifier::Delivery;
-use crate::run::{EXCERPT_BYTES, Progress, Run};
+use crate::run::{Progress, Run};
 use crate::webhook::Webhook;
 
 /// Upper bound on the number of kept events.
@@ -89,9 +89,7 @@ impl EventLog {
 
     /// Publishes lines that a run logged, and wakes readers.
     pub fn publish_log(&self, run: &Run, text: &str) {
-        let beginning = &text[..text.floor_char_boundary(EXCERPT_BYTES)];
-        let truncated = beginning.len() < text.len();
-        self.add(run, || (Change::Log { text: beginning.to_owned(), truncated }, Arc::default()));
+        self.add(run, || (Change::of_log(text), Arc::default()));
     }
 
     /// Publishes calls of a webhook that were logged, oldest first, and wakes readers.
@@ -171,7 +169,7 @@ mod tests {
     use super::*;
     use crate::id::{RunId, WebhookId};
     use crate::parameters::{EffectiveParameter, EffectiveParameters, Source};
-    use crate::run::{Caller, RunParameters};
+    use crate::run::{Caller, EXCERPT_BYTES, RunParameters};
 
     fn run() -> Arc<Run> {
         run_with(RunParameters::default())

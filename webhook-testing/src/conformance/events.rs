@@ -135,6 +135,27 @@ pub async fn events_go_on_after_a_cursor(store: Arc<dyn Store>) {
     assert_eq!(events.items.first().and_then(state_of), Some((next, RunState::Queued)));
 }
 
+/// All readers get the same events in the same order, at whatever handle they read: a cursor of one holds at every other.
+pub async fn every_reader_gets_the_same_events(store: Arc<dyn Store>) {
+    let (one, other) = (webhook(&*store).await, webhook(&*store).await);
+    let start = cursor(&*store).await;
+    for webhook in [&one, &other, &one] {
+        succeeded(&*store, webhook).await;
+    }
+    let last = (succeeded(&*store, &other).await, RunState::Succeeded);
+    let is_last = |event: &Event| state_of(event) == Some(last);
+    let seen = events_until(&*store, start, is_last).await;
+    let read =
+        |events: &[Event]| -> Vec<_> { events.iter().map(|event| (event.cursor, state_of(event))).collect() };
+    // From each place on, so that each handle begins at each of them.
+    for (place, event) in seen.iter().enumerate().take(seen.len() - 1) {
+        for _ in 0..3 {
+            let rest = events_until(&*store, event.cursor, is_last).await;
+            assert_eq!(read(&rest), read(&seen[place + 1..]), "the events after number {place}");
+        }
+    }
+}
+
 /// A cursor of an earlier opening of the store gives a gap, and a cursor to continue with.
 pub async fn a_foreign_cursor_is_a_gap(store: Arc<dyn Store>) {
     let webhook = webhook(&*store).await;

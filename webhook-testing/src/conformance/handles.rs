@@ -34,8 +34,9 @@ impl<S: Store> StoreHandles for Arc<S> {
 /// A store that shares its calls among two handles of one store: each call goes to the handle that did not get the one
 /// before.
 ///
-/// A caller that waits for work does so at the handle of the last claim, since that is where it found nothing. Events and
-/// cancellations are read at the first handle, so those of the other must reach it.
+/// A caller that waits for work does so at the handle of the last claim, since that is where it found nothing.
+/// Cancellations are read at the first handle, so those of the other must reach it. Events are read in turns too, so a
+/// cursor of one handle must hold at the other.
 pub struct InTurns {
     handles: [Arc<dyn Store>; 2],
     next: AtomicUsize,
@@ -157,7 +158,7 @@ impl Store for InTurns {
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
-        self.handles[0].events_since(cursor).await
+        self.handle().events_since(cursor).await
     }
 
     async fn claim_deliveries(&self, request: DeliveryClaimRequest) -> Result<Vec<Delivery>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -44,6 +45,7 @@ pub(crate) enum Defect {
     HidesGaps,
     LosesOldCalls,
     HasNoCallStore,
+    GivesCursorsOfItsOwn,
 }
 
 /// Memory store with one defect.
@@ -56,12 +58,14 @@ pub(crate) struct BrokenStore {
     places: Mutex<HashMap<RunId, usize>>,
     /// Live runs that were pruned.
     pruned: Mutex<BTreeSet<RunId>>,
+    /// Number of reads of events.
+    reads: AtomicU64,
 }
 
 impl BrokenStore {
     pub(crate) fn new(defect: Defect) -> Self {
         let (again, places, pruned) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { store: MemoryStore::new(), defect, again, places, pruned }
+        Self { store: MemoryStore::new(), defect, again, places, pruned, reads: AtomicU64::new(0) }
     }
 
     fn has(&self, defect: Defect) -> bool {
@@ -245,6 +249,15 @@ impl Store for BrokenStore {
     }
 
     async fn events_since(&self, cursor: Option<EventCursor>) -> Result<Events, StoreError> {
+        if self.has(Defect::GivesCursorsOfItsOwn) {
+            // Two handles read in turn, each with an identity of its own.
+            let handle = self.reads.fetch_add(1, Ordering::SeqCst) % 2;
+            let own = |cursor: EventCursor| EventCursor::new(cursor.life() ^ handle, cursor.sequence());
+            let mut events = self.store.events_since(cursor.map(own)).await?;
+            events.cursor = own(events.cursor);
+            events.items.iter_mut().for_each(|event| event.cursor = own(event.cursor));
+            return Ok(events);
+        }
         let mut events = self.store.events_since(cursor).await?;
         if self.has(Defect::HidesGaps) && events.reset {
             events = self.store.events_since(Some(events.cursor)).await?;

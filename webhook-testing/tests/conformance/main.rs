@@ -148,6 +148,11 @@ async fn a_store_that_tells_no_gap_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_handles_give_cursors_of_their_own_is_found_out() {
+    breaks(Defect::GivesCursorsOfItsOwn, conformance::every_reader_gets_the_same_events).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_loses_old_calls_is_found_out() {
     breaks(Defect::LosesOldCalls, conformance::calls_are_listed_newest_first_in_pages).await;
     breaks(Defect::LosesOldCalls, conformance::the_newest_calls_of_each_webhook_are_kept).await;
