@@ -9,6 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::options::PostgresOptions;
 use crate::tls;
@@ -23,8 +24,11 @@ const REPEATS: usize = 5;
 
 pub(crate) struct Database {
     pool: Pool,
-    config: Config,
-    tls: Option<MakeRustlsConnect>,
+    /// The address at which this process listens.
+    listening: Config,
+    listening_tls: Option<MakeRustlsConnect>,
+    /// True if that is another one than the pool's.
+    listens_elsewhere: bool,
     timeout: Duration,
     schema: String,
 }
@@ -52,13 +56,14 @@ pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<AsyncMessage, tokio_
 
 impl Database {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, Failure> {
-        let tls = tls::connector(&options.tls).map_err(Failure::Unreachable)?;
+        let connector = |endpoint: &Endpoint| tls::connector(&endpoint.tls).map_err(Failure::Unreachable);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let config = options.config.clone();
-        let manager = match tls.clone() {
+        let config = options.endpoint.config.clone();
+        let manager = match connector(&options.endpoint)? {
             Some(tls) => Manager::from_config(config, tls, recycling),
             None => Manager::from_config(config, NoTls, recycling),
         };
+        let listening = options.listening.as_ref().unwrap_or(&options.endpoint);
         let timeout = Some(options.timeout.min(Duration::from_secs(10)));
         let pool = Pool::builder(manager)
             .max_size(options.connections)
@@ -67,8 +72,14 @@ impl Database {
             .create_timeout(timeout)
             .build()
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
-        let schema = options.schema.clone();
-        Ok(Self { pool, config: options.config.clone(), tls, timeout: options.timeout, schema })
+        Ok(Self {
+            pool,
+            listening: listening.config.clone(),
+            listening_tls: connector(listening)?,
+            listens_elsewhere: options.listening.is_some(),
+            timeout: options.timeout,
+            schema: options.schema.clone(),
+        })
     }
 
     /// Closes the pool: later statements fail, and idle connections end.
@@ -130,7 +141,12 @@ impl Database {
         Ok(self.pool.get().await?)
     }
 
-    /// A connection of its own, which works as long as its messages are read.
+    /// Returns whether the connection that listens goes to another address than the others.
+    pub(crate) fn listens_elsewhere(&self) -> bool {
+        self.listens_elsewhere
+    }
+
+    /// A connection of its own to listen, which works as long as its messages are read.
     pub(crate) async fn connect(&self) -> Result<(Client, Messages), Failure> {
         fn messages<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Messages
         where
@@ -139,13 +155,13 @@ impl Database {
         {
             stream::poll_fn(move |context| connection.poll_message(context)).boxed()
         }
-        match &self.tls {
+        match &self.listening_tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await?;
+                let (client, connection) = self.listening.connect(tls.clone()).await?;
                 Ok((client, messages(connection)))
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await?;
+                let (client, connection) = self.listening.connect(NoTls).await?;
                 Ok((client, messages(connection)))
             }
         }

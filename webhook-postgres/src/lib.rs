@@ -26,8 +26,9 @@
 //! # Poolers
 //!
 //! No statement has a name on its connection and no setting outlives its transaction, so PgBouncer may pool by
-//! transaction. `LISTEN` needs a connection of its own and does not work there: with `listen=off` work is looked for
-//! four times a second instead, and events cannot be read.
+//! transaction. `LISTEN` needs a connection of its own and does not work there: `listen=db.example.com:5432` names the
+//! address of the database itself for that one connection. With `listen=off` work is looked for four times a second
+//! instead, and events cannot be read.
 //!
 //! # Roles
 //!
@@ -37,6 +38,7 @@
 mod backlog;
 mod database;
 mod deliveries;
+mod endpoint;
 mod enqueue;
 mod failure;
 mod group;
@@ -53,6 +55,7 @@ mod waiting;
 mod webhooks;
 mod working;
 
-pub use options::{InvalidOptions, PostgresOptions};
+pub use endpoint::InvalidOptions;
+pub use options::PostgresOptions;
 pub use store::PostgresStore;
 pub use tokio_postgres;

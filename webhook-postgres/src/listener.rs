@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio_postgres::AsyncMessage;
+use tokio_postgres::{AsyncMessage, Client, Row};
 use uuid::Uuid;
 use webhook_core::events::{EventCursor, Events};
 use webhook_core::store::CancelNotice;
@@ -116,6 +116,9 @@ impl Listener {
     async fn listen(&self, failures: &mut usize) -> Result<(), Failure> {
         let (client, mut messages) = self.database.connect().await?;
         let listen = async {
+            if self.database.listens_elsewhere() {
+                self.check_address(&client).await?;
+            }
             client.batch_execute(&format!("LISTEN {}", self.database.schema())).await?;
             Ok::<(), Failure>(())
         };
@@ -133,6 +136,20 @@ impl Listener {
         self.is_connected.send_replace(true);
         self.changed();
         tokio::try_join!(self.follow(&mut messages), self.tell_all()).map(drop)
+    }
+
+    /// Makes sure that both addresses are of one database: at another one, nothing would ever be told.
+    async fn check_address(&self, client: &Client) -> Result<(), Failure> {
+        let sql = "SELECT extract(epoch FROM pg_postmaster_start_time())::float8, oid::bigint
+            FROM pg_database WHERE datname = current_database()";
+        let rows = [client.query_typed(sql, &[]).await?, self.database.read(sql, &[]).await?];
+        let read = |rows: &Vec<Row>| -> Result<Option<(f64, i64)>, Failure> {
+            rows.first().map(|row| Ok((at(row, 0)?, at(row, 1)?))).transpose()
+        };
+        if read(&rows[0])? != read(&rows[1])? {
+            return Err(Failure::Unreachable("listen: this address is of another database".to_owned()));
+        }
+        Ok(())
     }
 
     async fn follow(&self, messages: &mut Messages) -> Result<(), Failure> {

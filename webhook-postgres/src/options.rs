@@ -1,13 +1,9 @@
 //! Options of a store: a URL, and settings that the URL may carry too.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
-use url::Url;
-
-use crate::tls::{ClientFiles, TlsOptions, Verification};
+use crate::endpoint::{Endpoint, InvalidOptions, Listen, OwnParameters, invalid, parsed, with_address};
 
 /// Settings of a [`PostgresStore`](crate::PostgresStore), read from a URL and changed by methods.
 ///
@@ -30,11 +26,14 @@ use crate::tls::{ClientFiles, TlsOptions, Verification};
 /// | `sslkey` | file of its private key (PEM, without a password), which nobody else may read | |
 /// | `schema` | schema that the store keeps to itself | `webhook` |
 /// | `connections` | upper bound on connections, besides the one that listens | 10 |
-/// | `listen` | `off` behind a pooler that shares connections between transactions | `on` |
+/// | `listen` | behind a pooler that shares connections between transactions: the address `HOST[:PORT][/DATABASE]` of the database itself, or `off` | `on` |
+///
+/// A listening connection has the user, password and other parameters of the URL.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    pub(crate) config: tokio_postgres::Config,
-    pub(crate) tls: TlsOptions,
+    pub(crate) endpoint: Endpoint,
+    /// The address to listen at, if it is another one.
+    pub(crate) listening: Option<Endpoint>,
     pub(crate) schema: String,
     pub(crate) connections: usize,
     pub(crate) listens: bool,
@@ -46,105 +45,35 @@ impl std::fmt::Debug for PostgresOptions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("PostgresOptions")
-            .field("hosts", &self.config.get_hosts())
-            .field("tls", &self.tls)
+            .field("endpoint", &self.endpoint)
+            .field("listening", &self.listening)
             .field("schema", &self.schema)
             .field("connections", &self.connections)
             .finish_non_exhaustive()
     }
 }
 
-/// Reason why a URL or a setting cannot be used. It repeats neither password nor URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidOptions(String);
-
-impl std::fmt::Display for InvalidOptions {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidOptions {}
-
-fn invalid<T>(reason: impl Into<String>) -> Result<T, InvalidOptions> {
-    Err(InvalidOptions(reason.into()))
-}
-
 impl FromStr for PostgresOptions {
     type Err = InvalidOptions;
 
     fn from_str(text: &str) -> Result<Self, InvalidOptions> {
-        let Ok(mut url) = Url::parse(text) else {
-            return invalid("the database URL must look like postgres://user:password@host:5432/database");
+        let (url, own) = OwnParameters::take(parsed(text)?)?;
+        let listening = match &own.listen {
+            Listen::At(address) => Some(own.endpoint(with_address(url.clone(), address)?, None)?),
+            Listen::On | Listen::Off => None,
         };
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return invalid("the database URL must start with postgres:// or postgresql://");
-        }
-        let pairs: Vec<(String, String)> =
-            url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-        let (mut mode, mut root, mut certificate, mut key) = (None, None, None, None);
-        let (mut schema, mut connections, mut listens) = (None, None, true);
-        for (name, value) in pairs {
-            match name.as_str() {
-                "sslmode" => mode = Some(value),
-                "sslrootcert" => root = Some(value),
-                "sslcert" => certificate = Some(value),
-                "sslkey" => key = Some(value),
-                "schema" => schema = Some(value),
-                "connections" => match value.parse() {
-                    Ok(number) => connections = Some(number),
-                    Err(_) => return invalid("connections must be a number"),
-                },
-                "listen" => match value.as_str() {
-                    "on" => listens = true,
-                    "off" => listens = false,
-                    _ => return invalid("listen must be on or off"),
-                },
-                _ => {}
-            }
-        }
-        // The others stay as they are written: writing them again would turn a space into `+`.
-        let is_other = |pair: &&str| !OWN.contains(&pair.split('=').next().unwrap_or_default());
-        let others: Vec<&str> = url.query().unwrap_or_default().split('&').filter(is_other).collect();
-        let others = others.join("&");
-        url.set_query((!others.is_empty()).then_some(&others));
-        let Ok(mut config) = url.as_str().parse::<tokio_postgres::Config>() else {
-            return invalid("the database URL has a part that is not understood");
-        };
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(5));
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("webhook");
-        }
-        let client = client_files(certificate, key)?;
-        let has_files = root.is_some() || client.is_some();
-        let verification = match verification(mode.as_deref(), root.is_some(), has_files, is_local(&config))?
-        {
-            Verification::Off if client.is_some() => {
-                return invalid("sslcert needs TLS, which sslmode turns off");
-            }
-            verification => verification,
-        };
-        config.ssl_mode(match verification {
-            Verification::Off => tokio_postgres::config::SslMode::Disable,
-            _ => tokio_postgres::config::SslMode::Require,
-        });
+        let endpoint = own.endpoint(url, listening.as_ref())?;
         let options = Self {
-            config,
-            tls: TlsOptions {
-                verification,
-                root_certificate: root.filter(|root| root != "system").map(PathBuf::from),
-                client,
-            },
+            endpoint,
+            listening,
+            listens: own.listen != Listen::Off,
             schema: String::new(),
             connections: 10,
-            listens,
             name: format!("process {}", std::process::id()),
             timeout: Duration::from_secs(30),
         };
-        let options = options.with_schema(schema.as_deref().unwrap_or("webhook"))?;
-        Ok(match connections {
+        let options = options.with_schema(own.schema.as_deref().unwrap_or("webhook"))?;
+        Ok(match own.connections {
             Some(connections) => options.with_connections(connections),
             None => options,
         })
@@ -195,59 +124,12 @@ pub(crate) fn plain_name(name: &str) -> String {
     name.chars().filter(|letter| !letter.is_control()).collect()
 }
 
-/// Parameters of a URL that only this store knows, or that it reads in its own way.
-const OWN: [&str; 7] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "schema", "connections", "listen"];
-
-fn client_files(
-    certificate: Option<String>,
-    key: Option<String>,
-) -> Result<Option<ClientFiles>, InvalidOptions> {
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            Ok(Some(ClientFiles { certificate: certificate.into(), key: key.into() }))
-        }
-        (Some(_), None) => invalid("sslkey is missing: sslcert needs the file of its private key"),
-        (None, Some(_)) => invalid("sslcert is missing: sslkey needs the file of its certificate"),
-        (None, None) => Ok(None),
-    }
-}
-
-/// Returns whether all hosts are this machine.
-fn is_local(config: &tokio_postgres::Config) -> bool {
-    config.get_hosts().iter().all(|host| match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
-        Host::Unix(_) => true,
-    })
-}
-
-/// The checks that a mode asks for. Files for TLS mean that it is wanted, also on this machine.
-fn verification(
-    mode: Option<&str>,
-    has_root: bool,
-    has_files: bool,
-    is_local: bool,
-) -> Result<Verification, InvalidOptions> {
-    match mode {
-        None if is_local && !has_files => Ok(Verification::Off),
-        None | Some("verify-full") => Ok(Verification::Full),
-        Some("disable") => Ok(Verification::Off),
-        Some("verify-ca") => Ok(Verification::Authority),
-        // With a certificate at hand, libpq checks it.
-        Some("require") if has_root => Ok(Verification::Authority),
-        Some("require") => Ok(Verification::None),
-        Some("prefer" | "allow") if is_local => Ok(Verification::Off),
-        Some("prefer" | "allow") => invalid(
-            "sslmode prefer and allow fall back to plain text, which is no protection; use verify-full, or disable",
-        ),
-        Some(_) => invalid("sslmode must be disable, require, verify-ca or verify-full"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::Host;
+
     use super::*;
+    use crate::tls::{ClientFiles, Verification};
 
     fn options(text: &str) -> PostgresOptions {
         text.parse().unwrap()
@@ -255,21 +137,24 @@ mod tests {
 
     #[test]
     fn remote_hosts_are_verified_and_local_ones_are_not_asked_for_tls() {
-        assert_eq!(options("postgres://app@db.example.com/app").tls.verification, Verification::Full);
-        assert_eq!(options("postgres://app@10.0.0.7/app").tls.verification, Verification::Full);
+        assert_eq!(
+            options("postgres://app@db.example.com/app").endpoint.tls.verification,
+            Verification::Full
+        );
+        assert_eq!(options("postgres://app@10.0.0.7/app").endpoint.tls.verification, Verification::Full);
         for local in
             ["postgres://app@localhost/app", "postgres://app@127.0.0.1:5433/app", "postgres://app@[::1]/app"]
         {
-            assert_eq!(options(local).tls.verification, Verification::Off, "{local}");
+            assert_eq!(options(local).endpoint.tls.verification, Verification::Off, "{local}");
         }
         let mixed = options("postgres://app@localhost,db.example.com/app");
-        assert_eq!(mixed.tls.verification, Verification::Full);
+        assert_eq!(mixed.endpoint.tls.verification, Verification::Full);
     }
 
     #[test]
     fn each_mode_of_libpq_is_read() {
         let with = |mode: &str| format!("postgres://app@db.example.com/app?sslmode={mode}").parse();
-        let read = |mode: &str| with(mode).map(|options: PostgresOptions| options.tls.verification);
+        let read = |mode: &str| with(mode).map(|options: PostgresOptions| options.endpoint.tls.verification);
         assert_eq!(read("disable"), Ok(Verification::Off));
         assert_eq!(read("require"), Ok(Verification::None));
         assert_eq!(read("require&sslrootcert=/a.pem"), Ok(Verification::Authority));
@@ -278,7 +163,10 @@ mod tests {
         for refused in ["prefer", "allow", "yes"] {
             assert!(read(refused).is_err(), "{refused}");
         }
-        assert_eq!(options("postgres://localhost/a?sslmode=prefer").tls.verification, Verification::Off);
+        assert_eq!(
+            options("postgres://localhost/a?sslmode=prefer").endpoint.tls.verification,
+            Verification::Off
+        );
     }
 
     #[test]
@@ -287,17 +175,17 @@ mod tests {
             "postgres://app:secret@localhost/app?schema=a_1&connections=4&connect_timeout=9&listen=off";
         let options = options(text);
         assert_eq!((options.schema.as_str(), options.connections, options.listens), ("a_1", 4, false));
-        assert_eq!(options.config.get_connect_timeout(), Some(&Duration::from_secs(9)));
+        assert_eq!(options.endpoint.config.get_connect_timeout(), Some(&Duration::from_secs(9)));
         assert!(!format!("{options:?}").contains("secret"));
         let text = "postgres://localhost/app?schema=a&options=-c%20work_mem%3D8MB";
-        assert_eq!(self::options(text).config.get_options(), Some("-c work_mem=8MB"));
+        assert_eq!(self::options(text).endpoint.config.get_options(), Some("-c work_mem=8MB"));
     }
 
     #[test]
     fn a_client_certificate_comes_with_its_key_and_over_tls() {
         let files = "sslcert=/c.pem&sslkey=/k.pem";
         let read = |parameters: &str| format!("postgres://app@localhost/app?{parameters}").parse();
-        let read = |parameters: &str| read(parameters).map(|options: PostgresOptions| options.tls);
+        let read = |parameters: &str| read(parameters).map(|options: PostgresOptions| options.endpoint.tls);
         let tls = read(files).unwrap();
         assert_eq!(tls.verification, Verification::Full);
         assert_eq!(tls.client, Some(ClientFiles { certificate: "/c.pem".into(), key: "/k.pem".into() }));
@@ -313,6 +201,53 @@ mod tests {
         }
     }
 
+    fn hosts(endpoint: &Endpoint) -> (Vec<Host>, Vec<u16>, Option<&str>) {
+        let config = &endpoint.config;
+        (config.get_hosts().to_vec(), config.get_ports().to_vec(), config.get_dbname())
+    }
+
+    #[test]
+    fn another_address_to_listen_at_has_everything_else_from_the_url() {
+        let text = "postgres://app:secret@127.0.0.1:6432/pooled?schema=a&connect_timeout=9&listen=db.example.com:5433/app";
+        let read = options(text);
+        let at = read.listening.as_ref().unwrap();
+        assert_eq!(hosts(at), (vec![Host::Tcp("db.example.com".to_owned())], vec![5433], Some("app")));
+        assert_eq!(at.config.get_user(), Some("app"));
+        assert_eq!(at.config.get_password(), Some(&b"secret"[..]));
+        assert_eq!(at.config.get_connect_timeout(), Some(&Duration::from_secs(9)));
+        let pooled = hosts(&read.endpoint);
+        assert_eq!(pooled, (vec![Host::Tcp("127.0.0.1".to_owned())], vec![6432], Some("pooled")));
+        assert!(read.listens && !format!("{read:?}").contains("secret"));
+        let read = options("postgres://app@pool/app?listen=%5B::1%5D");
+        assert_eq!(hosts(&read.listening.unwrap()).2, Some("app"));
+        let read = options("postgres:///app?user=app&host=/tmp/pool&port=6432&listen=localhost");
+        assert_eq!(
+            hosts(&read.listening.unwrap()),
+            (vec![Host::Tcp("localhost".to_owned())], vec![5432], Some("app"))
+        );
+    }
+
+    #[test]
+    fn each_address_decides_about_tls_unless_a_mode_is_named() {
+        let verified = |text: &str| {
+            let read = options(text);
+            (read.endpoint.tls.verification, read.listening.unwrap().tls.verification)
+        };
+        let of_local = "postgres://app@127.0.0.1:6432/app?listen=db.example.com";
+        assert_eq!(verified(of_local), (Verification::Off, Verification::Full));
+        let with_files = format!("{of_local}&sslrootcert=/a.pem&sslcert=/c.pem&sslkey=/k.pem");
+        assert_eq!(verified(&with_files), (Verification::Off, Verification::Full));
+        assert_eq!(options(&with_files).endpoint.tls.client, None);
+        assert_eq!(
+            verified(&format!("{of_local}&sslmode=verify-ca")),
+            (Verification::Authority, Verification::Authority)
+        );
+        let of_remote = "postgres://app@pool.example.com/app?listen=127.0.0.1";
+        assert_eq!(verified(of_remote), (Verification::Full, Verification::Off));
+        let both_local = "postgres://app@127.0.0.1:6432/app?listen=127.0.0.1&sslrootcert=/a.pem";
+        assert_eq!(verified(both_local), (Verification::Full, Verification::Full));
+    }
+
     #[test]
     fn what_cannot_be_used_is_refused_without_repeating_it() {
         for text in [
@@ -323,6 +258,12 @@ mod tests {
             "postgres://localhost/a?schema=a%22b",
             "postgres://localhost/a?unknown=1",
             "postgres://u:canary@localhost/a?connections=x",
+            "postgres://localhost/a?listen=u:canary@db",
+            "postgres://localhost/a?listen=postgres%3A%2F%2Fu%3Acanary%40db",
+            "postgres://localhost/a?listen=",
+            "postgres://localhost/a?listen=db:x",
+            "postgres://localhost/a?listen=db%3Fsslmode=disable",
+            "postgres://localhost/a?listen=one,other",
         ] {
             let error = text.parse::<PostgresOptions>().unwrap_err();
             assert!(!error.to_string().contains("canary"), "{error}");

@@ -88,7 +88,7 @@ fn certificates(parameter: &str, file: &Path) -> Result<Vec<CertificateDer<'stat
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let place = file.display();
     let cannot = |error: &dyn std::fmt::Display| format!("sslkey: {place} cannot be read: {error}");
-    // What is checked is what is read.
+    // The opened file is checked, so that no other one is read.
     let mut opened = std::fs::File::open(file).map_err(|error| cannot(&error))?;
     check_private(&opened.metadata().map_err(|error| cannot(&error))?)
         .map_err(|reason| format!("sslkey: {place} {reason}"))?;

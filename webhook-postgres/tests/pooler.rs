@@ -9,10 +9,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use webhook_core::store::{Store, StoreError};
-use webhook_postgres::PostgresStore;
+use webhook_core::run::CancelReason;
+use webhook_core::store::{CancelNotice, Store, StoreError};
+use webhook_postgres::{PostgresOptions, PostgresStore};
 use webhook_testing::conformance::{self, InTurns, StoreHandles};
 
 struct Pooler {
@@ -74,14 +75,22 @@ impl Drop for Pooler {
 struct Pooled {
     port: u16,
     schema: String,
+    /// Value of the parameter `listen`.
+    listen: String,
+}
+
+impl Pooled {
+    fn options(&self) -> PostgresOptions {
+        let Self { port, schema, listen } = self;
+        let url = format!("postgres://app@127.0.0.1:{port}/postgres?schema={schema}&listen={listen}");
+        url.parse().unwrap()
+    }
 }
 
 #[async_trait::async_trait]
 impl StoreHandles for Pooled {
     async fn open(&self) -> Arc<dyn Store> {
-        let url =
-            format!("postgres://app@127.0.0.1:{}/postgres?schema={}&listen=off", self.port, self.schema);
-        Arc::new(PostgresStore::open(url.parse().unwrap()).await.unwrap())
+        Arc::new(PostgresStore::open(self.options()).await.unwrap())
     }
 }
 
@@ -90,7 +99,7 @@ async fn everything_but_events_works_through_a_pooler_that_shares_connections_be
     let Some(database) = scene::server() else { return };
     let Some(pooler) = Pooler::start(database.port()) else { return };
     let store = async || {
-        let pooled = Pooled { port: pooler.port, schema: scene::schema() };
+        let pooled = Pooled { port: pooler.port, schema: scene::schema(), listen: "off".to_owned() };
         Arc::new(InTurns::open(&pooled).await) as Arc<dyn Store>
     };
     conformance::agrees_with_a_simple_model(store().await).await;
@@ -105,4 +114,43 @@ async fn everything_but_events_works_through_a_pooler_that_shares_connections_be
     conformance::a_rate_is_one_for_all_calls_of_a_webhook(store().await).await;
     let refused = store().await.events_since(None).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wake_ups_cancellations_and_events_come_from_the_address_of_the_database() {
+    let Some(database) = scene::server() else { return };
+    let Some(pooler) = Pooler::start(database.port()) else { return };
+    let store = async || {
+        let listen = format!("127.0.0.1:{}", database.port());
+        let pooled = Pooled { port: pooler.port, schema: scene::schema(), listen };
+        Arc::new(InTurns::open(&pooled).await) as Arc<dyn Store>
+    };
+    conformance::a_new_run_wakes_who_waits(store().await).await;
+    conformance::every_change_of_state_is_an_event(store().await).await;
+    conformance::progress_and_log_lines_are_events(store().await).await;
+    conformance::events_go_on_after_a_cursor(store().await).await;
+    conformance::every_reader_gets_the_same_events(store().await).await;
+
+    let listen = format!("127.0.0.1:{}", database.port());
+    let pooled = Pooled { port: pooler.port, schema: scene::schema(), listen };
+    let (one, other) = (pooled.open().await, pooled.open().await);
+    let run = scene::running(&*one).await;
+    other.cancel_run(run, SystemTime::now()).await.unwrap();
+    let notices = tokio::time::timeout(Duration::from_secs(10), one.wait_for_cancellations()).await;
+    assert_eq!(notices.unwrap(), [CancelNotice::new(run, CancelReason::Requested)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_of_another_database_is_not_listened_at() {
+    let Some(database) = scene::server() else { return };
+    let Some(pooler) = Pooler::start(database.port()) else { return };
+    database.psql("CREATE DATABASE elsewhere");
+    let listen = format!("127.0.0.1:{}/elsewhere", database.port());
+    let pooled = Pooled { port: pooler.port, schema: scene::schema(), listen };
+    // Bounds the wait for a connection that listens.
+    let options = pooled.options().with_timeout(Duration::from_secs(2));
+    let store = Arc::new(PostgresStore::open(options).await.unwrap());
+    let refused = store.events_since(None).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    conformance::a_new_run_wakes_who_waits(store).await;
 }

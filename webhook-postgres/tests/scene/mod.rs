@@ -5,8 +5,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
-use webhook_core::store::Store;
+use webhook_core::id::{RunId, WebhookId};
+use webhook_core::run::{Caller, Run, RunParameters};
+use webhook_core::store::{ClaimRequest, Enqueue, Store};
+use webhook_core::token::Token;
+use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_postgres::{PostgresOptions, PostgresStore};
 use webhook_testing::conformance::StoreHandles;
 use webhook_testing::postgres::PrivatePostgres;
@@ -34,6 +39,20 @@ pub(crate) fn options(server: &PrivatePostgres, schema: &str) -> PostgresOptions
 /// Opens an empty store. Returns `None` where there is no PostgreSQL.
 pub(crate) async fn fresh() -> Option<PostgresStore> {
     Some(PostgresStore::open(options(server()?, &schema())).await.unwrap())
+}
+
+/// Makes a webhook with a run, claims that, and returns its id.
+pub(crate) async fn running(store: &dyn Store) -> RunId {
+    let (now, workflow) = (SystemTime::now(), "report/sales".parse().unwrap());
+    let (id, settings) = (WebhookId::generate(now), WebhookSettings::default());
+    let webhook = Webhook::new(id, workflow, settings, &Token::generate(), None, now);
+    store.create_webhook(webhook.clone()).await.unwrap();
+    let (id, parameters) = (RunId::generate(now), RunParameters::default());
+    let run = Run::new(id, webhook.workflow, webhook.id, parameters, 1, Caller::default(), now);
+    store.enqueue(Enqueue::new(run)).await.unwrap();
+    let claims = store.claim(ClaimRequest::new(1, Duration::from_secs(60), now)).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.run.id()).collect::<Vec<_>>(), [id]);
+    id
 }
 
 /// A schema of a test's own, which each handle opens for itself, as processes do.
