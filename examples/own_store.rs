@@ -70,8 +70,8 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state, channel, id);
 ";
 
-/// Ended runs to remove at the time `?1`. The retention is `?2` unless their webhook sets another. The newest `?3` of each webhook
-/// stay until it is over.
+/// Ended runs to remove at the time `?1`: those past their retention, which is `?2` unless their webhook sets another, and all but
+/// the newest `?3` of each webhook.
 const EXPIRED: &str = "
     SELECT id FROM (
         SELECT runs.id, finished, retention_days,

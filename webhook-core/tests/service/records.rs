@@ -193,6 +193,29 @@ async fn after_a_write_that_failed_the_records_hold_and_running_runs_go_on() {
 }
 
 #[tokio::test]
+async fn who_waits_for_work_learns_that_the_records_were_loaded_again() {
+    let file = File::default();
+    let store = file.open();
+    let webhook = webhook(&store).await;
+    for _ in 0..2 {
+        enqueue(&store, &webhook).await;
+    }
+    let claims = store.claim(ClaimRequest::new(1, LEASE, now()).with_ahead(1)).await.unwrap();
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.wait_for_work(Work::Runs).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "both are claimed");
+    file.fail_writes(1);
+    let run = &claims[0].run;
+    assert!(store.append_log(run.id(), run.fence(), "a line\n".to_owned()).await.is_err());
+    assert_eq!(state(&store, run.id()).await, RunState::Running);
+    let woken = tokio::time::timeout(LEASE / 2, waiting).await;
+    assert!(matches!(woken, Ok(Ok(()))), "the one that was claimed ahead is queued again");
+}
+
+#[tokio::test]
 async fn a_call_that_failed_can_be_repeated() {
     let file = File::default();
     let store = file.open();

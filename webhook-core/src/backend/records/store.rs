@@ -98,7 +98,11 @@ impl<R: Records> RecordStore<R> {
         let shared = self.0.clone();
         let call = move || {
             let mut core = shared.core.lock();
-            core.make_ready()?;
+            if !core.is_ready() {
+                core.make_ready()?;
+                // Runs that were claimed ahead are queued again.
+                shared.changed.notify_waiters();
+            }
             call(&mut core, Instant::now())
         };
         if R::IN_MEMORY {
