@@ -103,6 +103,23 @@ async fn github_is_set_up_by_its_recipe_and_its_first_call_turns_the_page_green(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipe_that_the_secret_of_the_webhook_does_not_fit_says_so() {
+    let Some(scene) = Scene::start().await else { return };
+    let browser = &scene.browser;
+    let hook = scene.sender_tab(json!({"verification": {"preset": "github"}})).await;
+    scene.world.webhooks.manage().add_secret(hook, Some("a secret of the sender")).await.unwrap();
+    browser.run("location.reload()", json!([])).await;
+    browser.until_shown("From outside").await;
+    scene.show_tab("Sender", "added just now").await;
+    browser.choose("recipe", "standard-webhooks").await;
+    browser.press("Use these settings").await;
+    browser.press("Use them").await;
+    browser.until_shown("no secret of the webhook has the form that this needs").await;
+    assert_eq!(scene.sender_settings(hook).await["verification"], json!({"preset": "github"}));
+    scene.no_complaints(&[422]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_recipe_can_be_used_and_its_sample_starts_a_run_of_the_demo() {
     let Some(scene) = Scene::start().await else { return };
     let browser = &scene.browser;

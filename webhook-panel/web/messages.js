@@ -32,7 +32,10 @@ export function tell(text, bad = false) {
 }
 
 export function tellProblem(problem) {
-  if (problem.status !== 401) tell(`${problem.title}. ${problem.detail}`, true);
+  if (problem.status === 401) return;
+  // The detail only counts the errors.
+  const reasons = problem.errors.map((one) => [one.field ?? one.parameter, one.message].filter(Boolean).join(": "));
+  tell([`${problem.title}.`, ...reasons.length ? reasons : [problem.detail]].join(" "), true);
 }
 
 // Opens a dialog. `content` gets the function that closes it. The first field gets the focus unless another element
