@@ -14,11 +14,12 @@ use crate::raw_call::RawCall;
 /// 7239) is read, or `X-Forwarded-For` where it is absent; ports are dropped.
 ///
 /// Two things leave the client unknown:
-/// - a trusted proxy wrote no address, or nobody can tell where its part begins, as behind a quote that is never closed
+/// - a trusted proxy wrote no address, or its part of the header has no clear beginning, as behind a quote that is never
+///   closed
 /// - both headers are there and lead to different addresses, so a client wrote the one that its proxy does not know
 ///
-/// The address of the proxy would not do in their place: a client can cause either, and the proxy may be in a network from
-/// which others are allowed to call.
+/// The address of the proxy does not take its place. A client can cause either, and the proxy may be in a network that is
+/// allowed to call.
 ///
 /// ```
 /// use webhook_core::network::{Networks, client_address};
