@@ -13,6 +13,7 @@ mod mounting;
 mod plain;
 mod previews;
 mod refused;
+mod replays;
 mod senders;
 mod server;
 mod settings;
