@@ -10,7 +10,7 @@
     reason = "it prints what it measures, and ends at a failure"
 )]
 
-#[path = "../tests/scene/mod.rs"]
+#[path = "../../tests/scene/mod.rs"]
 mod scene;
 
 use std::process::Command;
