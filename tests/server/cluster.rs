@@ -146,6 +146,13 @@ impl Cluster {
         until(&format!("calls are accepted after {what}"), async || self.count() > from).await;
     }
 
+    /// Waits until so many calls are accepted, as long as some are.
+    async fn accepted(&self, wanted: usize) {
+        while self.count() < wanted {
+            self.recovered("all faults").await;
+        }
+    }
+
     /// Waits until some call is answered 503.
     async fn refused(&self, what: &str) {
         let from = self.unavailable.load(Ordering::Relaxed);
@@ -159,6 +166,16 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     while !is_so().await {
         assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until nothing is queued or running, as long as runs end.
+async fn all_have_ended(database: &PrivatePostgres) {
+    let left = || database.psql("SELECT count(*) FROM webhook.live");
+    let mut before = left();
+    while before != "0" {
+        until("more runs have ended", async || left() != before).await;
+        before = left();
     }
 }
 
@@ -346,10 +363,10 @@ async fn four_servers_lose_and_double_no_run_whatever_fails() {
     database.psql("SELECT pg_reload_conf()");
     cluster.recovered("the database was read-only").await;
 
-    until("enough calls are accepted", async || cluster.count() >= wanted).await;
+    cluster.accepted(wanted).await;
     cluster.is_over.store(true, Ordering::Relaxed);
     callers.join_all().await;
-    until("all runs have ended", async || database.psql("SELECT count(*) FROM webhook.live") == "0").await;
+    all_have_ended(&database).await;
 
     assert_eq!(*cluster.wrong.lock(), Vec::<String>::new());
     let succeeded = database.psql("SELECT id FROM webhook.history WHERE state = 5");

@@ -226,8 +226,7 @@ BEGIN
         FROM unnest(ids, lanes, sizes, enqueue_1.fixed, enqueue_1.parameters)
             WITH ORDINALITY AS u (id, lane, size, fixed, parameters, n)
         WHERE verdict[u.lane] = 'c' AND u.n <> ALL (refused)
-            AND NOT EXISTS (SELECT FROM @S@.history h WHERE h.id = u.id)
-        ON CONFLICT DO NOTHING;
+            AND NOT EXISTS (SELECT FROM @S@.history h WHERE h.id = u.id);
         GET DIAGNOSTICS done = ROW_COUNT;
         IF done <> expected THEN
             RAISE EXCEPTION 'a run id is taken' USING ERRCODE = 'WH001';

@@ -155,7 +155,7 @@ impl Enqueuer {
                     strict.insert(webhook, Instant::now());
                 }
                 // Some run's id was taken.
-                Err(failure) if failure.is_code("WH001") => {}
+                Err(failure) if failure.is_code("WH001") || failure.violates("live_pkey") => {}
                 other => return other,
             }
         }

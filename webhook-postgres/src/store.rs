@@ -46,6 +46,7 @@ struct Inner {
     listener: Arc<Listener>,
     logs: Arc<Group<Append, ()>>,
     rates: Arc<Group<Call, Option<Duration>>>,
+    lookups: Arc<Group<TokenDigest, Option<Arc<Webhook>>>>,
     listening: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -136,6 +137,14 @@ impl PostgresStore {
                 Box::pin(async move { take_calls(&database, &calls).await })
             })
         };
+        let lookups = {
+            let database = database.clone();
+            let bounds = Bounds { executors: 2, requests: 512, bytes: 1024 * 1024 };
+            Group::new(bounds, move |digests| {
+                let database = database.clone();
+                Box::pin(async move { webhooks::find(&database, &digests).await })
+            })
+        };
         let inner = Inner {
             enqueuer: Enqueuer::new(database.clone()),
             working: Working::new(database.clone(), options.name.clone(), waits.clone()),
@@ -144,6 +153,7 @@ impl PostgresStore {
             listener,
             logs,
             rates,
+            lookups,
             listening,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -222,7 +232,7 @@ impl Store for PostgresStore {
     }
 
     async fn find_webhook(&self, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, StoreError> {
-        Ok(webhooks::find(self.database(), digest).await?)
+        Ok(self.inner.lookups.submit(*digest).await?)
     }
 
     async fn update_webhook(&self, webhook: Webhook, expected_revision: u64) -> Result<(), StoreError> {
@@ -363,8 +373,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
-        let Inner { database, enqueuer, working, listener: _, waits: _, logs, rates, listening } =
-            &*self.inner;
+        let Inner { database, enqueuer, working, logs, rates, listening, .. } = &*self.inner;
         // Requests of dropped calls are executed, too.
         tokio::join!(enqueuer.drained(), working.drained(), logs.drained(), rates.drained());
         if let Some(listening) = listening {

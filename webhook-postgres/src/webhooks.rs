@@ -16,6 +16,7 @@ use webhook_core::webhook::Webhook;
 
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::group::Grouped;
 use crate::record::*;
 
 /// Webhooks as of a revision that a claim has named. Nothing is decided by them but how a run is executed.
@@ -125,9 +126,30 @@ pub(crate) async fn get_by_id(database: &Database, id: WebhookId) -> Result<Opti
     database.read(sql, &[uuid(&uuid_of_webhook(id))]).await?.first().map(read).transpose()
 }
 
-pub(crate) async fn find(database: &Database, digest: &TokenDigest) -> Result<Option<Arc<Webhook>>, Failure> {
-    let sql = "SELECT record, last_used_ms FROM @S@.webhooks WHERE token_digest = $1";
-    database.read(sql, &[bytes(&digest.as_bytes().to_vec())]).await?.first().map(read).transpose()
+impl Grouped for TokenDigest {
+    type Key = ();
+
+    fn key(&self) -> Option<()> {
+        None
+    }
+
+    fn bytes(&self) -> usize {
+        self.as_bytes().len()
+    }
+}
+
+/// Returns the webhook of each digest. Calls of one webhook share its row.
+pub(crate) async fn find(
+    database: &Database,
+    digests: &[TokenDigest],
+) -> Result<Vec<Option<Arc<Webhook>>>, Failure> {
+    let distinct: HashSet<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+    let distinct: Vec<_> = distinct.into_iter().map(<[u8]>::to_vec).collect();
+    let sql = "SELECT record, last_used_ms FROM @S@.webhooks WHERE token_digest = ANY ($1)";
+    let rows = database.read(sql, &[many_bytes(&distinct)]).await?;
+    let found = rows.iter().map(|row| read(row).map(|webhook| (webhook.token_digest, webhook)));
+    let found: HashMap<TokenDigest, Arc<Webhook>> = found.collect::<Result<_, _>>()?;
+    Ok(digests.iter().map(|digest| found.get(digest).cloned()).collect())
 }
 
 pub(crate) async fn update(database: &Database, webhook: &Webhook, expected: u64) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! A request that fails within a group of others.
+//! Requests that share a statement.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -13,6 +13,11 @@ use webhook_core::run::{Caller, Ending, Run, RunParameters};
 use webhook_core::store::{ClaimRequest, Enqueue, Outcome, Settled, Settlement, Store};
 use webhook_core::token::Token;
 use webhook_core::webhook::{Channel, EventKind, Webhook, WebhookSettings};
+use webhook_postgres::PostgresStore;
+use webhook_testing::postgres::PrivatePostgres;
+
+/// Concurrent look-ups of webhooks.
+const LOOKUPS: usize = 200;
 
 fn now() -> SystemTime {
     SystemClock.now()
@@ -48,4 +53,28 @@ async fn what_the_database_refuses_fails_alone() {
     assert_eq!(answers.iter().filter(applied).count(), 19, "{answers:?}");
     let health = store.health().await.unwrap();
     assert_eq!((health.running, health.pending_deliveries), (1, 19));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_at_once_look_their_webhooks_up_together() {
+    let Some(server) = PrivatePostgres::start(&["fsync=off", "log_statement=all"]) else { return };
+    let store = PostgresStore::open(scene::options(&server, "lookups")).await.unwrap();
+    let webhook = |workflow: &str| {
+        let (id, workflow) = (WebhookId::generate(now()), workflow.parse().unwrap());
+        Webhook::new(id, workflow, WebhookSettings::default(), &Token::generate(), None, now())
+    };
+    let known = [webhook("report/sales"), webhook("report/stock")];
+    for webhook in &known {
+        store.create_webhook(webhook.clone()).await.unwrap();
+    }
+    let digests = [known[0].token_digest, known[1].token_digest, Token::generate().digest()];
+    let lookups = (0..LOOKUPS).map(|index| store.find_webhook(&digests[index % 3]));
+    let found = futures_util::future::try_join_all(lookups).await.unwrap();
+    for (index, found) in found.iter().enumerate() {
+        let found = found.as_ref().map(|webhook| webhook.id);
+        assert_eq!(found, known.get(index % 3).map(|webhook| webhook.id));
+    }
+    let log = server.whole_log();
+    let statements = log.iter().filter(|line| line.contains("WHERE token_digest")).count();
+    assert!(statements < LOOKUPS / 4, "{statements} statements for {LOOKUPS} look-ups");
 }
