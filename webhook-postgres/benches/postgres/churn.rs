@@ -13,8 +13,7 @@ use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_postgres::PostgresStore;
 use webhook_testing::postgres::PrivatePostgres;
 
-use crate::open;
-use crate::store::{LEASE, enqueue_one, now, succeeded};
+use crate::store::{LEASE, enqueue_one, now, open, succeeded};
 use crate::table::median;
 
 /// Calls come in steps of this length.

@@ -15,9 +15,8 @@ use webhook_core::webhook::{Webhook, WebhookSettings};
 use webhook_postgres::PostgresStore;
 use webhook_testing::postgres::PrivatePostgres;
 
-use crate::store::{LEASE, drain, enqueue, enqueue_one, now};
+use crate::store::{LEASE, drain, enqueue, enqueue_one, now, open, succeeded};
 use crate::table::median;
-use crate::{open, store};
 
 /// Webhooks, and workflows among them. The first webhook has a tenth of the ended runs and half of the queued ones.
 const WEBHOOKS: u64 = 1_000;
@@ -167,7 +166,7 @@ async fn ask(store: &PostgresStore, webhooks: &[Webhook]) -> Times {
     let settle = async || {
         let claims = store.claim(ClaimRequest::new(CLAIMED, LEASE, now())).await.unwrap();
         let begun = Instant::now();
-        store.settle(claims.iter().map(store::succeeded).collect()).await.unwrap();
+        store.settle(claims.iter().map(succeeded).collect()).await.unwrap();
         begun.elapsed().as_secs_f64() * 1e3
     };
     let mut settles = Vec::new();

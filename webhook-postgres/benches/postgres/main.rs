@@ -8,7 +8,7 @@
 //! - pgbench inserts one row per transaction, over 64 connections, by a prepared statement.
 //! - The bare loop inserts the rows of as many callers in groups, over two connections, with one NOTIFY per group.
 //! - Both fill a table with the columns and indexes of `live`.
-//! - The store is called directly. HTTP goes through webhook-tower and its server, with the clients of the load bench.
+//! - The store is called directly. HTTP goes through webhook-tower and its server, with clients that keep their connections.
 //! - Runs do nothing. They are claimed and settled by the store alone, and by the default workers of a service.
 //!
 //! `-- grown` compares a small database with one of 10 million ended and 100,000 queued runs. `-- churn` reports what an
@@ -23,8 +23,6 @@
 
 mod calling;
 mod churn;
-#[allow(dead_code, reason = "the load bench uses the rest")]
-#[path = "../../../benches/load/client.rs"]
 mod client;
 mod grown;
 mod references;
@@ -36,7 +34,6 @@ mod table;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use webhook_postgres::PostgresStore;
 use webhook_testing::postgres::PrivatePostgres;
 
 /// The example server has it too.
@@ -113,10 +110,4 @@ fn main() {
             }
         }
     });
-}
-
-/// Opens a handle with connections of its own, as another process does.
-async fn open(server: &PrivatePostgres) -> PostgresStore {
-    let options = format!("{}?schema=webhook", server.url()).parse().unwrap();
-    PostgresStore::open(options).await.unwrap()
 }

@@ -17,7 +17,7 @@ use webhook_tower::ApiService;
 use webhook_tower::server::Server;
 
 use crate::calling::Called;
-use crate::client::{self, Load, Plan};
+use crate::client;
 use crate::store::enqueue_one;
 
 /// The workflow that does nothing.
@@ -85,12 +85,11 @@ impl Service {
     }
 
     /// Calls over so many connections, which one thread drives.
-    pub(crate) async fn call(&self, connections: usize, time: Duration) -> Load {
+    pub(crate) async fn call(&self, connections: usize, time: Duration) -> Called {
         let (address, request) = (self.address.clone(), self.request.clone());
         let calling = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let plan = Plan { address: &address, request, status: 202, connections, time, calls: u64::MAX };
-            runtime.block_on(client::load(plan))
+            runtime.block_on(client::load(&address, request, connections, time))
         };
         tokio::task::spawn_blocking(calling).await.unwrap()
     }

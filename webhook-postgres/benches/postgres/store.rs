@@ -11,6 +11,7 @@ use webhook_core::run::{Caller, Ending, Run, RunParameters};
 use webhook_core::store::{Claim, ClaimRequest, Enqueue, Enqueued, Outcome, Settled, Settlement, Store};
 use webhook_core::webhook::Webhook;
 use webhook_postgres::PostgresStore;
+use webhook_testing::postgres::PrivatePostgres;
 
 use crate::calling::{Called, call_for};
 
@@ -19,6 +20,12 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 const BATCH: usize = 512;
 /// Settlements under way while the next runs are claimed.
 const OVERLAPPING: usize = 3;
+
+/// Opens a handle with connections of its own, as another process does.
+pub(crate) async fn open(server: &PrivatePostgres) -> PostgresStore {
+    let options = format!("{}?schema=webhook", server.url()).parse().unwrap();
+    PostgresStore::open(options).await.unwrap()
+}
 
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
