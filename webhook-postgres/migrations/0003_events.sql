@@ -9,6 +9,19 @@
 -- The life of the stream that a process reads. It is the same for all that read.
 ALTER TABLE @S@.processes ADD COLUMN life bigint;
 
+-- Whether changes are to be told. The lock makes sure that who has begun to read misses none of this transaction. A host's
+-- transaction may take long, and nobody is to wait for its end to begin reading: so it tells in any case.
+CREATE OR REPLACE FUNCTION @S@.has_readers() RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF coalesce(current_setting('@S@.slot', true), '') <> '' THEN
+        RETURN true;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(@SALT@);
+    RETURN EXISTS (SELECT FROM @S@.processes WHERE reads_until > now());
+END $$;
+
 -- Takes numbers for lines of this transaction, of which there may be 2^20, and returns the first of them.
 CREATE FUNCTION @S@.number_lines(lines integer) RETURNS bigint
 LANGUAGE plpgsql

@@ -414,3 +414,23 @@ async fn what_happened_while_no_process_read_is_a_gap_in_all_of_them() {
         assert_eq!(read_until(store, events.cursor, run, RunState::Queued).await.len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_to_read_during_a_hosts_transaction_is_told_of_its_run() {
+    let (Some(server), schema) = (scene::server(), scene::schema()) else { return };
+    let [one, other] = two_on(server, &schema).await;
+    let webhook = webhook(&one, Concurrency::default()).await;
+    let config: webhook_postgres::tokio_postgres::Config =
+        server.url().split('?').next().unwrap().parse().unwrap();
+    let (mut client, connection) = config.connect(webhook_postgres::tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let transaction = client.transaction().await.unwrap();
+    let enqueued = one.enqueue_in(&transaction, request(&webhook)).await.unwrap();
+    let Enqueued::Created { run, .. } = enqueued else { panic!("{enqueued:?}") };
+    // The reader does not wait for the host.
+    let start = tokio::time::timeout(Duration::from_secs(10), other.events_since(None)).await;
+    let start = start.unwrap().unwrap().cursor;
+    transaction.commit().await.unwrap();
+    assert_eq!(read_until(&other, start, run.id(), RunState::Queued).await.len(), 1);
+    connection.abort();
+}
