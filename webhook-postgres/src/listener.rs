@@ -24,6 +24,8 @@ use crate::waiting::Waits;
 const READING: Duration = Duration::from_secs(60);
 /// Interval at which the request is renewed.
 const RENEWED: Duration = Duration::from_secs(15);
+/// Time within which the connection that listens must answer. One that a firewall forgot does not end by itself.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Upper bound on cancellations that are kept.
 const MOST_CANCELLED: usize = 10_000;
 /// Pause before a connection is tried again, growing up to the last.
@@ -135,7 +137,7 @@ impl Listener {
         self.waits.set_listening(true);
         self.is_connected.send_replace(true);
         self.changed();
-        tokio::try_join!(self.follow(&mut messages), self.tell_all()).map(drop)
+        tokio::try_join!(self.follow(&mut messages), self.keep_up(&client), self.tell_all()).map(drop)
     }
 
     /// Makes sure that both addresses are of one database: at another one, nothing would ever be told.
@@ -153,13 +155,22 @@ impl Listener {
     }
 
     async fn follow(&self, messages: &mut Messages) -> Result<(), Failure> {
+        loop {
+            self.message(messages.next().await)?;
+        }
+    }
+
+    /// Makes sure now and then that the connection lives, and that events are requested while there are readers.
+    async fn keep_up(&self, client: &Client) -> Result<(), Failure> {
         let mut tick = tokio::time::interval(RENEWED);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                message = messages.next() => self.message(message)?,
-                _ = tick.tick() => self.renew().await?,
+            tick.tick().await;
+            match tokio::time::timeout(ANSWER, client.batch_execute("")).await {
+                Ok(answered) => answered?,
+                Err(_) => return Err(Failure::Connection(format!("no answer within {ANSWER:?}"))),
             }
+            self.renew().await?;
         }
     }
 
@@ -262,7 +273,7 @@ impl Listener {
     /// The events after a cursor, of all processes.
     pub(crate) async fn since(&self, cursor: Option<EventCursor>) -> Result<Events, Failure> {
         let _read = Read::new(self);
-        let Some(cursor) = cursor else {
+        let Some(mut cursor) = cursor else {
             self.catch_up().await?;
             return Ok(Events::new(Vec::new(), self.present()?));
         };
@@ -277,7 +288,9 @@ impl Listener {
             }
             match self.ring.after(cursor) {
                 Some(events) if !events.items.is_empty() => return Ok(events),
-                Some(_) => {
+                Some(events) => {
+                    // Places without events may become more than are kept.
+                    cursor = events.cursor;
                     changed.await;
                     has_caught_up = false;
                 }

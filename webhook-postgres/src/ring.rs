@@ -99,7 +99,10 @@ impl EventRing {
             Some(event)
         });
         let items: Vec<Event> = events.take(BATCH).collect();
-        let cursor = items.last().map_or(cursor, |event| event.cursor);
+        // Who has got all of them goes on from the newest place, also where that has no event.
+        let last = items.last().filter(|_| items.len() == BATCH).map(|event| event.cursor);
+        let newest = places.newest.back().map(|(number, _)| EventCursor::new(life, *number));
+        let cursor = last.or(newest).unwrap_or(cursor);
         Some(Events::new(items, cursor))
     }
 }
@@ -183,6 +186,23 @@ mod tests {
         ring.mark(Mark { life: LIFE, number: 3, begins: false });
         assert_eq!(after(&ring, LIFE, 1), Some(vec![2]));
         assert_eq!(after(&ring, LIFE, 3), Some(vec![]));
+    }
+
+    #[test]
+    fn who_has_read_all_goes_on_from_the_newest_place() {
+        let ring = begun();
+        let mut cursor = EventCursor::new(LIFE, 100);
+        for number in 1_000..1_000 + 2 * KEPT as u64 {
+            ring.mark(Mark { life: LIFE, number, begins: false });
+            cursor = ring.after(cursor).unwrap().cursor;
+            assert_eq!(cursor, EventCursor::new(LIFE, number));
+        }
+        for number in 0..=BATCH as u64 {
+            ring.push(number, event("line\n"));
+        }
+        let events = ring.after(cursor).unwrap();
+        assert_eq!(events.items.len(), BATCH);
+        assert_eq!(ring.after(events.cursor).unwrap().items.len(), 1);
     }
 
     #[test]
