@@ -69,8 +69,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()
         .await?;
     let settings = json!({"notifications": {"teams": {"recipients": ["ops"], "on": ["success", "failure"]}}});
-    let settings =
-        WebhookSettings::default().patched(&settings).map_err(|problems| format!("{problems:?}"))?;
+    let settings = WebhookSettings::default().patched(&settings)?;
     let created = webhooks.manage().create_webhook("report/sales".parse()?, settings).await?;
     println!("curl '{}'", created.url.expose());
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::error::listed;
 use crate::token::mask_tokens;
 
 /// Most bytes in the name of a header.
@@ -25,6 +26,21 @@ pub struct SettingProblem {
     pub code: SettingCode,
     /// The problem and its remedy, in words for people.
     pub message: String,
+}
+
+/// Error: settings cannot be used. The list of their problems is complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("these settings cannot be used: {}", listed(.problems.iter().map(SettingProblem::to_string)))]
+#[non_exhaustive]
+pub struct InvalidSettings {
+    /// What is wrong, each with its field.
+    pub problems: Vec<SettingProblem>,
+}
+
+impl InvalidSettings {
+    pub(crate) fn new(problems: Vec<SettingProblem>) -> Self {
+        Self { problems }
+    }
 }
 
 /// Kind of a [`SettingProblem`]. Its text on the wire is snake_case, such as `out_of_range`.

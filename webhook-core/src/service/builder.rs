@@ -140,7 +140,7 @@ impl WebhooksBuilder {
 
     /// Sets the URL at which people see a run, to which notifications link. Without it they have no link.
     ///
-    /// If the panel is mounted, `webhook_panel::panel_run_url` returns the URL.
+    /// If the panel is mounted, `panel_run_url` of webhook-axum, webhook-warp or webhook-panel returns the URL.
     #[must_use]
     pub fn run_url(mut self, url: impl Fn(&Run) -> Option<String> + Send + Sync + 'static) -> Self {
         self.run_url = Some(Arc::new(url));

@@ -13,7 +13,7 @@ use crate::id::{WebhookId, WorkflowKey};
 use crate::secret::{SealedSecrets, Secret};
 use crate::token::{Sealed, Token, TokenDigest, TokenKeys, UnsealError};
 
-pub use crate::setting::{SettingCode, SettingProblem};
+pub use crate::setting::{InvalidSettings, SettingCode, SettingProblem};
 pub use channel::Channel;
 pub use settings::{
     Concurrency, Email, EventKind, Notifications, OnOverlap, RateLimit, Recipients, Slack, WebhookSettings,

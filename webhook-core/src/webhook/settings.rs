@@ -39,9 +39,9 @@ pub(super) mod bounds {
 ///     "label": "CI", "concurrency": {"max": 1, "on_overlap": "skip"},
 /// }))?;
 /// assert_eq!(settings.label.as_deref(), Some("CI"));
-/// let problems = settings.patched(&serde_json::json!({"retries": {"max_attempts": 0}, "colour": 1})).unwrap_err();
-/// assert_eq!(problems.len(), 2);
-/// # Ok::<(), Vec<webhook_core::webhook::SettingProblem>>(())
+/// let invalid = settings.patched(&serde_json::json!({"retries": {"max_attempts": 0}, "colour": 1})).unwrap_err();
+/// assert_eq!(invalid.problems.len(), 2);
+/// # Ok::<(), webhook_core::webhook::InvalidSettings>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

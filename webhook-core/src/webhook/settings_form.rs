@@ -10,7 +10,7 @@ use super::settings::bounds::{self, LABEL_CHARACTERS};
 use super::settings::{Concurrency, RateLimit, WebhookSettings};
 use crate::retry::RetryPolicy;
 use crate::sender::SenderSettings;
-use crate::setting::{SettingCode, SettingProblem, SettingsForm};
+use crate::setting::{InvalidSettings, SettingCode, SettingProblem, SettingsForm};
 use crate::token::mask_tokens;
 use notifications::read_notifications;
 
@@ -24,14 +24,12 @@ impl WebhookSettings {
     /// The service, not this function, checks that there is a notifier for each requested channel.
     ///
     /// # Errors
-    /// All problems at once, each with its field: unknown fields, wrong types, numbers out of range.
-    pub fn patched(&self, patch: &Value) -> Result<Self, Vec<SettingProblem>> {
+    /// [`InvalidSettings`] with all problems at once, each with its field: unknown fields, wrong types, numbers out of range.
+    pub fn patched(&self, patch: &Value) -> Result<Self, InvalidSettings> {
         let Value::Object(named) = patch else {
-            return Err(vec![SettingProblem::new(
-                "",
-                SettingCode::WrongType,
-                "an object of settings is expected",
-            )]);
+            let message = "an object of settings is expected";
+            let problem = SettingProblem::new("", SettingCode::WrongType, message);
+            return Err(InvalidSettings::new(vec![problem]));
         };
         let mut merged = serde_json::to_value(self).unwrap_or_default();
         if let Value::Object(merged) = &mut merged {
@@ -57,21 +55,21 @@ impl WebhookSettings {
                 conflicts.into_iter().filter(|conflict| !problems.contains(conflict)).collect::<Vec<_>>(),
             );
         }
-        if problems.is_empty() { Ok(patched) } else { Err(problems) }
+        if problems.is_empty() { Ok(patched) } else { Err(InvalidSettings::new(problems)) }
     }
 
     /// Returns these settings as they are to be stored, if all are within their bounds.
     ///
     /// # Errors
     /// All problems at once, as for [`patched`](Self::patched).
-    pub fn validated(&self) -> Result<Self, Vec<SettingProblem>> {
+    pub fn validated(&self) -> Result<Self, InvalidSettings> {
         let (read, mut problems) = read(serde_json::to_value(self).unwrap_or_default());
         // JSON has no such numbers, so they would read back as unset.
         let numbers = [("retries.factor", self.retries.factor), ("retries.jitter", self.retries.jitter)];
         for (field, _) in numbers.into_iter().filter(|(_, number)| !number.is_finite()) {
             problems.push(SettingProblem::new(field, SettingCode::OutOfRange, "a finite number is expected"));
         }
-        if problems.is_empty() { Ok(read) } else { Err(problems) }
+        if problems.is_empty() { Ok(read) } else { Err(InvalidSettings::new(problems)) }
     }
 
     fn copy_setting(&mut self, name: &str, from: &Self) {

@@ -110,7 +110,10 @@ async fn a_kind_that_is_not_registered_is_named() {
     let webhooks = Webhooks::builder().store(MemoryStore::new()).executor(executor("billing/a", "billed"));
     let webhooks = webhooks.build().await.unwrap();
     for (key, expected) in [
-        ("billing/a", "this server does not know the kind billing; its host registers kinds at start"),
+        (
+            "billing/a",
+            "this server does not know the kind billing; its host registers kinds at start, by `WebhooksBuilder::kind`",
+        ),
         ("report/b", "there is no workflow report/b"),
     ] {
         let created =

@@ -57,7 +57,7 @@ pub trait Records: Send + 'static {
     /// does anything else.
     fn write(&mut self, changes: &[RecordChange]) -> Result<(), BoxError>;
 
-    /// Returns a run, live or ended.
+    /// Returns a run, live or ended, or `None` if there is none.
     fn get_run(&mut self, id: RunId) -> Result<Option<Arc<Run>>, BoxError>;
 
     /// Lists the newest runs that [match](RunQuery::matches) a query and are older than `before`, if that is given.
@@ -84,10 +84,10 @@ pub trait Records: Send + 'static {
     /// Returns the log of a run, or `None` if it has none.
     fn get_log(&mut self, run: RunId) -> Result<Option<RunLog>, BoxError>;
 
-    /// Returns a delivery, pending or not.
+    /// Returns a delivery, pending or not, or `None` if there is none.
     fn get_delivery(&mut self, id: DeliveryId) -> Result<Option<Delivery>, BoxError>;
 
-    /// Returns all deliveries of a run, oldest first.
+    /// Returns all deliveries of a run, oldest first. None are an empty list.
     fn deliveries_of(&mut self, run: RunId) -> Result<Vec<Delivery>, BoxError>;
 
     /// Lists the newest deliveries that [match](DeliveryQuery::matches) a query and are older than `before`, if that is given.

@@ -5,7 +5,7 @@ use crate::executor::ExecutorError;
 use crate::service::intake::TriggerError;
 use crate::store::StoreError;
 use crate::token::UnsealError;
-use crate::webhook::SettingProblem;
+use crate::webhook::{InvalidSettings, SettingProblem};
 
 /// Error of a management operation.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,12 @@ pub enum ManagementError {
     /// The store has failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
+}
+
+impl From<InvalidSettings> for ManagementError {
+    fn from(invalid: InvalidSettings) -> Self {
+        Self::Settings(invalid.problems)
+    }
 }
 
 impl From<TriggerError> for ManagementError {

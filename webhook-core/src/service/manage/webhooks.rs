@@ -35,7 +35,7 @@ impl Management<'_> {
         workflow: WorkflowKey,
         settings: WebhookSettings,
     ) -> Result<CreatedWebhook, ManagementError> {
-        let settings = settings.validated().map_err(ManagementError::Settings)?;
+        let settings = settings.validated()?;
         self.create_validated(workflow, settings, &VerifyTokenChange::Keep).await
     }
 
@@ -49,7 +49,7 @@ impl Management<'_> {
         workflow: WorkflowKey,
         patch: &Value,
     ) -> Result<CreatedWebhook, ManagementError> {
-        let settings = WebhookSettings::default().patched(patch).map_err(ManagementError::Settings)?;
+        let settings = WebhookSettings::default().patched(patch)?;
         self.create_validated(workflow, settings, &VerifyTokenChange::in_patch(patch)).await
     }
 
@@ -117,7 +117,7 @@ impl Management<'_> {
         let verify_token = VerifyTokenChange::in_patch(patch);
         let workflow = self.workflow_for(id, patch).await?;
         self.change(id, expected_revision, |webhook| {
-            let settings = webhook.settings.patched(patch).map_err(ManagementError::Settings)?;
+            let settings = webhook.settings.patched(patch)?;
             if settings.notifications != webhook.settings.notifications {
                 refuse(self.integration_problems(&settings))?;
             }
@@ -276,7 +276,7 @@ impl Management<'_> {
             true => format!("there is no workflow {workflow}"),
             false => {
                 format!(
-                    "this server does not know the kind {}; its host registers kinds at start",
+                    "this server does not know the kind {}; its host registers kinds at start, by `WebhooksBuilder::kind`",
                     workflow.kind
                 )
             }

@@ -6,7 +6,7 @@ use super::super::settings::{Email, EventKind, Notifications, OnOverlap};
 use super::*;
 
 fn fields(patch: Value) -> Vec<String> {
-    let problems = WebhookSettings::default().patched(&patch).unwrap_err();
+    let problems = WebhookSettings::default().patched(&patch).unwrap_err().problems;
     problems.into_iter().map(|problem| problem.field).collect()
 }
 
@@ -120,7 +120,7 @@ fn a_stored_value_out_of_bounds_stays_and_blocks_no_other_change() {
     let disabled = stored.patched(&json!({"enabled": false})).unwrap();
     assert_eq!(disabled, WebhookSettings { enabled: false, ..stored.clone() });
     let named = |patch| {
-        let problems = stored.patched(&patch).unwrap_err();
+        let problems = stored.patched(&patch).unwrap_err().problems;
         problems.into_iter().map(|problem| problem.field).collect::<Vec<_>>()
     };
     assert_eq!(named(json!({"timeout_s": 46 * 86_400, "enabled": false})), ["timeout_s"]);
@@ -165,7 +165,7 @@ fn settings_made_in_code_are_held_to_the_same_bounds() {
     };
     settings.retries.max_attempts = 0;
     settings.retries.factor = f64::NAN;
-    let problems = settings.validated().unwrap_err();
+    let problems = settings.validated().unwrap_err().problems;
     let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
     let expected = [
         "timeout_s",
@@ -216,14 +216,14 @@ fn a_text_with_a_token_is_refused_and_not_repeated() {
             "slack": {"channel": token.expose(), "on": ["failure"]},
         },
     });
-    let problems = WebhookSettings::default().patched(&patch).unwrap_err();
+    let problems = WebhookSettings::default().patched(&patch).unwrap_err().problems;
     let refused = problems.iter().filter(|problem| problem.code == SettingCode::ContainsToken);
     let refused: Vec<_> = refused.map(|problem| problem.field.as_str()).collect();
     let expected = ["label", "notifications.email.recipients[1]", "notifications.slack.channel"];
     assert_eq!(refused, expected);
     assert!(!format!("{problems:?}").contains(token.expose()), "{problems:?}");
     let settings = WebhookSettings { label: Some(url), ..WebhookSettings::default() };
-    assert_eq!(settings.validated().unwrap_err()[0].field, "label");
+    assert_eq!(settings.validated().unwrap_err().problems[0].field, "label");
     assert!(WebhookSettings::default().patched(&json!({"label": "whk_ and no token"})).is_ok());
 }
 
@@ -245,7 +245,7 @@ fn a_setting_with_several_forms_is_replaced_and_a_conflict_is_found_from_either_
     let mapping = json!([{"parameter": "region", "from": "header", "name": "X-Api-Key"}]);
     let mapped = settings.patched(&json!({"mapping": mapping, "fixed": {"a": 1, "b": 2}})).unwrap();
     let named = |patch| {
-        let problems = mapped.patched(&patch).unwrap_err();
+        let problems = mapped.patched(&patch).unwrap_err().problems;
         problems.into_iter().map(|problem| problem.field).collect::<Vec<_>>()
     };
     assert_eq!(named(json!({"verification": scheme})), ["mapping[0].name"]);

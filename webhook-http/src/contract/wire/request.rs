@@ -103,7 +103,7 @@ impl NewWebhook {
             (Ok(workflow), Ok(_)) => Ok((workflow, patch)),
             (workflow, settings) => {
                 let mut problems = workflow.err().unwrap_or_default();
-                problems.extend(settings.err().unwrap_or_default());
+                problems.extend(settings.err().map(|invalid| invalid.problems).unwrap_or_default());
                 Err(problems)
             }
         }
