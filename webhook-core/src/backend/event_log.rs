@@ -97,6 +97,17 @@ impl EventLog {
         self.push(|cursor| Event::of_calls(cursor, webhook, calls));
     }
 
+    /// Tells all readers that they missed events.
+    pub(crate) fn note_missed(&self) {
+        {
+            let mut ring = self.ring.lock();
+            // No cursor is at the event that this skips.
+            ring.next += 1;
+            ring.clear();
+        }
+        self.arrived.notify_waiters();
+    }
+
     fn add(&self, run: &Run, change: impl FnOnce() -> (Change, Arc<[Delivery]>)) {
         self.push(|cursor| {
             let (change, deliveries) = change();

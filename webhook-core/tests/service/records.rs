@@ -10,7 +10,7 @@ use webhook_core::backend::{KeyRecord, LiveRecords, RecordChange, RecordStore, R
 use webhook_core::error::BoxError;
 use webhook_core::id::{DeliveryId, RunId, WebhookId};
 use webhook_core::memory::MemoryRecords;
-use webhook_core::notifier::{Delivery, DeliveryState};
+use webhook_core::notifier::{Delivery, DeliveryOutcome, DeliveryState};
 use webhook_core::run::{Caller, Ending, Run, RunParameters, RunState};
 use webhook_core::store::*;
 use webhook_core::token::Token;
@@ -27,7 +27,13 @@ struct Shared {
     content: Mutex<Content>,
     /// Number of the next writes that fail.
     failing_writes: AtomicUsize,
+    /// True if a write that fails has written.
+    fails_after_writing: AtomicBool,
     fails_reads: AtomicBool,
+    /// True if a search for expired runs panics.
+    panics: AtomicBool,
+    /// Blocks writes while it is locked.
+    gate: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -54,6 +60,28 @@ impl File {
     }
 }
 
+impl Shared {
+    fn apply(&self, changes: &[RecordChange]) -> Result<(), BoxError> {
+        let content = &mut *self.content.lock();
+        for change in changes {
+            match change {
+                RecordChange::PutWebhook(webhook) => {
+                    content.webhooks.insert(webhook.id, Webhook::clone(webhook));
+                }
+                RecordChange::RemoveWebhook(id) => {
+                    content.webhooks.remove(id);
+                }
+                RecordChange::PutKey(key) => content.keys.push(key.clone()),
+                RecordChange::RemoveKey { webhook_id, key } => {
+                    content.keys.retain(|it| (it.webhook_id, &it.key) != (*webhook_id, key));
+                }
+                _ => {}
+            }
+        }
+        content.records.write(changes)
+    }
+}
+
 impl Records for File {
     fn load(&mut self) -> Result<LiveRecords, BoxError> {
         let runs = |state| RunQuery::default().in_state(Some(state)).limit(1_000);
@@ -70,25 +98,16 @@ impl Records for File {
     }
 
     fn write(&mut self, changes: &[RecordChange]) -> Result<(), BoxError> {
+        let _open = self.0.gate.lock();
         let failing = self.0.failing_writes.load(Ordering::SeqCst);
         if failing > 0 {
             self.0.failing_writes.store(failing - 1, Ordering::SeqCst);
+            if self.0.fails_after_writing.load(Ordering::SeqCst) {
+                self.0.apply(changes)?;
+            }
             return Err("the disk is full".into());
         }
-        let content = &mut *self.0.content.lock();
-        for change in changes {
-            match change {
-                RecordChange::PutWebhook(webhook) => {
-                    content.webhooks.insert(webhook.id, Webhook::clone(webhook));
-                }
-                RecordChange::RemoveWebhook(id) => {
-                    content.webhooks.remove(id);
-                }
-                RecordChange::PutKey(key) => content.keys.push(key.clone()),
-                _ => {}
-            }
-        }
-        content.records.write(changes)
+        self.0.apply(changes)
     }
 
     fn get_run(&mut self, id: RunId) -> Result<Option<Arc<Run>>, BoxError> {
@@ -104,6 +123,7 @@ impl Records for File {
         request: &PruneRequest,
         stays: &dyn Fn(RunId) -> bool,
     ) -> Result<Vec<RunId>, BoxError> {
+        assert!(!self.0.panics.swap(false, Ordering::SeqCst), "a fault of the records");
         self.read(|records| records.expired_runs(request, stays))
     }
 
@@ -287,4 +307,98 @@ async fn a_closed_store_lets_its_records_go_and_refuses_calls() {
     assert!(matches!(store.enqueue(request(&webhook)).await, Err(StoreError::Unavailable { .. })));
     assert!(store.get_webhook(webhook.id).await.is_err());
     assert!(store.health().await.is_err());
+}
+
+#[tokio::test]
+async fn a_delivery_whose_outcome_could_not_be_written_stays_claimed() {
+    let file = File::default();
+    let store = file.open();
+    let webhook = webhook(&store).await;
+    enqueue(&store, &webhook).await;
+    let claim = store.claim(ClaimRequest::new(1, LEASE, now())).await.unwrap().remove(0);
+    store.settle(success(&claim.run)).await.unwrap();
+    let request = DeliveryClaimRequest::new(1, LEASE);
+    let claimed = store.claim_deliveries(request.clone()).await.unwrap().remove(0);
+    file.fail_writes(1);
+    let sent = vec![DeliverySettlement::new(&claimed, DeliveryOutcome::Delivered)];
+    store.settle_deliveries(sent.clone()).await.unwrap_err();
+    assert!(store.claim_deliveries(request).await.unwrap().is_empty(), "it would be sent twice");
+    store.settle_deliveries(sent).await.unwrap();
+    assert_eq!(store.health().await.unwrap().pending_deliveries, 0);
+}
+
+#[tokio::test]
+async fn a_claim_that_failed_after_it_was_written_holds_no_run() {
+    let file = File::default();
+    let store = file.open();
+    let webhook = webhook(&store).await;
+    let (first, second) = (enqueue(&store, &webhook).await, enqueue(&store, &webhook).await);
+    let given = store.claim(ClaimRequest::new(1, LEASE, now())).await.unwrap().remove(0);
+    file.0.fails_after_writing.store(true, Ordering::SeqCst);
+    file.fail_writes(1);
+    store.claim(ClaimRequest::new(1, LEASE, now())).await.unwrap_err();
+    let claims = store.claim(ClaimRequest::new(9, LEASE, now())).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.run.id()).collect::<Vec<_>>(), [second]);
+    let renewal = Renewal::new(first, given.run.fence(), None);
+    assert_eq!(store.renew(vec![renewal], LEASE).await.unwrap(), [Renewed::Held { cancel: None }]);
+}
+
+#[tokio::test]
+async fn readers_of_events_learn_of_a_change_that_failed_after_it_was_written() {
+    let file = File::default();
+    let store = file.open();
+    let webhook = webhook(&store).await;
+    enqueue(&store, &webhook).await;
+    let run = store.claim(ClaimRequest::new(1, LEASE, now())).await.unwrap().remove(0).run;
+    let cursor = store.events_since(None).await.unwrap().cursor;
+    file.0.fails_after_writing.store(true, Ordering::SeqCst);
+    file.fail_writes(1);
+    store.settle(success(&run)).await.unwrap_err();
+    assert!(matches!(store.settle(success(&run)).await.unwrap()[..], [Settled::Stale]), "it has ended");
+    let events = tokio::time::timeout(LEASE / 2, store.events_since(Some(cursor))).await;
+    let events = events.expect("readers wait for an event that never comes").unwrap();
+    assert!(events.reset && events.items.is_empty());
+}
+
+#[tokio::test]
+async fn keys_that_a_failed_pruning_took_from_memory_leave_the_records_later() {
+    for panics in [false, true] {
+        let file = File::default();
+        let store = file.open();
+        let webhook = webhook(&store).await;
+        let key = Some(Idempotency::new("key", [7; 32], Duration::ZERO));
+        store.enqueue(request(&webhook).with_idempotency(key)).await.unwrap();
+        let prune = || store.prune(PruneRequest::new(now(), LEASE, 9));
+        file.0.panics.store(panics, Ordering::SeqCst);
+        file.0.fails_reads.store(!panics, Ordering::SeqCst);
+        prune().await.unwrap_err();
+        file.0.fails_reads.store(false, Ordering::SeqCst);
+        prune().await.unwrap();
+        assert!(file.0.content.lock().keys.is_empty(), "panics: {panics}");
+    }
+}
+
+#[test]
+fn calls_that_wait_for_a_slow_write_leave_threads_to_others() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().max_blocking_threads(2).build().unwrap();
+    let file = File::default();
+    let store = file.open();
+    let webhook = runtime.block_on(webhook(&store));
+    let mut calls = tokio::task::JoinSet::new();
+    let gate = file.0.gate.lock();
+    let is_free = runtime.block_on(async {
+        for _ in 0..4 {
+            let (store, request) = (store.clone(), request(&webhook));
+            calls.spawn(async move { store.enqueue(request).await.map(|_| ()) });
+            tokio::task::yield_now().await;
+        }
+        let other = tokio::task::spawn_blocking(|| ());
+        tokio::time::timeout(Duration::from_secs(20), other).await.is_ok()
+    });
+    drop(gate);
+    for called in runtime.block_on(calls.join_all()) {
+        called.unwrap();
+    }
+    assert!(is_free, "calls of the store take all threads");
 }

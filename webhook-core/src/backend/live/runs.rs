@@ -70,6 +70,11 @@ impl LiveRuns {
         Self { last_fence: self.last_fence, ..Self::new() }
     }
 
+    /// Greatest fence that was given out, or that a run had when it was taken.
+    pub(crate) fn last_fence(&self) -> u64 {
+        self.last_fence
+    }
+
     /// Takes a run that was read when the store was opened, and returns it as it is now. A running one is interrupted: the
     /// process that ran it is gone.
     ///

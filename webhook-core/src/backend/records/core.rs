@@ -5,6 +5,7 @@
 mod deliveries;
 mod runs;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -37,6 +38,8 @@ pub(super) struct RecordCore<R> {
     pub(super) events: Arc<EventLog>,
     /// Length of the lease that was last asked for.
     lease: Duration,
+    /// Greatest fence of a claim that was returned.
+    returned_fence: u64,
 }
 
 fn failed(error: BoxError) -> StoreError {
@@ -64,6 +67,7 @@ impl<R: Records> RecordCore<R> {
             calls: CallTable::default(),
             events: Arc::default(),
             lease: Duration::ZERO,
+            returned_fence: 0,
         }
     }
 
@@ -77,21 +81,32 @@ impl<R: Records> RecordCore<R> {
         self.records.is_some() && !self.is_ahead
     }
 
-    /// Loads the records again after a write has failed. Running runs go on.
+    /// Executes a call. If it panics, memory may be ahead of the records.
+    pub(super) fn execute<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        catch_unwind(AssertUnwindSafe(|| call(self))).unwrap_or_else(|panic| {
+            // Records in memory cannot be loaded again.
+            self.is_ahead |= !R::IN_MEMORY;
+            resume_unwind(panic)
+        })
+    }
+
+    /// Loads the records again after a write has failed. Running runs go on, unless their claim was never returned.
     pub(super) fn make_ready(&mut self) -> Result<(), StoreError> {
         if self.records.is_none() {
             return Err(closed());
         }
         if self.is_ahead {
-            let lease = self.lease;
+            let (lease, returned_fence) = (self.lease, self.returned_fence);
             self.load(|live, run, bytes, now, instant| match run.state() {
-                RunState::Running => {
+                RunState::Running if run.fence() <= returned_fence => {
                     let run = Arc::new(run);
                     live.resume(run.clone(), bytes, later(instant, lease));
                     run
                 }
                 _ => Arc::new(live.restore(run, bytes, now, instant)),
             })?;
+            // What failed may have been written, and nothing told of it.
+            self.events.note_missed();
         }
         Ok(())
     }
@@ -209,11 +224,11 @@ impl<R: Records> RecordCore<R> {
     ) -> Result<Vec<RunId>, StoreError> {
         self.webhooks.check_removal(id, expected_revision)?;
         self.webhooks.remove(id);
-        self.calls.forget(id);
         let ended = self.live.end_queued(id, now);
         let changes: Vec<_> =
             [RecordChange::RemoveWebhook(id)].into_iter().chain(ended.iter().map(put)).collect();
         self.write(&changes)?;
+        self.calls.forget(id);
         for run in &ended {
             self.events.publish_state(run, &Arc::default());
         }

@@ -32,11 +32,14 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// It keeps every promise of a [store](crate::store) if the [`Records`] keep theirs. Rates, call log and events are in memory,
 /// and so are all runs that have not ended, webhooks, idempotency keys and the index of pending deliveries.
 ///
-/// When a write fails, the call fails, and the next call loads the records again. Running runs go on meanwhile.
+/// When a write fails, the call fails, and the next call loads the records again. Running runs go on meanwhile. Readers of
+/// events are told that they missed some, since what failed may have been written.
 pub struct RecordStore<R>(Arc<Shared<R>>);
 
 struct Shared<R> {
     core: Mutex<RecordCore<R>>,
+    /// Held by the call that has a thread. Calls wait for it without one, so a slow write leaves threads to others.
+    turn: Arc<tokio::sync::Mutex<()>>,
     events: Arc<EventLog>,
     /// Signalled after each call after which there may be more work.
     changed: Notify,
@@ -71,7 +74,8 @@ impl<R: Records> RecordStore<R> {
 
     fn around(core: RecordCore<R>) -> Self {
         let events = core.events.clone();
-        Self(Arc::new(Shared { core: Mutex::new(core), events, changed: Notify::new() }))
+        let (core, turn) = (Mutex::new(core), Arc::default());
+        Self(Arc::new(Shared { core, turn, events, changed: Notify::new() }))
     }
 
     /// Executes a call after which there may be more work, and wakes those who wait for it.
@@ -89,7 +93,7 @@ impl<R: Records> RecordStore<R> {
         self.call(change).await
     }
 
-    /// Executes a call on a thread that may block. The call goes on if this future is dropped.
+    /// Executes a call on a thread that may block. A call that has begun goes on if this future is dropped.
     async fn call<T, F>(&self, call: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -103,12 +107,17 @@ impl<R: Records> RecordStore<R> {
                 // Runs that were claimed ahead are queued again.
                 shared.changed.notify_waiters();
             }
-            call(&mut core, Instant::now())
+            core.execute(|core| call(core, Instant::now()))
         };
         if R::IN_MEMORY {
             return call();
         }
         let panicked = |error| Err(StoreError::unavailable_because("the call panicked", error));
+        let turn = self.0.turn.clone().lock_owned().await;
+        let call = move || {
+            let _turn = turn;
+            call()
+        };
         tokio::task::spawn_blocking(call).await.unwrap_or_else(panicked)
     }
 
@@ -265,9 +274,13 @@ impl<R: Records> Store for RecordStore<R> {
         if R::IN_MEMORY {
             return;
         }
-        let shared = self.0.clone();
+        let (shared, turn) = (self.0.clone(), self.0.turn.clone().lock_owned().await);
+        let close = move || {
+            let _turn = turn;
+            shared.core.lock().close();
+        };
         // If dropping the records panics, they are gone all the same.
-        let _ = tokio::task::spawn_blocking(move || shared.core.lock().close()).await;
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 }
 

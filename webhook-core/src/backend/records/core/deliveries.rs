@@ -53,12 +53,13 @@ impl<R: Records> RecordCore<R> {
     }
 
     fn put_deliveries(&mut self, deliveries: Vec<(Delivery, Instant)>) -> Result<(), StoreError> {
-        let mut changes = Vec::with_capacity(deliveries.len());
+        let put = |(delivery, _): &(Delivery, Instant)| RecordChange::PutDelivery(delivery.clone());
+        // Written first: if that fails, the claims go on.
+        self.write(&deliveries.iter().map(put).collect::<Vec<_>>())?;
         for (delivery, due) in deliveries {
             self.pending.follow(&delivery, due);
-            changes.push(RecordChange::PutDelivery(delivery));
         }
-        self.write(&changes)
+        Ok(())
     }
 
     pub(in crate::backend::records) fn list_deliveries(

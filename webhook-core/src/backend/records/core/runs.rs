@@ -83,6 +83,7 @@ impl<R: Records> RecordCore<R> {
         let claimed = self.live.claim(request, instant);
         // The record of a run that is claimed ahead says that it is queued.
         self.write_states(claimed.ended.iter().chain(&claimed.interrupted).chain(&claimed.claimed))?;
+        self.returned_fence = self.live.last_fence();
         let claim = |run: Arc<Run>, is_ahead| {
             let webhook = self.webhooks.get(run.webhook_id()).cloned();
             Claim::new(run, webhook).with_ahead(is_ahead)
@@ -189,7 +190,10 @@ impl<R: Records> RecordCore<R> {
         let (pending, keys) = (&self.pending, &self.keys);
         let stays = |run| pending.has_pending(run) || keys.keeps(run, request.now);
         let records = self.records.as_mut().ok_or_else(closed)?;
-        let mut runs = records.expired_runs(&search, &stays).map_err(failed)?;
+        let found = records.expired_runs(&search, &stays);
+        // The expired keys have left memory only.
+        self.is_ahead |= found.is_err() && !expired.is_empty();
+        let mut runs = found.map_err(failed)?;
         let more = runs.len() > request.limit;
         runs.truncate(request.limit);
         let expired = expired
