@@ -11,6 +11,7 @@ mod forms;
 mod keyboard;
 mod looks;
 mod notifications;
+mod own_sign_in;
 mod safety;
 mod senders;
 mod snippets;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use warp::Filter;
+use warp::http::{StatusCode, Uri};
+use warp::path::FullPath;
+use warp::reply::{Reply, Response};
+use warp::{Filter, Rejection};
 use webhook_core::Webhooks;
 use webhook_core::executor::{
     ArtifactContent, ExecuteError, Executor, ExecutorError, RunContext, RunOutput, Workflow, WorkflowPage,
@@ -30,6 +33,20 @@ pub(crate) const ADMIN: &str = "the-admin-token-of-32-characters";
 pub(crate) const HOSTILE: &str =
     "<img src=x onerror=\"top.pwned=1\"><script>top.pwned=1</script>'\"{{7*7}}${{x}}javascript:top.pwned=1";
 
+/// The host's own form.
+const FORM: &str = "<!doctype html><title>Host</title><h1>The sign-in form of the host</h1>";
+
+/// How a host with a sign-in of its own answers requests to the API without a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    Redirect,
+    EmptyUnauthorized,
+    Form,
+}
+
+/// Whether the host's session is alive.
+type Session = Arc<Mutex<bool>>;
+
 /// Ways in which a page can reach other servers or leave.
 const WAYS_OUT: &str = "<link rel=stylesheet href=/way-out/style><iframe src=/way-out/frame></iframe>\
      <img src=/way-out/image><meta http-equiv=refresh content='0;url=/way-out/refresh'>\
@@ -42,6 +59,7 @@ pub(crate) struct World {
     pub(crate) notifier: RecordingNotifier,
     /// Every requested path.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    pub(crate) session: Session,
     _workers: Option<Workers>,
     server: JoinHandle<Served>,
 }
@@ -54,26 +72,36 @@ impl Drop for World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::with(Offices { hostile: false }, None, Networks::default()).await
+        Self::with(Offices { hostile: false }, None, Networks::default(), None).await
     }
 
     /// Serves with another base URL than the address at which the panel is opened, as behind a proxy.
     pub(crate) async fn behind(base_url: &str) -> Self {
-        Self::with(Offices { hostile: false }, Some(base_url), Networks::default()).await
+        Self::with(Offices { hostile: false }, Some(base_url), Networks::default(), None).await
     }
 
     /// Serves behind a proxy on the same machine, which is trusted.
     pub(crate) async fn behind_trusted_proxy() -> Self {
         let trusted = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
-        Self::with(Offices { hostile: false }, None, trusted).await
+        Self::with(Offices { hostile: false }, None, trusted, None).await
     }
 
     /// Serves with a hostile workflow.
     pub(crate) async fn hostile() -> Self {
-        Self::with(Offices { hostile: true }, None, Networks::default()).await
+        Self::with(Offices { hostile: true }, None, Networks::default(), None).await
     }
 
-    async fn with(offices: Offices, base_url: Option<&str>, trusted: Networks) -> Self {
+    /// Serves behind the host's own sign-in.
+    pub(crate) async fn behind_own_sign_in(refusal: Refusal) -> Self {
+        Self::with(Offices { hostile: false }, None, Networks::default(), Some(refusal)).await
+    }
+
+    async fn with(
+        offices: Offices,
+        base_url: Option<&str>,
+        trusted: Networks,
+        refusal: Option<Refusal>,
+    ) -> Self {
         let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let base = format!("http://{}", server.local_address().unwrap());
         let notifier = RecordingNotifier::new();
@@ -88,15 +116,20 @@ impl World {
             .await
             .unwrap();
         let workers = Some(webhooks.start_workers(WorkerOptions::default()));
-        let panel = webhook_warp::panel_routes(&PanelOptions::default());
+        let (access, options) = match refusal {
+            Some(_) => (AdminAccess::Open, PanelOptions::default().without_sign_in()),
+            None => (AdminAccess::token(ADMIN).unwrap(), PanelOptions::default()),
+        };
+        let session = Session::new(Mutex::new(true));
         let routes =
-            webhook_warp::all_routes(&webhooks, AdminAccess::token(ADMIN).unwrap()).or(panel).unify();
+            webhook_warp::all_routes(&webhooks, access).or(webhook_warp::panel_routes(&options)).unify();
+        let routes = own_sign_in(session.clone(), refusal).or(routes).unify();
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let note = asked.clone();
         let noted = warp::log::custom(move |info| note.lock().push(info.path().to_owned()));
         let routes = routes.or(webhook_warp::not_found()).unify().with(noted);
         let server = tokio::spawn(server.serve(webhook_warp::service(routes), std::future::pending()));
-        Self { base, webhooks, notifier, asked, _workers: workers, server }
+        Self { base, webhooks, notifier, asked, session, _workers: workers, server }
     }
 
     pub(crate) async fn hook(&self, workflow: &str, settings: Value) -> WebhookId {
@@ -114,6 +147,30 @@ impl World {
     pub(crate) async fn ended(&self, run: RunId) {
         self.webhooks.wait_for_end(run, Duration::from_secs(30)).await.unwrap();
     }
+}
+
+/// Answers for the routes while there is no session: the page leads to the form.
+fn own_sign_in(
+    session: Session,
+    refusal: Option<Refusal>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    warp::path::full().and_then(move |path: FullPath| {
+        let form = || warp::reply::html(FORM).into_response();
+        let to_form = || warp::redirect::see_other(Uri::from_static("/sign-in")).into_response();
+        let is_page = path.as_str() == "/panel";
+        let is_api = path.as_str().starts_with("/admin/");
+        let answer = match (refusal, *session.lock()) {
+            (Some(_), _) if path.as_str() == "/sign-in" => Some(form()),
+            (Some(_), false) if is_page => Some(to_form()),
+            (Some(Refusal::Redirect), false) if is_api => Some(to_form()),
+            (Some(Refusal::EmptyUnauthorized), false) if is_api => {
+                Some(StatusCode::UNAUTHORIZED.into_response())
+            }
+            (Some(Refusal::Form), false) if is_api => Some(form()),
+            _ => None,
+        };
+        std::future::ready(answer.ok_or_else(warp::reject::not_found))
+    })
 }
 
 /// A host with a mail server and without Slack.

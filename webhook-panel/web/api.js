@@ -9,6 +9,8 @@ export const needsToken = () => document.documentElement.dataset.signIn !== "non
 
 export const session = {
   onEnd: () => {},
+  // The server lets this page in, also after it did not.
+  onEntry: () => {},
   get token() { return sessionStorage.getItem(KEPT_AS); },
   begin(token) { sessionStorage.setItem(KEPT_AS, token); },
   end(reason) {
@@ -38,6 +40,30 @@ function headers(extra) {
   return all;
 }
 
+const ended = () => new Problem(401, { title: "Your session has ended", detail: "Sign in again, then try again." });
+const unreachable = () =>
+  new Problem(0, { title: "The server cannot be reached", detail: "Check that it runs, then try again." });
+
+// Whether a host with a sign-in of its own refuses this browser: by 401, by a redirect, or by a form in place of the
+// answer. An artifact may itself be a page.
+function isSignedOut(answer, accept) {
+  if (answer.status === 401 || answer.type === "opaqueredirect") return true;
+  return answer.ok && accept !== "*/*" && /^text\/html\b/i.test(answer.headers.get("Content-Type") ?? "");
+}
+
+// Fetches without following redirects, since no path of the API has any.
+async function ask(path, options) {
+  const answer = await fetch(new URL(path, BASE), { ...options, cache: "no-store", redirect: "manual" });
+  if (!needsToken() && isSignedOut(answer, options.headers.get("Accept"))) {
+    const problem = ended();
+    session.end(problem);
+    throw problem;
+  }
+  if (answer.type === "opaqueredirect") throw unreachable();
+  if (answer.ok) session.onEntry();
+  return answer;
+}
+
 // Returns the answer itself if it is not an error.
 export async function send(method, path, { body, revision, signal, accept } = {}) {
   const own = headers({ Accept: accept ?? "application/json" });
@@ -45,16 +71,15 @@ export async function send(method, path, { body, revision, signal, accept } = {}
   if (revision !== undefined) own.set("If-Match", `"${revision}"`);
   let answer;
   try {
-    const options = { method, headers: own, body, signal, cache: "no-store", redirect: "error" };
-    answer = await fetch(new URL(path, BASE), options);
+    answer = await ask(path, { method, headers: own, body, signal });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, { title: "The server cannot be reached", detail: "Check that it runs, then try again." });
+    if (error.name === "AbortError" || error instanceof Problem) throw error;
+    throw unreachable();
   }
   if (answer.ok) return answer;
   const content = await answer.json().catch(() => ({ title: `The server answered ${answer.status}` }));
   const problem = new Problem(answer.status, content);
-  if (answer.status === 401 && needsToken()) session.end(problem);
+  if (answer.status === 401) session.end(problem);
   throw problem;
 }
 
@@ -157,7 +182,7 @@ export async function log(run, offset) {
 export const events = (lastId, signal) => {
   const own = headers({ Accept: "text/event-stream" });
   if (lastId) own.set("Last-Event-ID", lastId);
-  return fetch(new URL("events", BASE), { headers: own, signal, cache: "no-store", redirect: "error" });
+  return ask("events", { headers: own, signal });
 };
 
 function query(fields) {

@@ -111,6 +111,12 @@ export function errorState(problem, again) {
     again ? button("Try again", again) : null);
 }
 
+export function endedState() {
+  return element("div", { class: "notice warn", role: "alert" }, icon("alert"), element("div", { class: "grow" },
+    element("strong", {}, "Your session has ended"), element("p", {}, "What you see here may be out of date.")),
+  button("Sign in again", () => location.reload()));
+}
+
 // A group of tabs as in the ARIA practices: one tab is in the tab order, arrows go to the others. The content of an
 // entry
 // is created each time, or once if it is to be kept.

@@ -31,15 +31,14 @@ export function parser(give) {
 }
 
 // Keeps a stream open from `lastId` on until `signal` is aborted. `give` gets every event, and `state` the state of
-// the
-// connection: "live" or "waiting".
+// the connection: "live", "waiting", or "ended" while the host's own sign-in refuses it.
 async function stream(lastId, give, state, signal) {
   let pause = FIRST_PAUSE;
   let opened = false;
 
   const once = async () => {
     const answer = await api.events(lastId, signal);
-    if (answer.status === 401 && api.needsToken()) {
+    if (answer.status === 401) {
       api.session.end(new api.Problem(401));
       return;
     }
@@ -62,13 +61,15 @@ async function stream(lastId, give, state, signal) {
   };
 
   while (!signal.aborted) {
+    let refused = false;
     try {
       await once();
-    } catch {
-      // It is tried again after a pause.
+    } catch (error) {
+      // It is tried again after a pause, since the user may sign in in another tab.
+      refused = error.status === 401;
     }
     if (signal.aborted) return;
-    state("waiting");
+    state(refused ? "ended" : "waiting");
     const wait = pause * (0.5 + Math.random() / 2);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
     await new Promise((resolve) => {
@@ -87,7 +88,7 @@ const SHARED = `webhook-panel-events ${new URL("events", api.BASE).pathname}`;
 
 // Receives events, wherever the stream is. `hear(type, data)` gets `run`, `progress` and `log`, and `reset` when
 // events
-// were missed; `state("live" | "waiting")` gets the state of the connection.
+// were missed; `state("live" | "waiting" | "ended")` gets the state of the connection.
 export function listen(hear, state) {
   const stop = new AbortController();
   const channel = typeof BroadcastChannel === "function" ? new BroadcastChannel(SHARED) : null;

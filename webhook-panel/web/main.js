@@ -1,7 +1,7 @@
 // The panel as a whole: sign-in, the list of workflows at the side, and the page that the address names.
 
 import * as api from "./api.js";
-import { button, element, emptyState, errorState, fill, freshId } from "./dom.js";
+import { button, element, emptyState, endedState, errorState, fill, freshId } from "./dom.js";
 import { deliveriesPage } from "./deliveries.js";
 import { listen } from "./events.js";
 import { workflowAddress, workflowName } from "./format.js";
@@ -57,6 +57,8 @@ function signIn(reason, remark = "The server says at its start where it keeps th
   input.focus();
 }
 
+const states = { live: "Live", waiting: "Reconnecting", ended: "Signed out" };
+
 const mark = () => element("img", { src: "panel/icon.svg", alt: "", width: 28, height: 28, class: "mark" });
 
 function panel({ signedIn = false } = {}) {
@@ -64,6 +66,7 @@ function panel({ signedIn = false } = {}) {
   const heard = new Set();
   const catalogue = { workflows: [], loaded: false };
   const connection = element("span", { class: "connection", role: "status" }, "Connecting");
+  const notice = element("div", { class: "ended" });
   const side = element("nav", { class: "side", "aria-label": "Workflows" });
   const main = element("main", { id: "main", tabindex: "-1" });
   // The current page: how it is left, and how it is updated without a redraw, if it can be.
@@ -74,14 +77,29 @@ function panel({ signedIn = false } = {}) {
     else heard.forEach((hear) => hear(type, data));
   }, (state) => {
     connection.dataset.state = state;
-    fill(connection, state === "live" ? "Live" : "Reconnecting");
+    fill(connection, states[state]);
+    if (state === "ended") tellEnd();
+    if (state === "live") forgetEnd();
   });
   stopped.push(live.stop, router.onMove(() => move()));
 
-  api.session.onEnd = () => {
+  // The host signs in people, and a reload leads to its form. A dialog covers the page, so it has the notice as well.
+  const tellEnd = () => {
+    if (!notice.children.length) fill(notice, endedState());
+    document.querySelectorAll("dialog[open]:not(:has(.ended))").forEach((dialog) => {
+      dialog.querySelector(".dialog-head").after(element("div", { class: "ended" }, endedState()));
+    });
+  };
+  // The user signed in again in another tab.
+  const forgetEnd = () => {
+    fill(notice);
+    document.querySelectorAll("dialog .ended").forEach((one) => one.remove());
+  };
+  api.session.onEntry = forgetEnd;
+  api.session.onEnd = api.needsToken() ? () => {
     leave();
     signIn("You were signed out: the admin token is no longer valid.");
-  };
+  } : tellEnd;
 
   const leave = () => {
     stopped.forEach((stop) => stop());
@@ -222,6 +240,7 @@ function panel({ signedIn = false } = {}) {
   element("header", { class: "top" }, element("a", { class: "brand", href: "#/" }, mark(), element("span", {}, "Webhooks")),
     element("span", { class: "grow" }), connection,
     api.needsToken() ? button("Sign out", out, { kind: "quiet" }) : null),
+  notice,
   element("div", { class: "columns" }, side, main));
   fill(main, element("p", { class: "quiet loading" }, "Loading…"));
   // Events during the read of the lists are not missed if the stream is opened first. If that takes long, as in a
