@@ -312,11 +312,11 @@ async fn main() -> Result<(), BoxError> {
 mod tests {
     use super::*;
 
-    fn new_store() -> (Arc<RecordStore<SqliteRecords>>, tempfile::TempDir) {
+    webhook_testing::conformance_tests!(opened_again: {
         let folder = tempfile::tempdir().expect("a folder");
-        let records = SqliteRecords::open(folder.path().join("sqlite")).expect("a file");
-        (Arc::new(RecordStore::open(records).expect("a store")), folder)
-    }
-
-    webhook_testing::conformance_tests!(new_store());
+        async move || {
+            let records = SqliteRecords::open(folder.path().join("sqlite")).expect("a file");
+            RecordStore::open(records).expect("a store")
+        }
+    });
 }

@@ -1,20 +1,13 @@
-//! Runs the conformance suite on this store: as it is, behind a trait object, and with the weaker durability.
+//! Runs the conformance suite on this store: as it is and opened again, behind a trait object, and with the weaker durability.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use webhook_sled::{Durability, SledStore};
 
-fn fresh() -> (SledStore, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    (SledStore::open(folder.path().join("data")).unwrap(), folder)
-}
-
 mod direct {
-    use std::sync::Arc;
-
-    webhook_testing::conformance_tests!({
-        let (store, folder) = super::fresh();
-        (Arc::new(store), folder)
+    webhook_testing::conformance_tests!(opened_again: {
+        let folder = tempfile::tempdir().unwrap();
+        async move || super::SledStore::open(folder.path().join("data")).unwrap()
     });
 }
 
@@ -24,19 +17,18 @@ mod behind_a_trait_object {
     use webhook_core::store::Store;
 
     webhook_testing::conformance_tests!({
-        let (store, folder) = super::fresh();
-        let store: Arc<dyn Store> = Arc::new(store);
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(super::SledStore::open(folder.path().join("data")).unwrap());
         (store, folder)
     });
 }
 
 mod durable_for_the_process {
-    use std::sync::Arc;
+    use super::{Durability, SledStore};
 
-    webhook_testing::conformance_tests!({
+    webhook_testing::conformance_tests!(opened_again: {
         let folder = tempfile::tempdir().unwrap();
-        let options =
-            super::SledStore::options().with_durability(super::Durability::Process).with_cache_bytes(1 << 20);
-        (Arc::new(options.open(folder.path()).unwrap()), folder)
+        let options = SledStore::options().with_durability(Durability::Process).with_cache_bytes(1 << 20);
+        async move || options.clone().open(folder.path()).unwrap()
     });
 }

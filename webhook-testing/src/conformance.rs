@@ -13,6 +13,23 @@
 //! of a store and a value that must live as long, such as a temporary folder.
 //! The crate that uses it needs `tokio` with `rt-multi-thread`, `macros` and `time`.
 //!
+//! A store that one process opens must find its records again after a restart. The form `opened_again:` tests that as well.
+//! It takes an async closure that opens the store of one place. The place is empty at the first call. Before each further
+//! call, the suite [closes](webhook_core::store::Store::close) and drops the former store. The closure keeps the place, such as a
+//! temporary folder:
+//!
+//! ```
+//! # mod my_store {
+//! #     pub use webhook_core::memory::MemoryStore as MyStore;
+//! #     pub fn open_in(_: &std::path::Path) -> MyStore { MyStore::new() }
+//! # }
+//! webhook_testing::conformance_tests!(opened_again: {
+//!     let folder = std::env::temp_dir(); // a new, empty folder, such as one of the crate `tempfile`
+//!     async move || my_store::open_in(&folder)
+//! });
+//! # fn main() {}
+//! ```
+//!
 //! A store that several processes share is tested through two handles as well. [`StoreHandles`] opens them, and
 //! [`InTurns`] shares the calls among them:
 //!
@@ -21,13 +38,13 @@
 //! # fn main() {}
 //! ```
 //!
-//! Both forms hold the store to the promises of [`CallStore`](webhook_core::store::CallStore), and fail without that optional
-//! part. A store that leaves calls to the service is tested by `conformance_tests!(without_calls: …)`, or by
-//! `conformance_tests!(without_calls, handles: …)`. These fail once the store has the part.
+//! These forms hold the store to the promises of [`CallStore`](webhook_core::store::CallStore), and fail without that optional
+//! part. A store that leaves calls to the service is tested by `conformance_tests!(without_calls: …)`,
+//! `conformance_tests!(without_calls, opened_again: …)`, or `conformance_tests!(without_calls, handles: …)`. These fail once the store has the part.
 //!
 //! A promise is tested through the trait only, with real concurrency and in real time. Most tests take
 //! milliseconds.
-//! Tests with another process, a crash or a full disk are left to the store's own crate.
+//! Tests with another process, a crash in the middle of a write or a full disk are left to the store's own crate.
 
 mod calls;
 mod claiming;
@@ -39,6 +56,7 @@ mod handles;
 mod listing;
 mod logs;
 mod model;
+mod opening;
 mod overlap;
 mod pruning;
 mod queue;
@@ -96,16 +114,19 @@ macro_rules! promises {
         of_every_store { $($module:ident: $($promise:ident),+;)+ }
         with_calls { $($with:ident: $($with_calls:ident),+;)+ }
         without_calls { $without:ident: $without_calls:ident; }
+        opened_again { $opening:ident: $($opened_again:ident),+; }
     ) => {
         $(pub use $module::{$($promise),+};)+
         $(pub use $with::{$($with_calls),+};)+
         pub use $without::$without_calls;
+        pub use $opening::{$($opened_again),+};
 
-        /// Names of all promises, those of the optional part for calls at the end.
+        /// Names of all promises, those of the optional part for calls and those of a store that is opened again at the end.
         pub const PROMISES: &[&str] = &[
             $($(stringify!($promise)),+),+,
             $($(stringify!($with_calls)),+),+,
             stringify!($without_calls),
+            $(stringify!($opened_again)),+,
         ];
 
         /// Makes a test of every promise in [`conformance`](crate::conformance), each with its own store.
@@ -118,6 +139,12 @@ macro_rules! promises {
             };
             (handles: $dollar handles:expr $dollar (,)?) => {
                 $dollar crate::conformance_tests!(@through_handles [] $dollar handles);
+            };
+            (without_calls, opened_again: $dollar open:expr $dollar (,)?) => {
+                $dollar crate::conformance_tests!(@opened_again [without_calls:] $dollar open);
+            };
+            (opened_again: $dollar open:expr $dollar (,)?) => {
+                $dollar crate::conformance_tests!(@opened_again [] $dollar open);
             };
             (without_calls: $dollar store:expr $dollar (,)?) => {
                 $dollar crate::conformance_tests!(@of_every_store $dollar store);
@@ -141,6 +168,19 @@ macro_rules! promises {
                         let store = $dollar crate::conformance::InTurns::open(&handles).await;
                         (::std::sync::Arc::new(store), handles)
                     });
+                }
+            };
+            (@opened_again [$dollar ($dollar part:tt)*] $dollar open:expr) => {
+                $dollar crate::conformance_tests!($dollar ($dollar part)* {
+                    let open = $dollar open;
+                    (::std::sync::Arc::new(open().await), open)
+                });
+                $($dollar crate::conformance_tests!(@test_opened_again $opened_again, $dollar open);)+
+            };
+            (@test_opened_again $dollar promise:ident, $dollar open:expr) => {
+                #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $dollar promise() {
+                    $dollar crate::conformance::$dollar promise($dollar open).await;
                 }
             };
             (@of_every_store $dollar store:expr) => {
@@ -323,5 +363,17 @@ with_calls {
 }
 without_calls {
     calls: calls_are_left_to_the_service;
+}
+opened_again {
+    opening:
+        webhooks_are_found_again,
+        a_deleted_webhook_stays_deleted,
+        queued_runs_are_claimed_again,
+        a_running_run_is_executed_again,
+        ended_runs_are_there_again,
+        keys_hold_when_opened_again,
+        a_removed_key_does_not_come_back,
+        pending_deliveries_are_claimed_again,
+        a_pruned_run_stays_away;
 }
 }

@@ -32,7 +32,8 @@
 //! # Testing a store
 //!
 //! [`conformance_tests!`] makes one test of each promise in [`conformance`]. A store's crate needs a file such as
-//! `tests/conformance.rs` with that one line. A store that several processes share is tested through two handles as well.
+//! `tests/conformance.rs` with that one line. A store that one process opens is opened again as well, and one that several processes share is
+//! tested through two handles.
 
 mod clock;
 pub mod conformance;

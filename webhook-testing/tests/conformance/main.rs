@@ -2,16 +2,19 @@
 //! that it must detect.
 
 mod broken_store;
+mod kept_records;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::task::{JoinError, LocalSet};
 use webhook_core::memory::MemoryStore;
 use webhook_core::store::Store;
 use webhook_testing::conformance;
 
 use broken_store::{BrokenStore, Defect};
+use kept_records::{KeptRecords, RecordDefect};
 
 mod memory_store {
     use super::*;
@@ -27,6 +30,12 @@ mod memory_store_behind_a_trait_object {
     }
 
     webhook_testing::conformance_tests!((Arc::new(shared()), "kept as long"));
+}
+
+mod records_opened_again {
+    use super::*;
+
+    webhook_testing::conformance_tests!(opened_again: KeptRecords::opener(RecordDefect::None));
 }
 
 mod store_without_calls {
@@ -166,6 +175,29 @@ async fn a_store_without_calls_is_tested_by_the_form_for_it() {
     breaks(Defect::None, conformance::calls_are_left_to_the_service).await;
 }
 
+/// Time is paused, so waiting for a run that never comes takes no time.
+#[tokio::test(start_paused = true)]
+async fn records_that_load_nothing_are_found_out() {
+    let open = || KeptRecords::opener(RecordDefect::LoadsNothing);
+    breaks_opened_again(conformance::webhooks_are_found_again(open())).await;
+    breaks_opened_again(conformance::queued_runs_are_claimed_again(open())).await;
+    breaks_opened_again(conformance::a_running_run_is_executed_again(open())).await;
+    breaks_opened_again(conformance::keys_hold_when_opened_again(open())).await;
+    breaks_opened_again(conformance::pending_deliveries_are_claimed_again(open())).await;
+}
+
+#[tokio::test]
+async fn records_that_ignore_a_key_are_found_out() {
+    let open = KeptRecords::opener(RecordDefect::IgnoresPutKey);
+    breaks_opened_again(conformance::keys_hold_when_opened_again(open)).await;
+}
+
+#[tokio::test]
+async fn records_that_keep_a_removed_key_are_found_out() {
+    let open = KeptRecords::opener(RecordDefect::IgnoresRemoveKey);
+    breaks_opened_again(conformance::a_removed_key_does_not_come_back(open)).await;
+}
+
 async fn keeps<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise: fn(Arc<dyn Store>) -> F) {
     if let Err(message) = outcome(defect, promise).await {
         panic!("a store with {defect:?} must keep this promise, but: {message}");
@@ -179,14 +211,27 @@ async fn breaks<F: Future<Output = ()> + Send + 'static>(defect: Defect, promise
     }
 }
 
+/// Asserts that a check of records that are opened again fails.
+async fn breaks_opened_again(trial: impl Future<Output = ()> + 'static) {
+    let tasks = LocalSet::new();
+    let Err(error) = tasks.run_until(async { tokio::task::spawn_local(trial).await }).await else {
+        panic!("records with a defect were not found out");
+    };
+    assert!(!message(error).is_empty(), "a broken promise must be named");
+}
+
 /// Returns the result of a promise's check on a store with this defect.
 async fn outcome<F: Future<Output = ()> + Send + 'static>(
     defect: Defect,
     promise: fn(Arc<dyn Store>) -> F,
 ) -> Result<(), String> {
     let trial = tokio::spawn(promise(Arc::new(BrokenStore::new(defect))));
-    let Err(error) = trial.await else { return Ok(()) };
+    trial.await.map_err(message)
+}
+
+/// Returns the message of a panic.
+fn message(error: JoinError) -> String {
     let panic = error.into_panic();
     let text = panic.downcast_ref::<String>().cloned();
-    Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
