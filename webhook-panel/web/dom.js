@@ -118,8 +118,7 @@ export function endedState() {
 }
 
 // A group of tabs as in the ARIA practices: one tab is in the tab order, arrows go to the others. The content of an
-// entry
-// is created each time, or once if it is to be kept.
+// entry is created each time, or once if it is to be kept.
 export function tabs(label, entries) {
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": label });
   const panel = element("div", { role: "tabpanel", class: "tab-panel", id: freshId("panel"), tabindex: "0" });

@@ -80,15 +80,12 @@ async function stream(lastId, give, state, signal) {
 }
 
 // A browser opens six connections to a server, and a stream holds one. So one tab streams for all: the visible tab
-// that
-// holds the lock. A hidden tab releases the lock and streams nothing. The streaming tab passes on each event with the
-// id
-// of the event before, so each tab notices when it missed one.
+// that holds the lock. A hidden tab releases the lock and streams nothing. The streaming tab passes on each event with the
+// id of the event before, so each tab notices when it missed one.
 const SHARED = `webhook-panel-events ${new URL("events", api.BASE).pathname}`;
 
 // Receives events, wherever the stream is. `hear(type, data)` gets `run`, `progress` and `log`, and `reset` when
-// events
-// were missed; `state("live" | "waiting" | "ended")` gets the state of the connection.
+// events were missed; `state("live" | "waiting" | "ended")` gets the state of the connection.
 export function listen(hear, state) {
   const stop = new AbortController();
   const channel = typeof BroadcastChannel === "function" ? new BroadcastChannel(SHARED) : null;

@@ -18,8 +18,7 @@ const root = document.getElementById("panel");
 // Time for which a page waits for the stream before it reads its lists, in milliseconds.
 const PATIENCE = 200;
 // After a gap everything is read again, at most once in this time in milliseconds. Tabs and browsers do so at
-// different
-// moments.
+// different moments.
 const BETWEEN_RELOADS = 5_000;
 const SPREAD = 1_000;
 // When the user returns to the page, it is read again, at most once in this time in milliseconds.
@@ -167,8 +166,7 @@ function panel({ signedIn = false } = {}) {
   };
 
   // No event reports that another user changed a webhook, so a workflow is read again when its page is opened. The
-  // old
-  // page stays visible until the new one can be drawn; of two navigations the later one counts. A page that can be
+  // old page stays visible until the new one can be drawn; of two navigations the later one counts. A page that can be
   // updated is not redrawn, so the user's input is not lost.
   let moves = 0;
   const arrive = async (moved) => {
@@ -244,8 +242,7 @@ function panel({ signedIn = false } = {}) {
   element("div", { class: "columns" }, side, main));
   fill(main, element("p", { class: "quiet loading" }, "Loading…"));
   // Events during the read of the lists are not missed if the stream is opened first. If that takes long, as in a
-  // hidden
-  // tab, the lists are read at once and then again.
+  // hidden tab, the lists are read at once and then again.
   let stands = false;
   live.ready.then(() => {
     stands = true;

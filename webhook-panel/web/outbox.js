@@ -1,7 +1,6 @@
 // Follows pending notifications until their outcome is known, since no event reports a try. It requests only the
 // notifications of their runs, a few runs at a time, less and less often while nothing changes, and never while the
-// page
-// is hidden.
+// page is hidden.
 
 import * as api from "./api.js";
 

@@ -20,8 +20,7 @@ export function sampleParameters(blocks) {
 }
 
 // curl reads the token from standard input, as a header: process lists show an argument, and the logs of every server
-// on
-// the way show a URL.
+// on the way show a URL.
 const HEADER = "printf 'header = \"Authorization: Bearer %s\"\\n'";
 const CURL = "curl -sS --fail-with-body -K";
 
