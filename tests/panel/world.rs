@@ -44,7 +44,7 @@ pub(crate) enum Refusal {
     Form,
 }
 
-/// Whether the host's session is alive.
+/// True while the host's session is alive.
 type Session = Arc<Mutex<bool>>;
 
 /// Ways in which a page can reach other servers or leave.

@@ -33,7 +33,7 @@ pub struct SettingProblem {
 #[error("these settings cannot be used: {}", listed(.problems.iter().map(SettingProblem::to_string)))]
 #[non_exhaustive]
 pub struct InvalidSettings {
-    /// What is wrong, each with its field.
+    /// The problems, each with its field.
     pub problems: Vec<SettingProblem>,
 }
 

@@ -99,7 +99,7 @@ impl EventRing {
             Some(event)
         });
         let items: Vec<Event> = events.take(BATCH).collect();
-        // Who has got all of them goes on from the newest place, also where that has no event.
+        // A reader that has all of them goes on from the newest place, also where that has no event.
         let last = items.last().filter(|_| items.len() == BATCH).map(|event| event.cursor);
         let newest = places.newest.back().map(|(number, _)| EventCursor::new(life, *number));
         let cursor = last.or(newest).unwrap_or(cursor);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-/// What callers did within their time.
+/// Work of the callers within their time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Called {
     pub(crate) count: u64,

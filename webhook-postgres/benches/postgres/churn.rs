@@ -27,7 +27,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(1);
 /// Interval of the lines.
 const REPORT_EVERY: u64 = 5;
 
-/// What was done since the last line.
+/// Work done since the last line.
 #[derive(Debug, Default)]
 struct Done {
     settled: AtomicU64,

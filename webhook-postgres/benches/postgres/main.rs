@@ -2,8 +2,8 @@
 //! same database.
 //!
 //! `cargo bench -p webhook-postgres --bench postgres` takes some three minutes. Every case is measured once in each round,
-//! one after another. Figures are medians over the rounds, and a ratio is one to the reference of the same round, since
-//! the speed of a machine and of its disk changes from one minute to the next.
+//! one after another. Figures are medians over the rounds. A ratio is one to the reference of the same round, since the
+//! speed of a machine and of its disk changes from one minute to the next.
 //!
 //! - pgbench inserts one row per transaction, over 64 connections, by a prepared statement.
 //! - The bare loop inserts the rows of as many callers in groups, over two connections, with one NOTIFY per group.

@@ -1,4 +1,4 @@
-//! What else takes rows into the same database, into a table with the columns and indexes of `live`.
+//! References: other ways to insert rows into the same database, into a table with the columns and indexes of `live`.
 
 use std::process::Command;
 use std::sync::Arc;

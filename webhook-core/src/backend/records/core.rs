@@ -105,7 +105,7 @@ impl<R: Records> RecordCore<R> {
                 }
                 _ => Arc::new(live.restore(run, bytes, now, instant)),
             })?;
-            // What failed may have been written, and nothing told of it.
+            // A write that failed may be there all the same, and no reader was told of it.
             self.events.note_missed();
         }
         Ok(())
